@@ -1,0 +1,121 @@
+"""The lake: Parquet files under one root, each written whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import re
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from urllib.parse import quote
+
+import duckdb
+import fsspec
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from fsspec.implementations.local import LocalFileSystem
+
+_SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.=+,#-]{0,200}")
+
+
+class Lake:
+    """Tables as Parquet under `uri` (a folder, or any URI fsspec opens: s3://…, gs://…).
+
+    A file is named by what it holds, so writing it twice is the same as once; readers never see half a file:
+    it is written beside its place under a dot-name and renamed.
+    """
+
+    def __init__(self, uri: str | os.PathLike[str]) -> None:
+        self.fs, self.root = fsspec.core.url_to_fs(os.fspath(uri))
+        self.local = isinstance(self.fs, LocalFileSystem)
+
+    def path(self, *parts: str) -> str:
+        """The path of a file or folder of the lake. Raises ValueError on a part that could leave it."""
+        for part in parts:
+            for step in part.split("/"):
+                if not _SAFE.fullmatch(step):
+                    raise ValueError(f"lake path part {step!r}: only letters, digits and _ . = + , # - are allowed")
+        return posixpath.join(self.root, *parts)
+
+    def exists(self, *parts: str) -> bool:
+        """Whether the file or folder is there."""
+        return bool(self.fs.exists(self.path(*parts)))
+
+    def list(self, folder: str, suffix: str = ".parquet") -> list[str]:
+        """Full paths of all finished files below `folder`, sorted; empty when there is none."""
+        base = posixpath.join(self.root, folder)
+        if not self.fs.exists(base):
+            return []
+        found = self.fs.find(base)
+        return sorted(p for p in found if p.endswith(suffix) and not posixpath.basename(p).startswith("."))
+
+    @contextmanager
+    def writing(self, *parts: str) -> Iterator[str]:
+        """Gives a temporary path to write to; on a clean exit it becomes the file, otherwise nothing remains."""
+        target = self.path(*parts)
+        folder, name = posixpath.split(target)
+        self.fs.makedirs(folder, exist_ok=True)
+        draft = posixpath.join(folder, f".{name}.{uuid.uuid4().hex[:8]}")
+        try:
+            yield draft
+            if self.local:
+                with open(draft, "rb+") as file:
+                    os.fsync(file.fileno())
+                os.replace(draft, target)
+            else:
+                self.fs.mv(draft, target)
+        except BaseException:
+            if self.fs.exists(draft):
+                self.fs.rm(draft)
+            raise
+
+    def write(self, table: pa.Table | pd.DataFrame, *parts: str) -> str:
+        """Writes a table as one Parquet file and returns its path."""
+        if isinstance(table, pd.DataFrame):
+            table = pa.Table.from_pandas(table, preserve_index=False)
+        with self.writing(*parts) as draft, self.fs.open(draft, "wb") as file:
+            pq.write_table(table, file, compression="zstd")
+        return self.path(*parts)
+
+    def read(self, *parts: str) -> pd.DataFrame:
+        """One Parquet file as a frame. Raises FileNotFoundError."""
+        with self.fs.open(self.path(*parts), "rb") as file:
+            return pq.read_table(file).to_pandas()
+
+    def remove(self, *parts: str) -> None:
+        """Removes a file or folder if it is there."""
+        path = self.path(*parts)
+        if self.fs.exists(path):
+            self.fs.rm(path, recursive=True)
+
+    @contextmanager
+    def engine(self, memory: str = "4GB", threads: int | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A DuckDB connection that can read this lake; UTC, bounded memory, spilling beside the lake.
+
+        `.parquet` paths from `list` can be read by it whether the lake is local or an object store.
+        """
+        con = duckdb.connect(":memory:")
+        try:
+            con.execute("SET TimeZone = 'UTC'")
+            con.execute("SET preserve_insertion_order = false")
+            con.execute("SET enable_progress_bar = false")
+            con.execute(f"SET memory_limit = '{memory}'")
+            if threads:
+                con.execute(f"SET threads = {int(threads)}")
+            if self.local:
+                spill = posixpath.join(self.root, ".spill")
+                os.makedirs(spill, exist_ok=True)
+                con.execute(f"SET temp_directory = '{spill}'")
+            else:
+                con.register_filesystem(self.fs)
+            yield con
+        finally:
+            con.close()
+
+
+def key(value: str) -> str:
+    """`value` as one safe path part (percent-encoded, so different values stay different)."""
+    encoded = quote(value, safe="").replace("%", "+").replace("~", "+7E")
+    return encoded if _SAFE.fullmatch(encoded) else f"x{uuid.uuid5(uuid.NAMESPACE_OID, value).hex}"

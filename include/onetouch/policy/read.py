@@ -1,0 +1,83 @@
+"""Reading a policy file: the defaults, overlaid with what the file says, checked."""
+
+from __future__ import annotations
+
+import difflib
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from onetouch.policy.schema import Policy
+
+
+class PolicyError(ValueError):
+    """A policy file that cannot be used. The message names file, field, value and what is allowed."""
+
+
+def default_document() -> dict[str, Any]:
+    """The default policy as plain values."""
+    return yaml.safe_load(files("onetouch.policy").joinpath("default.yaml").read_text(encoding="utf-8"))
+
+
+def read_policy(path: Path | str | None = None) -> Policy:
+    """The policy of `path` laid over the defaults (mappings merged, lists replaced; None: the defaults).
+
+    Raises PolicyError: unreadable file, not YAML, unknown key, value out of range.
+    """
+    if path is None:
+        return Policy.model_validate(default_document())
+    path = Path(path)
+    try:
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise PolicyError(f"{path}: cannot be read ({error}); give the path of a YAML file") from error
+    except yaml.YAMLError as error:
+        where = getattr(error, "problem_mark", None)
+        line = f" line {where.line + 1}" if where else ""
+        raise PolicyError(f"{path}:{line} is not YAML: {getattr(error, 'problem', error)}") from error
+    if document is None:
+        document = {}
+    if not isinstance(document, dict):
+        raise PolicyError(f"{path}: is a {type(document).__name__}; a policy is a mapping of sections")
+    try:
+        return Policy.model_validate(_overlay(default_document(), document))
+    except ValidationError as error:
+        raise PolicyError("\n".join(_explain(path, problem) for problem in error.errors())) from error
+
+
+def _overlay(base: Any, over: Any) -> Any:
+    if isinstance(base, dict) and isinstance(over, dict):
+        return {**base, **{k: _overlay(base.get(k), v) for k, v in over.items()}}
+    return over
+
+
+def _explain(path: Path, problem: Any) -> str:
+    """One line: file, field, value, what is allowed."""
+    field = ".".join(str(p) for p in problem["loc"]) or "(file)"
+    if problem["type"] == "extra_forbidden":
+        allowed = _fields_at(problem["loc"][:-1])
+        near = difflib.get_close_matches(str(problem["loc"][-1]), allowed, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"allowed: {', '.join(allowed)}"
+        return f"{path}: {field}: unknown key (value {_short(problem['input'])}); {hint}"
+    return f"{path}: {field}: {_short(problem['input'])} is not allowed; {problem['msg']}"
+
+
+def _fields_at(loc: tuple[Any, ...]) -> list[str]:
+    """Keys allowed at a place of the policy document."""
+    model: Any = Policy
+    for step in loc:
+        if isinstance(model, type) and issubclass(model, BaseModel) and step in model.model_fields:
+            model = model.model_fields[step].annotation
+        while getattr(model, "__args__", None) and not (isinstance(model, type) and issubclass(model, BaseModel)):
+            model = model.__args__[-1] if getattr(model, "__origin__", None) is dict else model.__args__[0]
+    if isinstance(model, type) and issubclass(model, BaseModel):
+        return [f.alias or name for name, f in model.model_fields.items()]
+    return []
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "…"

@@ -1,0 +1,355 @@
+"""The shape of a policy file: what may be said, and in which range.
+
+Every model is frozen and refuses unknown keys: a typo in a rule of engagement must not pass silently.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from datetime import UTC, date, datetime, time
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+Vocabulary = Literal[
+    "signed_up", "session_started", "workspace_created", "data_imported", "report_created",
+    "integration_connected", "teammate_invited", "pricing_viewed", "plan_question_asked", "demo_requested",
+    "premium_feature_attempted", "feature_used", "usage_recorded", "limit_reached", "api_called", "sdk_used",
+    "ci_run", "export_created", "content_shared", "sso_configured", "permissions_changed", "action_failed",
+    "support_ticket_opened", "checkout_started", "checkout_completed", "checkout_abandoned", "plan_upgraded",
+    "demo_viewed", "company_funded", "company_hiring",
+]  # fmt: skip
+"""Our names of events; a policy maps the vendor's names onto them."""
+
+Signal = Literal[
+    "users", "active_users_7d", "active_users_28d", "invites_28d", "milestones_done", "activated",
+    "days_to_activate", "features_used", "integrations", "developer_days_28d", "limit_share",
+    "limit_held_days", "limits_reached_28d", "active_days_7d", "active_days_14d", "return_days_28d",
+    "events_7d", "events_28d", "usage_growth_7d", "exports_28d", "shares_28d", "pricing_views_14d",
+    "plan_questions_28d", "demo_requests_28d", "premium_attempts_28d", "admin_actions_28d",
+    "failed_actions_28d", "tickets_28d", "demo_completion", "checkouts_abandoned_28d", "fundings_90d",
+    "hirings_90d",
+]  # fmt: skip
+"""Numeric account signals that gates, points and rules may name (`signals/account.py` defines each)."""
+
+SIGNALS: tuple[str, ...] = get_args(Signal)
+
+FIRMOGRAPHIC_SIGNALS = frozenset({"fundings_90d", "hirings_90d"})
+"""Facts about the company, not about its use of the product: they may rank, never trigger (S0 S2)."""
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[int, Field(gt=0)]
+Sql_name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*(\.[A-Za-z][A-Za-z0-9_]*)?$", max_length=80)]
+
+
+class Part(BaseModel):
+    """Base of every section: unknown keys refused, values fixed once read."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Events(Part):
+    """How raw rows become canonical events, and which are put in quarantine."""
+
+    product_since: date
+    max_hours_after_receipt: Positive
+    max_value_chars: Positive
+    max_line_bytes: Positive
+    max_file_bytes: Positive
+    max_compression_ratio: Positive
+    overlap_hours: Annotated[int, Field(ge=0)]
+    group_types: list[str]
+    email_properties: list[str]
+
+    @property
+    def product_since_at(self) -> datetime:
+        """`product_since` as the first moment of that day, UTC."""
+        return datetime.combine(self.product_since, time(), UTC)
+
+
+class Meaning(Part):
+    """What one vendor event means: our name, and the properties that carry its detail and its value."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+    as_: Vocabulary = Field(alias="as")
+    detail: str | None = None
+    detail_is: str | None = None
+    value: str | None = None
+
+    @model_validator(mode="after")
+    def _one_detail(self) -> Meaning:
+        if self.detail is not None and self.detail_is is not None:
+            raise ValueError("give either detail (a property's name) or detail_is (a fixed word), not both")
+        return self
+
+
+class Limits(Part):
+    """A threshold with two severities: a warning is reported, critical stops before scoring."""
+
+    warning: float
+    critical: float
+
+
+class Quality(Part):
+    """Thresholds of the batch checks."""
+
+    max_quarantine_rate: Limits
+    max_unknown_event_rate: Limits
+    max_duplicate_rate: Limits
+    max_no_user_rate: Limits
+    max_hours_since_last_event: Limits
+    min_volume_ratio: Limits
+    max_volume_ratio: Limits
+    trailing_days: Positive
+
+
+class Product(Part):
+    """What is sold: its features and the milestones of its onboarding."""
+
+    name: str
+    features: list[str]
+    premium_features: list[str]
+    milestones: list[Vocabulary]
+    activation: Annotated[list[Vocabulary], Field(min_length=1)]
+
+
+class Signals(Part):
+    """Windows and cut-offs used when events are summed up to one row an account."""
+
+    lookback_days: Positive
+    recent_days: Positive
+    engagement_days: Positive
+    growing_ratio: Annotated[float, Field(gt=1)]
+    checkout_stalled_hours: Positive
+    checkout_abandoned_hours: Positive
+    limit_near: Share
+    limit_held_days: Positive
+
+
+class Condition(Part):
+    """`signal` is known and at least `at_least`."""
+
+    signal: Signal
+    at_least: float
+
+
+class Points(Condition):
+    """Points a signal earns from `at_least` on; with `full_at` they grow linearly with it up to there."""
+
+    points: Annotated[float, Field(gt=0)]
+    full_at: float | None = None
+
+    @model_validator(mode="after")
+    def _ramp(self) -> Points:
+        if self.full_at is not None and self.full_at <= self.at_least:
+            raise ValueError(f"full_at must be more than at_least ({self.at_least})")
+        return self
+
+
+class Icp(Part):
+    """The ideal customer profile: who may become a PQL at all. Unknown never excludes."""
+
+    organisation: bool
+    min_employees: int | None
+    max_employees: int | None
+    industries: list[str]
+    excluded_industries: list[str]
+
+
+class Gates(Part):
+    """What no score can buy off. Activation is a gate of its own (`product.activation`)."""
+
+    icp: Icp
+    engagement: Annotated[list[Condition], Field(min_length=1)]
+    intent: Annotated[list[Condition], Field(min_length=1)]
+
+    @field_validator("engagement", "intent")
+    @classmethod
+    def _usage_only(cls, conditions: list[Condition]) -> list[Condition]:
+        for condition in conditions:
+            if condition.signal in FIRMOGRAPHIC_SIGNALS:
+                raise ValueError(f"{condition.signal} is firmographic: it may rank, never trigger; remove it")
+        return conditions
+
+
+class Tiers(Part):
+    """Score from which an account is in the tier; below `medium` it is low."""
+
+    high: Annotated[float, Field(gt=0)]
+    medium: Annotated[float, Field(gt=0)]
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Tiers:
+        if self.medium >= self.high:
+            raise ValueError(f"medium must be less than high ({self.high})")
+        return self
+
+
+class Scoring(Part):
+    """Points per signal and the tiers their sum falls into."""
+
+    points: Annotated[list[Points], Field(min_length=1)]
+    tiers: Tiers
+
+    @field_validator("points")
+    @classmethod
+    def _once(cls, points: list[Points]) -> list[Points]:
+        names = [p.signal for p in points]
+        twice = sorted({n for n in names if names.count(n) > 1})
+        if twice:
+            raise ValueError(f"each signal may earn points once; named twice: {', '.join(twice)}")
+        return points
+
+
+class Value(Part):
+    """Potential ARR (dollars a year) and its cut-offs."""
+
+    floor: Annotated[float, Field(ge=0)]
+    assist: Annotated[float, Field(ge=0)]
+    seat_price_year: Annotated[float, Field(gt=0)]
+    seats_within_reach: Share
+
+
+class Motion(Part):
+    """Cut-offs of self-serve, sales-assist and sales-led (S3)."""
+
+    sales_led_employees: Positive
+    sales_assist_employees: Positive
+    self_serve_seats: Positive
+    enterprise_signals: list[Signal]
+
+
+class Routing(Part):
+    """What the ordered rules of `routing/` need."""
+
+    engaged: Annotated[list[Condition], Field(min_length=1)]
+    motion: Motion
+    cooldown_days: Positive
+    holdout_share: Share
+
+
+class Sla(Part):
+    """Hours from the decision within which the rep makes contact."""
+
+    high: Positive
+    medium: Positive
+
+
+class Handoff(Part):
+    """The clocks of a handoff and what a rep must be given first."""
+
+    silence_days: Positive
+    sla_hours: Sla
+    expires_hours: Positive
+    required_context: Annotated[list[str], Field(min_length=1)]
+
+
+class Rep(Part):
+    """A sales rep as the CRM knows them by e-mail; `regions` empty = all."""
+
+    email: str
+    regions: list[str] = []
+
+
+class Assignment(Part):
+    """Who gets the task, and how many at most."""
+
+    reps: list[Rep]
+    tasks_per_rep_per_day: Positive
+    tasks_per_day: Positive
+
+
+class Delivery(Part):
+    """When the outside may be reached."""
+
+    fresh_hours: Positive
+
+
+class Crm(Part):
+    """Snapshot column → field of the CRM's account."""
+
+    account_fields: dict[str, Sql_name | None]
+
+    @field_validator("account_fields")
+    @classmethod
+    def _known(cls, fields: dict[str, str | None]) -> dict[str, str | None]:
+        known = {
+            "name", "domain", "industry", "employees", "plan", "seats", "arr", "plan_limits", "region",
+            "timezone", "funding_stage", "signed_up_at",
+        }  # fmt: skip
+        unknown = sorted(set(fields) - known)
+        if unknown:
+            raise ValueError(f"no such snapshot column: {', '.join(unknown)}; allowed: {', '.join(sorted(known))}")
+        return fields
+
+
+class Slack(Part):
+    """Channel ids."""
+
+    alerts_channel: str
+    leadership_channel: str
+
+
+class Benchmark(Part):
+    """The range a figure is held against, and who says so."""
+
+    low: float
+    high: float
+    source: str
+
+
+class Report(Part):
+    """The weekly report."""
+
+    weeks: Positive
+    close_within_days: Positive
+    opportunity_within_days: Positive
+    benchmarks: dict[str, Benchmark]
+
+
+class Policy(Part):
+    """The rules of engagement, whole. `version` is a hash of its meaning: layout and comments don't count."""
+
+    name: str
+    sources: Annotated[list[Literal["amplitude"]], Field(min_length=1)]
+    events: Events
+    vocabulary: dict[str, Meaning]
+    quality: Quality
+    product: Product
+    signals: Signals
+    gates: Gates
+    scoring: Scoring
+    value: Value
+    routing: Routing
+    handoff: Handoff
+    assignment: Assignment
+    delivery: Delivery
+    crm: Crm
+    slack: Slack
+    report: Report
+
+    @field_validator("vocabulary", mode="before")
+    @classmethod
+    def _short_form(cls, vocabulary: Any) -> Any:
+        if not isinstance(vocabulary, dict):
+            return vocabulary
+        return {k: {"as": v} if isinstance(v, str) else v for k, v in vocabulary.items() if v is not None}
+
+    def document(self) -> dict[str, Any]:
+        """The whole policy as plain JSON values; `Policy.model_validate` of it gives an equal policy."""
+        return self.model_dump(mode="json", by_alias=True)
+
+    @property
+    def version(self) -> str:
+        """First 12 hex digits of the SHA-256 of the canonical JSON document (the name does not count)."""
+        document = {k: v for k, v in self.document().items() if k != "name"}
+        text = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+    @property
+    def vocabulary_version(self) -> str:
+        """First 8 hex digits of the hash of the vocabulary alone: what the activity partitions depend on."""
+        text = json.dumps(self.document()["vocabulary"], sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()[:8]
