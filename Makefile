@@ -1,0 +1,47 @@
+# Two commands do everything: `make demo` runs the main job, `make test` passes the tests.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+BIN := .venv/bin
+HOME_DIR ?= .onetouch
+
+.PHONY: help setup demo up test lint bench lock docs clean
+
+help:  ## this list
+	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: .venv/.ready  ## install everything into .venv, at the versions of requirements.lock
+
+.venv/.ready: requirements.lock pyproject.toml
+	python3 -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed, this is " + sys.version)'
+	test -x $(BIN)/python || python3 -m venv .venv
+	$(BIN)/python -m pip install --quiet "$$(sed -n 's/^\(uv==[^ ]*\).*/\1/p' requirements.lock)"
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements.lock
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --editable .
+	touch $@
+
+demo: setup  ## the main job: a simulated company, a real Airflow, tasks in a CRM, a report in Slack
+	$(BIN)/onetouch --home $(HOME_DIR) demo
+
+up: setup  ## the same, left running; prints the addresses and the sign-in
+	$(BIN)/onetouch --home $(HOME_DIR) demo --keep
+
+test: setup  ## the test suite
+	$(BIN)/pytest -n 2 --dist loadfile
+
+lint: setup  ## style, types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: setup  ## this project beside hand-written DuckDB SQL and Polars
+	$(BIN)/python -m benchmarks.signals
+
+lock: setup  ## resolve pyproject.toml anew: requirements.lock (everything), requirements.txt (what runs)
+	$(BIN)/uv pip compile pyproject.toml --group dev -o requirements.lock --universal --python-version 3.11 \
+	  --generate-hashes --no-header --no-emit-index-url --quiet --upgrade
+	$(BIN)/uv pip compile pyproject.toml -c requirements.lock -o requirements.txt --universal --python-version 3.11 \
+	  --generate-hashes --no-header --no-emit-index-url --no-annotate --quiet
+
+clean:  ## remove what make made
+	rm -rf .venv $(HOME_DIR) build .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,75 @@
+"""What every stage needs, opened once: policy, lake, ledger and the connections to the outside."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from onetouch.connections import Connection, from_environment
+from onetouch.lake import Lake
+from onetouch.ledger import Ledger
+from onetouch.policy import Policy, read_policy
+
+
+class NotConfigured(ValueError):
+    """Something the run needs was not given. The message names it and how to give it."""
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """One installation: where its data lives and how it reaches the outside."""
+
+    home: Path
+    policy: Policy
+    lake: Lake
+    ledger: Ledger
+    connection: Callable[[str], Connection | None]
+    exports: Path | None = None
+    accounts: Path | None = None
+
+    def required_connection(self, conn_id: str) -> Connection:
+        """The connection, or NotConfigured naming the variable that would give it."""
+        found = self.connection(conn_id)
+        if found is None:
+            raise NotConfigured(
+                f"connection {conn_id} is not set; add it in Airflow or give AIRFLOW_CONN_{conn_id.upper()}"
+            )
+        return found
+
+
+def open_workspace(
+    home: str | os.PathLike[str] | None = None,
+    policy: str | os.PathLike[str] | None = None,
+    *,
+    connection: Callable[[str], Connection | None] | None = None,
+    exports: str | os.PathLike[str] | None = None,
+    accounts: str | os.PathLike[str] | None = None,
+    environ: Mapping[str, str] = os.environ,
+) -> Workspace:
+    """Opens the installation at `home`; what is not given comes from ONETOUCH_* variables.
+
+    ONETOUCH_HOME (default .onetouch) holds lake and ledger; ONETOUCH_LAKE and ONETOUCH_LEDGER_URL move either
+    elsewhere; ONETOUCH_POLICY, ONETOUCH_EXPORTS and ONETOUCH_ACCOUNTS name files. Brings the ledger's schema up
+    to date. Raises PolicyError for a policy that cannot be used.
+    """
+
+    def given(value: str | os.PathLike[str] | None, name: str) -> Path | None:
+        text = os.fspath(value) if value is not None else environ.get(name, "")
+        return Path(text) if text else None
+
+    root = (given(home, "ONETOUCH_HOME") or Path(".onetouch")).absolute()
+    root.mkdir(parents=True, exist_ok=True)
+    ledger = Ledger(environ.get("ONETOUCH_LEDGER_URL") or f"sqlite:///{root / 'ledger.db'}")
+    ledger.migrate()
+    return Workspace(
+        home=root,
+        policy=read_policy(given(policy, "ONETOUCH_POLICY")),
+        lake=Lake(environ.get("ONETOUCH_LAKE") or root / "lake"),
+        ledger=ledger,
+        connection=connection or partial(from_environment, environ=environ),
+        exports=given(exports, "ONETOUCH_EXPORTS"),
+        accounts=given(accounts, "ONETOUCH_ACCOUNTS"),
+    )
