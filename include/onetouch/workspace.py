@@ -29,6 +29,7 @@ class Workspace:
     connection: Callable[[str], Connection | None]
     exports: Path | None = None
     accounts: Path | None = None
+    sources: tuple[str, ...] | None = None
 
     def required_connection(self, conn_id: str) -> Connection:
         """The connection, or NotConfigured naming the variable that would give it."""

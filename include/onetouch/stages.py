@@ -1,0 +1,301 @@
+"""The pipeline's stages, one function each. The DAGs and the command line call these and nothing else.
+
+A stage opens what it needs, calls one room of the library, and returns a small summary that is kept in the
+ledger with the run, so that a run's accounting can be read at any time. A stage may be repeated: it repeats
+nothing that was done.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import functools
+import json
+import logging
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any, Concatenate, ParamSpec
+
+import pandas as pd
+
+from onetouch import delivery, events, exports, metrics, quality, report, routing, scoring, signals
+from onetouch.delivery import DeliveryFailed
+from onetouch.ledger import Run
+from onetouch.policy import Policy
+from onetouch.quality import ChecksFailed
+from onetouch.workspace import NotConfigured, Workspace
+
+log = logging.getLogger(__name__)
+
+Summary = dict[str, Any]
+P = ParamSpec("P")
+
+ORDER = (
+    "extract_crm", "back_off", "extract_events", "stage_events", "check_events", "build_signals", "check_signals",
+    "score", "route", "check_decisions", "deliver_tasks", "alert_reps",
+)  # fmt: skip
+"""The order in which one process runs them: releasing accounts depends on the CRM alone, so it comes first."""
+
+
+def _stage(
+    function: Callable[Concatenate[Workspace, Run, Policy, P], Summary],
+) -> Callable[Concatenate[Workspace, str, P], Summary]:
+    """Opens the run with the policy it began with, and keeps the stage's summary in the ledger."""
+
+    @functools.wraps(function)
+    def of_run(workspace: Workspace, run_id: str, *args: P.args, **kwargs: P.kwargs) -> Summary:
+        run = workspace.ledger.run(run_id)
+        try:
+            summary = function(workspace, run, workspace.ledger.policy(run.policy_version), *args, **kwargs)
+        except (ChecksFailed, DeliveryFailed) as error:
+            workspace.ledger.finish_stage(run_id, function.__name__, error.summary)
+            raise
+        workspace.ledger.finish_stage(run_id, function.__name__, summary)
+        log.info("%s of %s: %s", function.__name__, run_id, summary)
+        return summary
+
+    return of_run
+
+
+def with_sources(workspace: Workspace, sources: list[str] | None) -> Workspace:
+    """The workspace reading only these sources (None: all of its policy). Raises NotConfigured for another."""
+    if not sources:
+        return workspace
+    unknown = sorted(set(sources) - set(workspace.policy.sources))
+    if unknown:
+        known = ", ".join(workspace.policy.sources)
+        raise NotConfigured(f"--source {', '.join(unknown)} is not a source of the policy; it has {known}")
+    return dataclasses.replace(workspace, sources=tuple(dict.fromkeys(sources)))
+
+
+def begin(workspace: Workspace, as_of: datetime, now: datetime, *, dry_run: bool = False) -> str:
+    """Begins (or finds again) the run of this moment and policy; returns its id.
+
+    Raises ValueError when `as_of` lies in the future of `now`.
+    """
+    if as_of > now:
+        raise ValueError(f"as_of {as_of.isoformat()} lies in the future; give a moment up to {now.isoformat()}")
+    return workspace.ledger.begin_run(as_of.astimezone(UTC), workspace.policy, dry_run).run_id
+
+
+def sends(run: Run, policy: Policy, now: datetime) -> bool:
+    """Whether this run may reach the outside: not a dry run, and its `as_of` is fresh."""
+    return not run.dry_run and now - run.as_of <= timedelta(hours=policy.delivery.fresh_hours)
+
+
+@_stage
+def extract_events(workspace: Workspace, run: Run, policy: Policy, source: str) -> Summary:
+    """Fetches the run's window of one source into the lake, as received."""
+    return exports.extract(
+        source,
+        workspace.lake,
+        workspace.ledger,
+        policy,
+        run,
+        connection=None if workspace.exports else workspace.required_connection(f"{source}_default"),
+        folder=workspace.exports,
+    )
+
+
+@_stage
+def stage_events(workspace: Workspace, run: Run, policy: Policy) -> Summary:
+    """Turns raw rows into canonical events; what cannot be one goes to quarantine with its reason."""
+    return events.stage(workspace.lake, workspace.ledger, policy, run)
+
+
+@_stage
+def check_events(workspace: Workspace, run: Run, policy: Policy) -> Summary:
+    """Checks the batch; raises ChecksFailed when a critical check fails."""
+    return quality.check_events(workspace.lake, workspace.ledger, policy, run)
+
+
+@_stage
+def build_signals(workspace: Workspace, run: Run, policy: Policy) -> Summary:
+    """Sums events up to one row of signals an account."""
+    return signals.build(workspace.lake, workspace.ledger, policy, run)
+
+
+@_stage
+def check_signals(workspace: Workspace, run: Run, policy: Policy) -> Summary:
+    """Checks the accounts; raises ChecksFailed when a critical check fails."""
+    return quality.check_signals(workspace.lake, workspace.ledger, policy, run)
+
+
+@_stage
+def score(workspace: Workspace, run: Run, policy: Policy) -> Summary:
+    """Gates, points and tier of every account, with reasons."""
+    return scoring.score(workspace.lake, policy, run)
+
+
+@_stage
+def extract_crm(workspace: Workspace, run: Run, policy: Policy) -> Summary:
+    """Reads accounts, touches, replies and opportunities from the CRM, or accounts alone from a file."""
+    if workspace.accounts:
+        return signals.keep_accounts(signals.read_accounts(workspace.accounts), workspace.lake, run)
+    return delivery.extract_crm(workspace.lake, workspace.ledger, policy, run, _salesforce(workspace))
+
+
+@_stage
+def back_off(workspace: Workspace, run: Run, policy: Policy, now: datetime) -> Summary:
+    """Releases accounts that stayed silent after the one touch, and tasks nobody worked in time."""
+    if workspace.connection("salesforce_default") is None:
+        return {"skipped": "no salesforce_default connection: nothing was ever handed over"}
+    may_send = sends(run, policy, now)
+    return delivery.back_off(workspace.ledger, policy, run, _salesforce(workspace), sends=may_send)
+
+
+@_stage
+def route(workspace: Workspace, run: Run, policy: Policy) -> Summary:
+    """One decision an account."""
+    return routing.route(workspace.lake, workspace.ledger, policy, run)
+
+
+@_stage
+def check_decisions(workspace: Workspace, run: Run, policy: Policy) -> Summary:
+    """Checks the decisions before anything is sent; raises ChecksFailed when a critical check fails."""
+    return quality.check_decisions(workspace.lake, workspace.ledger, policy, run)
+
+
+@_stage
+def deliver_tasks(workspace: Workspace, run: Run, policy: Policy, now: datetime) -> Summary:
+    """Context, then task, for every decision to send; withdraws tasks of accounts that are converting."""
+    may_send = sends(run, policy, now)
+
+    def recheck(account_ids: list[str]) -> dict[str, str]:
+        found = events.fresh_checkouts(workspace.lake, policy, run, account_ids, now, _fetchers(workspace, policy))
+        return {account: f"checkout started {at:%Y-%m-%d %H:%M} UTC" for account, at in found.items()}
+
+    return delivery.deliver_tasks(
+        workspace.lake,
+        workspace.ledger,
+        policy,
+        run,
+        _salesforce(workspace) if may_send else None,
+        recheck=recheck,
+        sends=may_send,
+    )
+
+
+@_stage
+def alert_reps(workspace: Workspace, run: Run, policy: Policy, now: datetime) -> Summary:
+    """Tells the owner of each new task in Slack."""
+    may_send = sends(run, policy, now)
+    slack = _slack(workspace) if may_send else None
+    return delivery.alert_reps(workspace.lake, workspace.ledger, policy, run, slack, sends=may_send)
+
+
+def compute_metrics(workspace: Workspace, as_of: datetime) -> str:
+    """Computes the figures of the last whole week before `as_of` into the lake; returns the week, as 2026-W47."""
+    weekly = metrics.weekly(workspace.lake, workspace.ledger, workspace.policy, as_of)
+    return metrics.keep(weekly, workspace.lake)
+
+
+def draw_charts(workspace: Workspace, week: str) -> int:
+    """Draws the week's charts into the lake; returns how many."""
+    drawn = report.build(metrics.read(workspace.lake, week), workspace.policy)
+    return report.keep_charts(drawn, workspace.lake, week)
+
+
+def post_report(workspace: Workspace, week: str, as_of: datetime, now: datetime, *, dry_run: bool = False) -> Summary:
+    """Posts the week's report once, whatever is re-run."""
+    built = report.build(metrics.read(workspace.lake, week), workspace.policy)
+    fresh = now - as_of <= timedelta(hours=workspace.policy.delivery.fresh_hours)
+    if dry_run or not fresh:
+        return {"posted": False, "why": "dry run" if dry_run else f"as_of {as_of.isoformat()} is not fresh"}
+    return delivery.post_report(workspace.ledger, _slack(workspace), workspace.policy, built, f"weekly_report:{week}")
+
+
+def run_all(
+    workspace: Workspace,
+    as_of: datetime,
+    now: datetime,
+    *,
+    dry_run: bool = False,
+    started: Callable[[str], None] = lambda stage: None,
+) -> str:
+    """Every stage of a run, in this process; `started` is told each stage's name. Returns the run's id."""
+    run_id = begin(workspace, as_of, now, dry_run=dry_run)
+    needs_now = {"back_off", "deliver_tasks", "alert_reps"}
+    for name in ORDER:
+        started(name)
+        function = globals()[name]
+        if name == "extract_events":
+            for source in workspace.sources or workspace.policy.sources:
+                function(workspace, run_id, source)
+        elif name in needs_now:
+            function(workspace, run_id, now)
+        else:
+            function(workspace, run_id)
+    return run_id
+
+
+def accounting(workspace: Workspace, run_id: str) -> Summary:
+    """What became of every row, account and decision of a run, as far as it got (guarantee 6)."""
+    ledger = workspace.ledger
+    staged = ledger.stage_summary(run_id, "stage_events") or {}
+    routed = ledger.stage_summary(run_id, "route") or {}
+    sent = ledger.stage_summary(run_id, "deliver_tasks") or {}
+    return {
+        "run_id": run_id,
+        "rows": staged.get("rows"),
+        "accounts": routed.get("accounts"),
+        "decisions": routed.get("decisions"),
+        "to_send": sent.get("to_send"),
+        "delivered": sent.get("delivered"),
+        "withheld": sent.get("withheld"),
+        "failed": sent.get("failed"),
+    }
+
+
+def decisions_of(workspace: Workspace, run_id: str | None = None, *, action: str | None = None) -> list[Summary]:
+    """Decisions of a run (None: the last that decided), best score first, as plain JSON values.
+
+    Raises ValueError when nothing was decided yet.
+    """
+    frame = _decided(workspace, run_id)
+    if action is not None:
+        frame = frame[frame["action"] == action]
+    frame = frame.sort_values(["score", "account_id"], ascending=[False, True]).rename(columns={"owner_email": "owner"})
+    return json.loads(frame.to_json(orient="records", date_format="iso", date_unit="s"))
+
+
+def explain(workspace: Workspace, account_id: str, run_id: str | None = None) -> Summary:
+    """One account's decision of a run (None: the last), with its gates and signals.
+
+    Raises ValueError when the account is not among them, naming near ones.
+    """
+    frame = _decided(workspace, run_id)
+    if account_id not in set(frame["account_id"]):
+        near = difflib.get_close_matches(account_id, frame["account_id"].tolist(), n=3)
+        hint = f"did you mean {', '.join(near)}?" if near else "`onetouch decisions` lists them"
+        raise ValueError(f"account {account_id!r} is not in the last run; {hint}")
+    of_run = frame["inputs_ref"].iloc[0].removeprefix("signals/")
+
+    def row(room: str) -> Summary:
+        table = workspace.lake.read(room, f"{of_run}.parquet")
+        one = table[table["account_id"] == account_id]
+        return json.loads(one.to_json(orient="records", date_format="iso", date_unit="s"))[0]
+
+    scored = row("scores")
+    return {
+        "decision": row("decisions"),
+        "gates": {name.removeprefix("gate_"): passed for name, passed in scored.items() if name.startswith("gate_")},
+        "signals": row("signals"),
+    }
+
+
+def _decided(workspace: Workspace, run_id: str | None) -> pd.DataFrame:
+    if run_id is None:
+        last = workspace.ledger.last_run(stage="route")
+        if last is None:
+            raise ValueError(f"{workspace.home}: no run has decided anything yet; run `onetouch run` first")
+        run_id = last.run_id
+    return workspace.lake.read("decisions", f"{run_id}.parquet")
+
+
+def _salesforce(workspace: Workspace) -> delivery.Salesforce:
+    return delivery.Salesforce(workspace.required_connection("salesforce_default"))
+
+
+def _slack(workspace: Workspace) -> delivery.Slack:
+    return delivery.Slack(workspace.required_connection("slack_default"))
