@@ -1,0 +1,183 @@
+"""
+# pql_pipeline
+
+Every hour: product usage becomes decisions, and the few decisions to sell become tasks in the CRM.
+Each task calls one stage of the library; data stays in the lake, the ledger remembers what was done to whom.
+
+    open_run → extract_events[source] → stage_events → check_events → build_signals → check_signals → score ┐
+             → extract_crm → back_off ──────────────────────────────────────────────────────────────────────┴→
+               route → check_decisions → deliver_tasks → alert_reps
+
+## Params
+
+- **dry_run**: compute everything, send nothing. The run is kept apart from a real one of the same moment.
+- **as_of**: run as if at this moment (RFC 3339 with offset). Empty: the hour the run was scheduled for.
+  A moment older than the policy's `delivery.fresh_hours` sends nothing, whatever `dry_run` says.
+
+## Running it again
+
+Everything may be run again: a stage repeats nothing that was done. Two ways, not to be confused:
+
+- **Clear** a failed task (with downstream) to finish *that* run: same moment, same windows, same policy.
+  After an hour or two it is better not to: its moment may be stale by then, and a stale run sends nothing.
+- **Trigger** a new run to act on *now*. Windows start at the last watermark, so nothing that a failed or
+  paused run left unread is lost. This is the usual answer to an outage that is over.
+
+A backfill computes decisions for past hours and sends nothing.
+
+## When a task fails
+
+Failures that another try cannot cure fail at once; others are tried four more times, with growing pauses. The
+alert in Slack and the last lines of the task's log name what failed.
+
+- **open_run**: the policy file cannot be read, the ledger database is down, or `as_of` lies in the future. The
+  message names the field. Check a policy before it is deployed: `onetouch policy check FILE`.
+- **extract_events**: a source cannot be reached or refuses the key (`amplitude_default`). Sources fail apart;
+  clear the one that failed. Nothing is lost: its watermark has not moved.
+- **stage_events**: the raw files cannot be read as they are. Bad rows do not fail it, they go to quarantine;
+  this is a full disk, memory, or a bug: the log has the file.
+- **check_events**: the batch is not to be trusted (volume, freshness, quarantined or unknown events). Nothing is
+  sent. The log links the Data Docs; `onetouch run --dry-run` shows the same. If the product really changed
+  that much, change the thresholds in the policy and trigger a new run; do not mark it as success.
+- **build_signals**: memory or disk, or a bug. Clear it: only the days that are missing are built.
+- **check_signals**: the account table is not plausible. As check_events.
+- **score**: a bug, or a policy whose signals are not there. Nothing has been sent. Clear after the fix.
+- **extract_crm**: Salesforce cannot be reached, refuses the login (`salesforce_default`), or a field the policy
+  maps is not there. Until it is back nothing is decided: who is being talked to is not known.
+- **back_off**: Salesforce refused to close a task. Clear it: accounts already released stay so. `route` waits for
+  it on purpose: a decision must know who was released.
+- **route**: a bug: no decision is kept unless every account has exactly one. Clear after the fix.
+- **check_decisions**: the decisions jump (many more tasks than on other days) or do not add up. Nothing is sent.
+  Look at the Data Docs, then `onetouch decisions --action sales_now`. When they are right, raise the cap or
+  threshold in the policy and trigger a new run.
+- **deliver_tasks**: some decisions were not delivered; the log lists reasons. Delivered ones stay delivered, and
+  there is one task each: clear it (with downstream) while the run's moment is fresh, else trigger a new run.
+- **alert_reps**: Slack refused (`slack_default`, or the bot is not in the channel). The tasks are in the CRM
+  already; clear it and no alert is posted twice.
+
+A run that is not through in 50 minutes says so in Slack and goes on; the next one waits for it.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from airflow.sdk import DAG, task
+from onetouch_airflow.defaults import DEFAULT_ARGS, TAGS, deadline, params
+from onetouch_airflow.opening import as_of, dry_run, keep_run_id, now, run_id, workspace
+
+with DAG(
+    dag_id="pql_pipeline",
+    description="Product usage → decisions → tasks in the CRM",
+    doc_md=__doc__,
+    schedule="@hourly",
+    catchup=False,
+    max_active_runs=1,
+    default_args=DEFAULT_ARGS,
+    params=params(),
+    deadline=deadline(timedelta(minutes=50)),
+    tags=[*TAGS, "writes to crm"],
+) as dag:
+
+    @task
+    def open_run() -> list[str]:
+        """Fixes the run's moment and policy in the ledger; returns the sources to read."""
+        from onetouch import stages
+
+        here = workspace()
+        keep_run_id(stages.begin(here, as_of(), now(), dry_run=dry_run()))
+        return list(here.policy.sources)
+
+    @task(map_index_template="{{ task.op_kwargs['source'] }}")
+    def extract_events(source: str) -> Any:
+        """Fetches one source's new window, as received."""
+        from onetouch import stages
+
+        return stages.extract_events(workspace(), run_id(), source)
+
+    @task
+    def stage_events() -> Any:
+        """Raw rows become canonical events; bad ones go to quarantine with a reason."""
+        from onetouch import stages
+
+        return stages.stage_events(workspace(), run_id())
+
+    @task
+    def check_events() -> Any:
+        """Stops here when the batch is not to be trusted."""
+        from onetouch import stages
+
+        return stages.check_events(workspace(), run_id())
+
+    @task
+    def build_signals() -> Any:
+        """Events become one row of signals an account."""
+        from onetouch import stages
+
+        return stages.build_signals(workspace(), run_id())
+
+    @task
+    def check_signals() -> Any:
+        """Stops here when the account table is not plausible."""
+        from onetouch import stages
+
+        return stages.check_signals(workspace(), run_id())
+
+    @task
+    def score() -> Any:
+        """Gates, points and tier of every account, with reasons."""
+        from onetouch import stages
+
+        return stages.score(workspace(), run_id())
+
+    @task
+    def extract_crm() -> Any:
+        """Accounts, touches, replies and opportunities from the CRM."""
+        from onetouch import stages
+
+        return stages.extract_crm(workspace(), run_id())
+
+    @task
+    def back_off() -> Any:
+        """One touch, then back off: releases the accounts that stayed silent."""
+        from onetouch import stages
+
+        return stages.back_off(workspace(), run_id(), now())
+
+    @task
+    def route() -> Any:
+        """One decision for every account."""
+        from onetouch import stages
+
+        return stages.route(workspace(), run_id())
+
+    @task
+    def check_decisions() -> Any:
+        """Stops here when the decisions jump or do not add up."""
+        from onetouch import stages
+
+        return stages.check_decisions(workspace(), run_id())
+
+    @task
+    def deliver_tasks() -> Any:
+        """Context first, then exactly one task for every decision to sell."""
+        from onetouch import stages
+
+        return stages.deliver_tasks(workspace(), run_id(), now())
+
+    @task
+    def alert_reps() -> Any:
+        """Tells each new task's owner in Slack."""
+        from onetouch import stages
+
+        return stages.alert_reps(workspace(), run_id(), now())
+
+    sources, crm, signals, decisions = open_run(), extract_crm(), build_signals(), route()
+
+    extract_events.expand(source=sources) >> stage_events() >> check_events() >> signals
+    # Plan limits, employees and domains come from the CRM; limit signals and the ICP gate cannot do without them.
+    sources >> crm >> signals >> check_signals() >> score() >> decisions
+    # On the CRM alone: broken product data must not keep an account from being released.
+    crm >> back_off() >> decisions
+    decisions >> check_decisions() >> deliver_tasks() >> alert_reps()

@@ -1,0 +1,72 @@
+"""What a task opens before it calls the library: the workspace, the run, the two moments."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from airflow.sdk import BaseHook, get_current_context
+from airflow.sdk.exceptions import AirflowNotFoundException
+
+if TYPE_CHECKING:
+    from onetouch.connections import Connection
+    from onetouch.workspace import Workspace
+
+
+def workspace() -> Workspace:
+    """The installation that the ONETOUCH_* variables name, with Airflow's connections."""
+    from onetouch.workspace import open_workspace
+
+    return open_workspace(connection=connection)
+
+
+def connection(conn_id: str) -> Connection | None:
+    """An Airflow connection as the library's own type, from whichever secrets backend has it; None if none does."""
+    from onetouch.connections import Connection
+
+    try:
+        found = BaseHook.get_connection(conn_id)
+    except AirflowNotFoundException:
+        return None
+    return Connection(
+        conn_id=conn_id,
+        host=found.host,
+        login=found.login,
+        password=found.password,
+        schema=found.schema,
+        port=found.port,
+        extra=found.extra_dejson,
+    )
+
+
+def keep_run_id(run_id: str) -> None:
+    """Leaves the ledger's id of this run for the tasks that follow `open_run`."""
+    get_current_context()["ti"].xcom_push(key="run_id", value=run_id)
+
+
+def run_id() -> str:
+    """The ledger's id of this run, as `open_run` left it."""
+    return get_current_context()["ti"].xcom_pull(task_ids="open_run", key="run_id")
+
+
+def as_of() -> datetime:
+    """The moment this DAG run is for: the param, else the end of its data interval, else when it was to start.
+
+    It stays the same when a task is cleared and run again.
+    """
+    context = get_current_context()
+    given = context["params"]["as_of"]
+    if given:
+        return datetime.fromisoformat(given).astimezone(UTC)
+    run = context["dag_run"]
+    return (run.data_interval_end or run.run_after).astimezone(UTC)
+
+
+def dry_run() -> bool:
+    """Whether this DAG run computes everything and sends nothing."""
+    return get_current_context()["params"]["dry_run"]
+
+
+def now() -> datetime:
+    """The clock. The library never reads it; the DAGs do, here."""
+    return datetime.now(UTC)
