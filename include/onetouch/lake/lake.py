@@ -49,7 +49,8 @@ class Lake:
         if not self.fs.exists(base):
             return []
         found = self.fs.find(base)
-        return sorted(p for p in found if p.endswith(suffix) and not posixpath.basename(p).startswith("."))
+        names = sorted(p for p in found if p.endswith(suffix) and not posixpath.basename(p).startswith("."))
+        return names if self.local else [self.fs.unstrip_protocol(name) for name in names]
 
     @contextmanager
     def writing(self, *parts: str) -> Iterator[str]:

@@ -1,0 +1,116 @@
+"""A policy file: what is accepted, what a mistake says, what its version means."""
+
+from __future__ import annotations
+
+import copy
+import re
+from importlib.resources import files
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+from onetouch.policy import Policy, PolicyError, read_policy
+from onetouch.policy.read import default_document
+
+DEFAULT = default_document()
+EXAMPLES = sorted((Path(__file__).parents[2] / "docs" / "examples").glob("policy*.yaml"))
+
+
+def written(tmp_path: Path, text: str) -> Path:
+    file = tmp_path / "policy.yaml"
+    file.write_text(text)
+    return file
+
+
+def test_a_policy_holds_only_what_differs(tmp_path: Path) -> None:
+    mine = read_policy(written(tmp_path, "scoring: {tiers: {high: 60}}"))
+    default = read_policy()
+    assert mine.scoring.tiers.high == 60
+    assert mine.scoring.tiers.medium == default.scoring.tiers.medium
+    assert mine.gates == default.gates
+
+
+def test_lists_are_replaced_whole_and_null_unmaps_an_event(tmp_path: Path) -> None:
+    mine = read_policy(
+        written(tmp_path, "product: {features: [one]}\nvocabulary: {ci_run: null, Bought: plan_upgraded}")
+    )
+    assert mine.product.features == ["one"]
+    assert "ci_run" not in mine.vocabulary
+    assert mine.vocabulary["Bought"].as_ == "plan_upgraded"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("scoring: {tiers: {hihg: 3}}", ["scoring.tiers.hihg", "did you mean high?"]),
+        ("handof: {}", ["handof", "did you mean handoff?"]),
+        (
+            "quality: {max_quarantine_rate: {warning: lots}}",
+            ["quality.max_quarantine_rate.warning", "'lots'", "number"],
+        ),
+        ("scoring: {tiers: {high: 20}}", ["scoring.tiers", "medium must be less than high (20"]),
+        ("gates: {intent: [{signal: fundings_90d, at_least: 1}]}", ["gates.intent", "firmographic"]),
+        (
+            "gates: {intent: [{signal: pricing, at_least: 1}]}",
+            ["gates.intent.0.signal", "'pricing'", "pricing_views_14d"],
+        ),
+        ("vocabulary: {Bought: bougth}", ["vocabulary.Bought.as", "'bougth'", "plan_upgraded"]),
+        ("value: {seats_within_reach: 20}", ["value.seats_within_reach", "20", "less than or equal to 1"]),
+        ("crm: {account_fields: {name: 'Name FROM User--'}}", ["crm.account_fields.name", "Name FROM User--"]),
+        ("[1, 2]", ["is a list"]),
+        ("a: [", ["line 1", "not YAML"]),
+    ],
+)
+def test_a_mistake_names_file_field_value_and_what_is_allowed(tmp_path: Path, text: str, said: list[str]) -> None:
+    file = written(tmp_path, text)
+    with pytest.raises(PolicyError) as caught:
+        read_policy(file)
+    for part in [str(file), *said]:
+        assert part in str(caught.value)
+
+
+def test_a_missing_file_says_so(tmp_path: Path) -> None:
+    with pytest.raises(PolicyError, match=r"none\.yaml: cannot be read"):
+        read_policy(tmp_path / "none.yaml")
+
+
+def test_the_version_is_a_hash_of_the_meaning(tmp_path: Path) -> None:
+    default = read_policy()
+    relaid = written(tmp_path, "# another layout\nname: other words\n" + yaml.safe_dump({"value": {"floor": 5000.0}}))
+    assert read_policy(relaid).version == default.version
+    assert read_policy(written(tmp_path, "value: {floor: 5001}")).version != default.version
+    assert Policy.model_validate(default.document()) == default
+
+
+@given(floor=st.integers(0, 10**6), silence=st.integers(1, 60))
+def test_equal_documents_have_equal_versions(floor: int, silence: int) -> None:
+    def policy() -> Policy:
+        document = copy.deepcopy(DEFAULT)
+        document["value"]["floor"], document["handoff"]["silence_days"] = floor, silence
+        return Policy.model_validate(document)
+
+    assert policy().version == policy().version
+    same = (floor, silence) == (5000, 7)
+    assert (policy().version == Policy.model_validate(DEFAULT).version) is same
+
+
+def test_every_number_of_the_default_names_its_source() -> None:
+    """A source stands on the number's own line, or on the line that opens its section."""
+    lines = files("onetouch.policy").joinpath("default.yaml").read_text().splitlines()
+    opened: list[tuple[int, str]] = []
+    for line in filter(str.strip, lines):
+        content, _, comment = line.partition("#")
+        depth = len(content) - len(content.lstrip())
+        opened = [(d, c) for d, c in opened if d < depth]
+        said = " ".join([comment, content, *(c for _, c in opened)])
+        if re.search(r":.*\d", re.sub(r"signal: \w+|C0\w+|\[.*\]|source: \w+", "", content)):
+            assert re.search(r"\b(S[0-4]|ours)\b", said), line
+        if content.strip():
+            opened.append((depth, comment))
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda p: p.name)
+def test_examples_are_good(example: Path) -> None:
+    assert read_policy(example).version
