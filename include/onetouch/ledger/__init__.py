@@ -1,0 +1,23 @@
+"""What was decided, sent and touched: tables, migrations, state machine. Small, transactional, the only memory."""
+
+from onetouch.ledger.handoffs import Handoff
+from onetouch.ledger.ledger import Ledger
+from onetouch.ledger.outbox import Outbox
+from onetouch.ledger.runs import Run
+from onetouch.ledger.sources import Window
+from onetouch.ledger.states import ACTIVE, LEGAL, STATES, TERMINAL, IllegalMove, LedgerError, NotInLedger
+
+__all__ = [
+    "ACTIVE",
+    "LEGAL",
+    "STATES",
+    "TERMINAL",
+    "Handoff",
+    "IllegalMove",
+    "Ledger",
+    "LedgerError",
+    "NotInLedger",
+    "Outbox",
+    "Run",
+    "Window",
+]

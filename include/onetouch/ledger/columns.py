@@ -1,0 +1,80 @@
+"""Column types that mean the same on SQLite and PostgreSQL: moments in UTC and JSON documents."""
+
+from __future__ import annotations
+
+import json
+import math
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from sqlalchemy import DateTime, Dialect, Text
+from sqlalchemy.types import TypeDecorator
+
+
+def utc(moment: datetime) -> datetime:
+    """A plain datetime in UTC. Raises ValueError when `moment` has no time zone."""
+    if isinstance(moment, pd.Timestamp):
+        moment = moment.to_pydatetime(warn=False)
+    if moment.tzinfo is None:
+        raise ValueError(f"{moment.isoformat()} has no time zone; give an aware datetime")
+    return moment.astimezone(UTC)
+
+
+def encode(document: Any) -> str:
+    """Canonical JSON, ASCII only, so that any text (NUL, lone surrogates) is stored alike on both engines.
+
+    Raises ValueError on NaN and TypeError on anything JSON doesn't know (NumPy's scalars are taken as numbers).
+    """
+    return json.dumps(document, sort_keys=True, separators=(",", ":"), allow_nan=False, default=_scalar)
+
+
+def _scalar(value: Any) -> Any:
+    if isinstance(value, np.generic):
+        return value.item()
+    raise TypeError(f"{type(value).__name__} is not a JSON value")
+
+
+def missing(value: Any) -> bool:
+    """None, NaN, NaT or NA: what an unknown value looks like in a row of a frame."""
+    return value is None or value is pd.NaT or value is pd.NA or (isinstance(value, float) and math.isnan(value))
+
+
+def clean(content: str) -> str:
+    """Text without the characters PostgreSQL (NUL) or UTF-8 (lone surrogates) cannot hold."""
+    return content.replace("\0", "").encode("utf-8", "ignore").decode()
+
+
+class Moment(TypeDecorator[datetime]):
+    """An aware datetime, kept in UTC to the microsecond."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """In UTC; SQLite keeps no zone, and its text then sorts as time does."""
+        if value is None:
+            return None
+        return utc(value).replace(tzinfo=None) if dialect.name == "sqlite" else utc(value)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Aware, in UTC."""
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+class Document(TypeDecorator[Any]):
+    """A JSON value as canonical text."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: Any, dialect: Dialect) -> str | None:
+        """As canonical JSON; None is SQL's NULL."""
+        return None if value is None else encode(value)
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> Any:
+        """Parsed."""
+        return None if value is None else json.loads(value)

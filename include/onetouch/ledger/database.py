@@ -1,0 +1,143 @@
+"""One database, SQLite or PostgreSQL, with one writer at a time."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Self
+
+from alembic import command
+from alembic.config import Config
+from alembic.util import CommandError
+from sqlalchemy import Connection, Engine, Table, create_engine, event, make_url, select, text
+from sqlalchemy.dialects import postgresql, sqlite
+from tenacity import retry, retry_if_exception, stop_after_delay, wait_random
+
+from onetouch.ledger.states import LedgerError
+from onetouch.ledger.tables import metadata, runs
+
+BUSY_SECONDS = 60
+"""How long a writer waits for the one before it (SQLite)."""
+
+_WRITER = int.from_bytes(b"onetouch")  # the advisory lock's key (PostgreSQL)
+
+
+class Database:
+    """Connections, transactions and migrations of the ledger at `url`.
+
+    `url` is `sqlite:///path` or `postgresql+psycopg2://…`; anything else raises ValueError. Nothing is opened
+    before it is needed. `close()` (or a with-block) gives the connections back.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.url = make_url(url)
+        backend = self.url.get_backend_name()
+        if backend not in ("sqlite", "postgresql"):
+            raise ValueError(f"ledger url: {backend} is not supported; give sqlite:///… or postgresql+psycopg2://…")
+        # hide_parameters: an error's text must not hold e-mail addresses or dossiers.
+        self.engine: Engine = create_engine(self.url, hide_parameters=True, pool_pre_ping=backend == "postgresql")
+        if backend == "sqlite":
+            event.listen(self.engine, "connect", _prepare_sqlite)
+            event.listen(self.engine, "begin", _begin_sqlite)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.url.render_as_string(hide_password=True)!r})"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Closes all connections; the next use opens new ones."""
+        self.engine.dispose()
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """A connection that sees one state of the ledger throughout."""
+        options: Any = {} if self.url.get_backend_name() == "sqlite" else {"isolation_level": "REPEATABLE READ"}
+        with self.engine.connect().execution_options(**options) as connection, connection.begin():
+            yield connection
+
+    @contextmanager
+    def writing(self) -> Iterator[Connection]:
+        """A transaction that is the only writer until it ends: what it has read stays true while it writes.
+
+        Writes are few and short, so one lock for the whole ledger costs nothing and leaves neither deadlocks nor
+        races between looking and writing. The unique indexes and triggers hold for whoever writes without it.
+        """
+        with self.engine.connect().execution_options(writes=True) as connection, connection.begin():
+            if self.url.get_backend_name() == "postgresql":
+                connection.execute(text("SELECT pg_advisory_xact_lock(:writer)"), {"writer": _WRITER})
+            yield connection
+
+    def insert(self, table: Table) -> Any:
+        """An INSERT that knows `on_conflict_do_nothing` and `on_conflict_do_update`, alike on both engines."""
+        return sqlite.insert(table) if self.url.get_backend_name() == "sqlite" else postgresql.insert(table)
+
+    def migrate(self) -> None:
+        """Brings the tables to the newest revision: whole or not at all, once however many call it at once.
+
+        Raises LedgerError when the database is of a newer version than this library.
+        """
+        if self.url.get_backend_name() == "sqlite" and self.url.database not in (None, "", ":memory:"):
+            Path(str(self.url.database)).parent.mkdir(parents=True, exist_ok=True)
+        config = Config()
+        config.set_main_option("script_location", "onetouch.ledger:migrations")
+        config.set_main_option("path_separator", "os")
+        try:
+            with self.writing() as connection:
+                config.attributes["connection"] = connection
+                command.upgrade(config, "head")
+        except CommandError as error:
+            raise LedgerError(f"ledger cannot be migrated: {error}; install the onetouch that wrote it") from error
+
+    def dump(self) -> dict[str, list[dict[str, Any]]]:
+        """The content of all tables, canonical: rows sorted, moments as ISO text, no surrogate numbers.
+
+        Two ledgers with equal dumps hold the same.
+        """
+        with self.reading() as connection:
+            return {table.name: _content(connection, table) for table in metadata.sorted_tables}
+
+
+def _content(connection: Connection, table: Table) -> list[dict[str, Any]]:
+    columns = [column for column in table.columns if column is not runs.c.begun]
+    rows = [
+        {name: value.isoformat() if isinstance(value, datetime) else value for name, value in row.items()}
+        for row in connection.execute(select(*columns)).mappings()
+    ]
+    return sorted(rows, key=lambda row: json.dumps(row, sort_keys=True))
+
+
+def _is_locked(error: BaseException) -> bool:
+    return isinstance(error, sqlite3.OperationalError) and "locked" in str(error)
+
+
+@retry(
+    retry=retry_if_exception(_is_locked), stop=stop_after_delay(BUSY_SECONDS), wait=wait_random(0, 0.05), reraise=True
+)
+def _write_ahead(cursor: sqlite3.Cursor) -> None:
+    # Many may open a new file at once, and SQLite doesn't wait by itself when it changes the journal's mode.
+    cursor.execute("PRAGMA journal_mode = WAL")
+
+
+def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
+    connection.isolation_level = None  # BEGIN is ours (see _begin_sqlite), also around DDL
+    cursor = connection.cursor()
+    cursor.execute(f"PRAGMA busy_timeout = {BUSY_SECONDS * 1000}")
+    _write_ahead(cursor)
+    cursor.execute("PRAGMA synchronous = FULL")  # what is said to be sent must survive a power cut
+    cursor.execute("PRAGMA foreign_keys = ON")
+    cursor.close()
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    # A transaction that begins by reading and then writes would fail when another wrote in between.
+    writes = connection.get_execution_options().get("writes", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")

@@ -1,0 +1,368 @@
+"""Handoffs: one episode of one account, from the decision to its end, and every move in between."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, fields
+from datetime import UTC, datetime, time
+from typing import Any
+
+import pandas as pd
+from sqlalchemy import Connection, and_, case, func, select, update
+
+from onetouch.ledger.columns import clean, encode, missing, utc
+from onetouch.ledger.database import Database
+from onetouch.ledger.rows import frame, rows_of
+from onetouch.ledger.runs import Run, require_run
+from onetouch.ledger.states import ACTIVE, STATES, TERMINAL, NotInLedger, check_move
+from onetouch.ledger.tables import handoff_moves, handoffs
+
+_STAMPS = {"touched": "touched_at", "replied": "replied_at"} | dict.fromkeys(TERMINAL, "closed_at")
+"""State → the column that says when it was reached."""
+
+_LEARNED = frozenset({"task_id", "owner_id", "owner_email", "due_at"})
+"""What any move may add to the handoff."""
+
+
+@dataclass(frozen=True)
+class Handoff:
+    """One episode of one account. Moments are UTC; `potential_arr` in dollars a year; unknown is None."""
+
+    handoff_id: str
+    account_id: str
+    crm_account_id: str | None
+    episode: int
+    decision_id: str | None
+    run_id: str
+    state: str
+    owner_email: str | None
+    owner_id: str | None
+    decided_at: datetime
+    due_at: datetime | None
+    score: float | None
+    tier: str | None
+    signals: list[str]
+    potential_arr: float | None
+    motion: str | None
+    task_id: str | None
+    touched_at: datetime | None
+    replied_at: datetime | None
+    closed_at: datetime | None
+    reason: str
+
+    @property
+    def active(self) -> bool:
+        """Whether the episode has not ended."""
+        return self.state in ACTIVE
+
+
+_COLUMNS = [field.name for field in fields(Handoff)]
+
+
+def handoff_id(account_id: str, episode: int) -> str:
+    """The id of an account's nth episode: 32 hex digits, the same wherever it is computed."""
+    return hashlib.sha256(encode([account_id, episode]).encode()).hexdigest()[:32]
+
+
+class Handoffs(Database):
+    """The part of the ledger about handoffs."""
+
+    def open_handoff(self, decision: Mapping[str, Any], run: Run) -> Handoff | None:
+        """Opens the handoff of a decision in state `decided`; the one already there when called again.
+
+        None when the account may not be handed over as of this run: another handoff of it is active, or was at
+        `run.as_of`, or was decided later (an old run done over opens nothing behind newer ones). The handoff
+        found may have moved on, even ended: look at its state.
+
+        `decision` holds the columns of `decisions/{run_id}.parquet`; `signals` are those of its `reasons` that
+        earned points. Raises ValueError for a dry run, a missing account_id or an `as_of` other than the run's.
+        """
+        return self.open_handoffs([decision], run)[0]
+
+    def open_handoffs(self, decisions: Iterable[Mapping[str, Any]], run: Run) -> list[Handoff | None]:
+        """`open_handoff` for each decision, in one transaction: all or none. The answers are in the same order."""
+        if run.dry_run:
+            raise ValueError(f"run {run.run_id}: a dry run opens no handoffs")
+        wanted = [_opening(decision, run) for decision in decisions]
+        with self.writing() as connection:
+            require_run(connection, run.run_id)
+            earlier: dict[str, list[dict[str, Any]]] = {}
+            for row in rows_of(connection, select(handoffs), handoffs.c.account_id, {w["account_id"] for w in wanted}):
+                earlier.setdefault(row["account_id"], []).append(row)
+            new: dict[str, dict[str, Any]] = {}
+            answers: list[Handoff | None] = []
+            for row in wanted:
+                account_id = row["account_id"]
+                theirs = earlier.get(account_id, [])
+                same = [other for other in theirs if other["decided_at"] == run.as_of]
+                if same:
+                    answers.append(_handoff(same[0]))
+                elif account_id in new:
+                    answers.append(Handoff(**new[account_id]))
+                elif any(_stands_in_the_way(connection, other, run.as_of) for other in theirs):
+                    answers.append(None)
+                else:
+                    episode = 1 + max((other["episode"] for other in theirs), default=0)
+                    new[account_id] = row | {"episode": episode, "handoff_id": handoff_id(account_id, episode)}
+                    answers.append(Handoff(**new[account_id]))
+            if new:
+                connection.execute(self.insert(handoffs), list(new.values()))
+                connection.execute(self.insert(handoff_moves), [_first_move(row) for row in new.values()])
+        return answers
+
+    def move(
+        self,
+        handoff_id: str,
+        to_state: str,
+        at: datetime,
+        reason: str = "",
+        *,
+        as_of: datetime | None = None,
+        **learned: Any,
+    ) -> Handoff:
+        """Moves a handoff to another state and returns it; a state it already has been in changes nothing.
+
+        `at` is when it happened (the CRM's time, or the run's as_of). `as_of` is the moment of the run that
+        learned of it, `at` when not given: a reply of 9:30 read by the 10:00 run must stay unknown to a 9:45 run
+        done over. `learned` are new facts: task_id, owner_id, owner_email, due_at; touched_at, replied_at,
+        closed_at with the move that reaches the state (default `at`). None is not a fact and erases nothing.
+        Raises IllegalMove, NotInLedger, ValueError (unknown state or fact).
+        """
+        moving = {"handoff_id": handoff_id, "to_state": to_state, "at": at, "reason": reason, "as_of": as_of}
+        return self.move_all([moving | learned])[0]
+
+    def move_all(self, moves: Iterable[Mapping[str, Any]]) -> list[Handoff]:
+        """`move` for each row {handoff_id, to_state, at, reason?, as_of?, …facts}, in order, in one transaction.
+
+        All or none; the answers are in the same order, each as the whole list has left it.
+        """
+        moves = list(moves)
+        ids = {str(row["handoff_id"]) for row in moves}
+        with self.writing() as connection:
+            at_hand = {
+                row["handoff_id"]: dict(row)
+                for row in rows_of(connection, select(handoffs), handoffs.c.handoff_id, ids)
+            }
+            history: dict[str, list[dict[str, Any]]] = {}
+            query = select(handoff_moves).order_by(handoff_moves.c.handoff_id, handoff_moves.c.step)
+            for done in rows_of(connection, query, handoff_moves.c.handoff_id, ids):
+                history.setdefault(done["handoff_id"], []).append(done)
+            for row in moves:
+                self._move(connection, at_hand, history, dict(row))
+        return [Handoff(**at_hand[str(row["handoff_id"])]) for row in moves]
+
+    def _move(
+        self,
+        connection: Connection,
+        at_hand: dict[str, dict[str, Any]],
+        history: dict[str, list[Any]],
+        row: dict[str, Any],
+    ) -> None:
+        moving, to_state, at = str(row.pop("handoff_id")), row.pop("to_state"), utc(row.pop("at"))
+        reason, as_of = clean(row.pop("reason", "")), row.pop("as_of", None)
+        if to_state not in STATES:
+            raise ValueError(f"state {to_state!r}: not a state of a handoff; allowed: {', '.join(STATES)}")
+        allowed = _LEARNED | {_STAMPS[to_state]} if to_state in _STAMPS else _LEARNED
+        if unknown := sorted(set(row) - allowed):
+            raise ValueError(
+                f"a move to {to_state} cannot tell {', '.join(unknown)}; allowed: {', '.join(sorted(allowed))}"
+            )
+        if moving not in at_hand:
+            raise NotInLedger(f"handoff {moving}: not in the ledger; open_handoff makes it")
+        handoff = at_hand[moving]
+        if any(done["to_state"] == to_state for done in history[moving]):
+            return
+        check_move(moving, handoff["state"], to_state)
+
+        last = history[moving][-1]
+        change = {name: _time_or(value) for name, value in row.items() if not missing(value)}
+        if to_state in _STAMPS:
+            change.setdefault(_STAMPS[to_state], at)
+        change |= {"state": to_state, "reason": reason or handoff["reason"]}
+        step = {
+            "handoff_id": moving,
+            "step": last["step"] + 1,
+            "from_state": handoff["state"],
+            "to_state": to_state,
+            "at": at,
+            # Never before the move it follows: what is known at a moment is always a beginning of the history.
+            "known_at": max(at, at if as_of is None else utc(as_of), last["known_at"]),
+            "owner_email": change.get("owner_email", handoff["owner_email"]),
+            "reason": reason,
+        }
+        connection.execute(self.insert(handoff_moves).values(step))
+        connection.execute(update(handoffs).where(handoffs.c.handoff_id == moving).values(change))
+        history[moving].append(step)
+        handoff.update(change)
+
+    def handoffs(
+        self,
+        *,
+        states: Collection[str] | None = None,
+        account_ids: Collection[str] | None = None,
+        run_id: str | None = None,
+    ) -> list[Handoff]:
+        """Handoffs as they are now, by moment of decision, then id; each filter given must hold."""
+        query = select(handoffs).order_by(handoffs.c.decided_at, handoffs.c.handoff_id)
+        if states is not None:
+            query = query.where(handoffs.c.state.in_(list(states)))
+        if run_id is not None:
+            query = query.where(handoffs.c.run_id == run_id)
+        with self.reading() as connection:
+            return [_handoff(row) for row in rows_of(connection, query, handoffs.c.account_id, account_ids)]
+
+    def moves(self, handoff_ids: Collection[str] | None = None) -> pd.DataFrame:
+        """Every move, in order: handoff_id, step, from_state, to_state, at, known_at, owner_email, reason."""
+        query = select(handoff_moves).order_by(handoff_moves.c.handoff_id, handoff_moves.c.step)
+        with self.reading() as connection:
+            rows = rows_of(connection, query, handoff_moves.c.handoff_id, handoff_ids)
+        return frame(rows, list(handoff_moves.c.keys()))
+
+    def handoff_frame(self, as_of: datetime) -> pd.DataFrame:
+        """One row an account: its latest handoff decided before `as_of`, as far as it was known at `as_of`.
+
+        Columns: account_id, handoff_id, episode, state, owner_email, decided_at, touched_at, closed_at, signals
+        (list of names), run_id; by account. What later runs have decided or learned does not show, so a run done
+        over sees what it saw. Times are UTC; touched_at and closed_at are null until known.
+        """
+        as_of = utc(as_of)
+        latest = (
+            select(handoffs.c.account_id, func.max(handoffs.c.episode).label("episode"))
+            .where(handoffs.c.decided_at < as_of)
+            .group_by(handoffs.c.account_id)
+            .subquery()
+        )
+        known = _known(as_of)
+        touched = handoff_moves.alias("touched")
+        query = (
+            select(
+                handoffs.c.account_id,
+                handoffs.c.handoff_id,
+                handoffs.c.episode,
+                known.c.to_state.label("state"),
+                known.c.owner_email,
+                handoffs.c.decided_at,
+                case((touched.c.step.is_not(None), handoffs.c.touched_at)).label("touched_at"),
+                case((known.c.to_state.in_(TERMINAL), handoffs.c.closed_at)).label("closed_at"),
+                handoffs.c.signals,
+                handoffs.c.run_id,
+            )
+            .join(latest, and_(latest.c.account_id == handoffs.c.account_id, latest.c.episode == handoffs.c.episode))
+            .join(known, known.c.handoff_id == handoffs.c.handoff_id)
+            .join(
+                touched,
+                and_(
+                    touched.c.handoff_id == handoffs.c.handoff_id,
+                    touched.c.to_state == "touched",
+                    touched.c.known_at <= as_of,
+                ),
+                isouter=True,
+            )
+            .order_by(handoffs.c.account_id)
+        )
+        with self.reading() as connection:
+            rows = rows_of(connection, query)
+        return frame(rows, list(query.selected_columns.keys()))
+
+    def rep_load(self, as_of: datetime) -> pd.DataFrame:
+        """What each rep has on the desk as of a moment, from handoffs decided before it, by e-mail.
+
+        Columns: owner_email; open (active handoffs); today (handoffs decided on `as_of`'s UTC date, whatever has
+        become of them); last_assigned_at.
+        """
+        as_of = utc(as_of)
+        known = _known(as_of)
+        midnight = datetime.combine(as_of.date(), time(), UTC)
+        query = (
+            select(
+                known.c.owner_email,
+                func.sum(case((known.c.to_state.in_(ACTIVE), 1), else_=0)).label("open"),
+                func.sum(case((handoffs.c.decided_at >= midnight, 1), else_=0)).label("today"),
+                func.max(handoffs.c.decided_at).label("last_assigned_at"),
+            )
+            .join(known, known.c.handoff_id == handoffs.c.handoff_id)
+            .where(handoffs.c.decided_at < as_of, known.c.owner_email.is_not(None))
+            .group_by(known.c.owner_email)
+            .order_by(known.c.owner_email)
+        )
+        with self.reading() as connection:
+            rows = rows_of(connection, query)
+        return frame(rows, list(query.selected_columns.keys()))
+
+
+def _known(as_of: datetime) -> Any:
+    """The last move of every handoff that was known at `as_of`."""
+    last = (
+        select(handoff_moves.c.handoff_id, func.max(handoff_moves.c.step).label("step"))
+        .where(handoff_moves.c.known_at <= as_of)
+        .group_by(handoff_moves.c.handoff_id)
+        .subquery()
+    )
+    return (
+        select(handoff_moves)
+        .join(last, and_(last.c.handoff_id == handoff_moves.c.handoff_id, last.c.step == handoff_moves.c.step))
+        .subquery("known")
+    )
+
+
+def _stands_in_the_way(connection: Connection, other: Mapping[str, Any], as_of: datetime) -> bool:
+    if other["state"] in ACTIVE or other["decided_at"] > as_of:
+        return True
+    ended = select(func.max(handoff_moves.c.known_at)).where(handoff_moves.c.handoff_id == other["handoff_id"])
+    known_at = connection.scalar(ended)
+    return known_at is not None and known_at > as_of
+
+
+def _opening(decision: Mapping[str, Any], run: Run) -> dict[str, Any]:
+    given: dict[str, Any] = {name: None if missing(decision.get(name)) else decision[name] for name in decision}
+    account_id = given.get("account_id")
+    if not isinstance(account_id, str) or not account_id:
+        raise ValueError("decision without account_id; every decision names its account")
+    if clean(account_id) != account_id:
+        raise ValueError(f"account_id {account_id!r} holds characters no database keeps (NUL, lone surrogates)")
+    if given.get("as_of") is not None and utc(given["as_of"]) != run.as_of:
+        raise ValueError(f"decision of {utc(given['as_of']).isoformat()} given to run {run.run_id}; take its own run")
+    reasons = given.get("reasons")
+    return {
+        "account_id": account_id,
+        "crm_account_id": given.get("crm_account_id"),
+        "decision_id": given.get("decision_id"),
+        "run_id": run.run_id,
+        "state": "decided",
+        "owner_email": given.get("owner_email"),
+        "owner_id": given.get("owner_id"),
+        "decided_at": run.as_of,
+        "due_at": None if given.get("due_at") is None else utc(given["due_at"]),
+        "score": None if given.get("score") is None else float(given["score"]),
+        "tier": given.get("tier"),
+        "signals": sorted({str(r["signal"]) for r in ([] if reasons is None else reasons) if r["points"] > 0}),
+        "potential_arr": None if given.get("potential_arr") is None else float(given["potential_arr"]),
+        "motion": given.get("motion"),
+        "task_id": None,
+        "touched_at": None,
+        "replied_at": None,
+        "closed_at": None,
+        "reason": "",
+    }
+
+
+def _first_move(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "handoff_id": row["handoff_id"],
+        "step": 0,
+        "from_state": None,
+        "to_state": "decided",
+        "at": row["decided_at"],
+        "known_at": row["decided_at"],
+        "owner_email": row["owner_email"],
+        "reason": "",
+    }
+
+
+def _time_or(value: Any) -> Any:
+    return utc(value) if isinstance(value, datetime) else value
+
+
+def _handoff(row: Mapping[str, Any]) -> Handoff:
+    return Handoff(**{name: row[name] for name in _COLUMNS})

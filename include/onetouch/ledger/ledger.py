@@ -1,0 +1,17 @@
+"""The ledger: the only memory of what was decided, sent and touched."""
+
+from __future__ import annotations
+
+from onetouch.ledger.handoffs import Handoffs
+from onetouch.ledger.outbox import Outboxes
+from onetouch.ledger.runs import Runs
+from onetouch.ledger.sources import Sources
+from onetouch.ledger.touches import Touches
+
+
+class Ledger(Runs, Sources, Handoffs, Touches, Outboxes):
+    """The whole ledger at one database `url`; `migrate()` makes its tables.
+
+    Every write is one transaction and the same call twice is as good as once; every moment comes from the
+    arguments. An object may be shared by threads; processes open their own.
+    """

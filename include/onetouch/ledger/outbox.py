@@ -1,0 +1,151 @@
+"""The outbox: what is to leave the house, kept before it leaves, once per key."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from sqlalchemy import Connection, select, update
+
+from onetouch.ledger.columns import clean
+from onetouch.ledger.database import Database
+from onetouch.ledger.rows import rows_of
+from onetouch.ledger.states import IllegalMove, LedgerError, NotInLedger
+from onetouch.ledger.tables import outbox, runs
+
+
+@dataclass(frozen=True)
+class Outbox:
+    """One thing to send. `external_id` is the destination's own id of it, once sent."""
+
+    key: str
+    destination: str
+    kind: str
+    run_id: str | None
+    handoff_id: str | None
+    payload: dict[str, Any]
+    state: str
+    external_id: str | None
+    reason: str
+    retryable: bool
+
+
+_COLUMNS = [field.name for field in fields(Outbox)]
+
+
+class Outboxes(Database):
+    """The part of the ledger about what is sent.
+
+    `pending` → `sending` → `sent`, or `failed`. A retryable failure is `pending` again when it is next put or
+    sent; any other is final, as `sent` is. What is found `sending` was interrupted: it may have arrived or not,
+    so look at the destination first, then say `sent`, or `sending` again.
+    """
+
+    def put(
+        self,
+        key: str,
+        destination: str,
+        kind: str,
+        run_id: str | None,
+        handoff_id: str | None,
+        payload: dict[str, Any],
+    ) -> Outbox:
+        """Lays something out for sending; what already lies under the key stays as it was first put.
+
+        Raises LedgerError when the key is of another destination or kind.
+        """
+        row = {"key": key, "destination": destination, "kind": kind, "run_id": run_id, "handoff_id": handoff_id}
+        return self.put_all([row | {"payload": payload}])[0]
+
+    def put_all(self, rows: Iterable[Mapping[str, Any]]) -> list[Outbox]:
+        """`put` for each row {key, destination, kind, run_id, handoff_id, payload}, in one transaction."""
+        new = [dict(row) | {"state": "pending", "external_id": None, "reason": "", "retryable": False} for row in rows]
+        keys = [row["key"] for row in new]
+        with self.writing() as connection:
+            if new:
+                connection.execute(self.insert(outbox).on_conflict_do_nothing(), new)
+            again = update(outbox).where(outbox.c.state == "failed", outbox.c.retryable)
+            for key in keys:
+                connection.execute(again.where(outbox.c.key == key).values(state="pending"))
+            found = _by_key(connection, keys)
+            for row in new:
+                there = found[row["key"]]
+                if (there.destination, there.kind) != (row["destination"], row["kind"]):
+                    raise LedgerError(
+                        f"outbox key {row['key']}: is a {there.kind} for {there.destination}, "
+                        f"not a {row['kind']} for {row['destination']}; a key names one thing"
+                    )
+        return [found[key] for key in keys]
+
+    def outbox(
+        self,
+        *,
+        run_id: str | None = None,
+        destination: str | None = None,
+        states: Collection[str] | None = None,
+        keys: Collection[str] | None = None,
+    ) -> list[Outbox]:
+        """What lies in the outbox, by moment of its run, then key; each filter given must hold."""
+        query = (
+            select(outbox)
+            .join(runs, runs.c.run_id == outbox.c.run_id, isouter=True)
+            .order_by(runs.c.as_of.nulls_last(), outbox.c.key)
+        )
+        if run_id is not None:
+            query = query.where(outbox.c.run_id == run_id)
+        if destination is not None:
+            query = query.where(outbox.c.destination == destination)
+        if states is not None:
+            query = query.where(outbox.c.state.in_(list(states)))
+        with self.reading() as connection:
+            return [_outbox(row) for row in rows_of(connection, query, outbox.c.key, keys)]
+
+    def sending(self, *keys: str) -> None:
+        """To be called, and to have returned, before the first byte leaves. Raises IllegalMove, NotInLedger."""
+        with self.writing() as connection:
+            for key, there in _required(connection, keys).items():
+                if there.state == "sent" or (there.state == "failed" and not there.retryable):
+                    raise IllegalMove(f"outbox key {key}: is {there.state}; it is not sent again")
+            for key in keys:
+                connection.execute(update(outbox).where(outbox.c.key == key).values(state="sending"))
+
+    def sent(self, key: str, external_id: str) -> None:
+        """It has arrived; the same again changes nothing. Raises IllegalMove, NotInLedger."""
+        self.sent_all({key: external_id})
+
+    def sent_all(self, external_ids: Mapping[str, str]) -> None:
+        """`sent` for each key → external id, in one transaction."""
+        with self.writing() as connection:
+            for key, there in _required(connection, external_ids).items():
+                if there.state == "sent" and there.external_id == external_ids[key]:
+                    continue
+                if there.state != "sending":
+                    raise IllegalMove(f"outbox key {key}: is {there.state}; only what is sending can have arrived")
+                change = {"state": "sent", "external_id": external_ids[key], "reason": "", "retryable": False}
+                connection.execute(update(outbox).where(outbox.c.key == key).values(change))
+
+    def failed(self, key: str, reason: str, retryable: bool) -> None:
+        """It has not arrived, and why (no personal data). Raises IllegalMove for what was sent, NotInLedger."""
+        with self.writing() as connection:
+            there = _required(connection, [key])[key]
+            if there.state == "sent" or (there.state == "failed" and not there.retryable and retryable):
+                raise IllegalMove(f"outbox key {key}: is {there.state}; that is final")
+            change = {"state": "failed", "reason": clean(reason), "retryable": retryable}
+            connection.execute(update(outbox).where(outbox.c.key == key).values(change))
+
+
+def _outbox(row: Mapping[str, Any]) -> Outbox:
+    return Outbox(**{name: row[name] for name in _COLUMNS})
+
+
+def _by_key(connection: Connection, keys: Collection[str]) -> dict[str, Outbox]:
+    return {row["key"]: _outbox(row) for row in rows_of(connection, select(outbox), outbox.c.key, set(keys))}
+
+
+def _required(connection: Connection, keys: Collection[str]) -> dict[str, Outbox]:
+    found = _by_key(connection, keys)
+    for key in keys:
+        if key not in found:
+            raise NotInLedger(f"outbox key {key}: not in the ledger; put makes it")
+    return found

@@ -1,0 +1,41 @@
+"""Rows of the ledger on their way out: those of given ids, and rows as a frame."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any
+
+import pandas as pd
+from sqlalchemy import Column, Connection, Select
+
+_MANY = 1000
+"""More ids than this are not named in the query (drivers bound them): all rows are read, the others dropped."""
+
+_MOMENTS = ("decided_at", "touched_at", "closed_at", "last_assigned_at", "at", "known_at")
+_TYPES = {
+    **dict.fromkeys(_MOMENTS, "datetime64[us, UTC]"),
+    **dict.fromkeys(("episode", "step", "open", "today"), "int64"),
+    "signals": "object",
+}
+
+
+def rows_of(
+    connection: Connection, query: Select[Any], column: Column[Any] | None = None, ids: Collection[str] | None = None
+) -> list[dict[str, Any]]:
+    """The query's rows; with `ids` those whose `column` is one of them."""
+    if column is not None and ids is not None and len(ids) <= _MANY:
+        query = query.where(column.in_(list(ids)))
+        ids = None
+    found = [dict(row) for row in connection.execute(query).mappings()]
+    if column is None or ids is None:
+        return found
+    asked = set(ids)
+    return [row for row in found if row[column.name] in asked]
+
+
+def frame(rows: Iterable[Mapping[str, Any]], columns: list[str]) -> pd.DataFrame:
+    """Rows as a frame whose types don't depend on its content (empty, all null): text is `str`, times UTC in µs."""
+    content = list(rows)
+    return pd.DataFrame(
+        {name: pd.Series([row[name] for row in content], dtype=_TYPES.get(name, "str")) for name in columns}
+    )

@@ -1,0 +1,100 @@
+"""Runs, their policies and what each of their stages has done."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, RowMapping, func, select
+
+from onetouch.ledger.columns import utc
+from onetouch.ledger.database import Database
+from onetouch.ledger.states import NotInLedger
+from onetouch.ledger.tables import policies, runs, stages
+from onetouch.policy import Policy
+
+
+@dataclass(frozen=True)
+class Run:
+    """One pass of the pipeline for one moment under one policy; the same moment and policy is the same run."""
+
+    run_id: str
+    as_of: datetime
+    policy_version: str
+    dry_run: bool
+
+
+class Runs(Database):
+    """The part of the ledger about runs."""
+
+    def begin_run(self, as_of: datetime, policy: Policy, dry_run: bool) -> Run:
+        """The run of `as_of` (cut to whole seconds) under `policy`: made at the first call, found at later ones.
+
+        The policy's document is kept under its version. Raises ValueError when `as_of` has no time zone.
+        """
+        as_of = utc(as_of).replace(microsecond=0)
+        run_id = f"{as_of:%Y%m%dT%H%M%SZ}-{policy.version}{'-dry' if dry_run else ''}"
+        run = Run(run_id, as_of, policy.version, dry_run)
+        with self.writing() as connection:
+            document = {"version": policy.version, "document": policy.document()}
+            connection.execute(self.insert(policies).values(document).on_conflict_do_nothing())
+            begun = connection.scalar(select(func.coalesce(func.max(runs.c.begun), 0) + 1))
+            connection.execute(
+                self.insert(runs)
+                .values(asdict(run) | {"begun": begun})
+                .on_conflict_do_update(index_elements=["run_id"], set_={"begun": begun})
+            )
+        return run
+
+    def run(self, run_id: str) -> Run:
+        """The run of that id. Raises NotInLedger."""
+        with self.reading() as connection:
+            row = connection.execute(select(runs).where(runs.c.run_id == run_id)).mappings().first()
+        if row is None:
+            raise NotInLedger(f"run {run_id}: not in the ledger; begin_run makes it")
+        return _run(row)
+
+    def last_run(self) -> Run | None:
+        """The run begun last (or again), whatever its as_of; None in a new ledger."""
+        with self.reading() as connection:
+            row = connection.execute(select(runs).order_by(runs.c.begun.desc()).limit(1)).mappings().first()
+        return None if row is None else _run(row)
+
+    def policy(self, version: str) -> Policy:
+        """The policy kept under that version. Raises NotInLedger."""
+        with self.reading() as connection:
+            document = connection.scalar(select(policies.c.document).where(policies.c.version == version))
+        if document is None:
+            raise NotInLedger(f"policy {version}: not in the ledger; only policies of a run are kept")
+        return Policy.model_validate(document)
+
+    def finish_stage(self, run_id: str, stage: str, summary: dict[str, Any]) -> None:
+        """Keeps what a stage has done (JSON values); the latest word counts. Raises NotInLedger for the run."""
+        with self.writing() as connection:
+            require_run(connection, run_id)
+            connection.execute(
+                self.insert(stages)
+                .values(run_id=run_id, stage=stage, summary=summary)
+                .on_conflict_do_update(index_elements=["run_id", "stage"], set_={"summary": summary})
+            )
+
+    def stage_summary(self, run_id: str, stage: str) -> dict[str, Any] | None:
+        """What the stage has said, None when it has not finished."""
+        return self.stage_summaries(run_id).get(stage)
+
+    def stage_summaries(self, run_id: str) -> dict[str, dict[str, Any]]:
+        """Stage → what it has said, for all finished stages of a run."""
+        with self.reading() as connection:
+            found = connection.execute(select(stages.c.stage, stages.c.summary).where(stages.c.run_id == run_id))
+            return {stage: summary for stage, summary in found.all()}
+
+
+def require_run(connection: Connection, run_id: str) -> None:
+    """Raises NotInLedger unless the run has begun."""
+    if connection.scalar(select(runs.c.run_id).where(runs.c.run_id == run_id)) is None:
+        raise NotInLedger(f"run {run_id}: not in the ledger; begin_run makes it")
+
+
+def _run(row: RowMapping) -> Run:
+    return Run(row["run_id"], row["as_of"], row["policy_version"], row["dry_run"])

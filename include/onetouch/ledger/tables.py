@@ -1,0 +1,174 @@
+"""The ledger's tables. `migrations/` creates them; a test holds the two together."""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    Boolean,
+    CheckConstraint,
+    Column,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
+
+from onetouch.ledger.columns import Document, Moment
+from onetouch.ledger.states import STATES, TERMINAL
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+OUTBOX_STATES = ("pending", "sending", "sent", "failed")
+
+
+def _one_of(column: str, values: tuple[str, ...]) -> CheckConstraint:
+    quoted = ", ".join(f"'{value}'" for value in values)
+    return CheckConstraint(f"{column} IN ({quoted})", name=f"{column}_known")
+
+
+policies = Table(
+    "policies",
+    metadata,
+    Column("version", String(64), primary_key=True),
+    Column("document", Document, nullable=False),
+)
+
+runs = Table(
+    "runs",
+    metadata,
+    Column("run_id", String(96), primary_key=True),
+    Column("as_of", Moment, nullable=False),
+    Column("policy_version", ForeignKey("policies.version"), nullable=False),
+    Column("dry_run", Boolean, nullable=False),
+    Column("begun", Integer, nullable=False, unique=True),  # order of the latest beginnings, not a time
+)
+
+stages = Table(
+    "stages",
+    metadata,
+    Column("run_id", ForeignKey("runs.run_id"), primary_key=True),
+    Column("stage", String(96), primary_key=True),
+    Column("summary", Document, nullable=False),
+)
+
+watermarks = Table(
+    "watermarks",
+    metadata,
+    Column("source", String(96), primary_key=True),
+    Column("until", Moment, nullable=False),
+)
+
+windows = Table(
+    "windows",
+    metadata,
+    Column("run_id", ForeignKey("runs.run_id"), primary_key=True),
+    Column("source", String(96), primary_key=True),
+    Column("start_at", Moment, nullable=False),
+    Column("end_at", Moment, nullable=False),
+    CheckConstraint("start_at <= end_at", name="ordered"),
+)
+
+batches = Table(
+    "batches",
+    metadata,
+    Column("batch_id", String(255), primary_key=True),
+    Column("run_id", ForeignKey("runs.run_id"), nullable=False, index=True),
+    Column("source", String(96), nullable=False),
+    Column("counts", Document, nullable=False),
+)
+
+handoffs = Table(
+    "handoffs",
+    metadata,
+    Column("handoff_id", String(64), primary_key=True),
+    Column("account_id", Text, nullable=False),
+    Column("crm_account_id", Text),
+    Column("episode", Integer, nullable=False),
+    Column("decision_id", Text),
+    Column("run_id", ForeignKey("runs.run_id"), nullable=False, index=True),
+    Column("state", String(32), nullable=False),
+    Column("owner_email", Text),
+    Column("owner_id", Text),
+    Column("decided_at", Moment, nullable=False, index=True),
+    Column("due_at", Moment),
+    Column("score", Float),
+    Column("tier", String(32)),
+    Column("signals", Document, nullable=False),
+    Column("potential_arr", Float),
+    Column("motion", String(32)),
+    Column("task_id", Text),
+    Column("touched_at", Moment),
+    Column("replied_at", Moment),
+    Column("closed_at", Moment),
+    Column("reason", Text, nullable=False),
+    UniqueConstraint("account_id", "episode"),
+    UniqueConstraint("account_id", "decided_at"),
+    CheckConstraint("episode >= 1", name="episode_from_1"),
+    _one_of("state", STATES),
+)
+
+_ended = ", ".join(f"'{state}'" for state in STATES if state in TERMINAL)
+Index(
+    "uq_handoffs_active_account",
+    handoffs.c.account_id,
+    unique=True,
+    sqlite_where=text(f"state NOT IN ({_ended})"),
+    postgresql_where=text(f"state NOT IN ({_ended})"),
+)
+
+handoff_moves = Table(
+    "handoff_moves",
+    metadata,
+    Column("handoff_id", ForeignKey("handoffs.handoff_id"), primary_key=True),
+    Column("step", Integer, primary_key=True, autoincrement=False),
+    Column("from_state", String(32)),
+    Column("to_state", String(32), nullable=False),
+    Column("at", Moment, nullable=False),
+    Column("known_at", Moment, nullable=False),  # as_of of the run that learned of it: what later re-runs may see
+    Column("owner_email", Text),  # the owner from this move on
+    Column("reason", Text, nullable=False),
+    UniqueConstraint("handoff_id", "to_state"),
+    _one_of("to_state", STATES),
+)
+
+touches = Table(
+    "touches",
+    metadata,
+    Column("touch_id", String(255), primary_key=True),
+    Column("account_id", Text, nullable=False),
+    Column("owner_email", Text),
+    Column("at", Moment, nullable=False, index=True),
+    Column("kind", Text),
+    Column("outcome", Text),
+    Column("handoff_id", ForeignKey("handoffs.handoff_id"), index=True),
+    Index(None, "account_id", "at"),
+)
+
+outbox = Table(
+    "outbox",
+    metadata,
+    Column("key", String(255), primary_key=True),
+    Column("destination", String(64), nullable=False),
+    Column("kind", String(64), nullable=False),
+    Column("run_id", ForeignKey("runs.run_id"), index=True),
+    Column("handoff_id", ForeignKey("handoffs.handoff_id"), index=True),
+    Column("payload", Document, nullable=False),
+    Column("state", String(16), nullable=False, index=True),
+    Column("external_id", Text),
+    Column("reason", Text, nullable=False),
+    Column("retryable", Boolean, nullable=False),
+    _one_of("state", OUTBOX_STATES),
+)

@@ -1,0 +1,68 @@
+"""Touches: what reps did to accounts, as the CRM logs it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from datetime import datetime
+from typing import Any
+
+import pandas as pd
+from sqlalchemy import func, select
+
+from onetouch.ledger.columns import clean, missing, utc
+from onetouch.ledger.database import Database
+from onetouch.ledger.rows import frame, rows_of
+from onetouch.ledger.tables import handoffs, touches
+
+_COLUMNS = ["touch_id", "account_id", "owner_email", "at", "kind", "outcome", "handoff_id"]
+
+
+class Touches(Database):
+    """The part of the ledger about touches."""
+
+    def record_touches(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Keeps touches {touch_id, account_id, at, owner_email?, kind?, outcome?, handoff_id?} by the CRM's id.
+
+        Known ones take what the CRM says now (an outcome is often logged later); a handoff once known stays. A
+        handoff_id that is not the ledger's (the field is the CRM's to edit) is dropped, the touch is kept.
+        Raises ValueError for a row without touch_id, account_id or a time.
+        """
+        kept = {row["touch_id"]: row for row in map(_touch, rows)}
+        if not kept:
+            return
+        with self.writing() as connection:
+            named = {row["handoff_id"] for row in kept.values() if row["handoff_id"]}
+            known = {
+                row["handoff_id"]
+                for row in rows_of(connection, select(handoffs.c.handoff_id), handoffs.c.handoff_id, named)
+            }
+            for row in kept.values():
+                row["handoff_id"] = row["handoff_id"] if row["handoff_id"] in known else None
+            statement = self.insert(touches)
+            now = {name: statement.excluded[name] for name in _COLUMNS[1:-1]}
+            now["handoff_id"] = func.coalesce(statement.excluded.handoff_id, touches.c.handoff_id)
+            connection.execute(
+                statement.on_conflict_do_update(index_elements=["touch_id"], set_=now), list(kept.values())
+            )
+
+    def touches(self, account_ids: Collection[str] | None = None, since: datetime | None = None) -> pd.DataFrame:
+        """Touches at or after `since`, by time and id.
+
+        Columns: touch_id, account_id, owner_email, at (UTC), kind, outcome, handoff_id.
+        """
+        query = select(*[touches.c[name] for name in _COLUMNS]).order_by(touches.c.at, touches.c.touch_id)
+        if since is not None:
+            query = query.where(touches.c.at >= since)
+        with self.reading() as connection:
+            rows = rows_of(connection, query, touches.c.account_id, account_ids)
+        return frame(rows, _COLUMNS)
+
+
+def _touch(row: Mapping[str, Any]) -> dict[str, Any]:
+    if unknown := sorted(set(row) - set(_COLUMNS)):
+        raise ValueError(f"touch with {', '.join(unknown)}; a touch has {', '.join(_COLUMNS)}")
+    touch: dict[str, Any] = {name: None if missing(row.get(name)) else row[name] for name in _COLUMNS}
+    for name in ("touch_id", "account_id", "at"):
+        if not touch[name]:
+            raise ValueError(f"touch {touch['touch_id']}: {name} is missing")
+    return {k: utc(v) if k == "at" else clean(v) if isinstance(v, str) else v for k, v in touch.items()}
