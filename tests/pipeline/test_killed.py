@@ -1,0 +1,64 @@
+"""Guarantees 3 and 4: kill the pipeline's process anywhere, run again, and nobody can tell."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from typing import Any
+
+from tests.pipeline.world import AS_OF, Pipeline, World
+
+DEATHS = 10
+VOLATILE = {"Id", "id", "ts", "file", "WhatId", "OwnerId", "task_id", "thread_ts"}
+
+
+def seen_outside(world: World) -> dict[str, Any]:
+    """What the CRM and the channels show people, without the stand-in's own numbering."""
+    state = world.state()
+    tasks = {t["Onetouch_Handoff_Id__c"]: t for t in state["tasks"] if t["Onetouch_Handoff_Id__c"]}
+    return {
+        "number of tasks": len(state["tasks"]),
+        "tasks": {
+            key: (t["Subject"], t["Description"], t["Status"], t["owner"], t["ActivityDate"], t["account"])
+            for key, t in tasks.items()
+        },
+        "posts": sorted((p["channel"], p["text"], str(p.get("metadata"))) for p in state["posts"]),
+    }
+
+
+def ledger_of(world: World) -> dict[str, Any]:
+    return world.workspace().ledger.dump()
+
+
+def test_killed_at_ten_points_and_run_again_it_ends_the_same(
+    make_world: Callable[[str], World], pipeline: Pipeline
+) -> None:
+    undisturbed = make_world("undisturbed")
+    first = pipeline.run(undisturbed)
+    assert first["error"] is None, first["error"]
+    assert first["code"] == 0
+    expected = seen_outside(undisturbed)
+    assert len(expected["tasks"]) >= 3, "a world in which nothing is sent would prove nothing"
+
+    # Spread over the whole run, and again over its last third, where it reaches the outside.
+    effects = first["effects"]
+    chosen = random.Random(4)
+    early = chosen.sample(range(1, effects * 2 // 3), DEATHS // 2)
+    late = chosen.sample(range(effects * 2 // 3, effects + 1), DEATHS - DEATHS // 2)
+    for number, die_at in enumerate(sorted(early + late)):
+        world = make_world(f"killed{number}")
+        assert pipeline.run(world, die_at=die_at)["code"] == -9, f"not killed at effect {die_at} of {effects}"
+        again = pipeline.run(world)
+        assert again["error"] is None, f"after death at {die_at} of {effects}: {again['error']}"
+        assert seen_outside(world) == expected, f"CRM or Slack differ after death at effect {die_at} of {effects}"
+        assert ledger_of(world) == ledger_of(undisturbed), f"ledger differs after death at {die_at} of {effects}"
+
+
+def test_run_twice_it_sends_once(make_world: Callable[[str], World], pipeline: Pipeline) -> None:
+    world = make_world("twice")
+    pipeline.run(world)
+    before, ledger = seen_outside(world), ledger_of(world)
+    again = pipeline.run(world, now=AS_OF)
+    assert again["error"] is None, again["error"]
+    assert seen_outside(world) == before
+    assert ledger_of(world) == ledger
