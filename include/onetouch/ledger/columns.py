@@ -38,7 +38,12 @@ def _scalar(value: Any) -> Any:
 
 def missing(value: Any) -> bool:
     """None, NaN, NaT or NA: what an unknown value looks like in a row of a frame."""
-    return value is None or value is pd.NaT or value is pd.NA or (isinstance(value, float) and math.isnan(value))
+    return (
+        value is None
+        or value is pd.NaT
+        or value is pd.NA
+        or (isinstance(value, float | np.floating) and math.isnan(value))
+    )
 
 
 def clean(content: str) -> str:

@@ -40,7 +40,8 @@ class Database:
             raise ValueError(f"ledger url: {backend} is not supported; give sqlite:///… or postgresql+psycopg2://…")
         # hide_parameters: an error's text must not hold e-mail addresses or dossiers.
         self.engine: Engine = create_engine(self.url, hide_parameters=True, pool_pre_ping=backend == "postgresql")
-        if backend == "sqlite":
+        self._is_sqlite = backend == "sqlite"
+        if self._is_sqlite:
             event.listen(self.engine, "connect", _prepare_sqlite)
             event.listen(self.engine, "begin", _begin_sqlite)
 
@@ -60,8 +61,7 @@ class Database:
     @contextmanager
     def reading(self) -> Iterator[Connection]:
         """A connection that sees one state of the ledger throughout."""
-        options: Any = {} if self.url.get_backend_name() == "sqlite" else {"isolation_level": "REPEATABLE READ"}
-        with self.engine.connect().execution_options(**options) as connection, connection.begin():
+        with self._connection("REPEATABLE READ") as connection:
             yield connection
 
     @contextmanager
@@ -71,21 +71,29 @@ class Database:
         Writes are few and short, so one lock for the whole ledger costs nothing and leaves neither deadlocks nor
         races between looking and writing. The unique indexes and triggers hold for whoever writes without it.
         """
-        with self.engine.connect().execution_options(writes=True) as connection, connection.begin():
-            if self.url.get_backend_name() == "postgresql":
+        # READ COMMITTED: what is read after the lock is given is what the writer before has left.
+        with self._connection("READ COMMITTED", writes=True) as connection:
+            if not self._is_sqlite:
                 connection.execute(text("SELECT pg_advisory_xact_lock(:writer)"), {"writer": _WRITER})
+            yield connection
+
+    @contextmanager
+    def _connection(self, isolation_level: str, **options: Any) -> Iterator[Connection]:
+        if not self._is_sqlite:  # SQLite knows one level, and each transaction sees one state
+            options["isolation_level"] = isolation_level
+        with self.engine.connect().execution_options(**options) as connection, connection.begin():
             yield connection
 
     def insert(self, table: Table) -> Any:
         """An INSERT that knows `on_conflict_do_nothing` and `on_conflict_do_update`, alike on both engines."""
-        return sqlite.insert(table) if self.url.get_backend_name() == "sqlite" else postgresql.insert(table)
+        return sqlite.insert(table) if self._is_sqlite else postgresql.insert(table)
 
     def migrate(self) -> None:
         """Brings the tables to the newest revision: whole or not at all, once however many call it at once.
 
         Raises LedgerError when the database is of a newer version than this library.
         """
-        if self.url.get_backend_name() == "sqlite" and self.url.database not in (None, "", ":memory:"):
+        if self._is_sqlite and self.url.database not in (None, "", ":memory:"):
             Path(str(self.url.database)).parent.mkdir(parents=True, exist_ok=True)
         config = Config()
         config.set_main_option("script_location", "onetouch.ledger:migrations")

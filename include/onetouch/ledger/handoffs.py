@@ -24,6 +24,9 @@ _STAMPS = {"touched": "touched_at", "replied": "replied_at"} | dict.fromkeys(TER
 _LEARNED = frozenset({"task_id", "owner_id", "owner_email", "due_at"})
 """What any move may add to the handoff."""
 
+_LONGEST = 255
+"""Characters of an account id: what the CRM's field Onetouch_Account_Id__c holds (an index bounds it too)."""
+
 
 @dataclass(frozen=True)
 class Handoff:
@@ -88,7 +91,8 @@ class Handoffs(Database):
         with self.writing() as connection:
             require_run(connection, run.run_id)
             earlier: dict[str, list[dict[str, Any]]] = {}
-            for row in rows_of(connection, select(handoffs), handoffs.c.account_id, {w["account_id"] for w in wanted}):
+            accounts = {row["account_id"] for row in wanted}
+            for row in rows_of(connection, select(handoffs, _last_known()), handoffs.c.account_id, accounts):
                 earlier.setdefault(row["account_id"], []).append(row)
             new: dict[str, dict[str, Any]] = {}
             answers: list[Handoff | None] = []
@@ -100,7 +104,7 @@ class Handoffs(Database):
                     answers.append(_handoff(same[0]))
                 elif account_id in new:
                     answers.append(Handoff(**new[account_id]))
-                elif any(_stands_in_the_way(connection, other, run.as_of) for other in theirs):
+                elif any(_stands_in_the_way(other, run.as_of) for other in theirs):
                     answers.append(None)
                 else:
                     episode = 1 + max((other["episode"] for other in theirs), default=0)
@@ -121,7 +125,9 @@ class Handoffs(Database):
         as_of: datetime | None = None,
         **learned: Any,
     ) -> Handoff:
-        """Moves a handoff to another state and returns it; a state it already has been in changes nothing.
+        """Moves a handoff to another state and returns it.
+
+        The state it is in, and a move once made told again (same state, same `at`), change nothing.
 
         `at` is when it happened (the CRM's time, or the run's as_of). `as_of` is the moment of the run that
         learned of it, `at` when not given: a reply of 9:30 read by the 10:00 run must stay unknown to a 9:45 run
@@ -171,12 +177,12 @@ class Handoffs(Database):
         if moving not in at_hand:
             raise NotInLedger(f"handoff {moving}: not in the ledger; open_handoff makes it")
         handoff = at_hand[moving]
-        if any(done["to_state"] == to_state for done in history[moving]):
+        if to_state == handoff["state"] or (to_state, at) in {(m["to_state"], m["at"]) for m in history[moving]}:
             return
         check_move(moving, handoff["state"], to_state)
 
         last = history[moving][-1]
-        change = {name: _time_or(value) for name, value in row.items() if not missing(value)}
+        change = {name: _fact(value) for name, value in row.items() if not missing(value)}
         if to_state in _STAMPS:
             change.setdefault(_STAMPS[to_state], at)
         change |= {"state": to_state, "reason": reason or handoff["reason"]}
@@ -306,12 +312,14 @@ def _known(as_of: datetime) -> Any:
     )
 
 
-def _stands_in_the_way(connection: Connection, other: Mapping[str, Any], as_of: datetime) -> bool:
-    if other["state"] in ACTIVE or other["decided_at"] > as_of:
-        return True
-    ended = select(func.max(handoff_moves.c.known_at)).where(handoff_moves.c.handoff_id == other["handoff_id"])
-    known_at = connection.scalar(ended)
-    return known_at is not None and known_at > as_of
+def _last_known() -> Any:
+    """When a handoff's last move became known."""
+    moved = select(func.max(handoff_moves.c.known_at)).where(handoff_moves.c.handoff_id == handoffs.c.handoff_id)
+    return moved.scalar_subquery().label("last_known_at")
+
+
+def _stands_in_the_way(other: Mapping[str, Any], as_of: datetime) -> bool:
+    return other["state"] in ACTIVE or other["decided_at"] > as_of or other["last_known_at"] > as_of
 
 
 def _opening(decision: Mapping[str, Any], run: Run) -> dict[str, Any]:
@@ -319,26 +327,24 @@ def _opening(decision: Mapping[str, Any], run: Run) -> dict[str, Any]:
     account_id = given.get("account_id")
     if not isinstance(account_id, str) or not account_id:
         raise ValueError("decision without account_id; every decision names its account")
-    if clean(account_id) != account_id:
-        raise ValueError(f"account_id {account_id!r} holds characters no database keeps (NUL, lone surrogates)")
+    if clean(account_id) != account_id or len(account_id) > _LONGEST:
+        raise ValueError(
+            f"account_id of {len(account_id)} characters: at most {_LONGEST}, neither NUL nor lone surrogates"
+        )
     if given.get("as_of") is not None and utc(given["as_of"]) != run.as_of:
         raise ValueError(f"decision of {utc(given['as_of']).isoformat()} given to run {run.run_id}; take its own run")
     reasons = given.get("reasons")
+    told = {name: _fact(given.get(name)) for name in ("crm_account_id", "decision_id", "owner_email", "owner_id")}
+    told |= {name: _fact(given.get(name)) for name in ("due_at", "tier", "motion")}
+    figures = {name: None if given.get(name) is None else float(given[name]) for name in ("score", "potential_arr")}
     return {
+        **told,
+        **figures,
         "account_id": account_id,
-        "crm_account_id": given.get("crm_account_id"),
-        "decision_id": given.get("decision_id"),
         "run_id": run.run_id,
         "state": "decided",
-        "owner_email": given.get("owner_email"),
-        "owner_id": given.get("owner_id"),
         "decided_at": run.as_of,
-        "due_at": None if given.get("due_at") is None else utc(given["due_at"]),
-        "score": None if given.get("score") is None else float(given["score"]),
-        "tier": given.get("tier"),
         "signals": sorted({str(r["signal"]) for r in ([] if reasons is None else reasons) if r["points"] > 0}),
-        "potential_arr": None if given.get("potential_arr") is None else float(given["potential_arr"]),
-        "motion": given.get("motion"),
         "task_id": None,
         "touched_at": None,
         "replied_at": None,
@@ -360,8 +366,10 @@ def _first_move(row: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _time_or(value: Any) -> Any:
-    return utc(value) if isinstance(value, datetime) else value
+def _fact(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return utc(value)
+    return clean(value) if isinstance(value, str) else value
 
 
 def _handoff(row: Mapping[str, Any]) -> Handoff:

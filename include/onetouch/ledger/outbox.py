@@ -33,6 +33,8 @@ class Outbox:
 
 _COLUMNS = [field.name for field in fields(Outbox)]
 
+_NEW = {"state": "pending", "external_id": None, "reason": "", "retryable": False}
+
 
 class Outboxes(Database):
     """The part of the ledger about what is sent.
@@ -60,23 +62,24 @@ class Outboxes(Database):
 
     def put_all(self, rows: Iterable[Mapping[str, Any]]) -> list[Outbox]:
         """`put` for each row {key, destination, kind, run_id, handoff_id, payload}, in one transaction."""
-        new = [dict(row) | {"state": "pending", "external_id": None, "reason": "", "retryable": False} for row in rows]
-        keys = [row["key"] for row in new]
+        rows = list(rows)
+        keys = [row["key"] for row in rows]
         with self.writing() as connection:
+            there = _by_key(connection, keys)
+            new = {row["key"]: {**_NEW, **row} for row in rows if row["key"] not in there}
             if new:
-                connection.execute(self.insert(outbox).on_conflict_do_nothing(), new)
-            again = update(outbox).where(outbox.c.state == "failed", outbox.c.retryable)
-            for key in keys:
-                connection.execute(again.where(outbox.c.key == key).values(state="pending"))
-            found = _by_key(connection, keys)
-            for row in new:
-                there = found[row["key"]]
-                if (there.destination, there.kind) != (row["destination"], row["kind"]):
+                connection.execute(self.insert(outbox), list(new.values()))
+            for key in [key for key, kept in there.items() if kept.state == "failed" and kept.retryable]:
+                connection.execute(update(outbox).where(outbox.c.key == key).values(state="pending"))
+            there = _by_key(connection, keys)
+            for row in rows:
+                kept = there[row["key"]]
+                if (kept.destination, kept.kind) != (row["destination"], row["kind"]):
                     raise LedgerError(
-                        f"outbox key {row['key']}: is a {there.kind} for {there.destination}, "
+                        f"outbox key {row['key']}: is a {kept.kind} for {kept.destination}, "
                         f"not a {row['kind']} for {row['destination']}; a key names one thing"
                     )
-        return [found[key] for key in keys]
+        return [there[key] for key in keys]
 
     def outbox(
         self,

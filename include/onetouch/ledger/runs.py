@@ -61,6 +61,13 @@ class Runs(Database):
             row = connection.execute(select(runs).order_by(runs.c.begun.desc()).limit(1)).mappings().first()
         return None if row is None else _run(row)
 
+    def runs(self) -> list[Run]:
+        """All runs, by as_of, then id."""
+        with self.reading() as connection:
+            return [
+                _run(row) for row in connection.execute(select(runs).order_by(runs.c.as_of, runs.c.run_id)).mappings()
+            ]
+
     def policy(self, version: str) -> Policy:
         """The policy kept under that version. Raises NotInLedger."""
         with self.reading() as connection:

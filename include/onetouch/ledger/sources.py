@@ -47,7 +47,7 @@ class Sources(Database):
 
     def advance_watermark(self, source: str, until: datetime) -> None:
         """Everything received before `until` is on disk. Only forward: an earlier moment changes nothing."""
-        statement = self.insert(watermarks).values(source=source, until=until)
+        statement = self.insert(watermarks).values(source=source, until=utc(until))
         with self.writing() as connection:
             connection.execute(
                 statement.on_conflict_do_update(

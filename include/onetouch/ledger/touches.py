@@ -52,7 +52,7 @@ class Touches(Database):
         """
         query = select(*[touches.c[name] for name in _COLUMNS]).order_by(touches.c.at, touches.c.touch_id)
         if since is not None:
-            query = query.where(touches.c.at >= since)
+            query = query.where(touches.c.at >= utc(since))
         with self.reading() as connection:
             rows = rows_of(connection, query, touches.c.account_id, account_ids)
         return frame(rows, _COLUMNS)

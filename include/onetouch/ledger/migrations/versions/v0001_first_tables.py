@@ -105,6 +105,13 @@ RULES = (
         "NEW.state <> 'pending'",
         "what is put in the outbox is pending",
     ),
+    (
+        "outbox_never_replaced",
+        "outbox",
+        "INSERT",
+        "EXISTS (SELECT 1 FROM outbox o WHERE o.key = NEW.key)",
+        "UNIQUE: the key lies in the outbox",
+    ),
     ("outbox_kept", "outbox", "DELETE", None, "the outbox is never emptied"),
 )
 
