@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -62,15 +63,15 @@ class Events:
         return len(self.at)
 
 
-def to_utc(cohort: Cohort, start: datetime, account: np.ndarray, moment: np.ndarray) -> np.ndarray:
-    """Days since `start` on the account's own clock → µs since 1970 UTC (offset of that date's noon)."""
-    origin = int(start.timestamp()) * 1_000_000
+def to_utc(cohort: Cohort, midnight: datetime, account: np.ndarray, moment: np.ndarray) -> np.ndarray:
+    """Days since `midnight` on the account's own clock → µs since 1970 UTC (offset of that date's noon)."""
+    origin = _us(midnight)
     zone = cohort.accounts["timezone"].to_numpy()[account]
     date = np.floor(moment).astype(int)
     key = pd.MultiIndex.from_arrays([zone, date])
     codes, pairs = pd.factorize(key)
     offsets = np.array(
-        [_offset(name, start + timedelta(days=int(day), hours=12)) for name, day in pairs], dtype=np.int64
+        [_offset(name, midnight + timedelta(days=int(day), hours=12)) for name, day in pairs], dtype=np.int64
     ).reshape(-1)
     return origin + np.round(moment * _DAY).astype(np.int64) - offsets[codes]
 
@@ -81,11 +82,11 @@ def _offset(zone: str, moment: datetime) -> int:
     return int(offset.total_seconds()) * 1_000_000
 
 
-def planned(cohort: Cohort, seed: int) -> pd.DataFrame:
+def planned(cohort: Cohort, seed: int, midnight: datetime) -> pd.DataFrame:
     """What happens once and has its day: sign-ups, invitations, onboarding, checkouts.
 
-    Columns account, user, event, moment (days on the account's clock), properties. Rows with moment < 0 happened
-    before the exports begin.
+    Columns account, user, event, moment (days on the account's clock since day 0, the date of `midnight`), properties
+    and at (µs since 1970 UTC).
     """
     rng = np.random.default_rng([seed, cohort.number, 2])
     who, users, checkouts = cohort.accounts, cohort.users, cohort.checkouts
@@ -94,7 +95,7 @@ def planned(cohort: Cohort, seed: int) -> pd.DataFrame:
     rows = []
 
     def add(
-        name: str, account: np.ndarray, moment: np.ndarray, user: np.ndarray | None = None, properties: object = "{}"
+        name: str, account: np.ndarray, moment: np.ndarray, user: np.ndarray | None = None, properties: Any = "{}"
     ) -> None:
         frame = pd.DataFrame({"account": account, "moment": moment})
         frame["user"] = first_user[account] if user is None else user
@@ -115,9 +116,9 @@ def planned(cohort: Cohort, seed: int) -> pd.DataFrame:
     add("report_created", everyone, who["activates"].to_numpy())
     for place in range(MOST_INTEGRATIONS):
         day = np.floor(who["activates"] + rng.exponential(3.0 * (place + 1), n)) + rng.uniform(9, 17, n) / 24
-        name = [f'{{"integration":"{INTEGRATIONS[(number + place) % MOST_INTEGRATIONS]}"}}' for number in who["number"]]
+        text = [f'{{"integration":"{INTEGRATIONS[(number + place) % MOST_INTEGRATIONS]}"}}' for number in who["number"]]
         day = np.where(who["integrations"] > place, np.maximum(day, who["activates"] + 0.01), np.inf)
-        add("integration_connected", everyone, day.astype(float), properties=name)
+        add("integration_connected", everyone, day.astype(float), properties=text)
 
     buyer = checkouts["account"].to_numpy()
     wanted = [f'{{"plan":"{plan}"}}' for plan in checkouts["plan"]]
@@ -132,14 +133,16 @@ def planned(cohort: Cohort, seed: int) -> pd.DataFrame:
     ]
     completed = np.where(checkouts["outcome"] == "completed", checkouts["ended"] + 0.0002, np.inf)
     add("plan_upgraded", buyer, completed, properties=bought)
-    return pd.concat(rows, ignore_index=True)
+    plan = pd.concat(rows, ignore_index=True)
+    plan["at"] = to_utc(cohort, midnight, plan["account"].to_numpy(), plan["moment"].to_numpy())
+    return plan
 
 
-def on_day(cohort: Cohort, plan: pd.DataFrame, seed: int, start: datetime, day: int) -> Events:
-    """Everything the cohort's users do on day `day` of their own calendars (day 0 = the date of `start`)."""
+def on_day(cohort: Cohort, plan: pd.DataFrame, seed: int, midnight: datetime, day: int, start: datetime) -> Events:
+    """Everything the cohort's users do on day `day` of their own calendars, from `start` on."""
     rng = np.random.default_rng([seed, cohort.number, 3, day + 1])
     who, users = cohort.accounts, cohort.users
-    weekend = (start + timedelta(days=day)).weekday() >= 5
+    weekend = (midnight + timedelta(days=day)).weekday() >= 5
     account_of = users["account"].to_numpy()
 
     # How lively each account is today.
@@ -168,7 +171,7 @@ def on_day(cohort: Cohort, plan: pd.DataFrame, seed: int, start: datetime, day: 
         event: np.ndarray | int,
         user: np.ndarray,
         moment: np.ndarray,
-        properties: object = "{}",
+        properties: Any = "{}",
         account: np.ndarray | None = None,
     ) -> None:
         text = np.empty(len(user), dtype=object)
@@ -194,8 +197,8 @@ def on_day(cohort: Cohort, plan: pd.DataFrame, seed: int, start: datetime, day: 
     for name, (base, peak_rate) in _INTEREST.items():
         times = rng.poisson(np.where(ripe[accounts], peak_rate, base * np.where(faded[accounts], 0.3, 1.0)))
         again = np.repeat(np.arange(len(accounts)), times)
-        asked = rng.choice(PREMIUM, len(again)) if name == "premium_feature_attempted" else None
-        text = "{}" if asked is None else [f'{{"feature":"{feature}"}}' for feature in asked]
+        asked = rng.choice(PREMIUM, len(again))
+        text: Any = "{}" if name != "premium_feature_attempted" else [f'{{"feature":"{feature}"}}' for feature in asked]
         add(_CODE[name], speaker[again], opened[again] + rng.uniform(0.002, 0.12, len(again)), text)
 
     share = usage_share(who, day)[accounts]
@@ -212,8 +215,8 @@ def on_day(cohort: Cohort, plan: pd.DataFrame, seed: int, start: datetime, day: 
     # Jobs that run whatever the weekday, under the key of the person who signed up.
     first_user = np.flatnonzero(users["k"] == 0)
     jobs = np.repeat(first_user, rng.poisson(np.where(who["developer"] & who["keen"] & activated & ~faded, 12, 0)))
-    name = np.where(rng.random(len(jobs)) < 0.8, _CODE["api_called"], _CODE["ci_run"])
-    add(name, jobs, day + rng.uniform(0, 1, len(jobs)))
+    job = np.where(rng.random(len(jobs)) < 0.8, _CODE["api_called"], _CODE["ci_run"])
+    add(job, jobs, day + rng.uniform(0, 1, len(jobs)))
 
     # What a firmographic service reports about organisations: no user of theirs did it.
     organisations = np.flatnonzero((who["account_basis"] == "group") & (day >= who["signed_up"]))
@@ -224,26 +227,33 @@ def on_day(cohort: Cohort, plan: pd.DataFrame, seed: int, start: datetime, day: 
         outside += len(hit)
         add(_CODE[title], first_user[hit], day + rng.uniform(0.3, 0.7, len(hit)), account=hit)
 
-    due = plan[np.floor(plan["moment"]).to_numpy() == day]
-    columns = [np.concatenate(column) for column in zip(*parts, strict=True)]
-    anonymous = np.zeros(len(columns[0]) + len(due), dtype=bool)
-    anonymous[len(columns[0]) - outside : len(columns[0])] = True
-    account, user, event, moment, properties = (
-        np.concatenate([column, due[name].to_numpy()])
-        for column, name in zip(columns, ("account", "user", "event", "moment", "properties"), strict=True)
-    )
-    return Events(account, user, event, to_utc(cohort, start, account, moment), properties, anonymous)
-
-
-def before(cohort: Cohort, plan: pd.DataFrame, start: datetime) -> Events:
-    """The planned events that happened before day 0: what the company imports when it first connects its analytics."""
-    past = plan[plan["moment"] < 0]
-    account = past["account"].to_numpy()
-    at = to_utc(cohort, start, account, past["moment"].to_numpy())
+    date = np.floor(plan["moment"].to_numpy())
+    due = plan[(date == day if day else date <= 0) & (plan["at"].to_numpy() >= _us(start))]
+    account, user, event, moment, properties = (np.concatenate(column) for column in zip(*parts, strict=True))
+    anonymous = np.zeros(len(account), dtype=bool)
+    anonymous[len(account) - outside :] = True
+    at = to_utc(cohort, midnight, account, moment)
+    live = at >= _us(start)
+    spontaneous = Events(account[live], user[live], event[live], at[live], properties[live], anonymous[live])
     return Events(
-        account, past["user"].to_numpy(), past["event"].to_numpy(), at,
-        past["properties"].to_numpy(), np.zeros(len(past), dtype=bool),
-    )  # fmt: skip
+        *(np.concatenate(pair) for pair in zip(vars(spontaneous).values(), vars(_of(due)).values(), strict=True))
+    )
+
+
+def before(plan: pd.DataFrame, start: datetime) -> Events:
+    """The planned events that happened before `start`: imported when analytics is first connected."""
+    return _of(plan[plan["at"].to_numpy() < _us(start)])
+
+
+def _of(plan: pd.DataFrame) -> Events:
+    account, user, event, at, properties = (
+        plan[c].to_numpy() for c in ("account", "user", "event", "at", "properties")
+    )
+    return Events(account, user, event, at, properties, np.zeros(len(plan), dtype=bool))
+
+
+def _us(moment: datetime) -> int:
+    return int(moment.timestamp()) * 1_000_000
 
 
 def usage_share(who: pd.DataFrame, day: float) -> np.ndarray:

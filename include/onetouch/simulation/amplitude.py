@@ -48,6 +48,7 @@ class Lines:
 
     @staticmethod
     def concat(parts: list[Lines]) -> Lines:
+        """All lines of all parts, in that order."""
         return Lines(*(np.concatenate(column) for column in zip(*(vars(p).values() for p in parts), strict=True)))
 
     def take(self, which: np.ndarray) -> Lines:
@@ -55,12 +56,10 @@ class Lines:
         return Lines(*(column[which] for column in vars(self).values()))
 
 
-def send(events: Events, cohort: Cohort, rng: np.random.Generator, *, imported_at: datetime | None = None) -> Lines:
+def send(events: Events, phrases: Phrases, rng: np.random.Generator, *, imported_at: datetime | None = None) -> Lines:
     """The lines these events become, in no order; with `imported_at` they are a batch import of history."""
     n = len(events)
-    users = cohort.users
-    skew = np.round(users["clock_skew"].to_numpy()[events.user] * _SECOND).astype(np.int64)
-    skew = np.where(events.anonymous, 0, skew)
+    skew = np.where(events.anonymous, 0, phrases.clock_skew[events.user])
     if imported_at is None:
         late = (rng.random(n) < LATE) & ~np.isin(events.event, _PUNCTUAL)
         # Offline clients: minutes to days, half of them within two hours.
@@ -77,7 +76,7 @@ def send(events: Events, cohort: Cohort, rng: np.random.Generator, *, imported_a
     at = np.where(np.abs(received - client_sent) >= _MINUTE, client + (received - client_sent), client)
 
     high, low = rng.integers(0, 2**64, (2, n), dtype=np.uint64)
-    rows = _Rows(events, cohort, high, low)
+    rows = _Rows(events, phrases, high, low)
     good = rows.text(client, client_sent, at, received, uploaded)
     lines = [_lines(uploaded, good, "good", uploaded - at > 10 * _MINUTE, imported_at is not None)]
 
@@ -120,27 +119,42 @@ def _stamps(moments: np.ndarray) -> list[str]:
     return [text.replace("T", " ") for text in np.datetime_as_string(moments.astype("M8[us]"), unit="us").tolist()]
 
 
-class _Rows:
-    """Writes events as Amplitude's JSON; what is the same in all rows of a user is put together once."""
+@dataclass(frozen=True)
+class Phrases:
+    """What is the same in all rows of a cohort's users (by row) and accounts (by row), put together once."""
 
-    def __init__(self, events: Events, cohort: Cohort, high: np.ndarray, low: np.ndarray) -> None:
-        self.events = events
-        users, who = cohort.users, cohort.accounts
-        group = who["account_id"].where(who["account_basis"] == "group")
-        groups = ["{}" if g is None or g != g else f'{{"organisation":["{g}"]}}' for g in group]
-        of, used = users["account"].to_numpy(), np.unique(events.user)
-        self.person = {
-            u: (
-                f'"amplitude_id":{users["amplitude_id"].iat[u]},"app":{PROJECT},',
-                f'"device_id":"{users["user_id"].iat[u]}R",',
-                groups[of[u]],
-                '"library":"simulated/1.0","platform":"' + ("iOS" if users["mobile"].iat[u] else "Web") + '",',
-                f'"user_id":"{users["user_id"].iat[u]}",'
-                f'"user_properties":{{"email":"{users["email"].iat[u]}","title":"{users["title"].iat[u]}"}},',
+    people: list[tuple[str, str, str, str, str]]
+    groups: list[str]
+    clock_skew: np.ndarray  # µs by user
+
+    @classmethod
+    def of(cls, cohort: Cohort) -> Phrases:
+        """The phrases of a cohort."""
+        who, users = cohort.accounts, cohort.users
+        by_group = (who["account_basis"] == "group").tolist()
+        names = who["account_id"].tolist()
+        groups = [f'{{"organisation":["{name}"]}}' if g else "{}" for name, g in zip(names, by_group, strict=True)]
+        columns = ("amplitude_id", "user_id", "account", "mobile", "email", "title")
+        people = [
+            (
+                f'"amplitude_id":{number},"app":{PROJECT},',
+                f'"device_id":"{user}R",',
+                groups[account],
+                '"library":"simulated/1.0","platform":"' + ("iOS" if mobile else "Web") + '",',
+                f'"user_id":"{user}","user_properties":{{"email":"{email}","title":"{title}"}},',
             )
-            for u in used.tolist()
-        }
-        self.groups = groups
+            for number, user, account, mobile, email, title in zip(*(users[c].tolist() for c in columns), strict=True)
+        ]
+        skew = np.round(users["clock_skew"].to_numpy() * _SECOND).astype(np.int64)
+        return cls(people, groups, skew)
+
+
+class _Rows:
+    """Writes events as Amplitude's JSON."""
+
+    def __init__(self, events: Events, phrases: Phrases, high: np.ndarray, low: np.ndarray) -> None:
+        self.events = events
+        self.phrases = phrases
         version4 = (high & np.uint64(0xFFFFFFFFFFFF0FFF)) | np.uint64(0x4000)
         variant = (low & np.uint64(0x3FFFFFFFFFFFFFFF)) | np.uint64(0x8000000000000000)
         self.key = [f"{a:016x}{b:016x}" for a, b in zip(version4.tolist(), variant.tolist(), strict=True)]
@@ -152,35 +166,24 @@ class _Rows:
         """One JSON object a row."""
         e = self.events
         which = np.arange(len(e)) if which is None else which
-        session = (at // _HOUR * 3_600_000)[which].tolist()  # a session's id is the ms it began: here its hour
         columns = zip(
-            which.tolist(), e.user[which].tolist(), e.account[which].tolist(), e.event[which].tolist(), e.properties[which].tolist(),
-            e.anonymous[which].tolist(), session, *map(_stamps, (client[which], client_sent[which], at[which], received[which], uploaded[which])),
+            which.tolist(),
+            *(column[which].tolist() for column in (e.user, e.account, e.event, e.properties, e.anonymous)),
+            (at // _HOUR * 3_600_000)[which].tolist(),  # a session's id is the ms it began: here its hour
+            *(_stamps(moments[which]) for moments in (client, client_sent, at, received, uploaded)),
             strict=True,
-        )  # fmt: skip
+        )
         lines = []
-        for (
-            i,
-            user,
-            account,
-            event,
-            properties,
-            anonymous,
-            began,
-            t_client,
-            t_sent,
-            t_at,
-            t_received,
-            t_uploaded,
-        ) in columns:
+        for i, user, account, event, properties, anonymous, began, *times in columns:
+            t_client, t_sent, t_at, t_received, t_uploaded = times
             key = self.key[i]
-            about, device, groups, library, person = self.person[user]
+            about, device, groups, library, person = self.phrases.people[user]
             if anonymous:
                 device, library = (
                     '"device_id":"simulated-enrichment",',
                     '"library":"simulated/1.0","platform":"server",',
                 )
-                groups, person, began = self.groups[account], '"user_id":null,"user_properties":{},', -1
+                groups, person, began = self.phrases.groups[account], '"user_id":null,"user_properties":{},', -1
             lines.append(
                 f'{{"$insert_id":"{key[:16]}-{i}",{about}"client_event_time":"{t_client}","client_upload_time":"{t_sent}",'
                 f'"data":{{"path":"/batch","group_ids":{{}}}},{device}"event_id":{i},"event_properties":{properties},'

@@ -85,7 +85,8 @@ def records(cohort: Cohort, created: pd.Series, seed: int, start: datetime) -> R
     draw = rng.random((n, 6))
     when = rng.uniform(0, 1, (n, 4))
     found: Records = {"Account": [], "Opportunity": [], "Task": []}
-    for place, account in enumerate(who.itertuples(index=False)):
+    accounts: list[Any] = list(who.itertuples(index=False))
+    for place, account in enumerate(accounts):
         if not account.in_crm:
             continue
         arrived: datetime = created.iloc[place].to_pydatetime()

@@ -266,7 +266,7 @@ def _users(rng: np.random.Generator, who: pd.DataFrame) -> pd.DataFrame:
     # A freelancer inside an organisation that names itself by group; an office with its own mail subdomain.
     freelancer = (of["account_basis"] == "group") & (k > 0) & (rng.random(total) < 0.04)
     office = ~freelancer & of["domain"].notna() & (rng.random(total) < 0.05)
-    mail_host = np.where(freelancer, free, np.where(office, "mail." + pd.Series(mail_host), mail_host))
+    mail_host = np.where(freelancer, free, np.where(office, [f"mail.{h}" for h in mail_host], mail_host))
     user_id = [f"u_{a:05d}_{i:02d}" for a, i in zip(of["number"], k, strict=True)]
     skewed = rng.random(total) < 0.02
     return pd.DataFrame(

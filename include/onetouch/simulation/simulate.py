@@ -15,9 +15,7 @@ from onetouch.simulation.activity import before, on_day, planned, to_utc, usage_
 from onetouch.simulation.customers import Cohort, cohort
 
 _DAY = 86_400_000_000  # microseconds
-_WEST = timedelta(
-    hours=14
-)  # a local day ends at most this long after the UTC date of the same name has begun … or ended
+_EAST = timedelta(hours=14)  # a local day begins at most this long before the UTC day of the same date
 
 
 def simulate(folder: str | Path, *, seed: int, start: datetime, until: datetime, accounts: int) -> dict[str, Any]:
@@ -26,7 +24,7 @@ def simulate(folder: str | Path, *, seed: int, start: datetime, until: datetime,
     Args:
         folder: created when missing; files of an earlier simulation are replaced.
         seed: the same seed, start and accounts give the same bytes.
-        start: UTC midnight at which the exports begin. Most accounts signed up in the six weeks before; their
+        start: the hour at which the exports begin. Most accounts signed up in the six weeks before; their
             onboarding is imported in the first two hours. No account can have been active on ten days before the
             second week is over, so sales-ready accounts appear from the third week on, then every week.
         until: only whole hours of receipt before it are written. A later `until` adds rows and changes none.
@@ -36,7 +34,7 @@ def simulate(folder: str | Path, *, seed: int, start: datetime, until: datetime,
         The truth in short: accounts, users, rows by kind, files.
 
     Raises:
-        ValueError: a naive time, a start that is no UTC midnight, until not after start, fewer than 20 accounts.
+        ValueError: a naive time, until less than an hour after start, fewer than 20 accounts.
     """
     start, until = _checked(start, until, accounts)
     folder = Path(folder)
@@ -46,23 +44,25 @@ def simulate(folder: str | Path, *, seed: int, start: datetime, until: datetime,
         for old in place.iterdir():
             old.unlink()
 
-    days = -(-(until - start) // timedelta(days=1))
-    cohorts = [cohort(seed, number, accounts) for number in range(1 + -(-days // 7))]
-    plans = [planned(one, seed) for one in cohorts]
+    midnight = start.replace(hour=0)
+    days = -(-(until - midnight) // timedelta(days=1))
+    # The day, and with it the week, after `until` has begun somewhere when `until` comes.
+    cohorts = [cohort(seed, number, accounts) for number in range(2 + days // 7)]
+    plans = [planned(one, seed, midnight) for one in cohorts]
+    phrases = [amplitude.Phrases.of(one) for one in cohorts]
 
     waiting: list[amplitude.Lines] = []
     counts: list[pd.DataFrame] = []
-    for one, plan in zip(cohorts, plans, strict=True):
-        history = before(one, plan, start)
-        waiting.append(amplitude.send(history, one, np.random.default_rng([seed, one.number, 4, 0]), imported_at=start))
-    # The day after `until` has begun somewhere when `until` comes.
+    for one, plan, words in zip(cohorts, plans, phrases, strict=True):
+        rng = np.random.default_rng([seed, one.number, 4, 0])
+        waiting.append(amplitude.send(before(plan, start), words, rng, imported_at=start))
     for day in range(days + 1):
-        for one, plan in zip(cohorts, plans, strict=True):
+        for one, plan, words in zip(cohorts, plans, phrases, strict=True):
             if day >= (one.number - 1) * 7:
-                events = on_day(one, plan, seed, start, day)
-                waiting.append(amplitude.send(events, one, np.random.default_rng([seed, one.number, 4, day + 1])))
+                events = on_day(one, plan, seed, midnight, day, start)
+                waiting.append(amplitude.send(events, words, np.random.default_rng([seed, one.number, 4, day + 1])))
         # Whatever a later local day brings is received after this; a month before it is complete.
-        waiting = _write_months(exports, waiting, counts, start, min(until, start + timedelta(days=day) - _WEST))
+        waiting = _write_months(exports, waiting, counts, start, min(until, midnight + timedelta(days=day) - _EAST))
     _write_months(exports, waiting, counts, start, until, last=True)
 
     rows = pd.concat(counts).groupby(["kind", "part"], as_index=False)["n"].sum()
@@ -70,11 +70,11 @@ def simulate(folder: str | Path, *, seed: int, start: datetime, until: datetime,
     parts: list[crm.Records] = [{"User": crm.reps(), "Account": crm.prospects(seed, accounts, start)}]
     for one in cohorts:
         arrived = one.accounts["signed_up"].to_numpy()
-        signed_up = _moments(to_utc(one, start, np.arange(len(one.accounts)), arrived))
+        signed_up = _moments(to_utc(one, midnight, np.arange(len(one.accounts)), arrived))
         parts.append(crm.records(one, signed_up + pd.Timedelta(minutes=5), seed, start))
     document = crm.merged(parts, created_before=until)
     (folder / "crm.json").write_text(json.dumps(document, indent=1))
-    tables = _truth(cohorts, plans, start, until)
+    tables = _truth(cohorts, midnight, until)
     for name, frame in tables.items():
         frame.to_parquet(truth / f"{name}.parquet", index=False)
     return {
@@ -90,14 +90,12 @@ def _checked(start: datetime, until: datetime, accounts: int) -> tuple[datetime,
     for name, moment in (("start", start), ("until", until)):
         if moment.tzinfo is None:
             raise ValueError(f"{name}={moment.isoformat()}: give a time zone, for instance +00:00")
-    start, until = start.astimezone(UTC), until.astimezone(UTC)
-    if start != start.replace(hour=0, minute=0, second=0, microsecond=0):
-        raise ValueError(f"start={start.isoformat()}: must be a midnight in UTC")
+    start, until = (moment.astimezone(UTC).replace(minute=0, second=0, microsecond=0) for moment in (start, until))
     if until <= start:
-        raise ValueError(f"until={until.isoformat()}: must be after start ({start.isoformat()})")
+        raise ValueError(f"until={until.isoformat()}: must be at least an hour after start ({start.isoformat()})")
     if accounts < 20:
         raise ValueError(f"accounts={accounts}: at least 20, or some kinds of customer would be missing")
-    return start, until.replace(minute=0, second=0, microsecond=0)
+    return start, until
 
 
 def _write_months(
@@ -136,12 +134,10 @@ def _moments(us: np.ndarray) -> pd.Series:
     return pd.Series(pd.to_datetime(us, unit="us", utc=True))
 
 
-def _truth(
-    cohorts: list[Cohort], plans: list[pd.DataFrame], start: datetime, until: datetime
-) -> dict[str, pd.DataFrame]:
+def _truth(cohorts: list[Cohort], midnight: datetime, until: datetime) -> dict[str, pd.DataFrame]:
     """What really happened until `until`, and what would happen if a rep called."""
     tables: dict[str, list[pd.DataFrame]] = {"accounts": [], "users": [], "checkouts": []}
-    today = (until - start) / timedelta(days=1)
+    today = (until - midnight) / timedelta(days=1)
     for one in cohorts:
         who = one.accounts.copy()
         everyone = np.arange(len(who))
@@ -152,7 +148,7 @@ def _truth(
             ("fade", "faded_at"),
         ):
             known = np.where(np.isfinite(who[day]), who[day], 0.0)
-            who[name] = _moments(to_utc(one, start, everyone, known)).where(np.isfinite(who[day]))
+            who[name] = _moments(to_utc(one, midnight, everyone, known)).where(np.isfinite(who[day]))
         who["activated"] = who["activated_at"] < until
         who["ripe_now"] = (who["ripe_at"] < until) & ~(who["faded_at"] < until)
         who["limit_share"] = np.where(who["activated"], usage_share(who, today), np.nan)
@@ -160,7 +156,7 @@ def _truth(
         checkouts = one.checkouts.copy()
         account = checkouts["account"].to_numpy()
         for day, name in (("started", "started_at"), ("ended", "ended_at")):
-            checkouts[name] = _moments(to_utc(one, start, account, checkouts[day].to_numpy()))
+            checkouts[name] = _moments(to_utc(one, midnight, account, checkouts[day].to_numpy()))
         for key in ("account_id", "crm_account_id"):
             checkouts[key] = who[key].to_numpy()[account]
         checkouts = checkouts[checkouts["started_at"] < until]
@@ -170,7 +166,7 @@ def _truth(
         who["checkout_state"] = pd.Series(everyone).map(latest).fillna("none")
 
         users = one.users.copy()
-        users["joined_at"] = _moments(to_utc(one, start, users["account"].to_numpy(), users["joined"].to_numpy()))
+        users["joined_at"] = _moments(to_utc(one, midnight, users["account"].to_numpy(), users["joined"].to_numpy()))
         users["account_id"] = who["account_id"].to_numpy()[users["account"]]
         # A freelancer of an account that is known by domain would be an account of their own; there are none.
         users = users[users["joined_at"] < until]
