@@ -1,0 +1,1 @@
+"""Side by side with hand-written peers: `python -m benchmarks.signals`."""

