@@ -89,9 +89,9 @@ with DAG(
         keep_run_id(stages.begin(here, as_of(), now(), dry_run=dry_run()))
         return list(here.policy.sources)
 
-    @task(map_index_template="{{ task.op_kwargs['source'] }}")
+    # A mapped task doesn't take its docs from the docstring.
+    @task(map_index_template="{{ task.op_kwargs['source'] }}", doc_md="Fetches one source's new window, as received.")
     def extract_events(source: str) -> Any:
-        """Fetches one source's new window, as received."""
         from onetouch import stages
 
         return stages.extract_events(workspace(), run_id(), source)

@@ -6,6 +6,7 @@ them: it keeps secrets and personal data out of them, others' may hold a URL or 
 
 from __future__ import annotations
 
+import html
 import logging
 import os
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,6 @@ from onetouch_airflow import opening
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
-
     from onetouch.connections import Connection
 
 log = logging.getLogger(__name__)
@@ -26,8 +26,8 @@ def task_failed(context: Context) -> None:
     failure = context.get("exception")
     kind = type(failure)
     words = f": {failure}" if kind.__module__.startswith("onetouch.") else ""
-    where = f"{ti.dag_id}.{ti.task_id}" + (f"[{ti.map_index}]" if (ti.map_index or -1) >= 0 else "")
-    tell(f":red_circle: {where} failed in {ti.run_id}: {kind.__name__}{words}\n{getattr(ti, 'log_url', '')}")
+    mapped = "" if ti.map_index is None or ti.map_index < 0 else f"[{ti.rendered_map_index or ti.map_index}]"
+    tell(f":red_circle: {ti.dag_id}.{ti.task_id}{mapped} failed in {ti.run_id}: {kind.__name__}{words}\n{ti.log_url}")
 
 
 def run_is_late(minutes: int, context: dict[str, Any] | None = None) -> None:
@@ -52,12 +52,13 @@ def tell(text: str) -> None:
 
 def post(connection: Connection, text: str) -> None:
     """One message to the policy's alerts channel; one short try."""
-    from slack_sdk import WebClient
-
     from onetouch.connections import require_tls
     from onetouch.policy import read_policy
+    from slack_sdk import WebClient
 
     base_url = connection.extra.get("base_url") or WebClient.BASE_URL
     require_tls(base_url)
     channel = read_policy(os.environ.get("ONETOUCH_POLICY") or None).slack.alerts_channel
+    # What an exception quotes may come from outside: no links, no mentions, no book.
+    text = html.escape(text[:2000], quote=False)
     WebClient(token=connection.password, base_url=base_url, timeout=10).chat_postMessage(channel=channel, text=text)

@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 from airflow.sdk import DeadlineAlert, DeadlineReference, Param, SyncCallback
+
 from onetouch_airflow.alerts import run_is_late, task_failed
 from onetouch_airflow.retries import NotInVain
 
@@ -37,7 +38,8 @@ def params() -> dict[str, Param]:
         "as_of": Param(
             None,
             type=["null", "string"],
-            format="date-time",
+            format="date-time",  # the form shows a picker; the pattern is what checks
+            pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d{1,6})?)?(Z|[+-]\d\d:\d\d)$",
             title="As of",
             description=(
                 "Run as if at this moment (with its UTC offset). Empty: the moment the run was scheduled for. "

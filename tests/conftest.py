@@ -1,0 +1,29 @@
+"""Airflow's environment, set before anything imports it: nothing of the machine's own installation is touched."""
+
+import atexit
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+REPOSITORY = Path(__file__).parents[1]
+HOME = tempfile.mkdtemp(prefix="onetouch-airflow-")
+atexit.register(shutil.rmtree, HOME, ignore_errors=True)
+
+for name in list(os.environ):
+    if name.startswith(("AIRFLOW_", "ONETOUCH_")):
+        del os.environ[name]
+
+os.environ.update(
+    AIRFLOW_HOME=HOME,
+    AIRFLOW__CORE__DAGS_FOLDER=str(REPOSITORY / "dags"),
+    AIRFLOW__CORE__PLUGINS_FOLDER=str(REPOSITORY / "plugins"),
+    AIRFLOW__CORE__LOAD_EXAMPLES="False",
+    AIRFLOW__CORE__FERNET_KEY="",
+    AIRFLOW__DATABASE__SQL_ALCHEMY_CONN=f"sqlite:///{HOME}/airflow.db",
+    AIRFLOW__LOGGING__LOGGING_LEVEL="WARNING",
+    AIRFLOW__USAGE_DATA_COLLECTION__ENABLED="False",
+    GX_ANALYTICS_ENABLED="False",
+    MPLBACKEND="Agg",
+    ONETOUCH_HOME=f"{HOME}/onetouch",
+)

@@ -1,0 +1,165 @@
+"""The DAGs as Airflow sees them: what they are made of, when they run, in which order."""
+
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+
+PIPELINE = {
+    "open_run": {"extract_events", "extract_crm"},
+    "extract_events": {"stage_events"},
+    "stage_events": {"check_events"},
+    "check_events": {"build_signals"},
+    "build_signals": {"check_signals"},
+    "check_signals": {"score"},
+    "score": {"route"},
+    "extract_crm": {"build_signals", "back_off"},
+    "back_off": {"route"},
+    "route": {"check_decisions"},
+    "check_decisions": {"deliver_tasks"},
+    "deliver_tasks": {"alert_reps"},
+    "alert_reps": set(),
+}
+REPORT = {
+    "compute_metrics": {"draw_charts", "post_report"},
+    "draw_charts": {"post_report"},
+    "post_report": set(),
+}
+
+
+def test_there_are_these_dags_and_no_others(dags):
+    assert set(dags) == {"pql_pipeline", "weekly_report"}
+
+
+@pytest.mark.parametrize(
+    ("dag_id", "schedule", "edges"), [("pql_pipeline", "@hourly", PIPELINE), ("weekly_report", "0 7 * * MON", REPORT)]
+)
+def test_schedule_and_edges(dags, dag_id, schedule, edges):
+    dag = dags[dag_id]
+    assert dag.schedule == schedule
+    assert {t.task_id: set(t.downstream_task_ids) for t in dag.tasks} == edges
+
+
+def test_each_run_is_for_one_hour_and_one_monday(dags):
+    """What the cron expressions mean, asked of Airflow's own timetable after serialisation."""
+    from airflow.serialization.serialized_objects import DagSerialization
+    from airflow.timetables.base import TimeRestriction
+    from pendulum import datetime
+
+    def first_three(dag):
+        timetable = DagSerialization.from_dict(DagSerialization.to_dict(dag)).timetable
+        found, last = [], None
+        for _ in range(3):
+            info = timetable.next_dagrun_info(
+                last_automated_data_interval=last, restriction=TimeRestriction(datetime(2026, 11, 1, 0, 30), None, True)
+            )
+            found.append(info.run_after.isoformat())
+            last = info.data_interval
+        return found
+
+    assert first_three(dags["pql_pipeline"]) == [f"2026-11-01T0{h}:00:00+00:00" for h in (1, 2, 3)]
+    assert first_three(dags["weekly_report"]) == [f"2026-11-{d}T07:00:00+00:00" for d in ("02", "09", "16")]
+
+
+def test_back_off_needs_the_crm_and_nothing_of_the_product(dags):
+    upstream = dags["pql_pipeline"].get_task("back_off").get_flat_relative_ids(upstream=True)
+    assert upstream == {"open_run", "extract_crm"}
+
+
+def test_nothing_is_sent_before_every_check(dags):
+    pipeline = dags["pql_pipeline"]
+    before = pipeline.get_task("deliver_tasks").get_flat_relative_ids(upstream=True)
+    assert {"check_events", "check_signals", "check_decisions"} <= before
+    assert {t.trigger_rule.value for t in pipeline.tasks} == {"all_success"}
+
+
+def test_runs_do_not_overlap_or_catch_up(dags):
+    for dag in dags.values():
+        assert (dag.max_active_runs, dag.catchup) == (1, False)
+        assert "onetouch" in dag.tags
+        assert dag.deadline
+
+
+def test_every_task_retries_ends_and_says_what_it_does(dags):
+    from onetouch_airflow.alerts import task_failed
+    from onetouch_airflow.retries import NotInVain
+
+    for dag in dags.values():
+        for task in dag.tasks:
+            callbacks = task.on_failure_callback
+            assert task.retries >= 2, task.task_id
+            assert task.retry_exponential_backoff > 1, task.task_id
+            assert isinstance(task.retry_policy, NotInVain), task.task_id
+            assert task.execution_timeout.total_seconds() <= 3600, task.task_id
+            assert task_failed in (callbacks if isinstance(callbacks, (list, tuple)) else [callbacks]), task.task_id
+            assert task.doc_md, task.task_id
+
+
+def test_sources_are_mapped_under_their_own_names(dags):
+    task = dags["pql_pipeline"].get_task("extract_events")
+    assert task.is_mapped
+    assert "source" in task.partial_kwargs["map_index_template"]
+
+
+def test_the_runbook_tells_what_to_do_about_every_task(dags):
+    for dag in dags.values():
+        runbook = dag.doc_md.split("## When a task fails")[1]
+        assert re.findall(r"^- \*\*(\w+)\*\*", runbook, re.MULTILINE) == [
+            t.task_id for t in sorted(dag.tasks, key=lambda t: runbook.index(f"**{t.task_id}**"))
+        ]
+        for param in dag.params:
+            assert f"- **{param}**" in dag.doc_md
+
+
+def test_params_are_described_and_checked(dags):
+    from airflow.sdk.exceptions import ParamValidationError
+
+    for dag in dags.values():
+        schemas = {name: dag.params.get_param(name) for name in dag.params}
+        assert {name: param.value for name, param in schemas.items()} == {"dry_run": False, "as_of": None}
+        assert all(p.description and p.schema["section"] for p in schemas.values())
+        assert schemas["as_of"].resolve("2026-11-02T07:00:00+01:00")
+        for wrong in ("yesterday", "2026-11-02T07:00:00", 7):
+            with pytest.raises(ParamValidationError):
+                schemas["as_of"].resolve(wrong)
+        with pytest.raises(ParamValidationError):
+            schemas["dry_run"].resolve("no")
+
+
+def test_reading_a_dag_file_imports_nothing_heavy():
+    """Airflow reads it again for every task."""
+    program = """
+import runpy, sys
+import airflow.sdk
+sys.path.append(sys.argv[1])
+before = set(sys.modules)
+for file in sys.argv[2:]:
+    runpy.run_path(file)
+new = {name.partition(".")[0] for name in set(sys.modules) - before}
+print(sorted(new & {"pandas", "pyarrow", "duckdb", "ibis", "great_expectations", "matplotlib", "simple_salesforce",
+                    "slack_sdk", "scipy", "onetouch"}))
+"""
+    folder = os.environ["AIRFLOW__CORE__DAGS_FOLDER"]
+    files = sorted(os.path.join(folder, name) for name in os.listdir(folder) if name.endswith(".py"))
+    assert len(files) == 2
+    done = subprocess.run(
+        [sys.executable, "-c", program, os.environ["AIRFLOW__CORE__PLUGINS_FOLDER"], *files],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_the_plugin_folder_has_one_entry_file(airflow_database):
+    from airflow.plugins_manager import get_import_errors, get_plugin_info
+    from airflow.sdk._shared.module_loading import find_path_from_directory
+
+    folder = os.environ["AIRFLOW__CORE__PLUGINS_FOLDER"]
+    found = [f for f in find_path_from_directory(folder, ".airflowignore") if f.endswith(".py")]
+    assert [os.path.basename(f) for f in found] == ["onetouch_plugin.py"]
+    assert get_import_errors() == {}
+    assert "onetouch" in {p["name"] for p in get_plugin_info()}
