@@ -1,0 +1,8 @@
+"""Loopback stand-ins for the Salesforce, Slack and Amplitude APIs, built from the vendors' documented behaviour.
+
+Imports nothing of the product: it must not share the product's misunderstandings.
+"""
+
+from onetouch.sandbox.server import serve
+
+__all__ = ["serve"]

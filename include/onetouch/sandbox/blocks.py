@@ -1,0 +1,202 @@
+"""Block Kit as Slack checks it: what is refused, and with which messages."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from typing import Any, Final
+
+_MAX_BLOCKS: Final = 50
+MAX_CHARACTERS: Final = 13_200
+
+FileState = Callable[[dict[str, Any]], bool]
+
+
+def read_blocks(value: Any) -> list[Any] | None:
+    """Blocks given as a list or as JSON text; None when they are neither."""
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except ValueError:
+            return None
+    return value if isinstance(value, list) else None
+
+
+def check_blocks(blocks: list[Any], usable_file: FileState) -> list[str]:
+    """The problems Slack would name, each with its JSON pointer; empty when the blocks are valid.
+
+    `usable_file` says whether a `slack_file` object names a processed picture.
+    """
+    if len(blocks) > _MAX_BLOCKS:
+        return [f"no more than {_MAX_BLOCKS} items allowed [json-pointer:/blocks]"]
+    problems: list[str] = []
+    ids: set[str] = set()
+    for i, block in enumerate(blocks):
+        at = f"/blocks/{i}"
+        if not isinstance(block, dict):
+            problems.append(f"must be an object [json-pointer:{at}]")
+            continue
+        check = _CHECKS.get(str(block.get("type")))
+        if not check:
+            problems.append(f"unsupported type: {block.get('type')} [json-pointer:{at}/type]")
+            continue
+        block_id = block.get("block_id")
+        if block_id is not None and (not isinstance(block_id, str) or len(block_id) > 255 or block_id in ids):
+            problems.append(
+                f"`block_id` must be a unique string of at most 255 characters [json-pointer:{at}/block_id]"
+            )
+        elif block_id is not None:
+            ids.add(block_id)
+        problems.extend(check(block, at, usable_file))
+    return problems
+
+
+def count_characters(blocks: list[Any]) -> int:
+    """Characters of all texts of the blocks."""
+    return sum(len(text) for block in blocks for text in _texts(block))
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            if name in ("text", "alt_text", "title", "image_url", "url") and isinstance(inner, str):
+                yield inner
+            else:
+                yield from _texts(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _texts(inner)
+
+
+def _text(value: Any, at: str, most: int, *, plain: bool = False) -> list[str]:
+    if not isinstance(value, dict):
+        return [f"missing required field: text [json-pointer:{at}]"]
+    kinds = ("plain_text",) if plain else ("plain_text", "mrkdwn")
+    if value.get("type") not in kinds:
+        return [f"must be one of: {', '.join(kinds)} [json-pointer:{at}/type]"]
+    extra = value.keys() - {"type", "text", "emoji" if value["type"] == "plain_text" else "verbatim"}
+    if extra:
+        return [f"invalid additional property: {sorted(extra)[0]} [json-pointer:{at}]"]
+    return _string(value.get("text"), f"{at}/text", most)
+
+
+def _string(value: Any, at: str, most: int) -> list[str]:
+    if not isinstance(value, str):
+        return [f"must be a string [json-pointer:{at}]"]
+    if not value:
+        return [f"must be more than 0 characters [json-pointer:{at}]"]
+    if len(value) > most:
+        return [f"must be less than {most + 1} characters [json-pointer:{at}]"]
+    return []
+
+
+def _section(block: dict[str, Any], at: str, usable_file: FileState) -> list[str]:
+    problems = _extra(block, at, {"text", "fields", "accessory", "expand"})
+    if "text" not in block and "fields" not in block:
+        problems.append(f"must provide at least one of: text, fields [json-pointer:{at}]")
+    if "text" in block:
+        problems += _text(block["text"], f"{at}/text", 3000)
+    if "fields" in block:
+        fields = block["fields"]
+        if not isinstance(fields, list) or not 1 <= len(fields) <= 10:
+            return [*problems, f"must be a list of 1 to 10 items [json-pointer:{at}/fields]"]
+        for i, item in enumerate(fields):
+            problems += _text(item, f"{at}/fields/{i}", 2000)
+    if "accessory" in block:
+        problems += _element(block["accessory"], f"{at}/accessory", usable_file)
+    return problems
+
+
+def _header(block: dict[str, Any], at: str, usable_file: FileState) -> list[str]:
+    return _extra(block, at, {"text", "level"}) + _text(block.get("text"), f"{at}/text", 150, plain=True)
+
+
+def _divider(block: dict[str, Any], at: str, usable_file: FileState) -> list[str]:
+    return _extra(block, at, set())
+
+
+def _image(block: dict[str, Any], at: str, usable_file: FileState) -> list[str]:
+    problems = _extra(block, at, {"alt_text", "image_url", "slack_file", "title"})
+    problems += _string(block.get("alt_text"), f"{at}/alt_text", 2000)
+    if "title" in block:
+        problems += _text(block["title"], f"{at}/title", 2000, plain=True)
+    if ("image_url" in block) == ("slack_file" in block):
+        problems.append(f"must provide exactly one of: image_url, slack_file [json-pointer:{at}]")
+    elif "slack_file" in block:
+        file = block["slack_file"]
+        if not isinstance(file, dict) or len(file.keys() & {"id", "url"}) != 1 or not usable_file(file):
+            problems.append(f"invalid slack file [json-pointer:{at}/slack_file]")
+    else:
+        url = block["image_url"]
+        problems += _string(url, f"{at}/image_url", 3000)
+        if not problems and not url.startswith("https://"):
+            problems.append(f"downloading image failed [json-pointer:{at}/image_url]")
+    return problems
+
+
+def _context(block: dict[str, Any], at: str, usable_file: FileState) -> list[str]:
+    problems = _extra(block, at, {"elements"})
+    elements = block.get("elements")
+    if not isinstance(elements, list) or not 1 <= len(elements) <= 10:
+        return [*problems, f"must be a list of 1 to 10 items [json-pointer:{at}/elements]"]
+    for i, element in enumerate(elements):
+        where = f"{at}/elements/{i}"
+        if isinstance(element, dict) and element.get("type") == "image":
+            problems += _image(element, where, usable_file)
+        else:
+            problems += _text(element, where, 3000)
+    return problems
+
+
+def _actions(block: dict[str, Any], at: str, usable_file: FileState) -> list[str]:
+    problems = _extra(block, at, {"elements"})
+    elements = block.get("elements")
+    if not isinstance(elements, list) or not 1 <= len(elements) <= 25:
+        return [*problems, f"must be a list of 1 to 25 items [json-pointer:{at}/elements]"]
+    for i, element in enumerate(elements):
+        problems += _element(element, f"{at}/elements/{i}", usable_file)
+    return problems
+
+
+def _element(element: Any, at: str, usable_file: FileState) -> list[str]:
+    if not isinstance(element, dict):
+        return [f"must be an object [json-pointer:{at}]"]
+    if element.get("type") == "image":
+        return _image(element, at, usable_file)
+    if element.get("type") != "button":
+        return [f"unsupported type: {element.get('type')} [json-pointer:{at}/type]"]
+    problems = _text(element.get("text"), f"{at}/text", 75, plain=True)
+    if "url" in element:
+        problems += _string(element["url"], f"{at}/url", 3000)
+    if "value" in element:
+        problems += _string(element["value"], f"{at}/value", 2000)
+    if element.get("style") not in (None, "primary", "danger"):
+        problems.append(f"must be one of: primary, danger [json-pointer:{at}/style]")
+    return problems
+
+
+def _markdown(block: dict[str, Any], at: str, usable_file: FileState) -> list[str]:
+    return _extra(block, at, {"text"}) + _string(block.get("text"), f"{at}/text", 12_000)
+
+
+def _rich_text(block: dict[str, Any], at: str, usable_file: FileState) -> list[str]:
+    if not isinstance(block.get("elements"), list):
+        return [f"missing required field: elements [json-pointer:{at}]"]
+    return _extra(block, at, {"elements"})
+
+
+def _extra(block: dict[str, Any], at: str, allowed: set[str]) -> list[str]:
+    extra = block.keys() - allowed - {"type", "block_id"}
+    return [f"invalid additional property: {name} [json-pointer:{at}]" for name in sorted(extra)]
+
+
+_CHECKS: Final[dict[str, Callable[[dict[str, Any], str, FileState], list[str]]]] = {
+    "section": _section,
+    "header": _header,
+    "divider": _divider,
+    "image": _image,
+    "context": _context,
+    "actions": _actions,
+    "markdown": _markdown,
+    "rich_text": _rich_text,
+}

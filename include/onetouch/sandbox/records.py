@@ -1,0 +1,329 @@
+"""What an org does with a record: types, lengths, required fields, references, and what the system derives."""
+
+from __future__ import annotations
+
+import math
+import re
+import sqlite3
+from collections.abc import Mapping
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from typing import Any, Final
+
+from onetouch.sandbox.fields import Field, SObject, full_id, make_id
+from onetouch.sandbox.store import INTEGRATION_USER, Store
+
+_EMAIL: Final = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
+_DATETIME: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d{1,9})?)?(Z|[+-]\d\d:?\d\d)")
+
+
+class DmlError(Exception):
+    """A refused record: statusCode, message and fields as the API answers them."""
+
+    def __init__(self, code: str, message: str, *fields: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.fields = list(fields)
+
+
+class Records:
+    """Reads and writes records of the org as its rules allow."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.db = store.db
+
+    def row(self, sobject: SObject, record_id: str) -> sqlite3.Row | None:
+        """The stored record, deleted or not."""
+        found = self.db.execute(f'SELECT * FROM "{sobject.name}" WHERE Id = ?', (record_id,))
+        return found.fetchone()
+
+    def find(self, sobject: SObject, field: Field, value: Any) -> list[str]:
+        """Ids of the live records with that value."""
+        rows = self.db.execute(
+            f'SELECT Id FROM "{sobject.name}" WHERE {field.name} = ? AND IsDeleted = 0', (clean(field, value),)
+        )
+        return [row["Id"] for row in rows]
+
+    def insert(self, sobject: SObject, values: Mapping[str, Any]) -> str:
+        """Creates a record and returns its id. Raises DmlError."""
+        self._writable(sobject)
+        given = self._clean_all(sobject, values, creating=True)
+        missing = [f.name for f in sobject.fields.values() if f.required and given.get(f.name) is None]
+        if missing:
+            raise DmlError("REQUIRED_FIELD_MISSING", f"Required fields are missing: [{', '.join(missing)}]", *missing)
+        for field in sobject.fields.values():
+            if given.get(field.name) is None and field.default is not None:
+                given[field.name] = int(field.default) if field.type == "boolean" else field.default
+        if sobject.find("OwnerId") and not given.get("OwnerId"):
+            given["OwnerId"] = INTEGRATION_USER
+        stamp = self.store.stamp()
+        given |= {
+            "Id": make_id(sobject.prefix, 1_000_000 + self.store.next_number()),
+            "CreatedDate": stamp,
+            "CreatedById": INTEGRATION_USER,
+        }
+        self._write(sobject, given, {}, stamp)
+        return str(given["Id"])
+
+    def update(self, sobject: SObject, record_id: str, values: Mapping[str, Any]) -> None:
+        """Changes fields of a live record. Raises DmlError."""
+        self._writable(sobject)
+        row = self.row(sobject, record_id)
+        if row is None:
+            raise DmlError("INVALID_CROSS_REFERENCE_KEY", "invalid cross reference id")
+        if row["IsDeleted"]:
+            raise DmlError("ENTITY_IS_DELETED", "entity is deleted")
+        given = self._clean_all(sobject, values, creating=False)
+        emptied = [f.name for f in sobject.fields.values() if f.required and f.name in given and given[f.name] is None]
+        if emptied:
+            raise DmlError("REQUIRED_FIELD_MISSING", f"Required fields are missing: [{', '.join(emptied)}]", *emptied)
+        self._write(sobject, {"Id": record_id} | given, dict(row), self.store.stamp())
+
+    def delete(self, sobject: SObject, record_id: str) -> None:
+        """Moves a record to the recycle bin. Raises DmlError."""
+        self._writable(sobject)
+        row = self.row(sobject, record_id)
+        if row is None:
+            raise DmlError("INVALID_CROSS_REFERENCE_KEY", "invalid cross reference id")
+        if row["IsDeleted"]:
+            raise DmlError("ENTITY_IS_DELETED", "entity is deleted")
+        stamp = self.store.stamp()
+        self.db.execute(
+            f'UPDATE "{sobject.name}" SET IsDeleted = 1, SystemModstamp = ?, LastModifiedDate = ? WHERE Id = ?',
+            (stamp, stamp, record_id),
+        )
+
+    def load(self, sobject: SObject, values: Mapping[str, Any]) -> None:
+        """Puts a record in place as it is, system fields included; the same id again replaces its values.
+
+        For the stand-in's own tooling. Raises DmlError on unknown fields and wrong types.
+        """
+        record_id = full_id(values.get("Id"))
+        if not record_id or not record_id.startswith(sobject.prefix):
+            raise DmlError("MALFORMED_ID", f"Id: {values.get('Id')!r} is no id of {sobject.name}", "Id")
+        given: dict[str, Any] = {}
+        for name, value in values.items():
+            if name == "attributes":
+                continue
+            field = sobject.find(name)
+            if not field:
+                raise DmlError("INVALID_FIELD", f"No such column '{name}' on sobject of type {sobject.name}", name)
+            given[field.name] = clean(field, value)
+        row = self.row(sobject, record_id)
+        created = given.get("CreatedDate") or (row and row["CreatedDate"]) or self.store.stamp()
+        if row is None:
+            for field in sobject.fields.values():
+                if field.default is not None and given.get(field.name) is None:
+                    given[field.name] = int(field.default) if field.type == "boolean" else field.default
+            if sobject.find("OwnerId") and not given.get("OwnerId"):
+                given["OwnerId"] = INTEGRATION_USER
+        given |= {"Id": record_id, "CreatedDate": created}
+        stamp = given.get("SystemModstamp") or (self.store.stamp() if row else created)
+        self._write(sobject, given, dict(row) if row else {}, stamp)
+
+    # -- inside
+
+    @staticmethod
+    def _writable(sobject: SObject) -> None:
+        if not sobject.writable:
+            raise DmlError("INSUFFICIENT_ACCESS_OR_READONLY", f"entity type {sobject.name} does not support this")
+
+    def _clean_all(self, sobject: SObject, values: Mapping[str, Any], *, creating: bool) -> dict[str, Any]:
+        given: dict[str, Any] = {}
+        forbidden = []
+        for name, value in values.items():
+            if name == "attributes":
+                continue
+            field = sobject.find(name)
+            if not field:
+                raise DmlError("INVALID_FIELD", f"No such column '{name}' on sobject of type {sobject.name}")
+            if not (field.createable if creating else field.updateable):
+                forbidden.append(field.name)
+                continue
+            given[field.name] = clean(field, value)
+            if field.type == "reference" and given[field.name]:
+                self._check_reference(sobject, field, given[field.name])
+        if forbidden:
+            raise DmlError(
+                "INVALID_FIELD_FOR_INSERT_UPDATE",
+                f"Unable to create/update fields: {', '.join(forbidden)}. Please check the security settings of this"
+                " field and verify that it is read/write for your profile or permission set.",
+                *forbidden,
+            )
+        return given
+
+    def _check_reference(self, sobject: SObject, field: Field, record_id: str) -> None:
+        target = next((t for t in self.store.org.values() if t.prefix == record_id[:3]), None)
+        if not target or target.name not in field.references:
+            label = field.label or field.name
+            raise DmlError("FIELD_INTEGRITY_EXCEPTION", f"{label}: id value of incorrect type: {record_id}", field.name)
+        row = self.row(target, record_id)
+        if row is None:
+            raise DmlError("INVALID_CROSS_REFERENCE_KEY", "invalid cross reference id", field.name)
+        if row["IsDeleted"]:
+            raise DmlError("ENTITY_IS_DELETED", "entity is deleted", field.name)
+        if field.name == "OwnerId" and not row["IsActive"]:
+            raise DmlError(
+                "INACTIVE_OWNER_OR_USER",
+                f"operation performed with inactive user [{record_id}] as owner of {sobject.name.lower()}",
+                field.name,
+            )
+
+    def _write(self, sobject: SObject, given: dict[str, Any], before: Mapping[str, Any], stamp: str) -> None:
+        after = {**before, **given}
+        derived = self._derive(sobject, after, before, given, stamp)
+        values = {
+            **given,
+            **derived,
+            "LastModifiedDate": given.get("LastModifiedDate") or stamp,
+            "LastModifiedById": INTEGRATION_USER,
+            "SystemModstamp": stamp,
+        }
+        for field in sobject.fields.values():
+            if field.unique and values.get(field.name) is not None:
+                twins = [twin for twin in self.find(sobject, field, values[field.name]) if twin != given["Id"]]
+                if twins:
+                    raise DmlError(
+                        "DUPLICATE_VALUE",
+                        f"duplicate value found: {field.name} duplicates value on record with id: {twins[0][:15]}",
+                    )
+        columns = ", ".join(values)
+        marks = ", ".join(f":{name}" for name in values)
+        changes = ", ".join(f"{name} = excluded.{name}" for name in values if name != "Id")
+        self.db.execute(
+            f'INSERT INTO "{sobject.name}" ({columns}) VALUES ({marks}) ON CONFLICT (Id) DO UPDATE SET {changes}',
+            values,
+        )
+
+    def _derive(
+        self,
+        sobject: SObject,
+        after: Mapping[str, Any],
+        before: Mapping[str, Any],
+        given: Mapping[str, Any],
+        stamp: str,
+    ) -> dict[str, Any]:
+        """The fields the system fills in."""
+        derived: dict[str, Any] = {}
+        if sobject.name in ("Task", "Event"):
+            what, who = after.get("WhatId"), after.get("WhoId")
+            if what and who and who.startswith("00Q"):
+                message = "Related To ID: a task of a lead (WhoId) cannot be related to another record (WhatId)"
+                raise DmlError("FIELD_INTEGRITY_EXCEPTION", message, "WhatId")
+            derived["AccountId"] = self._account_of(what or who)
+        if sobject.name == "Task":
+            closed = after["Status"] == "Completed"
+            derived["IsClosed"] = int(closed)
+            if closed and not before.get("IsClosed"):
+                derived["CompletedDateTime"] = given.get("CompletedDateTime") or stamp
+            elif not closed:
+                derived["CompletedDateTime"] = None
+        if sobject.name == "Opportunity":
+            derived["IsClosed"] = int(str(after.get("StageName")).startswith("Closed"))
+            derived["IsWon"] = int(after.get("StageName") == "Closed Won")
+        return derived
+
+    def _account_of(self, related: str | None) -> str | None:
+        if not related:
+            return None
+        if related.startswith("001"):
+            return related
+        table = {"006": "Opportunity", "003": "Contact"}.get(related[:3])
+        if not table:
+            return None
+        row = self.db.execute(f'SELECT AccountId FROM "{table}" WHERE Id = ?', (related,)).fetchone()
+        return row["AccountId"] if row else None
+
+
+def _refuse(field: Field, value: Any, kind: str) -> DmlError:
+    token = {bool: "VALUE_TRUE" if value is True else "VALUE_FALSE", int: "VALUE_NUMBER_INT"}.get(type(value), "")
+    token = token or {float: "VALUE_NUMBER_FLOAT", str: "VALUE_STRING", dict: "START_OBJECT"}.get(type(value), "")
+    message = f"Cannot deserialize instance of {kind} from {token or 'START_ARRAY'} value {value}"
+    return DmlError("JSON_PARSER_ERROR", f"{message} or request may be missing a required field", field.name)
+
+
+def clean(field: Field, value: Any) -> Any:
+    """A JSON value as the org stores it in `field`. Raises DmlError."""
+    if value is None or value == "":
+        if field.type == "boolean" and value is None:
+            raise DmlError(
+                "INVALID_TYPE_ON_FIELD_IN_RECORD", f"{field.name}: value not of required type: null", field.name
+            )
+        if value is None or field.is_text:
+            return None
+    if field.type == "boolean":
+        if not isinstance(value, bool):
+            raise _refuse(field, value, "boolean")
+        return int(value)
+    if field.type in ("int", "double", "currency", "percent"):
+        return _number(field, value)
+    if field.type in ("date", "datetime"):
+        return _time(field, value)
+    if not isinstance(value, str):
+        raise _refuse(field, value, "string")
+    if field.is_id:
+        record_id = full_id(value)
+        if not record_id:
+            label = field.label or field.name
+            raise DmlError("MALFORMED_ID", f"{label}: id value of incorrect type: {value}", field.name)
+        return record_id
+    return _text(field, value)
+
+
+def _text(field: Field, value: str) -> str | None:
+    text = value if field.type == "longtextarea" else value.strip()
+    # What XML cannot hold, Salesforce cannot either.
+    if bad := re.search("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]", text):
+        raise DmlError("JSON_PARSER_ERROR", f"Illegal unquoted character ((CTRL-CHAR, code {ord(bad[0])}))", field.name)
+    # Lengths are in UTF-16 units, line breaks of long text count as two characters.
+    length = len(text.encode("utf-16-le", "surrogatepass")) // 2
+    if field.type == "longtextarea":
+        length += text.replace("\r\n", "").count("\n")
+    label = field.label or field.name
+    if field.type == "picklist" and field.restricted and field.values and text and text not in field.values:
+        message = f"{label}: bad value for restricted picklist field: {text}"
+        raise DmlError("INVALID_OR_NULL_FOR_RESTRICTED_PICKLIST", message, field.name)
+    if length > field.length:
+        shown = text if len(text) < 255 else text[:255] + "..."
+        message = f"{label}: data value too large: {shown} (max length={field.length})"
+        raise DmlError("STRING_TOO_LONG", message, field.name)
+    if field.type == "email" and text and not _EMAIL.fullmatch(text):
+        raise DmlError("INVALID_EMAIL_ADDRESS", f"{label}: invalid email address: {text}", field.name)
+    return text or None
+
+
+def _number(field: Field, value: Any) -> float | int:
+    kind = "int" if field.type == "int" else "double"
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        raise _refuse(field, value, kind)
+    try:
+        number = Decimal(str(value))
+    except ArithmeticError as error:
+        raise _refuse(field, value, kind) from error
+    if not number.is_finite() or (kind == "int" and number != number.to_integral_value()):
+        raise _refuse(field, value, kind)
+    if abs(number) >= Decimal(10) ** (field.precision - field.scale):
+        message = f"{field.label or field.name}: value outside of valid range on numeric field: {value}"
+        raise DmlError("NUMBER_OUTSIDE_VALID_RANGE", message, field.name)
+    if kind == "int":
+        return int(number)
+    rounded = float(round(number, field.scale))
+    return rounded if math.isfinite(rounded) else 0.0
+
+
+def _time(field: Field, value: Any) -> str:
+    if not isinstance(value, str):
+        raise _refuse(field, value, field.type)
+    try:
+        if field.type == "date":
+            return date.fromisoformat(value[:10] if _DATETIME.fullmatch(value) else value).isoformat()
+        if not _DATETIME.fullmatch(value):
+            raise ValueError(value)
+        moment = datetime.fromisoformat(value).astimezone(UTC)
+    except ValueError as error:
+        raise _refuse(field, value, field.type) from error
+    if not 1700 <= moment.year <= 4000:
+        raise DmlError("INVALID_TYPE_ON_FIELD_IN_RECORD", f"{field.name}: year {moment.year} out of range", field.name)
+    return f"{moment:%Y-%m-%dT%H:%M:%S}.000+0000"

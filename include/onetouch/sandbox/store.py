@@ -1,0 +1,150 @@
+"""The stand-in's memory: one SQLite file under its home, committed before any answer leaves."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+from onetouch.sandbox.fields import SObject, make_id
+
+_TABLES: Final = """
+CREATE TABLE IF NOT EXISTS setting (name TEXT PRIMARY KEY, value TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS session (token TEXT PRIMARY KEY);
+CREATE TABLE IF NOT EXISTS fault (id INTEGER PRIMARY KEY, spec TEXT NOT NULL, remaining INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS call (
+    day TEXT, api TEXT, method TEXT, path TEXT, status INTEGER, n INTEGER NOT NULL,
+    PRIMARY KEY (day, api, method, path, status)
+);
+CREATE TABLE IF NOT EXISTS message (
+    channel TEXT, ts TEXT, thread_ts TEXT, sender TEXT, text TEXT, blocks TEXT, metadata TEXT, files TEXT, edited TEXT,
+    PRIMARY KEY (channel, ts)
+);
+CREATE TABLE IF NOT EXISTS file (
+    id TEXT PRIMARY KEY, name TEXT, title TEXT, alt_text TEXT, length INTEGER, content BLOB, mimetype TEXT,
+    completed INTEGER NOT NULL DEFAULT 0, looks INTEGER NOT NULL DEFAULT 0, created TEXT
+);
+CREATE TABLE IF NOT EXISTS channel (id TEXT PRIMARY KEY, name TEXT, kind TEXT, member INTEGER NOT NULL DEFAULT 1);
+INSERT OR IGNORE INTO channel VALUES
+    ('C0ALERTS', 'sales-alerts', 'channel', 1),
+    ('C0LEADERS', 'leadership', 'channel', 1),
+    ('C0RANDOM', 'random', 'channel', 0);
+"""
+
+SETTINGS: Final[dict[str, Any]] = {
+    "now": None,  # virtual time; null: the real clock
+    "api_daily": 100_000,  # Salesforce calls a day
+    "slack_per_second": 1.0,  # messages a second and channel
+    "slack_burst": 5,  # messages a quiet channel takes at once
+    "file_looks": 1,  # files.info answers without a mimetype before the file is processed
+    "export_hours": 24 * 365,  # hours of an Amplitude export before it times out
+    "sequence": 0,
+}
+
+INTEGRATION_USER: Final = make_id("005", 1)
+
+
+class Store:
+    """State of the stand-in. One connection, used by one thread at a time."""
+
+    def __init__(self, home: Path, org: dict[str, SObject]) -> None:
+        home.mkdir(parents=True, exist_ok=True)
+        self.org = org
+        self.depth = 0
+        self.db = sqlite3.connect(home / "sandbox.sqlite", isolation_level=None, check_same_thread=False)
+        self.db.row_factory = sqlite3.Row
+        self.db.execute("PRAGMA journal_mode = WAL")
+        self.db.execute("PRAGMA synchronous = NORMAL")
+        self.db.execute("PRAGMA case_sensitive_like = OFF")
+        self.db.executescript(_TABLES)
+        for sobject in org.values():
+            self._table(sobject)
+        self.load_user()
+
+    def _table(self, sobject: SObject) -> None:
+        """The table of an sObject; fields deployed since the last start become new columns."""
+        self.db.execute(f'CREATE TABLE IF NOT EXISTS "{sobject.name}" (Id TEXT PRIMARY KEY) WITHOUT ROWID')
+        present = {row["name"].lower() for row in self.db.execute(f'PRAGMA table_info("{sobject.name}")')}
+        for key, field in sobject.fields.items():
+            if key not in present:
+                default = f" DEFAULT {int(field.default)}" if field.type == "boolean" else ""
+                kind = "INTEGER" if field.type == "boolean" else "TEXT" if field.is_text else ""
+                self.db.execute(
+                    f'ALTER TABLE "{sobject.name}" ADD COLUMN {field.name} {kind}{default}{field.collation}'
+                )
+            if field.unique:
+                self.db.execute(
+                    f'CREATE UNIQUE INDEX IF NOT EXISTS "{sobject.name}_{field.name}" ON "{sobject.name}" '
+                    f"({field.name}{field.collation}) WHERE IsDeleted = 0 AND {field.name} IS NOT NULL"
+                )
+            elif field.name in ("AccountId", "WhatId", "SystemModstamp"):
+                self.db.execute(
+                    f'CREATE INDEX IF NOT EXISTS "{sobject.name}_{field.name}" ON "{sobject.name}" ({field.name})'
+                )
+
+    def load_user(self) -> None:
+        """The user the integration signs in as, as every org has one."""
+        moment = "2020-01-01T00:00:00.000+0000"
+        self.db.execute(
+            "INSERT OR IGNORE INTO User (Id, IsDeleted, CreatedDate, LastModifiedDate, SystemModstamp, Username, Name,"
+            " Email, IsActive, TimeZoneSidKey, UserType) VALUES (?, 0, ?, ?, ?, ?, ?, ?, 1, 'UTC', 'Standard')",
+            (INTEGRATION_USER, moment, moment, moment, "integration@sandbox.example", "Onetouch Integration",
+             "integration@sandbox.example"),
+        )  # fmt: skip
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """All of it or nothing; may be nested."""
+        nested = self.db.in_transaction
+        self.depth += nested
+        name = f"level{self.depth}"
+        self.db.execute(f"SAVEPOINT {name}" if nested else "BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            self.db.execute(f"ROLLBACK TO {name}" if nested else "ROLLBACK")
+            raise
+        else:
+            self.db.execute(f"RELEASE {name}" if nested else "COMMIT")
+        finally:
+            self.depth -= nested
+
+    def setting(self, name: str) -> Any:
+        """A setting's value, or its default."""
+        row = self.db.execute("SELECT value FROM setting WHERE name = ?", (name,)).fetchone()
+        return json.loads(row["value"]) if row else SETTINGS[name]
+
+    def set(self, name: str, value: Any) -> None:
+        """Keeps a setting."""
+        self.db.execute("INSERT OR REPLACE INTO setting VALUES (?, ?)", (name, json.dumps(value)))
+
+    def now(self) -> datetime:
+        """The stand-in's time: virtual when set, else the clock's."""
+        virtual = self.setting("now")
+        return datetime.fromisoformat(virtual) if virtual else datetime.now(UTC)
+
+    def stamp(self) -> str:
+        """Now as Salesforce writes a datetime; system times have whole seconds."""
+        return f"{self.now():%Y-%m-%dT%H:%M:%S}.000+0000"
+
+    def next_number(self) -> int:
+        """A number never given before."""
+        number = int(self.setting("sequence")) + 1
+        self.set("sequence", number)
+        return number
+
+    def count_call(self, api: str, method: str, path: str, status: int) -> None:
+        """Counts a call for /_sandbox/log and the daily limit."""
+        self.db.execute(
+            "INSERT INTO call VALUES (?, ?, ?, ?, ?, 1) ON CONFLICT DO UPDATE SET n = n + 1",
+            (f"{self.now():%Y-%m-%d}", api, method, path, status),
+        )
+
+    def calls_today(self, api: str) -> int:
+        """Calls to an API on the (virtual) UTC day."""
+        row = self.db.execute("SELECT sum(n) FROM call WHERE day = ? AND api = ?", (f"{self.now():%Y-%m-%d}", api))
+        return row.fetchone()[0] or 0
