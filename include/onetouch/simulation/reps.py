@@ -268,7 +268,7 @@ class _Shift:
         middle = opened + (ends - opened) * float(draws.uniform(0.3, 0.6))
         for moment, stage in ((middle, "Proposal/Price Quote"), (ends, "Closed Won" if won else "Closed Lost")):
             if _STAGES.index(stage) > _STAGES.index(deal["StageName"]):
-                self.at(_after_work(moment, 1, zone), self._stage(deal, stage)
+                self.at(_after_work(moment, 1, zone), self._stage(deal, stage))
 
     def _stage(self, deal: dict[str, Any], stage: str) -> Callable[[datetime], None]:
         def move(moment: datetime) -> None:
