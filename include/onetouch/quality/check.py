@@ -1,0 +1,186 @@
+"""Running the suites of a stage: Data Docs into the lake, the verdict to the caller."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from onetouch.lake import Lake
+from onetouch.ledger import Ledger, Run
+from onetouch.ledger.states import ACTIVE
+from onetouch.policy import Policy
+from onetouch.policy.schema import SIGNALS
+from onetouch.quality import docs
+from onetouch.quality.profile import batch_profile
+from onetouch.quality.suites import Suite, decision_suites, event_suites, signal_suites
+
+Summary = dict[str, Any]
+
+
+class ChecksFailed(Exception):
+    """A critical check failed: nothing may be sent. The text names each with its figure and threshold.
+
+    `summary` is what the check would have returned.
+    """
+
+    def __init__(self, stage: str, run: Run, summary: Summary) -> None:
+        self.summary = summary
+        failed = "; ".join(summary["critical"])
+        super().__init__(
+            f"{stage} of run {run.run_id}: {len(summary['critical'])} critical check(s) failed, nothing is sent: "
+            f"{failed}; details in {summary['docs']}"
+        )
+
+
+def check_events(lake: Lake, ledger: Ledger, policy: Policy, run: Run) -> Summary:
+    """Judges the staged batches by their profile, which is kept in the lake as `quality/{run_id}/profile.parquet`.
+
+    Returns {"passed", "critical", "warnings", "unjudged", "docs"}: lists of one-line findings, and the path of the
+    Data Docs. Raises ChecksFailed.
+    """
+    profile = batch_profile(lake, ledger, policy, run)
+    lake.write(profile, "quality", run.run_id, "profile.parquet")
+    return _check(lake, run, "events", event_suites(profile, policy))
+
+
+def check_signals(lake: Lake, ledger: Ledger, policy: Policy, run: Run) -> Summary:
+    """Judges the account table `signals/{run_id}.parquet`. Returns and raises as `check_events`."""
+    wanted = ("account_id", "timezone", "last_seen_at", *SIGNALS)
+    columns = ", ".join(f'"{name}"' for name in wanted)
+    with lake.engine() as engine:
+        path = lake.path("signals", f"{run.run_id}.parquet")
+        signals = engine.execute(f"SELECT {columns} FROM read_parquet($path)", {"path": path}).df()
+    return _check(lake, run, "signals", signal_suites(signals, policy, run))
+
+
+def check_decisions(lake: Lake, ledger: Ledger, policy: Policy, run: Run) -> Summary:
+    """Judges `decisions/{run_id}.parquet` against the run's signals, the ledger and the policy's caps.
+
+    The rules of engagement are held against the inputs again, apart from `routing`: nobody converting, in other
+    hands or without context gets a task. Returns and raises as `check_events`.
+    """
+    load = ledger.rep_load(run.as_of)
+    handoffs = ledger.handoff_frame(run.as_of)
+    in_hands = handoffs.loc[handoffs["state"].isin(ACTIVE), ["account_id"]]
+    context = " OR ".join(f's."{name}" IS NULL' for name in policy.handoff.required_context)
+    with lake.engine() as engine:
+        engine.register("in_hands", in_hands)
+        engine.register("load", load[["owner_email", "today"]])
+        files = {room: lake.path(room, f"{run.run_id}.parquet") for room in ("decisions", "signals")}
+        engine.execute(f"CREATE VIEW decisions AS FROM read_parquet('{files['decisions']}')")
+        engine.execute(f"CREATE VIEW signals AS FROM read_parquet('{files['signals']}')")
+        decisions = engine.execute(_DECISIONS.format(context=context)).df()
+        totals = engine.execute(_TOTALS).df()
+    return _check(lake, run, "decisions", decision_suites(decisions, totals, policy, run))
+
+
+_DECISIONS = """
+SELECT
+    d.* EXCLUDE (reasons),
+    abs(list_sum([r.points for r in d.reasons]) - d.score) AS points_off,
+    coalesce(s.checkout_state IN ('started', 'stalled') OR s.open_opportunities > 0, false) AS converting,
+    ({context}) AS missing_context,
+    d.account_id IN (SELECT account_id FROM in_hands) AS in_hands
+FROM decisions AS d
+LEFT JOIN (SELECT * FROM signals QUALIFY row_number() OVER (PARTITION BY account_id) = 1) AS s USING (account_id)
+"""
+
+_TOTALS = """
+WITH new AS (SELECT owner_email, count(*) AS n FROM decisions WHERE action = 'sales_now' GROUP BY owner_email)
+SELECT
+    (SELECT count(*) FROM signals ANTI JOIN decisions USING (account_id)) AS accounts_without_decision,
+    (SELECT count(*) FROM decisions ANTI JOIN signals USING (account_id)) AS decisions_without_account,
+    (SELECT coalesce(sum(n), 0) FROM new) + (SELECT coalesce(sum(today), 0) FROM load) AS tasks_today,
+    (
+        SELECT coalesce(max(n + coalesce(today, 0)), 0)
+        FROM new LEFT JOIN load ON lower(new.owner_email) = lower(load.owner_email)
+    ) AS most_tasks_of_a_rep
+"""
+
+
+@dataclass(frozen=True)
+class _Finding:
+    severity: str
+    says: str
+
+
+def _check(lake: Lake, run: Run, stage: str, suites: list[Suite]) -> Summary:
+    with tempfile.TemporaryDirectory() as folder:
+        findings = _validate(suites, run, Path(folder))
+        path = docs.publish(Path(folder), lake, run.run_id, stage)
+    summary = {
+        "passed": not any(f.severity == "critical" for f in findings),
+        "critical": [f.says for f in findings if f.severity == "critical"],
+        "warnings": [f.says for f in findings if f.severity != "critical"],
+        "unjudged": [text for suite in suites for text in suite.unjudged],
+        "docs": path,
+    }
+    if not summary["passed"]:
+        raise ChecksFailed(f"check_{stage}", run, summary)
+    return summary
+
+
+def _validate(suites: list[Suite], run: Run, folder: Path) -> list[_Finding]:
+    """Runs every suite and builds the Data Docs of all into `folder`; returns what failed, critical first."""
+    os.environ["GX_ANALYTICS_ENABLED"] = "False"
+    import great_expectations as gx
+    from great_expectations.core.run_identifier import RunIdentifier
+    from great_expectations.data_context.types.base import (
+        DataContextConfig,
+        InMemoryStoreBackendDefaults,
+        ProgressBarsConfig,
+    )
+
+    config = DataContextConfig(
+        store_backend_defaults=InMemoryStoreBackendDefaults(),
+        data_docs_sites={
+            "onetouch": {
+                "class_name": "SiteBuilder",
+                "show_how_to_buttons": False,
+                "store_backend": {"class_name": "TupleFilesystemStoreBackend", "base_directory": str(folder)},
+                "site_index_builder": {"class_name": "DefaultSiteIndexBuilder"},
+            }
+        },
+        analytics_enabled=False,
+        progress_bars=ProgressBarsConfig(globally=False),
+    )
+    context = gx.get_context(mode="ephemeral", project_config=config)
+    source = context.data_sources.add_pandas("lake")
+    findings = []
+    for suite in suites:
+        batch = source.add_dataframe_asset(suite.name).add_batch_definition_whole_dataframe("run")
+        validation = context.validation_definitions.add(
+            gx.ValidationDefinition(
+                name=suite.name,
+                data=batch,
+                suite=context.suites.add(gx.ExpectationSuite(name=suite.name, expectations=suite.expectations)),
+            )
+        )
+        outcome = validation.run(
+            batch_parameters={"dataframe": suite.frame},
+            # Counts only: the docs never show a row's value, which may be somebody's address.
+            result_format={"result_format": "BASIC", "partial_unexpected_count": 0},
+            run_id=RunIdentifier(run_name=run.run_id, run_time=run.as_of),
+        )
+        findings += [_finding(suite, result) for result in outcome.results if not result.success]
+    context.build_data_docs()
+    return sorted(findings, key=lambda finding: finding.severity)
+
+
+def _finding(suite: Suite, outcome: Any) -> _Finding:
+    """One line: what, figure, threshold. A check that could not be computed is critical whatever its severity."""
+    expectation, result = outcome.expectation_config, outcome.result
+    says = expectation.meta["says"]
+    if outcome.exception_info.get("raised_exception") or not result:
+        return _Finding("critical", f"{suite.name}: {says} could not be computed ({expectation.type})")
+    if "observed_value" in result:
+        least, most = expectation.kwargs.get("min_value"), expectation.kwargs.get("max_value")
+        bound = f"at least {least:g}" if most is None else f"at most {most:g}"
+        figure = f"{result['observed_value']:.4g}"
+    else:
+        bound = "none allowed"
+        figure = f"{result['unexpected_count']} of {result['element_count']}"
+    return _Finding(str(expectation.severity.value), f"{suite.name}: {says}: {figure} ({bound})")

@@ -1,0 +1,145 @@
+"""The batch's profile: one row a source of counts, rates, age and volume, computed in the engine."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Iterable, Mapping
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+import pandas as pd
+
+from onetouch.lake import Lake
+from onetouch.ledger import Ledger, Run
+from onetouch.policy import Policy
+
+COUNTS = ("rows_in", "kept", "duplicates", "quarantined")
+
+_BATCH = """
+SELECT
+    source,
+    count(*) AS new_rows,
+    avg((NOT list_contains($known, event))::INT) AS unknown_event_rate,
+    avg((coalesce(user_id, '') = '')::INT) AS no_user_rate,
+    avg((coalesce(account_id, '') = '')::INT) AS no_account_rate,
+    count(*) FILTER (event_id IS NULL OR event IS NULL OR occurred_at IS NULL OR received_at IS NULL) AS incomplete_rows
+FROM read_parquet($files)
+GROUP BY source
+"""
+
+# Volume is counted by the day of receipt, which is complete once it is over; events of a day keep arriving for
+# weeks. Events older than the trailing days at receipt don't count, so every day is measured by the same rule
+# and the partitions to read stay few.
+_VOLUME = """
+WITH received AS (
+    SELECT
+        source,
+        received_at::DATE AS day,
+        max(received_at) AS newest,
+        count(*) FILTER (occurred_at >= received_at - to_days($trailing)) AS n
+    FROM read_parquet($files)
+    WHERE received_at < $as_of
+    GROUP BY ALL
+),
+began AS (SELECT source, min(day) AS first_day, max(newest) AS newest FROM received GROUP BY source),
+calendar AS (
+    SELECT source, unnest(range(greatest(first_day, $last_day - $trailing), $last_day, INTERVAL 1 DAY))::DATE AS day
+    FROM began
+),
+usual AS (
+    SELECT source, count(*) AS history_days, median(coalesce(n, 0)) AS usual_rows
+    FROM calendar LEFT JOIN received USING (source, day)
+    GROUP BY source
+)
+SELECT
+    source,
+    date_diff('second', began.newest, $as_of) / 3600.0 AS hours_since_last_event,
+    coalesce(last_day.n, 0) AS last_day_rows,
+    usual_rows,
+    coalesce(history_days, 0) AS history_days,
+    -- Half the trailing days are the least history to compare with; no ratio without it.
+    CASE WHEN history_days * 2 >= $trailing AND usual_rows > 0
+        THEN coalesce(last_day.n, 0) / usual_rows END AS volume_ratio
+FROM began
+LEFT JOIN usual USING (source)
+LEFT JOIN (SELECT source, n FROM received WHERE day = $last_day) AS last_day USING (source)
+"""
+
+
+def batch_profile(lake: Lake, ledger: Ledger, policy: Policy, run: Run) -> pd.DataFrame:
+    """One row a source staged in this run; unknown is null, rates are shares of 1.
+
+    Columns: source · rows_in, kept, duplicates, quarantined, unaccounted (rows in less the other three) ·
+    quarantine_rate, duplicate_rate (of rows in) · new_rows, unknown_event_rate (vendor's names the policy's
+    vocabulary lacks), no_user_rate, no_account_rate, incomplete_rows (of the batch's rows in the lake) ·
+    hours_since_last_event (newest receipt up to as_of) · last_day_rows (received on the last full UTC day),
+    usual_rows (median of the trailing days before it), history_days, volume_ratio (null with less history than
+    half the trailing days). Costs what the batch and the trailing days hold, whatever the history.
+    """
+    batches = ledger.batches(run.run_id)
+    profile = _counted(batches)
+    files = lake.list("events")
+    of_batch = {str(batch["batch_id"]) for batch in batches}
+    new = [path for path in files if posixpath.basename(path).removesuffix(".parquet") in of_batch]
+    trailing, today = policy.quality.trailing_days, run.as_of.astimezone(UTC).date()
+    recent = _recent(files, run.as_of, since=today - timedelta(days=2 * trailing + 1))
+    with lake.engine() as engine:
+        if new:
+            found = engine.execute(_BATCH, {"files": new, "known": sorted(policy.vocabulary)}).df()
+            profile = profile.merge(found, on="source", how="left")
+        if recent:
+            asked = {
+                "files": recent,
+                "as_of": run.as_of,
+                "trailing": trailing,
+                "last_day": today - timedelta(days=1),
+            }
+            profile = profile.merge(engine.execute(_VOLUME, asked).df(), on="source", how="left")
+    return profile.reindex(columns=list(_COLUMNS)).astype(_COLUMNS)
+
+
+_COLUMNS = {"source": "str"} | dict.fromkeys(
+    (
+        *COUNTS, "unaccounted", "quarantine_rate", "duplicate_rate",
+        "new_rows", "unknown_event_rate", "no_user_rate", "no_account_rate", "incomplete_rows",
+        "hours_since_last_event", "last_day_rows", "usual_rows", "history_days", "volume_ratio",
+    ),
+    "float64",
+)  # fmt: skip
+
+
+def _counted(batches: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
+    """Counts of the ledger's batches, summed a source, and the rates that follow from them."""
+    rows = [{"source": batch["source"]} | _counts(batch["counts"]) for batch in batches]
+    table = pd.DataFrame(rows, columns=["source", *COUNTS]).groupby("source", as_index=False).sum()
+    table["unaccounted"] = table["rows_in"] - table["kept"] - table["duplicates"] - table["quarantined"]
+    received = table["rows_in"].where(table["rows_in"] > 0).astype("float64")
+    table["quarantine_rate"] = table["quarantined"] / received
+    table["duplicate_rate"] = table["duplicates"] / received
+    return table
+
+
+def _counts(counts: Mapping[str, Any]) -> dict[str, int]:
+    rows = counts.get("rows", counts)
+    return {
+        "rows_in": rows["in"],
+        "kept": rows["kept"],
+        "duplicates": rows["duplicates"],
+        "quarantined": sum(rows["quarantined"].values()),
+    }
+
+
+def _recent(files: list[str], as_of: datetime, since: date) -> list[str]:
+    """Event files dated `since` or later (a day past as_of: clocks run ahead); else those of the newest date before."""
+    until = as_of.astimezone(UTC).date() + timedelta(days=1)
+    dated = [(_event_date(path), path) for path in files]
+    near = [path for day, path in dated if since <= day <= until]
+    if near:
+        return near
+    older = [day for day, _ in dated if day < since]
+    return [path for day, path in dated if day == max(older)] if older else []
+
+
+def _event_date(path: str) -> date:
+    partition = posixpath.basename(posixpath.dirname(path))
+    return date.fromisoformat(partition.removeprefix("event_date="))

@@ -1,0 +1,256 @@
+"""The expectation suites. Each is about one small frame; thresholds are the policy's, severities `critical|warning`.
+
+`says` in an expectation's meta is what a failure is reported as. Great Expectations takes seconds to import, so it
+is imported when a suite is made.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from types import ModuleType
+from typing import Any
+from zoneinfo import available_timezones
+
+import pandas as pd
+
+from onetouch.ledger import Run
+from onetouch.policy import Policy
+from onetouch.policy.schema import SIGNALS, Limits
+
+ACTIONS = (
+    "sales_now", "monitor", "nurture", "self_serve_hero", "self_serve_onboarding", "hold_converting", "hold_touched",
+    "hold_cooldown", "hold_open_opportunity", "hold_context", "hold_capacity", "hold_holdout", "below_floor",
+)  # fmt: skip
+"""What a decision may be. Said again here on purpose: a check must not take the word of what it checks."""
+
+POINTS_TOLERANCE = 0.05
+"""Reasons and scores are rounded to 0.1: half of that is arithmetic, more is a reason that is missing."""
+
+_DAYS_OF = re.compile(r"_days_(\d+)d$")
+
+
+@dataclass(frozen=True)
+class Suite:
+    """A frame and what is expected of it. `unjudged` says why a figure is not."""
+
+    name: str
+    frame: pd.DataFrame
+    expectations: list[Any]
+    unjudged: tuple[str, ...] = ()
+
+
+def expectations() -> ModuleType:
+    """The module of Great Expectations' expectations, imported with its analytics off."""
+    os.environ["GX_ANALYTICS_ENABLED"] = "False"
+    import great_expectations.expectations as gxe
+
+    return gxe
+
+
+def event_suites(profile: pd.DataFrame, policy: Policy) -> list[Suite]:
+    """One suite a source of the batch's profile (`profile.batch_profile`), and one that there is any source."""
+    gxe, quality = expectations(), policy.quality
+    staged = Suite(
+        "batches",
+        profile[["source"]],
+        [gxe.ExpectTableRowCountToBeBetween(min_value=1, severity="critical", meta={"says": "sources staged"})],
+    )
+    suites = [staged]
+    for (source,), row in profile.groupby(["source"]):
+        figures = {name: None if pd.isna(value) else value for name, value in row.iloc[0].items()}
+        wanted = [
+            _at_most(gxe, "unaccounted", 0, "critical", "rows in that were neither kept, known, nor quarantined"),
+            _at_least(gxe, "unaccounted", 0, "critical", "rows in less rows accounted for"),
+            _at_most(gxe, "incomplete_rows", 0, "critical", "events without id, name or time"),
+            *_limited(gxe, "quarantine_rate", quality.max_quarantine_rate, "share of rows in quarantine"),
+            *_limited(gxe, "duplicate_rate", quality.max_duplicate_rate, "share of rows read before"),
+            *_limited(
+                gxe, "unknown_event_rate", quality.max_unknown_event_rate, "share of events not in the vocabulary"
+            ),
+            *_limited(gxe, "no_user_rate", quality.max_no_user_rate, "share of events without a user"),
+            *_limited(gxe, "no_account_rate", quality.max_no_user_rate, "share of events without an account"),
+            *_limited(gxe, "hours_since_last_event", quality.max_hours_since_last_event, "hours since the last event"),
+            *_limited(gxe, "volume_ratio", quality.max_volume_ratio, "last full day's events ÷ median day"),
+            *_limited(gxe, "volume_ratio", quality.min_volume_ratio, "last full day's events ÷ median day", lower=True),
+        ]
+        # An unknown figure is not judged. Age is: a source that never sent an event is as stale as can be.
+        age = "hours_since_last_event"
+        seen = gxe.ExpectColumnValuesToNotBeNull(
+            column=age, severity="critical", meta={"says": "sources that never sent an event"}
+        )
+        unjudged = sorted({e.column for e in wanted if figures[e.column] is None} - {age})
+        suites.append(
+            Suite(
+                f"batch-{source}",
+                row,
+                [seen, *(e for e in wanted if figures[e.column] is not None)],
+                tuple(f"batch-{source}: {name}: too little to judge" for name in unjudged),
+            )
+        )
+    return suites
+
+
+def signal_suites(signals: pd.DataFrame, policy: Policy, run: Run) -> list[Suite]:
+    """The suite of the account table: one row an account, nothing impossible, nothing from after `as_of`."""
+    gxe = expectations()
+    zones = available_timezones()
+    frame = signals.assign(
+        timezone_known=signals["timezone"].isna() | signals["timezone"].isin(zones),
+        hours_after_as_of=_hours(signals["last_seen_at"], run),
+    )
+    most = {"activated": 1.0, "milestones_done": float(len(policy.product.milestones))}
+    most |= {name: float(days[1]) for name in SIGNALS if (days := _DAYS_OF.search(name))}
+    known = [name for name in SIGNALS if frame[name].notna().any()]
+    return [
+        Suite(
+            "accounts",
+            frame,
+            [
+                gxe.ExpectTableRowCountToBeBetween(min_value=1, severity="critical", meta={"says": "accounts"}),
+                gxe.ExpectColumnValuesToNotBeNull(
+                    column="account_id", severity="critical", meta={"says": "accounts without an id"}
+                ),
+                gxe.ExpectColumnValuesToBeUnique(
+                    column="account_id", severity="critical", meta={"says": "rows whose account has another row"}
+                ),
+                *(_at_least(gxe, name, 0, "critical", f"smallest {name}") for name in known),
+                *(_at_most(gxe, name, most[name], "critical", f"largest {name}") for name in known if name in most),
+                _values_in(gxe, "activated", [0.0, 1.0], "critical", "accounts neither activated nor not"),
+                *(
+                    gxe.ExpectColumnPairValuesAToBeGreaterThanB(
+                        column_A=larger,
+                        column_B=smaller,
+                        or_equal=True,
+                        ignore_row_if="either_value_is_missing",
+                        severity="critical",
+                        meta={"says": f"accounts with more {smaller} than {larger}"},
+                    )
+                    for larger, smaller in (("users", "active_users_28d"), ("active_users_28d", "active_users_7d"))
+                ),
+                *_known_figures(
+                    frame, [_at_most(gxe, "hours_after_as_of", 0, "critical", "hours of events from after as_of")]
+                ),
+                _values_in(gxe, "timezone_known", [True], "warning", "accounts whose time zone is none"),
+            ],
+        )
+    ]
+
+
+def decision_suites(decisions: pd.DataFrame, totals: pd.DataFrame, policy: Policy, run: Run) -> list[Suite]:
+    """The suites of the decisions, of those that reach a rep, and of the run's totals.
+
+    `decisions` needs the columns of `decisions/{run_id}.parquet` without `reasons`, plus points_off (|sum of the
+    reasons' points − score|); sales_now rows also converting, missing_context, in_hands (booleans; see `check`).
+    """
+    gxe, assignment = expectations(), policy.assignment
+    tasks = decisions[decisions["action"] == "sales_now"]
+    tasks = tasks.assign(
+        hours_to_due=_hours(tasks["due_at"], run),
+        free=~(tasks["converting"] | tasks["in_hands"]),
+        in_context=~tasks["missing_context"],
+    )
+
+    def not_null(column: str, says: str) -> Any:
+        return gxe.ExpectColumnValuesToNotBeNull(column=column, severity="critical", meta={"says": says})
+
+    def unique(column: str, says: str) -> Any:
+        return gxe.ExpectColumnValuesToBeUnique(column=column, severity="critical", meta={"says": says})
+
+    def each_between(column: str, says: str, **bounds: float) -> Any:
+        return gxe.ExpectColumnValuesToBeBetween(column=column, severity="critical", meta={"says": says}, **bounds)
+
+    return [
+        Suite(
+            "decisions",
+            decisions,
+            [
+                not_null("account_id", "decisions without an account"),
+                not_null("score", "decisions without a score"),
+                not_null("rule", "decisions without the rule that fired"),
+                unique("account_id", "decisions on an account that has another"),
+                unique("decision_id", "decisions whose id is another's"),
+                _values_in(gxe, "action", list(ACTIONS), "critical", "decisions with an unknown action"),
+                not_null("action", "decisions without an action"),
+                _values_in(gxe, "tier", ["high", "medium", "low"], "critical", "decisions with an unknown tier"),
+                _values_in(
+                    gxe,
+                    "motion",
+                    ["self_serve", "sales_assist", "sales_led"],
+                    "critical",
+                    "decisions with an unknown motion",
+                ),
+                _values_in(gxe, "policy_version", [run.policy_version], "critical", "decisions under another policy"),
+                each_between(
+                    "points_off", "decisions whose reasons don't add up to the score", max_value=POINTS_TOLERANCE
+                ),
+                not_null("points_off", "decisions without reasons"),
+            ],
+        ),
+        Suite(
+            "tasks",
+            tasks,
+            [
+                not_null("owner_email", "tasks without an owner"),
+                not_null("due_at", "tasks without a due time"),
+                each_between("hours_to_due", "tasks due before they exist", min_value=0),
+                not_null("potential_arr", "tasks without a potential ARR"),
+                each_between("potential_arr", "tasks under the value floor", min_value=policy.value.floor),
+                _values_in(gxe, "pql", [True], "critical", "tasks for accounts that are no PQL"),
+                _values_in(
+                    gxe, "free", [True], "critical", "tasks for accounts already converting or in a rep's hands"
+                ),
+                _values_in(gxe, "in_context", [True], "critical", "tasks without their context"),
+            ],
+        ),
+        Suite(
+            "totals",
+            totals,
+            [
+                _at_most(gxe, "accounts_without_decision", 0, "critical", "accounts without a decision"),
+                _at_most(gxe, "decisions_without_account", 0, "critical", "decisions on accounts that are not there"),
+                _at_most(gxe, "tasks_today", assignment.tasks_per_day, "critical", "tasks of the day, all reps"),
+                _at_most(
+                    gxe,
+                    "most_tasks_of_a_rep",
+                    assignment.tasks_per_rep_per_day,
+                    "critical",
+                    "tasks of the day, one rep",
+                ),
+            ],
+        ),
+    ]
+
+
+def _at_most(gxe: ModuleType, column: str, most: float, severity: str, says: str) -> Any:
+    return gxe.ExpectColumnMaxToBeBetween(column=column, max_value=most, severity=severity, meta={"says": says})
+
+
+def _at_least(gxe: ModuleType, column: str, least: float, severity: str, says: str) -> Any:
+    return gxe.ExpectColumnMinToBeBetween(column=column, min_value=least, severity=severity, meta={"says": says})
+
+
+def _values_in(gxe: ModuleType, column: str, values: list[Any], severity: str, says: str) -> Any:
+    return gxe.ExpectColumnValuesToBeInSet(column=column, value_set=values, severity=severity, meta={"says": says})
+
+
+def _limited(gxe: ModuleType, column: str, limits: Limits, says: str, *, lower: bool = False) -> list[Any]:
+    """Two expectations on one figure, as the policy gives two limits."""
+    bound = _at_least if lower else _at_most
+    return [
+        bound(gxe, column, limits.critical, "critical", says),
+        bound(gxe, column, limits.warning, "warning", says),
+    ]
+
+
+def _known_figures(frame: pd.DataFrame, wanted: Iterable[Any]) -> Iterator[Any]:
+    """Without those on a column nothing is known of: the largest of nothing is no figure."""
+    return (e for e in wanted if frame[e.column].notna().any())
+
+
+def _hours(moments: pd.Series, run: Run) -> pd.Series:
+    """Hours from as_of to the moment; null where there is none."""
+    return (pd.to_datetime(moments, utc=True) - pd.Timestamp(run.as_of)) / timedelta(hours=1)

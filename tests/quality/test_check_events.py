@@ -1,0 +1,156 @@
+"""Planted faults of a batch trip their own check and no other."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pandas as pd
+import pytest
+from onetouch.quality import ChecksFailed, batch_profile, check_events
+
+STEADY = [50] * 20
+
+
+def check(place):
+    return check_events(place.lake, place.ledger, place.policy, place.run)
+
+
+def failed(place) -> list[str]:
+    with pytest.raises(ChecksFailed) as caught:
+        check(place)
+    assert place.lake.fs.exists(caught.value.summary["docs"]), "the docs are there even though the check failed"
+    for finding in caught.value.summary["critical"]:
+        assert finding in str(caught.value)
+    return caught.value.summary["critical"]
+
+
+def test_a_sound_batch_passes_without_a_word(place):
+    place.events(STEADY)
+    place.batch(1000, 1000)
+    summary = check(place)
+    assert (summary["passed"], summary["critical"], summary["warnings"], summary["unjudged"]) == (True, [], [], [])
+    assert place.lake.exists("quality", place.run.run_id, "profile.parquet")
+
+
+def test_the_profile_says_what_was_counted(place):
+    place.events([10] * 14 + [5])
+    place.batch(200, 145, 45, 10)
+    row = batch_profile(place.lake, place.ledger, place.policy, place.run).set_index("source").loc["amplitude"]
+    assert (row["rows_in"], row["unaccounted"], row["new_rows"]) == (200, 0, 145)
+    assert row["quarantine_rate"] == pytest.approx(0.05)
+    assert row["duplicate_rate"] == pytest.approx(0.225)
+    assert (row["last_day_rows"], row["usual_rows"], row["history_days"], row["volume_ratio"]) == (5, 10, 14, 0.5)
+    assert row["hours_since_last_event"] == pytest.approx(24 - 4 / 60)
+
+
+@pytest.mark.parametrize(
+    ("per_day", "counts", "says"),
+    [
+        ([50] * 20 + [4], (1004, 1004, 0, 0), "÷ median day: 0.08 (at least 0.1)"),
+        ([50] * 20 + [501], (1501, 1501, 0, 0), "÷ median day: 10.02 (at most 10)"),
+        (STEADY, (1000, 940, 0, 60), "share of rows in quarantine: 0.06 (at most 0.05)"),
+        (STEADY, (1001, 1000, 0, 0), "neither kept, known, nor quarantined: 1 (at most 0)"),
+        (STEADY, (999, 1000, 0, 0), "rows in less rows accounted for: -1 (at least 0)"),
+    ],
+)
+def test_a_planted_fault_trips_its_check_alone(place, per_day, counts, says):
+    place.events(per_day)
+    place.batch(*counts)
+    found = failed(place)
+    assert len(found) == 1, found
+    assert says in found[0]
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "share", "says"),
+    [
+        ("event", "vendor_only", 0.51, "share of events not in the vocabulary: 0.51 (at most 0.5)"),
+        ("event_id", None, 0.001, "events without id, name or time: 1 (at most 0)"),
+        ("account_id", "", 0.91, "share of events without an account: 0.91 (at most 0.9)"),
+        ("user_id", None, 0.91, "share of events without a user: 0.91 (at most 0.9)"),
+    ],
+)
+def test_a_fault_of_the_events_trips_its_check_alone(place, column, value, share, says):
+    def change(frame: pd.DataFrame) -> None:
+        frame.loc[: round(len(frame) * share) - 1, column] = value
+
+    place.events(STEADY, change=change)
+    place.batch(1000, 1000)
+    found = failed(place)
+    assert len(found) == 1, found
+    assert says in found[0]
+
+
+def test_a_stale_source_fails_and_says_how_old(place):
+    place.events(STEADY)
+    place.batch(0, 0)
+    late = place.ledger.begin_run(place.run.as_of + timedelta(days=3), place.policy, False)
+    place.ledger.record_batch("b2", late.run_id, "amplitude", {"in": 0, "kept": 0, "duplicates": 0, "quarantined": {}})
+    with pytest.raises(ChecksFailed) as caught:
+        check_events(place.lake, place.ledger, place.policy, late)
+    assert any("hours since the last event: 95.18 (at most 74)" in f for f in caught.value.summary["critical"])
+
+
+def test_years_without_an_event_are_as_stale_as_they_are(place):
+    place.events(STEADY)
+    late = place.ledger.begin_run(place.run.as_of + timedelta(days=1000), place.policy, False)
+    place.ledger.record_batch("b2", late.run_id, "amplitude", {"in": 0, "kept": 0, "duplicates": 0, "quarantined": {}})
+    row = batch_profile(place.lake, place.ledger, place.policy, late).iloc[0]
+    assert row["hours_since_last_event"] == pytest.approx(24_000 + 24 - 49 / 60)
+
+
+def test_no_event_ever_fails(place):
+    place.batch(0, 0)
+    assert failed(place) == ["batch-amplitude: sources that never sent an event: 1 of 1 (none allowed)"]
+
+
+def test_a_run_without_any_batch_fails(place):
+    assert failed(place) == ["batches: sources staged: 0 (at least 1)"]
+
+
+def test_warnings_do_not_stop(place):
+    place.events(STEADY)
+    place.batch(1000, 980, 0, 20)
+    summary = check(place)
+    assert summary["passed"]
+    assert summary["warnings"] == ["batch-amplitude: share of rows in quarantine: 0.02 (at most 0.01)"]
+
+
+def test_a_short_history_is_not_judged(place):
+    place.events([50] * 6 + [1])
+    place.batch(301, 301)
+    summary = check(place)
+    assert summary["passed"]
+    assert summary["unjudged"] == ["batch-amplitude: volume_ratio: too little to judge"]
+
+
+def test_events_received_after_as_of_do_not_exist_yet(place):
+    """A backtest on a lake that already holds the future sees the profile of its own moment."""
+    place.events(STEADY)
+    before = place.ledger.begin_run(place.run.as_of - timedelta(days=5), place.policy, False)
+    place.ledger.record_batch(
+        "b0", before.run_id, "amplitude", {"in": 0, "kept": 0, "duplicates": 0, "quarantined": {}}
+    )
+    row = batch_profile(place.lake, place.ledger, place.policy, before).iloc[0]
+    assert row["hours_since_last_event"] == pytest.approx(24 - 49 / 60)
+    assert (row["last_day_rows"], row["volume_ratio"]) == (50, 1.0)
+
+
+def test_late_events_count_on_the_day_they_arrive(place):
+    """A source whose events arrive two days late has no volume drop on its last day."""
+
+    def late(frame: pd.DataFrame) -> None:
+        frame["occurred_at"] -= pd.Timedelta(days=2)
+
+    place.events(STEADY, change=late)
+    place.batch(1000, 1000)
+    assert check(place)["passed"]
+
+
+def test_a_check_repeated_gives_the_same_and_one_set_of_docs(place):
+    place.events(STEADY)
+    place.batch(1000, 1000)
+    first = check(place)
+    pages = place.lake.list("quality", ".html")
+    assert check(place) == first
+    assert place.lake.list("quality", ".html") == pages
