@@ -13,7 +13,7 @@ from typing import Any, Self
 from alembic import command
 from alembic.config import Config
 from alembic.util import CommandError
-from sqlalchemy import Connection, Engine, Table, create_engine, event, make_url, select, text
+from sqlalchemy import Connection, Engine, ExceptionContext, Table, create_engine, event, make_url, select, text
 from sqlalchemy.dialects import postgresql, sqlite
 from tenacity import retry, retry_if_exception, stop_after_delay, wait_random
 
@@ -44,6 +44,8 @@ class Database:
         if self._is_sqlite:
             event.listen(self.engine, "connect", _prepare_sqlite)
             event.listen(self.engine, "begin", _begin_sqlite)
+        else:
+            event.listen(self.engine, "handle_error", _hide_values)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.url.render_as_string(hide_password=True)!r})"
@@ -149,3 +151,12 @@ def _begin_sqlite(connection: Connection) -> None:
     # A transaction that begins by reading and then writes would fail when another wrote in between.
     writes = connection.get_execution_options().get("writes", False)
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+def _hide_values(context: ExceptionContext) -> None:
+    # PostgreSQL quotes the statement and the failing row, e-mail addresses and all; its first line doesn't.
+    diagnostics = getattr(context.original_exception, "diag", None)
+    if diagnostics is not None and diagnostics.message_primary and context.sqlalchemy_exception is not None:
+        said = (diagnostics.message_primary,)
+        context.original_exception.args = said
+        context.sqlalchemy_exception.args = said
