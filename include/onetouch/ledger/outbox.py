@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from sqlalchemy import Connection, select, update
@@ -112,6 +113,21 @@ class Outboxes(Database):
                     raise IllegalMove(f"outbox key {key}: is {there.state}; it is not sent again")
             for key in keys:
                 connection.execute(update(outbox).where(outbox.c.key == key).values(state="sending"))
+
+    def claim(self, seen: Outbox) -> Outbox | None:
+        """Makes the row `sending` for the caller alone, if it still is as `seen`; None when another was faster.
+
+        For destinations where sending twice shows: of any number of processes that have seen the same row, one
+        gets it. The claim's mark stands in `reason` until the row is sent or failed.
+        """
+        mark = f"claim {uuid.uuid4().hex}"
+        with self.writing() as connection:
+            there = _required(connection, [seen.key])[seen.key]
+            if there != seen or there.state not in ("pending", "sending"):
+                return None
+            change = {"state": "sending", "reason": mark}
+            connection.execute(update(outbox).where(outbox.c.key == seen.key).values(change))
+        return replace(seen, state="sending", reason=mark)
 
     def sent(self, key: str, external_id: str) -> None:
         """It has arrived; the same again changes nothing. Raises IllegalMove, NotInLedger."""

@@ -1,0 +1,22 @@
+"""What leaves the house, and what comes back: Salesforce (tasks, fields, touches) and Slack (alerts, reports)."""
+
+from onetouch.delivery.alert_reps import alert_reps
+from onetouch.delivery.back_off import back_off
+from onetouch.delivery.deliver import deliver_tasks
+from onetouch.delivery.extract_crm import extract_crm
+from onetouch.delivery.failure import DeliveryFailed
+from onetouch.delivery.salesforce import CrmError, Salesforce
+from onetouch.delivery.slack import Slack, SlackError, post_report
+
+__all__ = [
+    "CrmError",
+    "DeliveryFailed",
+    "Salesforce",
+    "Slack",
+    "SlackError",
+    "alert_reps",
+    "back_off",
+    "deliver_tasks",
+    "extract_crm",
+    "post_report",
+]

@@ -1,0 +1,27 @@
+"""Foreign text made safe to print on one line."""
+
+from __future__ import annotations
+
+import unicodedata
+
+# Separators become a space. Format characters (bidi marks and overrides, zero-width), surrogates, private and
+# unassigned code points are dropped: they can reorder, hide or break the text around them.
+_SPACE = frozenset({"Cc", "Zl", "Zp", "Zs"})
+_DROPPED = frozenset({"Cf", "Cs", "Co", "Cn"})
+
+
+def plain(text: str, limit: int) -> str:
+    """`text` as one line of at most `limit` visible characters, ending in "…" when it was cut; may be empty.
+
+    Reads a bounded head of `text` only, so the cost does not grow with a hostile length.
+    """
+    head = text[: 8 * limit]
+    visible = []
+    for character in head:
+        category = unicodedata.category(character)
+        if category not in _DROPPED:
+            visible.append(" " if category in _SPACE else character)
+    line = " ".join(unicodedata.normalize("NFC", "".join(visible)).split())
+    if len(line) <= limit and len(head) == len(text):
+        return line
+    return line[: limit - 1].rstrip() + "…" if line else ""
