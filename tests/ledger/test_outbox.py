@@ -1,0 +1,99 @@
+"""The outbox: each key leaves at most once, and what was interrupted is told apart."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+from onetouch.ledger import IllegalMove, Ledger, LedgerError, NotInLedger
+from onetouch.policy import Policy
+
+AS_OF = datetime(2025, 3, 5, 9, tzinfo=UTC)
+
+
+def test_a_key_is_laid_out_once(ledger: Ledger, policy: Policy) -> None:
+    run = ledger.begin_run(AS_OF, policy, False)
+    first = ledger.put("k", "salesforce", "task", run.run_id, None, {"Subject": "a\x00\ud800"})
+    assert (first.state, first.payload, first.external_id) == ("pending", {"Subject": "a\x00\ud800"}, None)
+    before = ledger.dump()
+    assert ledger.put("k", "salesforce", "task", run.run_id, None, {"Subject": "other"}) == first
+    assert ledger.dump() == before
+    with pytest.raises(LedgerError, match="a key names one thing"):
+        ledger.put("k", "slack", "post", run.run_id, None, {})
+    assert ledger.dump() == before
+
+
+def test_what_is_sent_stays_sent(ledger: Ledger) -> None:
+    ledger.put("k", "slack", "report", None, None, {})
+    with pytest.raises(IllegalMove, match="only what is sending"):
+        ledger.sent("k", "ts-1")
+    ledger.sending("k")
+    ledger.sent("k", "ts-1")
+    ledger.sent("k", "ts-1")
+    before = ledger.dump()
+    for again in (
+        lambda: ledger.sending("k"),
+        lambda: ledger.sent("k", "ts-2"),
+        lambda: ledger.failed("k", "x", retryable=True),
+    ):
+        with pytest.raises(IllegalMove):
+            again()
+    assert ledger.put("k", "slack", "report", None, None, {}).state == "sent"
+    assert ledger.dump() == before
+    assert [(o.state, o.external_id) for o in ledger.outbox()] == [("sent", "ts-1")]
+
+
+def test_an_interrupted_sending_is_found_and_may_go_on(ledger: Ledger) -> None:
+    ledger.put("k", "slack", "report", None, None, {})
+    ledger.sending("k")
+    assert [o.key for o in ledger.outbox(states=["sending"])] == ["k"]
+    assert ledger.put("k", "slack", "report", None, None, {}).state == "sending"
+    ledger.sending("k")
+    ledger.sent("k", "ts")
+
+
+def test_a_retryable_failure_is_pending_next_time_another_is_final(ledger: Ledger) -> None:
+    for key in ("busy", "refused"):
+        ledger.put(key, "salesforce", "task", None, None, {})
+        ledger.sending(key)
+    ledger.failed("busy", "503 Service Unavailable\x00", retryable=True)
+    ledger.failed("refused", "FIELD_INTEGRITY_EXCEPTION: OwnerId", retryable=False)
+    assert {o.key: o.reason for o in ledger.outbox(states=["failed"])} == {
+        "busy": "503 Service Unavailable",
+        "refused": "FIELD_INTEGRITY_EXCEPTION: OwnerId",
+    }
+    assert ledger.put("busy", "salesforce", "task", None, None, {}).state == "pending"
+    assert ledger.put("refused", "salesforce", "task", None, None, {}).state == "failed"
+    with pytest.raises(IllegalMove, match="not sent again"):
+        ledger.sending("busy", "refused")
+    assert [o.state for o in ledger.outbox()] == ["pending", "failed"]
+    ledger.sending("busy")
+    ledger.failed("busy", "timeout", retryable=True)
+    ledger.sending("busy")  # without putting it again
+    ledger.sent("busy", "00T")
+    assert ledger.outbox(keys=["busy"])[0].reason == ""
+
+
+def test_many_at_once(ledger: Ledger, policy: Policy) -> None:
+    run = ledger.begin_run(AS_OF, policy, False)
+    rows = [
+        {"key": f"k{i:03}", "destination": "salesforce", "kind": "task", "run_id": run.run_id, "handoff_id": None,
+         "payload": {"n": i}}
+        for i in range(200)
+    ]  # fmt: skip
+    assert [o.payload["n"] for o in ledger.put_all(rows)] == list(range(200))
+    keys = [row["key"] for row in rows]
+    ledger.sending(*keys)
+    ledger.sent_all({key: f"00T{key}" for key in keys[:150]})
+    assert len(ledger.outbox(run_id=run.run_id, destination="salesforce", states=["sent"])) == 150
+    assert [o.key for o in ledger.outbox(states=["sending"])] == keys[150:]
+    assert ledger.outbox(destination="slack") == []
+    with pytest.raises(IllegalMove):
+        ledger.sent_all({keys[150]: "x", keys[0]: "other"})  # all or none
+    assert ledger.outbox(keys=[keys[150]])[0].state == "sending"
+
+
+def test_unknown_keys_say_so(ledger: Ledger) -> None:
+    for ask in (lambda: ledger.sending("k"), lambda: ledger.sent("k", "x"), lambda: ledger.failed("k", "x", True)):
+        with pytest.raises(NotInLedger, match="outbox key k"):
+            ask()
