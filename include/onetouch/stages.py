@@ -12,11 +12,12 @@ import difflib
 import functools
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any, Concatenate, ParamSpec
 
 import pandas as pd
+import pyarrow as pa
 
 from onetouch import delivery, events, exports, metrics, quality, report, routing, scoring, signals
 from onetouch.delivery import DeliveryFailed
@@ -131,7 +132,7 @@ def score(workspace: Workspace, run: Run, policy: Policy) -> Summary:
 def extract_crm(workspace: Workspace, run: Run, policy: Policy) -> Summary:
     """Reads accounts, touches, replies and opportunities from the CRM, or accounts alone from a file."""
     if workspace.accounts:
-        return signals.keep_accounts(signals.read_accounts(workspace.accounts), workspace.lake, run)
+        return delivery.extract_accounts_file(workspace.lake, run, workspace.accounts)
     return delivery.extract_crm(workspace.lake, workspace.ledger, policy, run, _salesforce(workspace))
 
 
@@ -162,7 +163,8 @@ def deliver_tasks(workspace: Workspace, run: Run, policy: Policy, now: datetime)
     may_send = sends(run, policy, now)
 
     def recheck(account_ids: list[str]) -> dict[str, str]:
-        found = events.fresh_checkouts(workspace.lake, policy, run, account_ids, now, _fetchers(workspace, policy))
+        fetch = functools.partial(_fetch_again, workspace, policy)
+        found = events.fresh_checkouts(workspace.lake, policy, run, account_ids, now, fetch)
         return {account: f"checkout started {at:%Y-%m-%d %H:%M} UTC" for account, at in found.items()}
 
     return delivery.deliver_tasks(
@@ -286,11 +288,20 @@ def explain(workspace: Workspace, account_id: str, run_id: str | None = None) ->
 
 def _decided(workspace: Workspace, run_id: str | None) -> pd.DataFrame:
     if run_id is None:
-        last = workspace.ledger.last_run(stage="route")
+        last = workspace.ledger.last_run()
         if last is None:
-            raise ValueError(f"{workspace.home}: no run has decided anything yet; run `onetouch run` first")
+            raise ValueError(f"{workspace.home}: holds no run yet; `onetouch run` makes one")
         run_id = last.run_id
+    if not workspace.lake.exists("decisions", f"{run_id}.parquet"):
+        raise ValueError(f"run {run_id} has decided nothing; its stages stopped earlier, run it again to see why")
     return workspace.lake.read("decisions", f"{run_id}.parquet")
+
+
+def _fetch_again(
+    workspace: Workspace, policy: Policy, source: str, start: datetime, end: datetime
+) -> Iterator[pa.RecordBatch]:
+    connection = None if workspace.exports else workspace.required_connection(f"{source}_default")
+    return exports.fetch_rows(source, policy, start, end, connection=connection, folder=workspace.exports)
 
 
 def _salesforce(workspace: Workspace) -> delivery.Salesforce:

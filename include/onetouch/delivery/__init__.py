@@ -1,5 +1,6 @@
 """What leaves the house, and what comes back: Salesforce (tasks, fields, touches) and Slack (alerts, reports)."""
 
+from onetouch.delivery.accounts_file import extract_accounts_file
 from onetouch.delivery.alert_reps import alert_reps
 from onetouch.delivery.back_off import back_off
 from onetouch.delivery.deliver import deliver_tasks
@@ -17,6 +18,7 @@ __all__ = [
     "alert_reps",
     "back_off",
     "deliver_tasks",
+    "extract_accounts_file",
     "extract_crm",
     "post_report",
 ]

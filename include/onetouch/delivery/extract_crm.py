@@ -18,13 +18,13 @@ from onetouch.signals import CRM, SNAPSHOT, normalise_accounts
 
 _REPLIED = ("Replied", "Meeting booked")
 
-_OPPORTUNITIES = {
+OPPORTUNITIES = {
     "opportunity_id": "str", "crm_account_id": "str", "account_id": "str", "stage": "str", "is_closed": "boolean",
     "is_won": "boolean", "amount": "float64", "created_at": "datetime64[us, UTC]", "closed_at": "datetime64[us, UTC]",
     "lead_source": "str", "owner_id": "str", "changed_at": "datetime64[us, UTC]",
 }  # fmt: skip
 
-_REPS = {"owner_id": "str", "email": "str", "name": "str", "active": "boolean", "timezone": "str"}
+REPS = {"owner_id": "str", "email": "str", "name": "str", "active": "boolean", "timezone": "str"}
 
 
 def extract_crm(lake: Lake, ledger: Ledger, policy: Policy, run: Run, salesforce: Salesforce) -> dict[str, Any]:
@@ -38,7 +38,7 @@ def extract_crm(lake: Lake, ledger: Ledger, policy: Policy, run: Run, salesforce
     base = _base(lake, ledger, run)
     since = None if base is None else base.as_of - timedelta(hours=policy.events.overlap_hours)
     users = ((r["Id"], r["Email"], r["Name"], r["IsActive"], r["TimeZoneSidKey"]) for r in salesforce.read_reps())
-    reps = _frame(users, _REPS)
+    reps = frame_of(users, REPS)
     reps["email"] = reps["email"].str.strip().str.lower()
     lake.write(reps, "crm", run.run_id, "reps.parquet")
 
@@ -85,7 +85,7 @@ def _base(lake: Lake, ledger: Ledger, run: Run) -> Run | None:
     return None
 
 
-def _frame(rows: Iterable[tuple[Any, ...]], types: Mapping[str, str]) -> pd.DataFrame:
+def frame_of(rows: Iterable[tuple[Any, ...]], types: Mapping[str, str]) -> pd.DataFrame:
     """Rows as a frame of these columns and types; what cannot be read is null."""
     frame = pd.DataFrame.from_records(list(rows), columns=list(types))
     for name, dtype in types.items():
@@ -156,7 +156,7 @@ def _opportunities(lake: Lake, salesforce: Salesforce, base: Run | None, since: 
                     r["CreatedDate"], closed, r["LeadSource"], r["OwnerId"], r["SystemModstamp"],
                 )  # fmt: skip
 
-    changed = _frame(rows(), _OPPORTUNITIES)
+    changed = frame_of(rows(), OPPORTUNITIES)
     earlier = lake.read("crm", base.run_id, "opportunities.parquet") if base else None
     return _merged(earlier, changed, deleted, "opportunity_id")
 
