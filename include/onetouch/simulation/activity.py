@@ -41,9 +41,9 @@ _MIX_UP_TO = np.cumsum(np.array(list(_MIX.values())) / np.sum(list(_MIX.values()
 
 # Signs of buying interest: events an active account sends a day, calm and ripe.
 _INTEREST = {
-    "pricing_viewed": (0.018, 0.30), "premium_feature_attempted": (0.004, 0.22), "plan_question_asked": (0.003, 0.06),
-    "demo_requested": (0.0008, 0.02), "sso_configured": (0.0006, 0.015), "permissions_changed": (0.004, 0.08),
-    "teammate_invited": (0.003, 0.10),
+    "pricing_viewed": (0.012, 0.30), "premium_feature_attempted": (0.002, 0.22), "plan_question_asked": (0.003, 0.06),
+    "demo_requested": (0.0008, 0.02), "sso_configured": (0.0006, 0.015), "permissions_changed": (0.002, 0.08),
+    "teammate_invited": (0.002, 0.10),
 }  # fmt: skip
 
 

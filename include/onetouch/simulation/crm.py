@@ -135,13 +135,13 @@ def _deals(
         "LeadSource": "Outbound",
         "Amount": float(account.deal_amount),
     }
-    if draw[2] < 0.05:
+    if draw[2] < 0.08:
         opened = base + timedelta(days=2 + 14 * float(when[0]))
         closes = opened + timedelta(days=30 + 40 * float(when[1]))
         return [
             {**deal, "StageName": "Prospecting", "CloseDate": f"{closes:%Y-%m-%d}", "CreatedDate": crm_time(opened)}
         ]
-    if draw[2] < 0.15 and cohort == 0:
+    if draw[2] < 0.22 and cohort == 0:
         closed = base - timedelta(days=20 + 80 * float(when[0]))
         stage = "Closed Won" if account.arr > 0 else "Closed Lost"
         opened = closed - timedelta(days=10 + 30 * float(when[1]))

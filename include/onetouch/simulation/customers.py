@@ -70,13 +70,13 @@ class Segment:
 
 
 SEGMENTS = (
-    Segment("solo", 0.13, 0.15, (1, 1), (1, 1), 0.35, 0.60, 0.00, 45, 0.02),
-    Segment("small_team", 0.29, 0.33, (3, 95), (1, 7), 0.42, 0.65, 0.15, 26, 0.06),
-    Segment("casual", 0.14, 0.14, (120, 900), (1, 4), 0.00, 0.60, 0.00, 60, 0.06),
-    Segment("dormant", 0.07, 0.06, (500, 9000), (1, 3), 0.00, 0.40, 0.00, 200, 0.04),
-    Segment("steady", 0.12, 0.06, (120, 700), (4, 6), 1.00, 1.00, 0.00, 110, 0.12),
-    Segment("ripening", 0.17, 0.21, (120, 4000), (6, 15), 1.00, 1.00, 1.00, 0, 0.42),
-    Segment("customer", 0.08, 0.05, (60, 3000), (6, 20), 0.85, 1.00, 0.20, 200, 0.42),
+    Segment("solo", 0.13, 0.15, (1, 1), (1, 1), 0.35, 0.60, 0.00, 25, 0.02),
+    Segment("small_team", 0.33, 0.38, (3, 95), (1, 7), 0.42, 0.65, 0.15, 17, 0.06),
+    Segment("casual", 0.18, 0.18, (120, 900), (1, 4), 0.00, 0.60, 0.00, 60, 0.06),
+    Segment("dormant", 0.09, 0.08, (500, 9000), (1, 3), 0.00, 0.40, 0.00, 200, 0.04),
+    Segment("steady", 0.11, 0.07, (120, 700), (4, 6), 1.00, 1.00, 0.00, 90, 0.12),
+    Segment("ripening", 0.08, 0.105, (120, 4000), (6, 15), 1.00, 1.00, 1.00, 0, 0.42),
+    Segment("customer", 0.07, 0.04, (60, 3000), (6, 20), 0.85, 1.00, 0.12, 150, 0.42),
 )
 _SEGMENT = {s.name: s for s in SEGMENTS}
 
@@ -196,9 +196,9 @@ def _course(rng: np.random.Generator, who: pd.DataFrame, number: int) -> None:
     ripe = np.where(
         ripens, np.maximum(rng.uniform(10, 49, n) if number == 0 else signed_up + wait, activate + 2), NEVER
     )
-    fades = rng.random(n) < np.where(ripens, 0.5, 0.15)
+    fades = rng.random(n) < np.where(ripens, 0.9, 0.15)
     fade = np.where(
-        fades, np.where(ripens, ripe + rng.uniform(24, 60, n), signed_up + 10 + rng.exponential(60, n)), NEVER
+        fades, np.where(ripens, ripe + rng.uniform(6, 18, n), signed_up + 10 + rng.exponential(60, n)), NEVER
     )
 
     keen = rng.random(n) < np.array([k.keen for k in kind])
