@@ -1,7 +1,8 @@
 """Read by every Airflow process at its start, when this folder is on PYTHONPATH or is $AIRFLOW_HOME/config.
 
-Tasks are forked from the scheduler (LocalExecutor) or the Celery worker: what those have imported is the tasks'
-already, instead of seconds of importing in each. Other processes run no stage and import nothing here.
+Tasks are forked from the scheduler (LocalExecutor) or the Celery worker. What those have imported is the tasks'
+already; otherwise each task would spend its first seconds importing pandas, Great Expectations and the rest.
+Other processes run no stage and import nothing here.
 """
 
 import importlib
@@ -10,5 +11,4 @@ import sys
 __all__: list[str] = []  # nothing of this file is a setting
 
 if sys.argv[1:2] in (["scheduler"], ["celery"]):
-    for _library in ("pandas", "pyarrow.parquet", "duckdb", "ibis", "great_expectations"):
-        importlib.import_module(_library)
+    importlib.import_module("onetouch.stages")

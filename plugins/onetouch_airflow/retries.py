@@ -12,7 +12,9 @@ if TYPE_CHECKING:
 OURS = frozenset({"PolicyError", "ConnectionConfigError", "NotConfigured", "ChecksFailed", "DeliveryFailed"})
 """The library's own: what they say stays true until somebody changes something."""
 
-BUGS = frozenset({"ValueError", "TypeError", "KeyError", "AttributeError", "AssertionError"})
+BUGS = frozenset(
+    {"ValueError", "TypeError", "KeyError", "AttributeError", "NameError", "ImportError", "ModuleNotFoundError"}
+)
 """Python's, for wrong input or wrong code. Their subclasses are not meant: some mean a garbled answer."""
 
 

@@ -1,0 +1,121 @@
+"""The graph of docker-compose.yaml, started for real: its commands and variables, without its containers."""
+
+import json
+import secrets
+import time
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+
+import pytest
+import requests
+from cryptography.fernet import Fernet
+
+from tests.compose.composed import Stack
+
+SERVICES = ("airflow-apiserver", "airflow-scheduler", "airflow-dag-processor", "airflow-worker", "airflow-triggerer")
+SANDBOX = "http://127.0.0.1:8765"
+
+
+@pytest.fixture
+def stack(tmp_path):
+    stack = Stack(
+        tmp_path,
+        variables={
+            "POSTGRES_PASSWORD": secrets.token_hex(24),
+            "REDIS_PASSWORD": secrets.token_hex(24),
+            "AIRFLOW_FERNET_KEY": Fernet.generate_key().decode(),
+            "AIRFLOW_JWT_SECRET": secrets.token_hex(64),
+            "AIRFLOW_API_SECRET_KEY": secrets.token_hex(32),
+            "AIRFLOW_ADMIN_PASSWORD": secrets.token_hex(12),
+            "AIRFLOW_CONN_SALESFORCE_DEFAULT": json.dumps(
+                {
+                    "conn_type": "salesforce",
+                    "extra": {
+                        "instance_url": SANDBOX,
+                        "consumer_key": "sandbox-key",
+                        "consumer_secret": "sandbox-secret",
+                        "version": "62.0",
+                    },
+                }
+            ),
+            "AIRFLOW_CONN_SLACK_DEFAULT": json.dumps(
+                {"conn_type": "slack", "password": "xoxb-sandbox", "extra": {"base_url": f"{SANDBOX}/api/"}}
+            ),
+            "AIRFLOW_CONN_AMPLITUDE_DEFAULT": json.dumps(
+                {
+                    "conn_type": "http",
+                    "host": SANDBOX,
+                    "login": "sandbox-amplitude",
+                    "password": "sandbox-amplitude-secret",
+                }
+            ),
+        },
+    )
+    yield stack
+    stack.stop()
+
+
+def run(stack, dag_id, conf, seconds):
+    """Triggers a DAG over the REST API and waits for its end: the run's state and its tasks'."""
+    url = f"http://127.0.0.1:{stack.ports['8080']}"
+    session = requests.Session()
+    signed_in = session.post(
+        f"{url}/auth/token",
+        json={"username": "admin", "password": stack.variables["AIRFLOW_ADMIN_PASSWORD"]},
+        timeout=30,
+    )
+    session.headers["Authorization"] = f"Bearer {signed_in.json()['access_token']}"
+    dag = f"{url}/api/v2/dags/{dag_id}"
+    stack.until(lambda: session.patch(dag, json={"is_paused": False}, timeout=30).ok, 60, f"{dag_id} is not known")
+    began = session.post(f"{dag}/dagRuns", json={"logical_date": None, "conf": conf}, timeout=30).json()
+    this = f"{dag}/dagRuns/{began['dag_run_id']}"
+
+    def state():
+        return session.get(this, timeout=30).json()["state"]
+
+    stack.until(lambda: state() in ("success", "failed"), seconds, f"{dag_id} has not ended")
+    tasks = session.get(f"{this}/taskInstances?limit=100", timeout=30).json()["task_instances"]
+    return state(), {t["task_id"]: t["state"] for t in tasks}
+
+
+@pytest.mark.timeout(240)
+def test_every_service_is_healthy_and_the_pipeline_delivers(stack):
+    from onetouch import simulation
+
+    from tests.dags.test_dags import PIPELINE
+
+    hour = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
+    company = stack.folder / "company"
+    sandbox_url = f"http://127.0.0.1:{stack.ports['8765']}"
+
+    stack.start_postgres()
+    stack.start("redis", [*stack.command("redis"), "--bind", "127.0.0.1"])
+    stack.until(lambda: stack.healthy("redis") and stack.healthy("postgres"), 20, "the databases")
+    init = stack.start("airflow-init")
+    simulation.simulate(company, seed=3, start=hour - timedelta(days=28), until=hour, accounts=120)
+    assert init.wait(60) == 0, stack.tail("airflow-init")
+    del stack.running["airflow-init"]
+    stack.start("sandbox", [*stack.command("sandbox"), "--exports", str(company / "exports")])
+    for name in SERVICES:
+        stack.start(name)
+
+    # Each check is repeated until it passes, as Docker does.
+    healthy = {"sandbox": False, **dict.fromkeys(SERVICES, False)}
+    began = time.monotonic()
+    with ThreadPoolExecutor(2) as pool:
+        while not all(healthy.values()) and time.monotonic() - began < 100:
+            waiting = [name for name, passed in healthy.items() if not passed]
+            healthy.update(zip(waiting, pool.map(stack.healthy, waiting), strict=True))
+    assert all(healthy.values()), (healthy, *map(stack.tail, stack.running))
+
+    records = json.loads((company / "crm.json").read_text())
+    requests.post(f"{sandbox_url}/_sandbox/load", json=records, timeout=60).raise_for_status()
+    state, tasks = run(stack, "pql_pipeline", {"as_of": hour.isoformat()}, 90)
+    assert tasks == dict.fromkeys(PIPELINE, "success"), stack.tail("airflow-worker")
+    assert state == "success"
+
+    crm = requests.get(f"{sandbox_url}/_sandbox/state", timeout=30).json()
+    ours = [task for task in crm["tasks"] if task.get("Onetouch_Handoff_Id__c")]
+    assert ours
+    assert {task["IsClosed"] for task in ours} == {False}
+    assert len(crm["posts"]) == len(ours)
