@@ -320,7 +320,8 @@ def _finish(joined: ir.Table, snapshot: ir.Table, policy: Policy, as_of: datetim
     """What follows from the joined tables, in the columns and types of `signals/`."""
     product = policy.product
     t = joined
-    first = {event: t[f"first_{event}"] for event in dict.fromkeys([*product.milestones, *product.activation])}
+    lasting = dict.fromkeys([*product.milestones, *product.activation])
+    first: dict[str, ir.Value] = {event: t[f"first_{event}"] for event in lasting}
     activated = ibis.and_(*(first[event].notnull() for event in product.activation))
     activated_at = activated.ifelse(ibis.greatest(*(first[event] for event in product.activation)), ibis.null())
     signed_up = ibis.coalesce(t.signed_up_at, t.first_seen_at, activated_at)

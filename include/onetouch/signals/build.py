@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import date, datetime, timedelta
-from typing import Any
 from zoneinfo import ZoneInfo
 
 import duckdb
@@ -47,8 +46,8 @@ def compute(lake: Lake, policy: Policy, snapshot: pd.DataFrame, as_of: datetime)
         con.register("caps", plan_caps(accounts["plan_limits"]))
         con.register("offsets", _offsets(zones, (last - timedelta(days=n) for n in range(policy.signals.recent_days))))
         engine = ibis.duckdb.from_connection(con)
-        tables = [engine.table(name) for name in ("activity", "history", "snapshot", "caps", "offsets")]
-        signals = account_signals(*tables, policy=policy, as_of=as_of).order_by("account_id")
+        tables = {name: engine.table(name) for name in ("activity", "history", "snapshot", "caps", "offsets")}
+        signals = account_signals(**tables, policy=policy, as_of=as_of).order_by("account_id")
         return signals.to_pyarrow(), rebuilt
 
 

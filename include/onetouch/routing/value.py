@@ -1,0 +1,22 @@
+"""What an account may be worth, in dollars a year."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from onetouch.policy.schema import Value
+from onetouch.scoring.gates import number
+
+
+def potential_arr(signals: pd.DataFrame, value: Value) -> npt.NDArray[np.float64]:
+    """max(current ARR, price of a seat-year × seats within reach), to the cent (ours; requirements).
+
+    Seats within reach: `seats_within_reach` of the employees, never fewer than the users active recently.
+    """
+    employees = np.nan_to_num(number(signals, "employees"))
+    users = np.nan_to_num(number(signals, "active_users_28d"))
+    seats = np.maximum(value.seats_within_reach * employees, users)
+    arr = np.maximum(np.nan_to_num(number(signals, "arr")), value.seat_price_year * seats)
+    return np.round(arr, 2).astype(np.float64)

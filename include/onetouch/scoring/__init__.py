@@ -1,0 +1,5 @@
+"""Gates, points, tiers and reasons: one row an account in, one row an account out."""
+
+from onetouch.scoring.score import REASONS, score, score_frame
+
+__all__ = ["REASONS", "score", "score_frame"]
