@@ -1,0 +1,32 @@
+"""Metrics: what each figure means (`definitions`), those of a week (`weekly`), what they say (`diagnosis`)."""
+
+from onetouch.metrics.definitions import DEFINITIONS, Definition
+from onetouch.metrics.figures import (
+    Diagnosis,
+    Rate,
+    Revenue,
+    Verdict,
+    WeekCount,
+    WeeklyMetrics,
+    iso_week,
+    keep,
+    rate,
+    read,
+)
+from onetouch.metrics.weekly import weekly
+
+__all__ = [
+    "DEFINITIONS",
+    "Definition",
+    "Diagnosis",
+    "Rate",
+    "Revenue",
+    "Verdict",
+    "WeekCount",
+    "WeeklyMetrics",
+    "iso_week",
+    "keep",
+    "rate",
+    "read",
+    "weekly",
+]

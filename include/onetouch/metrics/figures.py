@@ -1,0 +1,153 @@
+"""The shapes of the weekly figures, and how a rate is judged."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Literal
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict
+from scipy.stats import binomtest
+
+from onetouch.lake import Lake
+from onetouch.policy.schema import Benchmark
+
+Verdict = Literal["none", "too_few", "below", "in_range", "above"]
+
+
+class Figure(BaseModel):
+    """Base of what is kept as JSON: fixed once computed."""
+
+    model_config = ConfigDict(frozen=True)
+
+
+class WeekCount(Figure):
+    """How many in one ISO week."""
+
+    week: str
+    n: int
+
+
+class Rate(Figure):
+    """`numerator` of `denominator` with its 95 % Wilson interval, all shares of 1; None where nothing matured.
+
+    The denominator counts the handoffs decided (for SLA: due) from `since` up to `until`; `within_hours` is the time
+    each of them had. `verdict` is against the benchmark: `too_few` when the interval cannot tell.
+    """
+
+    name: str
+    numerator: int
+    denominator: int
+    rate: float | None
+    low: float | None
+    high: float | None
+    since: AwareDatetime
+    until: AwareDatetime
+    within_hours: float | None = None
+    benchmark: Benchmark | None = None
+    verdict: Verdict = "none"
+
+
+class Revenue(Figure):
+    """New ARR of the weeks shown by motion, in dollars a year. `share` is None when there was none.
+
+    `share_without_largest` leaves out the largest assisted deal: what one deal makes is no trend. Deals and upgrades
+    without an amount are counted, and add nothing.
+    """
+
+    assisted: float
+    assisted_deals: int
+    self_serve: float
+    self_serve_upgrades: int
+    other_sales: float
+    without_amount: int
+    share: float | None
+    share_without_largest: float | None
+    since: AwareDatetime
+    until: AwareDatetime
+
+
+class Diagnosis(Figure):
+    """What the figures say together, and the one thing to decide."""
+
+    finding: str
+    decide: str
+
+
+class WeeklyMetrics(Figure):
+    """All figures of one week. `until` is its end; nothing from later counts."""
+
+    week: str
+    since: AwareDatetime
+    until: AwareDatetime
+    as_of: AwareDatetime
+    policy_version: str
+    pqls: list[WeekCount]
+    pqls_per_rep_month: float | None
+    reps: int
+    steps: list[Rate]
+    meeting: Rate
+    sla: Rate
+    sla_by_week: list[Rate]
+    revenue: Revenue
+    actions: dict[str, int]
+    actions_as_of: AwareDatetime | None
+    diagnosis: Diagnosis
+
+    def step(self, name: str) -> Rate:
+        """The rate of that name. Raises StopIteration."""
+        return next(rate for rate in self.steps if rate.name == name)
+
+
+def keep(metrics: WeeklyMetrics, lake: Lake) -> str:
+    """Keeps the figures as `reports/{week}/metrics.json`; returns the week, as 2026-W47."""
+    with lake.writing("reports", metrics.week, "metrics.json") as draft, lake.fs.open(draft, "wb") as file:
+        file.write(metrics.model_dump_json(indent=2).encode())
+    return metrics.week
+
+
+def read(lake: Lake, week: str) -> WeeklyMetrics:
+    """The figures kept of a week. Raises FileNotFoundError."""
+    return WeeklyMetrics.model_validate_json(lake.fs.cat_file(lake.path("reports", week, "metrics.json")))
+
+
+def iso_week(moment: datetime) -> str:
+    """The ISO week a moment falls in, UTC: 2026-W07."""
+    year, week, _ = moment.astimezone(UTC).isocalendar()
+    return f"{year}-W{week:02}"
+
+
+def rate(
+    name: str, numerator: int, denominator: int, since: datetime, until: datetime, benchmark: Benchmark | None = None
+) -> Rate:
+    """A rate with its interval and the verdict against the benchmark."""
+    share = low = high = None
+    if denominator:
+        share = numerator / denominator
+        # Wilson's interval holds the share in theory; in floating point its ends may miss 0 and 1 by a hair.
+        interval = binomtest(numerator, denominator).proportion_ci(method="wilson")
+        low, high = min(float(interval.low), share), max(float(interval.high), share)
+    return Rate(
+        name=name,
+        numerator=numerator,
+        denominator=denominator,
+        rate=share,
+        low=low,
+        high=high,
+        since=since,
+        until=until,
+        benchmark=benchmark,
+        verdict=_verdict(share, low, high, benchmark),
+    )
+
+
+def _verdict(share: float | None, low: float | None, high: float | None, benchmark: Benchmark | None) -> Verdict:
+    """Below or above only when the whole interval is; in range unless the interval covers all of the range."""
+    if share is None or low is None or high is None or benchmark is None:
+        return "none"
+    if high < benchmark.low:
+        return "below"
+    if low > benchmark.high:
+        return "above"
+    if low <= benchmark.low and high >= benchmark.high:
+        return "too_few"
+    return "in_range" if benchmark.low <= share <= benchmark.high else "too_few"
