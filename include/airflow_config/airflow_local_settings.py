@@ -11,4 +11,5 @@ import sys
 __all__: list[str] = []  # nothing of this file is a setting
 
 if sys.argv[1:2] in (["scheduler"], ["celery"]):
-    importlib.import_module("onetouch.stages")
+    for _module in ("onetouch.stages", "great_expectations"):  # the checks import the latter when they run
+        importlib.import_module(_module)
