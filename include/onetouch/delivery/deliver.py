@@ -295,7 +295,7 @@ def _lay_out(ledger: Ledger, run: Run, kind: str, handoffs: list[Handoff]) -> di
     Both kinds may be written again without harm, so what is found `sending` needs no look first; what is `sent`
     already (a crash came before the ledger's move) is left out by the callers.
     """
-    laid = ledger.put_all(
+    rows = [
         {
             "key": f"{kind}:{h.handoff_id}",
             "destination": "salesforce",
@@ -305,10 +305,14 @@ def _lay_out(ledger: Ledger, run: Run, kind: str, handoffs: list[Handoff]) -> di
             "payload": {"crm_account_id": h.crm_account_id},
         }
         for h in handoffs
-    )
-    unsent = [row.key for row in laid if row.state in ("pending", "sending")]
-    if unsent:
-        ledger.sending(*unsent)
+    ]
+    while True:
+        laid = ledger.put_all(rows)
+        try:
+            ledger.sending(*(row.key for row in laid if row.state in ("pending", "sending")))
+            break
+        except IllegalMove:  # another run has just sent one of them: look again
+            continue
     return {h.handoff_id: row for h, row in zip(handoffs, laid, strict=True)}
 
 

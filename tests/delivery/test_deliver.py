@@ -1,0 +1,355 @@
+"""Decisions become tasks: context first, once each, never against the customer's own plans."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from threading import Thread
+from typing import Any
+
+import pytest
+from onetouch.delivery import DeliveryFailed
+from onetouch.ledger import Ledger
+from onetouch.sandbox.fields import make_id
+
+AS_OF = datetime(2025, 11, 18, 10, tzinfo=UTC)
+LATER = AS_OF + timedelta(hours=1)
+
+
+def crm_id(number: int) -> str:
+    return make_id("001", number)
+
+
+def ready(world: Any, *numbers: int, **given: Any) -> Any:
+    world.accounts(*numbers)
+    run = world.run()
+    world.decide(run, *numbers, **given)
+    return run
+
+
+def seen(world: Any) -> dict[str, Any]:
+    """Ledger and CRM as they ended, without the stand-in's numbering."""
+    tasks = {t["Onetouch_Handoff_Id__c"]: t for t in world.org.tasks()}
+    assert len(tasks) == len(world.org.tasks())
+    names = {t["Id"]: f"task of {h}" for h, t in tasks.items()}
+    dump = world.ledger.dump()
+    for row in dump["handoffs"]:
+        row["task_id"] = names.get(row["task_id"], row["task_id"])
+    for row in dump["outbox"]:
+        row["external_id"] = names.get(row["external_id"], row["external_id"])
+    volatile = {"Id", "CreatedDate", "LastModifiedDate", "SystemModstamp"}
+    accounts = {n: world.org.account(crm_id(n)) for n in (1, 2, 3)}
+    return {
+        "ledger": dump,
+        "tasks": {h: {k: v for k, v in t.items() if k not in volatile} for h, t in tasks.items()},
+        "accounts": {n: {k: v for k, v in a.items() if k not in volatile} for n, a in accounts.items()},
+    }
+
+
+def test_context_is_on_the_record_and_the_task_on_the_reps_list(world: Any) -> None:
+    run = ready(world, 1, 2)
+    summary = world.deliver(run)
+    assert (summary["to_send"], summary["delivered"], summary["withheld"], summary["failed"]) == (2, 2, {}, [])
+    task = world.task(1)
+    assert task["Subject"] == "[High] Company 1 — at 92 % of the api calls limit (9,200 of 10,000)"
+    assert task["Description"].startswith("FIRST MESSAGE")
+    assert "personalized onboarding" in task["Description"]
+    assert "ACCOUNT OVERVIEW" in task["Description"]
+    assert (task["Priority"], task["Status"], task["WhatId"]) == ("High", "Not Started", crm_id(1))
+    assert task["ActivityDate"] == "2025-11-18"
+    assert task["IsReminderSet"]
+    assert task["ReminderDateTime"].startswith("2025-11-18T10:15:00")
+    account = world.org.account(crm_id(1))
+    assert account["Onetouch_Account_Id__c"] == "org-1"
+    assert account["Onetouch_Limit_Share__c"] == 92
+    assert account["Onetouch_Milestones__c"] == "4 of 5"
+    assert "EXPANSION SIGNALS" in account["Onetouch_Dossier__c"]
+    handoff = world.handoff(1)
+    assert (handoff.state, handoff.task_id) == ("task_open", task["Id"])
+
+
+def test_the_due_day_is_the_reps_not_utcs(world: Any) -> None:
+    world.accounts(1)
+    run = world.run()
+    world.extract(run)
+    world.decide(run, 1, due_at=datetime(2025, 11, 19, 3, tzinfo=UTC))
+    world.deliver(run)
+    assert world.task(1)["ActivityDate"] == "2025-11-18"  # 22:00 in New York
+
+
+def test_a_rerun_does_and_says_the_same(world: Any) -> None:
+    run = ready(world, 1, 2, 3)
+    first = world.deliver(run)
+    before = seen(world)
+    world.org.clock(LATER)
+    assert world.deliver(run) == first
+    assert seen(world) == before
+
+
+def test_killed_anywhere_and_run_again_nobody_can_tell(make_world: Callable[[str], Any]) -> None:
+    world = make_world("undisturbed")
+    run = ready(world, 1, 2, 3)
+    world.rechecked = {"org-3": "checkout started 2025-11-18 10:02 UTC"}
+    world.mortal(None)
+    world.deliver(run)
+    effects = world.effects.count
+    world.immortal()
+    undisturbed = seen(world)
+    assert effects > 20
+    assert len(undisturbed["tasks"]) == 2
+    for die_at in range(1, effects + 1):
+        world = make_world(f"killed-{die_at}")
+        run = ready(world, 1, 2, 3)
+        world.rechecked = {"org-3": "checkout started 2025-11-18 10:02 UTC"}
+        world.mortal(die_at)
+        with pytest.raises(BaseException) as death:  # noqa: PT011 - Killed is the fixture's
+            world.deliver(run)
+        assert type(death.value).__name__ == "Killed"
+        world.immortal()
+        summary = world.deliver(run)
+        assert (summary["delivered"], summary["withheld"]) == (2, {"checkout": 1})
+        assert seen(world) == undisturbed, f"killed at effect {die_at}"
+
+
+@pytest.mark.parametrize("drop", ["request", "answer"])
+@pytest.mark.parametrize("match", ["composite/sobjects$", "composite/sobjects/Task"])
+def test_a_lost_request_or_answer_makes_no_second_task(world: Any, drop: str, match: str) -> None:
+    run = ready(world, 1, 2)
+    world.org.post("faults", [{"match": match, "method": "PATCH", "drop": drop, "times": 2}])
+    assert world.deliver(run)["delivered"] == 2
+    assert len(world.org.tasks()) == 2
+
+
+def test_two_runs_at_once_make_one_task_each(world: Any) -> None:
+    run = ready(world, 1, 2, 3)
+    errors: list[BaseException] = []
+
+    def once() -> None:
+        try:
+            world.deliver(run)
+        except BaseException as error:  # noqa: BLE001 - the test's thread must tell
+            errors.append(error)
+
+    threads = [Thread(target=once) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert errors == []
+    assert len(world.org.tasks()) == 3
+    assert {world.handoff(n).task_id for n in (1, 2, 3)} == {t["Id"] for t in world.org.tasks()}
+
+
+def test_nothing_leaves_and_nothing_moves_when_it_may_not_send(world: Any) -> None:
+    run = ready(world, 1, 2)
+    assert world.deliver(run, sends=False) == {
+        "to_send": 2,
+        "delivered": 0,
+        "withheld": {"as_of is not fresh": 2},
+        "failed": [],
+    }
+    assert world.ledger.handoffs() == []
+    assert world.org.tasks() == []
+    assert not [c for c in world.org.calls() if c["api"] == "salesforce"]
+
+
+# ── never interrupt ──────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_checkout_begun_after_the_decision_prevents_the_task(world: Any) -> None:
+    run = ready(world, 1, 2)
+    world.rechecked = {"org-1": "checkout started 2025-11-18 10:05 UTC"}
+    summary = world.deliver(run)
+    assert (summary["delivered"], summary["withheld"]) == (1, {"checkout": 1})
+    assert world.handoff(1).state == "withdrawn"
+    assert [t["WhatId"] for t in world.org.tasks()] == [crm_id(2)]
+
+
+def test_an_opportunity_or_a_deletion_since_the_decision_prevents_the_task(world: Any) -> None:
+    run = ready(world, 1, 2, 3)
+    world.rep_writes("Opportunity", None, AccountId=crm_id(1), Name="Own deal", StageName="Prospecting",
+                     CloseDate="2025-12-31")  # fmt: skip
+    world.rep_writes("Account", crm_id(2))
+    summary = world.deliver(run)
+    assert summary["withheld"] == {"open opportunity": 1, "account deleted": 1}
+    assert [t["WhatId"] for t in world.org.tasks()] == [crm_id(3)]
+
+
+def test_a_checkout_after_the_task_withdraws_it_on_the_next_run(world: Any) -> None:
+    world.deliver(ready(world, 1, 2))
+    run = world.run(LATER)
+    world.decide(run, 1, action="hold_converting")
+    summary = world.deliver(run)
+    task = world.task(1)
+    assert summary["withdrawn"] == 1
+    assert (task["Status"], task["IsClosed"]) == ("Completed", True)
+    assert task["Subject"].startswith("[Withdrawn] [High] Company 1")
+    assert task["Description"].startswith("Withdrawn: checkout")
+    assert "FIRST MESSAGE" in task["Description"]
+    assert world.handoff(1).state == "withdrawn"
+    assert not world.task(2)["IsClosed"]
+    again = world.deliver(run)
+    assert again["withdrawn"] == 0
+    assert world.task(1)["Subject"] == task["Subject"]
+
+
+def test_a_task_the_rep_just_closed_is_a_touch_not_a_withdrawal(world: Any) -> None:
+    world.deliver(ready(world, 1))
+    world.org.clock(LATER)
+    world.rep_writes("Task", world.task(1)["Id"], Status="Completed")
+    run = world.run(LATER)
+    world.decide(run, 1, action="hold_converting")
+    world.deliver(run)
+    assert world.handoff(1).state == "task_open"
+    assert not world.task(1)["Subject"].startswith("[Withdrawn]")
+    world.extract(run)
+    assert world.handoff(1).state == "touched"
+
+
+def test_a_conversation_that_was_answered_stays_the_reps(world: Any) -> None:
+    world.deliver(ready(world, 1))
+    world.org.clock(LATER)
+    world.rep_writes("Task", world.task(1)["Id"], Status="Completed", Onetouch_Outcome__c="Replied")
+    run = world.run(LATER)
+    world.extract(run)
+    world.decide(run, 1, action="hold_converting")
+    assert world.deliver(run)["withdrawn"] == 0
+    assert world.handoff(1).state == "replied"
+
+
+# ── a rep's edits are theirs ─────────────────────────────────────────────────────────────────────
+
+
+def test_a_task_that_exists_is_adopted_as_the_rep_left_it(world: Any) -> None:
+    run = ready(world, 1)
+    client = world.salesforce()
+    upsert = client.upsert_tasks
+
+    def die_after_writing(rows: Any) -> Any:
+        upsert(rows)
+        raise KeyboardInterrupt
+
+    client.upsert_tasks = die_after_writing
+    with pytest.raises(KeyboardInterrupt):
+        world.deliver(run, salesforce=client)
+    assert world.handoff(1).state == "context_written"
+    world.rep_writes("Task", world.task(1)["Id"], Subject="Mine now", Priority="Low", OwnerId=make_id("005", 102))
+    assert world.deliver(run)["delivered"] == 1
+    task = world.task(1)
+    assert (task["Subject"], task["Priority"], task["OwnerId"]) == ("Mine now", "Low", make_id("005", 102))
+
+
+def test_nulls_erase_nothing_and_foreign_fields_stay(world: Any) -> None:
+    world.accounts(1, Plan__c="team", Onetouch_Features_Used__c="kept")
+    run = world.run()
+    world.decide(run, 1, signals={"features_used_list": None, "features_used": None, "limit_share": None})
+    with pytest.raises(DeliveryFailed, match="features_used"):
+        world.deliver(run)
+    account = world.org.account(crm_id(1))
+    assert (account["Plan__c"], account["Onetouch_Features_Used__c"]) == ("team", "kept")
+
+
+# ── rows that fail ───────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_failed_row_is_reported_after_all_others_went_out(world: Any) -> None:
+    run = ready(world, 1, 2, 3)
+    refusal = {"statusCode": "FIELD_CUSTOM_VALIDATION_EXCEPTION", "message": "ask rita@rep.example"}
+    fault = {"match": "composite/sobjects/Task", "method": "PATCH", "row_error": refusal, "rows": [1]}
+    world.org.post("faults", [fault])
+    with pytest.raises(DeliveryFailed, match="1 decisions could not be delivered") as failure:
+        world.deliver(run)
+    assert "FIELD_CUSTOM_VALIDATION_EXCEPTION" in str(failure.value)
+    assert "rita@" not in str(failure.value)
+    summary = failure.value.summary
+    assert (summary["to_send"], summary["delivered"]) == (3, 2)
+    assert [row["account_id"] for row in summary["failed"]] == ["org-2"]
+    assert len(world.org.tasks()) == 2
+    assert [r.state for r in world.ledger.outbox(keys=[f"task:{world.handoff(2).handoff_id}"])] == ["failed"]
+    # The administrator has put it right: the next run finishes what this one could not.
+    later = world.run(LATER)
+    world.decide(later, 9, action="nurture")
+    assert world.deliver(later)["earlier"] == {"delivered": 1, "withheld": {}, "failed": []}
+    assert len(world.org.tasks()) == 3
+
+
+def test_a_failed_context_keeps_the_task_back(world: Any) -> None:
+    run = ready(world, 1, 2)
+    refusal = {"statusCode": "INVALID_FIELD", "message": "no such column"}
+    world.org.post("faults", [{"match": "composite/sobjects$", "method": "PATCH", "row_error": refusal, "rows": [0]}])
+    with pytest.raises(DeliveryFailed):
+        world.deliver(run)
+    assert [t["WhatId"] for t in world.org.tasks()] == [crm_id(2)]
+    assert world.handoff(1).state == "decided"
+
+
+def test_an_account_without_a_crm_record_is_a_failure_with_its_reason(world: Any) -> None:
+    run = ready(world, 1)
+    world.decide(run, 1, crm_account_id=None)
+    with pytest.raises(DeliveryFailed) as failure:
+        world.deliver(run)
+    assert failure.value.summary["failed"] == [
+        {"account_id": "org-1", "reason": "the account has no record in the CRM"}
+    ]
+
+
+def test_a_deleted_task_is_not_made_again(world: Any) -> None:
+    run = ready(world, 1)
+    world.deliver(run)
+    world.rep_writes("Task", world.task(1)["Id"])
+    world.org.clock(LATER)
+    world.deliver(run)
+    world.extract(world.run(LATER))
+    assert world.handoff(1).state == "withdrawn"
+    assert [t["IsDeleted"] for t in world.org.tasks()] == [True]
+
+
+def test_more_than_the_daily_cap_stops_and_asks(world: Any, make_world: Callable[[str], Any]) -> None:
+    world.policy = world.policy.model_copy(
+        update={"assignment": world.policy.assignment.model_copy(update={"tasks_per_day": 2})}
+    )
+    run = ready(world, 1, 2, 3)
+    with pytest.raises(DeliveryFailed, match="tasks_per_day"):
+        world.deliver(run)
+    assert world.org.tasks() == []
+    assert world.ledger.handoffs() == []
+
+
+def test_an_account_with_another_active_handoff_gets_no_second_one(world: Any) -> None:
+    world.deliver(ready(world, 1))
+    run = world.run(LATER)
+    world.decide(run, 1)
+    summary = world.deliver(run)
+    assert (summary["to_send"], summary["delivered"]) == (1, 0)
+    assert summary["withheld"] == {"another handoff of the account is active": 1}
+    assert len(world.org.tasks()) == 1
+
+
+def test_hostile_names_reach_the_crm_as_plain_short_text(world: Any) -> None:
+    world.accounts(1)
+    run = world.run()
+    name = "Acme\u202e\x00\r\n<!channel>" + "x" * 10_000
+    world.decide(run, 1, signals={"name": name, "features_used_list": [name] * 30, "top_user": name})
+    world.deliver(run)
+    task = world.task(1)
+    assert len(task["Subject"]) <= 255
+    assert len(task["Description"]) <= 32_000
+    assert not set("\u202e\x00\r") & set(task["Subject"] + task["Description"])
+    assert "\n" not in task["Subject"]
+
+
+def test_a_run_that_lost_its_handoff_meanwhile_closes_the_task_it_made(world: Any) -> None:
+    run = ready(world, 1)
+    ledger: Ledger = world.ledger
+    client = world.salesforce()
+    upsert = client.upsert_tasks
+
+    def overtaken(rows: Any) -> Any:
+        outcomes = upsert(rows)
+        ledger.move(world.handoff(1).handoff_id, "withdrawn", AS_OF, "checkout: started")
+        return outcomes
+
+    client.upsert_tasks = overtaken
+    summary = world.deliver(run, salesforce=client)
+    assert (summary["delivered"], summary["withheld"]) == (0, {"checkout": 1})
+    assert world.task(1)["IsClosed"]
