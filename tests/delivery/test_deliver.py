@@ -240,13 +240,20 @@ def test_a_task_that_exists_is_adopted_as_the_rep_left_it(world: Any) -> None:
 
 
 def test_nulls_erase_nothing_and_foreign_fields_stay(world: Any) -> None:
-    world.accounts(1, Plan__c="team", Onetouch_Features_Used__c="kept")
+    world.accounts(1, Plan__c="team", Onetouch_Limit_Share__c=50)
     run = world.run()
-    world.decide(run, 1, signals={"features_used_list": None, "features_used": None, "limit_share": None})
-    with pytest.raises(DeliveryFailed, match="features_used"):
-        world.deliver(run)
+    world.decide(run, 1, signals={"limit_share": None})
+    world.deliver(run)
     account = world.org.account(crm_id(1))
-    assert (account["Plan__c"], account["Onetouch_Features_Used__c"]) == ("team", "kept")
+    assert (account["Plan__c"], account["Onetouch_Limit_Share__c"], account["Name"]) == ("team", 50, "Company 1")
+
+
+def test_an_incomplete_context_keeps_the_task_back(world: Any) -> None:
+    run = ready(world, 1, signals={"features_used_list": None, "features_used": None})
+    with pytest.raises(DeliveryFailed, match="context missing: features_used"):
+        world.deliver(run)
+    assert world.org.tasks() == []
+    assert world.org.account(crm_id(1))["Onetouch_Dossier__c"] is None
 
 
 # ── rows that fail ───────────────────────────────────────────────────────────────────────────────

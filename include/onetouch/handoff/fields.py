@@ -35,16 +35,16 @@ def account_fields(decision: Mapping[str, Any], signals_row: Mapping[str, Any], 
     fields = {
         # The identity as it is, never cleaned: it joins product and CRM. One too long for the field stays out.
         "Onetouch_Account_Id__c": decision["account_id"] if len(decision["account_id"]) <= _TEXT else None,
-        "Onetouch_Score__c": facts.get("score"),
+        "Onetouch_Score__c": _within(facts.get("score"), 5),
         "Onetouch_Tier__c": facts.get("tier"),
         "Onetouch_Trigger__c": plain(trigger(facts).headline, _TEXT),
         "Onetouch_Motion__c": facts.get("motion"),
         "Onetouch_Activated__c": bool(facts["activated"]) if "activated" in facts else None,
         "Onetouch_Milestones__c": f"{int(done)} of {all_of_them}" if done is not None else None,
-        "Onetouch_Team_Size__c": facts.get("users"),
+        "Onetouch_Team_Size__c": _within(facts.get("users"), 9),
         "Onetouch_Features_Used__c": _features(facts.get("features_used_list"), facts.get("features_used")),
-        "Onetouch_Usage_28d__c": facts.get("events_28d"),
-        "Onetouch_Limit_Share__c": round(facts["limit_share"] * 100, 1) if "limit_share" in facts else None,
+        "Onetouch_Usage_28d__c": _within(facts.get("events_28d"), 12),
+        "Onetouch_Limit_Share__c": _within(round(facts["limit_share"] * 100, 1), 6) if "limit_share" in facts else None,
         "Onetouch_Dossier__c": dossier(decision, signals_row, policy),
         "Onetouch_Policy_Version__c": facts.get("policy_version"),
         "Onetouch_As_Of__c": _utc(facts["as_of"]) if "as_of" in facts else None,
@@ -87,6 +87,11 @@ def _features(names: list[Any] | None, number_used: float | None) -> str | None:
     if names:
         return plain(listed(names), _TEXT)
     return f"{int(number_used)}" if number_used is not None else None
+
+
+def _within(value: float | None, digits: int) -> float | None:
+    """The number, unless the field's digits before the point cannot hold it: then it stays out, the rest goes in."""
+    return value if value is not None and abs(value) < 10**digits else None
 
 
 def _utc(at: datetime) -> str:

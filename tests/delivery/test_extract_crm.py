@@ -1,0 +1,205 @@
+"""What is read back from the CRM: the snapshot, the touches, the replies, the deals."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pandas as pd
+import pytest
+from onetouch.sandbox.fields import make_id
+from onetouch.signals import CRM, SNAPSHOT
+
+AS_OF = datetime(2025, 11, 18, 10, tzinfo=UTC)
+OWNER = make_id("005", 101)
+
+
+def crm_id(number: int) -> str:
+    return make_id("001", number)
+
+
+def opened(world: Any, *numbers: int) -> None:
+    world.accounts(*numbers)
+    run = world.run()
+    world.decide(run, *numbers)
+    world.deliver(run)
+
+
+def hours(n: float) -> datetime:
+    return AS_OF + timedelta(hours=n)
+
+
+def test_the_snapshot_has_the_contracts_columns_and_the_crms_values(world: Any) -> None:
+    world.accounts(1, Plan__c="team", Seats__c=12, ARR__c=2880, Timezone__c="Europe/Berlin", NumberOfEmployees=75,
+                   Plan_Limits__c='{"api_calls": 10000}', Signed_Up_At__c="2025-09-01T08:00:00Z")  # fmt: skip
+    world.accounts(2)
+    world.rep_writes(
+        "Opportunity", None, AccountId=crm_id(2), Name="d", StageName="Prospecting", CloseDate="2026-01-31"
+    )
+    run = world.run()
+    summary = world.extract(run)
+    assert (summary["accounts"], summary["opportunities"]) == (2, 1)
+    accounts = world.lake.read("crm", run.run_id, "accounts.parquet")
+    assert list(accounts.columns) == [*SNAPSHOT, *CRM]
+    one = accounts.set_index("crm_account_id").loc[crm_id(1)]
+    assert one["domain"] == "company1.example"
+    assert (one["plan"], one["seats"], one["arr"], one["employees"]) == ("team", 12, 2880, 75)
+    assert one["owner_email"] == "rita@rep.example"
+    assert bool(one["owner_active"])
+    assert one["signed_up_at"] == pd.Timestamp("2025-09-01T08:00:00Z")
+    assert accounts.set_index("crm_account_id")["open_opportunities"].to_dict() == {crm_id(1): 0, crm_id(2): 1}
+    reps = world.lake.read("crm", run.run_id, "reps.parquet").set_index("owner_id")
+    assert reps.loc[OWNER, "timezone"] == "America/New_York"
+    opportunities = world.lake.read("crm", run.run_id, "opportunities.parquet")
+    assert not opportunities["is_closed"].any()
+    assert opportunities["closed_at"].isna().all()
+
+
+def test_an_empty_crm_is_read_as_such(world: Any) -> None:
+    run = world.run()
+    assert world.extract(run)["accounts"] == 0
+    assert len(world.lake.read("crm", run.run_id, "accounts.parquet")) == 0
+
+
+def test_the_next_hour_reads_what_changed_and_ends_with_the_same_snapshot(world: Any) -> None:
+    world.org.clock(AS_OF - timedelta(days=10))
+    world.accounts(*range(1, 41))
+    world.org.clock(hours(-2))
+    deal = world.rep_writes("Opportunity", None, AccountId=crm_id(5), Name="d", StageName="Prospecting",
+                            CloseDate="2026-01-31")  # fmt: skip
+    world.extract(world.run(hours(-1)))
+    world.org.clock(hours(-0.5))
+    world.rep_writes("Account", crm_id(3), Name="Renamed")
+    world.rep_writes("Account", crm_id(4))
+    world.rep_writes("Opportunity", deal, StageName="Closed Won")
+    run = world.run()
+    read: list[Any] = []
+    client = world.salesforce()
+    accounts_of = client.read_accounts
+    client.read_accounts = lambda *given: (read.append(r) or r for r in accounts_of(*given))
+    from onetouch.delivery import extract_crm
+
+    assert extract_crm(world.lake, world.ledger, world.policy, run, client)["accounts"] == 39
+    assert {r["Id"] for r in read} == {crm_id(3), crm_id(4)}
+    merged = world.lake.read("crm", run.run_id, "accounts.parquet")
+    # A run of another day reads everything: both must say the same.
+    full = world.run(AS_OF + timedelta(days=1))
+    world.extract(full)
+    pd.testing.assert_frame_equal(merged, world.lake.read("crm", full.run_id, "accounts.parquet"))
+    assert merged.set_index("crm_account_id").loc[crm_id(3), "name"] == "Renamed"
+    assert merged["open_opportunities"].sum() == 0
+
+
+def test_the_reps_closing_of_our_task_is_the_touch_with_the_crms_time(world: Any) -> None:
+    opened(world, 1)
+    world.org.clock(hours(3))
+    world.rep_writes("Task", world.task(1)["Id"], Status="Completed", OwnerId=make_id("005", 102))
+    run = world.run(hours(4))
+    assert world.extract(run)["moved"] == {"touched": 1}
+    handoff = world.handoff(1)
+    assert (handoff.state, handoff.touched_at) == ("touched", hours(3))
+    assert handoff.owner_email == "otto@rep.example"  # who did it, not who was asked to
+    touches = world.ledger.touches()
+    assert touches["handoff_id"].tolist() == [handoff.handoff_id]
+    assert touches["account_id"].tolist() == ["org-1"]
+    assert world.extract(run)["moved"] == {}
+    assert len(world.ledger.touches()) == 1
+
+
+def test_a_call_logged_by_the_owner_is_a_touch_though_our_task_stays_open(world: Any) -> None:
+    opened(world, 1)
+    world.org.clock(hours(1))
+    world.rep_writes("Task", None, Subject="Call", Status="Completed", WhatId=crm_id(1), OwnerId=OWNER,
+                     TaskSubtype="Call")  # fmt: skip
+    world.extract(world.run(hours(2)))
+    assert (world.handoff(1).state, world.handoff(1).touched_at) == ("touched", hours(1))
+    assert not world.task(1)["IsClosed"]
+
+
+def test_a_colleagues_call_is_a_touch_of_the_account_not_of_the_handoff(world: Any) -> None:
+    opened(world, 1)
+    world.org.clock(hours(1))
+    world.rep_writes("Task", None, Subject="Call", Status="Completed", WhatId=crm_id(1), OwnerId=make_id("005", 102))
+    world.extract(world.run(hours(2)))
+    assert world.handoff(1).state == "task_open"
+    assert len(world.ledger.touches(account_ids=["org-1"])) == 1
+
+
+@pytest.mark.parametrize("outcome", ["Replied", "Meeting booked"])
+def test_an_outcome_of_the_task_is_the_reply(world: Any, outcome: str) -> None:
+    opened(world, 1)
+    world.org.clock(hours(1))
+    world.rep_writes("Task", world.task(1)["Id"], Status="Completed", Onetouch_Outcome__c=outcome)
+    world.extract(world.run(hours(2)))
+    assert (world.handoff(1).state, world.handoff(1).replied_at) == ("replied", hours(1))
+
+
+def test_no_response_is_no_reply(world: Any) -> None:
+    opened(world, 1)
+    world.org.clock(hours(1))
+    world.rep_writes("Task", world.task(1)["Id"], Status="Completed", Onetouch_Outcome__c="No response")
+    world.extract(world.run(hours(2)))
+    assert world.handoff(1).state == "touched"
+
+
+@pytest.mark.parametrize(("stage", "state"), [("Closed Won", "won"), ("Closed Lost", "lost")])
+def test_an_opportunity_after_the_touch_is_the_reply_and_its_end_the_handoffs(
+    world: Any, stage: str, state: str
+) -> None:
+    opened(world, 1)
+    world.org.clock(hours(1))
+    world.rep_writes("Task", world.task(1)["Id"], Status="Completed")
+    world.org.clock(hours(30))
+    deal = world.rep_writes("Opportunity", None, AccountId=crm_id(1), Name="d", StageName="Prospecting",
+                            CloseDate="2026-01-31")  # fmt: skip
+    world.extract(world.run(hours(31)))
+    assert (world.handoff(1).state, world.handoff(1).replied_at) == ("replied", hours(30))
+    world.org.clock(hours(200))
+    world.rep_writes("Opportunity", deal, StageName=stage, CloseDate="2025-11-26")
+    world.extract(world.run(hours(201)))
+    handoff = world.handoff(1)
+    assert handoff.state == state
+    assert handoff.closed_at is not None
+    assert hours(30) <= handoff.closed_at <= hours(200)
+
+
+def test_an_owner_who_goes_straight_to_an_opportunity_has_made_contact(world: Any) -> None:
+    opened(world, 1)
+    world.org.clock(hours(2))
+    world.rep_writes("Opportunity", None, AccountId=crm_id(1), Name="d", StageName="Prospecting", OwnerId=OWNER,
+                     CloseDate="2026-01-31")  # fmt: skip
+    world.extract(world.run(hours(3)))
+    assert world.handoff(1).state == "replied"
+
+
+def test_a_task_whose_run_died_is_taken_up_and_its_touch_counts(world: Any) -> None:
+    world.accounts(1)
+    run = world.run()
+    world.decide(run, 1)
+    client = world.salesforce()
+    upsert = client.upsert_tasks
+
+    def die_after_writing(rows: Any) -> Any:
+        upsert(rows)
+        raise KeyboardInterrupt
+
+    client.upsert_tasks = die_after_writing
+    with pytest.raises(KeyboardInterrupt):
+        world.deliver(run, salesforce=client)
+    world.org.clock(hours(1))
+    world.rep_writes("Task", world.task(1)["Id"], Status="Completed")
+    world.extract(world.run(hours(2)))
+    handoff = world.handoff(1)
+    assert (handoff.state, handoff.task_id, handoff.touched_at) == ("touched", world.task(1)["Id"], hours(1))
+
+
+def test_touches_of_an_account_not_joined_yet_are_renamed_when_it_is(world: Any) -> None:
+    world.accounts(1)
+    world.org.clock(hours(-70))
+    world.rep_writes("Task", None, Subject="Call", Status="Completed", WhatId=crm_id(1), OwnerId=OWNER)
+    first = world.run(hours(-69))
+    world.extract(first)
+    assert world.ledger.touches()["account_id"].tolist() == [f"crm:{crm_id(1)}"]
+    world.decide(first, 1)  # its signals file joins CRM and product
+    world.extract(world.run())
+    assert world.ledger.touches()["account_id"].tolist() == ["org-1"]
