@@ -90,10 +90,15 @@ class Records:
         if row["IsDeleted"]:
             raise DmlError("ENTITY_IS_DELETED", "entity is deleted")
         stamp = self.store.stamp()
-        self.db.execute(
-            f'UPDATE "{sobject.name}" SET IsDeleted = 1, SystemModstamp = ?, LastModifiedDate = ? WHERE Id = ?',
-            (stamp, stamp, record_id),
-        )
+        gone = [(sobject.name, "Id")]
+        if sobject.name == "Account":  # takes its own with it
+            gone += [(child, "AccountId") for child in ("Contact", "Opportunity", "Task", "Event")]
+        for name, column in gone:
+            self.db.execute(
+                f'UPDATE "{name}" SET IsDeleted = 1, SystemModstamp = ?, LastModifiedDate = ?'
+                f" WHERE {column} = ? AND IsDeleted = 0",
+                (stamp, stamp, record_id),
+            )
 
     def load(self, sobject: SObject, values: Mapping[str, Any]) -> None:
         """Puts a record in place as it is, system fields included; the same id again replaces its values.
@@ -178,7 +183,7 @@ class Records:
             **given,
             **derived,
             "LastModifiedDate": given.get("LastModifiedDate") or stamp,
-            "LastModifiedById": INTEGRATION_USER,
+            "LastModifiedById": given.get("LastModifiedById") or INTEGRATION_USER,
             "SystemModstamp": stamp,
         }
         for field in sobject.fields.values():
@@ -275,8 +280,8 @@ def clean(field: Field, value: Any) -> Any:
 def _text(field: Field, value: str) -> str | None:
     text = value if field.type == "longtextarea" else value.strip()
     # What XML cannot hold, Salesforce cannot either.
-    if bad := re.search("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]", text):
-        raise DmlError("JSON_PARSER_ERROR", f"Illegal unquoted character ((CTRL-CHAR, code {ord(bad[0])}))", field.name)
+    if bad := re.search("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]", text):
+        raise DmlError("JSON_PARSER_ERROR", f"Illegal character ((CTRL-CHAR, code {ord(bad[0])}))", field.name)
     # Lengths are in UTF-16 units, line breaks of long text count as two characters.
     length = len(text.encode("utf-16-le", "surrogatepass")) // 2
     if field.type == "longtextarea":

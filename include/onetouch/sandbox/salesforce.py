@@ -7,6 +7,7 @@ import binascii
 import json
 import re
 import secrets
+import sqlite3
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -176,7 +177,7 @@ class Salesforce:
                 return self._query(call, deleted=first == "queryAll")
             case (("query" | "queryAll"), [locator]):
                 self._only(call, "GET")
-                return self._more(call, first, locator)
+                return self._more(call, locator)
             case "limits", []:
                 limit = int(self.store.setting("api_daily"))
                 left = max(0, limit - self.store.calls_today("salesforce"))
@@ -213,22 +214,24 @@ class Salesforce:
             raise ApiError(400, "MALFORMED_QUERY", "unexpected token: '<EOF>'")
         try:
             statement = compile_soql(text, self.store.org, self.store.now(), deleted=deleted)
+            rows = self.store.db.execute(statement.sql, statement.parameters).fetchall()
         except SoqlError as error:
             raise ApiError(400, error.code, error.message) from error
-        rows = self.store.db.execute(statement.sql, statement.parameters).fetchall()
+        except (sqlite3.OperationalError, RecursionError) as error:
+            raise ApiError(400, "QUERY_TOO_COMPLICATED", "Query is either selecting or filtering too much") from error
         if statement.count:
             return Answer(200, {"totalSize": rows[0][0], "done": True, "records": []})
         locator = f"01g{secrets.token_hex(8)[:15]}"
-        return self._page(call, "queryAll" if deleted else "query", locator, statement, rows, 0)
+        return self._page(call, locator, statement, rows, 0)
 
-    def _more(self, call: Call, kind: str, locator: str) -> Answer:
+    def _more(self, call: Call, locator: str) -> Answer:
         name, _, start = locator.rpartition("-")
         if name not in self.cursors or not start.isdigit():
             raise ApiError(400, "INVALID_QUERY_LOCATOR", "invalid query locator")
         statement, rows = self.cursors[name]
-        return self._page(call, kind, name, statement, rows, int(start))
+        return self._page(call, name, statement, rows, int(start))
 
-    def _page(self, call: Call, kind: str, locator: str, statement: Statement, rows: list[Any], start: int) -> Answer:
+    def _page(self, call: Call, locator: str, statement: Statement, rows: list[Any], start: int) -> Answer:
         size = 2000
         option = re.search(r"batchSize=(\d+)", call.headers.get("sforce-query-options", ""))
         if option:
@@ -240,7 +243,7 @@ class Salesforce:
             self.cursors.move_to_end(locator)
             while len(self.cursors) > _MAX_CURSORS:
                 self.cursors.popitem(last=False)
-            body["nextRecordsUrl"] = f"{call.root}/{kind}/{locator}-{end}"
+            body["nextRecordsUrl"] = f"{call.root}/query/{locator}-{end}"
         body["records"] = [self._record(call, statement, row) for row in rows[start:end]]
         return Answer(200, body)
 

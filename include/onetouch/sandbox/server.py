@@ -196,7 +196,7 @@ def build_app(home: Path, exports: Path | None = None) -> Starlette:
         Route("/api/{method}", web_api, methods=["GET", "POST"]),
         Route("/upload/v1/{file}", upload, methods=["POST"]),
         *tooling.routes(store, slack),
-        *Pages(store).routes(),
+        *Pages(store, slack).routes(),
     ]
     middleware = [
         # Only loopback names reach it: a page of the open internet cannot, through a name that resolves here.

@@ -263,20 +263,13 @@ class Slack:
     def _ts(self, channel: str) -> str:
         """A message's name in its channel: the moment, never twice."""
         now = self.store.now()
-        last = self.db.execute("SELECT max(ts) AS ts FROM message WHERE channel = ?", (channel,)).fetchone()["ts"]
-        wanted = Decimal(int(now.timestamp())) + Decimal(now.microsecond) / 1_000_000
-        if (
-            last is not None
-            and self.db.execute(
-                "SELECT 1 FROM message WHERE channel = ? AND ts = ?", (channel, f"{wanted:.6f}")
-            ).fetchone()
-        ):
-            second = int(wanted)
-            top = self.db.execute(
-                "SELECT max(ts) AS ts FROM message WHERE channel = ? AND ts LIKE ?", (channel, f"{second}.%")
-            ).fetchone()["ts"]
-            wanted = Decimal(top) + Decimal("0.000001")
-        return f"{wanted:.6f}"
+        wanted = f"{int(now.timestamp())}.{now.microsecond:06d}"
+        # Under a standing clock messages follow each other a microsecond apart.
+        last = self.db.execute(
+            "SELECT max(ts) AS ts FROM message WHERE channel = ? AND ts >= ? AND ts < ?",
+            (channel, wanted, f"{int(now.timestamp()) + 1}"),
+        ).fetchone()["ts"]
+        return f"{Decimal(last) + Decimal('0.000001'):.6f}" if last else wanted
 
     def _post(self, given: dict[str, Any]) -> dict[str, Any]:
         channel = self._channel(given, write=True)

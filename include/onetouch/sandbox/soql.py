@@ -106,7 +106,10 @@ def _string(token: Token, *, like: bool) -> str:
             continue
         out.append(letter)
         i += 1
-    value = "".join(out)
+    try:  # \uD83D\uDE00 is one letter; half of it is none
+        value = "".join(out).encode("utf-16-le", "surrogatepass").decode("utf-16-le")
+    except UnicodeDecodeError as error:
+        raise SoqlError("MALFORMED_QUERY", f"Invalid string literal {token.text!a}.") from error
     if len(value) > _MAX_STRING:
         raise SoqlError("MALFORMED_QUERY", "string literal of the WHERE clause is longer than 4000 characters")
     return value
@@ -243,7 +246,7 @@ class _Parser:
 
     def whole(self) -> int:
         token = self.take()
-        if token.kind != "number" or not token.text.isdigit():
+        if token.kind != "number" or not token.text.isdigit() or len(token.text) > 9:
             raise self.unexpected(token)
         return int(token.text)
 
