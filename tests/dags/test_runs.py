@@ -66,8 +66,10 @@ def connected(company, monkeypatch, tmp_path):
 
 
 def run(dag, **params):
+    # Only a scheduler watches deadlines, and Airflow 3.3.2 trips over them when it tests a DAG a second time.
+    dag.deadline = []
     done = dag.test(run_conf=params)
-    return done.state.value, {ti.task_id: ti.state.value for ti in done.get_task_instances()}
+    return str(done.state), {ti.task_id: str(ti.state) for ti in done.get_task_instances()}
 
 
 def sent(company):

@@ -80,7 +80,7 @@ def check_decisions(lake: Lake, ledger: Ledger, policy: Policy, run: Run) -> Sum
 _DECISIONS = """
 SELECT
     d.* EXCLUDE (reasons),
-    abs(list_sum([r.points for r in d.reasons]) - d.score) AS points_off,
+    if(d.reasons IS NULL, NULL, abs(coalesce(list_sum([r.points for r in d.reasons]), 0) - d.score)) AS points_off,
     coalesce(s.checkout_state IN ('started', 'stalled') OR s.open_opportunities > 0, false) AS converting,
     ({context}) AS missing_context,
     d.account_id IN (SELECT account_id FROM in_hands) AS in_hands
