@@ -51,7 +51,7 @@ def test_context_is_on_the_record_and_the_task_on_the_reps_list(world: Any) -> N
     summary = world.deliver(run)
     assert (summary["to_send"], summary["delivered"], summary["withheld"], summary["failed"]) == (2, 2, {}, [])
     task = world.task(1)
-    assert task["Subject"] == "[High] Company 1 — at 92 % of the api calls limit (9,200 of 10,000)"
+    assert task["Subject"] == "[High] Company 1 — at 92 % of the API calls limit (9,200 of 10,000)"
     assert task["Description"].startswith("FIRST MESSAGE")
     assert "personalized onboarding" in task["Description"]
     assert "ACCOUNT OVERVIEW" in task["Description"]

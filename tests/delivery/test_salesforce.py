@@ -62,11 +62,13 @@ def test_reads_beyond_one_page(world: Any) -> None:
     assert len(ids) == 4501
 
 
-def test_long_lists_of_ids_are_asked_in_parts_and_quoted(world: Any) -> None:
+def test_long_lists_are_asked_in_parts_and_quoted(world: Any) -> None:
     world.accounts(*range(1, 601))
-    wanted = [make_id("001", n) for n in range(1, 601)] + ["it's", "x' OR Id != '"]
-    assert len(world.salesforce().existing_accounts(wanted)) == 600
-    assert world.salesforce().existing_accounts([]) == set()
+    client = world.salesforce()
+    assert len(client.existing_accounts(make_id("001", n) for n in range(1, 901))) == 600
+    assert client.existing_accounts([]) == set()
+    world.rep_writes("Task", None, Subject="s", Onetouch_Handoff_Id__c="it's")
+    assert set(client.tasks_of(["it's", "x') OR (Id != '", "\\", "a\nb"])) == {"it's"}
 
 
 def test_rows_locked_by_another_are_tried_again_and_only_they(world: Any) -> None:

@@ -58,7 +58,7 @@ def extract_crm(lake: Lake, ledger: Ledger, policy: Policy, run: Run, salesforce
     window = ledger.window(run, "salesforce_tasks", overlap, first)
     emails = dict(zip(reps["owner_id"], reps["email"].where(reps["email"].notna(), None), strict=True))
     touches = _touches(ledger, list(salesforce.read_tasks(window.start)), ids, emails)
-    ledger.record_touches(touches + _renamed(ledger, ids))
+    ledger.record_touches(touches + _renamed(ledger, ids, first))
     moved = _move_on(ledger, run, salesforce, opportunities, emails)
     ledger.advance_watermark("salesforce_tasks", window.end)
     return {
@@ -230,10 +230,10 @@ def _touches(
     ]
 
 
-def _renamed(ledger: Ledger, ids: Mapping[str, str]) -> list[dict[str, Any]]:
+def _renamed(ledger: Ledger, ids: Mapping[str, str], since: datetime) -> list[dict[str, Any]]:
     """Touches kept under `crm:{id}` whose account is known by now, under its name."""
     waiting = {f"crm:{crm_id}": name for crm_id, name in ids.items() if name != f"crm:{crm_id}"}
-    touches = ledger.touches()
+    touches = ledger.touches(since=since)
     found = touches[touches["account_id"].isin(set(waiting))]
     found = found.assign(account_id=found["account_id"].map(waiting))
     return [{str(k): v for k, v in row.items()} for row in found.to_dict("records")]

@@ -205,9 +205,14 @@ def _unused(facts: Facts) -> list[str]:
     return [listed(facts["features_unused"])] if isinstance(facts.get("features_unused"), list) else []
 
 
+_SHARES = ("limit_share", "demo_completion")
+
+
 def _reasons(facts: Facts) -> list[str]:
-    return [
-        f"{listed([reason['signal']])} = {number(round(reason['value'], 1))} → {number(reason['points'])} points"
-        for reason in facts.get("reasons", [])
-        if {"signal", "value", "points"} <= set(reason)
-    ]
+    lines = []
+    for reason in facts.get("reasons", []):
+        if {"signal", "value", "points"} <= set(reason):
+            value = reason["value"]
+            said = percent(value) if reason["signal"] in _SHARES else number(round(value, 1))
+            lines.append(f"{listed([reason['signal']])} = {said} → {number(reason['points'])} points")
+    return lines

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any
@@ -17,11 +16,16 @@ from onetouch.handoff.plain_text import plain
 _LONGEST_TEXT = 120
 _LONGEST_LIST = 20
 
+_ABSURD = 1e15
+"""Ours: no count, amount or share is that large; one that is says nothing and would fill the page."""
+
+_ACRONYMS = {"api": "API", "arr": "ARR", "ci": "CI", "sdk": "SDK", "sso": "SSO"}
+
 Facts = dict[str, Any]
 
 
 def known_facts(decision: Mapping[str, Any], signals_row: Mapping[str, Any]) -> Facts:
-    """One dict of both rows: nulls, NaN, NaT, infinities and empty values are absent, text is plain and short,
+    """One dict of both rows: nulls, NaN, NaT, absurd numbers and empty values are absent, text is plain and short,
     lists are lists, moments are aware UTC datetimes. The decision's columns win over the signals' of that name.
     """
     merged = {**dict(signals_row), **dict(decision)}
@@ -34,10 +38,10 @@ def _known(value: Any) -> Any:
         return None
     if isinstance(value, np.generic):
         value = value.item()
-    if isinstance(value, bool | int):
+    if isinstance(value, bool):
         return value
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
+    if isinstance(value, int | float):
+        return value if abs(value) < _ABSURD else None  # NaN is not less than anything
     if isinstance(value, str):
         return plain(value, _LONGEST_TEXT) or None
     if isinstance(value, datetime):
@@ -57,9 +61,7 @@ def account_name(facts: Facts) -> str:
 
 
 def number(value: float) -> str:
-    """1234.0 → "1,234", 2.53 → "2.5"; past 15 digits in powers of ten, so that no value fills a page."""
-    if abs(value) >= 1e15:
-        return f"{value:.3g}"
+    """1234.0 → "1,234", 2.53 → "2.5"."""
     return f"{value:,.0f}" if float(value).is_integer() else f"{value:,.1f}"
 
 
@@ -74,9 +76,9 @@ def percent(share: float) -> str:
 
 
 def listed(names: list[Any]) -> str:
-    """["a_b", "c"] → "a b and c"."""
-    words = [str(name).replace("_", " ") for name in names]
-    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
+    """["api_calls", "c"] → "API calls and c"."""
+    said = [" ".join(_ACRONYMS.get(word, word) for word in str(name).replace("_", " ").split(" ")) for name in names]
+    return said[0] if len(said) == 1 else f"{', '.join(said[:-1])} and {said[-1]}"
 
 
 def zone(name: Any) -> tzinfo:

@@ -45,10 +45,15 @@ _TRIGGERS: dict[str, tuple[_Words, _Words, _Words]] = {
     ),
     "limit_share": (
         lambda f: f"at {_limit_now(f)}",
-        lambda f: f"They are at {_limit_now(f)}. Suggest the plan with more room before the limit stops them.",
         lambda f: (
-            f"You are getting close to {_limit(f)} of your current plan. I can show you the ways to get more room "
-            "before it stops anyone."
+            f"They are at {_limit_now(f)}. "
+            + ("Help them past it today, then s" if f["limit_share"] >= 1 else "S")
+            + "uggest the plan with more room"
+            + ("." if f["limit_share"] >= 1 else " before the limit stops them.")
+        ),
+        lambda f: (
+            f"You {'have reached' if f['limit_share'] >= 1 else 'are getting close to'} {_limit(f)} of your "
+            "current plan. I can show you the ways to get more room so that it stops no one."
         ),
     ),
     "premium_attempts_28d": (

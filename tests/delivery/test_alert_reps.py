@@ -1,0 +1,74 @@
+"""The owner hears of each new task once."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from onetouch.delivery import DeliveryFailed, alert_reps
+
+AS_OF = datetime(2025, 11, 18, 10, tzinfo=UTC)
+
+
+def opened(world: Any, *numbers: int, **given: Any) -> Any:
+    world.accounts(*numbers)
+    run = world.run()
+    world.decide(run, *numbers, **given)
+    world.deliver(run)
+    return run
+
+
+def alert(world: Any, run: Any, *, sends: bool = True) -> dict[str, Any]:
+    return alert_reps(world.lake, world.ledger, world.policy, run, world.slack() if sends else None, sends=sends)
+
+
+def test_one_post_a_task_mentioning_its_owner(world: Any) -> None:
+    run = opened(world, 1, 2)
+    assert alert(world, run) == {"alerts": 2, "posted": 2, "failed": []}
+    posts = world.org.posts()
+    assert len(posts) == 2
+    assert {p["channel"] for p in posts} == {"C0ALERTS"}
+    assert all(p["text"].startswith("<@U") for p in posts)
+    assert "High priority: Company 1 — at 92 % of the API calls limit" in posts[0]["text"]
+    assert "rita@" not in str(posts)
+    assert alert(world, run)["alerts"] == 0
+    assert len(world.org.posts()) == 2
+
+
+def test_an_owner_slack_does_not_know_is_not_mentioned_but_the_alert_is_posted(world: Any) -> None:
+    run = opened(world, 1, owner_email="nobody@rep.example")
+    assert alert(world, run)["posted"] == 1
+    assert world.org.posts()[0]["text"].startswith("High priority: Company 1")
+
+
+def test_a_hostile_name_notifies_nobody(world: Any) -> None:
+    run = opened(world, 1, signals={"name": "<!channel> & <https://evil.example|click> *x*"})
+    alert(world, run)
+    (post,) = world.org.posts()
+    assert post["notifies"] == []
+    assert "&lt;!channel&gt; &amp;" in post["text"]
+    assert "<https" not in str(post)
+
+
+def test_a_withheld_decision_is_not_announced(world: Any) -> None:
+    world.rechecked = {"org-1": "checkout started"}
+    assert alert(world, opened(world, 1, 2))["posted"] == 1
+    assert "Company 2" in world.org.posts()[0]["text"]
+
+
+def test_without_leave_to_send_nothing_is_posted(world: Any) -> None:
+    run = opened(world, 1)
+    assert alert(world, run, sends=False) == {"alerts": 1, "posted": 0, "failed": []}
+    assert world.org.posts() == []
+
+
+def test_one_refused_alert_does_not_keep_the_others_back_and_comes_with_the_next_run(world: Any) -> None:
+    run = opened(world, 1, 2)
+    refusal = {"match": "chat.postMessage", "status": 200, "body": {"ok": False, "error": "msg_blocks_too_long"}}
+    world.org.post("faults", [refusal])
+    with pytest.raises(DeliveryFailed, match="msg_blocks_too_long") as failure:
+        alert(world, run)
+    assert failure.value.summary["posted"] == 1
+    assert alert(world, world.run(AS_OF + timedelta(hours=1))) == {"alerts": 1, "posted": 1, "failed": []}
+    assert len(world.org.posts()) == 2

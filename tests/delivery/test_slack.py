@@ -1,0 +1,184 @@
+"""One post for one thing to say, whatever crashes on the way; and nothing in it acts."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass, field
+from threading import Thread
+from typing import Any
+
+import matplotlib.pyplot as plt
+import pytest
+from onetouch.connections import Connection, ConnectionConfigError
+from onetouch.delivery import Slack, SlackError, post_report
+from onetouch.delivery.slack import escape
+
+KEY = "weekly_report:2025-W46"
+
+
+@dataclass
+class Chart:
+    name: str
+    title: str
+    alt: str
+    png: bytes
+
+
+@dataclass
+class Report:
+    text: str = "Week 46: 12 PQLs\nPQL to close 3 of 12 (25 %)"
+    blocks: list[dict[str, Any]] = field(
+        default_factory=lambda: [{"type": "header", "text": {"type": "plain_text", "text": "Week 46"}}]
+    )
+    charts: list[Chart] = field(default_factory=list)
+
+
+@pytest.fixture(scope="module")
+def report() -> Report:
+    picture = io.BytesIO()
+    plt.figure(figsize=(1, 1)).savefig(picture)
+    plt.close("all")
+    return Report(charts=[Chart(f"c{n}", f"Chart {n}", f"what chart {n} shows", picture.getvalue()) for n in range(3)])
+
+
+def say(world: Any, slack: Slack, key: str = "k", text: str = "hello") -> str:
+    return slack.post(world.ledger, key=key, kind="alert", channel="C0ALERTS", text=text, blocks=[])
+
+
+def test_said_once_for_a_key(world: Any) -> None:
+    slack = world.slack()
+    assert say(world, slack) == say(world, slack)
+    say(world, slack, key="other")
+    assert len(world.org.posts()) == 2
+
+
+def test_a_lost_answer_is_found_in_the_channel_and_not_posted_again(world: Any) -> None:
+    world.org.post("faults", [{"match": "chat.postMessage", "drop": "answer"}])
+    ts = say(world, world.slack())
+    assert [p["ts"] for p in world.org.posts()] == [ts]
+
+
+def test_a_lost_request_stays_unknown_and_is_posted_by_the_next_attempt(world: Any) -> None:
+    world.org.post("faults", [{"match": "chat.postMessage", "drop": "request"}])
+    with pytest.raises(SlackError, match="unknown"):
+        say(world, world.slack())
+    assert [r.state for r in world.ledger.outbox(keys=["k"])] == ["sending"]
+    slept: list[float] = []
+    say(world, world.slack(slept))
+    assert len(world.org.posts()) == 1
+    assert slept == [35]  # longer than any call lasts: another process may have been posting
+
+
+@pytest.mark.parametrize("fault", [{"status": 500, "body": "oops"}, {"status": 502, "body": ""}])
+def test_a_server_error_leaves_the_outcome_open(world: Any, fault: dict[str, Any]) -> None:
+    world.org.post("faults", [{"match": "chat.postMessage"} | fault])
+    with pytest.raises(SlackError, match="unknown"):
+        say(world, world.slack())
+    say(world, world.slack())
+    assert len(world.org.posts()) == 1
+
+
+def test_a_refusal_is_named_kept_and_tried_again_later(world: Any) -> None:
+    world.org.post("faults", [{"match": "chat.postMessage", "status": 200,
+                               "body": {"ok": False, "error": "not_in_channel"}}])  # fmt: skip
+    with pytest.raises(SlackError, match="not_in_channel"):
+        say(world, world.slack())
+    (row,) = world.ledger.outbox(keys=["k"])
+    assert (row.state, row.reason, row.retryable) == ("failed", "not_in_channel", True)
+    say(world, world.slack())
+    assert len(world.org.posts()) == 1
+
+
+def test_too_many_requests_are_waited_out(world: Any) -> None:
+    world.org.post(
+        "faults", [{"match": "chat.postMessage", "status": 429, "body": "", "headers": {"Retry-After": "0"}}]
+    )
+    say(world, world.slack())
+    assert len(world.org.posts()) == 1
+
+
+def test_killed_anywhere_and_run_again_there_is_one_post(make_world: Any, report: Report) -> None:
+    world = make_world("undisturbed")
+    world.mortal(None)
+    post_report(world.ledger, world.slack(), world.policy, report, KEY)
+    effects = world.effects.count
+    world.immortal()
+    assert effects >= 16
+    for die_at in range(1, effects + 1):
+        world = make_world(f"killed-{die_at}")
+        world.mortal(die_at)
+        with pytest.raises(BaseException) as death:  # noqa: PT011 - Killed is the fixture's
+            post_report(world.ledger, world.slack(), world.policy, report, KEY)
+        assert type(death.value).__name__ == "Killed"
+        world.immortal()
+        post_report(world.ledger, world.slack(), world.policy, report, KEY)
+        posts = world.org.posts()
+        assert [p["thread_ts"] is None for p in posts] == [True, False], f"killed at effect {die_at}"
+        assert [r.state for r in world.ledger.outbox(destination="slack")] == ["sent"] * 5
+
+
+def test_many_at_once_make_one_post(world: Any) -> None:
+    errors: list[BaseException] = []
+
+    def once() -> None:
+        try:
+            say(world, world.slack())
+        except BaseException as error:  # noqa: BLE001 - the test's thread must tell
+            errors.append(error)
+
+    threads = [Thread(target=once) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert errors == []
+    assert len(world.org.posts()) == 1
+
+
+def test_the_report_is_one_post_with_its_pictures_and_details_in_the_thread(world: Any, report: Report) -> None:
+    slack = world.slack()
+    first = post_report(world.ledger, slack, world.policy, report, KEY)
+    assert post_report(world.ledger, slack, world.policy, report, KEY) == first
+    post, details = world.org.posts()
+    assert (post["channel"], post["ts"], post["thread_ts"]) == ("C0LEADERS", first["ts"], None)
+    assert post["text"] == "Week 46: 12 PQLs"
+    images = [b for b in post["blocks"] if b["type"] == "image"]
+    assert [b["alt_text"] for b in images] == ["what chart 0 shows", "what chart 1 shows", "what chart 2 shows"]
+    assert details["thread_ts"] == post["ts"]
+    assert "25 %" in details["text"]
+    assert len(world.org.state()["files"]) == 3
+
+
+def test_a_report_that_may_not_be_sent_leaves_nothing(world: Any, report: Report) -> None:
+    told = post_report(world.ledger, world.slack(), world.policy, report, KEY, sends=False)
+    assert (told["posted"], told["pictures"]) == (False, 3)
+    assert world.org.posts() == []
+    assert world.ledger.outbox() == []
+
+
+def test_a_picture_that_is_never_processed_ends_the_wait(world: Any, report: Report) -> None:
+    world.org.post("limits", {"file_looks": 1000})
+    slept: list[float] = []
+    with pytest.raises(SlackError, match="not processed"):
+        post_report(world.ledger, world.slack(slept), world.policy, report, KEY)
+    assert len(slept) == 30
+    assert world.org.posts() == []
+
+
+def test_text_that_would_act_is_only_shown() -> None:
+    assert escape("<!channel> & <@U1> &lt;") == "&lt;!channel&gt; &amp; &lt;@U1&gt; &amp;lt;"
+
+
+def test_the_token_is_in_no_error(world: Any) -> None:
+    slack = Slack(Connection("slack_default", password="xoxb-wrong", extra={"base_url": f"{world.org.url}/api/"}))
+    with pytest.raises(SlackError, match="invalid_auth") as refused:
+        say(world, slack)
+    assert "xoxb" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "given", [{"password": None}, {"password": "x", "extra": {"base_url": "http://slack.example/"}}]
+)
+def test_connections_that_cannot_work_are_refused_at_once(given: dict[str, Any]) -> None:
+    with pytest.raises(ConnectionConfigError):
+        Slack(Connection("slack_default", **given))
