@@ -242,15 +242,32 @@ def _chunks(file: IO[bytes]) -> Iterator[bytes]:
 
 
 class _Server(uvicorn.Server):
-    """Says in one line when it is ready."""
+    """Says in one line when it is ready; closes the store when it ends."""
 
-    def __init__(self, config: uvicorn.Config, ready: str) -> None:
+    def __init__(self, config: uvicorn.Config, store: Store, ready: str) -> None:
         super().__init__(config)
-        self.ready = ready
+        self.store, self.ready = store, ready
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         print(self.ready, flush=True)  # noqa: T201 - the one line a caller waits for
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().shutdown(sockets)
+        self.store.db.close()
+
+
+def make_server(home: Path, port: int, exports: Path | None = None) -> tuple[uvicorn.Server, socket.socket]:
+    """The server and its bound socket, not yet running: `server.run([listener])`."""
+    app = build_app(home, exports)
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.bind(("127.0.0.1", port))
+    config = uvicorn.Config(
+        app, http=_Protocol, ws="none", lifespan="off", log_level="warning", access_log=False, timeout_keep_alive=30
+    )
+    ready = f"onetouch sandbox ready on http://127.0.0.1:{listener.getsockname()[1]}"
+    return _Server(config, app.state.store, ready), listener
 
 
 def serve(home: Path | str, port: int = 8765, exports: Path | str | None = None) -> None:
@@ -258,12 +275,5 @@ def serve(home: Path | str, port: int = 8765, exports: Path | str | None = None)
 
     Raises MetadataError when include/salesforce cannot be deployed, OSError when the port is taken.
     """
-    app = build_app(Path(home), Path(exports) if exports else None)
-    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    listener.bind(("127.0.0.1", port))
-    address = f"http://127.0.0.1:{listener.getsockname()[1]}"
-    config = uvicorn.Config(
-        app, http=_Protocol, ws="none", lifespan="off", log_level="warning", access_log=False, timeout_keep_alive=30
-    )
-    _Server(config, f"onetouch sandbox ready on {address}").run([listener])
+    server, listener = make_server(Path(home), port, Path(exports) if exports else None)
+    server.run([listener])

@@ -61,30 +61,51 @@ class Store:
         self.db.execute("PRAGMA synchronous = NORMAL")
         self.db.execute("PRAGMA case_sensitive_like = OFF")
         self.db.executescript(_TABLES)
-        for sobject in org.values():
-            self._table(sobject)
-        self.load_user()
+        with self.transaction():
+            for sobject in org.values():
+                self._table(sobject)
+            self.load_user()
 
     def _table(self, sobject: SObject) -> None:
         """The table of an sObject; fields deployed since the last start become new columns."""
-        self.db.execute(f'CREATE TABLE IF NOT EXISTS "{sobject.name}" (Id TEXT PRIMARY KEY) WITHOUT ROWID')
+        columns = {
+            key: f"{field.name} {'INTEGER' if field.type == 'boolean' else 'TEXT' if field.is_text else ''}"
+            f"{f' DEFAULT {int(field.default)}' if field.type == 'boolean' else ''}{field.collation}"
+            for key, field in sobject.fields.items()
+        }
+        self.db.execute(
+            f'CREATE TABLE IF NOT EXISTS "{sobject.name}" ({", ".join(columns.values())}, PRIMARY KEY (Id))'
+            " WITHOUT ROWID"
+        )
         present = {row["name"].lower() for row in self.db.execute(f'PRAGMA table_info("{sobject.name}")')}
-        for key, field in sobject.fields.items():
-            if key not in present:
-                default = f" DEFAULT {int(field.default)}" if field.type == "boolean" else ""
-                kind = "INTEGER" if field.type == "boolean" else "TEXT" if field.is_text else ""
-                self.db.execute(
-                    f'ALTER TABLE "{sobject.name}" ADD COLUMN {field.name} {kind}{default}{field.collation}'
-                )
+        for key in columns.keys() - present:
+            self.db.execute(f'ALTER TABLE "{sobject.name}" ADD COLUMN {columns[key]}')
+        for field in sobject.fields.values():
             if field.unique:
                 self.db.execute(
                     f'CREATE UNIQUE INDEX IF NOT EXISTS "{sobject.name}_{field.name}" ON "{sobject.name}" '
                     f"({field.name}{field.collation}) WHERE IsDeleted = 0 AND {field.name} IS NOT NULL"
                 )
-            elif field.name in ("AccountId", "WhatId", "SystemModstamp"):
+            elif field.name in ("AccountId", "WhatId", "OwnerId", "SystemModstamp"):
                 self.db.execute(
                     f'CREATE INDEX IF NOT EXISTS "{sobject.name}_{field.name}" ON "{sobject.name}" ({field.name})'
                 )
+
+    def empty(self) -> None:
+        """Forgets everything: a new org, a new workspace."""
+        with self.transaction():
+            for name in (
+                "setting",
+                "session",
+                "fault",
+                "call",
+                "message",
+                "file",
+                *(s.name for s in self.org.values()),
+            ):
+                self.db.execute(f'DELETE FROM "{name}"')
+            self.db.execute("DELETE FROM channel WHERE kind = 'direct'")
+            self.load_user()
 
     def load_user(self) -> None:
         """The user the integration signs in as, as every org has one."""

@@ -123,6 +123,9 @@ def routes(store: Store, slack: Slack) -> list[Route]:
         return JSONResponse({"expired": dropped})
 
     async def state(request: Request) -> Response:
+        if request.method == "DELETE":
+            store.empty()
+            slack.buckets.clear()
         return JSONResponse(_state(store))
 
     async def log(request: Request) -> Response:
@@ -142,7 +145,7 @@ def routes(store: Store, slack: Slack) -> list[Route]:
         Route("/_sandbox/faults", _guarded(faults), methods=["GET", "POST", "DELETE"]),
         Route("/_sandbox/limits", _guarded(limits), methods=["GET", "POST"]),
         Route("/_sandbox/sessions", _guarded(sessions), methods=["DELETE"]),
-        Route("/_sandbox/state", _guarded(state), methods=["GET"]),
+        Route("/_sandbox/state", _guarded(state), methods=["GET", "DELETE"]),
         Route("/_sandbox/log", _guarded(log), methods=["GET", "DELETE"]),
     ]
 
