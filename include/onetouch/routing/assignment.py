@@ -53,7 +53,7 @@ def assign(candidates: pd.DataFrame, people: pd.DataFrame, rep_load: pd.DataFram
     owner = order["owner_email"].astype("str").str.lower()
     owned = owner.isin(people.index[people["active"]])
     turn = owner[owned].groupby(owner[owned]).cumcount()
-    has_room = turn + owner[owned].map(load["today"]) < cap
+    has_room = turn + load["today"].reindex(owner[owned]).to_numpy() < cap
     email = owner.where(owned & has_room.reindex(order.index, fill_value=False))
     given = email.value_counts().reindex(load.index, fill_value=0)
     load["today"] += given
