@@ -52,6 +52,7 @@ ADMIN = ("sso_configured", "permissions_changed")
 
 WEEK = 7  # the "7d" of a signal's name
 DAY_HOURS = 24
+DAY_SECONDS = 86_400
 
 MAY_BE_UNKNOWN = frozenset({"days_to_activate", "limit_share", "limit_held_days", "usage_growth_7d", "demo_completion"})
 """Signals that are null without something to tell them from; all others are 0 then."""
@@ -325,6 +326,7 @@ def _finish(joined: ir.Table, snapshot: ir.Table, policy: Policy, as_of: datetim
     activated = ibis.and_(*(first[event].notnull() for event in product.activation))
     activated_at = activated.ifelse(ibis.greatest(*(first[event] for event in product.activation)), ibis.null())
     signed_up = ibis.coalesce(t.signed_up_at, t.first_seen_at, activated_at)
+    days = (activated_at.epoch_seconds() - signed_up.epoch_seconds()) / DAY_SECONDS
     growth = t.events_7d / t.events_7d_before.nullif(0)
 
     def names(milestones: list[str], *, reached: bool) -> ir.ArrayValue:
@@ -342,7 +344,7 @@ def _finish(joined: ir.Table, snapshot: ir.Table, policy: Policy, as_of: datetim
         "milestones_done": done.length(),
         "activated": activated.cast("int64"),
         # Somebody else's clock may have set the sign-up later than the first steps.
-        "days_to_activate": ibis.greatest((activated_at.epoch_seconds() - signed_up.epoch_seconds()) / 86_400, 0.0),
+        "days_to_activate": (days < 0).ifelse(0.0, days),  # a clock that was ahead when they signed up
         "features_used": used_list.length(),
         "usage_growth_7d": growth,
         # The account's very first day is no return.

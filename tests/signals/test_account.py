@@ -1,0 +1,386 @@
+"""Account signals against a plain Python reading of their definitions, and each edge on its own."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections import Counter, defaultdict
+from collections.abc import Callable
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pandas as pd
+import pytest
+from onetouch.lake import Lake
+from onetouch.policy import Policy, read_policy
+from onetouch.policy.schema import SIGNALS
+from onetouch.signals import compute
+
+POLICY = read_policy()
+NOT_USE = {
+    "usage_recorded", "limit_reached", "demo_viewed", "support_ticket_opened", "company_funded", "company_hiring",
+}  # fmt: skip
+Rows = list[dict[str, Any]]
+
+
+def signals_of(lake: Lake, snapshot: pd.DataFrame, as_of: datetime, policy: Policy = POLICY) -> pd.DataFrame:
+    table, _ = compute(lake, policy, snapshot, as_of)
+    return table.to_pandas().set_index("account_id")
+
+
+def accounts(*ids: str, **columns: Any) -> pd.DataFrame:
+    return pd.DataFrame({"account_id": list(ids), **columns})
+
+
+# ── A plain Python reading ───────────────────────────────────────────────────────────────────────────────────────────
+
+
+def plain(events: Rows, as_of: datetime, caps: dict[str, float], signed_up: datetime | None, zone: str) -> dict:
+    """The signals of one account, from its events one by one."""
+    events = [e for e in events if e["occurred_at"] < as_of and e["received_at"] <= as_of]
+    events = [e for e in events if e["event"] in POLICY.vocabulary]
+    last = (as_of - timedelta(microseconds=1)).date()
+    for e in events:
+        e["age"] = (last - e["occurred_at"].date()).days
+        e["properties_"] = json.loads(e["properties"])
+    near = [e for e in events if e["age"] < 90]
+    use = [e for e in near if e["event"] not in NOT_USE]
+
+    def n(days: int, *names: str) -> float:
+        return sum(e["event"] in names and e["age"] < days for e in near)
+
+    def days(limit: int, rows: Rows) -> float:
+        return len({e["age"] for e in rows if e["age"] < limit})
+
+    def users(limit: int) -> float:
+        return len({e["user_id"] for e in use if e["age"] < limit and e["user_id"]})
+
+    first: dict[str, datetime] = {}
+    for e in sorted(events, key=lambda e: e["occurred_at"]):
+        first.setdefault(e["event"], e["occurred_at"])
+    activation = [first.get(name) for name in POLICY.product.activation]
+    activated_at = max(activation) if all(activation) else None
+    ever = [e["occurred_at"] for e in events if e["event"] not in NOT_USE]
+    begun = signed_up or (min(ever) if ever else activated_at)
+
+    week = sum(e["age"] < 7 for e in use)
+    before = sum(7 <= e["age"] < 14 for e in use)
+    demos = [e["properties_"]["completion"] for e in near if e["event"] == "demo_viewed"]
+    share, held, limit_name = limits(near, caps)
+    state, left = checkout(near, as_of)
+    hours, weekdays = habits([e for e in use if e["age"] < 28], zone)
+    return {
+        "users": users(90),
+        "active_users_7d": users(7),
+        "active_users_28d": users(28),
+        "invites_28d": n(28, "teammate_invited"),
+        "milestones_done": sum(name in first for name in POLICY.product.milestones),
+        "activated": float(activated_at is not None),
+        "days_to_activate": max((int(activated_at.timestamp()) - int(begun.timestamp())) / 86400, 0)
+        if activated_at and begun
+        else None,
+        "features_used": len({e["properties_"]["feature"] for e in near if e["event"] == "feature_used"}),
+        "integrations": len(
+            {e["properties_"].get("integration") for e in events if e["event"] == "integration_connected"}
+        ),
+        "developer_days_28d": days(28, [e for e in near if e["event"] in ("api_called", "sdk_used", "ci_run")]),
+        "limit_share": share,
+        "limit_held_days": held,
+        "limits_reached_28d": n(28, "limit_reached"),
+        "active_days_7d": days(7, use),
+        "active_days_14d": days(14, use),
+        "return_days_28d": days(28, [e for e in use if e["occurred_at"].date() != min(ever).date()]),
+        "events_7d": week,
+        "events_28d": sum(e["age"] < 28 for e in use),
+        "usage_growth_7d": week / before if before else None,
+        "exports_28d": n(28, "export_created"),
+        "shares_28d": n(28, "content_shared"),
+        "pricing_views_14d": n(14, "pricing_viewed"),
+        "plan_questions_28d": n(28, "plan_question_asked"),
+        "demo_requests_28d": n(28, "demo_requested"),
+        "premium_attempts_28d": n(28, "premium_feature_attempted"),
+        "admin_actions_28d": n(28, "sso_configured", "permissions_changed"),
+        "failed_actions_28d": n(28, "action_failed"),
+        "tickets_28d": n(28, "support_ticket_opened"),
+        "demo_completion": max(demos, default=None),
+        "checkouts_abandoned_28d": n(28, "checkout_abandoned") + left,
+        "fundings_90d": n(90, "company_funded"),
+        "hirings_90d": n(90, "company_hiring"),
+        "checkout_state": state,
+        "limit_name": limit_name,
+        "usual_hour": hours,
+        "usual_weekday": weekdays,
+        "features_used_list": sorted({e["properties_"]["feature"] for e in near if e["event"] == "feature_used"}),
+        "first_seen_at": min(ever, default=None),
+        "last_seen_at": max(ever, default=None),
+        "activated_at": activated_at,
+    }
+
+
+def limits(near: Rows, caps: dict[str, float]) -> tuple[float | None, float | None, str | None]:
+    readings: dict[str, dict[date, tuple[datetime, float]]] = defaultdict(dict)
+    for e in near:
+        if e["event"] == "usage_recorded" and e["properties_"]["limit"] in caps:
+            day = readings[e["properties_"]["limit"]]
+            key = (e["occurred_at"], e["properties_"]["used"])
+            day[e["occurred_at"].date()] = max(day.get(e["occurred_at"].date(), key), key)
+    fullest = None
+    for name in sorted(readings):
+        shares = [(day, used / caps[name]) for day, (_, used) in sorted(readings[name].items())]
+        run: list[date] = []
+        for day, share in shares:
+            run = [*run, day] if share >= 0.8 else []
+        held = (run[-1] - run[0]).days + 1 if run else 0
+        if fullest is None or shares[-1][1] > fullest[0]:
+            fullest = (shares[-1][1], held, name)
+    return fullest or (None, None, None)
+
+
+def checkout(near: Rows, as_of: datetime) -> tuple[str, int]:
+    """State after playing the steps in order, and whether the last one fell silent recently."""
+    steps = sorted((e["occurred_at"], e["event"]) for e in near if e["event"] in CHECKOUT)
+    started = [at for at, name in steps if name == "checkout_started"]
+    if not started:
+        return "none", 0
+    after = [(at, name) for at, name in steps if at >= started[-1]]
+    if any(name in ("checkout_completed", "plan_upgraded") for _, name in after):
+        return "completed", 0
+    if any(name == "checkout_abandoned" and at > started[-1] for at, name in after):
+        return "abandoned", 0
+    silent = as_of - started[-1]
+    if silent >= timedelta(hours=72):
+        return "abandoned", int(silent < timedelta(days=28))
+    return ("stalled" if silent >= timedelta(hours=24) else "started"), 0
+
+
+CHECKOUT = ("checkout_started", "checkout_completed", "checkout_abandoned", "plan_upgraded")
+
+
+def habits(use: Rows, zone: str) -> tuple[int | None, int | None]:
+    on = set()
+    for e in use:
+        noon = e["occurred_at"].replace(hour=12, minute=0)  # the day's offset is that of its noon
+        local = (e["occurred_at"] + noon.astimezone(ZoneInfo(zone)).utcoffset()).replace(tzinfo=None)
+        on.add((local.date(), local.hour))
+    if not on:
+        return None, None
+    hours = Counter(hour for _, hour in on)
+    weekdays = Counter(day.weekday() for day in {day for day, _ in on})
+    return min(hours, key=lambda h: (-hours[h], h)), min(weekdays, key=lambda d: (-weekdays[d], d))
+
+
+def some_events(rng: random.Random, event: Callable[..., dict], account: str, as_of: datetime) -> Rows:
+    """Up to 250 events over half a year, most around the edges of windows, some received late."""
+    names = [*POLICY.vocabulary, *CHECKOUT, "feature_used", "usage_recorded", "usage_recorded", "unheard_of"]
+    # Not every account does everything: or all would be activated.
+    names = rng.sample(names, k=rng.randint(8, len(names)))
+    days = [0, 1, 2, 6, 7, 13, 14, 27, 28, 89, 90, *range(3, 200, 17)]
+    rows = []
+    for _ in range(rng.randint(1, 250)):
+        at = as_of - timedelta(days=rng.choice(days), seconds=rng.uniform(-43200, 43200))
+        if rng.random() < 0.1:  # the very edge of a day
+            at = at.replace(hour=0, minute=0, second=0, microsecond=0)
+        name = rng.choice(names)
+        properties: dict[str, Any] = {
+            "feature_used": {"feature": rng.choice(["alerts", "api", "o'clock"])},
+            "premium_feature_attempted": {"feature": rng.choice(["sso", "roles"])},
+            "integration_connected": {"integration": rng.choice(["mail", "chat", "crm"])},
+            "usage_recorded": {"limit": rng.choice(["rows", "seats", "none"]), "used": rng.randint(0, 120)},
+            "limit_reached": {"limit": "rows"},
+            "demo_viewed": {"completion": rng.choice([0.25, 0.5, 1])},
+        }.get(name, {})
+        user = None if name.startswith("company") else rng.choice(["ann", "ben", "cy"]) + account
+        received = rng.choice([1, 1, 1, 60 * 24 * 3])
+        rows.append(event(at, name, account, user, received=received, **properties))
+    return rows
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_signals_are_what_their_definitions_say(
+    seed: int, lake: Lake, event: Callable[..., dict], stage: Callable[..., None]
+) -> None:
+    rng = random.Random(seed)
+    as_of = datetime(2025, 3, 31, 15 if seed % 2 else 0, 30 * (seed % 2), tzinfo=UTC)  # the day after summer time
+    zones = ["Europe/Berlin", "America/New_York", "Pacific/Auckland", None]
+    ids = [f"acct{i}" for i in range(6)]
+    events = {i: some_events(rng, event, i, as_of) for i in ids}
+    stage(lake, [e for rows in events.values() for e in rows])
+    caps = {"rows": 100.0, "seats": 90.0}
+    snapshot = accounts(
+        *ids, plan_limits=json.dumps(caps), timezone=[zones[i % 4] for i in range(6)],
+        signed_up_at=["2024-12-01T00:00:00Z", None] * 3,
+    )  # fmt: skip
+    got = signals_of(lake, snapshot, as_of)
+    signed_up = datetime(2024, 12, 1, tzinfo=UTC)
+    for i, account in enumerate(ids):
+        expected = plain(events[account], as_of, caps, signed_up if i % 2 == 0 else None, zones[i % 4] or "UTC")
+        for name, value in expected.items():
+            found = got.loc[account, name]
+            if value is None:
+                assert pd.isna(found), (account, name, found)
+            elif isinstance(value, list):
+                assert list(found) == value, (account, name)
+            elif isinstance(value, float | int):
+                assert found == pytest.approx(value), (account, name)
+            else:
+                assert found == value, (account, name)
+
+
+# ── Edges ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+NOON = datetime(2025, 3, 10, 12, tzinfo=UTC)
+
+
+def test_what_happens_at_as_of_is_not_known_yet(lake: Lake, event: Callable, stage: Callable) -> None:
+    stage(
+        lake,
+        [
+            event("2025-03-10T11:59:59", "report_created", received=0),
+            event("2025-03-10T12:00:00", "report_created", received=-30),
+            event("2025-03-10T11:00:00", "report_created", received=61),
+        ],
+    )
+    assert signals_of(lake, accounts("acme"), NOON).loc["acme", "events_7d"] == 1
+    assert signals_of(lake, accounts("acme"), NOON + timedelta(hours=1)).loc["acme", "events_7d"] == 3
+
+
+def test_a_past_as_of_says_today_what_it_said_then(lake: Lake, event: Callable, stage: Callable) -> None:
+    stage(lake, [event("2025-03-01T09:00:00", "data_imported"), event("2024-10-01T09:00:00", "report_created")])
+    then = signals_of(lake, accounts("acme"), NOON)
+    late = [
+        event("2025-03-01T10:00:00", "workspace_created", received=60 * 24 * 20),
+        event("2024-10-01T10:00:00", "workspace_created", received=60 * 24 * 200),
+    ]
+    stage(lake, late, batch="b2")
+    pd.testing.assert_frame_equal(signals_of(lake, accounts("acme"), NOON), then)
+    assert signals_of(lake, accounts("acme"), NOON + timedelta(days=30)).loc["acme", "activated"] == 1
+
+
+def test_a_meter_that_reports_nightly_makes_no_idle_account_active(
+    lake: Lake, event: Callable, stage: Callable
+) -> None:
+    nights = [NOON - timedelta(days=n) for n in range(20)]
+    stage(lake, [event(night, "usage_recorded", limit="rows", used=85) for night in nights])
+    row = signals_of(lake, accounts("acme", plan_limits='{"rows": 100}'), NOON + timedelta(hours=1)).loc["acme"]
+    assert (row["active_days_14d"], row["users"], row["events_28d"]) == (0, 0, 0)
+    assert (row["limit_share"], row["limit_held_days"]) == (0.85, 20)
+
+
+def test_activation_is_not_forgotten(lake: Lake, event: Callable, stage: Callable) -> None:
+    old = [event(f"2023-0{m}-15T09:00:00", name) for m, name in enumerate(POLICY.product.activation, 1)]
+    stage(lake, [*old, event("2023-02-01T09:00:00", "integration_connected", integration="mail")])
+    stage(lake, [event("2025-03-09T09:00:00", "session_started")], batch="b2")
+    row = signals_of(lake, accounts("acme"), NOON).loc["acme"]
+    assert (row["activated"], row["milestones_done"], row["integrations"]) == (1, 4, 1)
+    assert row["milestones_left"].tolist() == ["teammate_invited"]
+    assert row["first_seen_at"] == pd.Timestamp("2023-01-15T09:00:00Z")
+    assert row["activated_at"] == pd.Timestamp("2023-03-15T09:00:00Z")
+
+
+def test_an_account_is_not_lost_when_it_falls_silent(lake: Lake, event: Callable, stage: Callable) -> None:
+    stage(lake, [event("2023-01-15T09:00:00", "session_started", "g1", email_domain="acme.com")])
+    stage(lake, [event("2025-03-09T09:00:00", "session_started", "other")], batch="b2")
+    got = signals_of(lake, pd.DataFrame({"domain": ["acme.com"], "name": ["Acme"]}), NOON)
+    assert got.index.tolist() == ["g1", "other"]
+    assert got.loc["g1", "name"] == "Acme"
+
+
+STEPS = [
+    ([(1, "checkout_started")], "started", 0),
+    ([(24, "checkout_started")], "stalled", 0),
+    ([(23.99, "checkout_started")], "started", 0),
+    ([(72, "checkout_started")], "abandoned", 1),
+    ([(71.99, "checkout_started")], "stalled", 0),
+    ([(80, "checkout_started"), (3, "checkout_started")], "started", 0),
+    ([(5, "checkout_started"), (4, "checkout_abandoned")], "abandoned", 1),
+    ([(5, "checkout_started"), (4, "checkout_abandoned"), (3, "checkout_started")], "started", 1),
+    ([(5, "checkout_started"), (4, "checkout_abandoned"), (3, "checkout_completed")], "completed", 1),
+    ([(5, "checkout_started"), (5, "checkout_abandoned")], "started", 1),
+    ([(5, "checkout_started"), (4, "plan_upgraded")], "completed", 0),
+    ([(5, "plan_upgraded"), (4, "checkout_started")], "started", 0),
+    ([(5, "checkout_completed")], "none", 0),
+    ([(30 * 24, "checkout_started")], "abandoned", 0),
+]
+"""Hours before as_of and step; the state; checkouts abandoned recently."""
+
+
+def test_checkout(lake: Lake, event: Callable, stage: Callable) -> None:
+    stage(lake, [event(NOON - timedelta(hours=h), name, f"a{n}") for n, (s, _, _) in enumerate(STEPS) for h, name in s])
+    got = signals_of(lake, accounts("a0"), NOON)
+    for n, (steps, state, abandoned) in enumerate(STEPS):
+        row = got.loc[f"a{n}"]
+        assert (row["checkout_state"], row["checkouts_abandoned_28d"]) == (state, abandoned), steps
+
+
+def test_two_readings_of_one_moment_count_the_greater(lake: Lake, event: Callable, stage: Callable) -> None:
+    at = NOON - timedelta(hours=2)
+    used = [event(at, "usage_recorded", "acme", f"u{n % 3}", limit="rows", used=n) for n in (40, 90, 10)]
+    stage(lake, used)
+    row = signals_of(lake, accounts("acme", plan_limits='{"rows": 100}'), NOON).loc["acme"]
+    assert (row["limit_used"], row["limit_cap"], row["limit_name"]) == (90, 100, "rows")
+
+
+def test_values_that_are_no_numbers_are_unknown(lake: Lake, event: Callable, stage: Callable) -> None:
+    readings = ["many", None, "1e999", True, {"a": 1}, [1]]
+    rows = [
+        event(NOON - timedelta(hours=n + 1), "usage_recorded", limit="rows", used=v) for n, v in enumerate(readings)
+    ]
+    stage(lake, rows)
+    row = signals_of(lake, accounts("acme", plan_limits='{"rows": 100}'), NOON).loc["acme"]
+    assert pd.isna(row["limit_share"])
+
+
+def test_an_account_without_events_has_zeros_and_unknowns(lake: Lake) -> None:
+    row = signals_of(lake, accounts("acme", name="Acme"), NOON).loc["acme"]
+    unknown = {name for name in SIGNALS if pd.isna(row[name])}
+    assert unknown == {"days_to_activate", "limit_share", "limit_held_days", "usage_growth_7d", "demo_completion"}
+    assert all(row[name] == 0 for name in SIGNALS if name not in unknown)
+    assert (row["checkout_state"], row["name"]) == ("none", "Acme")
+    assert row["milestones_left"].tolist() == POLICY.product.milestones
+
+
+def test_a_vendors_words_are_mapped_by_the_policy(lake: Lake, event: Callable, stage: Callable) -> None:
+    document = POLICY.document()
+    document["vocabulary"] = {
+        "Merged Code": {"as": "feature_used", "detail_is": "it's merging"},
+        "Meter": {"as": "usage_recorded", "detail": "a/b~ \"c'", "value": "n"},
+    }
+    policy = Policy.model_validate(document)
+    odd = {"a/b~ \"c'": "rows"}
+    stage(
+        lake,
+        [
+            event("2025-03-09T09:00:00", "Merged Code"),
+            event("2025-03-09T09:00:00", "Meter", n="50", **odd),
+            event("2025-03-09T09:00:00", "feature_used", feature="alerts"),
+        ],
+    )
+    row = signals_of(lake, accounts("acme", plan_limits='{"rows": 100}'), NOON, policy).loc["acme"]
+    assert row["features_used_list"].tolist() == ["it's merging"]
+    assert row["limit_share"] == 0.5
+
+
+def test_usual_hours_are_the_accounts_own(lake: Lake, event: Callable, stage: Callable) -> None:
+    # Tuesdays 22:30 UTC: Wednesday morning in Auckland, Tuesday night in Berlin.
+    tuesdays = [datetime(2025, 2, 11, 22, 30, tzinfo=UTC) + timedelta(days=7 * n) for n in range(4)]
+    stage(lake, [event(at, "session_started", account) for at in tuesdays for account in ("nz", "de", "nowhere")])
+    snapshot = accounts("nz", "de", "nowhere", timezone=["Pacific/Auckland", "Europe/Berlin", "Mars/Olympus"])
+    got = signals_of(lake, snapshot, NOON)
+    assert got[["usual_hour", "usual_weekday"]].to_dict("index") == {
+        "nz": {"usual_hour": 11, "usual_weekday": 2},
+        "de": {"usual_hour": 23, "usual_weekday": 1},
+        "nowhere": {"usual_hour": 22, "usual_weekday": 1},
+    }
+
+
+def test_the_order_of_rows_and_files_changes_nothing(tmp_path: Any, event: Callable, stage: Callable) -> None:
+    rng = random.Random(7)
+    events = [e for i in range(3) for e in some_events(rng, event, f"acct{i}", NOON)]
+    snapshot = accounts("acct0", "acct1", plan_limits='{"rows": 100, "seats": 90}')
+    one, other = Lake(tmp_path / "one"), Lake(tmp_path / "other")
+    stage(one, events)
+    shuffled = rng.sample(events, k=len(events))
+    stage(other, shuffled[::2], batch="x")
+    stage(other, shuffled[1::2], batch="a")
+    pd.testing.assert_frame_equal(signals_of(one, snapshot, NOON), signals_of(other, snapshot.iloc[::-1], NOON))
