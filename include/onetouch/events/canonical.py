@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
-from datetime import datetime, timedelta
+from collections.abc import Iterable, Sequence
+from datetime import datetime
 
 import duckdb
+import numpy as np
 import pyarrow as pa
 
 from onetouch.events.identity import business_domains
@@ -20,145 +22,197 @@ REASONS = (
 """Why a row is no event, the first that applies; a row or file that could not be read brings its own reason."""
 
 _HOST_OF_EMAIL = r"^[^@\s]+@([^@\s]+\.[^@\s]+)$"
+_NOBODY = "no_user_and_no_account"
 _CONTROL = r"[\x00-\x1f\x7f]"
 
 
 class Canonical:
-    """Judges batches of one source on a DuckDB connection.
+    """Gathers batches of one source in `stage.rows` of a DuckDB connection, each row judged.
 
-    `judge` leaves the table `judged`: row (ordinal over all batches), file, line, text, reason (null for an event)
-    and the columns of the canonical event, without batch_id; event_id is null where the vendor gave none.
+    `finish` then leaves two views: `stage.good` (row, an ordinal over all batches; the columns of the canonical event
+    but batch_id; where the vendor gave no event_id it is null, and file and text_hash are there to make one of) and
+    `stage.bad` (row, file, line, reason, shown). Every row of every batch is in one of them.
     """
 
-    def __init__(self, con: duckdb.DuckDBPyConnection, shape: Shape, policy: Policy, until: datetime) -> None:
-        """`until`: the end of the window; an event can't have happened long after it, whatever its own clock says."""
+    def __init__(
+        self,
+        con: duckdb.DuckDBPyConnection,
+        shape: Shape,
+        policy: Policy,
+        until: datetime,
+        only: Sequence[str] | None = None,
+    ) -> None:
+        """`until`: the end of the window; an event can't have happened long after it, whatever its own clock says.
+
+        `only`: the vendor's names of the events wanted; other rows are left out (None: nothing is).
+        """
         self.con = con
         self.rows = 0
-        self.parse, self.check = _statements(shape, policy, until)
-        con.execute("CREATE OR REPLACE TEMP TABLE domains (host VARCHAR PRIMARY KEY, domain VARCHAR)")
-        # a JSON scalar as trimmed text; null for objects, arrays, booleans, null and ''
+        self.read = _read_statement(shape, policy, until, only)
         con.execute(
-            r"""CREATE OR REPLACE TEMP MACRO scalar(x) AS CASE left(x, 1)
-                WHEN '"' THEN nullif(trim(x ->> '$', E' \t\r\n'), '')
-                WHEN '{' THEN NULL WHEN '[' THEN NULL WHEN 't' THEN NULL WHEN 'f' THEN NULL WHEN 'n' THEN NULL
-                ELSE x::VARCHAR END"""
+            """CREATE OR REPLACE TABLE stage.rows (row BIGINT, file VARCHAR, line BIGINT, reason VARCHAR, shown VARCHAR,
+                event_id VARCHAR, text_hash VARCHAR, event VARCHAR, occurred_at TIMESTAMP, received_at TIMESTAMP,
+                user_id VARCHAR, group_id VARCHAR, host VARCHAR, properties VARCHAR)"""
         )
 
-    def judge(self, batch: pa.RecordBatch) -> None:
-        """Replaces `judged` by the verdict on this batch of `exports.lines.ROWS`."""
-        rows = pa.table(batch).append_column("row", pa.array(range(self.rows, self.rows + batch.num_rows), pa.int64()))
+    def add(self, batch: pa.RecordBatch) -> None:
+        """Reads and judges a batch of `exports.lines.ROWS`."""
+        ordinals = pa.array(np.arange(self.rows, self.rows + batch.num_rows))
         self.rows += batch.num_rows
-        self.con.register("received", rows)
-        self.con.execute(self.parse)
+        self.con.register("received", pa.table(batch).append_column("row", ordinals))
+        self.con.execute(self.read)
         self.con.unregister("received")
-        new = self.con.execute(
-            "SELECT DISTINCT host FROM parsed WHERE host IS NOT NULL AND host NOT IN (SELECT host FROM domains)"
-        ).fetchall()
-        if new:
-            found = business_domains(host for (host,) in new)
-            known = pa.table({"host": pa.array(list(found)), "domain": pa.array(list(found.values()), pa.string())})
-            self.con.register("found", known)
-            self.con.execute("INSERT INTO domains SELECT host, domain FROM found")
-            self.con.unregister("found")
-        self.con.execute(self.check)
+
+    def finish(self) -> None:
+        """Resolves e-mail hosts to companies, once for each distinct host, and leaves the views."""
+        hosts = self.con.execute("SELECT DISTINCT host FROM stage.rows WHERE host IS NOT NULL").fetchall()
+        found = business_domains(host for (host,) in hosts)
+        table = {"host": pa.array(list(found), pa.string()), "domain": pa.array(list(found.values()), pa.string())}
+        self.con.register("found", pa.table(table))
+        self.con.execute("CREATE OR REPLACE TABLE stage.domains AS SELECT host, domain FROM found")
+        self.con.unregister("found")
+        self.con.execute(
+            """
+            CREATE OR REPLACE VIEW stage.good AS
+            SELECT row, file, text_hash, event_id, event, occurred_at, received_at, user_id,
+                coalesce(group_id, domain, user_id) AS account_id,
+                CASE WHEN group_id IS NOT NULL THEN 'group' WHEN domain IS NOT NULL THEN 'domain' ELSE 'personal' END
+                    AS account_basis,
+                domain AS email_domain, properties
+            FROM stage.rows LEFT JOIN stage.domains USING (host)
+            WHERE reason IS NULL AND coalesce(group_id, domain, user_id) IS NOT NULL
+            """
+        )
+        self.con.execute(
+            f"""
+            CREATE OR REPLACE VIEW stage.bad AS
+            SELECT row, file, line, coalesce(reason, '{_NOBODY}') AS reason, shown
+            FROM stage.rows LEFT JOIN stage.domains USING (host)
+            WHERE reason IS NOT NULL OR coalesce(group_id, domain, user_id) IS NULL
+            """
+        )
 
 
-def _statements(shape: Shape, policy: Policy, until: datetime) -> tuple[str, str]:
+def _read_statement(shape: Shape, policy: Policy, until: datetime, only: Sequence[str] | None) -> str:
+    """The SQL that reads the rows of `received` into `stage.rows`.
+
+    It knows every reason but one: whether a row with an e-mail address only has an account is decided by its domain,
+    later; such a row keeps its text until then.
+    """
     limits = policy.events
-    structure = json.dumps({key: "JSON" for key in shape.keys})
+    objects = {*shape.groups, *shape.properties, *shape.user_properties}
+    structure = {key: "JSON" if key in objects else "VARCHAR" for key in shape.keys}
 
-    def first(keys: tuple[str, ...]) -> str:
-        return f"coalesce({', '.join(f'r.{_name(key)}' for key in keys)})"
+    def first(keys: Sequence[str]) -> str:
+        return _coalesce(f"r.{_name(key)}" for key in keys)
 
-    def member(column: str, *path: str) -> str:
-        pointer = "".join("/" + step.replace("~", "~0").replace("/", "~1") for step in path)
-        return f"json_extract({column}, {_text(pointer)})"
+    def trimmed(value: str) -> str:
+        return rf"nullif(trim({value}, E' \t\r\n'), '')"
 
-    def first_of(choices: list[str]) -> str:
-        return f"coalesce({', '.join(choices)})" if choices else "NULL::VARCHAR"
+    def scalar(column: str, *path: str) -> str:
+        """A text or number at a place of a JSON column as text; null for anything else."""
+        element = f"json_extract({column}, {_text(_pointer(*path))})"
+        text = trimmed(f"{element} ->> '$'")
+        # contains, as the engine turns IN into a join
+        return f"CASE WHEN NOT contains('{{[tfn', left({element}, 1)) THEN {text} END"
+
+    def moment(keys: Sequence[str]) -> str:
+        return _coalesce(f"try_strptime({first(keys)}, {_text(form)})" for form in shape.time_formats)
 
     def host(value: str) -> str:
         return f"nullif(regexp_extract({value}, {_text(_HOST_OF_EMAIL)}, 1), '')"
 
-    group = first_of(
-        [f"scalar(coalesce({member('groups', t, '0')}, {member('groups', t)}))" for t in limits.group_types]
-    )
-    property_hosts = [host(f"scalar({member('user_properties', p)})") for p in limits.email_properties]
-    formats = ", ".join(_text(f) for f in shape.time_formats)
-    is_object = "coalesce(left({0}, 1) = '{{', true)"
-    is_scalar = "coalesce(left({0}, 1) NOT IN ('{{', '[', 't', 'f'), true)"
-    too_long = f"> {limits.max_value_chars}"
+    def not_scalar(column: str, keys: Sequence[str]) -> str:
+        kinds = " OR ".join(f"contains('OBJECT ARRAY', json_type(t, {_text(_pointer(key))}))" for key in keys)
+        return f"contains('{{[', left({column}, 1)) AND ({kinds})"
 
-    # TRY: a row that is no JSON becomes null here; only such rows are looked at again for the reason
-    parse = f"""
-        CREATE OR REPLACE TEMP TABLE parsed AS
+    # a group's value is a list (the first counts) or a single value
+    group = _coalesce(scalar("groups", t, *index) for t in limits.group_types for index in (["0"], []))
+    property_host = _coalesce(host(scalar("user_properties", p)) for p in limits.email_properties)
+    odd = [
+        *(f"left({column}, 1) <> '{{'" for column in ("groups", "properties", "user_properties")),
+        not_scalar("user_id", shape.user_id),
+        not_scalar("event_id", shape.event_id),
+        not_scalar("event", shape.event),
+    ]
+    too_long = [
+        f"length({column}) > {limits.max_value_chars}"
+        for column in ("user_id", "group_id", "event", "event_id", "properties")
+    ]
+    wanted = "" if only is None else f"WHERE event IN ({', '.join(map(_text, only)) or 'NULL'})"
+    # TRY: a row that is no JSON becomes null; only such rows are looked at again for the reason
+    return f"""
+        INSERT INTO stage.rows
         WITH decoded AS (
-            SELECT row, file::VARCHAR AS file, line, text, problem,
-                CASE WHEN problem IS NULL THEN TRY(decode(text)) END AS t
+            SELECT row, file, line, text, problem, CASE WHEN problem IS NULL THEN TRY(decode(text)) END AS t
             FROM received
         ), structured AS (
-            SELECT *, TRY(json_transform(t, {_text(structure)})) AS r FROM decoded
+            SELECT *, TRY(json_transform(t, {_text(json.dumps(structure))})) AS r FROM decoded
         ), parts AS (
-            SELECT row, file, line, text, t, problem, r IS NULL AS unread,
-                {first(shape.event_id)} AS event_id_json,
-                {first(shape.event)} AS event_json,
-                {first(shape.user_id)} AS user_json,
-                {first(shape.groups)} AS groups,
-                {first(shape.properties)} AS properties,
-                {first(shape.user_properties)} AS user_properties,
-                {first_of([f"scalar(r.{_name(key)})" for key in shape.occurred_at])} AS occurred,
-                {first_of([f"scalar(r.{_name(key)})" for key in shape.received_at])} AS received
+            SELECT row, file, line, text, problem, t, r IS NULL AS unread,
+                {trimmed(first(shape.event_id))} AS event_id,
+                {trimmed(first(shape.event))} AS event,
+                {trimmed(first(shape.user_id))} AS user_id,
+                {moment(shape.occurred_at)} AS occurred_at,
+                {moment(shape.received_at)} AS received_at,
+                {first(shape.groups)}::VARCHAR AS groups,
+                coalesce({first(shape.properties)}::VARCHAR, '{{}}') AS properties,
+                {first(shape.user_properties)}::VARCHAR AS user_properties
             FROM structured
         ), named AS (
-            SELECT *, scalar(user_json) AS user_id, scalar(event_id_json) AS event_id,
-                CASE WHEN left(event_json, 1) = '"' THEN scalar(event_json) END AS event,
-                CASE WHEN left(groups, 1) = '{{' AND groups <> '{{}}' THEN {group} END AS group_id,
-                try_strptime(occurred, [{formats}]) AS occurred_at,
-                try_strptime(received, [{formats}]) AS received_at
-            FROM parts
-        )
-        SELECT *, lower({first_of([host("user_id"), *property_hosts])}) AS host FROM named
-    """
-    check = f"""
-        CREATE OR REPLACE TEMP TABLE judged AS
-        WITH known AS (
-            SELECT p.*, d.domain AS email_domain, coalesce(p.group_id, d.domain, p.user_id) AS account_id,
-                CASE WHEN p.group_id IS NOT NULL THEN 'group' WHEN d.domain IS NOT NULL THEN 'domain'
-                    WHEN p.user_id IS NOT NULL THEN 'personal' END AS account_basis
-            FROM parsed p LEFT JOIN domains d USING (host)
-        )
-        SELECT row, file, line, text,
-            CASE
+            SELECT *,
+                CASE WHEN groups <> '{{}}' THEN {group} END AS group_id,
+                lower(coalesce(
+                    CASE WHEN contains(user_id, '@') THEN {host("user_id")} END,
+                    CASE WHEN contains(user_properties, '@') THEN {property_host} END)) AS host
+            FROM parts {wanted}
+        ), judged AS (
+            SELECT *, CASE
                 WHEN problem IS NOT NULL THEN problem
                 WHEN t IS NULL THEN 'invalid_utf8'
                 WHEN unread AND NOT json_valid(t) THEN 'broken_json'
-                WHEN (unread OR event_json IS NULL) AND json_type(t) <> 'OBJECT' THEN 'not_an_object'
-                WHEN NOT ({is_object.format("groups")} AND {is_object.format("properties")}
-                    AND {is_object.format("user_properties")} AND {is_scalar.format("user_json")}
-                    AND {is_scalar.format("event_id_json")} AND coalesce(left(event_json, 1) = '"', true))
-                    THEN 'unknown_shape'
+                WHEN (unread OR event IS NULL) AND json_type(t) <> 'OBJECT' THEN 'not_an_object'
+                WHEN {" OR ".join(odd)} THEN 'unknown_shape'
                 WHEN event IS NULL THEN 'missing_event_type'
-                WHEN account_id IS NULL THEN 'no_user_and_no_account'
-                WHEN regexp_matches(concat(user_id, account_id, event, event_id), {_text(_CONTROL)})
+                WHEN coalesce(user_id, group_id, host) IS NULL THEN '{_NOBODY}'
+                WHEN regexp_matches(concat(user_id, group_id, event, event_id), {_text(_CONTROL)})
                     THEN 'control_characters'
-                WHEN length(user_id) {too_long} OR length(account_id) {too_long} OR length(event) {too_long}
-                    OR length(event_id) {too_long} OR length(properties) {too_long} THEN 'value_too_long'
+                WHEN {" OR ".join(too_long)} THEN 'value_too_long'
                 WHEN occurred_at IS NULL OR received_at IS NULL THEN 'unparsable_time'
                 WHEN occurred_at < TIMESTAMP {_text(_moment(limits.product_since_at))} THEN 'before_product'
                 WHEN occurred_at > least(received_at, TIMESTAMP {_text(_moment(until))})
                     + INTERVAL {limits.max_hours_after_receipt} HOUR THEN 'after_receipt'
-            END AS reason,
-            left(coalesce(t, text::VARCHAR), {SHOWN_BYTES}) AS shown,
-            event_id, event, occurred_at, received_at, user_id, account_id, account_basis, email_domain,
-            coalesce(properties::VARCHAR, '{{}}') AS properties
-        FROM known
+                END AS reason
+            FROM named
+        ), marked AS (
+            SELECT *, reason IS NOT NULL OR coalesce(user_id, group_id) IS NULL AS doubtful FROM judged
+        )
+        SELECT row,
+            CASE WHEN doubtful OR event_id IS NULL THEN file::VARCHAR END,
+            CASE WHEN doubtful THEN line END,
+            reason,
+            CASE WHEN doubtful THEN left(coalesce(t, text::VARCHAR), {SHOWN_BYTES}) END,
+            CASE WHEN reason IS NULL THEN event_id END,
+            CASE WHEN reason IS NULL AND event_id IS NULL THEN md5(t) END,
+            CASE WHEN reason IS NULL THEN event END,
+            CASE WHEN reason IS NULL THEN occurred_at END,
+            CASE WHEN reason IS NULL THEN received_at END,
+            CASE WHEN reason IS NULL THEN user_id END,
+            CASE WHEN reason IS NULL THEN group_id END,
+            CASE WHEN reason IS NULL THEN host END,
+            CASE WHEN reason IS NULL THEN properties END
+        FROM marked
     """
-    return parse, check
 
 
-def latest_occurrence(policy: Policy, until: datetime) -> datetime:
-    """The last moment at which an event of a window that ends at `until` can have happened."""
-    return until + timedelta(hours=policy.events.max_hours_after_receipt)
+def _coalesce(choices: Iterable[str]) -> str:
+    """The first that is not null; null when there is none to choose from."""
+    return f"coalesce({', '.join([*choices, 'NULL'])})"
+
+
+def _pointer(*steps: str) -> str:
+    """A JSON pointer."""
+    return "".join("/" + step.replace("~", "~0").replace("/", "~1") for step in steps)
 
 
 def _text(value: str) -> str:

@@ -28,27 +28,24 @@ def fresh_checkouts(
     Reads again what was received from the run's `as_of` less the policy's overlap up to `now`, straight from the
     sources of the policy; nothing is kept. A start older than `signals.checkout_abandoned_hours` counts as given up.
     """
-    names = {theirs: meaning.as_ for theirs, meaning in policy.vocabulary.items()}
-    steps = pa.table(
-        {
-            "event": pa.array([theirs for theirs, ours in names.items() if ours in (_STARTED, *_ENDED)], pa.string()),
-            "started": pa.array([ours == _STARTED for ours in names.values() if ours in (_STARTED, *_ENDED)]),
-        }
-    )
+    ours = {theirs: meaning.as_ for theirs, meaning in policy.vocabulary.items()}
+    steps = {theirs: name == _STARTED for theirs, name in ours.items() if name in (_STARTED, *_ENDED)}
     start = run.as_of - timedelta(hours=policy.events.overlap_hours)
     since = now - timedelta(hours=policy.signals.checkout_abandoned_hours)
     with lake.engine() as con:
         con.register("asked", pa.table({"account_id": pa.array(sorted(set(account_ids)), pa.string())}))
-        con.register("steps", steps)
+        con.register("steps", pa.table({"event": pa.array(list(steps), pa.string()), "started": list(steps.values())}))
         con.execute("CREATE TEMP TABLE taken (account_id VARCHAR, occurred_at TIMESTAMP, started BOOLEAN)")
+        con.execute("ATTACH ':memory:' AS stage")
         for source in policy.sources:
-            canonical = Canonical(con, SHAPES[source], policy, now)
+            canonical = Canonical(con, SHAPES[source], policy, now, only=list(steps))
             for batch in fetch(source, start, now):
-                canonical.judge(batch)
-                con.execute(
-                    """INSERT INTO taken SELECT account_id, occurred_at, started
-                    FROM judged SEMI JOIN asked USING (account_id) JOIN steps USING (event) WHERE reason IS NULL"""
-                )
+                canonical.add(batch)
+            canonical.finish()
+            con.execute(
+                """INSERT INTO taken SELECT account_id, occurred_at, started
+                FROM stage.good SEMI JOIN asked USING (account_id) JOIN steps USING (event)"""
+            )
         found = con.execute(
             """
             SELECT account_id, max(occurred_at) FILTER (started) AS started_at FROM taken GROUP BY account_id

@@ -99,51 +99,32 @@ def _stage_source(source: str, lake: Lake, ledger: Ledger, policy: Policy, run: 
 def _write_batch(source: str, batch_id: str, lake: Lake, policy: Policy, run: Run, until: datetime) -> dict[str, Any]:
     """Writes the batch's files and returns its counts {in, kept, duplicates, quarantined, files, dates}."""
     with tempfile.TemporaryDirectory(prefix="stage-") as place, lake.engine(memory=_MEMORY) as con:
-        # on disk, so that memory is bounded however large the window is
+        # on disk, so that memory is bounded however large the window is; one transaction, so that it is written once
         con.execute(f"ATTACH '{place}/stage.duckdb' AS stage")
-        received = _judge_all(con, Canonical(con, SHAPES[source], policy, until), read_rows(source, lake, policy, run))
+        con.execute("BEGIN")
+        canonical = Canonical(con, SHAPES[source], policy, until)
+        for batch in read_rows(source, lake, policy, run):
+            canonical.add(batch)
+        canonical.finish()
         _choose(con, lake, batch_id, source)
-        quarantined = dict(
-            con.execute("SELECT reason, count(*) FROM stage.quarantine GROUP BY reason ORDER BY reason").fetchall()
-        )
         good, kept = con.execute(
             "SELECT (SELECT count(*) FROM stage.good), (SELECT count(*) FROM stage.chosen)"
         ).fetchall()[0]
-        if received != good + sum(quarantined.values()):
-            raise RuntimeError(f"batch {batch_id}: {received} rows in, {good} good, {quarantined}: rows were lost")
+        quarantined = dict(
+            con.execute("SELECT reason, count(*) FROM stage.bad GROUP BY reason ORDER BY reason").fetchall()
+        )
+        if canonical.rows != good + sum(quarantined.values()):
+            raise RuntimeError(f"batch {batch_id}: {canonical.rows} rows in, {good} good, {quarantined}: some are lost")
         dates = _write_events(con, lake, source, batch_id)
         _write_quarantine(con, lake, source, batch_id)
     return {
-        "in": received,
+        "in": canonical.rows,
         "kept": kept,
         "duplicates": good - kept,
         "quarantined": quarantined,
         "files": len(dates),
         "dates": [day.isoformat() for day in dates],
     }
-
-
-def _judge_all(con: duckdb.DuckDBPyConnection, canonical: Canonical, batches: Iterator[pa.RecordBatch]) -> int:
-    """Fills `stage.good` and `stage.quarantine`; returns the number of rows received."""
-    events = """
-        SELECT row, file, event_id, CASE WHEN event_id IS NULL THEN md5(text) END AS text_hash, event, occurred_at,
-            received_at, user_id, account_id, account_basis, email_domain, properties
-        FROM judged WHERE reason IS NULL"""
-    quarantine = "SELECT row, file, line, reason, shown FROM judged WHERE reason IS NOT NULL"
-    tables = {"good": events, "quarantine": quarantine}
-    con.execute(
-        """CREATE TABLE stage.good (row BIGINT, file VARCHAR, event_id VARCHAR, text_hash VARCHAR, event VARCHAR,
-            occurred_at TIMESTAMP, received_at TIMESTAMP, user_id VARCHAR, account_id VARCHAR, account_basis VARCHAR,
-            email_domain VARCHAR, properties VARCHAR)"""
-    )
-    con.execute("CREATE TABLE stage.quarantine (row BIGINT, file VARCHAR, line BIGINT, reason VARCHAR, shown VARCHAR)")
-    received = 0
-    for batch in batches:
-        received += batch.num_rows
-        canonical.judge(batch)
-        for table, query in tables.items():
-            con.execute(f"INSERT INTO stage.{table} {query}")
-    return received
 
 
 def _choose(con: duckdb.DuckDBPyConnection, lake: Lake, batch_id: str, source: str) -> None:
@@ -194,7 +175,7 @@ def _write_events(con: duckdb.DuckDBPyConnection, lake: Lake, source: str, batch
         ORDER BY event_date, g.occurred_at, c.event_id
         """
     ).to_arrow_reader(_ROWS_AT_ONCE)
-    dates = []
+    dates: list[date] = []
     for day, pieces in groupby(_by_date(reader), key=lambda piece: piece[0]):
         if dates and day <= dates[-1]:
             raise RuntimeError(f"batch {batch_id}: {day} came after {dates[-1]}: its file would be overwritten")
@@ -231,7 +212,7 @@ def _write_quarantine(con: duckdb.DuckDBPyConnection, lake: Lake, source: str, b
     table = con.sql(
         f"""
         SELECT '{source}' AS source, '{batch_id}' AS batch_id, file, line, reason, shown AS "row"
-        FROM stage.quarantine ORDER BY stage.quarantine.row
+        FROM stage.bad ORDER BY bad.row
         """
     ).to_arrow_table()
     lake.write(table, f"quarantine/{source}", f"{batch_id}.parquet")
