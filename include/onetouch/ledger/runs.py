@@ -34,10 +34,10 @@ class Runs(Database):
         The policy's document is kept under its version. Raises ValueError when `as_of` has no time zone.
         """
         as_of = utc(as_of).replace(microsecond=0)
-        run_id = f"{as_of:%Y%m%dT%H%M%SZ}-{policy.version}{'-dry' if dry_run else ''}"
-        run = Run(run_id, as_of, policy.version, dry_run)
+        version = policy.version
+        run = Run(f"{as_of:%Y%m%dT%H%M%SZ}-{version}{'-dry' if dry_run else ''}", as_of, version, dry_run)
         with self.writing() as connection:
-            document = {"version": policy.version, "document": policy.document()}
+            document = {"version": version, "document": policy.document()}
             connection.execute(self.insert(policies).values(document).on_conflict_do_nothing())
             begun = connection.scalar(select(func.coalesce(func.max(runs.c.begun), 0) + 1))
             connection.execute(
