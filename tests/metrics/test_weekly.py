@@ -203,3 +203,12 @@ def test_every_rate_lies_within_its_interval_and_both_within_0_and_1(counts):
         assert (found.rate, found.low, found.high) == (None, None, None)
     else:
         assert 0 <= found.low <= found.rate <= found.high <= 1
+
+
+def test_an_interval_within_the_alarm_limits_is_enough():
+    """13 of 60 may lie anywhere in 15–30 %, but is neither too loose (10 %) nor too tight (40 %)."""
+    benchmarks = read_policy().report.benchmarks
+    close, alarm = benchmarks["pql_to_close"], benchmarks["pql_to_close_alarm"]
+    assert rate("close", 13, 60, MONDAY, MONDAY, close).verdict == "too_few"
+    assert rate("close", 13, 60, MONDAY, MONDAY, close, alarm).verdict == "in_range"
+    assert rate("close", 2, 10, MONDAY, MONDAY, close, alarm).verdict == "too_few"

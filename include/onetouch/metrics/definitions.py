@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Definition:
-    """One metric. `numerator` of `denominator`; a count has no denominator."""
+    """One metric: `numerator`, of `denominator`; a count has no denominator."""
 
     name: str
     title: str
@@ -36,8 +36,8 @@ DEFINITIONS = {
         Definition(
             "touched",
             "Touched by a rep",
-            "of those, with a logged touch before the handoff expires",
-            "handoffs decided long enough ago to have expired",
+            "those with a touch logged in time",
+            "handoffs decided long enough ago to have expired untouched",
             None,
             "S4",
             "whether reps work the tasks at all",
@@ -45,8 +45,8 @@ DEFINITIONS = {
         Definition(
             "replied",
             "Replied",
-            "of those, with a logged reply, or an opportunity after the touch, before silence would have released them",
-            "handoffs decided long enough ago to have been released",
+            "those with a logged reply, or an opportunity after the touch, in time",
+            "handoffs decided long enough ago to have been released unanswered",
             None,
             "S4",
             "whether the message is worth answering",
@@ -54,7 +54,7 @@ DEFINITIONS = {
         Definition(
             "pql_to_opportunity",
             "Became an opportunity",
-            "of those, with an opportunity created after the decision, in time",
+            "those whose account had an opportunity created after the decision, in time",
             "handoffs decided at least that many days ago",
             "pql_to_opportunity",
             "S3 S4",
@@ -63,7 +63,7 @@ DEFINITIONS = {
         Definition(
             "pql_to_close",
             "Closed won",
-            "of those, with an opportunity created after the decision and won in time",
+            "those whose account had an opportunity created after the decision and won in time",
             "handoffs decided at least that many days ago",
             "pql_to_close",
             "S0 S2 S4",
@@ -72,8 +72,8 @@ DEFINITIONS = {
         Definition(
             "meeting",
             "Meetings booked",
-            "of those, with a touch whose outcome is a meeting, before silence would have released them",
-            "handoffs decided long enough ago to have been released",
+            "those with a touch whose outcome is a booked meeting, in time",
+            "handoffs decided long enough ago to have been released unanswered",
             None,
             "S4",
             "whether timing and channel fit",
@@ -81,7 +81,7 @@ DEFINITIONS = {
         Definition(
             "sla_adherence",
             "Touched in time",
-            "of those, touched at or before the due time",
+            "those touched at or before the due time",
             "handoffs due in the weeks shown, without those withdrawn before they were due",
             "sla_adherence",
             "S2 S4; the range is ours",

@@ -117,9 +117,15 @@ def iso_week(moment: datetime) -> str:
 
 
 def rate(
-    name: str, numerator: int, denominator: int, since: datetime, until: datetime, benchmark: Benchmark | None = None
+    name: str,
+    numerator: int,
+    denominator: int,
+    since: datetime,
+    until: datetime,
+    benchmark: Benchmark | None = None,
+    alarm: Benchmark | None = None,
 ) -> Rate:
-    """A rate with its interval and the verdict against the benchmark."""
+    """A rate with its interval and the verdict against the benchmark; outside of `alarm` one acts."""
     share = low = high = None
     if denominator:
         share = numerator / denominator
@@ -136,18 +142,24 @@ def rate(
         since=since,
         until=until,
         benchmark=benchmark,
-        verdict=_verdict(share, low, high, benchmark),
+        verdict=_verdict(share, low, high, benchmark, alarm),
     )
 
 
-def _verdict(share: float | None, low: float | None, high: float | None, benchmark: Benchmark | None) -> Verdict:
-    """Below or above only when the whole interval is; in range unless the interval covers all of the range."""
+def _verdict(
+    share: float | None, low: float | None, high: float | None, benchmark: Benchmark | None, alarm: Benchmark | None
+) -> Verdict:
+    """Below or above only when the whole interval is. In range when the share is and the interval excludes something.
+
+    What it must exclude is what one would act on: all beyond the alarm's limits if there are any, else one of the
+    benchmark's ends.
+    """
     if share is None or low is None or high is None or benchmark is None:
         return "none"
     if high < benchmark.low:
         return "below"
     if low > benchmark.high:
         return "above"
-    if low <= benchmark.low and high >= benchmark.high:
-        return "too_few"
-    return "in_range" if benchmark.low <= share <= benchmark.high else "too_few"
+    safe = alarm is not None and alarm.low <= low and high <= alarm.high
+    tells = safe or low > benchmark.low or high < benchmark.high
+    return "in_range" if tells and benchmark.low <= share <= benchmark.high else "too_few"

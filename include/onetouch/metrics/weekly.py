@@ -42,7 +42,15 @@ def weekly(lake: Lake, ledger: Ledger, policy: Policy, as_of: datetime) -> Weekl
         """Share of the handoffs that had `within` before the week's end, in which it happened within that time."""
         cohort = _between(records, "decided_at", since - within, until - within)
         hits = cohort[happened] - cohort["decided_at"] <= within
-        found = rate(name, int(hits.sum()), len(cohort), since - within, until - within, _benchmark(policy, benchmark))
+        found = rate(
+            name,
+            int(hits.sum()),
+            len(cohort),
+            since - within,
+            until - within,
+            _benchmark(policy, benchmark),
+            _benchmark(policy, f"{benchmark}_alarm"),
+        )
         return found.model_copy(update={"within_hours": within / timedelta(hours=1)})
 
     steps = [
