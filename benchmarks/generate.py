@@ -7,7 +7,6 @@ from pathlib import Path
 
 import duckdb
 import pandas as pd
-
 from onetouch.lake import Lake
 
 EVENTS_A_SESSION = 8
@@ -21,10 +20,14 @@ MIX = {
     "demo_requested": 2, "checkout_started": 5, "checkout_abandoned": 3, "checkout_completed": 2,
 }  # fmt: skip
 
+FEATURES = ["dashboards", "alerts", "exports", "automations", "api", "audit_log"]
+INTEGRATIONS = ["crm", "mail", "chat", "files", "bi", "ci"]
+
 DAY = """
 COPY (
     WITH session AS (
-        SELECT i, (hash(i // {per_session}, {seed}, {day}) >> 1)::BIGINT AS s, (hash(i, {seed}, {day}) >> 1)::BIGINT AS r
+        SELECT i,
+            (hash(i // {per_session}, {seed}, {day}) >> 1)::BIGINT AS s, (hash(i, {seed}, {day}) >> 1)::BIGINT AS r
         FROM range({rows}) AS t(i)
     ), drawn AS (
         SELECT i, r,
@@ -42,10 +45,11 @@ COPY (
         'u' || account || '_' || member % (1 + account % 7) AS user_id,
         'acct-' || account AS account_id, 'group' AS account_basis, 'acct' || account || '.example' AS email_domain,
         CASE mix.event
-            WHEN 'feature_used' THEN '{{"feature":"' || ['dashboards','alerts','exports','automations','api','audit_log'][choice + 1] || '","ui":"web"}}'
-            WHEN 'premium_feature_attempted' THEN '{{"feature":"' || ['sso','audit_log','custom_roles'][choice % 3 + 1] || '"}}'
-            WHEN 'integration_connected' THEN '{{"integration":"' || ['crm','mail','chat','files','bi','ci'][choice + 1] || '"}}'
-            WHEN 'usage_recorded' THEN '{{"limit":"' || ['seats','rows'][choice % 2 + 1] || '","used":' || (r // 36000 % 1000) || '}}'
+            WHEN 'feature_used' THEN '{{"feature":"' || ({features})[choice + 1] || '","ui":"web"}}'
+            WHEN 'premium_feature_attempted' THEN '{{"feature":"' || ({features})[choice + 1] || '"}}'
+            WHEN 'integration_connected' THEN '{{"integration":"' || ({integrations})[choice + 1] || '"}}'
+            WHEN 'usage_recorded'
+            THEN '{{"limit":"' || ['seats','rows'][choice % 2 + 1] || '","used":' || (r // 36000 % 1000) || '}}'
             WHEN 'limit_reached' THEN '{{"limit":"rows"}}'
             WHEN 'action_failed' THEN '{{"action":"import"}}'
             ELSE '{{"ui":"web"}}'
@@ -84,5 +88,7 @@ def write_day(
                 accounts=accounts,
                 path=path,
                 day_us=(number - date(1970, 1, 1).toordinal()) * 86_400_000_000,
-            )  # fmt: skip
+                features=FEATURES,
+                integrations=INTEGRATIONS,
+            )
         )
