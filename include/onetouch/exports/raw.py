@@ -167,11 +167,10 @@ def unpack(chunks: Iterable[bytes], limits: Events) -> Iterator[bytes]:
 
 
 def _salvage(stream: Any, chunk: bytes) -> Iterator[bytes]:
-    """What can be unpacked of a chunk before the error in it."""
-    step = 16
-    for start in range(0, len(chunk), step):
+    """What can be unpacked of a chunk before the error in it: byte by byte, as a failing call gives nothing."""
+    for octet in chunk:
         try:
-            yield stream.decompress(chunk[start : start + step])
+            yield stream.decompress(bytes((octet,)))
         except zlib.error:
             return
 
