@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 
 import pandas as pd
 import pytest
+from onetouch.lake import Lake
 from onetouch.quality import ChecksFailed, batch_profile, check_events
 
 STEADY = [50] * 20
@@ -154,3 +156,37 @@ def test_a_check_repeated_gives_the_same_and_one_set_of_docs(place):
     pages = place.lake.list("quality", ".html")
     assert check(place) == first
     assert place.lake.list("quality", ".html") == pages
+
+
+def test_what_the_overlap_reads_again_is_no_duplicate(place):
+    """An hourly run re-reads two days: 100 rows were known and read again on purpose, 20 came twice."""
+    earlier = place.ledger.begin_run(place.run.as_of - timedelta(hours=1), place.policy, False)
+    place.events(STEADY, batch=f"amplitude-{earlier.run_id}")
+    place.extraction(place.run.as_of - timedelta(hours=48), place.run.as_of)
+    place.batch(130, 10, 120, batch=f"amplitude-{place.run.run_id}")
+    summary = check(place)
+    assert summary["warnings"] == ["batch-amplitude: share of rows sent twice: 0.1538 (at most 0.1)"]
+    place.batch(110, 10, 100, batch=f"amplitude-{place.run.run_id}")
+    assert check(place)["warnings"] == []
+
+
+def test_the_profile_can_be_taken_from_an_object_store(place):
+    place.lake = Lake("memory://quality")
+    place.events(STEADY)
+    place.batch(1000, 1000)
+    assert check(place)["passed"]
+    place.lake.remove("events")
+    place.lake.remove("quality")
+
+
+def test_the_index_names_findings_and_leads_to_every_suite(place):
+    place.events(STEADY)
+    place.batch(1000, 940, 0, 60)
+    with pytest.raises(ChecksFailed) as caught:
+        check(place)
+    index = place.lake.fs.cat_file(caught.value.summary["docs"]).decode()
+    assert "share of rows in quarantine: 0.06 (at most 0.05)" in index
+    links = re.findall(r'href="([^"]+)"', index)
+    assert len(links) == 2
+    for link in links:
+        assert place.lake.exists("quality", place.run.run_id, "events", link)

@@ -119,7 +119,6 @@ def upgrades(lake: Lake, policy: Policy, since: datetime, until: datetime) -> pd
     if not files:
         return pd.DataFrame(columns=["account_id", "upgraded_at", "added"]).astype({"added": "float64"})
     with lake.engine() as engine:
-        files = files if lake.local else [lake.fs.unstrip_protocol(path) for path in files]
         return engine.execute(_UPGRADES, {"files": files, "since": since, "until": until}).df()
 
 

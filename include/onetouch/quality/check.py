@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 from onetouch.lake import Lake
 from onetouch.ledger import Ledger, Run
 from onetouch.ledger.states import ACTIVE
@@ -48,11 +51,8 @@ def check_events(lake: Lake, ledger: Ledger, policy: Policy, run: Run) -> Summar
 
 def check_signals(lake: Lake, ledger: Ledger, policy: Policy, run: Run) -> Summary:
     """Judges the account table `signals/{run_id}.parquet`. Returns and raises as `check_events`."""
-    wanted = ("account_id", "timezone", "last_seen_at", *SIGNALS)
-    columns = ", ".join(f'"{name}"' for name in wanted)
-    with lake.engine() as engine:
-        path = lake.path("signals", f"{run.run_id}.parquet")
-        signals = engine.execute(f"SELECT {columns} FROM read_parquet($path)", {"path": path}).df()
+    wanted = ["account_id", "timezone", "last_seen_at", *SIGNALS]
+    signals = _table(lake, "signals", run, wanted).to_pandas()
     return _check(lake, run, "signals", signal_suites(signals, policy, run))
 
 
@@ -69,13 +69,14 @@ def check_decisions(lake: Lake, ledger: Ledger, policy: Policy, run: Run) -> Sum
     with lake.engine() as engine:
         engine.register("in_hands", in_hands)
         engine.register("load", load[["owner_email", "today"]])
-        files = {room: lake.path(room, f"{run.run_id}.parquet") for room in ("decisions", "signals")}
-        engine.execute(f"CREATE VIEW decisions AS FROM read_parquet('{files['decisions']}')")
-        engine.execute(f"CREATE VIEW signals AS FROM read_parquet('{files['signals']}')")
+        engine.register("decisions", _table(lake, "decisions", run))
+        engine.register("signals", _table(lake, "signals", run, [*_HELD_AGAINST, *policy.handoff.required_context]))
         decisions = engine.execute(_DECISIONS.format(context=context)).df()
         totals = engine.execute(_TOTALS).df()
     return _check(lake, run, "decisions", decision_suites(decisions, totals, policy, run))
 
+
+_HELD_AGAINST = ("account_id", "checkout_state", "open_opportunities")
 
 _DECISIONS = """
 SELECT
@@ -101,6 +102,11 @@ SELECT
 """
 
 
+def _table(lake: Lake, room: str, run: Run, columns: list[str] | None = None) -> pa.Table:
+    with lake.fs.open(lake.path(room, f"{run.run_id}.parquet"), "rb") as file:
+        return pq.read_table(file, columns=columns and list(dict.fromkeys(columns)))
+
+
 @dataclass(frozen=True)
 class _Finding:
     severity: str
@@ -110,14 +116,13 @@ class _Finding:
 def _check(lake: Lake, run: Run, stage: str, suites: list[Suite]) -> Summary:
     with tempfile.TemporaryDirectory() as folder:
         findings = _validate(suites, run, Path(folder))
-        path = docs.publish(Path(folder), lake, run.run_id, stage)
-    summary = {
-        "passed": not any(f.severity == "critical" for f in findings),
-        "critical": [f.says for f in findings if f.severity == "critical"],
-        "warnings": [f.says for f in findings if f.severity != "critical"],
-        "unjudged": [text for suite in suites for text in suite.unjudged],
-        "docs": path,
-    }
+        summary: Summary = {
+            "passed": not any(f.severity == "critical" for f in findings),
+            "critical": [f.says for f in findings if f.severity == "critical"],
+            "warnings": [f.says for f in findings if f.severity != "critical"],
+            "unjudged": [text for suite in suites for text in suite.unjudged],
+        }
+        summary["docs"] = docs.publish(Path(folder), lake, run, stage, summary)
     if not summary["passed"]:
         raise ChecksFailed(f"check_{stage}", run, summary)
     return summary

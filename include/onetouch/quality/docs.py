@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from html import escape
 from pathlib import Path
+from typing import Any
 
 from onetouch.lake import Lake
+from onetouch.ledger import Run
 
 # The generated pages load style, scripts and a logo from seven hosts: without a network they lose the pass/fail
 # marks, with one they tell strangers who looks, and beside Airflow's pages foreign scripts would run in its origin.
@@ -15,6 +19,7 @@ _FOREIGN = re.compile(
 )
 
 _HEAD = """<head>
+<meta name="viewport" content="width=device-width, initial-scale=1">
 <meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'self' 'unsafe-inline'">
 <style>
 body { font: 15px/1.5 system-ui, sans-serif; color: #1a1a1a; max-width: 62rem; margin: 0 auto; padding: 1rem; }
@@ -25,15 +30,37 @@ footer, .modal, .card, .fixed-bottom, .ge-walkthrough-modal { display: none; }
 </style>"""
 
 
-def publish(folder: Path, lake: Lake, run_id: str, stage: str) -> str:
+def publish(folder: Path, lake: Lake, run: Run, stage: str, summary: Mapping[str, Any]) -> str:
     """Puts the site built in `folder` into the lake as `quality/{run_id}/{stage}/`, in place of one there.
 
-    Returns the path of its index page.
+    `summary` holds the findings for the index page: critical, warnings, unjudged. Returns that page's path.
     """
-    lake.remove("quality", run_id, stage)
-    for page in sorted(folder.rglob("*.html")):
-        steps = page.relative_to(folder).parts
-        text = _FOREIGN.sub("", page.read_text(encoding="utf-8")).replace("<head>", _HEAD, 1)
-        with lake.writing("quality", run_id, stage, *steps) as draft, lake.fs.open(draft, "wb") as file:
+    lake.remove("quality", run.run_id, stage)
+    # The generated index is a table that only a script fills: ours takes its place.
+    pages = {
+        page.relative_to(folder).as_posix(): _FOREIGN.sub("", page.read_text(encoding="utf-8")).replace(
+            "<head>", _HEAD, 1
+        )
+        for page in sorted(folder.rglob("*.html"))
+        if page.name != "index.html"
+    }
+    results = [name for name in pages if name.startswith("validations/")]
+    for name, text in (pages | {"index.html": _index(run, stage, summary, results)}).items():
+        with lake.writing("quality", run.run_id, stage, *name.split("/")) as draft, lake.fs.open(draft, "wb") as file:
             file.write(text.encode())
-    return lake.path("quality", run_id, stage, "index.html")
+    return lake.path("quality", run.run_id, stage, "index.html")
+
+
+def _index(run: Run, stage: str, summary: Mapping[str, Any], results: list[str]) -> str:
+    verdict = "passed" if summary["passed"] else "failed: nothing is sent"
+    findings = "".join(
+        f"<h2>{title}</h2><ul>{''.join(f'<li>{escape(line)}</li>' for line in summary[name])}</ul>"
+        for name, title in (("critical", "✗ Critical"), ("warnings", "Warnings"), ("unjudged", "Not judged"))
+        if summary[name]
+    )
+    links = "".join(f'<li><a href="{escape(name)}">{escape(name.split("/")[1])}</a></li>' for name in results)
+    return (
+        f"<!DOCTYPE html><html>{_HEAD}<meta charset='UTF-8'><title>Checks of {escape(stage)}</title></head><body>"
+        f"<h1>Checks of {escape(stage)}: {verdict}</h1><p>Run {escape(run.run_id)}</p>{findings}"
+        f"<h2>All checks with their figures</h2><ul>{links}</ul></body></html>"
+    )

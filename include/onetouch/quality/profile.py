@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import posixpath
+import re
 from collections.abc import Iterable, Mapping
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
+import duckdb
 import pandas as pd
 
+from onetouch.exports import extracted
 from onetouch.lake import Lake
 from onetouch.ledger import Ledger, Run
 from onetouch.policy import Policy
+
+_AS_OF = re.compile(r"-(\d{8}T\d{6}Z)-")
 
 COUNTS = ("rows_in", "kept", "duplicates", "quarantined")
 
@@ -24,6 +29,12 @@ SELECT
     avg((coalesce(account_id, '') = '')::INT) AS no_account_rate,
     count(*) FILTER (event_id IS NULL OR event IS NULL OR occurred_at IS NULL OR received_at IS NULL) AS incomplete_rows
 FROM read_parquet($files)
+GROUP BY source
+"""
+
+_REREAD = """
+SELECT source, count(*) AS reread FROM read_parquet($files)
+WHERE source = $source AND received_at >= $start AND received_at < $end
 GROUP BY source
 """
 
@@ -70,20 +81,22 @@ def batch_profile(lake: Lake, ledger: Ledger, policy: Policy, run: Run) -> pd.Da
     """One row a source staged in this run; unknown is null, rates are shares of 1.
 
     Columns: source · rows_in, kept, duplicates, quarantined, unaccounted (rows in less the other three) ·
-    quarantine_rate, duplicate_rate (of rows in) · new_rows, unknown_event_rate (vendor's names the policy's
+    reread (rows that
+    earlier batches hold and this window reads again, as its overlap means to), quarantine_rate, duplicate_rate (of
+    rows in; duplicates that were not reread) · new_rows, unknown_event_rate (vendor's names the policy's
     vocabulary lacks), no_user_rate, no_account_rate, incomplete_rows (of the batch's rows in the lake) ·
     hours_since_last_event (newest receipt up to as_of) · last_day_rows (received on the last full UTC day),
     usual_rows (median of the trailing days before it), history_days, volume_ratio (null with less history than
     half the trailing days). Costs what the batch and the trailing days hold, whatever the history.
     """
     batches = ledger.batches(run.run_id)
-    profile = _counted(batches)
     files = lake.list("events")
     of_batch = {str(batch["batch_id"]) for batch in batches}
-    new = [path for path in files if posixpath.basename(path).removesuffix(".parquet") in of_batch]
+    new = [path for path in files if _batch(path) in of_batch]
     trailing, today = policy.quality.trailing_days, run.as_of.astimezone(UTC).date()
     recent = _recent(files, run.as_of, since=today - timedelta(days=2 * trailing + 1))
     with lake.engine() as engine:
+        profile = _counted(batches, _reread(engine, lake, run, [b["source"] for b in batches], files, of_batch))
         if new:
             found = engine.execute(_BATCH, {"files": new, "known": sorted(policy.vocabulary)}).df()
             profile = profile.merge(found, on="source", how="left")
@@ -100,7 +113,7 @@ def batch_profile(lake: Lake, ledger: Ledger, policy: Policy, run: Run) -> pd.Da
 
 _COLUMNS = {"source": "str"} | dict.fromkeys(
     (
-        *COUNTS, "unaccounted", "quarantine_rate", "duplicate_rate",
+        *COUNTS, "unaccounted", "reread", "quarantine_rate", "duplicate_rate",
         "new_rows", "unknown_event_rate", "no_user_rate", "no_account_rate", "incomplete_rows",
         "hours_since_last_event", "last_day_rows", "usual_rows", "history_days", "volume_ratio",
     ),
@@ -108,24 +121,41 @@ _COLUMNS = {"source": "str"} | dict.fromkeys(
 )  # fmt: skip
 
 
-def _counted(batches: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
+def _counted(batches: Iterable[Mapping[str, Any]], reread: Mapping[str, int]) -> pd.DataFrame:
     """Counts of the ledger's batches, summed a source, and the rates that follow from them."""
     rows = [{"source": batch["source"]} | _counts(batch["counts"]) for batch in batches]
     table = pd.DataFrame(rows, columns=["source", *COUNTS]).groupby("source", as_index=False).sum()
     table["unaccounted"] = table["rows_in"] - table["kept"] - table["duplicates"] - table["quarantined"]
+    table["reread"] = table["source"].map(reread).fillna(0)
     received = table["rows_in"].where(table["rows_in"] > 0).astype("float64")
     table["quarantine_rate"] = table["quarantined"] / received
-    table["duplicate_rate"] = table["duplicates"] / received
+    table["duplicate_rate"] = (table["duplicates"] - table["reread"]).clip(lower=0) / received
     return table
 
 
+def _reread(
+    engine: duckdb.DuckDBPyConnection, lake: Lake, run: Run, sources: list[str], files: list[str], of_batch: set[str]
+) -> dict[str, int]:
+    """Source → rows in the lake that its window reads again. Only batches begun since the window's start hold any."""
+    found: dict[str, int] = {}
+    for source in sources:
+        manifest = extracted(source, lake, run)
+        if manifest is None:
+            continue
+        start, end = (datetime.fromisoformat(moment) for moment in manifest["window"])
+        others = [path for path in files if _begun(path) > start and _batch(path) not in of_batch]
+        if others:
+            asked = {"files": others, "source": source, "start": start, "end": end}
+            found.update(engine.execute(_REREAD, asked).fetchall())
+    return found
+
+
 def _counts(counts: Mapping[str, Any]) -> dict[str, int]:
-    rows = counts.get("rows", counts)
     return {
-        "rows_in": rows["in"],
-        "kept": rows["kept"],
-        "duplicates": rows["duplicates"],
-        "quarantined": sum(rows["quarantined"].values()),
+        "rows_in": counts["in"],
+        "kept": counts["kept"],
+        "duplicates": counts["duplicates"],
+        "quarantined": sum(counts["quarantined"].values()),
     }
 
 
@@ -143,3 +173,15 @@ def _recent(files: list[str], as_of: datetime, since: date) -> list[str]:
 def _event_date(path: str) -> date:
     partition = posixpath.basename(posixpath.dirname(path))
     return date.fromisoformat(partition.removeprefix("event_date="))
+
+
+def _batch(path: str) -> str:
+    return posixpath.basename(path).removesuffix(".parquet")
+
+
+def _begun(path: str) -> datetime:
+    """The as_of of the run that wrote an event file, from the batch's name; the oldest moment when it has none."""
+    found = _AS_OF.search(_batch(path))
+    return (
+        datetime.strptime(found[1], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC) if found else datetime.min.replace(tzinfo=UTC)
+    )

@@ -67,7 +67,7 @@ def event_suites(profile: pd.DataFrame, policy: Policy) -> list[Suite]:
             _at_least(gxe, "unaccounted", 0, "critical", "rows in less rows accounted for"),
             _at_most(gxe, "incomplete_rows", 0, "critical", "events without id, name or time"),
             *_limited(gxe, "quarantine_rate", quality.max_quarantine_rate, "share of rows in quarantine"),
-            *_limited(gxe, "duplicate_rate", quality.max_duplicate_rate, "share of rows read before"),
+            *_limited(gxe, "duplicate_rate", quality.max_duplicate_rate, "share of rows sent twice"),
             *_limited(
                 gxe, "unknown_event_rate", quality.max_unknown_event_rate, "share of events not in the vocabulary"
             ),
