@@ -304,18 +304,18 @@ def _number(value: float | None) -> str:
 
 
 def _sections(text: str) -> list[dict[str, Any]]:
-    """Plain text as headed sections: a line in capitals heads what follows it."""
+    """Plain text as headed sections: a line in capitals heads what follows; "Label: value" is told apart."""
     sections: list[dict[str, Any]] = []
     for line in text.splitlines():
         bare = line.strip()
         if not bare:
             continue
-        if bare == line and bare.isupper() and len(bare) < 60:
+        if bare == line and bare.partition("(")[0].isupper() and len(bare) < 60:
             sections.append({"title": bare.capitalize(), "lines": []})
             continue
         if not sections:
             sections.append({"title": "", "lines": []})
         label, colon, value = bare.partition(": ")
-        pair = bool(colon) and len(label) <= 28 and line.startswith(" ")
+        pair = bool(colon) and len(label) <= 40 and line.startswith(" ")
         sections[-1]["lines"].append({"label": label if pair else "", "text": value if pair else bare})
     return sections
