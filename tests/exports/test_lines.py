@@ -62,14 +62,14 @@ def test_a_truncated_file_gives_its_complete_lines_and_one_row_for_the_rest(cut_
 
 def test_bytes_spoilt_in_the_middle_keep_what_came_before():
     noise = random.Random(5)
-    lines = [b'{"n": "%0512x"}' % noise.getrandbits(2048) for _ in range(2000)]
+    lines = [b'{"n": "%0512x"}' % noise.getrandbits(2048) for _ in range(400)]
     whole = bytearray(gzip.compress(b"\n".join(lines) + b"\n"))
     middle = len(whole) // 2
     whole[middle : middle + 64] = b"\xff" * 64
     rows = read([("f", bytes(whole))])
     good = [text.removesuffix(b"\n") for *_, text, problem in rows if problem is None]
     assert [problem for *_, problem in rows if problem] == ["corrupt_file"]
-    assert good[:900] == lines[:900]
+    assert good[:180] == lines[:180]
 
 
 def test_a_wrong_checksum_loses_no_line():

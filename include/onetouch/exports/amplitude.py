@@ -185,26 +185,27 @@ def _answers(
             shown = f"amplitude {params['start']}–{params['end']}"
             target = place / f"{params['start']}-{params['end']}.zip"
             one_hour = end - start == _HOUR
-            reply = download(
+            status = download(
                 session,
                 url,
                 params,
                 target,
+                whole=zipfile.is_zipfile,
                 wait=wait,
                 timeout=timeout,
                 retry_also=frozenset({504}) if one_hour else frozenset(),
             )
-            if reply.status == 200:
+            if status == 200:
                 yield target
-            elif reply.status == 404:
+            elif status == 404:
                 log.info("%s: no data", shown)
-            elif reply.status in (400, 504) and not one_hour:
+            elif status in (400, 504) and not one_hour:
                 middle = start + (end - start) // _HOUR // 2 * _HOUR
                 windows.extendleft([(middle, end), (start, middle)])
-            elif reply.status in (401, 403):
+            elif status in (401, 403):
                 raise ExportError(
-                    f"{shown}: the key was refused ({reply.status}); check login (API key) and password "
+                    f"{shown}: the key was refused ({status}); check login (API key) and password "
                     f"(secret key) of connection {connection.conn_id}"
                 )
             else:
-                raise ExportError(f"{shown}: answered {reply.status}; nothing of this window was read")
+                raise ExportError(f"{shown}: answered {status}; nothing of this window was read")

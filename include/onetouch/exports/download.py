@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +22,6 @@ Wait = Callable[[tenacity.RetryCallState], float]
 _LONGEST_WAIT = 120.0
 _DOUBLING = tenacity.wait_random_exponential(multiplier=2, max=_LONGEST_WAIT)
 _CHUNK = 1 << 20
-
-
-@dataclass(frozen=True)
-class Reply:
-    """Status of an answer; its body lies in the file when the status is 200."""
-
-    status: int
 
 
 class _TryAgain(Exception):
@@ -52,15 +44,16 @@ def download(
     params: dict[str, Any],
     into: Path,
     *,
+    whole: Callable[[Path], bool],
     wait: Wait = back_off,
     timeout: tuple[float, float] = TIMEOUT,
     retry_also: frozenset[int] = frozenset(),
-) -> Reply:
+) -> int:
     """GETs `url` into the file `into`; returns the status (the file is written for 200 only).
 
-    Tried again: no connection, time-out, a body that breaks off, 429, 5xx other than 504, and the statuses of
-    `retry_also`. Redirects are not followed: they would carry the request where nobody checked for TLS. Raises
-    ExportError when every try failed.
+    Tried again: no connection, time-out, a body that breaks off or is not `whole`, 429, 5xx other than 504, and the
+    statuses of `retry_also`. Redirects are not followed: they would carry the request where nobody checked for TLS.
+    Raises ExportError when every try failed.
     """
     retrying = tenacity.Retrying(
         stop=tenacity.stop_after_attempt(ATTEMPTS),
@@ -69,7 +62,7 @@ def download(
         reraise=True,
     )
     try:
-        return retrying(_once, session, url, params, into, timeout, retry_also)
+        return retrying(_once, session, url, params, into, whole, timeout, retry_also)
     except _TryAgain as error:
         raise ExportError(f"{url}: {error}, {ATTEMPTS} times in a row; run again later") from error
 
@@ -79,9 +72,10 @@ def _once(
     url: str,
     params: dict[str, Any],
     into: Path,
+    whole: Callable[[Path], bool],
     timeout: tuple[float, float],
     retry_also: frozenset[int],
-) -> Reply:
+) -> int:
     try:
         with session.get(url, params=params, stream=True, timeout=timeout, allow_redirects=False) as answer:
             status = answer.status_code
@@ -91,7 +85,9 @@ def _once(
                 with into.open("wb") as file:
                     for chunk in answer.iter_content(_CHUNK):
                         file.write(chunk)
-            return Reply(status)
+                if not whole(into):  # a body without a length may end early unnoticed
+                    raise _TryAgain("answered 200 with a body that is not whole")
+            return status
     except requests.exceptions.SSLError as error:
         raise ExportError(f"{url}: its certificate is not trusted; check the host of the connection") from error
     except requests.RequestException as error:
