@@ -95,6 +95,9 @@ class Org:
     def calls(self) -> list[dict[str, Any]]:
         return requests.get(f"{self.url}/_sandbox/log", timeout=10).json()["calls"]
 
+    def faults(self) -> list[dict[str, Any]]:
+        return requests.get(f"{self.url}/_sandbox/faults", timeout=10).json()
+
     def expire_sessions(self) -> None:
         requests.delete(f"{self.url}/_sandbox/sessions", timeout=10).raise_for_status()
 

@@ -87,6 +87,27 @@ def test_a_task_closed_by_the_rep_a_moment_ago_does_not_expire(world: Any) -> No
     assert world.handoff(1).state == "touched"
 
 
+def test_a_task_we_closed_is_no_touch_even_before_the_ledger_knows(world: Any) -> None:
+    opened(world, 1)
+    at = AS_OF + timedelta(hours=72)
+    world.org.clock(at)
+    client = world.salesforce()
+    close = client.close_tasks
+
+    def die_after_closing(reasons: Any) -> Any:
+        close(reasons)
+        raise KeyboardInterrupt
+
+    client.close_tasks = die_after_closing
+    with pytest.raises(KeyboardInterrupt):
+        back_off(world.ledger, world.policy, world.run(at), client, sends=True)
+    assert world.task(1)["IsClosed"]
+    world.extract(world.run(at + timedelta(hours=1)))
+    assert len(world.ledger.touches()) == 0
+    assert world.handoff(1).state == "task_open"
+    assert backing_off(world, at + timedelta(hours=1))["expired"] == 1
+
+
 def test_without_leave_to_send_nothing_moves_and_nothing_is_written(world: Any) -> None:
     opened(world, 1)
     before = (world.ledger.dump()["handoffs"], world.org.tasks())

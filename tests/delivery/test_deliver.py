@@ -140,6 +140,23 @@ def test_two_runs_at_once_make_one_task_each(world: Any) -> None:
     assert {world.handoff(n).task_id for n in (1, 2, 3)} == {t["Id"] for t in world.org.tasks()}
 
 
+def test_what_another_run_sends_between_two_looks_is_not_sent_again(world: Any) -> None:
+    run = ready(world, 1)
+    ledger, lay_out = world.ledger, world.ledger.put_all
+
+    def overtaken(rows: Any) -> Any:
+        laid = lay_out(rows)
+        del ledger.put_all
+        ledger.sending(laid[0].key)
+        ledger.sent(laid[0].key, crm_id(1))
+        return laid
+
+    ledger.put_all = overtaken
+    assert world.deliver(run)["delivered"] == 1
+    assert world.org.account(crm_id(1))["Onetouch_Dossier__c"] is None  # left to the other run
+    assert len(world.org.tasks()) == 1
+
+
 def test_nothing_leaves_and_nothing_moves_when_it_may_not_send(world: Any) -> None:
     run = ready(world, 1, 2)
     assert world.deliver(run, sends=False) == {

@@ -74,9 +74,10 @@ def test_long_lists_are_asked_in_parts_and_quoted(world: Any) -> None:
 def test_rows_locked_by_another_are_tried_again_and_only_they(world: Any) -> None:
     world.accounts(1, 2, 3)
     locked = {"statusCode": "UNABLE_TO_LOCK_ROW", "message": "unable to obtain exclusive access"}
-    world.org.post("faults", [{"match": "composite/sobjects$", "row_error": locked, "rows": [1], "times": 1}])
+    world.org.post("faults", [{"match": "composite/sobjects$", "row_error": locked, "rows": [1], "times": 2}])
     rows = {make_id("001", n): {"Onetouch_Tier__c": "high"} for n in (1, 2, 3)}
     outcomes = world.salesforce().update_accounts(rows)
+    assert [fault["times"] for fault in world.org.faults()] == [1]  # the second request had no row of that index
     assert [o.ok for o in outcomes.values()] == [True, True, True]
     assert {world.org.account(i)["Onetouch_Tier__c"] for i in rows} == {"high"}
 
