@@ -41,15 +41,15 @@ def test_the_profile_says_what_was_counted(place):
     assert (row["rows_in"], row["unaccounted"], row["new_rows"]) == (200, 0, 145)
     assert row["quarantine_rate"] == pytest.approx(0.05)
     assert row["duplicate_rate"] == pytest.approx(0.225)
-    assert (row["last_day_rows"], row["usual_rows"], row["history_days"], row["volume_ratio"]) == (5, 10, 14, 0.5)
+    assert (row["last_day_rows"], row["usual_rows"], row["history_days"], row["volume_drop"]) == (5, 10, 14, 0.5)
     assert row["hours_since_last_event"] == pytest.approx(24 - 4 / 60)
 
 
 @pytest.mark.parametrize(
     ("per_day", "counts", "says"),
     [
-        ([50] * 20 + [4], (1004, 1004, 0, 0), "÷ median day: 0.08 (at least 0.1)"),
-        ([50] * 20 + [501], (1501, 1501, 0, 0), "÷ median day: 10.02 (at most 10)"),
+        ([50] * 20 + [4], (1004, 1004, 0, 0), "÷ a usual day's: 0.08 (at least 0.1)"),
+        ([50] * 20 + [501], (1501, 1501, 0, 0), "÷ a usual day's: 10.02 (at most 10)"),
         (STEADY, (1000, 940, 0, 60), "share of rows in quarantine: 0.06 (at most 0.05)"),
         (STEADY, (1001, 1000, 0, 0), "neither kept, known, nor quarantined: 1 (at most 0)"),
         (STEADY, (999, 1000, 0, 0), "rows in less rows accounted for: -1 (at least 0)"),
@@ -123,7 +123,10 @@ def test_a_short_history_is_not_judged(place):
     place.batch(301, 301)
     summary = check(place)
     assert summary["passed"]
-    assert summary["unjudged"] == ["batch-amplitude: volume_ratio: too little to judge"]
+    assert summary["unjudged"] == [
+        "batch-amplitude: volume_drop: too little to judge",
+        "batch-amplitude: volume_surge: too little to judge",
+    ]
 
 
 def test_events_received_after_as_of_do_not_exist_yet(place):
@@ -135,7 +138,7 @@ def test_events_received_after_as_of_do_not_exist_yet(place):
     )
     row = batch_profile(place.lake, place.ledger, place.policy, before).iloc[0]
     assert row["hours_since_last_event"] == pytest.approx(24 - 49 / 60)
-    assert (row["last_day_rows"], row["volume_ratio"]) == (50, 1.0)
+    assert (row["last_day_rows"], row["volume_drop"], row["volume_surge"]) == (50, 1.0, 1.0)
 
 
 def test_late_events_count_on_the_day_they_arrive(place):
@@ -190,3 +193,22 @@ def test_the_index_names_findings_and_leads_to_every_suite(place):
     assert len(links) == 2
     for link in links:
         assert place.lake.exists("quality", place.run.run_id, "events", link)
+
+
+def test_a_quiet_sunday_is_no_drop_but_an_empty_one_is(place):
+    """The week's pattern is held against itself; Tuesday 31 December plays the quiet day here."""
+    week = [100, 100, 100, 100, 100, 100, 12]
+    place.events([*week, *week, *week[:-1], 11])
+    place.batch(sum(week) * 3 - 1, sum(week) * 3 - 1)
+    assert check(place)["warnings"] == []
+    place.lake.remove("events")
+    place.events([*week, *week, *week[:-1], 1])
+    assert any("÷ a usual day's: 0.08333 (at least 0.1)" in finding for finding in failed(place))
+
+
+def test_a_handful_of_events_a_day_is_not_judged_by_volume(place):
+    place.events([1, 5, 2, 0, 4, 3, 1] * 2 + [0, 1])
+    place.batch(33, 33)
+    summary = check(place)
+    assert (summary["passed"], summary["warnings"]) == (True, [])
+    assert len(summary["unjudged"]) == 2

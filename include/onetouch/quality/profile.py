@@ -40,7 +40,9 @@ GROUP BY source
 
 # Volume is counted by the day of receipt, which is complete once it is over; events of a day keep arriving for
 # weeks. Events older than the trailing days at receipt don't count, so every day is measured by the same rule
-# and the partitions to read stay few.
+# and the partitions to read stay few. The last full day is held against two days: the median of the trailing ones,
+# and the same weekday a week before, because a quiet Sunday is no outage. A drop is one below both, a surge one above
+# both. No ratio without half the trailing days of history, nor where a single event would decide it.
 _VOLUME = """
 WITH received AS (
     SELECT
@@ -58,22 +60,33 @@ calendar AS (
     FROM began
 ),
 usual AS (
-    SELECT source, count(*) AS history_days, median(coalesce(n, 0)) AS usual_rows
+    SELECT
+        source,
+        count(*) AS history_days,
+        median(coalesce(n, 0)) AS usual_rows,
+        max(coalesce(n, 0)) FILTER (day = $last_day - 7) AS week_before_rows
     FROM calendar LEFT JOIN received USING (source, day)
     GROUP BY source
+),
+last_day AS (
+    SELECT
+        source,
+        date_diff('second', newest, $as_of) / 3600.0 AS hours_since_last_event,
+        coalesce(n, 0) AS last_day_rows,
+        usual_rows,
+        week_before_rows,
+        coalesce(history_days, 0) AS history_days,
+        CASE WHEN history_days * 2 >= $trailing THEN least(usual_rows, week_before_rows) END AS low,
+        CASE WHEN history_days * 2 >= $trailing THEN greatest(usual_rows, week_before_rows) END AS high
+    FROM began
+    LEFT JOIN usual USING (source)
+    LEFT JOIN (SELECT source, n FROM received WHERE day = $last_day) USING (source)
 )
 SELECT
-    source,
-    date_diff('second', began.newest, $as_of) / 3600.0 AS hours_since_last_event,
-    coalesce(last_day.n, 0) AS last_day_rows,
-    usual_rows,
-    coalesce(history_days, 0) AS history_days,
-    -- Half the trailing days are the least history to compare with; no ratio without it.
-    CASE WHEN history_days * 2 >= $trailing AND usual_rows > 0
-        THEN coalesce(last_day.n, 0) / usual_rows END AS volume_ratio
-FROM began
-LEFT JOIN usual USING (source)
-LEFT JOIN (SELECT source, n FROM received WHERE day = $last_day) AS last_day USING (source)
+    * EXCLUDE (low, high),
+    CASE WHEN low * $finest >= 1 THEN last_day_rows / low END AS volume_drop,
+    CASE WHEN high * $finest >= 1 THEN last_day_rows / high END AS volume_surge
+FROM last_day
 """
 
 
@@ -86,8 +99,9 @@ def batch_profile(lake: Lake, ledger: Ledger, policy: Policy, run: Run) -> pd.Da
     rows in; duplicates that were not reread) · new_rows, unknown_event_rate (vendor's names the policy's
     vocabulary lacks), no_user_rate, no_account_rate, incomplete_rows (of the batch's rows in the lake) ·
     hours_since_last_event (newest receipt up to as_of) · last_day_rows (received on the last full UTC day),
-    usual_rows (median of the trailing days before it), history_days, volume_ratio (null with less history than
-    half the trailing days). Costs what the batch and the trailing days hold, whatever the history.
+    usual_rows (median of the trailing days before it), week_before_rows (the same weekday), history_days,
+    volume_drop, volume_surge (the last full day ÷ the lower, the higher of the two; null when there is too little to
+    tell). Costs what the batch and the trailing days hold, whatever the history.
     """
     batches = ledger.batches(run.run_id)
     files = lake.list("events")
@@ -106,6 +120,7 @@ def batch_profile(lake: Lake, ledger: Ledger, policy: Policy, run: Run) -> pd.Da
                 "as_of": run.as_of,
                 "trailing": trailing,
                 "last_day": today - timedelta(days=1),
+                "finest": policy.quality.min_volume_ratio.critical or 1,
             }
             profile = profile.merge(engine.execute(_VOLUME, asked).df(), on="source", how="left")
     return profile.reindex(columns=list(_COLUMNS)).astype(_COLUMNS)
@@ -115,7 +130,8 @@ _COLUMNS = {"source": "str"} | dict.fromkeys(
     (
         *COUNTS, "unaccounted", "reread", "quarantine_rate", "duplicate_rate",
         "new_rows", "unknown_event_rate", "no_user_rate", "no_account_rate", "incomplete_rows",
-        "hours_since_last_event", "last_day_rows", "usual_rows", "history_days", "volume_ratio",
+        "hours_since_last_event", "last_day_rows", "usual_rows", "week_before_rows", "history_days", "volume_drop",
+        "volume_surge",
     ),
     "float64",
 )  # fmt: skip

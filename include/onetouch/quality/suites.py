@@ -74,8 +74,10 @@ def event_suites(profile: pd.DataFrame, policy: Policy) -> list[Suite]:
             *_limited(gxe, "no_user_rate", quality.max_no_user_rate, "share of events without a user"),
             *_limited(gxe, "no_account_rate", quality.max_no_user_rate, "share of events without an account"),
             *_limited(gxe, "hours_since_last_event", quality.max_hours_since_last_event, "hours since the last event"),
-            *_limited(gxe, "volume_ratio", quality.max_volume_ratio, "last full day's events ÷ median day"),
-            *_limited(gxe, "volume_ratio", quality.min_volume_ratio, "last full day's events ÷ median day", lower=True),
+            *_limited(gxe, "volume_surge", quality.max_volume_ratio, "last full day's events ÷ a usual day's"),
+            *_limited(
+                gxe, "volume_drop", quality.min_volume_ratio, "last full day's events ÷ a usual day's", lower=True
+            ),
         ]
         # An unknown figure is not judged. Age is: a source that never sent an event is as stale as can be.
         age = "hours_since_last_event"
