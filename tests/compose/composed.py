@@ -195,17 +195,17 @@ class Stack:
         words = [self.local(word) for word in words]
         command = override or (["sh", "-c", *words] if kind == "CMD-SHELL" else words)
         with self.log(f"{name}-health").open("ab") as log:
-            try:
-                done = subprocess.run(
-                    command,
-                    env=self.environment(name),
-                    stdout=log,
-                    stderr=subprocess.STDOUT,
-                    timeout=int(check["timeout"].rstrip("s")),
-                )
-            except subprocess.TimeoutExpired:
-                return False
-        return done.returncode == 0
+            process = subprocess.Popen(
+                command, env=self.environment(name), stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+            )
+        try:
+            return process.wait(int(check["timeout"].rstrip("s"))) == 0
+        except subprocess.TimeoutExpired:
+            return False
+        finally:  # also a check that the shell left behind
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
 
     def until(self, condition: Any, seconds: float, what: str) -> None:
         """Waits for a condition; fails when a service ends meanwhile, or the time does."""
@@ -222,17 +222,16 @@ class Stack:
         return f"── {name}\n" + "\n".join(self.log(name).read_text(errors="replace").splitlines()[-25:])
 
     def stop(self) -> None:
-        """Ends every process group, the last started first; none is left when it returns."""
-        for process in reversed(self.running.values()):
-            for ask, patience in ((signal.SIGINT, 0.1), (signal.SIGTERM, 5), (signal.SIGKILL, 5)):
+        """Ends every process group; none is left when it returns."""
+        groups = list(self.running.values())
+        for ask, patience in ((signal.SIGINT, 0.5), (signal.SIGTERM, 5), (signal.SIGKILL, 5)):
+            for group in filter(group_lives, groups):
                 with contextlib.suppress(ProcessLookupError):
-                    os.killpg(process.pid, ask)
-                end = time.monotonic() + patience
-                while group_lives(process) and time.monotonic() < end:
-                    time.sleep(0.05)
-                if not group_lives(process):
-                    break
-        assert not any(map(group_lives, self.running.values()))
+                    os.killpg(group.pid, ask)
+            end = time.monotonic() + patience
+            while any(map(group_lives, groups)) and time.monotonic() < end:
+                time.sleep(0.05)
+        assert not any(map(group_lives, groups))
         self.running.clear()
 
 
