@@ -74,9 +74,9 @@ SEGMENTS = (
     Segment("small_team", 0.33, 0.38, (3, 95), (1, 7), 0.42, 0.65, 0.15, 17, 0.06),
     Segment("casual", 0.18, 0.18, (120, 900), (1, 4), 0.00, 0.60, 0.00, 60, 0.06),
     Segment("dormant", 0.09, 0.08, (500, 9000), (1, 3), 0.00, 0.40, 0.00, 200, 0.04),
-    Segment("steady", 0.11, 0.07, (120, 700), (4, 6), 1.00, 1.00, 0.00, 90, 0.12),
-    Segment("ripening", 0.08, 0.105, (120, 4000), (6, 15), 1.00, 1.00, 1.00, 0, 0.42),
-    Segment("customer", 0.07, 0.04, (60, 3000), (6, 20), 0.85, 1.00, 0.12, 150, 0.42),
+    Segment("steady", 0.11, 0.07, (120, 700), (4, 6), 1.00, 1.00, 0.00, 90, 0.25),
+    Segment("ripening", 0.08, 0.105, (120, 4000), (6, 15), 1.00, 1.00, 1.00, 0, 0.50),
+    Segment("customer", 0.07, 0.04, (60, 3000), (6, 20), 0.85, 1.00, 0.12, 150, 0.45),
 )
 _SEGMENT = {s.name: s for s in SEGMENTS}
 
@@ -231,7 +231,7 @@ def _course(rng: np.random.Generator, who: pd.DataFrame, number: int) -> None:
     who["would_win"] = who["receptive"] & (rng.random(n) < 0.58)
     potential = np.maximum(who["arr"], 240 * np.maximum(0.2 * who["employees"], who["seats"]))
     who["deal_amount"] = (potential * rng.uniform(0.6, 1.1, n)).round(-2)
-    who["deal_days"] = rng.uniform(5, 26, n)
+    who["deal_days"] = rng.uniform(4, 17, n)
 
     solo = (who["segment"] == "solo").to_numpy()
     who["in_crm"] = ~solo & (rng.random(n) >= 0.03)
