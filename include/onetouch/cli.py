@@ -215,10 +215,12 @@ def demo(
             typer.echo(json.dumps(summary))
 
 
-def _workspace(context: typer.Context, policy: Path | None = None, **given: Path | None) -> Any:
+def _workspace(
+    context: typer.Context, policy: Path | None = None, exports: Path | None = None, accounts: Path | None = None
+) -> Any:
     from onetouch.workspace import open_workspace
 
-    return open_workspace(context.obj, policy, **given)
+    return open_workspace(context.obj, policy, exports=exports, accounts=accounts)
 
 
 def _moment(text: str | None, now: datetime) -> datetime:

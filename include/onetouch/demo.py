@@ -329,12 +329,12 @@ def _summary(workspace: Workspace, company: Company, url: str, states: dict[str,
         ),
         "posts": len(reports),
         "alerts": sum(p["channel"] == workspace.policy.slack.alerts_channel for p in state["posts"]),
-        "pictures": sum(len(p.get("images", [])) for p in reports),
+        "pictures": sum(block["type"] == "image" for p in reports for block in p["blocks"]),
         "tasks": [
             {"account": t["account"]["Name"], "subject": t["Subject"], "owner": t["owner"], "due": t["ActivityDate"]}
             for t in sorted(ours, key=lambda t: t["ActivityDate"])
         ],
-        "report_pictures": workspace.lake.list("reports", ".png")[-3:],
+        "report_pictures": workspace.lake.list("reports", ".png"),
         "dags": states,
     }
 

@@ -57,9 +57,17 @@ class Chart(Protocol):
 class Report(Protocol):
     """What is posted: text for those who see no blocks, blocks, and pictures."""
 
-    text: str
-    blocks: list[dict[str, Any]]
-    charts: Sequence[Any]
+    @property
+    def text(self) -> str:
+        """A first line for notifications, then the details."""
+
+    @property
+    def blocks(self) -> list[dict[str, Any]]:
+        """The message, without its pictures."""
+
+    @property
+    def charts(self) -> Sequence[Any]:
+        """name, title, alt and png of each picture."""
 
 
 def escape(text: str) -> str:

@@ -1,8 +1,17 @@
 """What a rep is given: the dossier, a first message, and the fields on the account's record."""
 
 from onetouch.handoff.dossier import dossier
-from onetouch.handoff.fields import account_fields, missing_context, task_fields
+from onetouch.handoff.fields import REQUIRED_FIELDS, account_fields, missing_context, task_fields
 from onetouch.handoff.message import alert_text, first_message
 from onetouch.handoff.plain_text import plain
 
-__all__ = ["account_fields", "alert_text", "dossier", "first_message", "missing_context", "plain", "task_fields"]
+__all__ = [
+    "REQUIRED_FIELDS",
+    "account_fields",
+    "alert_text",
+    "dossier",
+    "first_message",
+    "missing_context",
+    "plain",
+    "task_fields",
+]

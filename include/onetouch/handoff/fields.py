@@ -16,6 +16,12 @@ from onetouch.policy import Policy
 _TEXT = 255
 """Characters of a Salesforce text field and of a task's subject."""
 
+REQUIRED_FIELDS = (
+    "Onetouch_Account_Id__c", "Onetouch_Activated__c", "Onetouch_Milestones__c", "Onetouch_Team_Size__c",
+    "Onetouch_Features_Used__c", "Onetouch_Usage_28d__c", "Onetouch_Trigger__c", "Onetouch_Dossier__c",
+)  # fmt: skip
+"""What a record must show before a rep sees a task: features used, team size, usage volume, activation (S0)."""
+
 _PRIORITY = {"high": "High", "medium": "Normal", "low": "Low"}
 
 

@@ -276,12 +276,10 @@ class _Parser:
         left = self.one(scope, parameters)
         if not self.is_word("and", "or"):
             return left
-        word = self.peek().text.lower()
+        word = self.peek().text.lower()  # A AND B OR C needs parentheses: another word ends the list
         parts = [left]
         while self.accept(word):
             parts.append(self.one(scope, parameters))
-        if self.is_word("and", "or"):  # A AND B OR C needs parentheses
-            raise self.unexpected(self.peek())
         return "(" + f" {word.upper()} ".join(parts) + ")"
 
     def one(self, scope: _Scope, parameters: list[Any]) -> str:

@@ -204,6 +204,12 @@ def _state(store: Store) -> dict[str, Any]:
         {k: bool(row[k]) if k.startswith("Is") else row[k] for k in row.keys()}  # noqa: SIM118
         for row in store.db.execute("SELECT * FROM Task ORDER BY CreatedDate, Id")
     ]
+    accounts = {row["Id"]: row for row in store.db.execute("SELECT * FROM Account")}
+    owners = dict(store.db.execute("SELECT Id, Email FROM User").fetchall())
+    for task in tasks:
+        account = accounts.get(task["AccountId"])
+        task["owner"] = owners.get(task["OwnerId"])
+        task["account"] = account and {k: account[k] for k in account.keys() if k == "Name" or k.startswith("Onetouch")}  # noqa: SIM118
     posts = []
     for row in store.db.execute("SELECT * FROM message ORDER BY ts"):
         blocks = json.loads(row["blocks"]) if row["blocks"] else []
