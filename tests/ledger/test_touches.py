@@ -40,6 +40,15 @@ def test_touches_are_found_by_account_and_time(ledger: Ledger) -> None:
     assert ledger.touches(account_ids=["a0"], since=rows[1]["at"]).empty
 
 
+def test_an_earlier_run_done_over_does_not_see_what_a_later_one_has_read(ledger: Ledger) -> None:
+    noon = AT + timedelta(hours=3)
+    ledger.record_touches([touch("of 9:00"), touch("of 13:00", at=noon + timedelta(hours=1))], as_of=noon)
+    ledger.record_touches([touch("of 9:00", outcome="Replied")], as_of=noon + timedelta(hours=9))
+    assert ledger.touches(as_of=AT + timedelta(hours=1)).empty
+    assert ledger.touches(as_of=noon)["touch_id"].tolist() == ["of 9:00"]
+    assert len(ledger.touches(as_of=noon + timedelta(hours=1))) == 2
+
+
 def test_only_our_handoffs_are_linked_and_stay_linked(ledger: Ledger, policy: Policy) -> None:
     handoff = ledger.open_handoff({"account_id": "acme"}, ledger.begin_run(AT, policy, False))
     assert handoff is not None

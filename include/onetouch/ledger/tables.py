@@ -151,6 +151,7 @@ touches = Table(
     Column("account_id", Text, nullable=False),
     Column("owner_email", Text),
     Column("at", Moment, nullable=False, index=True),
+    Column("known_at", Moment, nullable=False),  # as_of of the run that first read it
     Column("kind", Text),
     Column("outcome", Text),
     Column("handoff_id", ForeignKey("handoffs.handoff_id"), index=True),

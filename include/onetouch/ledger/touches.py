@@ -20,11 +20,13 @@ _COLUMNS = ["touch_id", "account_id", "owner_email", "at", "kind", "outcome", "h
 class Touches(Database):
     """The part of the ledger about touches."""
 
-    def record_touches(self, rows: Iterable[Mapping[str, Any]]) -> None:
+    def record_touches(self, rows: Iterable[Mapping[str, Any]], *, as_of: datetime | None = None) -> None:
         """Keeps touches {touch_id, account_id, at, owner_email?, kind?, outcome?, handoff_id?} by the CRM's id.
 
         Known ones take what the CRM says now (an outcome is often logged later); a handoff once known stays. A
         handoff_id that is not the ledger's (the field is the CRM's to edit) is dropped, the touch is kept.
+        `as_of` is the moment of the run that has read them (each touch's own time when not given): a run of an
+        earlier moment done over must not see them.
         Raises ValueError for a row without touch_id, account_id or a time.
         """
         kept = {row["touch_id"]: row for row in map(_touch, rows)}
@@ -38,6 +40,7 @@ class Touches(Database):
             }
             for row in kept.values():
                 row["handoff_id"] = row["handoff_id"] if row["handoff_id"] in known else None
+                row["known_at"] = row["at"] if as_of is None else max(row["at"], utc(as_of))
             statement = self.insert(touches)
             now = {name: statement.excluded[name] for name in _COLUMNS[1:-1]}
             now["handoff_id"] = func.coalesce(statement.excluded.handoff_id, touches.c.handoff_id)
@@ -45,14 +48,22 @@ class Touches(Database):
                 statement.on_conflict_do_update(index_elements=["touch_id"], set_=now), list(kept.values())
             )
 
-    def touches(self, account_ids: Collection[str] | None = None, since: datetime | None = None) -> pd.DataFrame:
-        """Touches at or after `since`, by time and id.
+    def touches(
+        self,
+        account_ids: Collection[str] | None = None,
+        since: datetime | None = None,
+        *,
+        as_of: datetime | None = None,
+    ) -> pd.DataFrame:
+        """Touches at or after `since`, and of those only the ones known at `as_of` when given, by time and id.
 
         Columns: touch_id, account_id, owner_email, at (UTC), kind, outcome, handoff_id.
         """
         query = select(*[touches.c[name] for name in _COLUMNS]).order_by(touches.c.at, touches.c.touch_id)
         if since is not None:
             query = query.where(touches.c.at >= utc(since))
+        if as_of is not None:
+            query = query.where(touches.c.known_at <= utc(as_of))
         with self.reading() as connection:
             rows = rows_of(connection, query, touches.c.account_id, account_ids)
         return frame(rows, _COLUMNS)

@@ -248,6 +248,7 @@ def upgrade() -> None:
         sa.Column("account_id", sa.Text, nullable=False),
         sa.Column("owner_email", sa.Text),
         sa.Column("at", MOMENT, nullable=False),
+        sa.Column("known_at", MOMENT, nullable=False),
         sa.Column("kind", sa.Text),
         sa.Column("outcome", sa.Text),
         sa.Column("handoff_id", sa.String(64)),
