@@ -212,3 +212,11 @@ def test_leaves_nothing_of_an_earlier_simulation(tmp_path):
     simulate(tmp_path, seed=1, start=START, until=START + timedelta(days=40), accounts=20)
     simulate(tmp_path, seed=1, start=START, until=START + timedelta(days=2), accounts=20)
     assert [p.name for p in (tmp_path / "exports").iterdir()] == ["2025-06.zip"]
+
+
+def test_leaves_real_exports_alone(tmp_path):
+    (tmp_path / "exports").mkdir()
+    (tmp_path / "exports" / "2025-01.zip").write_bytes(b"somebody's")
+    with pytest.raises(ValueError, match="2025-01.zip"):
+        simulate(tmp_path, seed=1, start=START, until=START + timedelta(days=2), accounts=20)
+    assert (tmp_path / "exports" / "2025-01.zip").read_bytes() == b"somebody's"

@@ -138,34 +138,45 @@ def planned(cohort: Cohort, seed: int, midnight: datetime) -> pd.DataFrame:
     return plan
 
 
+@dataclass(frozen=True)
+class _Mood:
+    """How lively each account is on one day: chance that a diligent user comes, actions of one who does."""
+
+    chance: np.ndarray
+    pace: np.ndarray
+    activated: np.ndarray
+    ripe: np.ndarray
+    faded: np.ndarray
+
+    @classmethod
+    def of(cls, who: pd.DataFrame, day: int, *, weekend: bool) -> _Mood:
+        """The moods of the accounts `who` on a day."""
+        ramp = np.clip((day - (who["ripe"].to_numpy() - 13)) / 9, 0, 1)
+        faded = day >= who["fade"].to_numpy()
+        activated = day > who["activates"].to_numpy()
+        peak, calm = who["weekday"].to_numpy(), who["calm_weekday"].to_numpy()
+        chance = (calm + (peak - calm) * ramp) * np.where(faded, 0.12, 1.0)
+        if weekend:
+            chance = chance * (who["weekend"] / who["weekday"]).to_numpy()
+        chance = np.where(activated, chance, np.minimum(chance * 0.9, 0.6))
+        pace = who["pace"].to_numpy() * (0.6 + 0.6 * ramp) * np.where(activated, 1.0, 0.5)
+        return cls(chance, pace, activated, (day >= who["ripe"].to_numpy()) & ~faded, faded)
+
+
 def on_day(cohort: Cohort, plan: pd.DataFrame, seed: int, midnight: datetime, day: int, start: datetime) -> Events:
     """Everything the cohort's users do on day `day` of their own calendars, from `start` on."""
     rng = np.random.default_rng([seed, cohort.number, 3, day + 1])
     who, users = cohort.accounts, cohort.users
-    weekend = (midnight + timedelta(days=day)).weekday() >= 5
     account_of = users["account"].to_numpy()
 
-    # How lively each account is today.
-    ramp = np.clip((day - (who["ripe"].to_numpy() - 13)) / 9, 0, 1)
-    faded = day >= who["fade"].to_numpy()
-    ripe = (day >= who["ripe"].to_numpy()) & ~faded
-    peak, calm = who["weekday"].to_numpy(), who["calm_weekday"].to_numpy()
-    lively = (
-        (calm + (peak - calm) * ramp)
-        * np.where(weekend, who["weekend"] / who["weekday"], 1.0)
-        * np.where(faded, 0.12, 1.0)
-    )
-    activated = day > who["activates"].to_numpy()
-    lively = np.where(activated, lively, np.minimum(lively * 0.9, 0.6))
-    pace = who["pace"].to_numpy() * (0.6 + 0.6 * ramp) * np.where(activated, 1.0, 0.5)
+    mood = _Mood.of(who, day, weekend=(midnight + timedelta(days=day)).weekday() >= 5)
+    ripe, faded, activated = mood.ripe, mood.faded, mood.activated
 
     joined = day >= np.ceil(users["joined"].to_numpy())  # the day of joining is in the plan
-    chance = lively[account_of] * users["diligence"].to_numpy() * joined
+    chance = mood.chance[account_of] * users["diligence"].to_numpy() * joined
     active = np.flatnonzero(rng.random(len(users)) < chance)
 
-    parts: list[
-        tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]
-    ] = []  # account, user, event, moment, properties
+    parts: list[tuple[np.ndarray, ...]] = []  # account, user, event, moment, properties
 
     def add(
         event: np.ndarray | int,
@@ -181,7 +192,7 @@ def on_day(cohort: Cohort, plan: pd.DataFrame, seed: int, midnight: datetime, da
         )
 
     # Actions of the people who are there, spread around the middle of their day.
-    actions = 1 + rng.poisson(pace[account_of[active]])
+    actions = 1 + rng.poisson(mood.pace[account_of[active]])
     user = np.repeat(active, actions)
     hour = rng.normal(users["hour"].to_numpy()[user], users["spread"].to_numpy()[user])
     moment = day + np.clip(hour, 5.0, 23.5) / 24

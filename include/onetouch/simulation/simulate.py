@@ -34,15 +34,13 @@ def simulate(folder: str | Path, *, seed: int, start: datetime, until: datetime,
         The truth in short: accounts, users, rows by kind, files.
 
     Raises:
-        ValueError: a naive time, until less than an hour after start, fewer than 20 accounts.
+        ValueError: a naive time, until less than an hour after start, fewer than 20 accounts, a folder with exports
+            that no simulation wrote.
     """
     start, until = _checked(start, until, accounts)
     folder = Path(folder)
     exports, truth = folder / "exports", folder / "truth"
-    for place in (exports, truth):
-        place.mkdir(parents=True, exist_ok=True)
-        for old in place.iterdir():
-            old.unlink()
+    _clear(exports, truth)
 
     midnight = start.replace(hour=0)
     days = -(-(until - midnight) // timedelta(days=1))
@@ -96,6 +94,17 @@ def _checked(start: datetime, until: datetime, accounts: int) -> tuple[datetime,
     if accounts < 20:
         raise ValueError(f"accounts={accounts}: at least 20, or some kinds of customer would be missing")
     return start, until
+
+
+def _clear(exports: Path, truth: Path) -> None:
+    """Makes room for a new simulation; nobody's real exports are removed for it."""
+    old = list(exports.glob("*"))
+    if old and not (truth / "rows.parquet").exists():
+        raise ValueError(f"{exports} holds {old[0].name}, which no simulation wrote; choose another folder")
+    for file in [*old, *truth.glob("*.parquet")]:
+        file.unlink()
+    for place in (exports, truth):
+        place.mkdir(parents=True, exist_ok=True)
 
 
 def _write_months(
@@ -168,7 +177,6 @@ def _truth(cohorts: list[Cohort], midnight: datetime, until: datetime) -> dict[s
         users = one.users.copy()
         users["joined_at"] = _moments(to_utc(one, midnight, users["account"].to_numpy(), users["joined"].to_numpy()))
         users["account_id"] = who["account_id"].to_numpy()[users["account"]]
-        # A freelancer of an account that is known by domain would be an account of their own; there are none.
         users = users[users["joined_at"] < until]
         who["users"] = pd.Series(everyone).map(users.groupby("account").size()).fillna(0).astype(int)
 
