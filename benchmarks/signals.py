@@ -2,8 +2,8 @@
 
 One run on one machine: ten million simulated events in a temporary folder, every contender in a process of its own,
 over the same Parquet files, with equal results or the benchmark fails. Seconds are those of the work, imports left
-out; CPU seconds and peak memory are those of the whole process. This project computes all its signals, and leaves daily activity behind; the peers
-compute the ones in COMMON.
+out; CPU seconds and peak memory are those of the whole process. This project computes all its signals and leaves
+daily activity behind; the peers compute the ones in COMMON.
 """
 
 from __future__ import annotations

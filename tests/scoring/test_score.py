@@ -1,0 +1,152 @@
+"""Points, gates and tiers: the properties that must hold whatever an account looks like."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from onetouch.policy import Policy, read_policy
+from onetouch.policy.schema import SIGNALS
+from onetouch.scoring import score_frame
+
+POLICY = read_policy()
+PLAIN = {"account_basis": "group", "domain": "acme.com", "employees": 80.0, "industry": None}
+
+values = st.one_of(st.none(), st.integers(0, 40).map(float), st.floats(0, 1e9))
+rows = st.lists(st.fixed_dictionaries(dict.fromkeys(SIGNALS, values)), min_size=1, max_size=6)
+
+
+def frame(*accounts: dict[str, Any]) -> pd.DataFrame:
+    unknown = dict.fromkeys(SIGNALS, np.nan)
+    table = pd.DataFrame([{**PLAIN, **unknown, **account} for account in accounts])
+    table["account_id"] = [f"a{n}" for n in range(len(table))]
+    return table.astype(dict.fromkeys(SIGNALS, "float64"))
+
+
+def changed(**sections: Any) -> Policy:
+    document = POLICY.document()
+    for path, value in sections.items():
+        *parents, last = path.split("__")
+        place = document
+        for step in parents:
+            place = place[step]
+        place[last] = value
+    return Policy.model_validate(document)
+
+
+PQL = {
+    "activated": 1, "active_days_14d": 12, "active_users_28d": 6, "active_days_7d": 5, "invites_28d": 2,
+    "pricing_views_14d": 1, "premium_attempts_28d": 1,
+}  # fmt: skip
+
+
+@settings(max_examples=60, deadline=None)
+@given(rows)
+def test_reasons_add_up_to_the_score_exactly(accounts: list[dict[str, Any]]) -> None:
+    scores = score_frame(frame(*accounts), POLICY)
+    for row in scores.to_dict("records"):
+        points = [reason["points"] for reason in row["reasons"]]
+        assert sum(round(p * 10) for p in points) == round(row["score"] * 10)
+        assert all(p > 0 and p == round(p, 1) for p in points)
+        assert row["score"] == round(row["score"], 1)
+        assert points == sorted(points, reverse=True)
+        named = [reason["signal"] for reason in row["reasons"]]
+        assert len(set(named)) == len(named)
+
+
+@settings(max_examples=60, deadline=None)
+@given(rows, st.data())
+def test_more_of_a_signal_never_lowers_the_score(accounts: list[dict[str, Any]], data: st.DataObject) -> None:
+    signal = data.draw(st.sampled_from([p.signal for p in POLICY.scoring.points]))
+    more = [dict(account) for account in accounts]
+    for account in more:
+        account[signal] = (account[signal] or 0) + data.draw(st.floats(0, 100))
+    before, after = score_frame(frame(*accounts), POLICY), score_frame(frame(*more), POLICY)
+    assert (after["score"] >= before["score"]).all()
+    assert (after["pql"] >= before["pql"]).all()
+
+
+@settings(max_examples=40, deadline=None)
+@given(rows, st.randoms(use_true_random=False))
+def test_the_order_of_accounts_changes_nothing(accounts: list[dict[str, Any]], random: Any) -> None:
+    signals = frame(*accounts)
+    order = random.sample(range(len(signals)), k=len(signals))
+    one = score_frame(signals, POLICY).set_index("account_id")
+    other = score_frame(signals.iloc[order], POLICY).set_index("account_id")
+    pd.testing.assert_frame_equal(one, other.loc[one.index])
+
+
+def test_an_empty_table_scores_to_an_empty_one() -> None:
+    assert score_frame(frame({}).head(0), POLICY).empty
+
+
+@pytest.mark.parametrize(("users", "points"), [(2, 0), (3, 6), (4, 8), (5, 10), (50, 10), (None, 0)])
+def test_points_grow_with_the_signal_up_to_full(users: float | None, points: float) -> None:
+    assert score_frame(frame({"users": users}), POLICY)["score"].tolist() == [points]
+
+
+def test_unknown_earns_nothing_and_zero_is_not_unknown() -> None:
+    policy = changed(scoring__points=[{"signal": "limit_share", "at_least": 0, "points": 4}])
+    assert score_frame(frame({"limit_share": np.nan}, {"limit_share": 0}), policy)["score"].tolist() == [0, 4]
+
+
+def test_a_reason_says_signal_value_and_points() -> None:
+    [reasons] = score_frame(frame({"usage_growth_7d": 2.0, "activated": 1}), POLICY)["reasons"]
+    assert reasons == [
+        {"signal": "activated", "value": 1.0, "points": 10.0},
+        {"signal": "usage_growth_7d", "value": 2.0, "points": 4.0},
+    ]
+
+
+def test_a_pql_passes_every_gate_and_is_high() -> None:
+    row = score_frame(frame(PQL), POLICY).iloc[0]
+    assert (row["score"], row["tier"], row["pql"]) == (70, "high", True)
+
+
+@pytest.mark.parametrize(
+    ("change", "gate"),
+    [
+        ({"activated": 0}, "gate_activated"),
+        ({"active_days_14d": 4}, "gate_engagement"),
+        ({"active_users_28d": 1}, "gate_engagement"),
+        ({"employees": 4}, "gate_icp"),
+        ({"account_basis": "personal", "domain": None}, "gate_icp"),
+    ],
+)
+def test_no_score_buys_off_a_gate(change: dict[str, Any], gate: str) -> None:
+    everything = {**dict.fromkeys(SIGNALS, 1e6), **change}
+    row = score_frame(frame(everything), POLICY).iloc[0]
+    assert row["tier"] == "high"
+    assert not row[gate]
+    assert not row["pql"]
+
+
+def test_intent_is_a_gate() -> None:
+    row = score_frame(frame({**PQL, "pricing_views_14d": 0, "premium_attempts_28d": 0, "users": 9}), POLICY).iloc[0]
+    assert not row["gate_intent"]
+
+
+@pytest.mark.parametrize(
+    ("account", "fits"),
+    [
+        ({"employees": np.nan}, True),
+        ({"account_basis": None}, True),
+        ({"account_basis": "personal"}, True),  # in the CRM with a company's domain
+        ({"employees": 5}, True),
+        ({"industry": "Retail"}, True),
+        ({"industry": "GAMBLING"}, False),
+        ({"industry": "mining"}, False),
+        ({"industry": None}, True),
+        ({"employees": 1001}, False),
+    ],
+)
+def test_the_icp_excludes_only_what_is_known_not_to_fit(account: dict[str, Any], fits: bool) -> None:
+    policy = changed(
+        gates__icp__industries=["retail", "gambling"], gates__icp__excluded_industries=["Gambling"],
+        gates__icp__max_employees=1000,
+    )  # fmt: skip
+    assert score_frame(frame(account), policy)["gate_icp"].tolist() == [fits]

@@ -1,0 +1,93 @@
+"""Daily activity: rebuilt only where events changed, and the same as if all of it had been."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from onetouch.lake import Lake
+from onetouch.policy import Policy, read_policy
+from onetouch.signals import compute
+
+POLICY = read_policy()
+AS_OF = datetime(2025, 3, 10, 12, tzinfo=UTC)
+NOBODY = pd.DataFrame({"account_id": []}, dtype="str")
+
+
+def events_of(rng: random.Random, event: Callable[..., dict], n: int, days: int) -> list[dict[str, Any]]:
+    names = ["feature_used", "report_created", "workspace_created", "data_imported", "api_called", "checkout_started"]
+    return [
+        event(
+            AS_OF - timedelta(days=rng.randrange(days), minutes=rng.randrange(1, 60)),
+            rng.choice(names), f"a{rng.randrange(4)}", f"u{rng.randrange(5)}", feature=rng.choice("xyz"),
+        )
+        for _ in range(n)
+    ]  # fmt: skip
+
+
+def test_only_touched_dates_are_rebuilt_and_it_equals_a_full_rebuild(
+    tmp_path: Path, event: Callable, stage: Callable
+) -> None:
+    rng = random.Random(3)
+    grown, fresh = Lake(tmp_path / "grown"), Lake(tmp_path / "fresh")
+    first = events_of(rng, event, 60, days=30)
+    stage(grown, first)
+    dates = {e["occurred_at"].date() for e in first}
+    assert compute(grown, POLICY, NOBODY, AS_OF)[1] == len(dates)
+    assert compute(grown, POLICY, NOBODY, AS_OF)[1] == 0
+
+    late = events_of(rng, event, 5, days=150)  # some of them older than the lookback
+    stage(grown, late, batch="b2")
+    incremental, rebuilt = compute(grown, POLICY, NOBODY, AS_OF)
+    assert rebuilt == len({e["occurred_at"].date() for e in late})
+
+    stage(fresh, first)
+    stage(fresh, late, batch="b2")
+    full, _ = compute(fresh, POLICY, NOBODY, AS_OF)
+    assert incremental.equals(full)
+
+
+def test_another_vocabulary_has_partitions_of_its_own(lake: Lake, event: Callable, stage: Callable) -> None:
+    stage(lake, [event("2025-03-09T09:00:00", "report_created")])
+    document = POLICY.document()
+    document["vocabulary"]["report_created"] = {"as": "export_created"}
+    other = Policy.model_validate(document)
+    for policy, name in ((POLICY, "milestones_done"), (other, "exports_28d"), (POLICY, "milestones_done")):
+        table, rebuilt = compute(lake, policy, NOBODY, AS_OF)
+        assert table.column(name).to_pylist() == [1]
+    assert rebuilt == 0
+    assert len(lake.list("activity")) == 2
+
+
+def test_a_broken_vocabulary_maps_nothing_and_every_account_without_known_events_is_none(
+    lake: Lake, event: Callable, stage: Callable
+) -> None:
+    stage(lake, [event("2025-03-09T09:00:00", "never_heard_of_it")])
+    assert compute(lake, POLICY, NOBODY, AS_OF)[0].num_rows == 0
+
+
+def test_months_before_the_lookback_are_summed_up_once(lake: Lake, event: Callable, stage: Callable) -> None:
+    stage(lake, [event("2024-08-09T09:00:00", "workspace_created"), event("2025-03-09T09:00:00", "data_imported")])
+    assert compute(lake, POLICY, NOBODY, AS_OF)[1] == 2
+    [month] = lake.list("history")
+    lake.remove("activity", "event_date=2024-08-09")  # no longer needed
+    table, rebuilt = compute(lake, POLICY, NOBODY, AS_OF + timedelta(hours=1))
+    assert (table.column("milestones_done").to_pylist(), rebuilt) == ([2], 0)
+
+    stage(lake, [event("2024-08-10T09:00:00", "report_created")], batch="late")
+    table, rebuilt = compute(lake, POLICY, NOBODY, AS_OF + timedelta(hours=2))
+    assert (table.column("activated").to_pylist(), lake.list("history")) == ([1], [month])
+
+
+def test_events_in_two_files_of_one_day_are_one_row(lake: Lake, event: Callable, stage: Callable) -> None:
+    stage(lake, [event("2025-03-09T09:00:00", "feature_used", feature="x", email_domain="acme.com")])
+    stage(lake, [event("2025-03-09T17:30:00", "feature_used", feature="x", email_domain="acme.com")], batch="b2")
+    compute(lake, POLICY, NOBODY, AS_OF)
+    [row] = pd.read_parquet(lake.list("activity")[0], partitioning=None).to_dict("records")
+    assert row["n"] == 2
+    assert row["hours"] == 1 << 9 | 1 << 17
+    assert (row["first_at"].hour, row["last_at"].minute, row["email_domain"]) == (9, 30, "acme.com")
