@@ -98,6 +98,7 @@ def test_too_many_requests_are_waited_out(world: Any) -> None:
 
 
 def test_killed_anywhere_and_run_again_there_is_one_post(make_world: Any, report: Report) -> None:
+    report = Report(charts=report.charts[:1])
     world = make_world("undisturbed")
     world.mortal(None)
     post_report(world.ledger, world.slack(), world.policy, report, KEY)
@@ -114,7 +115,7 @@ def test_killed_anywhere_and_run_again_there_is_one_post(make_world: Any, report
         post_report(world.ledger, world.slack(), world.policy, report, KEY)
         posts = world.org.posts()
         assert [p["thread_ts"] is None for p in posts] == [True, False], f"killed at effect {die_at}"
-        assert [r.state for r in world.ledger.outbox(destination="slack")] == ["sent"] * 5
+        assert [r.state for r in world.ledger.outbox(destination="slack")] == ["sent"] * 3
 
 
 def test_many_at_once_make_one_post(world: Any) -> None:

@@ -58,7 +58,7 @@ def extract_crm(lake: Lake, ledger: Ledger, policy: Policy, run: Run, salesforce
     window = ledger.window(run, "salesforce_tasks", overlap, first)
     emails = dict(zip(reps["owner_id"], reps["email"].where(reps["email"].notna(), None), strict=True))
     touches = _touches(ledger, list(salesforce.read_tasks(window.start)), ids, emails)
-    ledger.record_touches(touches + _renamed(ledger, ids, first))
+    ledger.record_touches(touches + _renamed(ledger, ids, first), as_of=run.as_of)
     moved = _move_on(ledger, run, salesforce, opportunities, emails)
     ledger.advance_watermark("salesforce_tasks", window.end)
     return {
