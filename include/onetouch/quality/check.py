@@ -69,13 +69,17 @@ def check_decisions(lake: Lake, ledger: Ledger, policy: Policy, run: Run) -> Sum
     with lake.engine() as engine:
         engine.register("in_hands", in_hands)
         engine.register("load", load[["owner_email", "today"]])
-        engine.register("decisions", _table(lake, "decisions", run))
+        engine.register("decisions", _table(lake, "decisions", run, _DECIDED))
         engine.register("signals", _table(lake, "signals", run, [*_HELD_AGAINST, *policy.handoff.required_context]))
-        decisions = engine.execute(_DECISIONS.format(context=context)).df()
+        decisions = engine.sql(_DECISIONS.format(context=context)).to_arrow_table().to_pandas()
         totals = engine.execute(_TOTALS).df()
     return _check(lake, run, "decisions", decision_suites(decisions, totals, policy, run))
 
 
+_DECIDED = [
+    "account_id", "decision_id", "policy_version", "score", "tier", "pql", "motion", "potential_arr", "action", "rule",
+    "owner_email", "due_at", "reasons",
+]  # fmt: skip
 _HELD_AGAINST = ("account_id", "checkout_state", "open_opportunities")
 
 _DECISIONS = """
@@ -102,9 +106,9 @@ SELECT
 """
 
 
-def _table(lake: Lake, room: str, run: Run, columns: list[str] | None = None) -> pa.Table:
+def _table(lake: Lake, room: str, run: Run, columns: list[str]) -> pa.Table:
     with lake.fs.open(lake.path(room, f"{run.run_id}.parquet"), "rb") as file:
-        return pq.read_table(file, columns=columns and list(dict.fromkeys(columns)))
+        return pq.read_table(file, columns=list(dict.fromkeys(columns)))
 
 
 @dataclass(frozen=True)
