@@ -48,7 +48,7 @@ def route(lake: Lake, ledger: Ledger, policy: Policy, run: Run) -> dict[str, obj
         "handoffs": ledger.handoff_frame(run.as_of),
         "rep_load": ledger.rep_load(run.as_of),
         "reps": lake.read(*crm_reps) if lake.exists(*crm_reps) else pd.DataFrame(columns=list(REPS)),
-        "touches": ledger.touches(since=run.as_of - silence),
+        "touches": ledger.touches(since=run.as_of - silence, as_of=run.as_of),
     }
     for name, frame in inputs.items():
         lake.write(frame, "inputs", run.run_id, f"{name}.parquet")
