@@ -9,7 +9,13 @@ from airflow.sdk import RetryDecision, RetryPolicy
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-OURS = frozenset({"PolicyError", "ConnectionConfigError", "NotConfigured", "ChecksFailed", "DeliveryFailed"})
+OURS = frozenset(
+    {
+        "PolicyError", "ConnectionConfigError", "NotConfigured", "AccountsError",  # what was given cannot be used
+        "SignInRefused", "FieldsMissing", "Refused", "LimitReached",  # the CRM says no, and will in ten minutes
+        "ChecksFailed", "DeliveryFailed", "IllegalMove",  # everything was done that could be
+    }
+)  # fmt: skip
 """The library's own: what they say stays true until somebody changes something."""
 
 BUGS = frozenset(
