@@ -35,18 +35,17 @@ def digest(folder):
 
 
 def test_same_seed_same_bytes_other_seed_other_rows(tmp_path):
-    end = START + timedelta(days=9)
+    end = START + timedelta(days=4)
     for name, seed in (("a", 3), ("b", 3), ("c", 4)):
-        simulate(tmp_path / name, seed=seed, start=START, until=end, accounts=40)
+        simulate(tmp_path / name, seed=seed, start=START, until=end, accounts=20)
     a, b, c = (digest(tmp_path / name) for name in "abc")
     assert a == b
     assert a["exports/2025-06.zip"] != c["exports/2025-06.zip"]
     pd.testing.assert_frame_equal(*(pd.read_parquet(tmp_path / n / "truth/accounts.parquet") for n in "ab"))
 
 
-@pytest.mark.parametrize("zone", [0, 5])
-def test_a_longer_simulation_only_adds_rows_received_later(tmp_path, members, zone):
-    start = START.replace(hour=15, tzinfo=timezone(timedelta(hours=zone)))
+def test_a_longer_simulation_only_adds_rows_received_later(tmp_path, members):
+    start = START.replace(hour=15, tzinfo=timezone(timedelta(hours=5)))
     short, long = start + timedelta(days=24, hours=3, minutes=20), start + timedelta(days=33)  # across a month's end
     simulate(tmp_path / "short", seed=SEED, start=start, until=short, accounts=25)
     simulate(tmp_path / "long", seed=SEED, start=start, until=long, accounts=25)
@@ -209,7 +208,7 @@ def test_refuses_what_it_cannot_do(tmp_path, change, message):
 
 
 def test_leaves_nothing_of_an_earlier_simulation(tmp_path):
-    simulate(tmp_path, seed=1, start=START, until=START + timedelta(days=40), accounts=20)
+    simulate(tmp_path, seed=1, start=START, until=START + timedelta(days=31), accounts=20)
     simulate(tmp_path, seed=1, start=START, until=START + timedelta(days=2), accounts=20)
     assert [p.name for p in (tmp_path / "exports").iterdir()] == ["2025-06.zip"]
 

@@ -26,7 +26,7 @@ REASON = {
 def read(tmp_path_factory):
     """What simulate said, what the pipeline counted, and its signals."""
     home = tmp_path_factory.mktemp("truth")
-    simulate(home / "company", seed=2, start=AS_OF - timedelta(days=35), until=AS_OF, accounts=120)
+    simulate(home / "company", seed=2, start=AS_OF - timedelta(days=35), until=AS_OF, accounts=80)
     policy, lake, ledger = read_policy(None), Lake(home / "lake"), Ledger(f"sqlite:///{home / 'ledger.db'}")
     ledger.migrate()
     run = ledger.begin_run(AS_OF, policy, False)

@@ -228,7 +228,7 @@ def _course(rng: np.random.Generator, who: pd.DataFrame, number: int) -> None:
 
     who["would_self_serve"] = rng.random(n) < np.select([ripens, keen], [0.15, 0.5], 0.1)
     who["receptive"] = ~who["would_self_serve"] & (rng.random(n) < np.array([k.receptive for k in kind]))
-    who["would_win"] = who["receptive"] & (rng.random(n) < 0.58)
+    who["would_win"] = who["receptive"] & (rng.random(n) < 0.75)
     potential = np.maximum(who["arr"], 240 * np.maximum(0.2 * who["employees"], who["seats"]))
     who["deal_amount"] = (potential * rng.uniform(0.6, 1.1, n)).round(-2)
     who["deal_days"] = rng.uniform(4, 17, n)
