@@ -356,3 +356,13 @@ def test_real_data_is_kept_whole_twice_the_same(stager):
     assert stager.stage(as_of) == first
     again = stager.stage(as_of + HOUR)["rows"]
     assert again["kept"] == 0 and again["in"] == again["duplicates"] > 0
+
+
+def test_a_lake_in_an_object_store_holds_the_same(stager):
+    stager.lake = Lake(f"memory://lake-{id(stager)}")
+    stager.receive([event(1), event(2), b"broken"])
+    assert stager.stage()["rows"]["kept"] == 2
+    stager.receive([event(3)], name="b.zip", hour=AS_OF)
+    rows = stager.stage(AS_OF + HOUR)["rows"]
+    assert (rows["kept"], rows["duplicates"]) == (1, 2)
+    assert len(stager.lake.list("events")) == 2

@@ -100,6 +100,7 @@ def _write_batch(source: str, batch_id: str, lake: Lake, policy: Policy, run: Ru
     """Writes the batch's files and returns its counts {in, kept, duplicates, quarantined, files, dates}."""
     with tempfile.TemporaryDirectory(prefix="stage-") as place, lake.engine(memory=_MEMORY) as con:
         # on disk, so that memory is bounded however large the window is; one transaction, so that it is written once
+        con.execute(f"SET temp_directory = '{place}/spill'")
         con.execute(f"ATTACH '{place}/stage.duckdb' AS stage")
         con.execute("BEGIN")
         canonical = Canonical(con, SHAPES[source], policy, until)

@@ -25,7 +25,7 @@ ROWS = pa.schema(
 SHOWN_BYTES = 65536
 """Of a row that is only shown (too long, cut off), this much is kept."""
 
-_BATCH_BYTES = 8 << 20
+_BATCH_BYTES = 16 << 20
 _READ = 1 << 20
 _NEWLINE, _RETURN = 10, 13
 
