@@ -330,7 +330,7 @@ def world(rows: list) -> dict[str, pd.DataFrame]:
     }
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(worlds, st.integers(1, 4))
 def test_the_hard_rules(rows: list, cap: int) -> None:
     policy = changed(assignment__tasks_per_rep_per_day=cap)
@@ -367,7 +367,7 @@ def test_the_hard_rules(rows: list, cap: int) -> None:
     assert got.loc[got["action"] != "sales_now", ["owner_email", "due_at", "contact_at"]].isna().all(axis=None)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(worlds, st.randoms(use_true_random=False))
 def test_the_order_of_rows_changes_nothing(rows: list, random: Any) -> None:
     given_world = world(rows)
@@ -378,7 +378,7 @@ def test_the_order_of_rows_changes_nothing(rows: list, random: Any) -> None:
     pd.testing.assert_frame_equal(decided(**given_world), decided(**shuffled))
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=5, deadline=None)
 @given(worlds)
 def test_a_decisions_id_tells_its_inputs_apart(rows: list) -> None:
     given_world = world(rows)

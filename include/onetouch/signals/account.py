@@ -45,9 +45,9 @@ import ibis.expr.types as ir
 
 from onetouch.policy import Policy
 from onetouch.policy.schema import SIGNALS
-from onetouch.signals.activity import NOT_USE, last_day
+from onetouch.signals.activity import last_day
+from onetouch.signals.sums import FORTNIGHT, LOOKBACK, RECENT, Sums
 
-DEVELOPER = ("api_called", "sdk_used", "ci_run")
 ADMIN = ("sso_configured", "permissions_changed")
 
 WEEK = 7  # the "7d" of a signal's name
@@ -58,24 +58,25 @@ MAY_BE_UNKNOWN = frozenset({"days_to_activate", "limit_share", "limit_held_days"
 """Signals that are null without something to tell them from; all others are 0 then."""
 
 COUNTED: dict[str, tuple[Sequence[str], str]] = {
-    "invites_28d": (["teammate_invited"], "recent"),
-    "limits_reached_28d": (["limit_reached"], "recent"),
-    "exports_28d": (["export_created"], "recent"),
-    "shares_28d": (["content_shared"], "recent"),
-    "pricing_views_14d": (["pricing_viewed"], "fortnight"),
-    "plan_questions_28d": (["plan_question_asked"], "recent"),
-    "demo_requests_28d": (["demo_requested"], "recent"),
-    "premium_attempts_28d": (["premium_feature_attempted"], "recent"),
-    "admin_actions_28d": (ADMIN, "recent"),
-    "failed_actions_28d": (["action_failed"], "recent"),
-    "tickets_28d": (["support_ticket_opened"], "recent"),
-    "fundings_90d": (["company_funded"], "lookback"),
-    "hirings_90d": (["company_hiring"], "lookback"),
+    "invites_28d": (["teammate_invited"], RECENT),
+    "limits_reached_28d": (["limit_reached"], RECENT),
+    "exports_28d": (["export_created"], RECENT),
+    "shares_28d": (["content_shared"], RECENT),
+    "pricing_views_14d": (["pricing_viewed"], FORTNIGHT),
+    "plan_questions_28d": (["plan_question_asked"], RECENT),
+    "demo_requests_28d": (["demo_requested"], RECENT),
+    "premium_attempts_28d": (["premium_feature_attempted"], RECENT),
+    "admin_actions_28d": (ADMIN, RECENT),
+    "failed_actions_28d": (["action_failed"], RECENT),
+    "tickets_28d": (["support_ticket_opened"], RECENT),
+    "fundings_90d": (["company_funded"], LOOKBACK),
+    "hirings_90d": (["company_hiring"], LOOKBACK),
 }
 """Signals that count events: which, and in which window."""
 
 
 def account_signals(
+    sums: Sums,
     activity: ir.Table,
     history: ir.Table,
     snapshot: ir.Table,
@@ -86,41 +87,25 @@ def account_signals(
 ) -> ir.Table:
     """One row an account of `snapshot` or product: its snapshot columns, every name of SIGNALS, and what explains them.
 
-    `activity`: the days of the lookback as known at `as_of`; `history`: what `activity.build_history` remembers of
-    before; `snapshot`: identified accounts; `caps`: plan_limits, limit_name, limit_cap; `offsets`: timezone,
-    event_date, offset (whole hours to add to UTC).
+    `activity`: the days of the lookback as known at `as_of`, `sums` what `sum_up` makes of them; `history`: what
+    `activity.build_history` remembers of before; `snapshot`: identified accounts; `caps`: plan_limits, limit_name,
+    limit_cap; `offsets`: timezone, event_date, offset (whole hours to add to UTC).
     """
-    days = policy.signals
-    window = {"recent": days.recent_days, "fortnight": days.engagement_days, "lookback": days.lookback_days}
-    age = ibis.literal(last_day(as_of)).delta(activity.event_date, unit="day")
-    activity = activity.mutate(age=age)
-    used = activity.filter(activity.event.notin(NOT_USE))
-
-    by_event = _by_event(activity, window)
+    seen = _seen(sums.user, history)
     tables = [
-        _users(used, window),
-        _days(used, window),
-        _counts(by_event),
-        _milestones(by_event, history, policy),
-        _checkout(by_event, policy, as_of),
+        _users(sums.user, policy),
+        _days(sums.day, policy),
+        _counts(sums.event),
+        _milestones(sums.event, history, policy),
+        _checkout(sums.event, policy, as_of),
         _limits(activity, snapshot, caps, policy),
-        _habits(used.filter(used.age < window["recent"]), snapshot, offsets),
-        _top_user(used.filter(used.age < window["recent"])),
+        _habits(sums.day, snapshot, offsets, policy),
+        _top_user(sums.user),
     ]
-    seen = _seen(activity, history)
-    accounts = ibis.union(seen.select("account_id"), snapshot.select("account_id"), distinct=True)
-    joined = accounts
+    joined = ibis.union(seen.select("account_id"), snapshot.select("account_id"), distinct=True)
     for table in [snapshot, seen, *tables]:
         joined = joined.left_join(table, "account_id").drop("account_id_right")
     return _finish(joined, snapshot, policy, as_of)
-
-
-def _by_event(activity: ir.Table, window: dict[str, int]) -> ir.Table:
-    """An account × event × detail: `n_…` events by window, first and last moment, greatest value."""
-    counts = {f"n_{name}": activity.n.sum(where=activity.age < days) for name, days in window.items()}
-    return activity.group_by("account_id", "event", "detail").agg(
-        **counts, first_at=activity.first_at.min(), last_at=activity.last_at.max(), value_max=activity.value_max.max()
-    )
 
 
 def _counts(by_event: ir.Table) -> ir.Table:
@@ -131,31 +116,30 @@ def _counts(by_event: ir.Table) -> ir.Table:
         return e.detail.collect(where=(e.event == name) & e.detail.notnull(), order_by=e.detail)
 
     return e.group_by("account_id").agg(
-        **{signal: e[f"n_{period}"].sum(where=e.event.isin(events)) for signal, (events, period) in COUNTED.items()},
+        **{signal: e[period].sum(where=e.event.isin(events)) for signal, (events, period) in COUNTED.items()},
         features_used_list=details("feature_used"),
         premium_attempted=details("premium_feature_attempted"),
         demo_completion=e.value_max.max(where=e.event == "demo_viewed"),
     )
 
 
-def _users(used: ir.Table, window: dict[str, int]) -> ir.Table:
+def _users(user: ir.Table, policy: Policy) -> ir.Table:
     """Different users with use, by window."""
-    latest = used.filter(used.user_id.notnull()).group_by("account_id", "user_id").agg(age=lambda t: t.age.min())
-    return latest.group_by("account_id").agg(
-        users=latest.count(),
-        active_users_7d=(latest.age < WEEK).sum(),
-        active_users_28d=(latest.age < window["recent"]).sum(),
+    known = user.filter(user.user_id.notnull() & user.age.notnull())
+    one = known.group_by("account_id", "user_id").agg(age=known.age.min())  # with two e-mail domains still one
+    return one.group_by("account_id").agg(
+        users=one.count(),
+        active_users_7d=(one.age < WEEK).sum(),
+        active_users_28d=(one.age < policy.signals.recent_days).sum(),
     )
 
 
-def _days(used: ir.Table, window: dict[str, int]) -> ir.Table:
+def _days(day: ir.Table, policy: Policy) -> ir.Table:
     """Days with use and events of use, by window."""
-    developer = used.event.isin(DEVELOPER)
-    day = used.group_by("account_id", "age").agg(n=used.n.sum(), developer=developer.any())
-    recent = day.age < window["recent"]
+    recent = day.age < policy.signals.recent_days
     return day.group_by("account_id").agg(
         active_days_7d=(day.age < WEEK).sum(),
-        active_days_14d=(day.age < window["fortnight"]).sum(),
+        active_days_14d=(day.age < policy.signals.engagement_days).sum(),
         active_days_recent=recent.sum(),
         developer_days_28d=(recent & day.developer).sum(),
         events_7d=day.n.sum(where=day.age < WEEK),
@@ -164,14 +148,10 @@ def _days(used: ir.Table, window: dict[str, int]) -> ir.Table:
     )
 
 
-def _seen(activity: ir.Table, history: ir.Table) -> ir.Table:
+def _seen(user: ir.Table, history: ir.Table) -> ir.Table:
     """Every account of the product, its basis, the first and last moment of use known."""
-    use = activity.event.notin(NOT_USE)
-    now = activity.group_by("account_id", "account_basis").agg(
-        first_at=activity.first_at.min(where=use), last_at=activity.last_at.max(where=use)
-    )
-    before = history.filter(history.event.isnull()).select("account_id", "account_basis", "first_at", "last_at")
-    both = ibis.union(now, before)
+    columns = ["account_id", "account_basis", "first_at", "last_at"]
+    both = ibis.union(user.select(columns), history.filter(history.event.isnull()).select(columns))
     return both.group_by("account_id").agg(
         # An organisation of which some event came without a group is one still: domain, group < personal.
         account_basis=both.account_basis.min(),
@@ -270,12 +250,12 @@ def _limits(activity: ir.Table, snapshot: ir.Table, caps: ir.Table, policy: Poli
     )  # fmt: skip
 
 
-def _habits(used: ir.Table, snapshot: ir.Table, offsets: ir.Table) -> ir.Table:
-    """The hour of day and the weekday (Monday 0) with use on the most days, in the account's time zone.
+def _habits(day: ir.Table, snapshot: ir.Table, offsets: ir.Table, policy: Policy) -> ir.Table:
+    """The hour of day and the weekday (Monday 0) with use on the most recent days, in the account's time zone.
 
     Without a known zone: UTC. Ties: the earlier one. Hours are told apart by the whole hour.
     """
-    utc = used.group_by("account_id", "event_date").agg(hours=used.hours.bit_or())
+    utc = day.filter(day.age < policy.signals.recent_days).select("account_id", "event_date", "hours")
     zone = snapshot.select("account_id", "timezone")
     zoned = utc.left_join(zone, "account_id").drop("account_id_right")
     local = zoned.mutate(timezone=zoned.timezone.fill_null("UTC")).join(offsets, ["timezone", "event_date"])
@@ -291,10 +271,10 @@ def _habits(used: ir.Table, snapshot: ir.Table, offsets: ir.Table) -> ir.Table:
         for step in (-1, 0, 1)
     ]
     on = ibis.union(*dates).filter(lambda t: t.hours != 0)
-    day = on.group_by("account_id", "date").agg(hours=on.hours.bit_or())
-    weekday = day.date.day_of_week.index()
-    counted = day.group_by("account_id").agg(
-        **{f"hour_{h}": ((day.hours >> h) & 1).sum() for h in range(DAY_HOURS)},
+    lived = on.group_by("account_id", "date").agg(hours=on.hours.bit_or())
+    weekday = lived.date.day_of_week.index()
+    counted = lived.group_by("account_id").agg(
+        **{f"hour_{h}": ((lived.hours >> h) & 1).sum() for h in range(DAY_HOURS)},
         **{f"weekday_{d}": (weekday == d).sum() for d in range(WEEK)},
     )
     return counted.select(
@@ -310,10 +290,11 @@ def _most(counts: list[ir.IntegerValue]) -> ir.IntegerValue:
     return together.index(together.maxs())
 
 
-def _top_user(used: ir.Table) -> ir.Table:
+def _top_user(user: ir.Table) -> ir.Table:
     """The user with the most use recently; ties: the first by id."""
-    user = used.filter(used.user_id.notnull()).group_by("account_id", "user_id").agg(n=used.n.sum())
-    ranked = user.mutate(rank=ibis.row_number().over(group_by="account_id", order_by=[user.n.desc(), user.user_id]))
+    known = user.filter(user.user_id.notnull() & (user.n_recent > 0))
+    one = known.group_by("account_id", "user_id").agg(n=known.n_recent.sum())
+    ranked = one.mutate(rank=ibis.row_number().over(group_by="account_id", order_by=[one.n.desc(), one.user_id]))
     return ranked.filter(ranked["rank"] == 0).select("account_id", top_user=ranked.user_id)
 
 

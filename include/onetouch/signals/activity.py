@@ -297,9 +297,10 @@ def _metadata(lake: Lake, *parts: str) -> dict[str, str]:
 
 def _write(lake: Lake, con: duckdb.DuckDBPyConnection, query: str, metadata: Mapping[str, str], *parts: str) -> None:
     pairs = ", ".join(f"{k}: {_text(v)}" for k, v in metadata.items())
+    # Written every hour and made again at any time: quick beats small.
     with lake.writing(*parts) as path:
         con.execute(
-            f"COPY ({query}) TO {_text(_url(lake, path))} (FORMAT parquet, COMPRESSION zstd, KV_METADATA {{{pairs}}})"
+            f"COPY ({query}) TO {_text(_url(lake, path))} (FORMAT parquet, COMPRESSION snappy, KV_METADATA {{{pairs}}})"
         )
 
 

@@ -17,6 +17,7 @@ from onetouch.policy import Policy
 from onetouch.signals.account import account_signals
 from onetouch.signals.accounts import identify, normalise_accounts, plan_caps
 from onetouch.signals.activity import build_days, build_history, event_files, last_day, read_days
+from onetouch.signals.sums import Sums, sum_up
 
 
 def build(lake: Lake, ledger: Ledger, policy: Policy, run: Run) -> dict[str, int]:
@@ -40,15 +41,24 @@ def compute(lake: Lake, policy: Policy, snapshot: pd.DataFrame, as_of: datetime)
         days, rebuilt = build_days(lake, con, policy, window)
         read_days(lake, con, policy, days, files, as_of, "activity")
         rebuilt += build_history(lake, con, policy, files, first, as_of, "history")
+        engine = ibis.duckdb.from_connection(con)
+        sums = _kept(con, sum_up(engine.table("activity"), policy, as_of))
         accounts = identify(normalise_accounts(snapshot), *_product(con))
         zones = {"UTC", *accounts["timezone"].dropna().unique()}
         con.register("snapshot", accounts)
         con.register("caps", plan_caps(accounts["plan_limits"]))
         con.register("offsets", _offsets(zones, (last - timedelta(days=n) for n in range(policy.signals.recent_days))))
-        engine = ibis.duckdb.from_connection(con)
         tables = {name: engine.table(name) for name in ("activity", "history", "snapshot", "caps", "offsets")}
-        signals = account_signals(**tables, policy=policy, as_of=as_of).order_by("account_id")
+        signals = account_signals(sums, **tables, policy=policy, as_of=as_of).order_by("account_id")
         return signals.to_pyarrow(), rebuilt
+
+
+def _kept(con: duckdb.DuckDBPyConnection, sums: Sums) -> Sums:
+    """The sums worked out and kept as tables of the engine: they are small, and needed more than once."""
+    for name, expression in sums._asdict().items():
+        con.execute(f"CREATE OR REPLACE TEMP TABLE sum_{name} AS {ibis.to_sql(expression, dialect='duckdb')}")
+    engine = ibis.duckdb.from_connection(con)
+    return Sums(*(engine.table(f"sum_{name}") for name in Sums._fields))
 
 
 def _product(con: duckdb.DuckDBPyConnection) -> tuple[pd.Series, pd.Series]:
@@ -61,8 +71,8 @@ def _product(con: duckdb.DuckDBPyConnection) -> tuple[pd.Series, pd.Series]:
         """
         CREATE OR REPLACE TEMP TABLE product_domain AS
         SELECT account_id, account_basis, email_domain, max(users) AS users FROM (
-            SELECT account_id, account_basis, email_domain, count(DISTINCT user_id) AS users
-            FROM activity GROUP BY account_id, account_basis, email_domain
+            SELECT account_id, account_basis, email_domain, count(user_id) AS users
+            FROM sum_user GROUP BY account_id, account_basis, email_domain
             UNION ALL BY NAME
             SELECT account_id, account_basis, email_domain, users FROM history WHERE event IS NULL
         ) GROUP BY account_id, account_basis, email_domain

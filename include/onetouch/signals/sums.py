@@ -1,0 +1,61 @@
+"""Daily activity of the lookback → three sums, each read from it once; the account signals are made of these.
+
+Days are told by their age: their distance in days to the last day, which is the date of the last moment before
+`as_of`; "7 days" are the ages 0 to 6.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import NamedTuple
+
+import ibis
+import ibis.expr.types as ir
+
+from onetouch.policy import Policy
+from onetouch.signals.activity import NOT_USE, last_day
+
+DEVELOPER = ("api_called", "sdk_used", "ci_run")
+
+RECENT, FORTNIGHT, LOOKBACK = "n_recent", "n_fortnight", "n_lookback"
+
+
+class Sums(NamedTuple):
+    """The three sums, as Ibis tables.
+
+    `user`: account_id, account_basis, email_domain, user_id, age (of the last day with use), n_recent (events of
+    use), first_at, last_at (of use); null without use.
+    `day`: account_id, event_date, age, n (events of use), developer (whether API, SDK or CI were among them), hours
+    (24 bits, UTC); only days with use.
+    `event`: account_id, event, detail, n_recent, n_fortnight, n_lookback (events), first_at, last_at, value_max.
+    """
+
+    user: ir.Table
+    day: ir.Table
+    event: ir.Table
+
+
+def sum_up(activity: ir.Table, policy: Policy, as_of: datetime) -> Sums:
+    """The sums of the lookback's activity (`activity.read_days`) as expressions."""
+    days = policy.signals
+    a = activity.mutate(
+        age=ibis.literal(last_day(as_of)).delta(activity.event_date, unit="day"), used=activity.event.notin(NOT_USE)
+    )
+    user = a.group_by("account_id", "account_basis", "email_domain", "user_id").agg(
+        age=a.age.min(where=a.used),
+        n_recent=a.n.sum(where=a.used & (a.age < days.recent_days)),
+        first_at=a.first_at.min(where=a.used),
+        last_at=a.last_at.max(where=a.used),
+    )
+    u = a.filter(a.used)
+    day = u.group_by("account_id", "event_date", "age").agg(
+        n=u.n.sum(), developer=u.event.isin(DEVELOPER).any(), hours=u.hours.bit_or()
+    )
+    windows = {RECENT: days.recent_days, FORTNIGHT: days.engagement_days, LOOKBACK: days.lookback_days}
+    event = a.group_by("account_id", "event", "detail").agg(
+        **{name: a.n.sum(where=a.age < length) for name, length in windows.items()},
+        first_at=a.first_at.min(),
+        last_at=a.last_at.max(),
+        value_max=a.value_max.max(),
+    )
+    return Sums(user, day, event)
