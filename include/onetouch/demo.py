@@ -1,6 +1,6 @@
 """`onetouch demo`: the main job from end to end on a simulated company, with a real Airflow.
 
-The company lives a few weeks of simulated time, in which the pipeline runs daily and its reps work their tasks;
+The company lives a few weeks of simulated time, in which the pipeline runs and its reps work their tasks;
 then the present is run through Airflow's scheduler. Everything listens on the loopback interface only, and what
 was started is stopped by process group. State is kept under the home, so a second demo goes on from the first.
 """
@@ -16,7 +16,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
@@ -37,8 +37,10 @@ from onetouch.workspace import Workspace, open_workspace
 
 SEED = 7
 ACCOUNTS = 360
-DAYS_OF_LIFE = 42
+DAYS_OF_LIFE = 56  # long enough for first handoffs to be older than the 30 days a deal is given to close
 FIRST_RUN_AFTER_DAYS = 14  # signals look back two weeks before they mean anything
+DAYS_BETWEEN_RUNS = 3
+RUN_AT_HOUR = 15  # UTC: reps are at work on both sides of the Atlantic
 QUIET_DAYS = 4  # reps finish their lists before the run through Airflow: its tasks are the open ones
 REUSE_HOURS = 4  # a demo repeated within this time repeats the same period (an as_of stays fresh for 6 h)
 
@@ -59,7 +61,7 @@ class Company:
         hour = now.replace(minute=0, second=0, microsecond=0)
         file = home / "company.json"
         if not file.exists():
-            return cls(hour - timedelta(days=DAYS_OF_LIFE), hour, None)
+            return cls((hour - timedelta(days=DAYS_OF_LIFE)).replace(hour=RUN_AT_HOUR), hour, None)
         kept = {k: v and datetime.fromisoformat(v) for k, v in json.loads(file.read_text()).items()}
         if now - kept["as_of"] > timedelta(hours=REUSE_HOURS):
             kept["as_of"] = hour
@@ -90,11 +92,11 @@ def run(home: Path, *, now: datetime, keep: bool, console: Console) -> dict[str,
         with console.status("simulating a company") as status:
             simulation.simulate(folder, seed=SEED, start=company.start, until=company.as_of, accounts=ACCOUNTS)
             status.update("starting the sandbox and Airflow")
-            sandbox = ["-m", "onetouch.sandbox", "--home", str(home / "sandbox"), "--port", str(sandbox_port)]
-            log = started.enter_context(_service(home, [*sandbox, "--exports", str(folder / "exports")], environment))
-            _until_up(f"{url}/_sandbox/state", log, seconds=30)
-            airflow_log = started.enter_context(_service(home, ["-m", "airflow", "standalone"], environment))
-            _load_crm(url, folder)
+            python = [sys.executable, "-m", "onetouch.sandbox", "--home", str(home / "sandbox")]
+            sandbox = [*python, "--port", str(sandbox_port), "--exports", str(folder / "exports")]
+            log = started.enter_context(_service(home, "sandbox", sandbox, environment))
+            _until(lambda: _answer(f"{url}/_sandbox/state"), f"{url} does not answer", log, seconds=30)
+            airflow_log = started.enter_context(_airflow(home, environment))
             company = _live(home, company, url, environment, status.update)
             status.update("waiting for Airflow")
             airflow = Airflow(f"http://127.0.0.1:{api_port}", home, airflow_log)
@@ -118,17 +120,20 @@ def run(home: Path, *, now: datetime, keep: bool, console: Console) -> dict[str,
 
 
 def _live(home: Path, company: Company, url: str, environment: dict[str, str], tell: Any) -> Company:
-    """Lets the company live day by day up to the demo's moment: the pipeline runs, reps work their tasks."""
+    """Lets the company live up to the demo's moment: every other day the pipeline runs, reps work their tasks."""
     folder = home / "company"
     workspace = _open(home, environment, exports=folder / "exports")
     day = company.warmed_until or company.start + timedelta(days=FIRST_RUN_AFTER_DAYS)
+    if company.warmed_until is None:
+        simulation.work(url, folder, seed=SEED, since=company.start, until=day)
     if company.warmed_until is None or company.warmed_until < company.as_of:
         while day <= company.as_of - timedelta(days=QUIET_DAYS):
             tell(f"the company lives: {day:%d %B}")
             _clock(url, day)
             stages.run_all(workspace, day, day)
-            simulation.work(url, folder, seed=SEED, since=day, until=day + timedelta(days=1))
-            day += timedelta(days=1)
+            later = day + timedelta(days=DAYS_BETWEEN_RUNS)
+            simulation.work(url, folder, seed=SEED, since=day, until=later)
+            day = later
             company = Company(company.start, company.as_of, day)
             company.save(home)
         simulation.work(url, folder, seed=SEED, since=day, until=company.as_of)
@@ -143,11 +148,15 @@ class Airflow:
 
     def __init__(self, url: str, home: Path, log: Path) -> None:
         self.url = url
-        _until_up(f"{url}/api/v2/monitor/health", log, seconds=120)
+        _until(self._healthy, f"Airflow at {url} is not healthy", log, seconds=180)
         self.password = json.loads((home / "airflow" / "passwords.json").read_text())["admin"]
         self.session = requests.Session()
         token = self._call("POST", "/auth/token", {"username": "admin", "password": self.password})["access_token"]
         self.session.headers["Authorization"] = f"Bearer {token}"
+
+    def _healthy(self) -> bool:
+        health = _answer(f"{self.url}/api/v2/monitor/health") or {}
+        return all(health.get(part, {}).get("status") == "healthy" for part in ("scheduler", "dag_processor"))
 
     def run(self, dag_id: str, params: dict[str, Any], seconds: float = 240) -> dict[str, str]:
         """Triggers a DAG, waits until it ends, and returns the state of each task.
@@ -177,7 +186,7 @@ class Airflow:
         return states
 
     def _call(self, method: str, path: str, body: Any = None) -> dict[str, Any]:
-        answer = self.session.request(method, self.url + path, json=body, timeout=30)
+        answer = self.session.request(method, self.url + path, json=body, timeout=60)
         answer.raise_for_status()
         return answer.json()
 
@@ -217,6 +226,7 @@ def _environment(home: Path, url: str, api_port: int) -> dict[str, str]:
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("AIRFLOW_", "ONETOUCH_"))}
     return kept | {
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
+        "PYTHONPATH": str(ROOT / "include" / "airflow_config"),  # imports heavy libraries before tasks are forked
         "AIRFLOW_HOME": str(airflow),
         "AIRFLOW__CORE__DAGS_FOLDER": str(ROOT / "dags"),
         "AIRFLOW__CORE__PLUGINS_FOLDER": str(ROOT / "plugins"),
@@ -230,8 +240,6 @@ def _environment(home: Path, url: str, api_port: int) -> dict[str, str]:
         "AIRFLOW__API__BASE_URL": f"http://127.0.0.1:{api_port}",
         "AIRFLOW__API__SECRET_KEY": secret,
         "AIRFLOW__API_AUTH__JWT_SECRET": secret,
-        "AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT": str(_free_port()),
-        "AIRFLOW__LOGGING__TRIGGER_LOG_SERVER_PORT": str(_free_port()),
         "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.1",
         # The simulated company stands still after the demo's moment: only what is triggered runs.
         "AIRFLOW__SCHEDULER__USE_JOB_SCHEDULE": "False",
@@ -249,12 +257,29 @@ def _open(home: Path, environment: dict[str, str], exports: Path | None = None) 
 
 
 @contextlib.contextmanager
-def _service(home: Path, arguments: list[str], environment: dict[str, str]) -> Iterator[Path]:
+def _airflow(home: Path, environment: dict[str, str]) -> Iterator[Path]:
+    """What `airflow standalone` starts, one by one: only so do log servers not listen on every interface.
+
+    Gives the path of the API server's log.
+    """
+    airflow = [sys.executable, "-m", "airflow"]
+    with contextlib.ExitStack() as running:
+        with (home / "airflow.log").open("ab") as log:
+            subprocess.run([*airflow, "db", "migrate"], env=environment, stdout=log, stderr=log, check=True)
+        parts = {"api-server": [], "scheduler": ["--skip-serve-logs"], "dag-processor": []}
+        logs = [
+            running.enter_context(_service(home, p, [*airflow, p, *more], environment)) for p, more in parts.items()
+        ]
+        yield logs[0]
+
+
+@contextlib.contextmanager
+def _service(home: Path, name: str, command: list[str], environment: dict[str, str]) -> Iterator[Path]:
     """A process group running while the context lasts; gives the path of its log."""
-    log = home / f"{arguments[1].split('.')[-1]}.log"
+    log = home / f"{name}.log"
     with log.open("ab") as file:
         process = subprocess.Popen(
-            [sys.executable, *arguments],
+            command,
             env=environment,
             stdout=file,
             stderr=subprocess.STDOUT,
@@ -264,39 +289,26 @@ def _service(home: Path, arguments: list[str], environment: dict[str, str]) -> I
     try:
         yield log
     finally:
-        # Airflow leaves its children behind on SIGTERM to the parent alone: the whole group is asked, then ended.
-        for ask, patience in ((signal.SIGINT, 10), (signal.SIGTERM, 5), (signal.SIGKILL, 5)):
+        # The whole group is asked, then ended: asked alone, a parent leaves its children behind.
+        for ask, patience in ((signal.SIGTERM, 10), (signal.SIGKILL, 5)):
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, ask)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(patience)
-            if not _group_lives(process.pid):
-                break
 
 
-def _group_lives(group: int) -> bool:
+def _answer(url: str) -> Any:
+    """The JSON answer of a server that is up, else None."""
     try:
-        os.killpg(group, 0)
-    except ProcessLookupError:
-        return False
-    return True
+        answer = requests.get(url, timeout=10)
+        return answer.json() if answer.ok else None
+    except requests.RequestException:
+        return None
 
 
-def _until_up(url: str, log: Path, seconds: float) -> None:
-    def healthy() -> bool:
-        try:
-            return requests.get(url, timeout=5).ok
-        except requests.RequestException:
-            return False
-
-    if not any(_poll(healthy, seconds)):
-        raise RuntimeError(f"{url} did not answer within {seconds:g} s; see {log}")
-
-
-def _load_crm(url: str, folder: Path) -> None:
-    requests.post(
-        f"{url}/_sandbox/load", json=json.loads((folder / "crm.json").read_text()), timeout=60
-    ).raise_for_status()
+def _until(ready: Callable[[], Any], otherwise: str, log: Path, seconds: float) -> None:
+    if not any(_poll(ready, seconds)):
+        raise RuntimeError(f"{otherwise} after {seconds:g} s; see {log}")
 
 
 def _clock(url: str, now: datetime | None) -> None:
