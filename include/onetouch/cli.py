@@ -297,3 +297,7 @@ def _one_line_errors() -> Iterator[None]:
 def _fail(message: str) -> NoReturn:
     err.print(Text(f"onetouch: {message}", style="red"), soft_wrap=True)
     raise typer.Exit(1)
+
+
+if __name__ == "__main__":
+    app()

@@ -43,7 +43,6 @@ def figures(*, share=0.5, without=0.45, load=20.0, pqls=100, **counts: tuple[int
         steps=[of(name) for name in STEPS],
         meeting=of("meeting"),
         sla=of("sla_adherence"),
-        sla_by_week=[],
         revenue=Revenue(
             assisted=1, assisted_deals=1, self_serve=1, self_serve_upgrades=1, other_sales=0, without_amount=0,
             share=share, share_without_largest=without, since=SINCE, until=MONDAY,

@@ -188,7 +188,7 @@ def _commercial(facts: Facts) -> list[str]:
         *_some(facts, "plan_questions_28d", "Questions about plans in 28 days"),
         *_some(facts, "pricing_views_14d", "Pricing page views in 14 days"),
         *_some(facts, "checkouts_abandoned_28d", "Upgrades left unfinished in 28 days"),
-        *(_line("Demo watched", percent(facts["demo_completion"])) if facts.get("demo_completion") else []),
+        *(_line("Demo watched", f"{number(facts['demo_completion'])} %") if facts.get("demo_completion") else []),
         *_some(facts, "fundings_90d", "Funding rounds in 90 days"),
         *_some(facts, "hirings_90d", "Hiring posts in 90 days"),
     ]
@@ -205,14 +205,11 @@ def _unused(facts: Facts) -> list[str]:
     return [listed(facts["features_unused"])] if isinstance(facts.get("features_unused"), list) else []
 
 
-_SHARES = ("limit_share", "demo_completion")
-
-
 def _reasons(facts: Facts) -> list[str]:
     lines = []
     for reason in facts.get("reasons", []):
         if {"signal", "value", "points"} <= set(reason):
             value = reason["value"]
-            said = percent(value) if reason["signal"] in _SHARES else number(round(value, 1))
+            said = percent(value) if reason["signal"] == "limit_share" else number(round(value, 1))
             lines.append(f"{listed([reason['signal']])} = {said} → {number(reason['points'])} points")
     return lines

@@ -87,7 +87,6 @@ class WeeklyMetrics(Figure):
     steps: list[Rate]
     meeting: Rate
     sla: Rate
-    sla_by_week: list[Rate]
     revenue: Revenue
     actions: dict[str, int]
     actions_as_of: AwareDatetime | None

@@ -78,7 +78,6 @@ def weekly(lake: Lake, ledger: Ledger, policy: Policy, as_of: datetime) -> Weekl
         steps=steps,
         meeting=matured("meeting", "meeting", silence),
         sla=_sla(records, since, until, policy),
-        sla_by_week=[_sla(records, w, w + _WEEK, policy) for w in weeks],
         revenue=_revenue(lake, policy, opportunities, records, since, until),
         actions=actions,
         actions_as_of=actions_as_of,

@@ -53,7 +53,7 @@ class Chart:
 def draw(metrics: WeeklyMetrics, policy: Policy) -> list[Chart]:
     """All pictures of the week, in the order in which they are read. With no data they say so."""
     with matplotlib.rc_context(_STYLE):
-        return [_volume(metrics, policy), _conversion(metrics), _revenue(metrics, policy), _response(metrics)]
+        return [_volume(metrics, policy), _conversion(metrics), _revenue(metrics, policy)]
 
 
 def _volume(metrics: WeeklyMetrics, policy: Policy) -> Chart:
@@ -163,46 +163,6 @@ def _revenue(metrics: WeeklyMetrics, policy: Policy) -> Chart:
         f"self-serve {words.money(revenue.self_serve)} ({revenue.self_serve_upgrades} upgrades). {note}"
     )
     return Chart("revenue_split", title, told, png())
-
-
-def _response(metrics: WeeklyMetrics) -> Chart:
-    sla, weeks = metrics.sla, metrics.sla_by_week
-    if sla.rate is None:
-        title = "No task has been due yet"
-    else:
-        title = f"{words.percent(sla.rate)} of tasks were touched in time"
-        if sla.benchmark:
-            title += f", {words.verdict(sla)}"
-    note = f"Touched by the due time, of tasks due in the week; {words.counted(sla)} in all."
-    if sla.benchmark:
-        note += f" Target: {words.range_of(sla.benchmark)}."
-    labels = [week.week[-3:] for week in metrics.pqls]
-    small = _fit(_SMALL, weeks)
-    with _picture(title, note) as (axes, png):
-        for place, rate in enumerate(weeks):
-            if rate.rate is None:
-                axes.text(place, 0.03, "none\ndue", ha="center", va="bottom", fontsize=small, color=QUIET)
-                continue
-            last = place == len(weeks) - 1
-            axes.bar(place, rate.rate, color=BLUE if last else GREY, width=0.8, zorder=2)
-            figure, ink = words.percent(rate.rate).replace(" ", ""), "white" if last and rate.rate > 0.1 else INK
-            axes.text(place, 0.03, figure, ha="center", va="bottom", fontsize=small, fontweight="bold", color=ink)
-        if sla.benchmark:
-            axes.axhline(sla.benchmark.low, color=ORANGE, linewidth=3.5, zorder=3)
-            aim = f"{words.percent(sla.benchmark.low)} is the target"
-            axes.text(-0.5, 1.02, aim, fontsize=_SMALL, color=ORANGE, va="bottom")
-        ticks = [
-            f"{label}\n{rate.numerator}/{rate.denominator}" if rate.denominator else label
-            for label, rate in zip(labels, weeks, strict=True)
-        ]
-        axes.set_xticks(range(len(labels)), ticks, fontsize=small)
-        axes.set_xlim(-0.6, len(labels) - 0.4)
-        axes.set_ylim(0, 1.1)
-        axes.set_yticks([])
-        axes.tick_params(length=0)
-        axes.spines[["left", "top", "right"]].set_visible(False)
-    shown = ", ".join(f"{label} {words.counted(rate)}" for label, rate in zip(labels, weeks, strict=True))
-    return Chart("response", title, f"Bars, tasks touched in time by week: {shown}. {note}", png())
 
 
 class _Png:

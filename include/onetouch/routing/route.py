@@ -80,7 +80,7 @@ def decide(
     scores = scores.sort_values("account_id", ignore_index=True)
     if signals["account_id"].duplicated().any() or not signals["account_id"].equals(scores["account_id"]):
         raise ValueError("signals and scores must hold the same accounts, each once")
-    memory = _memory(signals["account_id"], handoffs, touches)
+    memory = _memory(signals, handoffs, touches)
     known = facts(signals, scores, memory, policy, as_of)
 
     # Who passes every rule before the one on capacity is offered to the reps.
@@ -153,8 +153,12 @@ def facts(
     return pd.concat([signals, own, pd.DataFrame(more, index=signals.index)], axis=1)
 
 
-def _memory(accounts: pd.Series, handoffs: pd.DataFrame, touches: pd.DataFrame) -> pd.DataFrame:
+def _memory(signals: pd.DataFrame, handoffs: pd.DataFrame, touches: pd.DataFrame) -> pd.DataFrame:
     """What was done to each account before: its latest handoff (state, closed_at, signals), its last touch."""
+    accounts, of_crm = signals["account_id"], signals[["account_id", "crm_account_id"]].dropna()
+    # A touch read before CRM and product were joined is kept under the CRM's name of the account.
+    joined = dict(zip("crm:" + of_crm["crm_account_id"], of_crm["account_id"], strict=True))
+    touches = touches.assign(account_id=touches["account_id"].replace(joined))
     last = touches.dropna(subset=["account_id"]).groupby("account_id")["at"].max()
     handoff = handoffs.set_index("account_id")[["handoff_id", "state", "closed_at", "signals"]]
     memory = handoff.reindex(accounts).reset_index(drop=True)

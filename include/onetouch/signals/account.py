@@ -30,7 +30,7 @@ Signal (unit) · meaning · source:
 - `plan_questions_28d`, `demo_requests_28d`, `premium_attempts_28d` (events) · recently · S4 S0 S3
 - `admin_actions_28d` (events) · sso_configured and permissions_changed recently · S1
 - `failed_actions_28d`, `tickets_28d` (events) · action_failed, support_ticket_opened recently · S4
-- `demo_completion` (as recorded) · greatest value of demo_viewed in the lookback; null without · S4
+- `demo_completion` (percent, 0–100) · greatest value of demo_viewed in the lookback; null without · S4
 - `checkouts_abandoned_28d` (checkouts) · checkout_abandoned recently, and the last one if it fell silent · S0
 - `fundings_90d`, `hirings_90d` (events) · company_funded, company_hiring in the lookback · S1
 """
