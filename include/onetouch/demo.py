@@ -83,6 +83,8 @@ def run(home: Path, *, now: datetime, keep: bool, console: Console) -> dict[str,
     home.mkdir(parents=True, exist_ok=True)
     company = Company.of(home, now)
     folder = home / "company"
+    # Ended by SIGTERM, what was started is stopped just as after Ctrl-C.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     with contextlib.ExitStack() as started:
         if keep:
             started.callback(console.print, "stopped")
@@ -120,7 +122,7 @@ def run(home: Path, *, now: datetime, keep: bool, console: Console) -> dict[str,
 
 
 def _live(home: Path, company: Company, url: str, environment: dict[str, str], tell: Any) -> Company:
-    """Lets the company live up to the demo's moment: every other day the pipeline runs, reps work their tasks."""
+    """Lets the company live up to the demo's moment: every few days the pipeline runs, and reps work their tasks."""
     folder = home / "company"
     workspace = _open(home, environment, exports=folder / "exports")
     day = company.warmed_until or company.start + timedelta(days=FIRST_RUN_AFTER_DAYS)

@@ -19,13 +19,17 @@ def alert_reps(
     """One post in the alerts channel for every open task that was not announced yet, mentioning its owner.
 
     The same handoff is never announced twice; one that an earlier run could not announce is, now. With `sends`
-    false nothing leaves and `slack` may be None. Returns {"alerts", "posted", "failed": [{handoff_id, reason}]};
-    raises DeliveryFailed after the rest when a post failed.
+    false nothing leaves and `slack` may be None. Returns {"alerts": tasks of this run, "posted": those announced by
+    now, "earlier": tasks of earlier runs announced only now, "failed": [{handoff_id, reason}]}: repeated, the run says
+    the same. Raises DeliveryFailed after the rest when a post failed.
     """
     waiting = ledger.handoffs(states=["task_open"])
-    announced = {r.key for r in ledger.outbox(destination="slack", states=["sent"], keys=[_key(h) for h in waiting])}
+    mine = [h for h in ledger.handoffs(run_id=run.run_id) if h.task_id]
+    keys = [_key(h) for h in (*waiting, *mine)]
+    announced = {r.key for r in ledger.outbox(destination="slack", states=["sent"], keys=keys)}
     new = [h for h in waiting if _key(h) not in announced and h.decided_at <= run.as_of]
-    summary: dict[str, Any] = {"alerts": len(new), "posted": 0, "failed": []}
+    posted = sum(_key(h) in announced for h in mine)
+    summary: dict[str, Any] = {"alerts": len(mine), "posted": posted, "earlier": 0, "failed": []}
     if not sends or slack is None:
         return summary
     for handoff, text in _texts(lake, policy, new):
@@ -45,7 +49,7 @@ def alert_reps(
         except SlackError as error:
             summary["failed"].append({"handoff_id": handoff.handoff_id, "reason": str(error)})
         else:
-            summary["posted"] += 1
+            summary["posted" if handoff.run_id == run.run_id else "earlier"] += 1
     if summary["failed"]:
         named = [(f"handoff {row['handoff_id']}", row["reason"]) for row in summary["failed"]]
         raise DeliveryFailed("alerts could not be posted", summary, named)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 from datetime import date, datetime, timedelta
 from zoneinfo import ZoneInfo
@@ -19,16 +20,19 @@ from onetouch.signals.accounts import identify, normalise_accounts, plan_caps
 from onetouch.signals.activity import build_days, build_history, event_files, last_day, read_days
 from onetouch.signals.sums import Sums, sum_up
 
+log = logging.getLogger(__name__)
+
 
 def build(lake: Lake, ledger: Ledger, policy: Policy, run: Run) -> dict[str, int]:
     """Writes `signals/{run_id}.parquet` from the events staged and the snapshot `crm/{run_id}/accounts.parquet`.
 
-    Returns `accounts` and `dates_rebuilt`. Raises FileNotFoundError when the run has no snapshot.
+    Returns `accounts`; how many dates had to be rebuilt is in the log. Raises FileNotFoundError without a snapshot.
     """
     snapshot = lake.read("crm", run.run_id, "accounts.parquet")
     table, rebuilt = compute(lake, policy, snapshot, run.as_of)
     lake.write(table, "signals", f"{run.run_id}.parquet")
-    return {"accounts": table.num_rows, "dates_rebuilt": rebuilt}
+    log.info("%d dates of activity rebuilt", rebuilt)
+    return {"accounts": table.num_rows}
 
 
 def compute(lake: Lake, policy: Policy, snapshot: pd.DataFrame, as_of: datetime) -> tuple[pa.Table, int]:
