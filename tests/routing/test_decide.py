@@ -161,6 +161,12 @@ def test_a_reps_own_touch_counts(days: float, expected: str) -> None:
     assert action({}, touched=touches({"account_id": "a00", "at": ago(days)}))[0] == expected
 
 
+def test_a_touch_kept_under_the_crms_name_of_the_account_counts():
+    known = {"crm_account_id": "001A"}
+    assert action(known, touched=touches({"account_id": "crm:001A", "at": ago(1)}))[0] == "hold_touched"
+    assert action(known, touched=touches({"account_id": "crm:001B", "at": ago(1)}))[0] == "sales_now"
+
+
 @pytest.mark.parametrize(
     ("state", "days", "then", "expected"),
     [
