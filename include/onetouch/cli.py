@@ -232,7 +232,7 @@ def _moment(text: str | None, now: datetime) -> datetime:
     except ValueError:
         raise ValueError(f"as_of: {text!r} is not a moment; write it as 2025-01-01T00:00:00Z") from None
     if moment.tzinfo is None:
-        raise ValueError(f"as_of: {text!r} has no time zone; write it as {text}Z for UTC")
+        raise ValueError(f"as_of: {text!r} has no time zone; write it as {moment.isoformat()}Z for UTC")
     return moment.astimezone(UTC).replace(microsecond=0)
 
 

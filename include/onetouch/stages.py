@@ -252,8 +252,11 @@ def accounting(workspace: Workspace, run_id: str) -> Summary:
 def decisions_of(workspace: Workspace, run_id: str | None = None, *, action: str | None = None) -> list[Summary]:
     """Decisions of a run (None: the last that decided), best score first, as plain JSON values.
 
-    Raises ValueError when nothing was decided yet.
+    Raises ValueError when nothing was decided yet, or there is no such action.
     """
+    actions = list(dict.fromkeys(rule.action for rule in routing.RULES))
+    if action is not None and action not in actions:
+        raise ValueError(f"--action {action!r} is no action; allowed: {', '.join(actions)}")
     frame = _decided(workspace, run_id)
     if action is not None:
         frame = frame[frame["action"] == action]
