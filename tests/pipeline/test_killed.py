@@ -7,10 +7,11 @@ import random
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+
 from tests.pipeline.world import AS_OF, Pipeline, World
 
 DEATHS = 10
-VOLATILE = {"Id", "id", "ts", "file", "WhatId", "OwnerId", "task_id", "thread_ts"}
 
 
 def seen_outside(world: World) -> dict[str, Any]:
@@ -32,6 +33,7 @@ def ledger_of(world: World) -> dict[str, Any]:
     return json.loads(json.dumps(world.workspace().ledger.dump(), default=str).replace(str(world.home), "HOME"))
 
 
+@pytest.mark.timeout(900)  # twenty-one runs of the whole pipeline
 def test_killed_at_ten_points_and_run_again_it_ends_the_same(
     make_world: Callable[[str], World], pipeline: Pipeline
 ) -> None:
