@@ -20,6 +20,7 @@ import pandas as pd
 import pyarrow as pa
 
 from onetouch import delivery, events, exports, metrics, quality, report, routing, scoring, signals
+from onetouch.connections import Connection
 from onetouch.delivery import DeliveryFailed
 from onetouch.ledger import Run
 from onetouch.policy import Policy
@@ -93,7 +94,7 @@ def extract_events(workspace: Workspace, run: Run, policy: Policy, source: str) 
         workspace.ledger,
         policy,
         run,
-        connection=None if workspace.exports else workspace.required_connection(f"{source}_default"),
+        connection=_api(workspace, source),
         folder=workspace.exports,
     )
 
@@ -303,8 +304,13 @@ def _decided(workspace: Workspace, run_id: str | None) -> pd.DataFrame:
 def _fetch_again(
     workspace: Workspace, policy: Policy, source: str, start: datetime, end: datetime
 ) -> Iterator[pa.RecordBatch]:
-    connection = None if workspace.exports else workspace.required_connection(f"{source}_default")
-    return exports.fetch_rows(source, policy, start, end, connection=connection, folder=workspace.exports)
+    connection, folder = _api(workspace, source), workspace.exports
+    return exports.fetch_rows(source, policy, start, end, connection=connection, folder=folder)
+
+
+def _api(workspace: Workspace, source: str) -> Connection | None:
+    """The connection to a source's API; None when a folder of its answers is read instead."""
+    return None if workspace.exports else workspace.required_connection(f"{source}_default")
 
 
 def _salesforce(workspace: Workspace) -> delivery.Salesforce:

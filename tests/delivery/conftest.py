@@ -297,6 +297,19 @@ class World:
             sends=sends,
         )
 
+    def die_after_writing_tasks(self, run: Run) -> None:
+        """The delivery ends when the CRM holds the tasks and the ledger does not know it."""
+        client = self.salesforce()
+        upsert = client.upsert_tasks
+
+        def die_after_writing(rows: Any) -> Any:
+            upsert(rows)
+            raise KeyboardInterrupt
+
+        client.upsert_tasks = die_after_writing  # type: ignore[method-assign]
+        with pytest.raises(KeyboardInterrupt):
+            self.deliver(run, salesforce=client)
+
     def extract(self, run: Run) -> dict[str, Any]:
         return extract_crm(self.lake, self.ledger, self.policy, run, self.salesforce())
 

@@ -239,16 +239,7 @@ def test_a_conversation_that_was_answered_stays_the_reps(world: Any) -> None:
 
 def test_a_task_that_exists_is_adopted_as_the_rep_left_it(world: Any) -> None:
     run = ready(world, 1)
-    client = world.salesforce()
-    upsert = client.upsert_tasks
-
-    def die_after_writing(rows: Any) -> Any:
-        upsert(rows)
-        raise KeyboardInterrupt
-
-    client.upsert_tasks = die_after_writing
-    with pytest.raises(KeyboardInterrupt):
-        world.deliver(run, salesforce=client)
+    world.die_after_writing_tasks(run)
     assert world.handoff(1).state == "context_written"
     world.rep_writes("Task", world.task(1)["Id"], Subject="Mine now", Priority="Low", OwnerId=make_id("005", 102))
     assert world.deliver(run)["delivered"] == 1

@@ -176,16 +176,7 @@ def test_a_task_whose_run_died_is_taken_up_and_its_touch_counts(world: Any) -> N
     world.accounts(1)
     run = world.run()
     world.decide(run, 1)
-    client = world.salesforce()
-    upsert = client.upsert_tasks
-
-    def die_after_writing(rows: Any) -> Any:
-        upsert(rows)
-        raise KeyboardInterrupt
-
-    client.upsert_tasks = die_after_writing
-    with pytest.raises(KeyboardInterrupt):
-        world.deliver(run, salesforce=client)
+    world.die_after_writing_tasks(run)
     world.org.clock(hours(1))
     world.rep_writes("Task", world.task(1)["Id"], Status="Completed")
     world.extract(world.run(hours(2)))

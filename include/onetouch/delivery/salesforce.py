@@ -103,7 +103,6 @@ class Outcome:
     id: str | None = None
     code: str = ""
     message: str = ""
-    adopted: bool = False
     deleted: bool = False
     by_rep: bool = False
 
@@ -476,7 +475,7 @@ def _chunks(values: Sequence[str]) -> Iterator[list[str]]:
 
 
 def _adopted(task: Record) -> Outcome:
-    return Outcome(ok=True, id=task["Id"], adopted=True, deleted=bool(task["IsDeleted"]))
+    return Outcome(ok=True, id=task["Id"], deleted=bool(task["IsDeleted"]))
 
 
 def _outcome(answer: Mapping[str, Any]) -> Outcome:
