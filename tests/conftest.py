@@ -6,6 +6,13 @@ import shutil
 import tempfile
 from pathlib import Path
 
+from hypothesis import settings
+
+# The same examples wherever the suite runs: a landing must not depend on luck. Other ones: --hypothesis-profile=more
+settings.register_profile("fixed", derandomize=True, deadline=None)
+settings.register_profile("more", max_examples=2_000, deadline=None)
+settings.load_profile("fixed")
+
 REPOSITORY = Path(__file__).parents[1]
 HOME = tempfile.mkdtemp(prefix="onetouch-airflow-")
 atexit.register(shutil.rmtree, HOME, ignore_errors=True)

@@ -140,7 +140,9 @@ def test_a_string_finds_itself_and_nothing_else(store: Store, name: str) -> None
     exact = format_soql("Name = {}", name)
     assert ids(store, exact) == [ACME]
     assert ids(store, format_soql("Name IN {}", [name, "nobody"])) == [ACME]
-    assert ids(store, format_soql("Name LIKE '{:like}%'", name)) == [ACME]
+    # The other one is called "Other O'Neil", and LIKE does not look at case.
+    also = [OTHER] if "other o'neil".startswith(name.lower()) else []
+    assert ids(store, format_soql("Name LIKE '{:like}%'", name)) == [ACME, *also]
     assert ids(store, f"NOT {exact}") == [OTHER]
 
 
