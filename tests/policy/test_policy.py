@@ -12,9 +12,9 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 from onetouch.policy import Policy, PolicyError, read_policy
-from onetouch.policy.read import default_document
+from onetouch.policy.read import preset_document
 
-DEFAULT = default_document()
+DEFAULT = preset_document()
 EXAMPLES = sorted((Path(__file__).parents[2] / "docs" / "examples").glob("policy*.yaml"))
 
 

@@ -1,4 +1,4 @@
-"""Reading a policy file: the defaults, overlaid with what the file says, checked."""
+"""Reading a policy file: the defaults, a preset where the file names one, then what the file says, checked."""
 
 from __future__ import annotations
 
@@ -17,18 +17,27 @@ class PolicyError(ValueError):
     """A policy file that cannot be used. The message names file, field, value and what is allowed."""
 
 
-def default_document() -> dict[str, Any]:
-    """The default policy as plain values."""
-    return yaml.safe_load(files("onetouch.policy").joinpath("default.yaml").read_text(encoding="utf-8"))
+PRESETS = ("default", "weighted")
+"""What a policy may extend: S4's points, or S0's weighted indicators over them."""
+
+
+def preset_document(name: str = "default") -> dict[str, Any]:
+    """A preset, whole, as plain values."""
+    document = _shipped("default")
+    return document if name == "default" else overlay(document, _shipped(name))
+
+
+def _shipped(name: str) -> dict[str, Any]:
+    return yaml.safe_load(files("onetouch.policy").joinpath(f"{name}.yaml").read_text(encoding="utf-8"))
 
 
 def read_policy(path: Path | str | None = None) -> Policy:
-    """The policy of `path` laid over the defaults (mappings merged, lists replaced; None: the defaults).
+    """The policy of `path` laid over what it `extends` (mappings merged, lists replaced; None: the defaults).
 
     Raises PolicyError: unreadable file, not YAML, unknown key, value out of range.
     """
     if path is None:
-        return Policy.model_validate(default_document())
+        return Policy.model_validate(preset_document())
     path = Path(path)
     try:
         document = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -42,15 +51,19 @@ def read_policy(path: Path | str | None = None) -> Policy:
         document = {}
     if not isinstance(document, dict):
         raise PolicyError(f"{path}: is a {type(document).__name__}; a policy is a mapping of sections")
+    preset = document.pop("extends", "default")
+    if preset not in PRESETS:
+        raise PolicyError(f"{path}: extends: {_short(preset)} is not allowed; allowed: {', '.join(PRESETS)}")
     try:
-        return Policy.model_validate(_overlay(default_document(), document))
+        return Policy.model_validate(overlay(preset_document(preset), document))
     except ValidationError as error:
         raise PolicyError("\n".join(_explain(path, problem) for problem in error.errors())) from error
 
 
-def _overlay(base: Any, over: Any) -> Any:
+def overlay(base: Any, over: Any) -> Any:
+    """`over` laid over `base`: mappings are merged key by key, everything else is replaced whole."""
     if isinstance(base, dict) and isinstance(over, dict):
-        return {**base, **{k: _overlay(base.get(k), v) for k, v in over.items()}}
+        return {**base, **{k: overlay(base.get(k), v) for k, v in over.items()}}
     return over
 
 

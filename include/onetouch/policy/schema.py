@@ -9,8 +9,10 @@ import hashlib
 import json
 from datetime import UTC, date, datetime, time
 from typing import Annotated, Any, Literal, get_args
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+import holidays
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 Vocabulary = Literal[
     "signed_up", "session_started", "workspace_created", "data_imported", "report_created",
@@ -28,18 +30,43 @@ Signal = Literal[
     "limit_held_days", "limits_reached_28d", "active_days_7d", "active_days_14d", "return_days_28d",
     "events_7d", "events_28d", "usage_growth_7d", "exports_28d", "shares_28d", "pricing_views_14d",
     "plan_questions_28d", "demo_requests_28d", "premium_attempts_28d", "admin_actions_28d",
-    "failed_actions_28d", "tickets_28d", "demo_completion", "checkouts_abandoned_28d", "fundings_90d",
-    "hirings_90d",
+    "failed_actions_28d", "tickets_28d", "demo_completion", "checkouts_abandoned_28d", "limit_days_left",
+    "enterprise_domain", "fundings_90d", "hirings_90d",
 ]  # fmt: skip
 """Numeric account signals that gates, points and rules may name (`signals/account.py` defines each)."""
 
 SIGNALS: tuple[str, ...] = get_args(Signal)
 
-FIRMOGRAPHIC_SIGNALS = frozenset({"fundings_90d", "hirings_90d"})
+FIRMOGRAPHIC_SIGNALS = frozenset({"enterprise_domain", "fundings_90d", "hirings_90d"})
 """Facts about the company, not about its use of the product: they may rank, never trigger (S0 S2)."""
+
+MOMENTS: tuple[str, ...] = (
+    "invites_28d", "limits_reached_28d", "exports_28d", "shares_28d", "pricing_views_14d", "plan_questions_28d",
+    "demo_requests_28d", "premium_attempts_28d", "admin_actions_28d", "failed_actions_28d", "tickets_28d",
+    "checkouts_abandoned_28d", "fundings_90d", "hirings_90d",
+)  # fmt: skip
+"""Signals that happen at a moment: the column `{signal}_at` holds the last one, so their points may decay (S4) and a
+new one may be the trigger event of a monitored account (S2)."""
+
+
+def _timezone(name: str) -> str:
+    try:
+        ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise ValueError("an IANA time zone, like Europe/Berlin") from None
+    return name
+
+
+def _country(code: str) -> str:
+    if code not in holidays.list_supported_countries(include_aliases=False):
+        raise ValueError("an ISO 3166 code of two letters, like US or DE")
+    return code
+
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(gt=0)]
+Timezone = Annotated[str, AfterValidator(_timezone)]
+Country = Annotated[str, AfterValidator(_country)]
 Sql_name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*(\.[A-Za-z][A-Za-z0-9_]*)?$", max_length=80)]
 
 
@@ -124,6 +151,7 @@ class Signals(Part):
     growing_ratio: Annotated[float, Field(gt=1)]
     checkout_stalled_hours: Positive
     checkout_abandoned_hours: Positive
+    abandoned_barrier_hours: Annotated[int, Field(ge=0)]
     limit_near: Share
     limit_held_days: Positive
 
@@ -136,16 +164,32 @@ class Condition(Part):
 
 
 class Points(Condition):
-    """Points a signal earns from `at_least` on; with `full_at` they grow linearly with it up to there."""
+    """Points a signal earns from `at_least` on; with `full_at` they grow linearly with it up to that cap.
+
+    With `half_life_days` they halve with every so many whole days since it last happened.
+    """
 
     points: Annotated[float, Field(gt=0)]
     full_at: float | None = None
+    half_life_days: Annotated[float, Field(gt=0)] | None = None
 
     @model_validator(mode="after")
     def _ramp(self) -> Points:
         if self.full_at is not None and self.full_at <= self.at_least:
             raise ValueError(f"full_at must be more than at_least ({self.at_least})")
+        if self.half_life_days is not None and self.signal not in MOMENTS:
+            raise ValueError(
+                f"half_life_days: {self.signal} does not happen at a moment; leave it out, or take one of "
+                + ", ".join(MOMENTS)
+            )
         return self
+
+
+def _usage_only(conditions: list[Condition]) -> list[Condition]:
+    for condition in conditions:
+        if condition.signal in FIRMOGRAPHIC_SIGNALS:
+            raise ValueError(f"{condition.signal} is firmographic: it may rank, never trigger; remove it")
+    return conditions
 
 
 class Icp(Part):
@@ -167,11 +211,8 @@ class Gates(Part):
 
     @field_validator("engagement", "intent")
     @classmethod
-    def _usage_only(cls, conditions: list[Condition]) -> list[Condition]:
-        for condition in conditions:
-            if condition.signal in FIRMOGRAPHIC_SIGNALS:
-                raise ValueError(f"{condition.signal} is firmographic: it may rank, never trigger; remove it")
-        return conditions
+    def _use_only(cls, conditions: list[Condition]) -> list[Condition]:
+        return _usage_only(conditions)
 
 
 class Tiers(Part):
@@ -188,8 +229,14 @@ class Tiers(Part):
 
 
 class Scoring(Part):
-    """Points per signal and the tiers their sum falls into."""
+    """Points per signal and the tiers their sum falls into.
 
+    `firmographics`: with `rank` the points of FIRMOGRAPHIC_SIGNALS order accounts but lift none into a tier (S0 S2);
+    with `combine` they count like any other (S1 S4). `trend_days`: how far back the score is compared.
+    """
+
+    firmographics: Literal["rank", "combine"]
+    trend_days: Positive
     points: Annotated[list[Points], Field(min_length=1)]
     tiers: Tiers
 
@@ -221,13 +268,44 @@ class Motion(Part):
     enterprise_signals: list[Signal]
 
 
+class Expansion(Part):
+    """A paying customer that outgrows its plan: all of `when`."""
+
+    when: Annotated[list[Condition], Field(min_length=1)]
+
+
 class Routing(Part):
-    """What the ordered rules of `routing/` need."""
+    """What the ordered rules of `routing/` need.
+
+    `engaged`: all of these make engagement high in the matrix. `hand_raised`: any of these asks for a person.
+    `triggers`: signals whose next occurrence makes a monitored account a sales touch. `medium`: what the medium tier
+    is (S2, or S4's reading); `large_not_engaged`: what high value without engagement is (S0, or S3's reading from
+    `motion.sales_led_employees` on).
+    """
 
     engaged: Annotated[list[Condition], Field(min_length=1)]
+    hand_raised: list[Condition]
+    expansion: Expansion
+    medium: Literal["monitor", "nurture"]
+    triggers: list[Signal]
+    large_not_engaged: Literal["nurture", "sales"]
     motion: Motion
     cooldown_days: Positive
     holdout_share: Share
+
+    @field_validator("hand_raised")
+    @classmethod
+    def _use_only(cls, conditions: list[Condition]) -> list[Condition]:
+        return _usage_only(conditions)
+
+    @field_validator("triggers")
+    @classmethod
+    def _moments(cls, signals: list[str]) -> list[str]:
+        for signal in signals:
+            if signal not in MOMENTS or signal in FIRMOGRAPHIC_SIGNALS:
+                allowed = ", ".join(s for s in MOMENTS if s not in FIRMOGRAPHIC_SIGNALS)
+                raise ValueError(f"{signal} is no event of use; allowed: {allowed}")
+        return signals
 
 
 class Sla(Part):
@@ -238,27 +316,124 @@ class Sla(Part):
 
 
 class Handoff(Part):
-    """The clocks of a handoff and what a rep must be given first."""
+    """The clocks of a handoff and what a rep must be given first.
 
+    `touches`: how often a rep may write without an answer; each is followed by `silence_days` of waiting (S0: one).
+    """
+
+    touches: Annotated[int, Field(ge=1, le=5)]
     silence_days: Positive
     sla_hours: Sla
     expires_hours: Positive
     required_context: Annotated[list[str], Field(min_length=1)]
 
 
+class Leave(Part):
+    """Days a rep is away, both included, on the rep's own calendar."""
+
+    first: date
+    last: date
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Leave:
+        if self.last < self.first:
+            raise ValueError(f"last ({self.last}) must not be before first ({self.first})")
+        return self
+
+
+class WorkingTime(Part):
+    """When reps work: `weekdays` (Monday 0) from `start` to `end` on the clock of `timezone`, not on public holidays
+    of `country` (ISO code; null: none are known). Zone and country are for reps of whom neither policy nor CRM tells.
+    """
+
+    weekdays: Annotated[list[Annotated[int, Field(ge=0, le=6)]], Field(min_length=1)]
+    start: time
+    end: time
+    timezone: Timezone
+    country: Country | None
+
+    @model_validator(mode="after")
+    def _ordered(self) -> WorkingTime:
+        if self.end <= self.start:
+            raise ValueError(f"end ({self.end}) must be after start ({self.start})")
+        return self
+
+
 class Rep(Part):
-    """A sales rep as the CRM knows them by e-mail; `regions` empty = all."""
+    """A sales rep as the CRM knows them by e-mail; null takes the CRM's word, then `working_time`'s."""
 
     email: str
+    senior: bool = False
+    timezone: Timezone | None = None
+    country: Country | None = None
+    tasks_per_day: Annotated[int, Field(ge=0)] | None = None
+    leave: list[Leave] = []
+
+
+class Territory(Part):
+    """Accounts that belong to a group of reps; an empty list or null asks nothing, an unknown value fits anywhere."""
+
+    name: str
+    reps: Annotated[list[str], Field(min_length=1)]
     regions: list[str] = []
+    industries: list[str] = []
+    min_employees: int | None = None
+    max_employees: int | None = None
 
 
 class Assignment(Part):
-    """Who gets the task, and how many at most."""
+    """Who gets the task, and how many at most.
+
+    `reps` empty: the CRM's active users who own accounts. `territories`: the first that fits; none fitting, anyone.
+    `senior_score`: from this score on a senior rep is preferred (null: never). `queue_hours`: how long an account
+    waits for a rep with room before its signal counts as stale.
+    """
 
     reps: list[Rep]
+    territories: list[Territory]
+    senior_score: float | None
+    working_time: WorkingTime
     tasks_per_rep_per_day: Positive
     tasks_per_day: Positive
+    queue_hours: Positive
+
+    @model_validator(mode="after")
+    def _known_reps(self) -> Assignment:
+        listed = [rep.email.lower() for rep in self.reps]
+        twice = sorted({e for e in listed if listed.count(e) > 1})
+        if twice:
+            raise ValueError(f"reps: named twice: {', '.join(twice)}; keep one entry each")
+        if self.reps:
+            for territory in self.territories:
+                strangers = [e for e in territory.reps if e.lower() not in listed]
+                if strangers:
+                    raise ValueError(
+                        f"territories: {territory.name}: {', '.join(strangers)} not in assignment.reps; add them"
+                    )
+        return self
+
+
+class Situation(Part):
+    """Why now, for the dossier and the first message: the first situation that fits and whose words are all known.
+
+    `when`: all of these (none: always); `paying`: only customers with (or without) revenue. The texts may hold names
+    of facts in braces, as `handoff/situations.py` lists them; a fact the account lacks rules the situation out.
+    """
+
+    name: str
+    when: list[Condition] = []
+    paying: bool | None = None
+    headline: Annotated[str, Field(min_length=1, max_length=120)]
+    approach: Annotated[str, Field(min_length=1, max_length=400)]
+    offer: Annotated[str, Field(min_length=1, max_length=400)]
+
+
+class Message(Part):
+    """The first message: `opening` and `closing` around what the account uses and the situation's offer."""
+
+    opening: Annotated[str, Field(min_length=1, max_length=400)]
+    closing: Annotated[str, Field(max_length=400)]
+    max_chars: Annotated[int, Field(ge=200, le=4000)]
 
 
 class Delivery(Part):
@@ -303,6 +478,7 @@ class Benchmark(Part):
 class Report(Part):
     """The weekly report."""
 
+    sales_credit: Literal["assisted", "all"]
     weeks: Positive
     close_within_days: Positive
     opportunity_within_days: Positive
@@ -313,6 +489,7 @@ class Policy(Part):
     """The rules of engagement, whole. `version` is a hash of its meaning: layout and comments don't count."""
 
     name: str
+    unit: Literal["account"]
     sources: Annotated[list[Literal["amplitude"]], Field(min_length=1)]
     events: Events
     vocabulary: dict[str, Meaning]
@@ -324,6 +501,8 @@ class Policy(Part):
     value: Value
     routing: Routing
     handoff: Handoff
+    situations: Annotated[list[Situation], Field(min_length=1)]
+    message: Message
     assignment: Assignment
     delivery: Delivery
     crm: Crm
