@@ -53,6 +53,9 @@ def plain(events: Rows, as_of: datetime, caps: dict[str, float], signed_up: date
     def days(limit: int, rows: Rows) -> float:
         return len({e["age"] for e in rows if e["age"] < limit})
 
+    def latest(days: int, *names: str) -> datetime | None:
+        return max((e["occurred_at"] for e in near if e["event"] in names and e["age"] < days), default=None)
+
     def users(limit: int) -> float:
         return len({e["user_id"] for e in use if e["age"] < limit and e["user_id"]})
 
@@ -67,7 +70,7 @@ def plain(events: Rows, as_of: datetime, caps: dict[str, float], signed_up: date
     week = sum(e["age"] < 7 for e in use)
     before = sum(7 <= e["age"] < 14 for e in use)
     demos = [e["properties_"]["completion"] for e in near if e["event"] == "demo_viewed"]
-    share, held, limit_name = limits(near, caps)
+    share, held, days_left, limit_name = limits(near, caps, last)
     state, left = checkout(near, as_of)
     hours, weekdays = habits([e for e in use if e["age"] < 28], zone)
     return {
@@ -87,6 +90,7 @@ def plain(events: Rows, as_of: datetime, caps: dict[str, float], signed_up: date
         "developer_days_28d": days(28, [e for e in near if e["event"] in ("api_called", "sdk_used", "ci_run")]),
         "limit_share": share,
         "limit_held_days": held,
+        "limit_days_left": days_left,
         "limits_reached_28d": n(28, "limit_reached"),
         "active_days_7d": days(7, use),
         "active_days_14d": days(14, use),
@@ -104,9 +108,12 @@ def plain(events: Rows, as_of: datetime, caps: dict[str, float], signed_up: date
         "failed_actions_28d": n(28, "action_failed"),
         "tickets_28d": n(28, "support_ticket_opened"),
         "demo_completion": max(demos, default=None),
-        "checkouts_abandoned_28d": n(28, "checkout_abandoned") + left,
+        "checkouts_abandoned_28d": len(left),
+        "checkouts_abandoned_28d_at": max(left, default=None),
+        "enterprise_domain": float(any(e["email_domain"] for e in events)),
         "fundings_90d": n(90, "company_funded"),
         "hirings_90d": n(90, "company_hiring"),
+        **{f"{name}_at": latest(days, *of) for name, (days, of) in MOMENTS_OF.items()},
         "checkout_state": state,
         "limit_name": limit_name,
         "usual_hour": hours,
@@ -118,7 +125,9 @@ def plain(events: Rows, as_of: datetime, caps: dict[str, float], signed_up: date
     }
 
 
-def limits(near: Rows, caps: dict[str, float]) -> tuple[float | None, float | None, str | None]:
+def limits(
+    near: Rows, caps: dict[str, float], last: date
+) -> tuple[float | None, float | None, float | None, str | None]:
     readings: dict[str, dict[date, tuple[datetime, float]]] = defaultdict(dict)
     for e in near:
         if e["event"] == "usage_recorded" and e["properties_"]["limit"] in caps:
@@ -127,31 +136,68 @@ def limits(near: Rows, caps: dict[str, float]) -> tuple[float | None, float | No
             day[e["occurred_at"].date()] = max(day.get(e["occurred_at"].date(), key), key)
     fullest = None
     for name in sorted(readings):
-        shares = [(day, used / caps[name]) for day, (_, used) in sorted(readings[name].items())]
+        used = [(day, used) for day, (_, used) in sorted(readings[name].items())]
+        share = used[-1][1] / caps[name]
         run: list[date] = []
-        for day, share in shares:
-            run = [*run, day] if share >= 0.8 else []
+        for day, reading in used:
+            run = [*run, day] if reading / caps[name] >= 0.8 else []
         held = (run[-1] - run[0]).days + 1 if run else 0
-        if fullest is None or shares[-1][1] > fullest[0]:
-            fullest = (shares[-1][1], held, name)
-    return fullest or (None, None, None)
+        if fullest is None or share > fullest[0]:
+            fullest = (share, held, days_left(used, caps[name], last), name)
+    return fullest or (None, None, None, None)
 
 
-def checkout(near: Rows, as_of: datetime) -> tuple[str, int]:
-    """State after playing the steps in order, and whether the last one fell silent recently."""
+def days_left(used: list[tuple[date, float]], cap: float, last: date) -> float | None:
+    (first_day, first), (latest_day, latest) = used[0], used[-1]
+    if latest >= cap:
+        return 0
+    if latest <= first:
+        return None
+    of_the_latest = (cap - latest) / (latest - first) * (latest_day - first_day).days
+    return max(of_the_latest - (last - latest_day).days, 0)
+
+
+MOMENTS_OF = {
+    "invites_28d": (28, ["teammate_invited"]),
+    "limits_reached_28d": (28, ["limit_reached"]),
+    "exports_28d": (28, ["export_created"]),
+    "shares_28d": (28, ["content_shared"]),
+    "pricing_views_14d": (14, ["pricing_viewed"]),
+    "plan_questions_28d": (28, ["plan_question_asked"]),
+    "demo_requests_28d": (28, ["demo_requested"]),
+    "premium_attempts_28d": (28, ["premium_feature_attempted"]),
+    "admin_actions_28d": (28, ["sso_configured", "permissions_changed"]),
+    "failed_actions_28d": (28, ["action_failed"]),
+    "tickets_28d": (28, ["support_ticket_opened"]),
+    "fundings_90d": (90, ["company_funded"]),
+    "hirings_90d": (90, ["company_hiring"]),
+}
+
+
+def checkout(near: Rows, as_of: datetime) -> tuple[str, list[datetime]]:
+    """State after playing the steps in order, and when the abandonments that count happened."""
+    day_old = as_of - timedelta(hours=24)
+    by_day: dict[tuple, list[datetime]] = defaultdict(list)
+    for e in sorted(near, key=lambda e: e["occurred_at"]):
+        if e["event"] == "checkout_abandoned" and e["age"] < 28:
+            by_day[e["user_id"], e["email_domain"], e["age"]].append(e["occurred_at"])
+    left = [at for day in by_day.values() if day[-1] <= day_old for at in day]
+    left += [day[0] for day in by_day.values() if day[0] <= day_old < day[-1]]  # cut in two: one
     steps = sorted((e["occurred_at"], e["event"]) for e in near if e["event"] in CHECKOUT)
     started = [at for at, name in steps if name == "checkout_started"]
-    if not started:
-        return "none", 0
-    after = [(at, name) for at, name in steps if at >= started[-1]]
-    if any(name in ("checkout_completed", "plan_upgraded") for _, name in after):
-        return "completed", 0
-    if any(name == "checkout_abandoned" and at > started[-1] for at, name in after):
-        return "abandoned", 0
-    silent = as_of - started[-1]
+    given_up = [at for at, name in steps if name == "checkout_abandoned"]
+    if not started and not given_up:
+        return "none", left
+    begun = max(started or given_up)
+    if any(name in ("checkout_completed", "plan_upgraded") and at >= begun for at, name in steps):
+        return "completed", left
+    if given_up and (not started or given_up[-1] > begun):
+        return ("abandoned" if given_up[-1] <= day_old else "stalled"), left
+    silent = as_of - begun
     if silent >= timedelta(hours=72):
-        return "abandoned", int(silent < timedelta(days=28))
-    return ("stalled" if silent >= timedelta(hours=24) else "started"), 0
+        recent = ((as_of - timedelta(microseconds=1)).date() - begun.date()).days < 28
+        return "abandoned", [*left, begun] if recent else left
+    return ("stalled" if silent >= timedelta(hours=24) else "started"), left
 
 
 CHECKOUT = ("checkout_started", "checkout_completed", "checkout_abandoned", "plan_upgraded")
@@ -175,6 +221,7 @@ def some_events(rng: random.Random, event: Callable[..., dict], account: str, as
     names = [*POLICY.vocabulary, *CHECKOUT, "feature_used", "usage_recorded", "usage_recorded", "unheard_of"]
     # Not every account does everything: or all would be activated.
     names = rng.sample(names, k=rng.randint(8, len(names)))
+    business = rng.random() < 0.5
     days = [0, 1, 2, 6, 7, 13, 14, 27, 28, 89, 90, *range(3, 200, 17)]
     rows = []
     for _ in range(rng.randint(1, 250)):
@@ -192,7 +239,8 @@ def some_events(rng: random.Random, event: Callable[..., dict], account: str, as
         }.get(name, {})
         user = None if name.startswith("company") else rng.choice(["ann", "ben", "cy"]) + account
         received = rng.choice([1, 1, 1, 60 * 24 * 3])
-        rows.append(event(at, name, account, user, received=received, **properties))
+        mail = f"{account}.example" if business and rng.random() < 0.1 else None
+        rows.append(event(at, name, account, user, received=received, email_domain=mail, **properties))
     return rows
 
 
@@ -293,10 +341,20 @@ STEPS = [
     ([(72, "checkout_started")], "abandoned", 1),
     ([(71.99, "checkout_started")], "stalled", 0),
     ([(80, "checkout_started"), (3, "checkout_started")], "started", 0),
-    ([(5, "checkout_started"), (4, "checkout_abandoned")], "abandoned", 1),
-    ([(5, "checkout_started"), (4, "checkout_abandoned"), (3, "checkout_started")], "started", 1),
-    ([(5, "checkout_started"), (4, "checkout_abandoned"), (3, "checkout_completed")], "completed", 1),
-    ([(5, "checkout_started"), (5, "checkout_abandoned")], "started", 1),
+    ([(5, "checkout_started"), (4, "checkout_abandoned")], "stalled", 0),
+    ([(25, "checkout_started"), (23.99, "checkout_abandoned")], "stalled", 0),
+    ([(25, "checkout_started"), (24, "checkout_abandoned")], "abandoned", 1),
+    ([(90, "checkout_started"), (1, "checkout_abandoned")], "stalled", 0),
+    ([(5, "checkout_started"), (4, "checkout_abandoned"), (3, "checkout_started")], "started", 0),
+    ([(35, "checkout_started"), (34, "checkout_abandoned"), (3, "checkout_started")], "started", 1),
+    ([(5, "checkout_started"), (4, "checkout_abandoned"), (3, "checkout_completed")], "completed", 0),
+    ([(35, "checkout_started"), (34, "checkout_abandoned"), (33, "checkout_completed")], "completed", 1),
+    ([(5, "checkout_started"), (5, "checkout_abandoned")], "started", 0),
+    ([(75, "checkout_started"), (75, "checkout_abandoned")], "abandoned", 2),
+    ([(4, "checkout_abandoned")], "stalled", 0),
+    ([(24, "checkout_abandoned")], "abandoned", 1),
+    ([(5, "checkout_abandoned"), (4, "plan_upgraded")], "completed", 0),
+    ([(50, "checkout_abandoned"), (3, "checkout_abandoned")], "stalled", 1),
     ([(5, "checkout_started"), (4, "plan_upgraded")], "completed", 0),
     ([(5, "plan_upgraded"), (4, "checkout_started")], "started", 0),
     ([(5, "checkout_completed")], "none", 0),
@@ -334,7 +392,14 @@ def test_values_that_are_no_numbers_are_unknown(lake: Lake, event: Callable, sta
 def test_an_account_without_events_has_zeros_and_unknowns(lake: Lake) -> None:
     row = signals_of(lake, accounts("acme", name="Acme"), NOON).loc["acme"]
     unknown = {name for name in SIGNALS if pd.isna(row[name])}
-    assert unknown == {"days_to_activate", "limit_share", "limit_held_days", "usage_growth_7d", "demo_completion"}
+    assert unknown == {
+        "days_to_activate",
+        "limit_share",
+        "limit_held_days",
+        "limit_days_left",
+        "usage_growth_7d",
+        "demo_completion",
+    }
     assert all(row[name] == 0 for name in SIGNALS if name not in unknown)
     assert (row["checkout_state"], row["name"]) == ("none", "Acme")
     assert row["milestones_left"].tolist() == POLICY.product.milestones

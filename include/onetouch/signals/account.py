@@ -20,6 +20,8 @@ Signal (unit) · meaning · source:
   null without cap or reading · S0 S1
 - `limit_held_days` (days) · from that limit's first reading of the unbroken run at or over `signals.limit_near` to
   its last reading, both included; 0 when the last is under it · S0
+- `limit_days_left` (days) · from the last day until that limit is reached, at the pace from its first reading in the
+  lookback to its last; 0 when reached, null while it falls or stands, and with readings of one day only · S1
 - `limits_reached_28d` (events) · limit_reached recently · S1
 - `active_days_7d`, `active_days_14d` (days) · with use in 7 days, in the fortnight · S4 S0
 - `return_days_28d` (days) · with use recently, without the account's very first day · S1 S4
@@ -31,8 +33,14 @@ Signal (unit) · meaning · source:
 - `admin_actions_28d` (events) · sso_configured and permissions_changed recently · S1
 - `failed_actions_28d`, `tickets_28d` (events) · action_failed, support_ticket_opened recently · S4
 - `demo_completion` (percent, 0–100) · greatest value of demo_viewed in the lookback; null without · S4
-- `checkouts_abandoned_28d` (checkouts) · checkout_abandoned recently, and the last one if it fell silent · S0
+- `checkouts_abandoned_28d` (checkouts) · recent checkout_abandoned of at least `signals.abandoned_barrier_hours` ago
+  (of one user's day that this moment cuts in two: one), and the last checkout if it fell silent recently · S0
+- `enterprise_domain` (0 or 1) · an organisation known by a domain that is no free-mail provider's: of its users'
+  e-mail addresses or of its website · S0
 - `fundings_90d`, `hirings_90d` (events) · company_funded, company_hiring in the lookback · S1
+
+Every signal of `policy.schema.MOMENTS` has its moment beside it, `{signal}_at`: the last occurrence it counts (of a
+checkout that fell silent: its last step), null when it counts none.
 """
 
 from __future__ import annotations
@@ -44,7 +52,7 @@ import ibis
 import ibis.expr.types as ir
 
 from onetouch.policy import Policy
-from onetouch.policy.schema import SIGNALS
+from onetouch.policy.schema import MOMENTS, SIGNALS
 from onetouch.signals.activity import last_day
 from onetouch.signals.sums import FORTNIGHT, LOOKBACK, RECENT, Sums
 
@@ -54,7 +62,11 @@ WEEK = 7  # the "7d" of a signal's name
 DAY_HOURS = 24
 DAY_SECONDS = 86_400
 
-MAY_BE_UNKNOWN = frozenset({"days_to_activate", "limit_share", "limit_held_days", "usage_growth_7d", "demo_completion"})
+MAY_BE_UNKNOWN = frozenset(
+    {
+        "days_to_activate", "limit_share", "limit_held_days", "limit_days_left", "usage_growth_7d", "demo_completion",
+    }
+)  # fmt: skip
 """Signals that are null without something to tell them from; all others are 0 then."""
 
 COUNTED: dict[str, tuple[Sequence[str], str]] = {
@@ -82,6 +94,7 @@ def account_signals(
     snapshot: ir.Table,
     caps: ir.Table,
     offsets: ir.Table,
+    free_mail: ir.Table,
     policy: Policy,
     as_of: datetime,
 ) -> ir.Table:
@@ -89,7 +102,8 @@ def account_signals(
 
     `activity`: the days of the lookback as known at `as_of`, `sums` what `sum_up` makes of them; `history`: what
     `activity.build_history` remembers of before; `snapshot`: identified accounts; `caps`: plan_limits, limit_name,
-    limit_cap; `offsets`: timezone, event_date, offset (whole hours to add to UTC).
+    limit_cap; `offsets`: timezone, event_date, offset (whole hours to add to UTC);
+    `free_mail`: domain (of providers where anybody can have an address).
     """
     seen = _seen(sums.user, history)
     tables = [
@@ -98,18 +112,18 @@ def account_signals(
         _counts(sums.event),
         _milestones(sums.event, history, policy),
         _checkout(sums.event, policy, as_of),
-        _limits(activity, snapshot, caps, policy),
+        _limits(activity, snapshot, caps, policy, as_of),
         _habits(sums.day, snapshot, offsets, policy),
         _top_user(sums.user),
     ]
     joined = ibis.union(seen.select("account_id"), snapshot.select("account_id"), distinct=True)
     for table in [snapshot, seen, *tables]:
         joined = joined.left_join(table, "account_id").drop("account_id_right")
-    return _finish(joined, snapshot, policy, as_of)
+    return _finish(joined, snapshot, free_mail, policy, as_of)
 
 
 def _counts(by_event: ir.Table) -> ir.Table:
-    """Signals that count events, and what was used, tried and completed."""
+    """Signals that count events with their moments, and what was used, tried and completed."""
     e = by_event
 
     def details(name: str) -> ir.ArrayValue:
@@ -117,6 +131,11 @@ def _counts(by_event: ir.Table) -> ir.Table:
 
     return e.group_by("account_id").agg(
         **{signal: e[period].sum(where=e.event.isin(events)) for signal, (events, period) in COUNTED.items()},
+        # A window reaches up to as_of: what has something in it has its last occurrence in it.
+        **{
+            f"{signal}_at": e.last_at.max(where=e.event.isin(events) & (e[period] > 0))
+            for signal, (events, period) in COUNTED.items()
+        },
         features_used_list=details("feature_used"),
         premium_attempted=details("premium_feature_attempted"),
         demo_completion=e.value_max.max(where=e.event == "demo_viewed"),
@@ -149,12 +168,13 @@ def _days(day: ir.Table, policy: Policy) -> ir.Table:
 
 
 def _seen(user: ir.Table, history: ir.Table) -> ir.Table:
-    """Every account of the product, its basis, the first and last moment of use known."""
-    columns = ["account_id", "account_basis", "first_at", "last_at"]
+    """Every account of the product: basis, whether a user has a business address, first and last known use."""
+    columns = ["account_id", "account_basis", "email_domain", "first_at", "last_at"]
     both = ibis.union(user.select(columns), history.filter(history.event.isnull()).select(columns))
     return both.group_by("account_id").agg(
         # An organisation of which some event came without a group is one still: domain, group < personal.
         account_basis=both.account_basis.min(),
+        business_mail=both.email_domain.notnull().any(),
         first_seen_at=both.first_at.min(),
         last_seen_at=both.last_at.max(),
     )
@@ -177,49 +197,48 @@ def _milestones(by_event: ir.Table, history: ir.Table, policy: Policy) -> ir.Tab
 
 
 def _checkout(by_event: ir.Table, policy: Policy, as_of: datetime) -> ir.Table:
-    """The state of the last checkout.
+    """The state of the last checkout, and how many were given up. `events.checkouts` asks the same of fresh events.
 
-    started, without a step for `checkout_stalled_hours` stalled, for `checkout_abandoned_hours` or by a later
-    checkout_abandoned abandoned; by checkout_completed or plan_upgraded at or after its last step completed.
+    started, without a step for `checkout_stalled_hours` stalled, for `checkout_abandoned_hours` abandoned. By a later
+    checkout_abandoned stalled, too: who gave up may come back, so it is `abandoned_barrier_hours` later that it is
+    abandoned. By checkout_completed or plan_upgraded at or after its last step completed.
     """
+    hours = policy.signals
     e = by_event
     moments = e.group_by("account_id").agg(
         started=e.last_at.max(where=e.event == "checkout_started"),
         ended=e.last_at.max(where=e.event.isin(["checkout_completed", "plan_upgraded"])),
         left=e.last_at.max(where=e.event == "checkout_abandoned"),
-        n_left=e.n_recent.sum(where=e.event == "checkout_abandoned"),
+        n_left=e.n_left.sum(),
+        barrier_at=e.left_at.max(),
     )
-    m = moments.filter(moments.started.notnull() | (moments.n_left > 0))
-    silent_since = ibis.literal(as_of - timedelta(hours=policy.signals.checkout_abandoned_hours))
-    stalled_since = ibis.literal(as_of - timedelta(hours=policy.signals.checkout_stalled_hours))
-    recent_since = ibis.literal(as_of - timedelta(days=policy.signals.recent_days))
-    completed = m.ended >= m.started
+    m = moments.filter(moments.started.notnull() | moments.left.notnull())
+
+    def before(hours: int) -> ir.TimestampScalar:
+        return ibis.literal(as_of - timedelta(hours=hours))
+
+    completed = (m.ended >= ibis.coalesce(m.started, m.left)).fill_null(False)
     # An abandonment at the very moment of a step is taken to be before it: rather wait than interrupt.
-    said = m.left > m.started
-    silent = m.started <= silent_since
-    state = ibis.cases(
-        (m.started.isnull(), "none"),
-        (completed.fill_null(False), "completed"),
-        (said.fill_null(False), "abandoned"),
-        (silent, "abandoned"),
-        (m.started <= stalled_since, "stalled"),
-        else_="started",
-    )
-    fell_silent = (~completed.fill_null(False) & ~said.fill_null(False) & silent).fill_null(False)
+    said = (m.started.isnull() | (m.left > m.started)).fill_null(False)
+    silent = (m.started <= before(hours.checkout_abandoned_hours)).fill_null(False)
+    recent_since = ibis.literal(last_day(as_of) - timedelta(days=hours.recent_days))
+    fell_silent = ~completed & ~said & silent & (m.started.date() > recent_since).fill_null(False)
     return m.select(
         "account_id",
-        checkout_state=state,
-        checkout_at=ibis.cases(
-            (completed.fill_null(False), m.ended),
-            (said.fill_null(False) & m.started.notnull(), m.left),
-            else_=m.started,
+        checkout_state=ibis.cases(
+            (completed, "completed"),
+            (said & (m.left > before(hours.abandoned_barrier_hours)), "stalled"),
+            (said | silent, "abandoned"),
+            (m.started <= before(hours.checkout_stalled_hours), "stalled"),
+            else_="started",
         ),
-        checkouts_abandoned_28d=m.n_left.fill_null(0)
-        + (fell_silent & (m.started > recent_since)).fill_null(False).cast("int64"),
+        checkout_at=ibis.cases((completed, m.ended), (said, m.left), else_=m.started),
+        checkouts_abandoned_28d=m.n_left.fill_null(0) + fell_silent.cast("int64"),
+        checkouts_abandoned_28d_at=fell_silent.ifelse(m.started, m.barrier_at),
     )
 
 
-def _limits(activity: ir.Table, snapshot: ir.Table, caps: ir.Table, policy: Policy) -> ir.Table:
+def _limits(activity: ir.Table, snapshot: ir.Table, caps: ir.Table, policy: Policy, as_of: datetime) -> ir.Table:
     """The fullest limit of each account with a cap and a reading."""
     a = activity
     readings = a.filter((a.event == "usage_recorded") & a.detail.notnull() & a.value_last.notnull())
@@ -239,14 +258,21 @@ def _limits(activity: ir.Table, snapshot: ir.Table, caps: ir.Table, policy: Poli
         limit_cap=runs.limit_cap.max(),
         limit_share=runs.share.argmax(runs.event_date),
         held_from=runs.event_date.min(where=held),
+        used_first=runs.used.argmin(runs.event_date),
+        earliest=runs.event_date.min(),
         latest=runs.event_date.max(),
     )
     fullest = limit.mutate(
         rank=ibis.row_number().over(group_by="account_id", order_by=[limit.limit_share.desc(), limit.limit_name])
     )
-    return fullest.filter(fullest["rank"] == 0).select(
+    f = fullest.filter(fullest["rank"] == 0)
+    a_day = (f.limit_used - f.used_first) / f.latest.delta(f.earliest, unit="day").nullif(0)
+    # The last reading may be some days old: the pace is taken to have gone on since.
+    left = (f.limit_cap - f.limit_used) / a_day - ibis.literal(last_day(as_of)).delta(f.latest, unit="day")
+    return f.select(
         "account_id", "limit_name", "limit_used", "limit_cap", "limit_share",
-        limit_held_days=(fullest.latest.delta(fullest.held_from, unit="day") + 1).fill_null(0),
+        limit_held_days=(f.latest.delta(f.held_from, unit="day") + 1).fill_null(0),
+        limit_days_left=ibis.cases((f.limit_used >= f.limit_cap, 0.0), (a_day > 0, (left < 0).ifelse(0.0, left))),
     )  # fmt: skip
 
 
@@ -298,7 +324,7 @@ def _top_user(user: ir.Table) -> ir.Table:
     return ranked.filter(ranked["rank"] == 0).select("account_id", top_user=ranked.user_id)
 
 
-def _finish(joined: ir.Table, snapshot: ir.Table, policy: Policy, as_of: datetime) -> ir.Table:
+def _finish(joined: ir.Table, snapshot: ir.Table, free_mail: ir.Table, policy: Policy, as_of: datetime) -> ir.Table:
     """What follows from the joined tables, in the columns and types of `signals/`."""
     product = policy.product
     t = joined
@@ -327,6 +353,9 @@ def _finish(joined: ir.Table, snapshot: ir.Table, policy: Policy, as_of: datetim
         # Somebody else's clock may have set the sign-up later than the first steps.
         "days_to_activate": (days < 0).ifelse(0.0, days),  # a clock that was ahead when they signed up
         "features_used": used_list.length(),
+        "enterprise_domain": (
+            t.business_mail.fill_null(False) | (t.domain.notnull() & t.domain.notin(free_mail.domain)).fill_null(False)
+        ).cast("int64"),
         "usage_growth_7d": growth,
         # The account's very first day is no return.
         "return_days_28d": t.active_days_recent
@@ -341,6 +370,7 @@ def _finish(joined: ir.Table, snapshot: ir.Table, policy: Policy, as_of: datetim
             name: (value if name in MAY_BE_UNKNOWN else value.fill_null(0)).cast("float64")
             for name, value in ((name, values[name]) for name in SIGNALS)
         },
+        **{f"{name}_at": t[f"{name}_at"] for name in MOMENTS},
         trend=ibis.cases(
             (growth >= policy.signals.growing_ratio, "growing"),
             (growth <= 1 / policy.signals.growing_ratio, "declining"),

@@ -6,7 +6,7 @@ Days are told by their age: their distance in days to the last day, which is the
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import NamedTuple
 
 import ibis
@@ -27,7 +27,8 @@ class Sums(NamedTuple):
     use), first_at, last_at (of use); null without use.
     `day`: account_id, event_date, age, n (events of use), developer (whether API, SDK or CI were among them), hours
     (24 bits, UTC); only days with use.
-    `event`: account_id, event, detail, n_recent, n_fortnight, n_lookback (events), first_at, last_at, value_max.
+    `event`: account_id, event, detail, n_recent, n_fortnight, n_lookback (events), first_at, last_at, value_max;
+    of checkout_abandoned: n_left, left_at (recent ones of at least `signals.abandoned_barrier_hours` ago).
     """
 
     user: ir.Table
@@ -52,10 +53,15 @@ def sum_up(activity: ir.Table, policy: Policy, as_of: datetime) -> Sums:
         n=u.n.sum(), developer=u.event.isin(DEVELOPER).any(), hours=u.hours.bit_or()
     )
     windows = {RECENT: days.recent_days, FORTNIGHT: days.engagement_days, LOOKBACK: days.lookback_days}
+    barrier = ibis.literal(as_of - timedelta(hours=days.abandoned_barrier_hours))
+    left = (a.event == "checkout_abandoned") & (a.age < days.recent_days) & (a.first_at <= barrier)
+    whole = a.last_at <= barrier  # else that moment lies within a day of which only first and last are known
     event = a.group_by("account_id", "event", "detail").agg(
         **{name: a.n.sum(where=a.age < length) for name, length in windows.items()},
         first_at=a.first_at.min(),
         last_at=a.last_at.max(),
         value_max=a.value_max.max(),
+        n_left=whole.ifelse(a.n, 1).sum(where=left),
+        left_at=whole.ifelse(a.last_at, a.first_at).max(where=left),
     )
     return Sums(user, day, event)
