@@ -147,20 +147,33 @@ def explain(context: typer.Context, account: str, as_json: Json = False) -> None
 
 
 @policy_app.command("check")
-def policy_check(files: list[Path], as_json: Json = False) -> None:
-    """Check policy files; exit 1 when one cannot be used."""
+def policy_check(
+    files: list[Path],
+    strict: Annotated[bool, typer.Option("--strict", help="Warnings fail, too.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Check policy files: what is not allowed, what can never happen. Exit 1 when one cannot be used."""
     from onetouch.policy import PolicyError, read_policy
+    from onetouch.policy.review import review
 
     problems: list[str] = []
+    warnings: list[str] = []
     for file in files:
         try:
             checked = read_policy(file)
-            if not as_json:
-                out.print(f"{file}: good; version {checked.version}", highlight=False)
         except PolicyError as error:
             problems += str(error).splitlines()
+            continue
+        found = review(checked)
+        errors = [f for f in found if strict or f.severity == "error"]
+        problems += [f"{file}: {f}" for f in errors]
+        warnings += [f"{file}: {f}" for f in found if f not in errors]
+        if not errors and not as_json:
+            out.print(f"{file}: good; version {checked.version}", highlight=False)
     if as_json:
-        typer.echo(json.dumps({"good": not problems, "problems": problems}))
+        typer.echo(json.dumps({"good": not problems, "problems": problems, "warnings": warnings}))
+    elif warnings:
+        err.print(Text("\n".join(f"warning: {line}" for line in warnings), style="yellow"), soft_wrap=True)
     if problems:
         _fail("\n".join(problems))
 
