@@ -1,0 +1,428 @@
+"""Scenario files: what happens to an account and what the rules must do then, in words a person signs.
+
+```yaml
+as_of: 2025-03-12T10:00:00Z            # the moment of decision (a Wednesday)
+policy: {}                             # what differs from the policy under test; `extends: weighted` starts elsewhere
+teams:                                 # beginnings to build on; a team may be `like` another
+  engaged team:
+    account: {domain: acme.example, employees: 200, plan: free, seats: 5, plan_limits: {seats: 10}}
+    events:
+      - {event: session_started, users: 5, on_days: 12}      # five users on each of the last 12 days
+      - {event: workspace_created, ago: 40d}                 # one user, once
+scenarios:
+  - name: A customer in the middle of an upgrade is left alone
+    source: S0
+    rule: never interrupt              # the rule that decides; without it the scenario must fail
+    like: engaged team
+    events: [{event: checkout_started, ago: 2h}]
+    expect: {action: hold_converting}
+```
+
+A scenario holds, besides: `as_of` and `policy` of its own (the latter laid over the file's); `account`, laid over the
+team's key by key (null: not known); `without`, events of the team that did not happen; `history`, what was done to the
+account before; `reps`, the CRM's users and what they have to do; `beside`, other accounts decided at the same moment.
+
+- **Time.** A length of time is `90m`, `2h`, `3d`, `4w` or a sum of them (`1d 12h`), with or without `ago`.
+  An event says `ago`, or `at` (a moment with zone), or `on_days: 12`: on each of the last 12 days (with `ago`: of the
+  12 days that ended so long ago), an hour before the decision or at `hour` (0–23, the account's own time), of those
+  only the `weekdays` given (`[tue, wed]`).
+- **Who and how much.** `users: 5` or a list of names; `times`: how often each of them, each time. What was used: `feature`,
+  `integration`, `limit` and `used`, `action`, `plan` and `arr`, `completion`, as the event has them.
+- **Account.** `owner` is the rep's e-mail. Left out, the account has a rep of its own with nothing else to do, and the
+  scenario is about something else; null: nobody owns it.
+- **History.** `handoff`: `state`; `decided`, `touched`, `ended` (how long ago); `signals` it was handed over for, or
+  `new`: those of today that were not there then (neither: the same as today). `touch`: how long ago a rep was in
+  contact. `previous`: `action`, `rule`, `since` of the last decision. `score`: of a week ago.
+- **Reps.** `email`, `active`, `timezone`, `country`; `today`: tasks given today; `open`; `last`: how long ago they got
+  one. Who is senior, on leave or has a territory is the policy's word.
+- **Expect.** Any column of a decision; moments as such or as a length of time after the decision (`due_at: 2h`);
+  `owner`, without its domain if you like; `reasons` {signal: points}, `signals` {signal: value}, `gates` {gate: true}:
+  of those named; `obstacles`: exactly what stands between the account and a sales touch; `dossier`, `message`: texts
+  they hold, `says_nothing_of`: texts neither holds.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+import yaml
+from pydantic import AwareDatetime, BeforeValidator, Field, ValidationError, model_validator
+
+from onetouch.ledger import STATES
+from onetouch.policy.schema import SIGNALS, Part, Vocabulary
+from onetouch.routing import RULES
+
+WORDS: dict[str, tuple[str | None, str | None]] = {
+    "integration_connected": ("integration", None),
+    "premium_feature_attempted": ("feature", None),
+    "feature_used": ("feature", None),
+    "usage_recorded": ("limit", "used"),
+    "limit_reached": ("limit", None),
+    "action_failed": ("action", None),
+    "plan_upgraded": ("plan", "arr"),
+    "demo_viewed": (None, "completion"),
+}
+"""Events with more to say: the words a scenario has for their detail and for their value."""
+
+WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+
+_UNITS = {"w": "weeks", "d": "days", "h": "hours", "m": "minutes"}
+_LENGTH = re.compile(r"(\d+(?:\.\d+)?)\s*([wdhm])")
+
+
+class ScenarioError(ValueError):
+    """A scenario file that cannot be used: file, scenario, field, value and what is allowed, one line each."""
+
+
+def _length(value: Any) -> Any:
+    """ "1d 12h ago" → a timedelta."""
+    if not isinstance(value, str):
+        return value
+    text = value.removesuffix("ago").strip()
+    parts = _LENGTH.findall(text)
+    if not parts or _LENGTH.sub("", text).strip():
+        raise ValueError("a length of time, like 2h, 3d or 1d 12h")
+    return sum((timedelta(**{_UNITS[unit]: float(number)}) for number, unit in parts), timedelta())
+
+
+Length = Annotated[timedelta, BeforeValidator(_length), Field(ge=timedelta())]
+
+
+def _moment_or_length(value: Any) -> Any:
+    return _length(value) if isinstance(value, str) and _LENGTH.match(value) and "-" not in value else value
+
+
+When = Annotated[AwareDatetime | timedelta, BeforeValidator(_moment_or_length)]
+"""A moment, or a length of time from the moment of decision."""
+
+
+class Event(Part):
+    """Something users do, once or on many days."""
+
+    event: Vocabulary
+    ago: Length | None = None
+    at: AwareDatetime | None = None
+    on_days: Annotated[int, Field(gt=0, le=400)] | None = None
+    weekdays: list[Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]] = list(WEEKDAYS)  # type: ignore[assignment]
+    hour: Annotated[int, Field(ge=0, le=23)] | None = None
+    users: Annotated[int, Field(gt=0, le=1000)] | list[str] = 1
+    times: Annotated[int, Field(gt=0, le=1000)] = 1
+    feature: str | None = None
+    integration: str | None = None
+    limit: str | None = None
+    used: float | None = None
+    action: str | None = None
+    plan: str | None = None
+    arr: float | None = None
+    completion: float | None = None
+
+    @model_validator(mode="after")
+    def _once(self) -> Event:
+        if self.at is None and self.ago is None and self.on_days is None:
+            raise ValueError("does not say when; give ago: 2h, at: 2025-03-12T08:00:00Z or on_days: 12")
+        if self.at is not None and (self.ago is not None or self.on_days is not None):
+            raise ValueError("at is a moment of its own; leave out ago and on_days")
+        if self.on_days is None and {"weekdays", "hour"} & self.model_fields_set:
+            raise ValueError("weekdays and hour go with on_days")
+        allowed = {word for word in WORDS.get(self.event, ()) if word}
+        wrong = sorted({w for pair in WORDS.values() for w in pair if w} & self.model_fields_set - allowed)
+        if wrong:
+            has = " and ".join(sorted(allowed)) or "nothing of the kind"
+            raise ValueError(f"{self.event} has no {', '.join(wrong)}; it has {has}")
+        return self
+
+    @property
+    def who(self) -> list[str]:
+        """Names of the users."""
+        return [f"user{n}" for n in range(1, self.users + 1)] if isinstance(self.users, int) else self.users
+
+    @property
+    def detail(self) -> str | None:
+        """What was used, connected, reached …"""
+        word = WORDS.get(self.event, (None, None))[0]
+        return None if word is None else getattr(self, word)
+
+    @property
+    def value(self) -> float | None:
+        """How much of it."""
+        word = WORDS.get(self.event, (None, None))[1]
+        return None if word is None else getattr(self, word)
+
+
+class Account(Part):
+    """The CRM's record; what is left out is not known. `basis`, `users_at`: how the product tells the account."""
+
+    name: str | None = None
+    domain: str | None = None
+    industry: str | None = None
+    employees: int | None = None
+    plan: str | None = None
+    seats: int | None = None
+    arr: float | None = None
+    plan_limits: dict[str, float] | None = None
+    region: str | None = None
+    timezone: str | None = None
+    funding_stage: str | None = None
+    signed_up: When | None = None
+    owner: str | None = None
+    owner_active: bool = True
+    open_opportunities: int = 0
+    basis: Literal["group", "domain", "personal"] = "group"
+    users_at: str | None = None
+
+
+class PastHandoff(Part):
+    """The account's last handoff."""
+
+    state: Literal[STATES]  # type: ignore[valid-type]
+    decided: Length | None = None
+    touched: Length | None = None
+    ended: Length | None = None
+    owner: str | None = None
+    signals: list[str] | None = None
+    new: list[str] = []
+
+    @model_validator(mode="after")
+    def _known_signals(self) -> PastHandoff:
+        unknown = [s for s in [*(self.signals or []), *self.new] if s not in SIGNALS]
+        if unknown:
+            raise ValueError(f"{', '.join(unknown)}: no such signal{_near(unknown[0], SIGNALS)}")
+        if self.signals is not None and self.new:
+            raise ValueError("give signals (of then) or new (of now), not both")
+        return self
+
+
+class Previous(Part):
+    """The decision of the run before."""
+
+    action: str
+    rule: str | None = None
+    since: Length
+
+
+class History(Part):
+    """What was done to the account before."""
+
+    handoff: PastHandoff | None = None
+    touch: Length | None = None
+    previous: Previous | None = None
+    score: float | None = None
+
+
+class Rep(Part):
+    """A user of the CRM and what is on their desk."""
+
+    email: str
+    active: bool = True
+    timezone: str | None = None
+    country: str | None = None
+    today: Annotated[int, Field(ge=0)] = 0
+    open: Annotated[int, Field(ge=0)] | None = None
+    last: Length | None = None
+
+
+class Expected(Part):
+    """What must come out; only what is written is looked at, null is null."""
+
+    action: str | None = None
+    rule: str | None = None
+    score: float | None = None
+    usage_score: float | None = None
+    score_before: float | None = None
+    score_trend: Literal["rising", "steady", "falling"] | None = None
+    tier: Literal["high", "medium", "low"] | None = None
+    pql: bool | None = None
+    call: Literal["pql", "hand_raised", "expansion", "trigger", ""] | None = None
+    value_band: Literal["high", "low"] | None = None
+    engagement_band: Literal["high", "low"] | None = None
+    motion: Literal["self_serve", "sales_assist", "sales_led"] | None = None
+    potential_arr: float | None = None
+    owner: str | None = None
+    assigned_by: str | None = None
+    due_at: When | None = None
+    contact_at: When | None = None
+    since: When | None = None
+    trigger_at: When | None = None
+    reasons: dict[str, float] = {}
+    signals: dict[str, Any] = {}
+    gates: dict[Literal["icp", "activated", "engagement", "intent"], bool] = {}
+    obstacles: list[str] | None = None
+    dossier: list[str] | str = []
+    message: list[str] | str = []
+    says_nothing_of: list[str] | str = []
+
+
+class Side(Part):
+    """An account decided at the same moment."""
+
+    account: Account = Account()
+    events: list[Event] = []
+    history: History = History()
+
+
+class Scenario(Side):
+    """One scenario, with all that its teams and its file say filled in."""
+
+    name: str
+    source: str = ""
+    rule: str | None = None
+    as_of: AwareDatetime
+    policy: dict[str, Any] = {}
+    reps: list[Rep] | None = None
+    beside: list[Side] = []
+    expect: Expected
+
+    @property
+    def apart(self) -> bool:
+        """Whether it is about who gets the task, and so must not meet the accounts of other scenarios."""
+        return self.reps is not None or bool(self.beside) or "owner" in self.account.model_fields_set
+
+
+_FILE = ("as_of", "policy", "teams", "scenarios")
+_SIDE = ("like", "account", "events", "without", "history")
+_TEAM = ("like", "account", "events", "history", "reps")
+_SCENARIO = ("name", "source", "rule", "as_of", "policy", "reps", "beside", "expect", *_SIDE)
+
+
+def read_scenarios(path: Path | str) -> list[Scenario]:
+    """The scenarios of a file, in its order.
+
+    Raises ScenarioError: unreadable, not YAML, unknown key, event, signal, rule or action, wrong value.
+    """
+    path = Path(path)
+    try:
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ScenarioError(f"{path}: cannot be read ({error}); give the path of a YAML file") from error
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f" line {mark.line + 1}" if mark else ""
+        raise ScenarioError(f"{path}:{where} is not YAML: {getattr(error, 'problem', error)}") from error
+    if not isinstance(document, dict) or not isinstance(document.get("scenarios"), list):
+        raise ScenarioError(f"{path}: holds no list of scenarios; begin with as_of: and scenarios:")
+    _known(str(path), document, _FILE)
+    problems, scenarios = [], []
+    for place, raw in enumerate(document["scenarios"], 1):
+        where = f"{path}: scenario {place}"
+        try:
+            if not isinstance(raw, dict) or not isinstance(raw.get("name"), str):
+                raise ScenarioError(f"{where}: has no name; begin with name: and say what must happen")
+            where = f"{path}: {raw['name']!r}"
+            scenarios.append(_scenario(where, raw, document))
+        except ScenarioError as error:
+            problems.append(str(error))
+    names = [s.name for s in scenarios]
+    problems += [f"{path}: {name!r}: named twice; give each scenario its own name" for name in _twice(names)]
+    if problems:
+        raise ScenarioError("\n".join(problems))
+    return scenarios
+
+
+def _scenario(where: str, raw: dict[str, Any], document: dict[str, Any]) -> Scenario:
+    """One scenario laid over its team and its file."""
+    _known(where, raw, _SCENARIO)
+    teams = document.get("teams") or {}
+    merged = _like(where, raw, teams)
+    merged["beside"] = [_like(f"{where}: beside", side, teams) for side in raw.get("beside") or []]
+    for side in merged["beside"]:
+        side.pop("reps", None)
+    merged["policy"] = _over(document.get("policy") or {}, raw.get("policy") or {})
+    merged.setdefault("as_of", document.get("as_of"))
+    try:
+        scenario = Scenario.model_validate(merged)
+    except ValidationError as error:
+        raise ScenarioError("\n".join(_explain(where, problem) for problem in error.errors())) from error
+    rules, actions = [r.name for r in RULES], list(dict.fromkeys(r.action for r in RULES))
+    expect, previous = scenario.expect, scenario.history.previous
+    for field, value, allowed in [
+        ("rule", scenario.rule, rules),
+        ("expect.rule", expect.rule, rules),
+        ("expect.action", expect.action, actions),
+        ("history.previous.rule", previous and previous.rule, rules),
+        ("history.previous.action", previous and previous.action, actions),
+        *(("expect.reasons", signal, SIGNALS) for signal in expect.reasons),
+    ]:
+        if value is not None and value not in allowed:
+            raise ScenarioError(f"{where}: {field}: {value!r} is not known{_near(value, allowed)}")
+    if not expect.model_fields_set:
+        raise ScenarioError(f"{where}: expect: is empty; say what must happen, like action: sales_now")
+    return scenario
+
+
+def _like(where: str, raw: Any, teams: dict[str, Any], above: tuple[str, ...] = ()) -> dict[str, Any]:
+    """`raw` laid over the team it is like: accounts and histories key by key, events after the team's."""
+    if not isinstance(raw, dict):
+        raise ScenarioError(f"{where}: is a {type(raw).__name__}; give a mapping")
+    if not above:
+        _known(where, raw, _SCENARIO)
+    own = {k: v for k, v in raw.items() if k not in ("like", "without")}
+    if (name := raw.get("like")) is None:
+        return own
+    if name in above:
+        raise ScenarioError(f"{where}: like: {name!r} is like itself; end the circle")
+    if name not in teams:
+        raise ScenarioError(f"{where}: like: {name!r} is no team of the file{_near(name, list(teams))}")
+    _known(f"{where}: team {name!r}", teams[name], _TEAM)
+    team = _like(f"{where}: team {name!r}", teams[name], teams, (*above, name))
+    without = raw.get("without") or []
+    inherited = [e for e in team.get("events") or [] if e.get("event") not in without]
+    gone = [e for e in without if e not in [e.get("event") for e in team.get("events") or []]]
+    if gone:
+        raise ScenarioError(f"{where}: without: {', '.join(map(str, gone))}: the team has no such event; leave it out")
+    return {
+        **team,
+        **own,
+        "account": {**(team.get("account") or {}), **(own.get("account") or {})},
+        "history": {**(team.get("history") or {}), **(own.get("history") or {})},
+        "events": [*inherited, *(own.get("events") or [])],
+    }
+
+
+def _over(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    from onetouch.policy.read import overlay
+
+    return overlay(base, over)
+
+
+def _known(where: str, given: Any, allowed: tuple[str, ...]) -> None:
+    if not isinstance(given, dict):
+        raise ScenarioError(f"{where}: is a {type(given).__name__}; give a mapping")
+    for key in given:
+        if key not in allowed:
+            raise ScenarioError(f"{where}: {key}: unknown key{_near(str(key), allowed)}")
+
+
+def _near(value: Any, allowed: Any) -> str:
+    near = difflib.get_close_matches(str(value), [str(a) for a in allowed], n=1)
+    return f"; did you mean {near[0]}?" if near else f"; allowed: {', '.join(map(str, allowed))}"
+
+
+def _twice(names: list[str]) -> list[str]:
+    return sorted({name for name in names if names.count(name) > 1})
+
+
+def _explain(where: str, problem: Any) -> str:
+    """One line: scenario, field, value, what is allowed."""
+    field = ".".join(str(step + 1 if isinstance(step, int) else step) for step in problem["loc"]) or "(scenario)"
+    if problem["type"] == "extra_forbidden":
+        fields = _fields_at(problem["loc"][:-1])
+        return f"{where}: {field}: unknown key{_near(problem['loc'][-1], fields)}"
+    if problem["type"] == "literal_error" and problem["loc"][-1] == "event":
+        return f"{where}: {field}: {problem['input']!r} is no event{_near(problem['input'], get_args(Vocabulary))}"
+    said = problem["msg"].removeprefix("Value error, ")
+    shown = "" if isinstance(problem["input"], dict) else f"{problem['input']!r} is not allowed; "
+    return f"{where}: {field}: {shown}{said}"
+
+
+def _fields_at(loc: tuple[Any, ...]) -> list[str]:
+    """Keys allowed at a place of a scenario."""
+    places: dict[str, type[Part]] = {
+        "events": Event, "account": Account, "history": History, "handoff": PastHandoff, "previous": Previous,
+        "reps": Rep, "expect": Expected, "beside": Side,
+    }  # fmt: skip
+    named = [step for step in loc if step in places]
+    return list((places[named[-1]] if named else Scenario).model_fields)

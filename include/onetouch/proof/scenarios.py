@@ -1,0 +1,327 @@
+"""Runs scenario files: events → signals → scores → decisions, the way a run does it, and what differs from the words.
+
+All scenarios of one moment and policy are summed up and scored at once, as accounts of one company. Those that are
+about who gets the task are decided apart from the others, so that none takes another's place in a rep's day.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+from pydantic import ValidationError
+
+from onetouch import handoff
+from onetouch.lake import Lake
+from onetouch.policy import Policy
+from onetouch.policy.read import overlay, preset_document
+from onetouch.proof import scenario_world as world
+from onetouch.proof.scenario_file import Expected, Rep, Scenario, ScenarioError, Side, read_scenarios
+from onetouch.routing import RULES, Rule, decide
+from onetouch.routing.inputs import Inputs
+from onetouch.routing.sentences import sentence
+from onetouch.scoring import score_frame
+from onetouch.signals import compute
+
+OWN_REPS = "reps.example"
+"""Domain of the reps that accounts have whose scenario names none."""
+
+BEFORE = ("since", "trigger_at")
+"""Moments of a decision that lie before it, or at it; a length of time is counted back from it."""
+
+NEARLY = 1e-6
+"""Relative difference under which two numbers are the same."""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One thing that came out otherwise than the scenario says."""
+
+    what: str
+    expected: Any
+    got: Any
+
+
+@dataclass(frozen=True)
+class Result:
+    """What became of one scenario; `explained`: its decision in one line."""
+
+    file: str
+    name: str
+    source: str
+    rule: str | None
+    action: str
+    explained: str
+    differences: tuple[Difference, ...]
+
+    @property
+    def passed(self) -> bool:
+        """Whether everything came out as the scenario says."""
+        return not self.differences
+
+
+@dataclass(frozen=True)
+class _Cast:
+    """An account on the stage: its id, what is said of it, its owner, where an error is."""
+
+    account_id: str
+    side: Side
+    owner: str | None
+    where: str
+
+
+@dataclass(frozen=True)
+class _Scene:
+    """A scenario with its accounts (its own first) and the inputs of their decision."""
+
+    scenario: Scenario
+    policy: Policy
+    cast: tuple[_Cast, ...]
+    reps: tuple[Rep, ...]
+
+
+@dataclass(frozen=True)
+class Staged:
+    """Scenarios whose signals and scores are worked out; they can be decided by any rules."""
+
+    file: str
+    scenes: tuple[_Scene, ...]
+    signals: Mapping[str, pd.DataFrame]
+    scores: Mapping[str, pd.DataFrame]
+
+
+def run_scenarios(path: Path | str, policy: Policy, *, rules: tuple[Rule, ...] = RULES) -> list[Result]:
+    """Every scenario of the file under `policy`, in the file's order. Raises ScenarioError."""
+    return decide_scenarios(stage_scenarios(path, policy), rules=rules)
+
+
+def stage_scenarios(path: Path | str, policy: Policy) -> Staged:
+    """The scenarios of the file with their signals and scores. Raises ScenarioError."""
+    scenes = [_scene(str(path), n, s, policy) for n, s in enumerate(read_scenarios(path))]
+    batches: dict[tuple[datetime, str], list[_Scene]] = defaultdict(list)
+    for scene in scenes:
+        batches[scene.scenario.as_of, scene.policy.version].append(scene)
+    signals: dict[str, pd.DataFrame] = {}
+    scores: dict[str, pd.DataFrame] = {}
+    for (as_of, _), batch in batches.items():
+        policy = batch[0].policy
+        table = _signals(batch, policy, as_of)
+        earlier = [
+            {"account_id": member.account_id, "score": member.side.history.score}
+            for scene in batch
+            for member in scene.cast
+            if member.side.history.score is not None
+        ]
+        scored = score_frame(
+            table, policy, pd.DataFrame(earlier, columns=["account_id", "score"]).astype({"account_id": "str"})
+        )
+        for scene in batch:
+            ids = [member.account_id for member in scene.cast]
+            signals[ids[0]] = table[table["account_id"].isin(ids)]
+            scores[ids[0]] = scored[scored["account_id"].isin(ids)]
+    return Staged(str(path), tuple(scenes), signals, scores)
+
+
+def decide_scenarios(
+    staged: Staged, *, rules: tuple[Rule, ...] = RULES, only: Collection[str] | None = None
+) -> list[Result]:
+    """Decisions by `rules`, held against the words; `only`: the scenarios of these names."""
+    scenes = [s for s in staged.scenes if only is None or s.scenario.name in only]
+    together: dict[Any, list[_Scene]] = defaultdict(list)
+    for place, scene in enumerate(scenes):
+        apart = place if scene.scenario.apart or scene.policy.assignment.reps else None
+        together[scene.scenario.as_of, scene.policy.version, apart].append(scene)
+    results: dict[str, Result] = {}
+    for group in together.values():
+        keys = [scene.cast[0].account_id for scene in group]
+        signals = pd.concat([staged.signals[key] for key in keys], ignore_index=True)
+        scores = pd.concat([staged.scores[key] for key in keys], ignore_index=True)
+        decisions = _decided(group, signals, scores, rules).set_index("account_id", drop=False)
+        known, scored = signals.set_index("account_id", drop=False), scores.set_index("account_id", drop=False)
+        for scene, key in zip(group, keys, strict=True):
+            results[key] = _result(staged.file, scene, decisions.loc[key], known.loc[key], scored.loc[key])
+    return [results[scene.cast[0].account_id] for scene in scenes]
+
+
+def _scene(file: str, number: int, scenario: Scenario, policy: Policy) -> _Scene:
+    where = f"{file}: {scenario.name!r}"
+    own = _policy(where, scenario.policy, policy)
+    account_id = f"account-{number + 1:03}"
+    cast = []
+    for place, side in enumerate([scenario, *scenario.beside]):
+        name = account_id if place == 0 else f"{account_id}-{place}"
+        named = "owner" in side.account.model_fields_set
+        cast.append(_Cast(name, side, side.account.owner if named else f"rep-of-{name}@{OWN_REPS}", where))
+    if scenario.reps is not None:
+        reps = scenario.reps
+    else:
+        owners = dict.fromkeys(m.owner for m in cast if m.owner is not None)
+        reps = [Rep(email=owner) for owner in owners] or [Rep(email=f"someone@{OWN_REPS}")]
+    return _Scene(scenario, own, tuple(cast), tuple(reps))
+
+
+def _policy(where: str, over: dict[str, Any], policy: Policy) -> Policy:
+    """The policy under test with what the scenario says laid over it."""
+    if not over:
+        return policy
+    changes = {k: v for k, v in over.items() if k != "extends"}
+    try:
+        base = preset_document(over["extends"]) if "extends" in over else policy.document()
+        return Policy.model_validate(overlay(base, changes))
+    except FileNotFoundError:
+        raise ScenarioError(f"{where}: policy.extends: {over['extends']!r} is no preset of policies") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(map(str, first["loc"]))
+        raise ScenarioError(f"{where}: policy.{field}: {first['input']!r} is not allowed; {first['msg']}") from error
+
+
+def _signals(batch: Iterable[_Scene], policy: Policy, as_of: datetime) -> pd.DataFrame:
+    """Signals of all accounts of the batch, by way of a lake of their own."""
+    members = [member for scene in batch for member in scene.cast]
+    rows = [row for m in members for row in world.events(m.where, m.account_id, m.side, policy, as_of)]
+    snapshot = pd.DataFrame([world.record(m.account_id, m.side, m.owner, as_of) for m in members])
+    events = world.event_frame(rows)
+    with tempfile.TemporaryDirectory(prefix="onetouch-scenarios-") as folder:
+        lake = Lake(folder)
+        for day, happened in events.groupby(events["occurred_at"].dt.strftime("%Y-%m-%d")):
+            lake.write(happened, "events", f"event_date={day}", f"{world.BATCH}.parquet")
+        table, _ = compute(lake, policy, snapshot, as_of)
+    return table.to_pandas(types_mapper=_arrow_lists)
+
+
+def _arrow_lists(kind: pa.DataType) -> pd.ArrowDtype | None:
+    return pd.ArrowDtype(kind) if pa.types.is_list(kind) else None
+
+
+def _decided(group: list[_Scene], signals: pd.DataFrame, scores: pd.DataFrame, rules: tuple[Rule, ...]) -> pd.DataFrame:
+    """The decisions of all accounts of the group."""
+    as_of, policy = group[0].scenario.as_of, group[0].policy
+    members = [member for scene in group for member in scene.cast]
+    reps = [rep for scene in group for rep in scene.reps]
+    earning = {
+        account_id: [reason["signal"] for reason in reasons]
+        for account_id, reasons in zip(scores["account_id"], scores["reasons"], strict=True)
+    }
+    rule_of = {rule.action: rule.name for rule in reversed(rules)}
+    past = [world.handoff(m.account_id, m.side, as_of, earning[m.account_id]) for m in members]
+    touched = [world.touch(m.account_id, m.side, as_of) for m in members]
+    before = [world.previous(m.account_id, m.side, as_of, rule_of) for m in members]
+    inputs = Inputs(
+        signals=signals,
+        scores=scores,
+        handoffs=_frame(past, _HANDOFFS),
+        rep_load=world.rep_load(reps, as_of),
+        reps=world.crm_users(reps),
+        touches=_frame(touched, _TOUCHES),
+        previous=_frame(before, _PREVIOUS),
+    )
+    return decide(inputs, policy, as_of, rules)
+
+
+_MOMENT = "datetime64[us, UTC]"
+_HANDOFFS = {
+    "account_id": "str", "handoff_id": "str", "episode": "int64", "state": "str", "owner_email": "str",
+    "decided_at": _MOMENT, "touched_at": _MOMENT, "closed_at": _MOMENT, "signals": "object", "run_id": "str",
+}  # fmt: skip
+_TOUCHES = {
+    "touch_id": "str", "account_id": "str", "owner_email": "str", "at": _MOMENT, "kind": "str", "outcome": "str",
+    "handoff_id": "str",
+}  # fmt: skip
+_PREVIOUS = {"account_id": "str", "action": "str", "rule": "str", "since": _MOMENT}
+
+
+def _frame(rows: Iterable[dict[str, Any] | None], types: dict[str, str]) -> pd.DataFrame:
+    content = [row for row in rows if row is not None]
+    return pd.DataFrame(content, columns=list(types)).astype(types)
+
+
+def _result(file: str, scene: _Scene, decision: pd.Series, signals: pd.Series, scores: pd.Series) -> Result:
+    """The decision held against the scenario's words."""
+    scenario, policy = scene.scenario, scene.policy
+    found = list(_differences(scenario.expect, scenario.as_of, decision, signals, scores, policy))
+    if scenario.rule is not None and decision["rule"] != scenario.rule:
+        found.insert(0, Difference("rule", scenario.rule, decision["rule"]))
+    return Result(
+        file, scenario.name, scenario.source, scenario.rule, decision["action"],
+        explained(decision, policy), tuple(found),
+    )  # fmt: skip
+
+
+def explained(decision: pd.Series, policy: Policy) -> str:
+    """A decision in one line: action, rule, score, and what stands in the way."""
+    line = f"{decision['action']} by rule {decision['rule']!r}; score {decision['score']:g}, {decision['tier']}"
+    said = [sentence(o["obstacle"], o["has"], o["needs"], policy) for o in decision["would_change"]]
+    return " ".join([f"{line}.", *said])
+
+
+def _differences(
+    expect: Expected, as_of: datetime, decision: pd.Series, signals: pd.Series, scores: pd.Series, policy: Policy
+) -> Iterable[Difference]:
+    for what in sorted(expect.model_fields_set, key=list(Expected.model_fields).index):
+        wanted = getattr(expect, what)
+        match what:
+            case "reasons":
+                points = {r["signal"]: r["points"] for r in decision["reasons"]}
+                pairs = [(f"reasons.{signal}", value, points.get(signal, 0.0)) for signal, value in wanted.items()]
+            case "signals":
+                missing = [name for name in wanted if name not in signals.index]
+                if missing:
+                    raise ScenarioError(f"expect.signals: {', '.join(missing)}: the signals have no such column")
+                pairs = [(f"signals.{name}", value, signals[name]) for name, value in wanted.items()]
+            case "gates":
+                pairs = [(f"gates.{gate}", value, scores[f"gate_{gate}"]) for gate, value in wanted.items()]
+            case "obstacles":
+                got = sorted({o["obstacle"] for o in decision["would_change"]})
+                pairs = [(what, None if wanted is None else sorted(set(wanted)), got)]
+            case "owner":
+                got = _plain(decision["owner_email"])
+                if wanted is not None and "@" not in wanted and got is not None:
+                    got = got.partition("@")[0]
+                pairs = [(what, wanted and wanted.lower(), got)]
+            case "dossier" | "message" | "says_nothing_of":
+                yield from _texts(what, wanted, decision, signals, policy)
+                continue
+            case _:
+                if isinstance(wanted, timedelta):
+                    wanted = as_of - wanted if what in BEFORE else as_of + wanted
+                pairs = [(what, wanted, decision[what])]
+        yield from (Difference(name, want, _plain(got)) for name, want, got in pairs if not _same(want, _plain(got)))
+
+
+def _texts(
+    what: str, wanted: list[str] | str, decision: pd.Series, signals: pd.Series, policy: Policy
+) -> Iterable[Difference]:
+    """Texts that the dossier or the message hold, or neither."""
+    dossier = handoff.dossier(decision.to_dict(), signals.to_dict(), policy)
+    message = handoff.first_message(decision.to_dict(), signals.to_dict(), policy)
+    place = {"dossier": dossier, "message": message}.get(what, f"{dossier}\n\n{message}")
+    for text in [wanted] if isinstance(wanted, str) else wanted:
+        if (text in place) == (what == "says_nothing_of"):
+            yield Difference(what, text, place)
+
+
+def _plain(value: Any) -> Any:
+    """A value of a frame as plain Python: unknown is None, moments are datetimes, lists are lists."""
+    if isinstance(value, list | tuple) or hasattr(value, "tolist"):
+        value = value.tolist() if hasattr(value, "tolist") else list(value)
+    if isinstance(value, list):
+        return [_plain(v) for v in value]
+    if value is None or pd.isna(value):
+        return None
+    return value.to_pydatetime() if isinstance(value, pd.Timestamp) else value
+
+
+def _same(wanted: Any, got: Any) -> bool:
+    if isinstance(wanted, bool) or isinstance(got, bool):
+        return bool(wanted) == bool(got) if wanted is not None and got is not None else wanted is got
+    if isinstance(wanted, int | float) and isinstance(got, int | float):
+        return abs(wanted - got) <= NEARLY * max(1.0, abs(wanted))
+    return bool(wanted == got)
