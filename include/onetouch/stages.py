@@ -166,7 +166,7 @@ def deliver_tasks(workspace: Workspace, run: Run, policy: Policy, now: datetime)
     def recheck(account_ids: list[str]) -> dict[str, str]:
         fetch = functools.partial(_fetch_again, workspace, policy)
         found = events.fresh_checkouts(workspace.lake, policy, run, account_ids, now, fetch)
-        return {account: f"checkout started {at:%Y-%m-%d %H:%M} UTC" for account, at in found.items()}
+        return {account: f"in progress, last step {at:%Y-%m-%d %H:%M} UTC" for account, at in found.items()}
 
     return delivery.deliver_tasks(
         workspace.lake,

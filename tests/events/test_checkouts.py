@@ -1,9 +1,12 @@
+import random
 from datetime import timedelta
 from functools import partial
 
+import pandas as pd
 import pytest
 from onetouch import events
 from onetouch.exports import fetch_rows
+from onetouch.signals import compute
 
 from tests.events.stager import AS_OF, HOUR
 from tests.exports.answers import answer, event, member, packed
@@ -54,7 +57,7 @@ def test_one_received_before_scoring_still_counts(ask):
     assert ask([started(AS_OF - 5 * HOUR)]) == {"acme": AS_OF - 5 * HOUR}
 
 
-@pytest.mark.parametrize("ending", ["checkout_completed", "checkout_abandoned"])
+@pytest.mark.parametrize("ending", ["checkout_completed", "plan_upgraded"])
 def test_one_that_ended_since_is_not_in_progress(ask, ending):
     assert ask([started(AS_OF - HOUR), step(2, ending, AS_OF)]) == {}
 
@@ -62,6 +65,38 @@ def test_one_that_ended_since_is_not_in_progress(ask, ending):
 def test_one_begun_again_after_its_end_is(ask):
     steps = [started(AS_OF - 3 * HOUR), step(2, "checkout_abandoned", AS_OF - 2 * HOUR)]
     assert ask([*steps, step(3, "checkout_started", AS_OF - HOUR)]) == {"acme": AS_OF - HOUR}
+
+
+def test_who_has_just_given_up_may_come_back_by_themselves(ask):
+    begun = started(NOW - 26 * HOUR)
+    assert ask([begun, step(2, "checkout_abandoned", NOW - 24 * HOUR)]) == {}
+    moment = NOW - 24 * HOUR + timedelta(seconds=1)
+    assert ask([begun, step(2, "checkout_abandoned", moment)]) == {"acme": moment}
+    # Begun before anything read again: the abandonment alone tells of a checkout.
+    assert ask([step(2, "checkout_abandoned", moment)]) == {"acme": moment}
+    assert ask([begun, step(2, "checkout_abandoned", moment), step(3, "checkout_completed", NOW - HOUR)]) == {}
+
+
+def test_what_is_in_progress_is_what_the_signals_say_of_the_same_events(ask, stager):
+    """Two ways to the same answer: steps around every edge, staged and summed up, and asked again."""
+    rng = random.Random(11)
+    edges = [0.5, 1, 23, 24, 25, 47, 71, 72, 73, 80]
+    names = ["checkout_started", "checkout_started", "checkout_abandoned", "checkout_completed", "plan_upgraded"]
+    accounts, steps = [f"a{n}" for n in range(120)], []
+    for account in accounts:
+        for _ in range(rng.randint(1, 4)):
+            at = AS_OF - HOUR * rng.choice(edges) + timedelta(seconds=rng.choice([-1, 0, 1]))
+            received = max(at, AS_OF - 40 * HOUR)
+            row = step(len(steps), rng.choice(names), received, account)[1]
+            steps.append((received, row | {"event_time": f"{at:%Y-%m-%d %H:%M:%S.%f}"}))
+    found = ask(steps, accounts, now=AS_OF)
+    stager.stage()
+    table, _ = compute(stager.lake, stager.policy, pd.DataFrame({"account_id": accounts}), AS_OF)
+    signals = table.to_pandas().set_index("account_id")
+    assert set(signals["checkout_state"]) == {"none", "started", "stalled", "abandoned", "completed"}
+    in_progress = signals[signals["checkout_state"].isin(["started", "stalled"])]
+    assert found == in_progress["checkout_at"].to_dict()
+    assert 30 < len(found) < 90
 
 
 def test_other_accounts_and_other_events_say_nothing(ask):

@@ -16,26 +16,30 @@ from onetouch.policy import Policy
 Fetch = Callable[[str, datetime, datetime], Iterable[pa.RecordBatch]]
 """(source, start, end) → rows received in between, as `exports.fetch_rows` gives them."""
 
-_STARTED = "checkout_started"
-_ENDED = ("checkout_completed", "checkout_abandoned")
+_STEPS = {
+    "checkout_started": "started",
+    "checkout_abandoned": "left",
+    "checkout_completed": "ended",
+    "plan_upgraded": "ended",
+}
 
 
 def fresh_checkouts(
     lake: Lake, policy: Policy, run: Run, account_ids: Iterable[str], now: datetime, fetch: Fetch
 ) -> dict[str, datetime]:
-    """Of these accounts, those with a checkout started and neither completed nor abandoned since, and when.
+    """Of these accounts, those with a checkout in progress, and the moment of its last step.
 
     Reads again what was received from the run's `as_of` less the policy's overlap up to `now`, straight from the
-    sources of the policy; nothing is kept. A start older than `signals.checkout_abandoned_hours` counts as given up.
+    sources of the policy; nothing is kept. In progress is what `signals.account` calls started or stalled: neither
+    completed, nor silent for `signals.checkout_abandoned_hours`, nor said to be abandoned
+    `signals.abandoned_barrier_hours` or longer ago.
     """
-    ours = {theirs: meaning.as_ for theirs, meaning in policy.vocabulary.items()}
-    steps = {theirs: name == _STARTED for theirs, name in ours.items() if name in (_STARTED, *_ENDED)}
+    steps = {theirs: _STEPS[meaning.as_] for theirs, meaning in policy.vocabulary.items() if meaning.as_ in _STEPS}
     start = run.as_of - timedelta(hours=policy.events.overlap_hours)
-    since = now - timedelta(hours=policy.signals.checkout_abandoned_hours)
     with lake.engine() as con:
         con.register("asked", pa.table({"account_id": pa.array(sorted(set(account_ids)), pa.string())}))
-        con.register("steps", pa.table({"event": pa.array(list(steps), pa.string()), "started": list(steps.values())}))
-        con.execute("CREATE TEMP TABLE taken (account_id VARCHAR, occurred_at TIMESTAMP, started BOOLEAN)")
+        con.register("steps", pa.table({"event": pa.array(list(steps), pa.string()), "step": list(steps.values())}))
+        con.execute("CREATE TEMP TABLE taken (account_id VARCHAR, occurred_at TIMESTAMP, step VARCHAR)")
         con.execute("ATTACH ':memory:' AS stage")
         for source in policy.sources:
             canonical = Canonical(con, SHAPES[source], policy, now, only=list(steps))
@@ -43,15 +47,31 @@ def fresh_checkouts(
                 canonical.add(batch)
             canonical.finish()
             con.execute(
-                """INSERT INTO taken SELECT account_id, occurred_at, started
+                """INSERT INTO taken SELECT account_id, occurred_at, step
                 FROM stage.good SEMI JOIN asked USING (account_id) JOIN steps USING (event)"""
             )
         found = con.execute(
             """
-            SELECT account_id, max(occurred_at) FILTER (started) AS started_at FROM taken GROUP BY account_id
-            HAVING started_at >= $since AND coalesce(started_at > max(occurred_at) FILTER (NOT started), true)
+            WITH moments AS (
+                SELECT account_id,
+                    max(occurred_at) FILTER (step = 'started') AS started_at,
+                    max(occurred_at) FILTER (step = 'left') AS left_at,
+                    max(occurred_at) FILTER (step = 'ended') AS ended_at
+                FROM taken GROUP BY account_id
+            )
+            SELECT account_id, greatest(started_at, left_at) FROM moments
+            WHERE coalesce(ended_at < coalesce(started_at, left_at), ended_at IS NULL)
+                AND if(coalesce(left_at <= started_at, left_at IS NULL), started_at > $silent, left_at > $given_up)
             ORDER BY account_id
             """,
-            {"since": since.astimezone(UTC).replace(tzinfo=None)},
+            {
+                "silent": _utc(now - timedelta(hours=policy.signals.checkout_abandoned_hours)),
+                "given_up": _utc(now - timedelta(hours=policy.signals.abandoned_barrier_hours)),
+            },
         ).fetchall()
     return {account: at.replace(tzinfo=UTC) for account, at in found}
+
+
+def _utc(moment: datetime) -> datetime:
+    """As DuckDB's TIMESTAMP: UTC without saying so."""
+    return moment.astimezone(UTC).replace(tzinfo=None)
