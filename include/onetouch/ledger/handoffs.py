@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, fields
-from datetime import UTC, datetime, time
+from datetime import datetime, timedelta
 from typing import Any
 
 import pandas as pd
-from sqlalchemy import Connection, and_, case, func, select, update
+from sqlalchemy import Connection, and_, case, func, select, true, update
 
 from onetouch.ledger.columns import clean, encode, missing, utc
 from onetouch.ledger.database import Database
@@ -23,6 +23,9 @@ _STAMPS = {"touched": "touched_at", "replied": "replied_at"} | dict.fromkeys(TER
 
 _LEARNED = frozenset({"task_id", "owner_id", "owner_email", "due_at"})
 """What any move may add to the handoff."""
+
+RECENT = timedelta(hours=48)
+"""How far back `rep_load` tells each handoff by itself: a rep's own day began within them, whatever the time zone."""
 
 _LONGEST = 255
 """Characters of an account id: what the CRM's field Onetouch_Account_Id__c holds (an index bounds it too)."""
@@ -274,17 +277,15 @@ class Handoffs(Database):
     def rep_load(self, as_of: datetime) -> pd.DataFrame:
         """What each rep has on the desk as of a moment, from handoffs decided before it, by e-mail.
 
-        Columns: owner_email; open (active handoffs); today (handoffs decided on `as_of`'s UTC date, whatever has
-        become of them); last_assigned_at.
+        Columns: owner_email; open (active handoffs); last_assigned_at; recent (list: when those within RECENT
+        before `as_of` were decided, whatever has become of them, in order), long enough to hold the day of any clock.
         """
         as_of = utc(as_of)
         known = _known(as_of)
-        midnight = datetime.combine(as_of.date(), time(), UTC)
         query = (
             select(
                 known.c.owner_email,
                 func.sum(case((known.c.to_state.in_(ACTIVE), 1), else_=0)).label("open"),
-                func.sum(case((handoffs.c.decided_at >= midnight, 1), else_=0)).label("today"),
                 func.max(handoffs.c.decided_at).label("last_assigned_at"),
             )
             .join(known, known.c.handoff_id == handoffs.c.handoff_id)
@@ -292,16 +293,27 @@ class Handoffs(Database):
             .group_by(known.c.owner_email)
             .order_by(known.c.owner_email)
         )
+        lately = _known(as_of, since=as_of - RECENT)
+        late = (
+            select(lately.c.owner_email, handoffs.c.decided_at)
+            .join(lately, lately.c.handoff_id == handoffs.c.handoff_id)
+            .where(handoffs.c.decided_at < as_of, handoffs.c.decided_at >= as_of - RECENT)
+            .order_by(handoffs.c.decided_at)
+        )
+        recent: dict[str | None, list[datetime]] = {}
         with self.reading() as connection:
             rows = rows_of(connection, query)
-        return frame(rows, list(query.selected_columns.keys()))
+            for row in rows_of(connection, late):
+                recent.setdefault(row["owner_email"], []).append(row["decided_at"])
+        rows = [row | {"recent": recent.get(row["owner_email"], [])} for row in rows]
+        return frame(rows, [*query.selected_columns.keys(), "recent"])
 
 
-def _known(as_of: datetime) -> Any:
-    """The last move of every handoff that was known at `as_of`."""
+def _known(as_of: datetime, since: datetime | None = None) -> Any:
+    """The last move of every handoff that was known at `as_of`; with `since` of those that have moved since then."""
     last = (
         select(handoff_moves.c.handoff_id, func.max(handoff_moves.c.step).label("step"))
-        .where(handoff_moves.c.known_at <= as_of)
+        .where(handoff_moves.c.known_at <= as_of, true() if since is None else handoff_moves.c.known_at >= since)
         .group_by(handoff_moves.c.handoff_id)
         .subquery()
     )

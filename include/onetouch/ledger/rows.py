@@ -14,8 +14,8 @@ _MANY = 1000
 _MOMENTS = ("decided_at", "touched_at", "closed_at", "last_assigned_at", "at", "known_at")
 _TYPES = {
     **dict.fromkeys(_MOMENTS, "datetime64[us, UTC]"),
-    **dict.fromkeys(("episode", "step", "open", "today"), "int64"),
-    "signals": "object",
+    **dict.fromkeys(("episode", "step", "open"), "int64"),
+    **dict.fromkeys(("signals", "recent"), "object"),
 }
 
 

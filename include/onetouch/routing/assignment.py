@@ -1,106 +1,328 @@
-"""Who gets the task: the account's own rep first, then round robin."""
+"""Who gets the task: the account's own rep first, then its territory, then round robin (S4).
+
+Who is on leave, has a public holiday, or works too late for the signal gets nothing new: the account goes on to the
+next of these. Whose day is merely full keeps the account waiting: it is theirs tomorrow.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+import functools
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from onetouch.policy import Policy
+from onetouch.policy.schema import Territory
+from onetouch.routing.working_time import Calendar, calendars
+from onetouch.scoring.gates import number
 
 
-def team(signals: pd.DataFrame, reps: pd.DataFrame, policy: Policy) -> pd.DataFrame:
-    """Everyone who may be given a task, by e-mail in lower case: owner_id, active, round_robin (bool), regions.
+def team(signals: pd.DataFrame, reps: pd.DataFrame, policy: Policy, as_of: datetime) -> pd.DataFrame:
+    """Everyone who may be given a task, one row a person, by e-mail in lower case, in that order.
 
-    `reps`: the CRM's users (owner_id, email, active); `signals`: the accounts, for their owners. A user the CRM says
-    is inactive gets nothing. Round robin goes over `assignment.reps`, or without them over the active users who own
-    accounts (all active ones when nobody owns any). `regions`, in lower case, is empty for all of them.
+    `reps`: the CRM's users (owner_id, email, active, timezone); `signals`: the accounts, for their owners
+    (owner_email, owner_id, owner_active). Columns: owner_id; active (a user the CRM says is inactive gets nothing);
+    senior; timezone (the policy's word, else the CRM's, else `working_time`'s); country (ISO code or null);
+    tasks_per_day; leave (tuple of day pairs); round_robin: one of `assignment.reps`, or without them of the active
+    users who own accounts (of all active ones when nobody owns any); away: nothing new may be given, since today is
+    leave or a public holiday, or no working time comes before a task would expire; works_today: some of today's
+    working time is still to come. Days are those of the rep's own calendar.
     """
-    columns = {"owner_email": "email", "owner_active": "active", "owner_id": "owner_id"}
-    owners = signals[list(columns)].rename(columns=columns).dropna(subset=["email"]).drop_duplicates()
-    # The CRM's word on a user before an account's; of two users with one address the active one, then by id.
-    people = pd.concat([reps[["email", "active", "owner_id"]].assign(place=0), owners.assign(place=1)])
-    people["email"] = people["email"].astype("str").str.lower()
-    people["active"] = people["active"].astype("boolean").fillna(True).astype(bool)
-    people = people.dropna(subset=["email"]).sort_values(["place", "active", "owner_id"], ascending=[True, False, True])
-    people = people.drop_duplicates("email").set_index("email")[["owner_id", "active"]]
-
-    listed = {rep.email.lower(): frozenset(r.lower() for r in rep.regions) for rep in policy.assignment.reps}
+    listed = {rep.email.lower(): rep for rep in policy.assignment.reps}
+    people, owning = _known(signals, reps)
     if reps.empty:  # accounts from a file: the policy's word is all there is
-        strangers = pd.Index(listed).difference(people.index)
-        people = pd.concat([people, pd.DataFrame({"owner_id": None, "active": True}, index=strangers)])
-    owning = people.index.isin(owners["email"].astype("str").str.lower()) & people["active"].to_numpy()
-    pool = people.index.isin(list(listed)) if listed else owning if owning.any() else people["active"].to_numpy()
+        named = [*listed, *(email.lower() for place in policy.assignment.territories for email in place.reps)]
+        strangers = pd.Index(named, dtype="str").unique().difference(people.index)
+        unknown = {"owner_id": None, "active": True, "timezone": None}
+        people = pd.concat([people, pd.DataFrame(unknown, index=strangers)])
+    people = people.sort_index()
+
+    hours, usual = policy.assignment.working_time, policy.assignment.tasks_per_rep_per_day
+    says = [listed.get(email) for email in people.index]
+    zones = [
+        (rep and rep.timezone) or _zone(told) or hours.timezone
+        for rep, told in zip(says, people["timezone"], strict=True)
+    ]
+    active = people["active"].to_numpy(bool)
+    pool = people.index.isin(list(listed or owning)) if listed or owning else active
+    people = pd.DataFrame(
+        {
+            "owner_id": people["owner_id"].astype("str"),
+            "active": active,
+            "senior": [bool(rep and rep.senior) for rep in says],
+            "timezone": pd.Series(zones, people.index, dtype="str"),
+            "country": pd.Series([(rep and rep.country) or hours.country for rep in says], people.index, dtype="str"),
+            "tasks_per_day": [usual if rep is None or rep.tasks_per_day is None else rep.tasks_per_day for rep in says],
+            "leave": pd.Series(
+                [tuple((out.first, out.last) for out in rep.leave) if rep else () for rep in says],
+                people.index,
+                dtype=object,
+            ),
+            "round_robin": active & pool,
+        },
+        index=people.index,
+    )
+    until = as_of + timedelta(hours=policy.handoff.expires_hours)
+    plans = [_plan(calendar, as_of, until) for calendar in calendars(people, hours).values()]
     return people.assign(
-        round_robin=pool & people["active"].to_numpy(),
-        regions=pd.Series([listed.get(email, frozenset()) for email in people.index], people.index, dtype=object),
-    ).sort_index()
+        tasks_per_day=people["tasks_per_day"].astype("int64"),
+        senior=people["senior"].astype(bool),
+        away=np.array([away for away, _ in plans], dtype=bool),
+        works_today=np.array([works for _, works in plans], dtype=bool),
+    )
 
 
-def assign(candidates: pd.DataFrame, people: pd.DataFrame, rep_load: pd.DataFrame, policy: Policy) -> pd.DataFrame:
-    """owner_email, owner_id (null where nobody can take it today) and covered (bool), indexed as `candidates`.
+def assign(
+    candidates: pd.DataFrame, people: pd.DataFrame, rep_load: pd.DataFrame, policy: Policy, as_of: datetime
+) -> pd.DataFrame:
+    """Who gets each account, indexed as `candidates` (account_id, score, region, industry, employees, owner_email).
 
-    `candidates`: account_id, score, region, owner_email; `people` as `team` gives them; `rep_load` as the ledger
-    does (owner_email, open, today, last_assigned_at). Turns go by score, then account_id. An account whose owner is
-    active is the owner's, and waits when that day is full. The others go to the rep with the fewest tasks today,
-    then the fewest open ones, then the one longest without, then by e-mail; where reps list regions, to one of the
-    account's (an unknown region is anyone's). `covered` is false where no rep, however idle, may take it.
+    `people` as `team` gives them; `rep_load` as the ledger does (owner_email, open, recent, last_assigned_at).
+    Columns: owner_email, owner_id; assigned_by (why this rep: "owner", "territory NAME", "round robin", "senior",
+    "territory NAME, senior"); has_room: whether the rep's day still takes it, else it waits in this rep's queue;
+    covered: whether anybody may take it at all (if not, the others are null and empty); waits_for: "" with room,
+    "room" when the days of those at work are full, "return" when everybody who may take it is away, "rep" uncovered.
+
+    Turns go by score, then account_id. An account belongs to its owner, else to the first territory it fits, else to
+    the round robin: to the first of them where somebody is there. Among several the task goes, from `senior_score` on
+    to a senior if one has room, then to who has fewest tasks today, still works today, has fewest open, was longest
+    without, comes first by e-mail. A rep's day is the one of the rep's own calendar.
     """
     order = candidates.sort_values(["score", "account_id"], ascending=[False, True])
-    load = _load(people, rep_load)
-    cap = policy.assignment.tasks_per_rep_per_day
+    takers = people[people["active"] & (people["tasks_per_day"] > 0)]
+    desks = _desks(takers, rep_load, as_of)
+    teams = _teams(desks, takers, policy)
+    team_of = _team_of(order, teams, policy)
+    went_to, why = np.full(len(order), None, dtype=object), np.full(len(order), "", dtype=object)
+    has_room = np.zeros(len(order), dtype=bool)
 
-    owner = order["owner_email"].astype("str").str.lower()
-    owned = owner.isin(people.index[people["active"]])
-    turn = owner[owned].groupby(owner[owned]).cumcount()
-    has_room = turn + load["today"].reindex(owner[owned]).to_numpy() < cap
-    email = owner.where(owned & has_room.reindex(order.index, fill_value=False))
-    given = email.value_counts().reindex(load.index, fill_value=0)
-    load["today"] += given
-    load["open"] += given
+    owner = _lower(order["owner_email"])
+    owned = owner.isin([desk.email for desk in desks.values() if not desk.away]).to_numpy(bool)
+    went_to[owned], why[owned] = owner[owned], "owner"
 
-    pool = people[people["round_robin"]]
-    region = order["region"].astype("str").str.lower().fillna("")
-    takes = dict(zip(pool.index, pool["regions"], strict=True))
-    able = {
-        place: [email for email, theirs in takes.items() if not place or not theirs or place in theirs]
-        for place in region.unique()
-    }
-    covered = region.map({place: bool(emails) for place, emails in able.items()}).astype(bool) | owned
-    desk = load.loc[pool.index, ["today", "open", "last"]]
-    standing = {row[0]: [*row[1:], row[0]] for row in desk.itertuples(name=None)}
-    # Each turn fills a place in somebody's day: the loop ends with the reps' room, however many accounts there are.
-    went_to: dict[Hashable, str] = {}
-    for account, place in region[~owned].items():
-        free = [standing[email] for email in able[place] if standing[email][0] < cap]
-        if free:
-            chosen = min(free)
-            went_to[account] = chosen[-1]
-            chosen[0] += 1
-            chosen[1] += 1
-        elif all(someone[0] >= cap for someone in standing.values()):
+    # Each turn fills a place in somebody's day: no more is looked for when the reps' room is gone.
+    cut = policy.assignment.senior_score
+    top = order["score"].to_numpy(float) >= (np.inf if cut is None else cut)
+    room = sum(desk.room for desk in desks.values() if not desk.away)
+    for row, (own, place, prefers_senior) in enumerate(zip(went_to, team_of, top, strict=True)):
+        if room == 0:
             break
-    email = email.fillna(pd.Series(went_to, dtype="str"))
+        line = [desks[own]] if own else teams[place].here
+        free = [desk for desk in line if desk.room > 0]
+        if free:
+            seniors = [desk for desk in free if desk.senior] if prefers_senior and not own else []
+            chosen = min(seniors or free, key=_Desk.turn)
+            chosen.give(as_of)
+            room -= 1
+            went_to[row], has_room[row] = chosen.email, True
+            why[row] = why[row] or (teams[place].senior if seniors else teams[place].name)
 
+    # Nobody waits with nobody: in the queue of whose turn is next, spread over the team.
+    for place in np.unique(team_of):
+        rows = np.flatnonzero(~owned & ~has_room & (team_of == place))
+        line = sorted(teams[place].here or teams[place].desks, key=_Desk.turn)
+        if line:
+            went_to[rows] = [line[at % len(line)].email for at in range(len(rows))]
+            why[rows] = teams[place].name
+        if not teams[place].here:  # all are away: then rather the owner, who is away too
+            theirs = rows[owner.iloc[rows].isin(list(desks)).to_numpy(bool)]
+            went_to[theirs], why[theirs] = owner.iloc[theirs], "owner"
+
+    rep = pd.Series(went_to, order.index, dtype="str")
+    away = rep.isin([desk.email for desk in desks.values() if desk.away])
+    waits_for = np.select([has_room, rep.isna(), away], ["", "rep", "return"], "room")
     return pd.DataFrame(
         {
-            "owner_email": email.astype("str"),
-            "owner_id": email.map(people["owner_id"]).astype("str"),
-            "covered": covered.astype(bool),
+            "owner_email": rep,
+            "owner_id": rep.map(takers["owner_id"]).astype("str"),
+            "assigned_by": pd.Series(why, order.index, dtype="str"),
+            "has_room": has_room,
+            "covered": rep.notna(),
+            "waits_for": pd.Series(waits_for, order.index, dtype="str"),
         }
     ).reindex(candidates.index)
 
 
-def _load(people: pd.DataFrame, rep_load: pd.DataFrame) -> pd.DataFrame:
-    """today, open and last (ns since 1970, 0 for never) of everyone."""
-    last = pd.to_datetime(rep_load["last_assigned_at"], utc=True).astype("datetime64[ns, UTC]")
-    load = pd.DataFrame(
+def assignments(
+    decisions: pd.DataFrame, rep_load: pd.DataFrame, people: pd.DataFrame, as_of: datetime
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Who got what and why: one row a rep, and one an account that goes to a rep or waits for one.
+
+    `decisions` of the run of `as_of`, `rep_load` and `people` as `assign` had them. Reps, by e-mail, those who take
+    tasks: tasks_per_day, today (given on the rep's own day before this run), new (by this run), left (room after it),
+    open (active handoffs with the new ones), waiting (accounts in the rep's queue), away. Tasks, best score first:
+    account_id, score, action (sales_now or hold_capacity), owner_email (null: there is no rep at all), assigned_by,
+    call, due_at, contact_at.
+    """
+    columns = ["account_id", "score", "action", "owner_email", "assigned_by", "call", "due_at", "contact_at"]
+    theirs = decisions[decisions["action"].isin(["sales_now", "hold_capacity"])]
+    tasks = theirs.sort_values(["score", "account_id"], ascending=[False, True], ignore_index=True)[columns]
+    counts = pd.crosstab(_lower(tasks["owner_email"]), tasks["action"]).reindex(
+        index=people.index, columns=["sales_now", "hold_capacity"], fill_value=0
+    )
+    load = _load(people, rep_load, as_of)
+    reps = pd.DataFrame(
         {
-            "email": rep_load["owner_email"].astype("str").str.lower(),
-            "today": rep_load["today"].astype("int64"),
-            "open": rep_load["open"].astype("int64"),
-            "last": last.fillna(pd.Timestamp(0, tz="UTC")).astype("int64"),
+            "tasks_per_day": people["tasks_per_day"],
+            "today": load["today"],
+            "new": counts["sales_now"],
+            "left": (people["tasks_per_day"] - load["today"] - counts["sales_now"]).clip(lower=0),
+            "open": load["open"] + counts["sales_now"],
+            "waiting": counts["hold_capacity"],
+            "away": people["away"],
         }
     )
-    by_email = load.groupby("email").agg({"today": "sum", "open": "sum", "last": "max"})
-    return by_email.reindex(people.index, fill_value=0)
+    reps = reps[people["active"] & (people["tasks_per_day"] > 0)]
+    return reps.rename_axis("owner_email").reset_index(), tasks
+
+
+@dataclass
+class _Desk:
+    """What is on a rep's desk while the turns go round. `last`: when the latest task came (µs since 1970; 0: never)."""
+
+    email: str
+    senior: bool
+    away: bool
+    works_today: bool
+    room: int
+    today: int
+    open: int
+    last: int
+
+    def turn(self) -> tuple[int, bool, int, int, str]:
+        """Who has least comes first."""
+        return self.today, not self.works_today, self.open, self.last, self.email
+
+    def give(self, at: datetime) -> None:
+        self.room -= 1
+        self.today += 1
+        self.open += 1
+        self.last = _micros(at)
+
+
+@dataclass(frozen=True)
+class _Team:
+    """Those who share what comes: all of them, and those not away. `name` and `senior`: why one of them is given it."""
+
+    name: str
+    senior: str
+    desks: list[_Desk]
+
+    @property
+    def here(self) -> list[_Desk]:
+        return [desk for desk in self.desks if not desk.away]
+
+
+def _desks(takers: pd.DataFrame, rep_load: pd.DataFrame, as_of: datetime) -> dict[str, _Desk]:
+    load = _load(takers, rep_load, as_of)
+    columns = [takers[name].tolist() for name in ("senior", "away", "works_today", "tasks_per_day")]
+    counts = [load[name].tolist() for name in ("today", "open", "last")]
+    return {
+        email: _Desk(email, senior, away, works, max(cap - today, 0), today, open_, last)
+        for email, senior, away, works, cap, today, open_, last in zip(takers.index, *columns, *counts, strict=True)
+    }
+
+
+def _load(people: pd.DataFrame, rep_load: pd.DataFrame, as_of: datetime) -> pd.DataFrame:
+    """today (given on the rep's own calendar day), open and last (µs since 1970; 0: never) of each of `people`."""
+    load = rep_load.assign(email=_lower(rep_load["owner_email"]))
+    recent = load.explode("recent").dropna(subset="recent")
+    given = pd.DataFrame({"email": recent["email"], "at": pd.to_datetime(recent["recent"], utc=True)})
+    zones = given["email"].map(people["timezone"])
+    today = pd.Series(0, index=people.index)
+    for zone, theirs in given.groupby(zones):
+        day = pd.Timestamp(as_of).tz_convert(zone).normalize()
+        same = theirs["at"].dt.tz_convert(zone).dt.normalize() == day
+        today = today.add(theirs["email"][same].value_counts(), fill_value=0)
+    last = pd.to_datetime(load["last_assigned_at"], utc=True).astype("datetime64[us, UTC]")
+    load["last"] = last.fillna(pd.Timestamp(0, tz="UTC")).astype("int64")
+    load["open"] = load["open"].astype("int64")
+    known = load.groupby("email").agg({"open": "sum", "last": "max"}).reindex(people.index, fill_value=0)
+    return known.assign(today=today.reindex(people.index).astype("int64"))
+
+
+def _teams(desks: dict[str, _Desk], takers: pd.DataFrame, policy: Policy) -> list[_Team]:
+    """One for each territory in the policy's order, then the round robin."""
+    territories = [
+        (territory.name, dict.fromkeys(email.lower() for email in territory.reps))
+        for territory in policy.assignment.territories
+    ]
+    pool = [desks[email] for email in takers.index[takers["round_robin"]]]
+    return [
+        *(
+            _Team(f"territory {name}", f"territory {name}, senior", [desks[e] for e in emails if e in desks])
+            for name, emails in territories
+        ),
+        _Team("round robin", "senior", pool),
+    ]
+
+
+def _team_of(order: pd.DataFrame, teams: list[_Team], policy: Policy) -> npt.NDArray[np.int64]:
+    """The place in `teams` of each account's team; a territory with nobody there hands over to the round robin."""
+    pool = len(teams) - 1
+    first = np.full(len(order), pool)
+    for place, territory in reversed(list(enumerate(policy.assignment.territories))):
+        first[_fits(order, territory)] = place
+    stand_in = [
+        place if team.here or (team.desks and not teams[pool].here) else pool for place, team in enumerate(teams)
+    ]
+    return np.array(stand_in)[first]
+
+
+def _fits(accounts: pd.DataFrame, territory: Territory) -> npt.NDArray[np.bool_]:
+    """Whether each account is the territory's, as far as it is known."""
+    fits = np.ones(len(accounts), dtype=bool)
+    for column, allowed in (("region", territory.regions), ("industry", territory.industries)):
+        if allowed:
+            words = _lower(accounts[column]).fillna("")
+            fits &= words.isin(["", *(word.strip().lower() for word in allowed)]).to_numpy(bool)
+    employees = number(accounts, "employees")
+    if territory.min_employees is not None:
+        fits &= ~(employees < territory.min_employees)
+    if territory.max_employees is not None:
+        fits &= ~(employees > territory.max_employees)
+    return fits
+
+
+def _known(signals: pd.DataFrame, reps: pd.DataFrame) -> tuple[pd.DataFrame, set[str]]:
+    """owner_id, active and timezone (as the CRM tells them) by e-mail, and the e-mails of active owners of accounts."""
+    columns = {"owner_email": "email", "owner_active": "active", "owner_id": "owner_id"}
+    owners = signals[list(columns)].rename(columns=columns).dropna(subset=["email"]).drop_duplicates()
+    # The CRM's word on a user before an account's; of two users with one address the active one, then by id.
+    users = reps.reindex(columns=["email", "active", "owner_id", "timezone"])
+    people = pd.concat([users.assign(place=0), owners.assign(place=1)])
+    people["email"] = _lower(people["email"])
+    people["active"] = people["active"].astype("boolean").fillna(True).astype(bool)
+    people = people.dropna(subset=["email"]).sort_values(["place", "active", "owner_id"], ascending=[True, False, True])
+    people = people.drop_duplicates("email").set_index("email")[["owner_id", "active", "timezone"]]
+    return people, set(_lower(owners["email"])) & set(people.index[people["active"]])
+
+
+def _plan(calendar: Calendar, as_of: datetime, until: datetime) -> tuple[bool, bool]:
+    """Whether the rep is away (for a task that expires at `until`), and whether some of today's work is to come."""
+    today = calendar.day_of(as_of)
+    begins, _ = next(calendar.stretches(as_of, until), (None, None))
+    if begins is None or calendar.off(today):
+        return True, False
+    return False, calendar.day_of(begins) == today
+
+
+@functools.cache
+def _zone(name: object) -> str | None:
+    """The CRM's time zone if it is one."""
+    try:
+        return ZoneInfo(str(name)).key if isinstance(name, str) and name else None
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        return None
+
+
+def _lower(text: pd.Series) -> pd.Series:
+    return text.astype("str").str.strip().str.lower()
+
+
+def _micros(at: datetime) -> int:
+    return pd.Timestamp(at).as_unit("us").value

@@ -1,45 +1,116 @@
-"""When a task is due, and when the account is best reached."""
+"""When a task is due, and when the account is best reached: the rep's working time, the account's habits."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from collections.abc import Iterator
+from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
 import pandas as pd
 
 from onetouch.policy import Policy
+from onetouch.routing.working_time import Calendar, calendars
+
+Span = tuple[datetime, datetime]
+
+FRIDAY, NOON = 4, time(12)  # S1: nobody is written to on Friday afternoon who is used to other days
+_DAY, _HOUR, _MICROSECOND = timedelta(days=1), timedelta(hours=1), timedelta(microseconds=1)
 
 
-def due_at(tiers: pd.Series, policy: Policy, as_of: datetime) -> pd.Series:
-    """`as_of` and the tier's hours; null for the low tier, which nobody contacts."""
-    hours = tiers.map({"high": policy.handoff.sla_hours.high, "medium": policy.handoff.sla_hours.medium})
-    return (pd.Timestamp(as_of) + pd.to_timedelta(hours, unit="h")).astype("datetime64[us, UTC]")
+def due_at(decided: pd.DataFrame, people: pd.DataFrame, policy: Policy, as_of: datetime) -> pd.Series:
+    """By when each account must be contacted: datetime64[us, UTC], indexed as `decided`; never before `as_of`.
 
-
-def contact_at(accounts: pd.DataFrame, due: pd.Series, as_of: datetime) -> pd.Series:
-    """The next usual hour of each account on its usual weekday, in its time zone, if that is by `due`; else `as_of`.
-
-    `accounts`: timezone (unknown: UTC), usual_hour (0–23), usual_weekday (Monday 0; null: any). Within the usual
-    hour itself, and without one, it is `as_of`.
+    `decided`: owner_email (one of `people`, as `assignment.team` gives them), hours (working hours of that rep), start
+    (from when they count; null: `as_of`), limit_days_left (days from `as_of` until the account hits its limit; null or
+    0: no matter). Never after that moment (S1: before the limit is hit), nor after the task expires (S2).
     """
+    work = _calendars(decided, people, policy)
+    expires = as_of + timedelta(hours=policy.handoff.expires_hours)
+    starts = pd.to_datetime(decided["start"], utc=True).fillna(pd.Timestamp(as_of))
+    rows = zip(decided["owner_email"], decided["hours"], starts, decided["limit_days_left"], strict=True)
+    found: dict[tuple[str, float, datetime], datetime] = {}
+    due = []
+    for owner, hours, start, days_left in rows:
+        key = owner, hours, start.to_pydatetime()
+        if key not in found:
+            found[key] = max(work[owner].after(key[2], timedelta(hours=hours), expires), as_of)
+        by = found[key]
+        if days_left > 0 and days_left * _DAY < by - as_of:
+            by = as_of + days_left * _DAY
+        due.append(by)
+    return _moments(due, decided.index)
+
+
+def contact_at(
+    decided: pd.DataFrame, due: pd.Series, people: pd.DataFrame, policy: Policy, as_of: datetime
+) -> pd.Series:
+    """When to contact each account, between `as_of` and `due`: datetime64[us, UTC], indexed as `decided`.
+
+    `decided`: timezone (unknown: UTC), usual_hour (0–23), usual_weekday (Monday 0; null: any), owner_email. Of the
+    owner's working time by `due` the first moment within the account's usual hour of its usual weekday; without one,
+    of its usual weekday; then, for an account with another usual day than Friday, not on a Friday afternoon (S1); then
+    any. `due` when none of the rep's working time comes before it.
+    """
+    work = _calendars(decided, people, policy)
     unknown = {"timezone": "UTC", "usual_hour": -1, "usual_weekday": -1}
-    habits = accounts[list(unknown)].fillna(unknown).astype({"usual_hour": int, "usual_weekday": int})
-    moments = {
-        (zone, hour, weekday): as_of if hour < 0 else _next(as_of.astimezone(ZoneInfo(zone)), hour, weekday)
-        for zone, hour, weekday in habits.drop_duplicates().itertuples(index=False, name=None)
-    }
-    best = pd.Series([moments[habit] for habit in habits.itertuples(index=False, name=None)], index=accounts.index)
-    start = pd.Timestamp(as_of).tz_convert("UTC")
-    best = pd.to_datetime(best, utc=True).astype("datetime64[us, UTC]")
-    return best.where(best <= due, start)
+    habits = decided[list(unknown)].fillna(unknown).astype({"usual_hour": int, "usual_weekday": int})
+    rows = zip(decided["owner_email"], due, *(habits[name] for name in unknown), strict=True)
+    found: dict[tuple[str, datetime, str, int, int], datetime] = {}
+    best = []
+    for owner, by, zone, hour, weekday in rows:
+        key = owner, by.to_pydatetime(), zone, hour, weekday
+        if key not in found:
+            found[key] = _contact(work[owner], as_of.astimezone(UTC), key[1], ZoneInfo(zone), hour, weekday)
+        best.append(found[key])
+    return _moments(best, decided.index)
 
 
-def _next(moment: datetime, hour: int, weekday: int) -> datetime:
-    """The first moment at or after `moment` in that hour of that weekday (-1: any), on the clock of its zone; UTC."""
-    for days in range(8):
-        day = moment.date() + timedelta(days=days)
-        # On the zone's own clock: an hour that the change to summer time skips is met by the one after it.
-        begins = datetime(day.year, day.month, day.day, hour, tzinfo=moment.tzinfo).astimezone(UTC)
-        if weekday in (-1, day.weekday()) and begins + timedelta(hours=1) > moment:
-            return max(begins, moment.astimezone(UTC))
-    raise AssertionError("a weekday comes round within eight days")
+def _contact(work: Calendar, as_of: datetime, due: datetime, zone: ZoneInfo, hour: int, weekday: int) -> datetime:
+    # A working moment at `due` itself is still in time.
+    stretches = list(work.stretches(as_of, due + _MICROSECOND))
+    first, last = as_of.astimezone(zone).date(), due.astimezone(zone).date()
+    days = [first + at * _DAY for at in range((last - first).days + 1)]
+    usual = [day for day in days if weekday in (-1, day.weekday())]
+    choices: list[list[Span]] = []
+    if hour >= 0:
+        choices.append([_hour(day, hour, zone) for day in usual])
+    if weekday >= 0:
+        choices.append([_span(day, time(), day + _DAY, time(), zone) for day in usual])
+    if weekday not in (-1, FRIDAY):
+        choices.append([_span(day, time(), *_evening(day), zone) for day in days])
+    choices.append([(as_of, due + _MICROSECOND)])
+    for spans in choices:
+        if both := next(_common(spans, stretches), None):
+            return both
+    return due
+
+
+def _hour(day: date, hour: int, zone: ZoneInfo) -> Span:
+    """That hour on the zone's clock; one that the change to summer time skips is met by the one after it."""
+    begins = datetime.combine(day, time(hour), zone).astimezone(UTC)
+    return begins, begins + _HOUR
+
+
+def _evening(day: date) -> tuple[date, time]:
+    """Until when a day that is not the account's is fit for contact."""
+    return (day, NOON) if day.weekday() == FRIDAY else (day + _DAY, time())
+
+
+def _span(day: date, start: time, until: date, end: time, zone: ZoneInfo) -> Span:
+    return datetime.combine(day, start, zone).astimezone(UTC), datetime.combine(until, end, zone).astimezone(UTC)
+
+
+def _common(spans: list[Span], stretches: list[Span]) -> Iterator[datetime]:
+    """The beginnings of what lies in both, in order."""
+    for begins, ends in spans:
+        for opens, closes in stretches:
+            if max(begins, opens) < min(ends, closes):
+                yield max(begins, opens)
+
+
+def _calendars(decided: pd.DataFrame, people: pd.DataFrame, policy: Policy) -> dict[str, Calendar]:
+    return calendars(people.loc[decided["owner_email"].unique()], policy.assignment.working_time)
+
+
+def _moments(values: list[datetime], index: pd.Index) -> pd.Series:
+    return pd.Series(pd.to_datetime(values, utc=True), index=index, dtype="datetime64[us, UTC]")

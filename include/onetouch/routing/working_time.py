@@ -1,0 +1,87 @@
+"""When a rep works: the policy's hours on the rep's own clock, without public holidays and leave."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from zoneinfo import ZoneInfo
+
+import holidays
+import pandas as pd
+
+from onetouch.policy.schema import WorkingTime
+
+_DAY = timedelta(days=1)
+
+
+@dataclass(frozen=True)
+class Calendar:
+    """A rep's working time. `weekdays` (Monday 0), `start` and `end` on the clock of `zone`; `leave`: pairs of days.
+
+    Moments given and returned carry a zone; those returned are UTC. Where the clocks change, an hour lasts as long as
+    it lasts: a start the clock skips is met by the moment after it.
+    """
+
+    zone: ZoneInfo
+    country: str | None
+    leave: tuple[tuple[date, date], ...]
+    weekdays: frozenset[int]
+    start: time
+    end: time
+
+    def day_of(self, moment: datetime) -> date:
+        """The day it is for the rep."""
+        return moment.astimezone(self.zone).date()
+
+    def off(self, day: date) -> bool:
+        """Whether the rep is on leave that day, or it is a public holiday of the rep's country."""
+        return any(first <= day <= last for first, last in self.leave) or (
+            self.country is not None and day in _public_holidays(self.country)
+        )
+
+    def stretches(self, since: datetime, until: datetime) -> Iterator[tuple[datetime, datetime]]:
+        """The working time between two moments: pairs (beginning, end), in order; none is empty."""
+        since, until = since.astimezone(UTC), until.astimezone(UTC)
+        day, last = self.day_of(since), self.day_of(until)
+        while day <= last:
+            if day.weekday() in self.weekdays and not self.off(day):
+                begins = max(since, self._at(day, self.start))
+                ends = min(until, self._at(day, self.end))
+                if begins < ends:
+                    yield begins, ends
+            day += _DAY
+
+    def after(self, since: datetime, work: timedelta, until: datetime) -> datetime:
+        """The moment by which `work` of working time has passed since `since`, or `until` if that comes first."""
+        for begins, ends in self.stretches(since, until):
+            if ends - begins >= work:
+                return begins + work
+            work -= ends - begins
+        return until.astimezone(UTC)
+
+    def _at(self, day: date, clock: time) -> datetime:
+        return datetime.combine(day, clock, self.zone).astimezone(UTC)
+
+
+def calendars(people: pd.DataFrame, hours: WorkingTime) -> dict[str, Calendar]:
+    """The calendar of each of `people` (by e-mail: timezone, country, leave), with the policy's hours."""
+    rows = zip(people.index, people["timezone"], people["country"], people["leave"], strict=True)
+    return {
+        email: Calendar(
+            ZoneInfo(zone),
+            country if isinstance(country, str) else None,
+            tuple(leave),
+            frozenset(hours.weekdays),
+            hours.start,
+            hours.end,
+        )
+        for email, zone, country, leave in rows
+    }
+
+
+@functools.cache
+def _public_holidays(country: str) -> holidays.HolidayBase:
+    """The whole country's, without those of its parts. Years are added as they are asked for."""
+    return holidays.country_holidays(country)
