@@ -258,7 +258,7 @@ def test_frames_have_the_same_types_full_or_empty(ledger: Ledger, nine: Run) -> 
     assert str(full[0]["decided_at"].dtype) == "datetime64[us, UTC]"
 
 
-def test_rep_load_counts_open_and_todays(ledger: Ledger, policy: Policy) -> None:
+def test_rep_load_counts_open_and_lists_recent_ones(ledger: Ledger, policy: Policy) -> None:
     late = datetime(2025, 3, 4, 23, tzinfo=UTC)
     runs = [ledger.begin_run(moment, policy, False) for moment in (late, NINE, NINE + HOUR)]
     opened = [ledger.open_handoff(decision(f"a{i}"), run) for i, run in enumerate(runs)]
@@ -267,12 +267,15 @@ def test_rep_load_counts_open_and_todays(ledger: Ledger, policy: Policy) -> None
     assert opened[0] and opened[1]
     to(ledger, opened[1].handoff_id, "withdrawn", at=NINE + HOUR / 2)
     load = ledger.rep_load(NINE + HOUR).set_index("owner_email")
-    assert load.loc["ann@x.com", ["open", "today"]].tolist() == [1, 1]  # yesterday's is open, today's is withdrawn
-    assert load.loc["bob@x.com", ["open", "today"]].tolist() == [1, 1]
+    assert load.loc["ann@x.com", ["open", "recent"]].tolist() == [1, [late, NINE]]  # the one of nine is withdrawn
+    assert load.loc["bob@x.com", ["open", "recent"]].tolist() == [1, [NINE]]
     assert load.loc["ann@x.com", "last_assigned_at"] == pd.Timestamp(NINE)
     assert len(load) == 2
     assert ledger.rep_load(NINE).set_index("owner_email")["open"].to_dict() == {"ann@x.com": 1}
-    assert ledger.rep_load(NINE)["today"].tolist() == [0]
+    assert ledger.rep_load(NINE)["recent"].tolist() == [[late]]
+    assert ledger.rep_load(late + timedelta(hours=48)).loc[0, "recent"] == [late, NINE, NINE + HOUR]
+    assert ledger.rep_load(late + timedelta(hours=48, seconds=1)).loc[0, "recent"] == [NINE, NINE + HOUR]
+    assert ledger.rep_load(NINE + timedelta(days=9)).loc[0, ["open", "recent"]].tolist() == [2, []]
     assert ledger.rep_load(NINE + 2 * HOUR).set_index("owner_email").loc["ann@x.com", "open"] == 2
 
 

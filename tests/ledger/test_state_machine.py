@@ -25,7 +25,7 @@ from hypothesis.stateful import (
 from onetouch.ledger import ACTIVE, LEGAL, STATES, IllegalMove, Ledger, Run
 from onetouch.policy import read_policy
 
-START = datetime(2025, 3, 5, 22, tzinfo=UTC)
+START, RECENT = datetime(2025, 3, 5, 22, tzinfo=UTC), timedelta(hours=48)
 ACCOUNTS = ("acme", "birch", "cedar")
 REPS = ("ann@x.com", "bob@x.com")
 HOUR = timedelta(hours=1)
@@ -176,8 +176,8 @@ class Machine(RuleBasedStateMachine):
             assert (rep in load.index) == bool(theirs)
             if theirs:
                 opened = sum(e.as_of(as_of)[0] in ACTIVE for e in theirs)
-                today = sum(e.decided_at.date() == as_of.date() for e in theirs)
-                assert load.loc[rep, ["open", "today"]].tolist() == [opened, today]
+                recent = sorted(e.decided_at for e in theirs if as_of - e.decided_at <= RECENT)
+                assert load.loc[rep, ["open", "recent"]].tolist() == [opened, recent]
 
 
 def test_the_ledger_behaves_as_its_model(sqlite_template: Path) -> None:
