@@ -72,21 +72,22 @@ def test_the_dossier_says_all_that_is_known() -> None:
     text = dossier(DECISION, SIGNALS, POLICY)
     for line in [
         "WHY NOW\n  At 92 % of the API calls limit (9,230 of 10,000)\n  Score: 72.5 · high tier · sales-assist",
-        "RECOMMENDED APPROACH\n  They are at 92 %",
-        "WHEN\n  Best moment: Tue 18 Nov 2025, 11:15 CET",
+        "RECOMMENDED APPROACH\n  They are at 92 % of their plan's 10,000 API calls. Suggest the plan with more room",
+        "WHEN\n  Best moment: Tue 18 Nov 2025, 11:15 CET (their time)",
         "Usually active: around 09:00, mostly on Tuesdays (their time)",
         "ACCOUNT OVERVIEW\n  Domain: acme.example\n  Industry: Software\n  Employees: 120",
+        "Potential ARR: $12,000",
         "USAGE SUMMARY\n  Events in 28 days: 1,234",
         "Features used: dashboards and alerts",
         "ONBOARDING PROGRESS\n  Milestones: 4 of 5\n  Activated: yes\n  Left: teammate invited",
-        "EXPANSION SIGNALS\n  API calls limit: 92 % used (9,230 of 10,000)\n  Tried without access: SSO",
-        "TIMELINE\n  Activated: 13 Oct 2025 (36 days ago)\n  Trend: growing",
+        "EXPANSION SIGNALS\n  Limit of API calls: 92 % used (9,230 of 10,000)\n  Tried without access: SSO",
+        "TIMELINE\n  13 Oct 2025 (36 days ago): activated\n  Trend of use: growing",
         "TEAM\n  Users: 7",
         "COMMERCIAL SIGNALS\n  Pricing page views in 14 days: 2",
         "FRICTION\n  Failed actions in 28 days: 3",
         "NOT USED YET\n  audit log",
-        "invites 28d = 3 → 15 points",
-        "limit share = 92 % → 10 points",
+        "HOW THE SCORE ADDS UP\n  Invitations in 28 days: 3 → 15 points\n",
+        "  Share of the plan limit in use: 92 % → 10 points\n  Not itemised → 47.5 points\n  Together 72.5 points",
     ]:
         assert line in text
 
@@ -101,7 +102,7 @@ def said_without(row: dict[str, Any]) -> None:
     texts = [
         dossier(DECISION, row, POLICY),
         first_message(DECISION, row, POLICY),
-        alert_text(DECISION, row),
+        alert_text(DECISION, row, POLICY),
         json.dumps(account_fields(DECISION, row, POLICY), allow_nan=False),
         json.dumps(task_fields(DECISION, row, POLICY), allow_nan=False),
     ]
@@ -112,14 +113,14 @@ def said_without(row: dict[str, Any]) -> None:
 
 def test_an_account_known_by_its_id_alone_gets_a_whole_dossier_and_message() -> None:
     decision = {"account_id": "org-1", "as_of": AS_OF, "reasons": []}
-    assert dossier(decision, {}, POLICY).startswith("this account\n\nWHY NOW\n  Steady use of the product")
-    assert "your team at this account uses the product" in first_message(decision, {}, POLICY)
+    assert dossier(decision, {}, POLICY).startswith("This account\n\nWHY NOW\n  Steady use of the product")
+    assert "your team at your company uses the product" in first_message(decision, {}, POLICY)
 
 
 def test_the_first_message_names_usage_offers_help_and_presses_nobody() -> None:
     text = first_message(DECISION, SIGNALS, POLICY)
-    assert "6 active users, has connected 2 integrations and works with dashboards and alerts" in text
-    assert "getting close to the API calls limit" in text
+    assert "6 active users, has connected 2 integrations, and works with dashboards and alerts." in text
+    assert "You are at 92 % of your plan's 10,000 API calls." in text
     assert "personalized onboarding" in text
     assert "no obligation" in text
     assert len(text) < 800
@@ -129,15 +130,15 @@ def test_the_first_message_names_usage_offers_help_and_presses_nobody() -> None:
 
 def test_a_limit_already_reached_is_not_called_close() -> None:
     row = SIGNALS | {"limit_share": 1.04}
-    assert "You have reached the API calls limit" in first_message(DECISION, row, POLICY)
-    assert "Help them past it today" in dossier(DECISION, row, POLICY)
+    assert "You have used up the 10,000 API calls of your plan" in first_message(DECISION, row, POLICY)
+    assert "Help them past that today" in dossier(DECISION, row, POLICY)
 
 
 def test_who_asked_for_a_person_comes_before_the_limit() -> None:
     reasons = [*DECISION["reasons"], {"signal": "demo_requests_28d", "value": 1.0, "points": 20.0}]
     decision = DECISION | {"reasons": reasons}
     assert (
-        "asked in the product"
+        "asked to talk to someone"
         in account_fields(decision, SIGNALS | {"demo_requests_28d": 1.0}, POLICY)["Onetouch_Trigger__c"]
     )
 

@@ -78,5 +78,5 @@ def _texts(lake: Lake, policy: Policy, handoffs: list[Handoff]) -> list[tuple[Ha
             if decision is None:
                 texts[handoff.handoff_id] = "A new task is on your list in the CRM."
             else:
-                texts[handoff.handoff_id] = alert_text(decision, signals.get(handoff.account_id, {}))
+                texts[handoff.handoff_id] = alert_text(decision, signals.get(handoff.account_id, {}), policy)
     return [(handoff, texts[handoff.handoff_id]) for handoff in handoffs]

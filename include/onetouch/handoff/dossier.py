@@ -6,20 +6,25 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from onetouch.handoff.facts import (
-    Facts,
-    account_name,
+from onetouch.handoff.facts import Facts, account_name, known_facts
+from onetouch.handoff.situations import why_now
+from onetouch.handoff.words import (
+    HAPPENED,
     ago,
+    capital,
     count,
     day,
-    known_facts,
+    days,
+    figure,
+    label,
     listed,
     moment,
+    money,
     number,
     percent,
+    said,
     zone,
 )
-from onetouch.handoff.trigger import trigger
 from onetouch.policy import Policy
 
 LONGEST = 32_000
@@ -28,31 +33,40 @@ LONGEST = 32_000
 _WEEKDAYS = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"]
 
 
-def dossier(decision: Mapping[str, Any], signals_row: Mapping[str, Any], policy: Policy) -> str:
-    """Plain text of at most 32,000 characters; a section or line without data is left out."""
+def dossier(
+    decision: Mapping[str, Any],
+    signals_row: Mapping[str, Any],
+    policy: Policy,
+    timezone: str | None = None,
+    before: Mapping[str, Any] | None = None,
+) -> str:
+    """Plain text of at most 32,000 characters; a section or line without data is left out.
+
+    `timezone` is the rep's, in which the due time is said (unknown: the customer's). `before`: the account's latest
+    earlier handoff as the ledger's `handoff_frame` gives it, None when there was none.
+    """
     facts = known_facts(decision, signals_row)
-    why = trigger(facts)
+    why = why_now(facts, policy)
+    theirs = zone(facts.get("timezone"))
     sections = {
-        "WHY NOW": [_capital(why.headline), *_line("Score", _score(facts))],
+        "WHY NOW": [capital(why.headline), *_call(facts, policy), *_score(facts, policy)],
         "RECOMMENDED APPROACH": [why.approach],
-        "WHEN": _when(facts),
+        "WHEN": _when(facts, timezone),
+        "WHY YOU": _why_you(facts),
+        "TRIED BEFORE": _before(known_facts({}, before or {}), zone(timezone) if timezone else theirs),
         "ACCOUNT OVERVIEW": _overview(facts),
-        "USAGE SUMMARY": _usage(facts),
+        "USAGE SUMMARY": _usage(facts, policy),
         "ONBOARDING PROGRESS": _onboarding(facts, policy),
-        "EXPANSION SIGNALS": _expansion(facts),
-        "TIMELINE": _timeline(facts),
-        "TEAM": _team(facts),
-        "COMMERCIAL SIGNALS": _commercial(facts),
-        "FRICTION": _friction(facts),
+        "EXPANSION SIGNALS": _expansion(facts, policy),
+        "TIMELINE": _timeline(facts, policy),
+        "TEAM": _team(facts, policy),
+        "COMMERCIAL SIGNALS": _signals(facts, policy, _COMMERCIAL),
+        "FRICTION": _signals(facts, policy, _FRICTION),
         "NOT USED YET": _unused(facts),
-        "HOW THE SCORE ADDS UP": _reasons(facts),
+        "HOW THE SCORE ADDS UP": _reasons(facts, policy),
     }
     blocks = ["\n".join([title, *(f"  {line}" for line in lines)]) for title, lines in sections.items() if lines]
-    return "\n\n".join([account_name(facts), *blocks])[:LONGEST]
-
-
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]
+    return "\n\n".join([capital(account_name(facts)), *blocks])[:LONGEST]
 
 
 def _line(label: str, value: Any) -> list[str]:
@@ -60,24 +74,55 @@ def _line(label: str, value: Any) -> list[str]:
     return [] if value is None or value == "" else [f"{label}: {value}"]
 
 
-def _some(facts: Facts, name: str, label: str, words: str = "{}") -> list[str]:
-    """A line for a number that is known and not zero."""
-    return [f"{label}: {words.format(number(facts[name]))}"] if facts.get(name) else []
+def _signals(facts: Facts, policy: Policy, names: tuple[str, ...]) -> list[str]:
+    """A line for each signal that is known and not zero."""
+    return [f"{label(name, policy)}: {figure(name, facts[name])}" for name in names if facts.get(name)]
 
 
-def _score(facts: Facts) -> str | None:
+# ── why now, when, why you ───────────────────────────────────────────────────────────────────────
+
+
+def _call(facts: Facts, policy: Policy) -> list[str]:
+    """Which of the policy's roads to a rep this account came by."""
+    call = facts.get("call")
+    if call == "pql":
+        return ["Product-qualified: fits whom we sell to, activated, in regular use, interested in buying"]
+    if call == "hand_raised":
+        asked = [c.signal for c in policy.routing.hand_raised if facts.get(c.signal, float("-inf")) >= c.at_least]
+        return (
+            [f"Raised a hand: {', '.join(HAPPENED.get(name, label(name, policy)) for name in asked)}"] if asked else []
+        )
+    if call == "expansion":
+        return ["A paying customer outgrowing the plan"]
+    if call == "trigger":
+        at = facts.get("trigger_at")
+        if not isinstance(at, datetime):
+            return ["Was watched until something new happened"]
+        events = [HAPPENED[name] for name in policy.routing.triggers if facts.get(f"{name}_at") == at]
+        what = f"they {listed(events)}" if events else "something new happened"
+        return [f"Was watched; then {what} ({moment(at, zone(facts.get('timezone')))})"]
+    return []
+
+
+def _score(facts: Facts, policy: Policy) -> list[str]:
     if "score" not in facts:
-        return None
+        return []
     tier = f" · {facts['tier']} tier" if "tier" in facts else ""
-    motion = f" · {facts['motion'].replace('_', '-')}" if "motion" in facts else ""
-    return f"{number(facts['score'])}{tier}{motion}"
+    motion = f" · {str(facts['motion']).replace('_', '-')}" if "motion" in facts else ""
+    lines = [f"Score: {number(facts['score'])}{tier}{motion}"]
+    if {"score_before", "score_trend"} <= facts.keys():
+        before = f"{number(facts['score_before'])} at least {count(policy.scoring.trend_days, 'day')} earlier"
+        lines.append(f"Score trend: {facts['score_trend']}, from {before}")
+    return lines
 
 
-def _when(facts: Facts) -> list[str]:
-    where = zone(facts.get("timezone"))
+def _when(facts: Facts, timezone: str | None) -> list[str]:
+    theirs = zone(facts.get("timezone"))
     lines = []
     if isinstance(facts.get("contact_at"), datetime):
-        lines.append(f"Best moment: {moment(facts['contact_at'], where)}")
+        best, yours = moment(facts["contact_at"], theirs), moment(facts["contact_at"], zone(timezone))
+        also = f", for you {yours}" if timezone and yours != best else ""
+        lines.append(f"Best moment: {best} (their time{also})")
     if "usual_hour" in facts:
         usual = f"around {int(facts['usual_hour']):02d}:00"
         weekday = facts.get("usual_weekday")
@@ -87,36 +132,72 @@ def _when(facts: Facts) -> list[str]:
             usual += f", mostly on {weekday}"
         lines.append(f"Usually active: {usual} (their time)")
     if isinstance(facts.get("due_at"), datetime):
-        lines.append(f"Due: {moment(facts['due_at'], where)}")
+        lines.append(f"Due: {moment(facts['due_at'], zone(timezone) if timezone else theirs)}")
     return lines
+
+
+def _why_you(facts: Facts) -> list[str]:
+    by = str(facts.get("assigned_by", ""))
+    kind, _, rest = by.partition(" ")
+    if kind == "owner":
+        return ["You own the account in the CRM"]
+    if kind == "territory" and rest:
+        return [f"The account lies in your territory ({rest})"]
+    if by.startswith("round robin"):
+        return ["Nobody owns the account; it was your turn"]
+    if kind == "senior":
+        return ["Its score is high enough for a senior rep"]
+    return _line("Assigned by", said(by))
+
+
+_ENDED = {
+    "lost": "no deal came of it",
+    "won": "it was won",
+    "expired": "the task expired before anyone wrote",
+    "released": "they did not answer",
+    "withdrawn": "the task was withdrawn",
+}
+
+
+def _before(handoff: Facts, where: Any) -> list[str]:
+    """The latest earlier handoff: when, and what came of it."""
+    if not isinstance(handoff.get("decided_at"), datetime):
+        return []
+    lines = [f"Handed to sales: {day(handoff['decided_at'], where)}"]
+    if isinstance(handoff.get("touched_at"), datetime):
+        lines.append(f"First message: {day(handoff['touched_at'], where)}")
+    state = str(handoff.get("state", ""))
+    if state in _ENDED and isinstance(handoff.get("closed_at"), datetime):
+        lines.append(f"Ended: {day(handoff['closed_at'], where)}, {_ENDED[state]}")
+    if isinstance(handoff.get("signals"), list):
+        reasons = [said(str(name)) for name in handoff["signals"]]
+        lines.append(f"Reasons then: {', '.join(reasons)}")
+    return lines
+
+
+# ── the account ──────────────────────────────────────────────────────────────────────────────────
 
 
 def _overview(facts: Facts) -> list[str]:
     return [
         *_line("Domain", facts.get("domain")),
         *_line("Industry", facts.get("industry")),
-        *_some(facts, "employees", "Employees"),
+        *(_line("Employees", number(facts["employees"])) if facts.get("employees") else []),
         *_line("Region", facts.get("region")),
         *_line("Funding stage", facts.get("funding_stage")),
         *_line("Plan", facts.get("plan")),
-        *_some(facts, "seats", "Seats"),
-        *(_line("ARR", f"${number(facts['arr'])}") if "arr" in facts else []),
-        *(_line("Potential ARR", f"${number(facts['potential_arr'])}") if "potential_arr" in facts else []),
+        *(_line("Seats", number(facts["seats"])) if facts.get("seats") else []),
+        *(_line("ARR", money(facts["arr"])) if "arr" in facts else []),
+        *(_line("Potential ARR", money(facts["potential_arr"])) if "potential_arr" in facts else []),
     ]
 
 
-def _usage(facts: Facts) -> list[str]:
+def _usage(facts: Facts, policy: Policy) -> list[str]:
     used = facts.get("features_used_list")
     return [
-        *_some(facts, "events_28d", "Events in 28 days"),
-        *_some(facts, "active_users_28d", "Active users in 28 days"),
-        *_some(facts, "active_days_14d", "Active days", "{} of the last 14"),
-        *_some(facts, "return_days_28d", "Days in use", "{} of the last 28"),
-        *(_line("Features used", listed(used)) if used else _some(facts, "features_used", "Features used")),
-        *_some(facts, "integrations", "Integrations connected"),
-        *_some(facts, "developer_days_28d", "API, SDK or CI in use", "{} days of 28"),
-        *_some(facts, "exports_28d", "Exports in 28 days"),
-        *_some(facts, "shares_28d", "Shares in 28 days"),
+        *_signals(facts, policy, ("events_28d", "active_users_28d", "active_days_14d", "return_days_28d")),
+        *(_line("Features used", listed(used)) if used else _signals(facts, policy, ("features_used",))),
+        *_signals(facts, policy, ("integrations", "developer_days_28d", "exports_28d", "shares_28d")),
     ]
 
 
@@ -127,7 +208,7 @@ def _onboarding(facts: Facts, policy: Policy) -> list[str]:
     if "activated" in facts:
         lines.append(f"Activated: {'yes' if facts['activated'] else 'not yet'}")
     if "days_to_activate" in facts:
-        lines.append(f"Time to value: {count(facts['days_to_activate'], 'day')}")
+        lines.append(f"Time to value: {days(facts['days_to_activate'])}")
     if "milestones_done_list" in facts:
         lines.append(f"Done: {listed(facts['milestones_done_list'])}")
     if "milestones_left" in facts:
@@ -135,81 +216,100 @@ def _onboarding(facts: Facts, policy: Policy) -> list[str]:
     return lines
 
 
-def _expansion(facts: Facts) -> list[str]:
+def _expansion(facts: Facts, policy: Policy) -> list[str]:
     lines = []
     if "limit_share" in facts:
-        limit = f"{_capital(listed([facts['limit_name']]))} limit" if "limit_name" in facts else "Plan limit"
+        limit = f"Limit of {said(str(facts['limit_name']))}" if "limit_name" in facts else "Plan limit"
         used = (
             f" ({number(facts['limit_used'])} of {number(facts['limit_cap'])})"
-            if {"limit_used", "limit_cap"} <= set(facts)
+            if {"limit_used", "limit_cap"} <= facts.keys()
             else ""
         )
-        held = f", held near it for {count(facts['limit_held_days'], 'day')}" if facts.get("limit_held_days") else ""
+        held = f", near it for {days(facts['limit_held_days'])}" if facts.get("limit_held_days") else ""
         lines.append(f"{limit}: {percent(facts['limit_share'])} used{used}{held}")
-    lines += _some(facts, "limits_reached_28d", "Limits reached in 28 days")
+        if 0 < facts.get("limit_days_left", 0) <= policy.signals.lookback_days:
+            lines.append(f"Full in about {days(facts['limit_days_left'])} at the present pace")
+    lines += _signals(facts, policy, ("limits_reached_28d",))
     if "premium_attempted" in facts:
         lines.append(f"Tried without access: {listed(facts['premium_attempted'])}")
-    lines += _some(facts, "premium_attempts_28d", "Attempts at premium features in 28 days")
-    lines += _some(facts, "admin_actions_28d", "SSO and permission changes in 28 days")
-    return lines
+    return lines + _signals(facts, policy, ("premium_attempts_28d", "admin_actions_28d"))
 
 
-def _timeline(facts: Facts) -> list[str]:
-    as_of = facts.get("as_of")
+def _timeline(facts: Facts, policy: Policy) -> list[str]:
+    """What happened when, the earliest first, in the customer's time zone."""
+    where, as_of = zone(facts.get("timezone")), facts.get("as_of")
+    happened = {
+        "signed_up_at": "signed up",
+        "first_seen_at": "first seen in the product",
+        "activated_at": "activated",
+        **{f"{name}_at": f"last {words}" for name, words in HAPPENED.items()},
+        "last_seen_at": "last seen in the product",
+    }
+    at = {name: facts[name] for name in happened if isinstance(facts.get(name), datetime)}
+    if (
+        "signed_up_at" in at
+        and "first_seen_at" in at
+        and day(at["signed_up_at"], where) == day(at["first_seen_at"], where)
+    ):
+        del at["first_seen_at"]
+    lines = []
+    for name in sorted(at, key=lambda name: at[name]):
+        passed = f" ({ago(at[name], as_of, where)})" if isinstance(as_of, datetime) else ""
+        lines.append(f"{day(at[name], where)}{passed}: {happened[name]}")
+    growth = f", {number(facts['usage_growth_7d'])}× the week before" if facts.get("usage_growth_7d") else ""
+    return [*lines, *(_line("Trend of use", f"{facts['trend']}{growth}") if "trend" in facts else [])]
 
-    def on(label: str, name: str) -> list[str]:
-        at = facts.get(name)
-        if not isinstance(at, datetime):
-            return []
-        return [f"{label}: {day(at)}" + (f" ({ago(at, as_of)})" if isinstance(as_of, datetime) else "")]
 
-    growth = f" ({number(facts['usage_growth_7d'])}× the week before)" if "usage_growth_7d" in facts else ""
+def _team(facts: Facts, policy: Policy) -> list[str]:
     return [
-        *on("Signed up", "signed_up_at"),
-        *on("First seen", "first_seen_at"),
-        *on("Activated", "activated_at"),
-        *on("Last seen", "last_seen_at"),
-        *(_line("Trend", f"{facts['trend']}{growth}") if "trend" in facts else []),
-    ]
-
-
-def _team(facts: Facts) -> list[str]:
-    return [
-        *_some(facts, "users", "Users"),
-        *_some(facts, "active_users_7d", "Active in 7 days"),
-        *_some(facts, "invites_28d", "Invitations in 28 days"),
+        *_signals(facts, policy, ("users", "active_users_7d", "invites_28d")),
         *_line("Most active", facts.get("top_user")),
     ]
 
 
-def _commercial(facts: Facts) -> list[str]:
-    return [
-        *_some(facts, "demo_requests_28d", "Asked to talk to someone in 28 days"),
-        *_some(facts, "plan_questions_28d", "Questions about plans in 28 days"),
-        *_some(facts, "pricing_views_14d", "Pricing page views in 14 days"),
-        *_some(facts, "checkouts_abandoned_28d", "Upgrades left unfinished in 28 days"),
-        *(_line("Demo watched", f"{number(facts['demo_completion'])} %") if facts.get("demo_completion") else []),
-        *_some(facts, "fundings_90d", "Funding rounds in 90 days"),
-        *_some(facts, "hirings_90d", "Hiring posts in 90 days"),
-    ]
-
-
-def _friction(facts: Facts) -> list[str]:
-    return [
-        *_some(facts, "failed_actions_28d", "Failed actions in 28 days"),
-        *_some(facts, "tickets_28d", "Support tickets in 28 days"),
-    ]
+_COMMERCIAL = (
+    "demo_requests_28d", "plan_questions_28d", "pricing_views_14d", "checkouts_abandoned_28d", "demo_completion",
+    "fundings_90d", "hirings_90d",
+)  # fmt: skip
+_FRICTION = ("failed_actions_28d", "tickets_28d")
 
 
 def _unused(facts: Facts) -> list[str]:
     return [listed(facts["features_unused"])] if isinstance(facts.get("features_unused"), list) else []
 
 
-def _reasons(facts: Facts) -> list[str]:
-    lines = []
-    for reason in facts.get("reasons", []):
-        if {"signal", "value", "points"} <= set(reason):
-            value = reason["value"]
-            said = percent(value) if reason["signal"] == "limit_share" else number(round(value, 1))
-            lines.append(f"{listed([reason['signal']])} = {said} → {number(reason['points'])} points")
+# ── the score ────────────────────────────────────────────────────────────────────────────────────
+
+
+def _reasons(facts: Facts, policy: Policy) -> list[str]:
+    """Points signal by signal; as printed they add up to the score as printed."""
+    fading = {rule.signal for rule in policy.scoring.points if rule.half_life_days is not None}
+    where, as_of = zone(facts.get("timezone")), facts.get("as_of")
+    lines, together = [], 0
+    reasons = facts.get("reasons")
+    for reason in reasons if isinstance(reasons, list) else []:
+        if not isinstance(reason, Mapping) or not isinstance(reason.get("signal"), str):
+            continue
+        name, value, points = reason["signal"], reason.get("value"), reason.get("points")
+        if not isinstance(points, int | float) or not (tenths := round(points * 10)):
+            continue
+        together += tenths
+        worth = f": {figure(name, value)}" if isinstance(value, int | float) else ""
+        at = facts.get(f"{name}_at")
+        last = ""
+        if name in fading and isinstance(at, datetime) and isinstance(as_of, datetime):
+            last = f" (the last one {ago(at, as_of, where)})"
+        lines.append(f"{label(name, policy)}{worth} → {_points(tenths)}{last}")
+    if not lines:
+        return []
+    total = round(facts["score"] * 10) if "score" in facts else together
+    if total != together:
+        lines.append(f"Not itemised → {_points(total - together)}")
+    lines.append(f"Together {_points(total)}")
+    if policy.scoring.firmographics == "rank" and "usage_score" in facts and round(facts["usage_score"] * 10) != total:
+        lines.append(f"Of these from use, which alone decides the tier: {_points(round(facts['usage_score'] * 10))}")
     return lines
+
+
+def _points(tenths: int) -> str:
+    return count(tenths / 10, "point")

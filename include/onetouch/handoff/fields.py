@@ -7,10 +7,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 from onetouch.handoff.dossier import LONGEST, dossier
-from onetouch.handoff.facts import account_name, known_facts, listed, zone
-from onetouch.handoff.message import first_message
+from onetouch.handoff.facts import account_name, known_facts
+from onetouch.handoff.message import first_message, urgency
 from onetouch.handoff.plain_text import plain
-from onetouch.handoff.trigger import trigger
+from onetouch.handoff.situations import why_now
+from onetouch.handoff.words import capital, listed, zone
 from onetouch.policy import Policy
 
 _TEXT = 255
@@ -43,7 +44,7 @@ def account_fields(decision: Mapping[str, Any], signals_row: Mapping[str, Any], 
         "Onetouch_Account_Id__c": decision["account_id"] if len(decision["account_id"]) <= _TEXT else None,
         "Onetouch_Score__c": _within(facts.get("score"), 5),
         "Onetouch_Tier__c": facts.get("tier"),
-        "Onetouch_Trigger__c": plain(trigger(facts).headline, _TEXT),
+        "Onetouch_Trigger__c": plain(why_now(facts, policy).headline, _TEXT),
         "Onetouch_Motion__c": facts.get("motion"),
         "Onetouch_Activated__c": bool(facts["activated"]) if "activated" in facts else None,
         "Onetouch_Milestones__c": f"{int(done)} of {all_of_them}" if done is not None else None,
@@ -59,27 +60,32 @@ def account_fields(decision: Mapping[str, Any], signals_row: Mapping[str, Any], 
 
 
 def task_fields(
-    decision: Mapping[str, Any], signals_row: Mapping[str, Any], policy: Policy, timezone: str | None = None
+    decision: Mapping[str, Any],
+    signals_row: Mapping[str, Any],
+    policy: Policy,
+    timezone: str | None = None,
+    before: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The task's own content: subject, description (message, then dossier), priority, due date, reminder.
 
-    `timezone` is the rep's: the due date is the day the SLA ends where the rep works (UTC when unknown).
+    `timezone` is the rep's: the due date is the day the SLA ends where the rep works (UTC when unknown). `before` is
+    the account's earlier handoff, for the dossier.
     """
     facts = known_facts(decision, signals_row)
-    tier = str(facts.get("tier", "medium"))
-    subject = f"[{tier.capitalize()}] {plain(account_name(facts), 80)} — {trigger(facts).headline}"
+    urgent = urgency(facts) or "medium"
+    subject = f"[{capital(urgent)}] {plain(account_name(facts), 80)} — {why_now(facts, policy).headline}"
     description = "\n\n".join(
         [
             "FIRST MESSAGE (yours to change)",
             first_message(decision, signals_row, policy),
             "—" * 20,
-            dossier(decision, signals_row, policy),
+            dossier(decision, signals_row, policy, timezone, before),
         ]
     )
     fields: dict[str, Any] = {
         "Subject": plain(subject, _TEXT),
         "Description": description[:LONGEST],
-        "Priority": _PRIORITY.get(tier, "Normal"),
+        "Priority": _PRIORITY.get(urgent, "Normal"),
         "Status": "Not Started",
     }
     if isinstance(facts.get("due_at"), datetime):

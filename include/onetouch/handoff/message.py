@@ -3,52 +3,109 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
-from onetouch.handoff.facts import Facts, account_name, count, known_facts, listed, moment, number
-from onetouch.handoff.trigger import trigger
+from onetouch.handoff.facts import Facts, account_name, known_facts
+from onetouch.handoff.plain_text import plain
+from onetouch.handoff.situations import fill, why_now
+from onetouch.handoff.words import capital, count, in_words, listed, moment, number, zone
 from onetouch.policy import Policy
+from onetouch.policy.texts import names, sentences
+
+_GREETING = "Hi,"
+
+_URGENCY = {"pql": "high", "hand_raised": "high", "expansion": "high", "trigger": "medium"}
+"""How urgent a call is, as the clocks of `handoff.sla_hours` see it (S0 S2)."""
 
 
 def first_message(decision: Mapping[str, Any], signals_row: Mapping[str, Any], policy: Policy) -> str:
-    """Plain text for the rep to send or adapt, under 1,500 characters whatever the account is called.
+    """Plain text for the rep to send or adapt, of at most `message.max_chars` whatever the account is called.
 
-    It names only usage the data holds; what the customer might find intrusive (pages viewed) stays out of it.
+    It names only usage the data holds; what the customer might find intrusive (pages viewed, scores) stays out of
+    it. One that would be longer says less of the usage first, then leaves out whole sentences.
     """
     facts = known_facts(decision, signals_row)
-    seen = f"I saw that your team at {account_name(facts)} {_usage(facts, policy)}."
-    return "\n\n".join(
-        [
-            "Hi,",
-            f"{seen} {trigger(facts).offer}",
-            "If it helps, I can set up a short personalized onboarding around exactly what you are working on. No rush "
-            "and no obligation: everything keeps working as it does today, and I will leave it at this one message.",
-        ]
-    )
+    if not facts.keys() & {"name", "domain"}:
+        facts["name"] = "your company"
+    words = in_words(facts, policy)
+    offer = why_now(facts, policy).offer
+    closing = _known_sentences(policy.message.closing, words)
+    use = _usage(facts, policy)
+    text, whole = "", False
+    while not whole:
+        words["usage"] = _clause(use) if use else f"uses {words['product']}"
+        opening = _known_sentences(policy.message.opening, words)
+        text, whole = _fitted([(" ", opening), (" ", offer), ("\n\n", closing)], policy.message.max_chars)
+        if not use:
+            break
+        use = use[:-1]
+    return text
 
 
-def alert_text(decision: Mapping[str, Any], signals_row: Mapping[str, Any]) -> str:
-    """One line for the owner: who, why now, by when. Plain text, not escaped; holds no person's name or address."""
+def alert_text(
+    decision: Mapping[str, Any], signals_row: Mapping[str, Any], policy: Policy, timezone: str | None = None
+) -> str:
+    """One line for the owner: who, why now, by when. Plain text, not escaped; holds no person's name or address.
+
+    `timezone` is the rep's (UTC when unknown).
+    """
     facts = known_facts(decision, signals_row)
-    tier = f"{str(facts['tier']).capitalize()} priority: " if "tier" in facts else ""
-    line = f"{tier}{account_name(facts)} — {trigger(facts).headline}"
+    urgent = urgency(facts)
+    line = f"{capital(urgent)} priority: " if urgent else ""
+    line += f"{account_name(facts)} — {why_now(facts, policy).headline}"
     if "score" in facts:
         line += f" · score {number(facts['score'])}"
     if isinstance(facts.get("due_at"), datetime):
-        line += f" · first message due {moment(facts['due_at'], UTC)}"
+        line += f" · first message due {moment(facts['due_at'], zone(timezone))}"
     return f"{line}. Dossier and a first message are in your task list."
 
 
-def _usage(facts: Facts, policy: Policy) -> str:
-    """Up to three facts of use, as one clause that follows "your team"."""
+def urgency(facts: Facts) -> str:
+    """high, medium or low: by the call where it is known, else by the tier; empty when neither is."""
+    return _URGENCY.get(str(facts.get("call", ""))) or str(facts.get("tier", ""))
+
+
+def _usage(facts: Facts, policy: Policy) -> list[str]:
+    """Up to three facts of use, as clauses that follow "your team"."""
     said: list[str] = []
     if facts.get("active_users_28d", 0) > 1:
         said.append(f"has {count(facts['active_users_28d'], 'active user')}")
     if facts.get("integrations", 0) >= 1:
         said.append(f"has connected {count(facts['integrations'], 'integration')}")
-    if facts.get("features_used_list"):
-        said.append(f"works with {listed(facts['features_used_list'][:3])}")
+    if isinstance(facts.get("features_used_list"), list):
+        said.append(f"works with {listed([plain(str(f), 40) for f in facts['features_used_list'][:3]])}")
     if not said and facts.get("active_days_14d", 0) >= 1:
-        said.append(f"used {policy.product.name} on {count(facts['active_days_14d'], 'day')} of the last two weeks")
-    return listed(said[:3]) if said else f"uses {policy.product.name}"
+        days = count(facts["active_days_14d"], "day")
+        said.append(f"used {policy.product.name} on {days} of the last {policy.signals.engagement_days}")
+    return said
+
+
+def _clause(said: list[str]) -> str:
+    """Clauses that may hold lists of their own as one clause."""
+    return " and ".join(said) if len(said) < 3 else f"{', '.join(said[:-1])}, and {said[-1]}"
+
+
+def _known_sentences(text: str, words: Mapping[str, str]) -> list[str]:
+    """The sentences of a policy's text whose facts the account has."""
+    return [fill(sentence, words) for sentence in sentences(text) if names(sentence) <= words.keys()]
+
+
+def _fitted(parts: list[tuple[str, list[str]]], limit: int) -> tuple[str, bool]:
+    """The greeting and as much of each part as fits in whole sentences, and whether that is all of it.
+
+    Each part comes with what stands between it and the one before. Where not one sentence fits, the first is cut at
+    a word.
+    """
+    text, whole = _GREETING, True
+    for apart, part in parts:
+        between = "\n\n" if text == _GREETING else apart
+        for sentence in part:
+            if len(text) + len(between) + len(sentence) > limit:
+                whole = False
+                break
+            text, between = text + between + sentence, " "
+    if text == _GREETING:
+        first = next((sentence for _, part in parts for sentence in part), "")
+        text += "\n\n" + first[: limit - len(text) - 3].rpartition(" ")[0] + "…"
+    return text, whole

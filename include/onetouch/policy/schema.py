@@ -12,7 +12,17 @@ from typing import Annotated, Any, Literal, get_args
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import holidays
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+
+from onetouch.policy import texts
 
 Vocabulary = Literal[
     "signed_up", "session_started", "workspace_created", "data_imported", "report_created",
@@ -413,27 +423,70 @@ class Assignment(Part):
         return self
 
 
+FACTS: tuple[str, ...] = (
+    "name", "product", "domain", "industry", "region", "plan", "funding_stage", "trend", "tier", "score", "employees",
+    "seats", "arr", "potential_arr", "limit_name", "limit_used", "limit_cap", "milestones_left", "features_unused",
+    "premium_attempted",
+    *(signal for signal in SIGNALS if signal not in ("activated", "enterprise_domain")),
+    *(f"{moment}_at" for moment in MOMENTS),
+)  # fmt: skip
+"""Facts a text for the rep may name; `handoff/words.py` puts them into words."""
+
+RATHER_NOT = frozenset(
+    {
+        "score", "tier", "arr", "potential_arr", "pricing_views_14d", "pricing_views_14d_at", "demo_completion",
+        "checkouts_abandoned_28d", "checkouts_abandoned_28d_at",
+    }
+)  # fmt: skip
+"""What a customer would rather not have been watched doing, or be called: no text for the customer names it (ours)."""
+
+FOR_CUSTOMER: tuple[str, ...] = tuple(fact for fact in FACTS if fact not in RATHER_NOT)
+
+
 class Situation(Part):
     """Why now, for the dossier and the first message: the first situation that fits and whose words are all known.
 
-    `when`: all of these (none: always); `paying`: only customers with (or without) revenue. The texts may hold names
-    of facts in braces, as `handoff/situations.py` lists them; a fact the account lacks rules the situation out.
+    `when`: all of these (none: always); `paying`: only customers with (or without) revenue, where it is known. The
+    texts may hold names of FACTS in braces, `offer` those FOR_CUSTOMER; a fact the account lacks rules the situation
+    out. `headline` and `approach` (what to do, in a sentence or two) are the rep's, `offer` goes into the message.
     """
 
-    name: str
+    name: Annotated[str, Field(min_length=1, max_length=60)]
     when: list[Condition] = []
     paying: bool | None = None
     headline: Annotated[str, Field(min_length=1, max_length=120)]
     approach: Annotated[str, Field(min_length=1, max_length=400)]
     offer: Annotated[str, Field(min_length=1, max_length=400)]
 
+    @field_validator("headline", "approach", "offer")
+    @classmethod
+    def _known_facts(cls, text: str, info: ValidationInfo) -> str:
+        allowed = FOR_CUSTOMER if info.field_name == "offer" else FACTS
+        return texts.check(text, allowed, f"{info.field_name} of situation {info.data.get('name', '?')!r}")
+
+    @property
+    def facts(self) -> frozenset[str]:
+        """The facts its texts name."""
+        return frozenset().union(*(texts.names(text) for text in (self.headline, self.approach, self.offer)))
+
 
 class Message(Part):
-    """The first message: `opening` and `closing` around what the account uses and the situation's offer."""
+    """The first message: `opening` and `closing` around the situation's offer.
+
+    Both may hold names of facts FOR_CUSTOMER; a sentence is left out when the account lacks a fact it names.
+    `opening` may also name {usage}: up to three facts of use, as a clause that follows "your team". `max_chars`: a
+    longer message is cut at a sentence.
+    """
 
     opening: Annotated[str, Field(min_length=1, max_length=400)]
     closing: Annotated[str, Field(max_length=400)]
     max_chars: Annotated[int, Field(ge=200, le=4000)]
+
+    @field_validator("opening", "closing")
+    @classmethod
+    def _known_facts(cls, text: str, info: ValidationInfo) -> str:
+        allowed = (*FOR_CUSTOMER, "usage") if info.field_name == "opening" else FOR_CUSTOMER
+        return texts.check(text, allowed, f"{info.field_name} of the message")
 
 
 class Delivery(Part):
@@ -508,6 +561,20 @@ class Policy(Part):
     crm: Crm
     slack: Slack
     report: Report
+
+    @field_validator("situations")
+    @classmethod
+    def _one_fits_always(cls, situations: list[Situation]) -> list[Situation]:
+        names = [situation.name for situation in situations]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"named twice: {', '.join(twice)}; give each situation a name of its own")
+        last = situations[-1]
+        if last.when or last.paying is not None or last.facts - {"name"}:
+            raise ValueError(
+                f"the last situation ({last.name}) must fit every account: no `when`, no `paying`, and no fact but "
+                "{name} in its texts"
+            )
+        return situations
 
     @field_validator("vocabulary", mode="before")
     @classmethod

@@ -1,0 +1,63 @@
+"""Why now: the first situation of the policy that fits an account, its texts filled with what is known of it.
+
+The texts are the policy's (`situations:`), the facts they may name are `policy.schema.FACTS`, and `words.in_words`
+says how each is put into words. Filling in is one pass over the text's pieces: whatever a value holds, braces
+included, it is never read as a text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from onetouch.handoff.facts import Facts
+from onetouch.handoff.plain_text import plain
+from onetouch.handoff.words import in_words
+from onetouch.policy import Policy
+from onetouch.policy.schema import Situation
+from onetouch.policy.texts import pieces, sentences
+
+_HEADLINE = 160
+"""Ours: characters of a headline; with the account's name it fits a task's subject of 255."""
+
+_APPROACH = 800
+
+
+@dataclass(frozen=True)
+class WhyNow:
+    """`headline` for the task's subject, `approach` for the rep, `offer` for the customer, in sentences."""
+
+    situation: str
+    headline: str
+    approach: str
+    offer: list[str]
+
+
+def why_now(facts: Facts, policy: Policy) -> WhyNow:
+    """The first situation that fits and whose facts are all known; the policy's last one always does."""
+    words = in_words(facts, policy)
+    chosen = next(s for s in policy.situations if fits(s, facts) and s.facts <= words.keys())
+    return WhyNow(
+        situation=chosen.name,
+        headline=plain(fill(chosen.headline, words), _HEADLINE),
+        approach=plain(fill(chosen.approach, words), _APPROACH),
+        offer=[fill(sentence, words) for sentence in sentences(chosen.offer)],
+    )
+
+
+def fits(situation: Situation, facts: Facts) -> bool:
+    """Whether all its conditions hold; what is unknown holds nothing, not even to be a customer or none."""
+    if situation.paying is not None:
+        arr = facts.get("arr")
+        if arr is None or (arr > 0) is not situation.paying:
+            return False
+    return all(
+        condition.signal in facts and facts[condition.signal] >= condition.at_least for condition in situation.when
+    )
+
+
+def fill(text: str, words: Mapping[str, str]) -> str:
+    """The text with every name in braces replaced by its words. Raises KeyError for one that is missing."""
+    parts = pieces(text)
+    parts[1::2] = [words[name] for name in parts[1::2]]
+    return "".join(parts)

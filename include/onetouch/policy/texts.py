@@ -1,0 +1,51 @@
+"""Texts of a policy that name facts in braces: "at {limit_share} of {limit_name}". Nothing else in them has a meaning.
+
+The grammar is ours and this small on purpose: no attribute, index, format or expression can be written in it, so a
+policy can reach nothing but the facts, and a fact's value is never read as a text.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Collection
+
+_NAMED = re.compile(r"\{([a-z][a-z0-9_]*)\}")
+_SENTENCE_END = re.compile(r"(?<=[.!?])\s+")
+
+
+def pieces(text: str) -> list[str]:
+    """Literal text and names in turn, beginning and ending with literal text.
+
+    Raises ValueError for a brace that is not part of a name in braces.
+    """
+    found = _NAMED.split(text)
+    for literal in found[::2]:
+        for brace in "{}":
+            if brace in literal:
+                near = literal[max(0, literal.index(brace) - 20) :][:40]
+                raise ValueError(f"a brace that names no fact, near {near!r}; braces hold the name of a fact alone")
+    return found
+
+
+def names(text: str) -> set[str]:
+    """The facts a text names."""
+    return set(pieces(text)[1::2])
+
+
+def sentences(text: str) -> list[str]:
+    """The text in sentences, at which it may be cut."""
+    return _SENTENCE_END.split(text.strip())
+
+
+def check(text: str, allowed: Collection[str], where: str) -> str:
+    """The text itself. Raises ValueError saying `where`, the name that is not allowed, and those that are."""
+    try:
+        unknown = sorted(names(text) - set(allowed))
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from None
+    if unknown:
+        near = difflib.get_close_matches(unknown[0], sorted(allowed), n=1)
+        hint = f"did you mean {{{near[0]}}}? " if near else ""
+        raise ValueError(f"{where}: {{{unknown[0]}}} may not be named here; {hint}allowed: {', '.join(allowed)}")
+    return text
