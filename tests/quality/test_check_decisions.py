@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
+import pandas as pd
 import pytest
 from onetouch.policy import Policy
+from onetouch.policy.schema import Rep
 from onetouch.quality import ChecksFailed, check_decisions
 
 
@@ -21,7 +24,7 @@ def failed(place, decisions, accounts) -> list[str]:
     return caught.value.summary["critical"]
 
 
-def capped(policy: Policy, **caps: int) -> Policy:
+def capped(policy: Policy, **caps: Any) -> Policy:
     return policy.model_copy(update={"assignment": policy.assignment.model_copy(update=caps)})
 
 
@@ -125,5 +128,31 @@ def test_the_daily_cap_counts_what_earlier_runs_of_the_day_handed_over(place, de
     place.policy = capped(place.policy, tasks_per_day=5, tasks_per_rep_per_day=3)
     assert failed(place, decisions, accounts) == [
         "totals: tasks of the day, all reps: 6 (at most 5)",
-        "totals: tasks of the day, one rep: 4 (at most 3)",
+        "totals: tasks beyond a rep's room on the rep's own day: 1 (at most 0)",
+    ]
+
+
+@pytest.mark.parametrize(("zone", "beyond"), [("UTC", 1), ("Asia/Tokyo", 0), ("nowhere", 1)])
+def test_a_reps_day_is_the_one_of_their_own_clock(place, decisions, accounts, zone, beyond):
+    """Three tasks at 14:30 and one at 16:00 UTC: the same day in London, another one in Tokyo."""
+    earlier, now = (place.run.as_of.replace(hour=h, minute=m) for h, m in ((14, 30), (16, 0)))
+    run = place.ledger.begin_run(earlier, place.policy, False)
+    for i in range(3):
+        place.ledger.open_handoff({"account_id": f"b{i}.example", "owner_email": "Rep0@vendor.example"}, run)
+    place.run = place.ledger.begin_run(now, place.policy, False)
+    reps = pd.DataFrame(
+        {"owner_id": "1", "email": ["rep0@vendor.example"], "active": pd.array([None], "boolean"), "timezone": zone}
+    )
+    place.lake.write(reps, "crm", place.run.run_id, "reps.parquet")
+    decisions["due_at"] += timedelta(days=1)
+    place.policy = capped(place.policy, tasks_per_rep_per_day=3)
+    found = [f"totals: tasks beyond a rep's room on the rep's own day: {beyond} (at most 0)"] if beyond else []
+    assert (failed(place, decisions, accounts) if found else check(place, decisions, accounts)["critical"]) == found
+
+
+def test_a_reps_own_cap_is_held(place, decisions, accounts):
+    few = [{"email": "REP1@vendor.example", "tasks_per_day": 0}, {"email": "rep2@vendor.example", "tasks_per_day": 1}]
+    place.policy = capped(place.policy, reps=[Rep.model_validate(rep) for rep in few])
+    assert failed(place, decisions, accounts) == [
+        "totals: tasks beyond a rep's room on the rep's own day: 1 (at most 0)"
     ]

@@ -107,7 +107,8 @@ def _account_for(handoffs: Iterable[Handoff], work: _Work) -> tuple[int, dict[st
 def _check_radius(ledger: Ledger, policy: Policy, run: Run, due: int) -> None:
     """The last gate of the daily cap: more tasks than it stops here and asks, before anything is written."""
     load = ledger.rep_load(run.as_of)
-    today, cap = int(load["today"].sum()), policy.assignment.tasks_per_day
+    today = sum(moment.date() == run.as_of.date() for moments in load["recent"] for moment in moments)  # UTC's day
+    cap = policy.assignment.tasks_per_day
     if due and today + due > cap:
         reason = (
             f"{due} new tasks on top of {today} today are more than assignment.tasks_per_day ({cap}); "

@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 import tempfile
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -15,6 +18,7 @@ from onetouch.lake import Lake
 from onetouch.ledger import Ledger, Run
 from onetouch.ledger.states import ACTIVE
 from onetouch.policy import Policy
+from onetouch.policy.reps import listed, tasks_of, zone_of
 from onetouch.policy.schema import SIGNALS
 from onetouch.quality import docs
 from onetouch.quality.profile import batch_profile
@@ -68,11 +72,14 @@ def check_decisions(lake: Lake, ledger: Ledger, policy: Policy, run: Run) -> Sum
     context = " OR ".join(f's."{name}" IS NULL' for name in policy.handoff.required_context)
     with lake.engine() as engine:
         engine.register("in_hands", in_hands)
-        engine.register("load", load[["owner_email", "today"]])
         engine.register("decisions", _table(lake, "decisions", run, _DECIDED))
         engine.register("signals", _table(lake, "signals", run, [*_HELD_AGAINST, *policy.handoff.required_context]))
         decisions = engine.sql(_DECISIONS.format(context=context)).to_arrow_table().to_pandas()
         totals = engine.execute(_TOTALS).df()
+    new = decisions.loc[decisions["action"] == "sales_now", "owner_email"]
+    before = [moment for moments in load["recent"] for moment in moments]
+    totals["tasks_today"] = len(new) + sum(moment.date() == run.as_of.date() for moment in before)
+    totals["tasks_over_capacity"] = _over_capacity(new, load, _told_zones(lake, run), policy, run)
     return _check(lake, run, "decisions", decision_suites(decisions, totals, policy, run))
 
 
@@ -94,16 +101,36 @@ LEFT JOIN (SELECT * FROM signals QUALIFY row_number() OVER (PARTITION BY account
 """
 
 _TOTALS = """
-WITH new AS (SELECT owner_email, count(*) AS n FROM decisions WHERE action = 'sales_now' GROUP BY owner_email)
 SELECT
     (SELECT count(*) FROM signals ANTI JOIN decisions USING (account_id)) AS accounts_without_decision,
-    (SELECT count(*) FROM decisions ANTI JOIN signals USING (account_id)) AS decisions_without_account,
-    (SELECT coalesce(sum(n), 0) FROM new) + (SELECT coalesce(sum(today), 0) FROM load) AS tasks_today,
-    (
-        SELECT coalesce(max(n + coalesce(today, 0)), 0)
-        FROM new LEFT JOIN load ON lower(new.owner_email) = lower(load.owner_email)
-    ) AS most_tasks_of_a_rep
+    (SELECT count(*) FROM decisions ANTI JOIN signals USING (account_id)) AS decisions_without_account
 """
+
+
+def _over_capacity(new: pd.Series, load: pd.DataFrame, told: dict[str, str], policy: Policy, run: Run) -> int:
+    """By how many tasks a rep has more on their own day, with the `new` ones (owner_email), than the policy gives."""
+    reps = listed(policy.assignment)
+    before: dict[str, list[datetime]] = {}
+    for email, moments in zip(load["owner_email"], load["recent"], strict=True):
+        before.setdefault(email.lower(), []).extend(moments)
+    over = 0
+    for email, tasks in new.dropna().str.lower().value_counts().items():
+        rep = reps.get(str(email))
+        zone = ZoneInfo(zone_of(rep, told.get(str(email)), policy.assignment))
+        today = run.as_of.astimezone(zone).date()
+        given = sum(moment.astimezone(zone).date() == today for moment in before.get(str(email), []))
+        over = max(over, int(tasks) + given - tasks_of(rep, policy.assignment))
+    return over
+
+
+def _told_zones(lake: Lake, run: Run) -> dict[str, str]:
+    """The CRM's time zone of each active rep, by e-mail."""
+    if not lake.exists("crm", run.run_id, "reps.parquet"):
+        return {}
+    reps = lake.read("crm", run.run_id, "reps.parquet")
+    reps = reps[reps["active"].fillna(True).astype(bool)].dropna(subset=["email"])
+    reps = reps.sort_values("owner_id", ascending=False)  # of two with one address the first, as routing takes them
+    return dict(zip(reps["email"].str.lower(), reps["timezone"], strict=True))
 
 
 def _table(lake: Lake, room: str, run: Run, columns: list[str]) -> pa.Table:

@@ -6,16 +6,15 @@ next of these. Whose day is merely full keeps the account waiting: it is theirs 
 
 from __future__ import annotations
 
-import functools
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
 from onetouch.policy import Policy
+from onetouch.policy.reps import country_of, listed, tasks_of, zone_of
 from onetouch.policy.schema import Territory
 from onetouch.routing.working_time import Calendar, calendars
 from onetouch.scoring.gates import number
@@ -32,48 +31,37 @@ def team(signals: pd.DataFrame, reps: pd.DataFrame, policy: Policy, as_of: datet
     leave or a public holiday, or no working time comes before a task would expire; works_today: some of today's
     working time is still to come. Days are those of the rep's own calendar.
     """
-    listed = {rep.email.lower(): rep for rep in policy.assignment.reps}
+    assignment, reps_of = policy.assignment, listed(policy.assignment)
     people, owning = _known(signals, reps)
     if reps.empty:  # accounts from a file: the policy's word is all there is
-        named = [*listed, *(email.lower() for place in policy.assignment.territories for email in place.reps)]
+        named = [*reps_of, *(email.lower() for place in assignment.territories for email in place.reps)]
         strangers = pd.Index(named, dtype="str").unique().difference(people.index)
         unknown = {"owner_id": None, "active": True, "timezone": None}
         people = pd.concat([people, pd.DataFrame(unknown, index=strangers)])
     people = people.sort_index()
 
-    hours, usual = policy.assignment.working_time, policy.assignment.tasks_per_rep_per_day
-    says = [listed.get(email) for email in people.index]
-    zones = [
-        (rep and rep.timezone) or _zone(told) or hours.timezone
-        for rep, told in zip(says, people["timezone"], strict=True)
-    ]
+    says = [reps_of.get(email) for email in people.index]
     active = people["active"].to_numpy(bool)
-    pool = people.index.isin(list(listed or owning)) if listed or owning else active
+    pool = people.index.isin(list(reps_of or owning)) if reps_of or owning else active
+    leave = [tuple((out.first, out.last) for out in rep.leave) if rep else () for rep in says]
+    zones = [zone_of(rep, told, assignment) for rep, told in zip(says, people["timezone"], strict=True)]
     people = pd.DataFrame(
         {
             "owner_id": people["owner_id"].astype("str"),
             "active": active,
-            "senior": [bool(rep and rep.senior) for rep in says],
+            "senior": np.array([rep is not None and rep.senior for rep in says], dtype=bool),
             "timezone": pd.Series(zones, people.index, dtype="str"),
-            "country": pd.Series([(rep and rep.country) or hours.country for rep in says], people.index, dtype="str"),
-            "tasks_per_day": [usual if rep is None or rep.tasks_per_day is None else rep.tasks_per_day for rep in says],
-            "leave": pd.Series(
-                [tuple((out.first, out.last) for out in rep.leave) if rep else () for rep in says],
-                people.index,
-                dtype=object,
-            ),
+            "country": pd.Series([country_of(rep, assignment) for rep in says], people.index, dtype="str"),
+            "tasks_per_day": np.array([tasks_of(rep, assignment) for rep in says], dtype="int64"),
+            "leave": pd.Series(leave, people.index, dtype=object),
             "round_robin": active & pool,
         },
         index=people.index,
     )
     until = as_of + timedelta(hours=policy.handoff.expires_hours)
-    plans = [_plan(calendar, as_of, until) for calendar in calendars(people, hours).values()]
-    return people.assign(
-        tasks_per_day=people["tasks_per_day"].astype("int64"),
-        senior=people["senior"].astype(bool),
-        away=np.array([away for away, _ in plans], dtype=bool),
-        works_today=np.array([works for _, works in plans], dtype=bool),
-    )
+    plans = [_plan(calendar, as_of, until) for calendar in calendars(people, assignment.working_time).values()]
+    away, works_today = np.array(plans, dtype=bool).reshape(-1, 2).T
+    return people.assign(away=away, works_today=works_today)
 
 
 def assign(
@@ -309,15 +297,6 @@ def _plan(calendar: Calendar, as_of: datetime, until: datetime) -> tuple[bool, b
     if begins is None or calendar.off(today):
         return True, False
     return False, calendar.day_of(begins) == today
-
-
-@functools.cache
-def _zone(name: object) -> str | None:
-    """The CRM's time zone if it is one."""
-    try:
-        return ZoneInfo(str(name)).key if isinstance(name, str) and name else None
-    except (ZoneInfoNotFoundError, ValueError, OSError):
-        return None
 
 
 def _lower(text: pd.Series) -> pd.Series:

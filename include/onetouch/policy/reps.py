@@ -1,0 +1,38 @@
+"""What holds for one rep: the policy's word on them, else the CRM's, else what holds for everyone."""
+
+from __future__ import annotations
+
+import functools
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from onetouch.policy.schema import Assignment, Rep
+
+
+def listed(assignment: Assignment) -> dict[str, Rep]:
+    """The reps of `assignment.reps` by e-mail in lower case."""
+    return {rep.email.strip().lower(): rep for rep in assignment.reps}
+
+
+def zone_of(rep: Rep | None, told: object, assignment: Assignment) -> str:
+    """The IANA zone on whose clock the rep works; `told` by the CRM, which may know none or a bad one."""
+    return (rep and rep.timezone) or _zone(told) or assignment.working_time.timezone
+
+
+def country_of(rep: Rep | None, assignment: Assignment) -> str | None:
+    """The country (ISO code) whose public holidays the rep has; None: none are known."""
+    return (rep and rep.country) or assignment.working_time.country
+
+
+def tasks_of(rep: Rep | None, assignment: Assignment) -> int:
+    """How many new tasks the rep may be given on a day of their own calendar."""
+    if rep is None or rep.tasks_per_day is None:
+        return assignment.tasks_per_rep_per_day
+    return rep.tasks_per_day
+
+
+@functools.cache
+def _zone(name: object) -> str | None:
+    try:
+        return ZoneInfo(name).key if isinstance(name, str) and name else None
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        return None
