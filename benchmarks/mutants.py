@@ -2,7 +2,7 @@
 
 Every function body is changed in small ways, one change at a time, and the tests of the two rooms must notice. Rules
 and numbers are tables, which this does not change: `tests/proof/test_scenarios.py` removes each rule, and every number
-is the policy's. Prints the share killed and writes the diffs of the survivors to `--out`; `docs/mutants.md` judges them.
+is the policy's. Prints the share killed, writes the diffs of the survivors to `--out`; `docs/mutants.md` judges them.
 """
 
 from __future__ import annotations
