@@ -46,6 +46,16 @@ def test_the_days_run_from_the_reps_touch(world: Any) -> None:
     assert not task["Subject"].startswith("[Released]")  # it was the rep who closed it
 
 
+def test_a_policy_of_three_touches_waits_for_the_silence_after_each(world: Any) -> None:
+    handoff = world.policy.handoff.model_copy(update={"touches": 3, "silence_days": 4})
+    world.policy = world.policy.model_copy(update={"handoff": handoff})
+    touched(world, 1)
+    due = TOUCH + timedelta(days=12)
+    assert backing_off(world, due - timedelta(seconds=1))["released"] == 0
+    assert backing_off(world, due)["released"] == 1
+    assert world.task(1)["Description"].startswith("Released: no response within 12 days of the first touch")
+
+
 def test_a_released_task_is_still_known_as_a_touch(world: Any) -> None:
     touched(world, 1)
     backing_off(world, TOUCH + timedelta(days=7))

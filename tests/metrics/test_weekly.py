@@ -145,6 +145,44 @@ def test_revenue_is_split_by_motion_and_no_upgrade_counts_twice(company):
     assert revenue.share_without_largest == 0
 
 
+@pytest.mark.parametrize(
+    ("credit", "assisted", "own", "other", "deals"),
+    [("assisted", 6_000, 5_500, 9_000, 1), ("all", 16_500, 1_000, 3_000, 2)],
+)
+def test_who_is_credited_with_what_sales_did_not_touch(company, credit, assisted, own, other, deals):
+    """S0: the product; S3: sales, with all new revenue of accounts it ever had; neither counts a sale twice."""
+    report = company.policy.report.model_copy(update={"sales_credit": credit})
+    company.policy = company.policy.model_copy(update={"report": report})
+    decided = MONDAY - 30 * DAY
+    for account in ("sold", "early", "quiet"):
+        company.handoff(account, decided)
+    company.deal("sold", decided + DAY, won=decided + 10 * DAY, amount=6_000.0)
+    company.deal("early", decided - DAY, won=decided + 10 * DAY, amount=6_000.0)  # its deal is older than the handoff
+    company.deal("stranger", decided, won=decided + 10 * DAY, amount=3_000.0)
+    company.upgrades(
+        [
+            ("sold", decided + 11 * DAY, 6_000.0),
+            ("quiet", decided + 11 * DAY, 4_500.0),
+            ("own", decided + 11 * DAY, 1_000.0),
+        ]
+    )
+    revenue = figures(company).revenue
+    assert (revenue.assisted, revenue.self_serve, revenue.other_sales) == (assisted, own, other)
+    assert revenue.assisted_deals == deals
+    assert (revenue.credited, revenue.credited_upgrades) == ((4_500, 1) if credit == "all" else (0, 0))
+    assert revenue.sales == (3 if credit == "assisted" else 4)
+    assert revenue.share_without_largest == (0 if credit == "assisted" else pytest.approx(10_500 / 11_500))
+
+
+def test_a_policy_of_more_touches_gives_an_answer_more_time(company):
+    decided = MONDAY - 20 * DAY
+    company.handoff("slow", decided, touched=decided + HOUR, replied=decided + 16 * DAY)
+    assert counted(figures(company).step("replied")) == (0, 1)
+    handoff = company.policy.handoff.model_copy(update={"touches": 2})
+    company.policy = company.policy.model_copy(update={"handoff": handoff})
+    assert counted(figures(company).step("replied")) == (1, 1)
+
+
 def test_actions_are_those_of_the_last_live_run_of_the_time(company):
     for run_id, action in [
         ("20250302T230000Z-0123456789ab", "nurture"),

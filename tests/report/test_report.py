@@ -119,6 +119,16 @@ def test_figures_carry_denominator_interval_benchmark_and_source(report):
     assert len(report.charts) >= 3
 
 
+def test_what_sales_is_credited_with_by_policy_is_told_apart():
+    figures = metrics()
+    revenue = figures.revenue.model_copy(update={"credited": 26_000.0, "credited_upgrades": 6})
+    report = build(figures.model_copy(update={"revenue": revenue}), POLICY)
+    assert_postable(report)
+    assert "In the first: $26K that customers once handed to sales added by upgrading themselves (n=6)." in report.text
+    assert "$126K of $297K (n=60)" in "\n".join(texts(report))
+    assert "In the first" not in build(figures, POLICY).text
+
+
 def test_no_data_is_said_and_still_drawn():
     report = build(metrics(empty=True), POLICY)
     assert_postable(report)

@@ -14,14 +14,16 @@ _LABELS = {"released": RELEASED, "expired": EXPIRED, "withdrawn": WITHDRAWN}
 
 
 def back_off(ledger: Ledger, policy: Policy, run: Run, salesforce: Salesforce, *, sends: bool) -> dict[str, Any]:
-    """Releases touched handoffs after `silence_days` without a reply, expires untouched ones after `expires_hours`.
+    """Releases touched handoffs that stayed without a reply, expires untouched ones after `expires_hours`.
 
-    The CRM is written first, then the ledger moves; either may be repeated, so a crash in between ends the same
-    after a re-run. With `sends` false nothing is written and nothing moves. A task the rep has closed meanwhile is
-    a touch, not an expiry: it waits for the next `extract_crm`. Returns {"released", "expired", "failed":
-    [{account_id, reason}], "sends"}; raises DeliveryFailed after the rest when a task could not be closed.
+    A rep may write `touches` times, each followed by `silence_days` of waiting: so long after the first touch the
+    account is released. The CRM is written first, then the ledger moves; either may be repeated, so a crash in
+    between ends the same after a re-run. With `sends` false nothing is written and nothing moves. A task the rep has
+    closed meanwhile is a touch, not an expiry: it waits for the next `extract_crm`. Returns {"released", "expired",
+    "failed": [{account_id, reason}], "sends"}; raises DeliveryFailed after the rest when a task could not be closed.
     """
-    silence = timedelta(days=policy.handoff.silence_days)
+    days = policy.handoff.touches * policy.handoff.silence_days
+    silence = timedelta(days=days)
     waiting = timedelta(hours=policy.handoff.expires_hours)
     silent = [
         h
@@ -33,7 +35,8 @@ def back_off(ledger: Ledger, policy: Policy, run: Run, salesforce: Salesforce, *
         for h in ledger.handoffs(states=["decided", "context_written", "task_open"])
         if h.decided_at + waiting <= run.as_of
     ]
-    ending = [(h, "released", f"no response within {policy.handoff.silence_days} days of the touch") for h in silent]
+    touch = "touch" if policy.handoff.touches == 1 else "first touch"
+    ending = [(h, "released", f"no response within {days} days of the {touch}") for h in silent]
     ending += [(h, "expired", f"not contacted within {policy.handoff.expires_hours} hours") for h in unworked]
     summary: dict[str, Any] = {"released": len(silent), "expired": len(unworked), "failed": [], "sends": sends}
     if not sends:

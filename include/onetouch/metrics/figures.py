@@ -51,11 +51,14 @@ class Revenue(Figure):
     """New ARR of the weeks shown by motion, in dollars a year. `share` is None when there was none.
 
     `share_without_largest` leaves out the largest assisted deal: what one deal makes is no trend. Deals and upgrades
-    without an amount are counted, and add nothing.
+    without an amount are counted, and add nothing. `credited`: what of `assisted` customers bought by themselves, in
+    accounts that were ever handed over (`report.sales_credit: all`).
     """
 
     assisted: float
     assisted_deals: int
+    credited: float = 0.0
+    credited_upgrades: int = 0
     self_serve: float
     self_serve_upgrades: int
     other_sales: float
@@ -64,6 +67,11 @@ class Revenue(Figure):
     share_without_largest: float | None
     since: AwareDatetime
     until: AwareDatetime
+
+    @property
+    def sales(self) -> int:
+        """Deals and upgrades that make up the share."""
+        return self.assisted_deals + self.credited_upgrades + self.self_serve_upgrades
 
 
 class Diagnosis(Figure):

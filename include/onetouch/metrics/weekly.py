@@ -36,7 +36,7 @@ def weekly(lake: Lake, ledger: Ledger, policy: Policy, as_of: datetime) -> Weekl
     opportunities = opportunities_before(lake, until)
     records = handoff_records(ledger, opportunities, until)
     handoff, report = policy.handoff, policy.report
-    silence = timedelta(hours=handoff.expires_hours, days=handoff.silence_days)
+    silence = timedelta(hours=handoff.expires_hours, days=handoff.touches * handoff.silence_days)
 
     def matured(name: str, happened: str, within: timedelta, benchmark: str | None = None) -> Rate:
         """Share of the handoffs that had `within` before the week's end, in which it happened within that time."""
@@ -97,19 +97,28 @@ def _revenue(
     lake: Lake, policy: Policy, opportunities: pd.DataFrame, records: pd.DataFrame, since: datetime, until: datetime
 ) -> Revenue:
     won = _between(attributed(opportunities, records), "won_at", since, until)
-    assisted, other = won[won["handoff_id"].notna()], won[won["handoff_id"].isna()]
     own = upgrades(lake, policy, since, until)
+    sold, theirs = won["handoff_id"].notna(), pd.Series(False, own.index)
+    if policy.report.sales_credit == "all":  # S3: sales is credited with whatever an account it ever had brings
+        handed, crm_ids = (set(records[name].dropna()) for name in ("account_id", "crm_account_id"))
+        sold |= won["account_id"].isin(handed) | won["crm_account_id"].isin(crm_ids)
+        theirs = own["account_id"].isin(handed)
+    assisted, other = won[sold], won[~sold]
     # The plan change that a won deal brings about is that deal, not another sale.
-    own = own[~own["account_id"].isin(set(assisted["account_id"].dropna()))]
-    deals, bought = float(assisted["amount"].sum()), float(own["added"].sum())
-    largest = float(assisted["amount"].max()) if assisted["amount"].notna().any() else 0.0
+    another = ~own["account_id"].isin(set(assisted["account_id"].dropna()))
+    credited, own = own[another & theirs], own[another & ~theirs]
+    brought = pd.concat([assisted["amount"], credited["added"]])
+    deals, bought = float(brought.sum()), float(own["added"].sum())
+    largest = float(brought.max()) if brought.notna().any() else 0.0
     return Revenue(
         assisted=deals,
         assisted_deals=len(assisted),
+        credited=float(credited["added"].sum()),
+        credited_upgrades=len(credited),
         self_serve=bought,
         self_serve_upgrades=len(own),
         other_sales=float(other["amount"].sum()),
-        without_amount=int(assisted["amount"].isna().sum() + own["added"].isna().sum()),
+        without_amount=int(brought.isna().sum() + own["added"].isna().sum()),
         share=_share(deals, bought),
         share_without_largest=_share(max(deals - largest, 0.0), bought),
         since=since,

@@ -84,7 +84,7 @@ def _revenue(metrics: WeeklyMetrics, policy: Policy) -> str:
     if revenue.share is None:
         return f"{name} –, no new revenue in {len(metrics.pqls)} weeks (n=0){benchmark}"
     whole = revenue.assisted + revenue.self_serve
-    n = revenue.assisted_deals + revenue.self_serve_upgrades
+    n = revenue.sales
     return (
         f"{name} {words.percent(revenue.share)}, {words.money(revenue.assisted)} of {words.money(whole)} "
         f"(n={n}){benchmark}"
@@ -110,6 +110,11 @@ def _explained_revenue(metrics: WeeklyMetrics) -> str:
         f"({words.days(revenue.since, revenue.until)}): {definition.numerator}, of {definition.denominator}. "
         f"{definition.source}."
     )
+    if revenue.credited_upgrades:
+        line += (
+            f" In the first: {words.money(revenue.credited)} that customers once handed to sales added by upgrading "
+            f"themselves (n={revenue.credited_upgrades})."
+        )
     if revenue.other_sales:
         line += f" Not in it: {words.money(revenue.other_sales)} of deals without a handoff."
     if revenue.without_amount:

@@ -122,7 +122,7 @@ def _revenue(metrics: WeeklyMetrics, policy: Policy) -> Chart:
     revenue = metrics.revenue
     target = policy.report.benchmarks.get("sales_assisted_share")
     limit = policy.report.benchmarks.get("sales_assisted_share_cannibalized")
-    sold = revenue.assisted_deals + revenue.self_serve_upgrades
+    sold = revenue.sales
     if revenue.share is None:
         title = "No new revenue to split yet"
     else:
