@@ -75,6 +75,8 @@ def test_who_has_just_given_up_may_come_back_by_themselves(ask):
     # Begun before anything read again: the abandonment alone tells of a checkout.
     assert ask([step(2, "checkout_abandoned", moment)]) == {"acme": moment}
     assert ask([begun, step(2, "checkout_abandoned", moment), step(3, "checkout_completed", NOW - HOUR)]) == {}
+    # At the very moment of a start it is taken to be before it.
+    assert ask([begun, step(2, "checkout_abandoned", NOW - 26 * HOUR)]) == {"acme": NOW - 26 * HOUR}
 
 
 def test_what_is_in_progress_is_what_the_signals_say_of_the_same_events(ask, stager):

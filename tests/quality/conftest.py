@@ -14,7 +14,7 @@ import pytest
 from onetouch.lake import Lake
 from onetouch.ledger import Ledger, Run
 from onetouch.policy import Policy, read_policy
-from onetouch.policy.schema import SIGNALS
+from onetouch.policy.schema import MOMENTS, SIGNALS
 
 AS_OF = datetime(2025, 1, 1, tzinfo=UTC)
 
@@ -72,6 +72,13 @@ def _accounts(n: int) -> pd.DataFrame:
     frame["last_seen_at"] = pd.Timestamp(AS_OF - timedelta(hours=1)).as_unit("us")
     for signal in SIGNALS:
         frame[signal] = 1.0
+    for signal in MOMENTS:
+        frame[f"{signal}_at"] = pd.Timestamp(AS_OF - timedelta(hours=2)).as_unit("us")
+    frame["active_users_28d"] = frame["users"] = 2.0
+    frame["active_days_14d"] = 5.0
+    frame["account_basis"], frame["industry"] = "domain", pd.Series([None] * n, dtype="str")
+    frame["employees"] = pd.Series([120, None] * (n // 2), dtype="Int64")
+    frame["arr"] = 0.0
     frame["usage_growth_7d"] = float("nan")
     frame["checkout_state"] = "none"
     frame["open_opportunities"] = 0
@@ -91,7 +98,9 @@ def _decisions(accounts: pd.DataFrame, run: Run) -> pd.DataFrame:
     ] * n
     frame["value_band"], frame["engagement_band"], frame["motion"] = "high", "high", "sales_assist"
     frame["potential_arr"] = 9000.0
-    frame["action"], frame["rule"], frame["would_change"] = "nurture", "not_pql", ""
+    frame["action"], frame["rule"], frame["call"] = "nurture", "not_pql", "pql"
+    frame["trigger_at"] = pd.Series([pd.NaT] * n, dtype="datetime64[us, UTC]")
+    frame["would_change"] = [[{"obstacle": "score", "has": 30.1, "needs": 50.0}]] * n
     frame.loc[:2, "action"] = "sales_now"
     frame["owner_email"] = [f"rep{i % 3}@vendor.example" for i in range(n)]
     frame["due_at"] = pd.Timestamp(run.as_of + timedelta(hours=2)).as_unit("us")

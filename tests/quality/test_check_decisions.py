@@ -58,7 +58,9 @@ def test_a_faulty_decision_trips_its_check_alone(place, decisions, accounts, col
         ("due_at", None, "tasks: tasks without a due time: 1 of 3 (none allowed)"),
         ("potential_arr", 4999.0, "tasks: tasks under the value floor: 1 of 3 (none allowed)"),
         ("potential_arr", None, "tasks: tasks without a potential ARR: 1 of 3 (none allowed)"),
-        ("pql", False, "tasks: tasks for accounts that are no PQL: 1 of 3 (none allowed)"),
+        ("value_band", "low", "tasks: tasks for accounts of low value: 1 of 3 (none allowed)"),
+        ("call", "", "tasks: tasks that nothing calls for: 1 of 3 (none allowed)"),
+        ("pql", False, "tasks: tasks that nothing calls for: 1 of 3 (none allowed)"),
     ],
 )
 def test_a_faulty_task_trips_its_check_alone(place, decisions, accounts, column, value, says):
@@ -80,6 +82,11 @@ def test_a_faulty_task_trips_its_check_alone(place, decisions, accounts, column,
             "tasks: tasks for accounts already converting or in a rep's hands: 1 of 3 (none allowed)",
         ),
         ("users", None, "tasks: tasks without their context: 1 of 3 (none allowed)"),
+        (
+            "activated",
+            0.0,
+            "tasks: tasks for accounts outside the ICP, not activated or idle: 1 of 3 (none allowed)",
+        ),
     ],
 )
 def test_the_rules_of_engagement_are_held_against_the_inputs_again(place, decisions, accounts, column, value, says):

@@ -29,6 +29,10 @@ def test_a_sound_account_table_passes(place, accounts):
         ("activated", 0.5, "accounts neither activated nor not: 1 of 20 (none allowed)"),
         ("users", 0.0, "accounts with more active_users_28d than users: 1 of 20 (none allowed)"),
         ("last_seen_at", pd.Timestamp("2025-01-01T01:00Z"), "hours of events from after as_of: 1 (at most 0)"),
+        ("invites_28d_at", pd.Timestamp("2025-01-01T01:00Z"), "hours of events from after as_of: 1 (at most 0)"),
+        ("invites_28d", 0.0, "accounts with a count without its moment, or the reverse: 1 of 20 (none allowed)"),
+        ("tickets_28d_at", None, "accounts with a count without its moment, or the reverse: 1 of 20 (none allowed)"),
+        ("enterprise_domain", 2.0, "largest enterprise_domain: 2 (at most 1)"),
     ],
 )
 def test_a_planted_fault_trips_its_check_alone(place, accounts, column, value, says):

@@ -19,8 +19,8 @@ from onetouch.ledger import Ledger, Run
 from onetouch.ledger.states import ACTIVE
 from onetouch.policy import Policy
 from onetouch.policy.reps import listed, tasks_of, zone_of
-from onetouch.policy.schema import SIGNALS
-from onetouch.quality import docs
+from onetouch.policy.schema import MOMENTS, SIGNALS
+from onetouch.quality import docs, rules
 from onetouch.quality.profile import batch_profile
 from onetouch.quality.suites import Suite, decision_suites, event_suites, signal_suites
 
@@ -55,7 +55,7 @@ def check_events(lake: Lake, ledger: Ledger, policy: Policy, run: Run) -> Summar
 
 def check_signals(lake: Lake, ledger: Ledger, policy: Policy, run: Run) -> Summary:
     """Judges the account table `signals/{run_id}.parquet`. Returns and raises as `check_events`."""
-    wanted = ["account_id", "timezone", "last_seen_at", *SIGNALS]
+    wanted = ["account_id", "timezone", "last_seen_at", *SIGNALS, *(f"{name}_at" for name in MOMENTS)]
     signals = _table(lake, "signals", run, wanted).to_pandas()
     return _check(lake, run, "signals", signal_suites(signals, policy, run))
 
@@ -64,17 +64,22 @@ def check_decisions(lake: Lake, ledger: Ledger, policy: Policy, run: Run) -> Sum
     """Judges `decisions/{run_id}.parquet` against the run's signals, the ledger and the policy's caps.
 
     The rules of engagement are held against the inputs again, apart from `routing`: nobody converting, in other
-    hands or without context gets a task. Returns and raises as `check_events`.
+    hands or without context gets a task, nor anybody whom nothing calls for. Returns and raises as `check_events`.
     """
     load = ledger.rep_load(run.as_of)
     handoffs = ledger.handoff_frame(run.as_of)
     in_hands = handoffs.loc[handoffs["state"].isin(ACTIVE), ["account_id"]]
-    context = " OR ".join(f's."{name}" IS NULL' for name in policy.handoff.required_context)
+    query = _DECISIONS.format(
+        converting=rules.converting(),
+        context=rules.missing_context(policy),
+        gates=rules.gates_open(policy),
+        called=rules.called_for(policy),
+    )
     with lake.engine() as engine:
         engine.register("in_hands", in_hands)
         engine.register("decisions", _table(lake, "decisions", run, _DECIDED))
-        engine.register("signals", _table(lake, "signals", run, [*_HELD_AGAINST, *policy.handoff.required_context]))
-        decisions = engine.sql(_DECISIONS.format(context=context)).to_arrow_table().to_pandas()
+        engine.register("signals", _table(lake, "signals", run, rules.signals_needed(policy)))
+        decisions = engine.sql(query).to_arrow_table().to_pandas()
         totals = engine.execute(_TOTALS).df()
     new = decisions.loc[decisions["action"] == "sales_now", "owner_email"]
     before = [moment for moments in load["recent"] for moment in moments]
@@ -84,17 +89,18 @@ def check_decisions(lake: Lake, ledger: Ledger, policy: Policy, run: Run) -> Sum
 
 
 _DECIDED = [
-    "account_id", "decision_id", "policy_version", "score", "tier", "pql", "motion", "potential_arr", "action", "rule",
-    "owner_email", "due_at", "reasons",
+    "account_id", "decision_id", "as_of", "policy_version", "score", "tier", "pql", "value_band", "motion",
+    "potential_arr", "call", "action", "rule", "owner_email", "trigger_at", "due_at", "reasons",
 ]  # fmt: skip
-_HELD_AGAINST = ("account_id", "checkout_state", "open_opportunities")
 
 _DECISIONS = """
 SELECT
     d.* EXCLUDE (reasons),
     if(d.reasons IS NULL, NULL, abs(coalesce(list_sum([r.points for r in d.reasons]), 0) - d.score)) AS points_off,
-    coalesce(s.checkout_state IN ('started', 'stalled') OR s.open_opportunities > 0, false) AS converting,
+    {converting} AS converting,
     ({context}) AS missing_context,
+    {gates} AS gates_open,
+    {called} AS called_for,
     d.account_id IN (SELECT account_id FROM in_hands) AS in_hands
 FROM decisions AS d
 LEFT JOIN (SELECT * FROM signals QUALIFY row_number() OVER (PARTITION BY account_id) = 1) AS s USING (account_id)

@@ -15,11 +15,12 @@ from types import ModuleType
 from typing import Any
 from zoneinfo import available_timezones
 
+import numpy as np
 import pandas as pd
 
 from onetouch.ledger import Run
 from onetouch.policy import Policy
-from onetouch.policy.schema import SIGNALS, Limits
+from onetouch.policy.schema import MOMENTS, SIGNALS, Limits
 
 ACTIONS = (
     "sales_now", "monitor", "nurture", "self_serve_hero", "self_serve_onboarding", "hold_converting", "hold_touched",
@@ -100,11 +101,17 @@ def signal_suites(signals: pd.DataFrame, policy: Policy, run: Run) -> list[Suite
     """The suite of the account table: one row an account, nothing impossible, nothing from after `as_of`."""
     gxe = expectations()
     zones = available_timezones()
+    moments = {f"{name}_at": name for name in MOMENTS}
     frame = signals.assign(
         timezone_known=signals["timezone"].isna() | signals["timezone"].isin(zones),
-        hours_after_as_of=_hours(signals["last_seen_at"], run),
+        hours_after_as_of=pd.concat([_hours(signals[name], run) for name in ["last_seen_at", *moments]], axis=1).max(
+            axis=1
+        ),
+        moments_told=np.logical_and.reduce(
+            [(signals[at].notna() == (signals[name] != 0)).to_numpy(bool) for at, name in moments.items()]
+        ),
     )
-    most = {"activated": 1.0, "milestones_done": float(len(policy.product.milestones))}
+    most = {"activated": 1.0, "enterprise_domain": 1.0, "milestones_done": float(len(policy.product.milestones))}
     most |= {name: float(days[1]) for name in SIGNALS if (days := _DAYS_OF.search(name))}
     known = [name for name in SIGNALS if frame[name].notna().any()]
     return [
@@ -136,6 +143,9 @@ def signal_suites(signals: pd.DataFrame, policy: Policy, run: Run) -> list[Suite
                 *_known_figures(
                     frame, [_at_most(gxe, "hours_after_as_of", 0, "critical", "hours of events from after as_of")]
                 ),
+                _values_in(
+                    gxe, "moments_told", [True], "critical", "accounts with a count without its moment, or the reverse"
+                ),
                 _values_in(gxe, "timezone_known", [True], "warning", "accounts whose time zone is none"),
             ],
         )
@@ -146,7 +156,8 @@ def decision_suites(decisions: pd.DataFrame, totals: pd.DataFrame, policy: Polic
     """The suites of the decisions, of those that reach a rep, and of the run's totals.
 
     `decisions` needs the columns of `decisions/{run_id}.parquet` without `reasons`, plus points_off (|sum of the
-    reasons' points − score|); sales_now rows also converting, missing_context, in_hands (booleans; see `check`).
+    reasons' points − score|); sales_now rows also converting, missing_context, in_hands, gates_open, called_for
+    (booleans; see `check`).
     """
     gxe, assignment = expectations(), policy.assignment
     tasks = decisions[decisions["action"] == "sales_now"]
@@ -201,7 +212,11 @@ def decision_suites(decisions: pd.DataFrame, totals: pd.DataFrame, policy: Polic
                 each_between("hours_to_due", "tasks due before they exist", min_value=0),
                 not_null("potential_arr", "tasks without a potential ARR"),
                 each_between("potential_arr", "tasks under the value floor", min_value=policy.value.floor),
-                _values_in(gxe, "pql", [True], "critical", "tasks for accounts that are no PQL"),
+                _values_in(gxe, "value_band", ["high"], "critical", "tasks for accounts of low value"),
+                _values_in(
+                    gxe, "gates_open", [True], "critical", "tasks for accounts outside the ICP, not activated or idle"
+                ),
+                _values_in(gxe, "called_for", [True], "critical", "tasks that nothing calls for"),
                 _values_in(
                     gxe, "free", [True], "critical", "tasks for accounts already converting or in a rep's hands"
                 ),
