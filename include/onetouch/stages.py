@@ -126,7 +126,7 @@ def check_signals(workspace: Workspace, run: Run, policy: Policy) -> Summary:
 @_stage
 def score(workspace: Workspace, run: Run, policy: Policy) -> Summary:
     """Gates, points and tier of every account, with reasons."""
-    return scoring.score(workspace.lake, policy, run)
+    return scoring.score(workspace.lake, workspace.ledger, policy, run)
 
 
 @_stage

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onetouch.ledger import ACTIVE, STATES
 from onetouch.policy import Policy, read_policy
-from onetouch.policy.schema import SIGNALS
-from onetouch.routing import DECISION, RULES, decide
+from onetouch.policy.schema import MOMENTS, SIGNALS
+from onetouch.routing import DECISION, RULES, Inputs, decide, sentence
 from onetouch.scoring import score_frame
 
 POLICY = read_policy()
@@ -39,8 +39,12 @@ def accounts(*rows: dict[str, Any]) -> pd.DataFrame:
         "owner_active": None, "open_opportunities": 0, "checkout_state": "none", "usual_hour": np.nan,
         "usual_weekday": np.nan,
     }  # fmt: skip
-    table = pd.DataFrame([{**base, "account_id": f"a{n:02}", **row} for n, row in enumerate(rows)])
-    return table.astype({**dict.fromkeys(TEXT, "str"), **dict.fromkeys(SIGNALS, "float64")})
+    happened = {f"{name}_at": AS_OF for name in MOMENTS}
+    table = pd.DataFrame([{**base, "account_id": f"a{n:02}", **happened, **row} for n, row in enumerate(rows)])
+    for name in MOMENTS:  # null when there is none
+        table[f"{name}_at"] = table[f"{name}_at"].where(table[name] > 0)
+    moments = dict.fromkeys(happened, "datetime64[us, UTC]")
+    return table.astype({**dict.fromkeys(TEXT, "str"), **dict.fromkeys(SIGNALS, "float64"), **moments})
 
 
 def handoffs(*rows: dict[str, Any]) -> pd.DataFrame:
@@ -52,9 +56,19 @@ def touches(*rows: dict[str, Any]) -> pd.DataFrame:
     return pd.DataFrame(list(rows), columns=["account_id", "at"]).astype({"at": "datetime64[us, UTC]"})
 
 
+def previous(*rows: dict[str, Any]) -> pd.DataFrame:
+    columns = ["account_id", "action", "rule", "since", "call", "trigger_at"]
+    moments = dict.fromkeys(["since", "trigger_at"], "datetime64[us, UTC]")
+    return pd.DataFrame(list(rows), columns=columns).astype({**dict.fromkeys(columns, "str"), **moments})
+
+
 def load(*rows: tuple[str, int, int, datetime | None]) -> pd.DataFrame:
-    columns = ["owner_email", "open", "today", "last_assigned_at"]
-    return pd.DataFrame(list(rows), columns=columns).astype({"last_assigned_at": "datetime64[us, UTC]"})
+    """E-mail, open handoffs, handoffs of today, and when the last one came."""
+    frame = pd.DataFrame(
+        [(email, n_open, [ago(1 / 24)] * today, last) for email, n_open, today, last in rows],
+        columns=["owner_email", "open", "recent", "last_assigned_at"],
+    )
+    return frame.astype({"owner_email": "str", "last_assigned_at": "datetime64[us, UTC]"})
 
 
 def users(*emails: str, active: bool = True) -> pd.DataFrame:
@@ -69,25 +83,29 @@ def decided(
     touched: pd.DataFrame | None = None,
     busy: pd.DataFrame | None = None,
     reps: pd.DataFrame | None = None,
+    last: pd.DataFrame | None = None,
     policy: Policy = POLICY,
     as_of: datetime = AS_OF,
 ) -> pd.DataFrame:
-    frame = decide(
-        signals,
-        score_frame(signals, policy),
-        handoffs() if past is None else past,
-        load() if busy is None else busy,
-        users("ana@v.com", "ben@v.com") if reps is None else reps,
-        touches() if touched is None else touched,
-        policy,
-        as_of,
+    inputs = Inputs(
+        signals=signals,
+        scores=score_frame(signals, policy, as_of),
+        handoffs=handoffs() if past is None else past,
+        rep_load=load() if busy is None else busy,
+        reps=users("ana@v.com", "ben@v.com") if reps is None else reps,
+        touches=touches() if touched is None else touched,
+        previous=previous() if last is None else last,
     )
-    return frame.set_index("account_id")
+    return decide(inputs, policy, as_of).set_index("account_id")
+
+
+def said(row: pd.Series, policy: Policy = POLICY) -> str:
+    return " ".join(sentence(o["obstacle"], o["has"], o["needs"], policy) for o in row["would_change"])
 
 
 def action(change: dict[str, Any], **memory: Any) -> tuple[str, str]:
     row = decided(accounts({**PQL, **change}), **memory).iloc[0]
-    return row["action"], row["would_change"]
+    return row["action"], said(row)
 
 
 def changed(**sections: Any) -> Policy:
@@ -120,13 +138,13 @@ def test_a_pql_with_room_context_and_value_goes_to_its_owner_now() -> None:
     assert (row["value_band"], row["engagement_band"], row["motion"]) == ("high", "high", "sales_assist")
     assert row["potential_arr"] == 240 * 40
     assert row["due_at"] == AS_OF + timedelta(hours=2)
-    assert row["would_change"] == ""
+    assert len(row["would_change"]) == 0
 
 
 @pytest.mark.parametrize(
     ("change", "expected", "says"),
     [
-        ({"checkout_state": "started"}, "hold_converting", "checkout (started)"),
+        ({"checkout_state": "started"}, "hold_converting", "self-serve checkout has to end"),
         ({"checkout_state": "stalled"}, "hold_converting", "72 hours"),
         ({"checkout_state": "abandoned"}, "sales_now", ""),
         ({"checkout_state": "completed"}, "sales_now", ""),
@@ -141,7 +159,11 @@ def test_a_pql_with_room_context_and_value_goes_to_its_owner_now() -> None:
         ({"activated": 0}, "nurture", "workspace_created and data_imported"),
         ({"active_users_28d": 1}, "nurture", "active_users_28d (1) has to reach 2"),
         ({"name": None}, "hold_context", "missing: name."),
-        ({"name": "", "domain": None}, "hold_context", "missing: name, domain."),
+        (
+            {"name": "", "domain": None},
+            "hold_context",
+            "missing: name. The account record has to be completed; missing: domain.",
+        ),
     ],
 )
 def test_each_rule(change: dict[str, Any], expected: str, says: str) -> None:
@@ -239,9 +261,12 @@ def test_round_robin_goes_to_the_least_busy_and_stops_when_the_day_is_full() -> 
     signals = accounts(*[{**PQL, "owner_email": None, "pricing_views_14d": n < 4} for n in range(9)])
     got = decided(signals, reps=users("a@v.com", "b@v.com", "c@v.com"), busy=busy, policy=policy)
     # The longest without first; a, with two today, only when the others have as many.
-    assert got["owner_email"].tolist()[:7] == [f"{e}@v.com" for e in "cbcbcba"]
+    assert got["owner_email"].tolist()[:2] == ["c@v.com", "b@v.com"]
+    assert sorted(got["owner_email"][2:6]) == ["b@v.com"] * 2 + ["c@v.com"] * 2
+    assert got["owner_email"].iloc[6] == "a@v.com"
     assert got["action"].tolist() == ["sales_now"] * 7 + ["hold_capacity"] * 2
-    assert got["would_change"].iloc[-1] == "A rep has to have room: each takes 3 tasks a day."
+    assert got["owner_email"].notna().all()  # nobody waits with nobody
+    assert said(got.iloc[-1], policy) == "A rep has to have room: each takes 3 tasks a day."
 
 
 def test_the_best_account_goes_first_and_an_owner_over_the_cap_keeps_the_account() -> None:
@@ -249,17 +274,14 @@ def test_the_best_account_goes_first_and_an_owner_over_the_cap_keeps_the_account
     signals = accounts(PQL, {**PQL, "demo_requests_28d": 1}, {**PQL, "owner_email": None})
     got = decided(signals, policy=policy)
     assert got["action"].tolist() == ["hold_capacity", "sales_now", "hold_capacity"]
-    assert got["owner_email"].dropna().tolist() == ["ana@v.com"]
+    assert got["owner_email"].tolist() == ["ana@v.com"] * 3  # who waits, waits for the account's own rep
+    assert got["owner_id"].notna().tolist() == [False, True, False]
 
 
-def test_regions() -> None:
-    policy = changed(
-        assignment__reps=[{"email": "e@v.com", "regions": ["EMEA"]}, {"email": "u@v.com", "regions": ["us"]}]
-    )
-    signals = accounts(*[{**PQL, "owner_email": None, "region": r} for r in ("emea", "US", "APAC", None, "EMEA")])
-    got = decided(signals, reps=users("e@v.com", "u@v.com"), policy=policy)
-    assert got["owner_email"].fillna("-").tolist() == ["e@v.com", "u@v.com", "-", "e@v.com", "e@v.com"]
-    assert got["would_change"].iloc[2] == "There has to be an active rep for its region."
+def test_an_account_nobody_may_take_says_so() -> None:
+    got = decided(accounts({**PQL, "owner_email": None}), reps=users("gone@v.com", active=False)).iloc[0]
+    assert (got["action"], said(got)) == ("hold_capacity", "There has to be an active rep for it.")
+    assert pd.isna(got["owner_email"])
 
 
 def test_accounts_from_a_file_go_to_the_policys_reps() -> None:
@@ -343,12 +365,12 @@ def test_the_hard_rules(rows: list, cap: int) -> None:
     given_world = world(rows)
     signals, past = given_world["signals"].set_index("account_id"), given_world["past"].set_index("account_id")
     got = decided(**given_world, policy=policy)
-    scores = score_frame(given_world["signals"], policy).set_index("account_id")
+    scores = score_frame(given_world["signals"], policy, AS_OF).set_index("account_id")
 
     assert got.index.tolist() == signals.index.tolist()  # exactly one decision an account
     assert set(got["action"]) <= ACTIONS
     assert got["decision_id"].is_unique
-    assert ((got["would_change"] == "") == (got["action"] == "sales_now")).all()
+    assert ((got["would_change"].map(len) == 0) == (got["action"] == "sales_now")).all()
     now = got[got["action"] == "sales_now"]
     s = signals.loc[now.index]
     assert not s["checkout_state"].isin(["started", "stalled"]).any()
@@ -370,7 +392,13 @@ def test_the_hard_rules(rows: list, cap: int) -> None:
     assert not now.index.isin(given_world["touched"].query("at > @ago(7)")["account_id"]).any()
     assert now["owner_email"].value_counts().le(cap).all()
     assert (now["owner_email"] == "ana@v.com").sum() <= max(cap - 1, 0)
-    assert got.loc[got["action"] != "sales_now", ["owner_email", "due_at", "contact_at"]].isna().all(axis=None)
+    assert got.loc[got["action"] != "sales_now", ["owner_id", "due_at", "contact_at"]].isna().all(axis=None)
+    assert (
+        got.loc[~got["action"].isin(["sales_now", "hold_capacity"]), ["owner_email", "assigned_by"]]
+        .isna()
+        .all(axis=None)
+    )
+    assert got.loc[got["action"] == "hold_capacity", "owner_email"].notna().all()
 
 
 @settings(max_examples=12, deadline=None)
@@ -401,10 +429,9 @@ def test_a_decisions_id_tells_its_inputs_apart(rows: list) -> None:
 
 def test_signals_and_scores_must_be_of_the_same_accounts() -> None:
     signals = accounts(PQL, PQL)
+    scores = score_frame(signals.head(1), POLICY, AS_OF)
     with pytest.raises(ValueError, match="same accounts"):
-        decide(
-            signals, score_frame(signals.head(1), POLICY), handoffs(), load(), users(), touches(), POLICY, AS_OF
-        )  # fmt: skip
+        decide(Inputs(signals, scores, handoffs(), load(), users(), touches(), previous()), POLICY, AS_OF)
 
 
 def test_every_action_has_a_rule_and_the_last_rule_takes_all() -> None:

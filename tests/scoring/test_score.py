@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -9,11 +10,12 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from onetouch import scoring
 from onetouch.policy import Policy, read_policy
-from onetouch.policy.schema import SIGNALS
-from onetouch.scoring import score_frame
+from onetouch.policy.schema import MOMENTS, SIGNALS
 
 POLICY = read_policy()
+AS_OF = datetime(2025, 3, 10, 9, tzinfo=UTC)
 PLAIN = {"account_basis": "group", "domain": "acme.com", "employees": 80.0, "industry": None}
 
 values = st.one_of(st.none(), st.integers(0, 40).map(float), st.floats(0, 1e9))
@@ -23,8 +25,15 @@ rows = st.lists(st.fixed_dictionaries(dict.fromkeys(SIGNALS, values)), min_size=
 def frame(*accounts: dict[str, Any]) -> pd.DataFrame:
     unknown = dict.fromkeys(SIGNALS, np.nan)
     table = pd.DataFrame([{**PLAIN, **unknown, **account} for account in accounts])
+    for name in MOMENTS:  # it has just happened, where it has
+        if f"{name}_at" not in table:
+            table[f"{name}_at"] = pd.Series(pd.Timestamp(AS_OF), table.index).where(table[name] > 0)
     table["account_id"] = [f"a{n}" for n in range(len(table))]
     return table.astype(dict.fromkeys(SIGNALS, "float64"))
+
+
+def score_frame(signals: pd.DataFrame, policy: Policy, as_of: datetime = AS_OF, **given: Any) -> pd.DataFrame:
+    return scoring.score_frame(signals, policy, as_of, **given)
 
 
 def changed(**sections: Any) -> Policy:

@@ -1,219 +1,140 @@
-"""Signals, scores and the ledger's memory → one decision an account."""
+"""Inputs → one decision an account."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 
-import duckdb
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from onetouch.lake import Lake
-from onetouch.ledger import ACTIVE, TERMINAL, Ledger, Run
+from onetouch.ledger import Ledger, Run
 from onetouch.policy import Policy
 from onetouch.routing.assignment import assign, team
+from onetouch.routing.ids import decision_ids
+from onetouch.routing.inputs import Inputs, gather, keep
+from onetouch.routing.known import known_facts
 from onetouch.routing.motion import motion
-from onetouch.routing.rules import RULES, first_match
+from onetouch.routing.obstacles import would_change
+from onetouch.routing.rules import PLACES, RULES, first_match
 from onetouch.routing.timing import contact_at, due_at
-from onetouch.routing.value import potential_arr
-from onetouch.scoring.gates import holds, number
+from onetouch.scoring.columns import words
 
 DECISION: tuple[str, ...] = (
-    "decision_id", "account_id", "crm_account_id", "as_of", "policy_version", "score", "tier", "pql", "reasons",
-    "value_band", "engagement_band", "motion", "potential_arr", "action", "rule", "would_change", "owner_email",
-    "owner_id", "due_at", "contact_at", "inputs_ref",
+    "decision_id", "account_id", "crm_account_id", "as_of", "policy_version", "score", "usage_score", "score_before",
+    "score_trend", "tier", "pql", "reasons", "value_band", "engagement_band", "motion", "potential_arr", "call",
+    "action", "rule", "since", "would_change", "owner_email", "owner_id", "assigned_by", "trigger_at", "due_at",
+    "contact_at", "inputs_ref",
 )  # fmt: skip
 """Columns of `decisions/{run_id}.parquet`."""
 
-REPS = ("owner_id", "email", "name", "active", "timezone")
-HOLDOUT_KEY = "onetouch-holdout"  # 16 characters, as the hash asks; another one would draw another control group
-CAPACITY = next(place for place, rule in enumerate(RULES) if rule.action == "hold_capacity")
-COOLING = ("released", "expired", "lost", "withdrawn")
+_CAPACITY, _SENT = PLACES["capacity"], PLACES["sales now"]
+_ASSIGNED_BY = ["account_id", "score", "region", "industry", "employees", "owner_email"]
 
 
 def route(lake: Lake, ledger: Ledger, policy: Policy, run: Run) -> dict[str, object]:
-    """Writes `decisions/{run_id}.parquet` from the run's signals and scores and the ledger as of its `as_of`.
+    """Writes `decisions/{run_id}.parquet` from the run's inputs, which are kept: a decision can be made again.
 
-    What the ledger and the CRM said is kept beside it (`inputs/{run_id}/…`): a decision can be made again from
-    files alone. Returns `accounts` and `decisions` {action: n}.
+    Returns `accounts` and `decisions` {action: n}. Raises FileNotFoundError when a stage before has not run.
     """
-    signals = _read(lake, "signals", f"{run.run_id}.parquet")
-    scores = _read(lake, "scores", f"{run.run_id}.parquet")
-    crm_reps = ("crm", run.run_id, "reps.parquet")
-    silence = timedelta(days=policy.handoff.silence_days)
-    inputs = {
-        "handoffs": ledger.handoff_frame(run.as_of),
-        "rep_load": ledger.rep_load(run.as_of),
-        "reps": lake.read(*crm_reps) if lake.exists(*crm_reps) else pd.DataFrame(columns=list(REPS)),
-        "touches": ledger.touches(since=run.as_of - silence, as_of=run.as_of),
-    }
-    for name, frame in inputs.items():
-        lake.write(frame, "inputs", run.run_id, f"{name}.parquet")
-    decisions = decide(signals, scores, policy=policy, as_of=run.as_of, **inputs)
+    inputs = gather(lake, ledger, policy, run)
+    keep(lake, run.run_id, inputs)
+    decisions = decide(inputs, policy, run.as_of)
     decisions["inputs_ref"] = f"signals/{run.run_id}"
+    # Without pandas' own metadata, which cannot name a list of structs.
     table = pa.Table.from_pandas(decisions[list(DECISION)], preserve_index=False).replace_schema_metadata()
     lake.write(table, "decisions", f"{run.run_id}.parquet")
     actions = decisions["action"].value_counts()
     return {"accounts": len(decisions), "decisions": {str(k): int(v) for k, v in sorted(actions.items())}}
 
 
-def decide(
-    signals: pd.DataFrame,
-    scores: pd.DataFrame,
-    handoffs: pd.DataFrame,
-    rep_load: pd.DataFrame,
-    reps: pd.DataFrame,
-    touches: pd.DataFrame,
-    policy: Policy,
-    as_of: datetime,
-) -> pd.DataFrame:
+def facts(inputs: Inputs, policy: Policy, as_of: datetime) -> pd.DataFrame:
+    """What the rules look at, one row an account in the order of account_id: `known.known_facts`, and who gets it.
+
+    rep_email, rep_id, assigned_by, has_room, covered, waits_for, as `assignment.assign` gives them, for accounts that
+    no rule before the one on capacity takes; the others are nobody's.
+    """
+    return _assigned(inputs, policy, as_of)[0]
+
+
+def decide(inputs: Inputs, policy: Policy, as_of: datetime) -> pd.DataFrame:
     """One decision an account, in the order of account_id; the columns of DECISION (inputs_ref empty).
 
-    `signals`, `scores`: one row an account, the same accounts; `handoffs`, `rep_load`, `touches` as the ledger gives
-    them as of `as_of`; `reps`: owner_id, email, active. The order of the rows given changes nothing.
     Raises ValueError when the accounts of signals and scores differ or one of them occurs twice.
     """
-    signals = signals.sort_values("account_id", ignore_index=True)
-    scores = scores.sort_values("account_id", ignore_index=True)
-    if signals["account_id"].duplicated().any() or not signals["account_id"].equals(scores["account_id"]):
-        raise ValueError("signals and scores must hold the same accounts, each once")
-    memory = _memory(signals, handoffs, touches)
-    known = facts(signals, scores, memory, policy, as_of)
-
-    # Who passes every rule before the one on capacity is offered to the reps.
-    candidates = known[first_match(known, policy, RULES[:CAPACITY]) == CAPACITY]
-    given = assign(candidates, team(signals, reps, policy), rep_load, policy).reindex(known.index)
-    known["rep_email"], known["rep_id"] = given["owner_email"], given["owner_id"]
-    known["covered"] = given["covered"].eq(True)
-
+    known, people = _assigned(inputs, policy, as_of)
     place = first_match(known, policy)
-    would_change = pd.Series("", index=known.index, dtype="str")
-    for at, rule in enumerate(RULES):
-        rows = place == at
-        if rows.any():
-            would_change[rows] = rule.would_change(known[rows], policy)
-    sent = pd.Series(place == len(RULES) - 1, index=known.index)
-    due = due_at(known["tier"], policy, as_of).where(sent)
-    contact = pd.Series(pd.NaT, index=known.index, dtype="datetime64[us, UTC]")
-    contact[sent] = contact_at(signals[sent], due[sent], as_of)
+    sent = place == _SENT
+    held = sent | (place == _CAPACITY)
+    due, contact = _clock(known[sent], people, policy, as_of)
+    rules, actions = [rule.name for rule in RULES], [rule.action for rule in RULES]
+    obstacles = pd.arrays.ArrowExtensionArray(would_change(known, place, policy))
     return pd.DataFrame(
         {
-            "decision_id": _ids(signals, scores, memory, policy, as_of),
-            "account_id": signals["account_id"],
-            "crm_account_id": signals["crm_account_id"].astype("str"),
+            "decision_id": decision_ids(known, policy, as_of),
+            "account_id": known["account_id"],
+            "crm_account_id": known["crm_account_id"].astype("str"),
             "as_of": pd.Series(pd.Timestamp(as_of), index=known.index).astype("datetime64[us, UTC]"),
-            "policy_version": policy.version,
+            "policy_version": words(np.zeros(len(known), np.int64), [policy.version]),
             "score": known["score"],
+            "usage_score": known["usage_score"],
+            "score_before": known["score_before"],
+            "score_trend": known["score_trend"],
             "tier": known["tier"],
             "pql": known["pql"],
-            "reasons": scores["reasons"],
-            "value_band": np.where(known["high_value"], "high", "low"),
-            "engagement_band": np.where(known["engaged"], "high", "low"),
-            "motion": motion(signals, known["potential_arr"].to_numpy(), policy),
+            "reasons": known["reasons"],
+            "value_band": words(known["high_value"].to_numpy(np.int64), ["low", "high"]),
+            "engagement_band": words(known["engaged"].to_numpy(np.int64), ["low", "high"]),
+            "motion": motion(known, known["potential_arr"].to_numpy(), policy),
             "potential_arr": known["potential_arr"],
-            "action": np.array([rule.action for rule in RULES])[place],
-            "rule": np.array([rule.name for rule in RULES])[place],
-            "would_change": would_change,
-            "owner_email": known["rep_email"].where(sent).astype("str"),
+            "call": known["call"],
+            "action": words(place, actions),
+            "rule": words(place, rules),
+            "since": _since(known, place, as_of),
+            "would_change": pd.Series(obstacles, index=known.index),
+            "owner_email": known["rep_email"].where(held).astype("str"),
             "owner_id": known["rep_id"].where(sent).astype("str"),
-            "due_at": due,
-            "contact_at": contact,
+            "assigned_by": known["assigned_by"].where(held).astype("str"),
+            "trigger_at": known["trigger_at"],
+            "due_at": due.reindex(known.index),
+            "contact_at": contact.reindex(known.index),
             "inputs_ref": "",
         }
     )
 
 
-def facts(
-    signals: pd.DataFrame, scores: pd.DataFrame, memory: pd.DataFrame, policy: Policy, as_of: datetime
-) -> pd.DataFrame:
-    """What the rules look at: the signals, the score and its gates, and one bool column for each word of the rules."""
-    routing, start = policy.routing, pd.Timestamp(as_of)
-    potential = potential_arr(signals, policy.value)
-    closed = memory["state"].isin(TERMINAL)
-    since = start - pd.Timedelta(days=routing.cooldown_days)
-    quiet = start - pd.Timedelta(days=policy.handoff.silence_days)
-    more = {
-        "holdout": _share(signals["account_id"]) < routing.holdout_share,
-        "converting": signals["checkout_state"].isin(["started", "stalled"]),
-        "open_opportunity": signals["open_opportunities"].fillna(0) > 0,
-        "handed_over": memory["state"].isin(ACTIVE),
-        "touched": memory["touched_at"] > quiet,
-        "cooling": memory["state"].isin(COOLING) & (memory["closed_at"] > since),
-        "nothing_new": closed & ~_something_new(scores, memory, closed),
-        "hand_raised": number(signals, "demo_requests_28d") > 0,
-        "potential_arr": potential,
-        "high_value": potential >= policy.value.floor,
-        "engaged": np.logical_and.reduce([holds(signals, c) for c in routing.engaged]),
-        "missing_context": _missing(signals, policy.handoff.required_context),
-    }
-    own = scores.drop(columns=["account_id", "reasons"])
-    return pd.concat([signals, own, pd.DataFrame(more, index=signals.index)], axis=1)
+def _assigned(inputs: Inputs, policy: Policy, as_of: datetime) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The facts with who gets what, and the people who may get something."""
+    known = known_facts(inputs, policy, as_of)
+    people = team(inputs.signals, inputs.reps, policy, as_of)
+    called = known[first_match(known, policy, RULES[:_CAPACITY]) == _CAPACITY]
+    given = assign(called[_ASSIGNED_BY], people, inputs.rep_load, policy, as_of).reindex(known.index)
+    given = given.rename(columns={"owner_email": "rep_email", "owner_id": "rep_id"})
+    given["has_room"], given["covered"] = given["has_room"].eq(True), given["covered"].eq(True)
+    return pd.concat([known, given], axis=1), people
 
 
-def _memory(signals: pd.DataFrame, handoffs: pd.DataFrame, touches: pd.DataFrame) -> pd.DataFrame:
-    """What was done to each account before: its latest handoff (state, closed_at, signals), its last touch."""
-    accounts, of_crm = signals["account_id"], signals[["account_id", "crm_account_id"]].dropna()
-    # A touch read before CRM and product were joined is kept under the CRM's name of the account.
-    joined = dict(zip("crm:" + of_crm["crm_account_id"], of_crm["account_id"], strict=True))
-    touches = touches.assign(account_id=touches["account_id"].replace(joined))
-    last = touches.dropna(subset=["account_id"]).groupby("account_id")["at"].max()
-    handoff = handoffs.set_index("account_id")[["handoff_id", "state", "closed_at", "signals"]]
-    memory = handoff.reindex(accounts).reset_index(drop=True)
-    memory["closed_at"] = pd.to_datetime(memory["closed_at"], utc=True).astype("datetime64[us, UTC]")
-    memory["touched_at"] = pd.to_datetime(last.reindex(accounts).to_numpy(), utc=True).astype("datetime64[us, UTC]")
-    return memory
-
-
-def _something_new(scores: pd.DataFrame, memory: pd.DataFrame, closed: pd.Series) -> pd.Series:
-    """Whether a signal earns points now that did not at the handoff; looked at where `closed`, else false."""
-    pairs = zip(scores.loc[closed, "reasons"], memory.loc[closed, "signals"], strict=True)  # only of past handoffs
-    found = [any(reason["signal"] not in set(then) for reason in now) for now, then in pairs]
-    return pd.Series(found, index=scores.index[closed], dtype=bool).reindex(scores.index, fill_value=False)
-
-
-def _missing(signals: pd.DataFrame, required: list[str]) -> pd.Series:
-    """Names of the required fields each account does not have, separated by commas; empty when complete."""
-    text = pd.Series("", index=signals.index, dtype="str")
-    for field in required:
-        if field not in signals:
-            raise ValueError(f"handoff.required_context: {field}: no such column of signals")
-        absent = signals[field].isna()
-        if pd.api.types.is_string_dtype(signals[field].dtype):
-            absent |= signals[field].eq("")
-        text[absent] = text[absent] + ", " + field
-    return text.str.removeprefix(", ")
-
-
-def _share(account_ids: pd.Series) -> npt.NDArray[np.float64]:
-    """A number in [0, 1) for each account, for ever the same: the control group is those under the policy's share."""
-    hashes = pd.util.hash_array(account_ids.to_numpy(dtype=object), hash_key=HOLDOUT_KEY, categorize=False)
-    return hashes / 2.0**64
-
-
-def _ids(
-    signals: pd.DataFrame, scores: pd.DataFrame, memory: pd.DataFrame, policy: Policy, as_of: datetime
-) -> pd.Series:
-    """First 24 hex digits of the SHA-256 of account, as_of, policy version and all the account's inputs as JSON."""
-    inputs = pd.concat([signals, scores.drop(columns="account_id"), memory.add_prefix("memory_")], axis=1).sort_index(
-        axis=1
+def _clock(sent: pd.DataFrame, people: pd.DataFrame, policy: Policy, as_of: datetime) -> tuple[pd.Series, pd.Series]:
+    """When each task is due and when the account is best reached, on the clock of the rep who gets it."""
+    on_trigger = sent["call"].eq("trigger")
+    sla = policy.handoff.sla_hours
+    clock = pd.DataFrame(
+        {
+            "owner_email": sent["rep_email"],
+            "hours": np.where(on_trigger, sla.medium, sla.high).astype(np.float64),
+            "start": sent["trigger_at"].where(sent["trigger_at"] > pd.Timestamp(as_of), pd.Timestamp(as_of)),
+            "limit_days_left": sent["limit_days_left"],
+        }
     )
-    table = pa.Table.from_pandas(inputs, preserve_index=False)
-    with duckdb.connect(":memory:") as con:
-        con.execute("SET TimeZone = 'UTC'")
-        con.register("inputs", table)
-        start = as_of.astimezone(UTC).isoformat()
-        hashed = con.execute(
-            "SELECT left(sha256(concat_ws(chr(10), account_id, ?, ?, to_json(inputs))), 24) AS id FROM inputs",
-            [start, policy.version],
-        ).df()
-    return hashed["id"]
+    due = due_at(clock, people, policy, as_of)
+    habits = sent[["timezone", "usual_hour", "usual_weekday"]].assign(owner_email=sent["rep_email"])
+    return due, contact_at(habits, due, people, policy, as_of)
 
 
-def _read(lake: Lake, *parts: str) -> pd.DataFrame:
-    """A table of the lake as a frame that keeps lists in Arrow: a million lists of objects would not fit."""
-    with lake.fs.open(lake.path(*parts), "rb") as file:
-        table = pq.read_table(file)
-    return table.to_pandas(types_mapper=lambda kind: pd.ArrowDtype(kind) if pa.types.is_list(kind) else None)
+def _since(known: pd.DataFrame, place: npt.NDArray[np.int64], as_of: datetime) -> pd.Series:
+    """Since when the account has this decision without a break: the same action, and of nurture the same rule."""
+    action, rule = words(place, [r.action for r in RULES]), words(place, [r.name for r in RULES])
+    same = known["previous_action"].eq(action) & (action.ne("nurture") | known["previous_rule"].eq(rule))
+    return known["previous_since"].where(same).fillna(pd.Timestamp(as_of)).astype("datetime64[us, UTC]")

@@ -1,7 +1,6 @@
 """The rules of engagement in their order: the first that applies decides.
 
-Each rule looks at whole columns of `facts` (one row an account; `route.facts` makes them) and says, for the accounts
-it decided on, what would have made them a sales touch.
+Each rule looks at whole columns of `facts` (one row an account; `route.facts` makes them).
 """
 
 from __future__ import annotations
@@ -14,7 +13,6 @@ import numpy.typing as npt
 import pandas as pd
 
 from onetouch.policy import Policy
-from onetouch.routing import sentences
 
 Facts = pd.DataFrame
 Mask = npt.NDArray[np.bool_]
@@ -22,64 +20,109 @@ Mask = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Rule:
-    """`applies` tells which accounts it is for; `would_change` what would make them a sales touch."""
+    """`applies` tells which accounts it is for; the first rule that applies gives the account its `action`."""
 
     name: str
     action: str
     applies: Callable[[Facts, Policy], Mask]
-    would_change: Callable[[Facts, Policy], pd.Series | str]
 
 
-def _is(column: str) -> Callable[[Facts, Policy], Mask]:
-    return lambda facts, policy: facts[column].to_numpy(bool)
-
-
-RULES: tuple[Rule, ...] = (
-    Rule("holdout", "hold_holdout", _is("holdout"), sentences.holdout),
-    Rule("never interrupt", "hold_converting", _is("converting"), sentences.converting),
-    Rule("open opportunity", "hold_open_opportunity", _is("open_opportunity"), sentences.open_opportunity),
-    Rule("one touch", "hold_touched", lambda f, p: (f.handed_over | f.touched).to_numpy(bool), sentences.touched),
-    Rule("cooldown", "hold_cooldown", lambda f, p: (f.cooling | f.nothing_new).to_numpy(bool), sentences.cooldown),
-    Rule(
-        "value floor",
-        "below_floor",
-        lambda f, p: ((f.pql | f.hand_raised) & ~f.high_value).to_numpy(bool),
-        sentences.obstacles,
-    ),
-    Rule(
-        "matrix: low value, engaged",
-        "self_serve_hero",
-        lambda f, p: (~f.high_value & f.engaged).to_numpy(bool),
-        sentences.obstacles,
-    ),
-    Rule(
-        "matrix: low value, not engaged",
-        "self_serve_onboarding",
-        lambda f, p: (~f.high_value).to_numpy(bool),
-        sentences.obstacles,
-    ),
-    Rule("matrix: high value, not engaged", "nurture", lambda f, p: (~f.engaged).to_numpy(bool), sentences.obstacles),
-    Rule(
-        "tier medium",
-        "monitor",
-        lambda f, p: ((f.tier == "medium") & f.gate_icp & f.gate_activated).to_numpy(bool),
-        sentences.obstacles,
-    ),
-    Rule("no PQL", "nurture", lambda f, p: (~f.pql).to_numpy(bool), sentences.obstacles),
-    Rule(
-        "never without context",
-        "hold_context",
-        lambda f, p: (f.missing_context != "").to_numpy(bool),
-        sentences.context,
-    ),
-    Rule("capacity", "hold_capacity", lambda f, p: f.rep_email.isna().to_numpy(bool), sentences.capacity),
-    Rule("sales now", "sales_now", lambda f, p: np.ones(len(f), dtype=bool), lambda f, p: ""),
-)
-
-
-def first_match(facts: Facts, policy: Policy, rules: tuple[Rule, ...] = RULES) -> npt.NDArray[np.int64]:
-    """The place in `rules` of the first that applies to each account; `len(rules)` where none does."""
+def first_match(facts: Facts, policy: Policy, rules: tuple[Rule, ...] | None = None) -> npt.NDArray[np.int64]:
+    """The place in `rules` (RULES) of the first that applies to each account; `len(rules)` where none does."""
+    rules = RULES if rules is None else rules
     decided = np.full(len(facts), len(rules), dtype=np.int64)
     for place, rule in reversed(list(enumerate(rules))):
         decided[rule.applies(facts, policy)] = place
     return decided
+
+
+def _bool(facts: Facts, column: str) -> Mask:
+    return facts[column].to_numpy(bool)
+
+
+def _called(facts: Facts) -> Mask:
+    """Accounts with a reason to be a sales touch."""
+    return facts["call"].ne("").to_numpy(bool)
+
+
+def _holdout(facts: Facts, policy: Policy) -> Mask:
+    return _bool(facts, "holdout")
+
+
+def _converting(facts: Facts, policy: Policy) -> Mask:
+    return _bool(facts, "converting")
+
+
+def _open_opportunity(facts: Facts, policy: Policy) -> Mask:
+    return _bool(facts, "open_opportunity")
+
+
+def _touched(facts: Facts, policy: Policy) -> Mask:
+    return _bool(facts, "handed_over") | _bool(facts, "touched")
+
+
+def _cooling(facts: Facts, policy: Policy) -> Mask:
+    return _bool(facts, "cooling") | _bool(facts, "nothing_new")
+
+
+def _below_floor(facts: Facts, policy: Policy) -> Mask:
+    wanted = _bool(facts, "pql") | _bool(facts, "hand_raised") | _bool(facts, "expanding")
+    return wanted & ~_bool(facts, "high_value")
+
+
+def _low_engaged(facts: Facts, policy: Policy) -> Mask:
+    return ~_bool(facts, "high_value") & _bool(facts, "engaged")
+
+
+def _low_quiet(facts: Facts, policy: Policy) -> Mask:
+    return ~_bool(facts, "high_value") & ~_bool(facts, "engaged")
+
+
+def _high_quiet(facts: Facts, policy: Policy) -> Mask:
+    return ~_called(facts) & ~_bool(facts, "engaged_enough")
+
+
+def _medium(facts: Facts, policy: Policy) -> Mask:
+    return ~_called(facts) & _bool(facts, "watchable")
+
+
+def _no_pql(facts: Facts, policy: Policy) -> Mask:
+    return ~_called(facts)
+
+
+def _queue_expired(facts: Facts, policy: Policy) -> Mask:
+    return _bool(facts, "stale")
+
+
+def _no_context(facts: Facts, policy: Policy) -> Mask:
+    return _bool(facts, "incomplete")
+
+
+def _no_room(facts: Facts, policy: Policy) -> Mask:
+    return ~_bool(facts, "has_room")
+
+
+def _everyone(facts: Facts, policy: Policy) -> Mask:
+    return np.ones(len(facts), dtype=bool)
+
+
+RULES: tuple[Rule, ...] = (
+    Rule("holdout", "hold_holdout", _holdout),
+    Rule("never interrupt", "hold_converting", _converting),
+    Rule("open opportunity", "hold_open_opportunity", _open_opportunity),
+    Rule("one touch", "hold_touched", _touched),
+    Rule("cooldown", "hold_cooldown", _cooling),
+    Rule("value floor", "below_floor", _below_floor),
+    Rule("matrix: low value, engaged", "self_serve_hero", _low_engaged),
+    Rule("matrix: low value, not engaged", "self_serve_onboarding", _low_quiet),
+    Rule("matrix: high value, not engaged", "nurture", _high_quiet),
+    Rule("tier medium", "monitor", _medium),
+    Rule("no PQL", "nurture", _no_pql),
+    Rule("queue expired", "nurture", _queue_expired),
+    Rule("never without context", "hold_context", _no_context),
+    Rule("capacity", "hold_capacity", _no_room),
+    Rule("sales now", "sales_now", _everyone),
+)
+
+PLACES = {rule.name: place for place, rule in enumerate(RULES)}
+"""Where each rule stands."""

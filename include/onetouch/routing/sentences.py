@@ -1,105 +1,133 @@
-"""What would make an account a sales touch, in words: one sentence for each thing that stands in the way."""
+"""One obstacle between an account and a sales touch, as a sentence."""
 
 from __future__ import annotations
 
-import numpy as np
-import pandas as pd
+import math
+from collections.abc import Callable
 
-from onetouch.policy import Condition, Policy
-from onetouch.scoring.gates import holds, number
+from onetouch.policy import Policy
 
-
-def holdout(facts: pd.DataFrame, policy: Policy) -> str:
-    """The account is in the control group."""
-    return "Nothing: it is in the control group, which sales leaves alone to measure what a touch is worth."
+CONTEXT = "context:"
+"""Begins the name of an obstacle that is a missing field of the account record."""
 
 
-def converting(facts: pd.DataFrame, policy: Policy) -> pd.Series:
-    """A self-serve upgrade is in progress."""
+def sentence(obstacle: str, has: float | None, needs: float | None, policy: Policy) -> str:
+    """What has to happen, with the figures the account has and needs (null: unknown, or none to tell)."""
+    if obstacle.startswith(CONTEXT):
+        return f"The account record has to be completed; missing: {obstacle.removeprefix(CONTEXT)}."
+    if obstacle in _SENTENCES:
+        return _SENTENCES[obstacle](has, needs, policy)
+    return f"{obstacle} ({_figure(has)}) has to reach {_figure(needs)}."
+
+
+def _holdout(has: float | None, needs: float | None, policy: Policy) -> str:
+    return "It is in the control group, which sales leaves alone to measure what a touch is worth."
+
+
+def _checkout(has: float | None, needs: float | None, policy: Policy) -> str:
+    hours = policy.signals
     return (
-        "Its self-serve checkout ("
-        + facts["checkout_state"].astype("str")
-        + f") has to end without an upgrade: be abandoned, or stay without a step for "
-        f"{policy.signals.checkout_abandoned_hours} hours."
+        "Its self-serve checkout has to end without an upgrade: stay without a step for "
+        f"{hours.checkout_abandoned_hours} hours, or be given up and stay so for {hours.abandoned_barrier_hours}."
     )
 
 
-def open_opportunity(facts: pd.DataFrame, policy: Policy) -> str:
-    """Sales has it already."""
+def _open_opportunity(has: float | None, needs: float | None, policy: Policy) -> str:
     return "Its open opportunity has to be closed: a colleague is talking to it already."
 
 
-def touched(facts: pd.DataFrame, policy: Policy) -> pd.Series:
-    """A handoff is active, or a rep was in contact a few days ago."""
+def _handoff(has: float | None, needs: float | None, policy: Policy) -> str:
     silence = policy.handoff.silence_days
-    waiting = f"Its present handoff has to end: {silence} days after a touch without response it is self-serve again."
-    recent = f"{silence} days have to pass since the last touch of a rep."
-    return _words(facts, (facts["handed_over"], waiting), (~facts["handed_over"], recent))
+    return f"Its present handoff has to end: {silence} days after a touch without response it is self-serve again."
 
 
-def cooldown(facts: pd.DataFrame, policy: Policy) -> pd.Series:
-    """It was handed over before."""
-    days = f"{policy.routing.cooldown_days} days have to pass since its last handoff ended."
-    new = "A signal has to appear that was not there at its last handoff."
-    return _words(facts, (facts["cooling"], days), (facts["nothing_new"], new))
+def _recent_touch(has: float | None, needs: float | None, policy: Policy) -> str:
+    return f"{_figure(needs)} days have to pass since the last touch of a rep; it was {_ago(has)}."
 
 
-def obstacles(facts: pd.DataFrame, policy: Policy) -> pd.Series:
-    """All of value, engagement, gates and score that stand in the way, each with the figure it has."""
-    value, gates = policy.value, policy.gates
-    intent = " or ".join(f"{c.signal} {c.at_least:g}" for c in gates.intent)
-    return _words(
-        facts,
-        (
-            ~facts["high_value"],
-            "Its potential ARR of $" + _figures(facts["potential_arr"], ",.0f") + f" has to reach ${value.floor:,.0f}.",
-        ),
-        (~facts["gate_icp"], "It has to fit the customer profile: an organisation of a size and industry we sell to."),
-        (~facts["gate_activated"], f"It has to activate: {' and '.join(policy.product.activation)}."),
-        *_unmet(facts, list(dict.fromkeys([*policy.routing.engaged, *gates.engagement]))),
-        (~facts["gate_intent"], f"It has to show intent: {intent}."),
-        (
-            facts["tier"] != "high",
-            "Its score of " + _figures(facts["score"], "g") + f" has to reach {policy.scoring.tiers.high:g}.",
-        ),
+def _cooldown(has: float | None, needs: float | None, policy: Policy) -> str:
+    return f"{_figure(needs)} days have to pass since its last handoff ended; that was {_ago(has)}."
+
+
+def _new_signal(has: float | None, needs: float | None, policy: Policy) -> str:
+    return "A signal has to appear that was not there at its last handoff."
+
+
+def _potential_arr(has: float | None, needs: float | None, policy: Policy) -> str:
+    return f"Its potential ARR of {_dollars(has)} has to reach {_dollars(needs)}."
+
+
+def _icp(has: float | None, needs: float | None, policy: Policy) -> str:
+    return "It has to fit the customer profile: an organisation of a size and industry we sell to."
+
+
+def _activation(has: float | None, needs: float | None, policy: Policy) -> str:
+    return f"It has to activate: {' and '.join(policy.product.activation)}."
+
+
+def _intent(has: float | None, needs: float | None, policy: Policy) -> str:
+    return f"It has to show intent: {' or '.join(f'{c.signal} {c.at_least:g}' for c in policy.gates.intent)}."
+
+
+def _score(has: float | None, needs: float | None, policy: Policy) -> str:
+    return f"Its score of {_figure(has)} has to reach {_figure(needs)}."
+
+
+def _trigger(has: float | None, needs: float | None, policy: Policy) -> str:
+    return f"It is watched: the next trigger event is enough, whatever its score: {_triggers(policy)}."
+
+
+def _room(has: float | None, needs: float | None, policy: Policy) -> str:
+    return f"A rep has to have room: each takes {policy.assignment.tasks_per_rep_per_day} tasks a day."
+
+
+def _return(has: float | None, needs: float | None, policy: Policy) -> str:
+    return "The rep in whose queue it waits has to come back: everybody who may take it is away."
+
+
+def _rep(has: float | None, needs: float | None, policy: Policy) -> str:
+    return "There has to be an active rep for it."
+
+
+def _queue(has: float | None, needs: float | None, policy: Policy) -> str:
+    return (
+        f"It has waited {policy.assignment.queue_hours} hours for a rep with room, so its signals are stale: "
+        f"a trigger event has to happen anew: {_triggers(policy)}."
     )
 
 
-def context(facts: pd.DataFrame, policy: Policy) -> pd.Series:
-    """What a rep would have to know first."""
-    return "The account record has to be completed; missing: " + facts["missing_context"].astype("str") + "."
+_SENTENCES: dict[str, Callable[[float | None, float | None, Policy], str]] = {
+    "holdout": _holdout,
+    "checkout": _checkout,
+    "open_opportunity": _open_opportunity,
+    "handoff": _handoff,
+    "recent_touch": _recent_touch,
+    "cooldown": _cooldown,
+    "new_signal": _new_signal,
+    "potential_arr": _potential_arr,
+    "icp": _icp,
+    "activation": _activation,
+    "intent": _intent,
+    "score": _score,
+    "trigger": _trigger,
+    "room": _room,
+    "return": _return,
+    "rep": _rep,
+    "queue": _queue,
+}
 
 
-def capacity(facts: pd.DataFrame, policy: Policy) -> pd.Series:
-    """Nobody can take it today."""
-    full = f"A rep has to have room: each takes {policy.assignment.tasks_per_rep_per_day} tasks a day."
-    nobody = "There has to be an active rep for its region."
-    return _words(facts, (facts["covered"], full), (~facts["covered"], nobody))
+def _triggers(policy: Policy) -> str:
+    return " or ".join(policy.routing.triggers) or "the policy names none"
 
 
-def _unmet(facts: pd.DataFrame, conditions: list[Condition]) -> list[tuple[pd.Series, pd.Series]]:
-    """One sentence for each condition that does not hold, with the figure the account has."""
-    return [
-        (
-            pd.Series(~holds(facts, c), index=facts.index),
-            f"{c.signal} (" + _figures(facts[c.signal], "g") + f") has to reach {c.at_least:g}.",
-        )
-        for c in conditions
-    ]
+def _figure(value: float | None) -> str:
+    return "unknown" if value is None or math.isnan(value) else f"{value:,.10g}"
 
 
-def _figures(values: pd.Series, form: str) -> pd.Series:
-    """Numbers as text; each different one is put into words once."""
-    different, places = np.unique(number(values.to_frame(), str(values.name)), return_inverse=True)
-    shown = ["unknown" if np.isnan(v) else format(v, form) for v in different]
-    return pd.Series(np.array(shown, dtype=object)[places], index=values.index, dtype="str")
+def _dollars(value: float | None) -> str:
+    return "unknown" if value is None or math.isnan(value) else f"${value:,.0f}"
 
 
-def _words(facts: pd.DataFrame, *parts: tuple[pd.Series, pd.Series | str]) -> pd.Series:
-    """The sentences whose mask is true, one after the other."""
-    text = pd.Series("", index=facts.index, dtype="str")
-    for mask, sentence in parts:
-        chosen = mask.to_numpy(bool)
-        said = sentence[chosen] if isinstance(sentence, pd.Series) else sentence
-        text[chosen] = text[chosen] + " " + said
-    return text.str.strip()
+def _ago(days: float | None) -> str:
+    return "an unknown time ago" if days is None or math.isnan(days) else f"{days:g} days ago"

@@ -8,6 +8,7 @@ import pandas as pd
 
 from onetouch.policy import Condition, Policy
 from onetouch.policy.schema import Icp
+from onetouch.scoring.columns import number
 
 Mask = npt.NDArray[np.bool_]
 
@@ -54,8 +55,3 @@ def organisation(signals: pd.DataFrame) -> Mask:
     A snapshot's domain is a company's website (`signals.accounts` keeps free-mail domains from standing for one).
     """
     return ((signals["account_basis"] != "personal") | signals["domain"].notna()).to_numpy(bool)
-
-
-def number(signals: pd.DataFrame, column: str) -> npt.NDArray[np.float64]:
-    """A column as float64, unknown as NaN: every comparison with it is false."""
-    return signals[column].to_numpy(dtype="float64", na_value=np.nan)

@@ -1,0 +1,104 @@
+"""What a run decides from: read once, kept beside its decisions, found again by a replay."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from datetime import timedelta
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from onetouch.lake import Lake
+from onetouch.ledger import Ledger, Run
+from onetouch.policy import Policy
+
+REPS = ("owner_id", "email", "name", "active", "timezone")
+
+PREVIOUS = {
+    "account_id": "str", "action": "str", "rule": "str", "since": "datetime64[us, UTC]", "call": "str",
+    "trigger_at": "datetime64[us, UTC]",
+}  # fmt: skip
+"""Columns of `Inputs.previous` and their types, as a decision has them."""
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Everything `decide` looks at besides policy and moment; the order of rows means nothing.
+
+    `signals`, `scores`: one row an account, the same accounts. `handoffs`, `rep_load`, `touches`: as the ledger gives
+    them. `reps`: the CRM's users (owner_id, email, active, …). `previous`: each account's decision of the latest
+    earlier run that was no dry run, whatever its policy (PREVIOUS).
+    """
+
+    signals: pd.DataFrame
+    scores: pd.DataFrame
+    handoffs: pd.DataFrame
+    rep_load: pd.DataFrame
+    reps: pd.DataFrame
+    touches: pd.DataFrame
+    previous: pd.DataFrame
+
+
+_OF_STAGES = {"signals": "signals", "scores": "scores"}
+"""Inputs that an earlier stage has written: the room each is in."""
+
+
+def gather(lake: Lake, ledger: Ledger, policy: Policy, run: Run) -> Inputs:
+    """The inputs of a run: its signals and scores, and what CRM and ledger knew as of its `as_of`.
+
+    Raises FileNotFoundError when an earlier stage has not written its part.
+    """
+    crm_reps = ("crm", run.run_id, "reps.parquet")
+    silence = timedelta(days=policy.handoff.silence_days)
+    return Inputs(
+        **{name: _read(lake, room, f"{run.run_id}.parquet") for name, room in _OF_STAGES.items()},
+        handoffs=ledger.handoff_frame(run.as_of),
+        rep_load=ledger.rep_load(run.as_of),
+        reps=lake.read(*crm_reps) if lake.exists(*crm_reps) else pd.DataFrame(columns=list(REPS)),
+        touches=ledger.touches(since=run.as_of - silence, as_of=run.as_of),
+        previous=_previous(lake, ledger, run),
+    )
+
+
+def keep(lake: Lake, run_id: str, inputs: Inputs) -> None:
+    """Writes what no earlier stage has written to `inputs/{run_id}/…`: a decision can be made again from files."""
+    for name in _kept_here():
+        lake.write(getattr(inputs, name), "inputs", run_id, f"{name}.parquet")
+
+
+def kept(lake: Lake, run_id: str) -> Inputs:
+    """The inputs a run decided from. Raises FileNotFoundError naming every file that is gone."""
+    paths = {name: (room, f"{run_id}.parquet") for name, room in _OF_STAGES.items()}
+    files: dict[str, tuple[str, ...]] = {
+        **paths,
+        **{name: ("inputs", run_id, f"{name}.parquet") for name in _kept_here()},
+    }
+    gone = ["/".join(parts) for parts in files.values() if not lake.exists(*parts)]
+    if gone:
+        raise FileNotFoundError(f"run {run_id}: the lake no longer holds {', '.join(gone)}; restore them")
+    return Inputs(**{name: _read(lake, *parts) for name, parts in files.items()})
+
+
+def _kept_here() -> list[str]:
+    return [field.name for field in fields(Inputs) if field.name not in _OF_STAGES]
+
+
+def _previous(lake: Lake, ledger: Ledger, run: Run) -> pd.DataFrame:
+    for other in reversed(ledger.runs()):
+        parts = ("decisions", f"{other.run_id}.parquet")
+        if other.as_of < run.as_of and not other.dry_run and lake.exists(*parts):
+            with lake.fs.open(lake.path(*parts), "rb") as file:
+                there = pq.ParquetFile(file)
+                # Decisions of an earlier version of this library lack some: unknown, as for a new account.
+                columns = [name for name in PREVIOUS if name in there.schema_arrow.names]
+                found = there.read(columns=columns).to_pandas()
+            return found.reindex(columns=list(PREVIOUS)).astype(PREVIOUS)
+    return pd.DataFrame(columns=list(PREVIOUS)).astype(PREVIOUS)
+
+
+def _read(lake: Lake, *parts: str) -> pd.DataFrame:
+    """A table of the lake as a frame that keeps lists in Arrow: a million lists of objects would not fit."""
+    with lake.fs.open(lake.path(*parts), "rb") as file:
+        table = pq.read_table(file)
+    return table.to_pandas(types_mapper=lambda kind: pd.ArrowDtype(kind) if pa.types.is_list(kind) else None)

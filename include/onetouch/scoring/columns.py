@@ -1,0 +1,43 @@
+"""Columns of a frame as arrays, and arrays as columns, without a Python object for every row."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+Numbers = npt.NDArray[np.float64]
+Moments = npt.NDArray[np.datetime64]
+Places = npt.NDArray[np.int64]
+
+
+def number(frame: pd.DataFrame, column: str) -> Numbers:
+    """A column as float64, unknown as NaN: every comparison with it is false."""
+    return frame[column].to_numpy(dtype="float64", na_value=np.nan)
+
+
+def moment(frame: pd.DataFrame, column: str) -> Moments:
+    """A column of moments as datetime64[us] in UTC, unknown as NaT: every comparison with it is false."""
+    return frame[column].to_numpy(dtype="datetime64[us]")
+
+
+def age_days(frame: pd.DataFrame, column: str, as_of: datetime) -> Numbers:
+    """Days from each moment of a column to `as_of`, never negative; NaN where it is unknown."""
+    now = np.datetime64(as_of.astimezone(UTC).replace(tzinfo=None), "us")
+    return np.maximum((now - moment(frame, column)) / np.timedelta64(1, "D"), 0.0)
+
+
+def words(places: npt.NDArray[np.integer], text: list[str]) -> pd.Series:
+    """The text at each place as a column; null where the place is negative."""
+    known = pa.array(places.astype(np.int32), mask=places < 0)
+    return pa.DictionaryArray.from_arrays(known, pa.array(text, pa.string())).dictionary_decode().to_pandas()
+
+
+def places(ids: pd.Series, of: pd.Series) -> Places:
+    """The row of `of` (each at most once) that holds each id; -1 where none does."""
+    found = pc.index_in(pa.array(ids, pa.string()), value_set=pa.array(of, pa.string()))
+    return found.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
