@@ -5,7 +5,6 @@ from __future__ import annotations
 from datetime import datetime
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 
@@ -18,7 +17,7 @@ from onetouch.routing.inputs import Inputs, gather, keep
 from onetouch.routing.known import known_facts
 from onetouch.routing.motion import motion
 from onetouch.routing.obstacles import would_change
-from onetouch.routing.rules import PLACES, RULES, first_match
+from onetouch.routing.rules import PLACES, RULES, Rule, first_match
 from onetouch.routing.timing import contact_at, due_at
 from onetouch.scoring.columns import words
 
@@ -59,17 +58,18 @@ def facts(inputs: Inputs, policy: Policy, as_of: datetime) -> pd.DataFrame:
     return _assigned(inputs, policy, as_of)[0]
 
 
-def decide(inputs: Inputs, policy: Policy, as_of: datetime) -> pd.DataFrame:
+def decide(inputs: Inputs, policy: Policy, as_of: datetime, rules: tuple[Rule, ...] = RULES) -> pd.DataFrame:
     """One decision an account, in the order of account_id; the columns of DECISION (inputs_ref empty).
 
+    `rules`: others in place of RULES, each where its own stands, to see what one of them is there for.
     Raises ValueError when the accounts of signals and scores differ or one of them occurs twice.
     """
-    known, people = _assigned(inputs, policy, as_of)
-    place = first_match(known, policy)
+    known, people = _assigned(inputs, policy, as_of, rules)
+    place = first_match(known, policy, rules)
     sent = place == _SENT
     held = sent | (place == _CAPACITY)
     due, contact = _clock(known[sent], people, policy, as_of)
-    rules, actions = [rule.name for rule in RULES], [rule.action for rule in RULES]
+    names, actions = [rule.name for rule in rules], [rule.action for rule in rules]
     obstacles = pd.arrays.ArrowExtensionArray(would_change(known, place, policy))
     return pd.DataFrame(
         {
@@ -91,8 +91,8 @@ def decide(inputs: Inputs, policy: Policy, as_of: datetime) -> pd.DataFrame:
             "potential_arr": known["potential_arr"],
             "call": known["call"],
             "action": words(place, actions),
-            "rule": words(place, rules),
-            "since": _since(known, place, as_of),
+            "rule": words(place, names),
+            "since": _since(known, words(place, actions), words(place, names), as_of),
             "would_change": pd.Series(obstacles, index=known.index),
             "owner_email": known["rep_email"].where(held).astype("str"),
             "owner_id": known["rep_id"].where(sent).astype("str"),
@@ -105,11 +105,13 @@ def decide(inputs: Inputs, policy: Policy, as_of: datetime) -> pd.DataFrame:
     )
 
 
-def _assigned(inputs: Inputs, policy: Policy, as_of: datetime) -> tuple[pd.DataFrame, pd.DataFrame]:
+def _assigned(
+    inputs: Inputs, policy: Policy, as_of: datetime, rules: tuple[Rule, ...] = RULES
+) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The facts with who gets what, and the people who may get something."""
     known = known_facts(inputs, policy, as_of)
     people = team(inputs.signals, inputs.reps, policy, as_of)
-    called = known[first_match(known, policy, RULES[:_CAPACITY]) == _CAPACITY]
+    called = known[first_match(known, policy, rules[:_CAPACITY]) == _CAPACITY]
     given = assign(called[_ASSIGNED_BY], people, inputs.rep_load, policy, as_of).reindex(known.index)
     given = given.rename(columns={"owner_email": "rep_email", "owner_id": "rep_id"})
     given["has_room"], given["covered"] = given["has_room"].eq(True), given["covered"].eq(True)
@@ -133,8 +135,7 @@ def _clock(sent: pd.DataFrame, people: pd.DataFrame, policy: Policy, as_of: date
     return due, contact_at(habits, due, people, policy, as_of)
 
 
-def _since(known: pd.DataFrame, place: npt.NDArray[np.int64], as_of: datetime) -> pd.Series:
+def _since(known: pd.DataFrame, action: pd.Series, rule: pd.Series, as_of: datetime) -> pd.Series:
     """Since when the account has this decision without a break: the same action, and of nurture the same rule."""
-    action, rule = words(place, [r.action for r in RULES]), words(place, [r.name for r in RULES])
     same = known["previous_action"].eq(action) & (action.ne("nurture") | known["previous_rule"].eq(rule))
     return known["previous_since"].where(same).fillna(pd.Timestamp(as_of)).astype("datetime64[us, UTC]")
