@@ -7,18 +7,21 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
-from rich.panel import Panel
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
+
+if TYPE_CHECKING:
+    from onetouch.workspace import Workspace
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -33,6 +36,7 @@ err = Console(stderr=True)
 
 Json = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
 AsOf = Annotated[str | None, typer.Option(help="The moment to decide for, ISO 8601 with zone. Default: now.")]
+RunId = Annotated[str | None, typer.Option(help="Of this run. Default: the last.")]
 PolicyFile = Annotated[Path | None, typer.Option(help="What differs from the default policy.")]
 
 
@@ -55,11 +59,13 @@ def run(
     accounts: Annotated[Path | None, typer.Option(help="CSV or Parquet of accounts, instead of the CRM.")] = None,
     as_of: AsOf = None,
     policy: PolicyFile = None,
+    shadow: Annotated[Path | None, typer.Option(help="A second policy: what it would do is kept, not done.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Compute everything, send nothing.")] = False,
     as_json: Json = False,
 ) -> None:
     """Run every stage in this process and account for every row, account and decision."""
     from onetouch import stages
+    from onetouch.policy import read_policy
 
     now = datetime.now(UTC)
     with _one_line_errors():
@@ -67,7 +73,9 @@ def run(
         for path, name in ((exports, "--exports"), (accounts, "--accounts")):
             if path is not None and not path.exists():
                 raise ValueError(f"{name}: {path} does not exist; give an existing path")
-        workspace = _workspace(context, policy, exports=exports, accounts=accounts)
+        workspace = _workspace(context, policy, exports=exports, accounts=accounts, shadow=shadow)
+        if shadow is not None:
+            read_policy(shadow)  # a person waits: a broken one is told now, not after the run
         workspace = stages.with_sources(workspace, source)
         run_id = stages.begin(workspace, moment, now, dry_run=dry_run)
         stopped = None
@@ -89,61 +97,96 @@ def run(
 def decisions(
     context: typer.Context,
     action: Annotated[str | None, typer.Option(help="Only this action.")] = None,
+    run: RunId = None,
     as_json: Json = False,
 ) -> None:
     """The decisions of the last run, best score first."""
-    from onetouch import stages
+    from onetouch import screen, stages
 
     with _one_line_errors():
-        rows = stages.decisions_of(_workspace(context), None, action=action)
+        workspace = _workspace(context)
+        rows = stages.decisions_of(workspace, run, action=action)
         if as_json:
             for row in rows:
                 typer.echo(json.dumps(row))
             return
-        table = Table("account", "score", "tier", "action", "rule", "owner", "why", box=None, header_style="bold")
-        for row in rows:
-            why = ", ".join(f"{r['signal']} +{r['points']:g}" for r in row["reasons"][:3])
-            table.add_row(
-                Text(row["account_id"]),
-                f"{row['score']:g}",
-                row["tier"],
-                row["action"],
-                row["rule"],
-                Text(row["owner"] or "–"),
-                why,
-            )
-        out.print(table)
+        out.print(screen.decisions(rows, workspace.policy, out.width))
 
 
 @app.command()
-def explain(context: typer.Context, account: str, as_json: Json = False) -> None:
-    """Why an account got its decision in the last run, and what would change it."""
-    from onetouch import stages
+def explain(
+    context: typer.Context,
+    account: str,
+    run: RunId = None,
+    as_of: Annotated[str | None, typer.Option(help="As of this moment: the last run up to it.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Why an account got its decision: every rule in order, the score, and what would change it."""
+    from onetouch import proof, screen
 
     with _one_line_errors():
-        found = stages.explain(_workspace(context), account)
+        workspace = _workspace(context)
+        moment = None if as_of is None else _moment(as_of, datetime.now(UTC))
+        of = proof.run_of(workspace.lake, workspace.ledger, run, moment)
+        found = proof.explain(workspace.lake, workspace.ledger, of, account)
         if as_json:
-            typer.echo(json.dumps(found))
-            return
-        body = Text()
-        decision = found["decision"]
-        body.append(f"{decision['action']}", style="bold")
-        body.append(f"  by rule {decision['rule']}, as of {decision['as_of']}\n")
-        body.append(f"{decision['would_change']}\n\n" if decision["would_change"] else "\n")
-        body.append(f"score {decision['score']:g} · tier {decision['tier']}\n", style="bold")
-        widest = max((r["points"] for r in decision["reasons"]), default=1.0)
-        for reason in decision["reasons"]:
-            bar = "█" * max(1, round(24 * reason["points"] / widest))
-            body.append(f"  {reason['signal']:<26}{reason['value']:>10g}  ")
-            body.append(bar, style="green")
-            body.append(f" {reason['points']:g}\n")
-        body.append("\ngates  ", style="bold")
-        for gate, passed in found["gates"].items():
-            body.append(f"{'✓' if passed else '✗'} {gate}   ", style="green" if passed else "red")
-        body.append("\nvalue  ", style="bold")
-        body.append(f"{decision['value_band']}, potential ARR ${decision['potential_arr']:,.0f}, ")
-        body.append(f"engagement {decision['engagement_band']}, motion {decision['motion']}")
-        out.print(Panel(body, title=Text(account), expand=False, padding=(1, 2)))
+            typer.echo(json.dumps(found.record()))
+        else:
+            out.print(screen.explanation(found))
+
+
+@app.command()
+def assignments(context: typer.Context, run: RunId = None, as_json: Json = False) -> None:
+    """Who got what in the last run, and why; what waits for whom."""
+    from onetouch import proof, screen
+
+    with _one_line_errors():
+        workspace = _workspace(context)
+        of = proof.run_of(workspace.lake, workspace.ledger, run)
+        reps, tasks = proof.assigned(workspace.lake, workspace.ledger, of)
+        if as_json:
+            typer.echo(json.dumps({"run_id": of.run_id, "reps": proof.plain(reps), "tasks": proof.plain(tasks)}))
+        else:
+            out.print(screen.assignments(proof.plain(reps), proof.plain(tasks)))
+
+
+@app.command()
+def replay(
+    context: typer.Context,
+    decision: Annotated[str | None, typer.Argument(help="Id of a decision. Without one: give --run.")] = None,
+    run: Annotated[str | None, typer.Option(help="Replay this run, whole or only the decision.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Make past decisions again from what was stored then, and compare them byte for byte; exit 1 when they differ."""
+    from onetouch import proof, screen
+
+    with _one_line_errors():
+        if decision is None and run is None:
+            raise ValueError("replay: give a decision's id, or --run and a run's")
+        workspace = _workspace(context)
+        if run is None:
+            assert decision is not None
+            run = proof.find(workspace.lake, decision).run_id
+        found = proof.replay(workspace.lake, workspace.ledger, run, None if decision is None else [decision])
+        result = {"run_id": run, "decision_id": decision, "identical": found.empty, "differences": proof.plain(found)}
+        if as_json:
+            typer.echo(json.dumps(result))
+        else:
+            out.print(screen.replayed(result))
+        if not found.empty:
+            _fail(f"run {run}: {found['account_id'].nunique()} decisions come out otherwise today")
+
+
+@app.command()
+def shadow(context: typer.Context, run: RunId = None, as_json: Json = False) -> None:
+    """What the shadow policy would have done otherwise in the last run."""
+    from onetouch import proof, screen
+
+    with _one_line_errors():
+        workspace = _workspace(context)
+        of = proof.run_of(workspace.lake, workspace.ledger, run)
+        found = proof.read_shadow(workspace.lake, workspace.ledger, of)
+        typer.echo(json.dumps(found.record())) if as_json else out.print(screen.difference(found))
 
 
 @policy_app.command("check")
@@ -176,6 +219,47 @@ def policy_check(
         err.print(Text("\n".join(f"warning: {line}" for line in warnings), style="yellow"), soft_wrap=True)
     if problems:
         _fail("\n".join(problems))
+
+
+@policy_app.command("test")
+def policy_test(
+    files: list[Path],
+    policy: PolicyFile = None,
+    as_json: Json = False,
+) -> None:
+    """Play scenario files under a policy; exit 1 when one comes out otherwise than it says."""
+    from onetouch import proof, screen
+    from onetouch.policy import read_policy
+
+    with _one_line_errors():
+        under = read_policy(policy or os.environ.get("ONETOUCH_POLICY") or None)
+        results = [result for file in files for result in proof.run_scenarios(file, under)]
+        failed = sum(not result.passed for result in results)
+        if as_json:
+            typer.echo(json.dumps([result.record() for result in results]))
+        else:
+            out.print(screen.scenarios(results))
+        if failed:
+            _fail(f"{failed} of {len(results)} scenarios come out otherwise than they say")
+
+
+@policy_app.command("diff")
+def policy_diff(
+    context: typer.Context,
+    old: Annotated[Path, typer.Argument(help="The policy as it is.")],
+    new: Annotated[Path, typer.Argument(help="The policy as it would be.")],
+    run: RunId = None,
+    as_json: Json = False,
+) -> None:
+    """What another policy would have changed in the last run: accounts, tasks of each rep. Nothing is written."""
+    from onetouch import proof, screen
+    from onetouch.policy import read_policy
+
+    with _one_line_errors():
+        workspace = _workspace(context)
+        of = proof.run_of(workspace.lake, workspace.ledger, run)
+        found = proof.compare(workspace.lake, workspace.ledger, read_policy(old), read_policy(new), of)
+        typer.echo(json.dumps(found.record())) if as_json else out.print(screen.difference(found))
 
 
 @app.command()
@@ -228,12 +312,10 @@ def demo(
             typer.echo(json.dumps(summary))
 
 
-def _workspace(
-    context: typer.Context, policy: Path | None = None, exports: Path | None = None, accounts: Path | None = None
-) -> Any:
+def _workspace(context: typer.Context, policy: Path | None = None, **files: Any) -> Workspace:
     from onetouch.workspace import open_workspace
 
-    return open_workspace(context.obj, policy, exports=exports, accounts=accounts)
+    return open_workspace(context.obj, policy, **files)
 
 
 def _moment(text: str | None, now: datetime) -> datetime:

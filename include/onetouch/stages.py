@@ -8,22 +8,19 @@ nothing that was done.
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import functools
-import json
 import logging
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any, Concatenate, ParamSpec
 
-import pandas as pd
 import pyarrow as pa
 
-from onetouch import delivery, events, exports, metrics, quality, report, routing, scoring, signals
+from onetouch import delivery, events, exports, metrics, proof, quality, report, routing, scoring, signals
 from onetouch.connections import Connection
 from onetouch.delivery import DeliveryFailed
 from onetouch.ledger import Run
-from onetouch.policy import Policy
+from onetouch.policy import Policy, read_policy
 from onetouch.quality import ChecksFailed
 from onetouch.workspace import NotConfigured, Workspace
 
@@ -34,9 +31,10 @@ P = ParamSpec("P")
 
 ORDER = (
     "extract_crm", "back_off", "extract_events", "stage_events", "check_events", "build_signals", "check_signals",
-    "score", "route", "check_decisions", "deliver_tasks", "alert_reps",
+    "score", "route", "check_decisions", "deliver_tasks", "alert_reps", "shadow",
 )  # fmt: skip
-"""The order in which one process runs them: releasing accounts depends on the CRM alone, so it comes first."""
+"""The order in which one process runs them: releasing accounts depends on the CRM alone, so it comes first; nothing
+depends on the shadow, so it comes last."""
 
 
 def _stage(
@@ -153,6 +151,14 @@ def route(workspace: Workspace, run: Run, policy: Policy) -> Summary:
 
 
 @_stage
+def shadow(workspace: Workspace, run: Run, policy: Policy) -> Summary:
+    """What the shadow policy would have decided, and how that differs; sends nothing, remembers nothing."""
+    if workspace.shadow is None:
+        return {"skipped": "no shadow policy: ONETOUCH_SHADOW_POLICY names none"}
+    return proof.shadow(workspace.lake, workspace.ledger, read_policy(workspace.shadow), run)
+
+
+@_stage
 def check_decisions(workspace: Workspace, run: Run, policy: Policy) -> Summary:
     """Checks the decisions before anything is sent; raises ChecksFailed when a critical check fails."""
     return quality.check_decisions(workspace.lake, workspace.ledger, policy, run)
@@ -251,54 +257,12 @@ def accounting(workspace: Workspace, run_id: str) -> Summary:
 
 
 def decisions_of(workspace: Workspace, run_id: str | None = None, *, action: str | None = None) -> list[Summary]:
-    """Decisions of a run (None: the last that decided), best score first, as plain JSON values.
+    """Decisions of a run (None: the last), best score first, as plain JSON values.
 
     Raises ValueError when nothing was decided yet, or there is no such action.
     """
-    actions = list(dict.fromkeys(rule.action for rule in routing.RULES))
-    if action is not None and action not in actions:
-        raise ValueError(f"--action {action!r} is no action; allowed: {', '.join(actions)}")
-    frame = _decided(workspace, run_id)
-    if action is not None:
-        frame = frame[frame["action"] == action]
-    frame = frame.sort_values(["score", "account_id"], ascending=[False, True]).rename(columns={"owner_email": "owner"})
-    return json.loads(frame.to_json(orient="records", date_format="iso", date_unit="s"))
-
-
-def explain(workspace: Workspace, account_id: str, run_id: str | None = None) -> Summary:
-    """One account's decision of a run (None: the last), with its gates and signals.
-
-    Raises ValueError when the account is not among them, naming near ones.
-    """
-    frame = _decided(workspace, run_id)
-    if account_id not in set(frame["account_id"]):
-        near = difflib.get_close_matches(account_id, frame["account_id"].tolist(), n=3)
-        hint = f"did you mean {', '.join(near)}?" if near else "`onetouch decisions` lists them"
-        raise ValueError(f"account {account_id!r} is not in the last run; {hint}")
-    of_run = frame["inputs_ref"].iloc[0].removeprefix("signals/")
-
-    def row(room: str) -> Summary:
-        table = workspace.lake.read(room, f"{of_run}.parquet")
-        one = table[table["account_id"] == account_id]
-        return json.loads(one.to_json(orient="records", date_format="iso", date_unit="s"))[0]
-
-    scored = row("scores")
-    return {
-        "decision": row("decisions"),
-        "gates": {name.removeprefix("gate_"): passed for name, passed in scored.items() if name.startswith("gate_")},
-        "signals": row("signals"),
-    }
-
-
-def _decided(workspace: Workspace, run_id: str | None) -> pd.DataFrame:
-    if run_id is None:
-        last = workspace.ledger.last_run()
-        if last is None:
-            raise ValueError(f"{workspace.home}: holds no run yet; `onetouch run` makes one")
-        run_id = last.run_id
-    if not workspace.lake.exists("decisions", f"{run_id}.parquet"):
-        raise ValueError(f"run {run_id} has decided nothing; its stages stopped earlier, run it again to see why")
-    return workspace.lake.read("decisions", f"{run_id}.parquet")
+    frame = proof.decisions(workspace.lake, workspace.ledger, run_id, action=action)
+    return proof.plain(frame.rename(columns={"owner_email": "owner"}))
 
 
 def _fetch_again(

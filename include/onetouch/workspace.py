@@ -30,6 +30,7 @@ class Workspace:
     exports: Path | None = None
     accounts: Path | None = None
     sources: tuple[str, ...] | None = None
+    shadow: Path | None = None
 
     def required_connection(self, conn_id: str) -> Connection:
         """The connection, or NotConfigured naming the variable that would give it."""
@@ -48,13 +49,14 @@ def open_workspace(
     connection: Callable[[str], Connection | None] | None = None,
     exports: str | os.PathLike[str] | None = None,
     accounts: str | os.PathLike[str] | None = None,
+    shadow: str | os.PathLike[str] | None = None,
     environ: Mapping[str, str] = os.environ,
 ) -> Workspace:
     """Opens the installation at `home`; what is not given comes from ONETOUCH_* variables.
 
     ONETOUCH_HOME (default .onetouch) holds lake and ledger; ONETOUCH_LAKE and ONETOUCH_LEDGER_URL move either
-    elsewhere; ONETOUCH_POLICY, ONETOUCH_EXPORTS and ONETOUCH_ACCOUNTS name files. Brings the ledger's schema up
-    to date. Raises PolicyError for a policy that cannot be used.
+    elsewhere; ONETOUCH_POLICY, ONETOUCH_SHADOW_POLICY, ONETOUCH_EXPORTS and ONETOUCH_ACCOUNTS name files. Brings the
+    ledger's schema up to date. Raises PolicyError for a policy that cannot be used.
     """
 
     def given(value: str | os.PathLike[str] | None, name: str) -> Path | None:
@@ -73,4 +75,5 @@ def open_workspace(
         connection=connection or partial(from_environment, environ=environ),
         exports=given(exports, "ONETOUCH_EXPORTS"),
         accounts=given(accounts, "ONETOUCH_ACCOUNTS"),
+        shadow=given(shadow, "ONETOUCH_SHADOW_POLICY"),
     )

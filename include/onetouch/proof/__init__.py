@@ -1,1 +1,25 @@
 """What proves and explains the rules: scenarios, replay, the difference between policies, a shadow policy, explain."""
+
+from onetouch.proof.assigned import assigned
+from onetouch.proof.difference import Difference, compare
+from onetouch.proof.explain import Explanation, decisions, explain, plain, run_of
+from onetouch.proof.replay import find, replay
+from onetouch.proof.scenarios import Result, run_scenarios
+from onetouch.proof.shadow import read_shadow, shadow
+
+__all__ = [
+    "Difference",
+    "Explanation",
+    "Result",
+    "assigned",
+    "compare",
+    "decisions",
+    "explain",
+    "find",
+    "plain",
+    "read_shadow",
+    "replay",
+    "run_of",
+    "run_scenarios",
+    "shadow",
+]

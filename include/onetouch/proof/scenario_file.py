@@ -26,13 +26,13 @@ account before; `reps`, the CRM's users and what they have to do; `beside`, othe
   An event says `ago`, or `at` (a moment with zone), or `on_days: 12`: on each of the last 12 days (with `ago`: of the
   12 days that ended so long ago), an hour before the decision or at `hour` (0–23, the account's own time), of those
   only the `weekdays` given (`[tue, wed]`).
-- **Who and how much.** `users: 5` or a list of names; `times`: how often each of them, each time. What was used: `feature`,
+- **Who and how much.** `users: 5` or names; `times`: how often each of them, each time. What was used: `feature`,
   `integration`, `limit` and `used`, `action`, `plan` and `arr`, `completion`, as the event has them.
 - **Account.** `owner` is the rep's e-mail. Left out, the account has a rep of its own with nothing else to do, and the
   scenario is about something else; null: nobody owns it.
 - **History.** `handoff`: `state`; `decided`, `touched`, `ended` (how long ago); `signals` it was handed over for, or
   `new`: those of today that were not there then (neither: the same as today). `touch`: how long ago a rep was in
-  contact. `previous`: `action`, `rule`, `since` of the last decision. `score`: of a week ago.
+  contact. `previous`: `action`, `rule`, `since`, `call`, `trigger` of the last decision. `score`: of a week ago.
 - **Reps.** `email`, `active`, `timezone`, `country`; `today`: tasks given today; `open`; `last`: how long ago they got
   one. Who is senior, on leave or has a territory is the policy's word.
 - **Expect.** Any column of a decision; moments as such or as a length of time after the decision (`due_at: 2h`);
@@ -45,7 +45,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
@@ -107,7 +107,7 @@ class Event(Part):
     ago: Length | None = None
     at: AwareDatetime | None = None
     on_days: Annotated[int, Field(gt=0, le=400)] | None = None
-    weekdays: list[Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]] = list(WEEKDAYS)  # type: ignore[assignment]
+    weekdays: list[Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]] | None = None
     hour: Annotated[int, Field(ge=0, le=23)] | None = None
     users: Annotated[int, Field(gt=0, le=1000)] | list[str] = 1
     times: Annotated[int, Field(gt=0, le=1000)] = 1
@@ -197,11 +197,13 @@ class PastHandoff(Part):
 
 
 class Previous(Part):
-    """The decision of the run before."""
+    """The decision of the run before. `trigger`: how long ago its trigger event was, where its `call` is `trigger`."""
 
     action: str
     rule: str | None = None
     since: Length
+    call: Literal["pql", "hand_raised", "expansion", "trigger", ""] = ""
+    trigger: Length | None = None
 
 
 class History(Part):

@@ -126,7 +126,14 @@ def previous(account_id: str, side: Side, as_of: datetime, rule_of: dict[str, st
     if (before := side.history.previous) is None:
         return None
     rule = before.rule or rule_of[before.action]
-    return {"account_id": account_id, "action": before.action, "rule": rule, "since": as_of - before.since}
+    return {
+        "account_id": account_id,
+        "action": before.action,
+        "rule": rule,
+        "since": as_of - before.since,
+        "call": before.call,
+        "trigger_at": None if before.trigger is None else as_of - before.trigger,
+    }
 
 
 def user_id(email: str) -> str:
@@ -164,4 +171,6 @@ def _moments(where: str, event: Event, as_of: datetime, timezone: str | None) ->
             for day in (local.date() - timedelta(days=n) for n in range(event.on_days + 1))
         ]
         days = [day for day in days if day < end][: event.on_days]
-    return [day.astimezone(UTC) for day in days if WEEKDAYS[day.astimezone(zone).weekday()] in event.weekdays]
+    return [
+        day.astimezone(UTC) for day in days if WEEKDAYS[day.astimezone(zone).weekday()] in (event.weekdays or WEEKDAYS)
+    ]

@@ -9,11 +9,13 @@ from __future__ import annotations
 import tempfile
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 from pydantic import ValidationError
@@ -25,7 +27,7 @@ from onetouch.policy.read import overlay, preset_document
 from onetouch.proof import scenario_world as world
 from onetouch.proof.scenario_file import Expected, Rep, Scenario, ScenarioError, Side, read_scenarios
 from onetouch.routing import RULES, Rule, decide
-from onetouch.routing.inputs import Inputs
+from onetouch.routing.inputs import PREVIOUS, Inputs
 from onetouch.routing.sentences import sentence
 from onetouch.scoring import score_frame
 from onetouch.signals import compute
@@ -38,6 +40,9 @@ BEFORE = ("since", "trigger_at")
 
 NEARLY = 1e-6
 """Relative difference under which two numbers are the same."""
+
+
+Row = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -65,6 +70,12 @@ class Result:
     def passed(self) -> bool:
         """Whether everything came out as the scenario says."""
         return not self.differences
+
+    def record(self) -> dict[str, Any]:
+        """As JSON values; moments and texts as they read."""
+        told = {name: getattr(self, name) for name in ("file", "name", "source", "rule", "action", "explained")}
+        differences = [{k: _shown(v) for k, v in vars(found).items()} for found in self.differences]
+        return told | {"passed": self.passed, "differences": differences}
 
 
 @dataclass(frozen=True)
@@ -97,6 +108,16 @@ class Staged:
     scores: Mapping[str, pd.DataFrame]
 
 
+def without(name: str) -> tuple[Rule, ...]:
+    """The rules as if that one were not there; what no other one decides comes to nothing."""
+
+    def nobody(facts: pd.DataFrame, policy: Policy) -> npt.NDArray[np.bool_]:
+        return np.zeros(len(facts), dtype=bool)
+
+    kept = [replace(rule, applies=nobody) if rule.name == name else rule for rule in RULES]
+    return *kept, Rule("no rule", "none", lambda facts, policy: np.ones(len(facts), dtype=bool))
+
+
 def run_scenarios(path: Path | str, policy: Policy, *, rules: tuple[Rule, ...] = RULES) -> list[Result]:
     """Every scenario of the file under `policy`, in the file's order. Raises ScenarioError."""
     return decide_scenarios(stage_scenarios(path, policy), rules=rules)
@@ -119,9 +140,10 @@ def stage_scenarios(path: Path | str, policy: Policy) -> Staged:
             for member in scene.cast
             if member.side.history.score is not None
         ]
-        scored = score_frame(
-            table, policy, pd.DataFrame(earlier, columns=["account_id", "score"]).astype({"account_id": "str"})
+        before = pd.DataFrame(earlier, columns=["account_id", "score"]).astype(
+            {"account_id": "str", "score": "float64"}
         )
+        scored = score_frame(table, policy, as_of, before)
         for scene in batch:
             ids = [member.account_id for member in scene.cast]
             signals[ids[0]] = table[table["account_id"].isin(ids)]
@@ -143,10 +165,9 @@ def decide_scenarios(
         keys = [scene.cast[0].account_id for scene in group]
         signals = pd.concat([staged.signals[key] for key in keys], ignore_index=True)
         scores = pd.concat([staged.scores[key] for key in keys], ignore_index=True)
-        decisions = _decided(group, signals, scores, rules).set_index("account_id", drop=False)
-        known, scored = signals.set_index("account_id", drop=False), scores.set_index("account_id", drop=False)
+        decisions, known, scored = (_rows(f) for f in (_decided(group, signals, scores, rules), signals, scores))
         for scene, key in zip(group, keys, strict=True):
-            results[key] = _result(staged.file, scene, decisions.loc[key], known.loc[key], scored.loc[key])
+            results[key] = _result(staged.file, scene, decisions[key], known[key], scored[key])
     return [results[scene.cast[0].account_id] for scene in scenes]
 
 
@@ -194,11 +215,7 @@ def _signals(batch: Iterable[_Scene], policy: Policy, as_of: datetime) -> pd.Dat
         for day, happened in events.groupby(events["occurred_at"].dt.strftime("%Y-%m-%d")):
             lake.write(happened, "events", f"event_date={day}", f"{world.BATCH}.parquet")
         table, _ = compute(lake, policy, snapshot, as_of)
-    return table.to_pandas(types_mapper=_arrow_lists)
-
-
-def _arrow_lists(kind: pa.DataType) -> pd.ArrowDtype | None:
-    return pd.ArrowDtype(kind) if pa.types.is_list(kind) else None
+    return table.to_pandas(types_mapper=lambda kind: pd.ArrowDtype(kind) if pa.types.is_list(kind) else None)
 
 
 def _decided(group: list[_Scene], signals: pd.DataFrame, scores: pd.DataFrame, rules: tuple[Rule, ...]) -> pd.DataFrame:
@@ -221,7 +238,7 @@ def _decided(group: list[_Scene], signals: pd.DataFrame, scores: pd.DataFrame, r
         rep_load=world.rep_load(reps, as_of),
         reps=world.crm_users(reps),
         touches=_frame(touched, _TOUCHES),
-        previous=_frame(before, _PREVIOUS),
+        previous=_frame(before, PREVIOUS),
     )
     return decide(inputs, policy, as_of, rules)
 
@@ -235,7 +252,6 @@ _TOUCHES = {
     "touch_id": "str", "account_id": "str", "owner_email": "str", "at": _MOMENT, "kind": "str", "outcome": "str",
     "handoff_id": "str",
 }  # fmt: skip
-_PREVIOUS = {"account_id": "str", "action": "str", "rule": "str", "since": _MOMENT}
 
 
 def _frame(rows: Iterable[dict[str, Any] | None], types: dict[str, str]) -> pd.DataFrame:
@@ -243,7 +259,13 @@ def _frame(rows: Iterable[dict[str, Any] | None], types: dict[str, str]) -> pd.D
     return pd.DataFrame(content, columns=list(types)).astype(types)
 
 
-def _result(file: str, scene: _Scene, decision: pd.Series, signals: pd.Series, scores: pd.Series) -> Result:
+def _rows(frame: pd.DataFrame) -> dict[str, Row]:
+    """Each account's row in plain values."""
+    rows = (dict(zip(frame.columns, map(_plain, row), strict=True)) for row in frame.itertuples(index=False, name=None))
+    return {row["account_id"]: row for row in rows}
+
+
+def _result(file: str, scene: _Scene, decision: Row, signals: Row, scores: Row) -> Result:
     """The decision held against the scenario's words."""
     scenario, policy = scene.scenario, scene.policy
     found = list(_differences(scenario.expect, scenario.as_of, decision, signals, scores, policy))
@@ -255,7 +277,7 @@ def _result(file: str, scene: _Scene, decision: pd.Series, signals: pd.Series, s
     )  # fmt: skip
 
 
-def explained(decision: pd.Series, policy: Policy) -> str:
+def explained(decision: Row, policy: Policy) -> str:
     """A decision in one line: action, rule, score, and what stands in the way."""
     line = f"{decision['action']} by rule {decision['rule']!r}; score {decision['score']:g}, {decision['tier']}"
     said = [sentence(o["obstacle"], o["has"], o["needs"], policy) for o in decision["would_change"]]
@@ -263,7 +285,7 @@ def explained(decision: pd.Series, policy: Policy) -> str:
 
 
 def _differences(
-    expect: Expected, as_of: datetime, decision: pd.Series, signals: pd.Series, scores: pd.Series, policy: Policy
+    expect: Expected, as_of: datetime, decision: Row, signals: Row, scores: Row, policy: Policy
 ) -> Iterable[Difference]:
     for what in sorted(expect.model_fields_set, key=list(Expected.model_fields).index):
         wanted = getattr(expect, what)
@@ -272,7 +294,7 @@ def _differences(
                 points = {r["signal"]: r["points"] for r in decision["reasons"]}
                 pairs = [(f"reasons.{signal}", value, points.get(signal, 0.0)) for signal, value in wanted.items()]
             case "signals":
-                missing = [name for name in wanted if name not in signals.index]
+                missing = [name for name in wanted if name not in signals]
                 if missing:
                     raise ScenarioError(f"expect.signals: {', '.join(missing)}: the signals have no such column")
                 pairs = [(f"signals.{name}", value, signals[name]) for name, value in wanted.items()]
@@ -282,7 +304,7 @@ def _differences(
                 got = sorted({o["obstacle"] for o in decision["would_change"]})
                 pairs = [(what, None if wanted is None else sorted(set(wanted)), got)]
             case "owner":
-                got = _plain(decision["owner_email"])
+                got = decision["owner_email"]
                 if wanted is not None and "@" not in wanted and got is not None:
                     got = got.partition("@")[0]
                 pairs = [(what, wanted and wanted.lower(), got)]
@@ -293,15 +315,13 @@ def _differences(
                 if isinstance(wanted, timedelta):
                     wanted = as_of - wanted if what in BEFORE else as_of + wanted
                 pairs = [(what, wanted, decision[what])]
-        yield from (Difference(name, want, _plain(got)) for name, want, got in pairs if not _same(want, _plain(got)))
+        yield from (Difference(name, want, got) for name, want, got in pairs if not _same(want, got))
 
 
-def _texts(
-    what: str, wanted: list[str] | str, decision: pd.Series, signals: pd.Series, policy: Policy
-) -> Iterable[Difference]:
+def _texts(what: str, wanted: list[str] | str, decision: Row, signals: Row, policy: Policy) -> Iterable[Difference]:
     """Texts that the dossier or the message hold, or neither."""
-    dossier = handoff.dossier(decision.to_dict(), signals.to_dict(), policy)
-    message = handoff.first_message(decision.to_dict(), signals.to_dict(), policy)
+    dossier = handoff.dossier(decision, signals, policy)
+    message = handoff.first_message(decision, signals, policy)
     place = {"dossier": dossier, "message": message}.get(what, f"{dossier}\n\n{message}")
     for text in [wanted] if isinstance(wanted, str) else wanted:
         if (text in place) == (what == "says_nothing_of"):
@@ -317,6 +337,10 @@ def _plain(value: Any) -> Any:
     if value is None or pd.isna(value):
         return None
     return value.to_pydatetime() if isinstance(value, pd.Timestamp) else value
+
+
+def _shown(value: Any) -> Any:
+    return value if value is None or isinstance(value, str | int | float | list) else str(value)
 
 
 def _same(wanted: Any, got: Any) -> bool:

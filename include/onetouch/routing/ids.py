@@ -62,7 +62,7 @@ def _batch(
     facts: pd.DataFrame, texts: list[str], numbers: list[str], moments: list[str], present: list[str]
 ) -> pa.RecordBatch:
     """`numbers`: the fixed part of each row as bytes; `text`: its texts, one after the other."""
-    words = [pa.array(facts[name], pa.string()) for name in texts]
+    words = [_whole(pa.array(facts[name], pa.string())) for name in texts]
     columns: list[npt.NDArray[np.int64]] = [
         *(_bits(facts[name]) for name in numbers),
         *(facts[name].to_numpy(dtype="datetime64[us]").astype(np.int64) for name in moments),
@@ -74,6 +74,11 @@ def _batch(
     fixed = pa.FixedSizeBinaryArray.from_buffers(pa.binary(width), len(table), [None, pa.py_buffer(table)])
     text = pc.binary_join_element_wise(*(word.fill_null("") for word in words), "")
     return pa.RecordBatch.from_arrays([fixed, text], ["numbers", "text"])
+
+
+def _whole(text: pa.StringArray | pa.ChunkedArray) -> pa.StringArray:
+    """In one piece: a frame put together of several has its texts in several."""
+    return text.combine_chunks() if isinstance(text, pa.ChunkedArray) else text
 
 
 def _bits(column: pd.Series) -> npt.NDArray[np.int64]:

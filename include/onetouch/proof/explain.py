@@ -1,0 +1,273 @@
+"""Why an account got its decision: every rule in order, the score and its reasons, what would change it.
+
+Told from what the run stored; the policy is the ledger's copy of the version that decided.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from onetouch.lake import Lake
+from onetouch.ledger import Ledger, Run
+from onetouch.policy import Condition, Policy
+from onetouch.routing import RULES
+from onetouch.routing.sentences import sentence
+
+Verdict = Literal["did not apply", "decided", "not asked"]
+
+
+@dataclass(frozen=True)
+class Said:
+    """What one rule had to say to an account, and why; a rule after the one that decided was not asked."""
+
+    rule: str
+    action: str
+    verdict: Verdict
+    why: str
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """One decision with all that led to it. `decision`, `signals`, `gates`: the stored rows as plain values."""
+
+    run_id: str
+    decision: dict[str, Any]
+    signals: dict[str, Any]
+    gates: dict[str, bool]
+    rules: tuple[Said, ...]
+    would_change: tuple[str, ...]
+
+    def record(self) -> dict[str, Any]:
+        """As JSON values."""
+        return {
+            "run_id": self.run_id,
+            "decision": self.decision,
+            "gates": self.gates,
+            "rules": [vars(said) for said in self.rules],
+            "would_change": list(self.would_change),
+            "signals": self.signals,
+        }
+
+
+def explain(lake: Lake, ledger: Ledger, run: Run, account_id: str) -> Explanation:
+    """The account's decision of the run, explained.
+
+    Raises ValueError when the run decided nothing about it, naming near accounts; FileNotFoundError when what the
+    run stored is gone.
+    """
+    decision = _row(lake, account_id, "decisions", f"{run.run_id}.parquet")
+    if decision is None:
+        raise ValueError(_unknown(lake, run, account_id))
+    scored = _row(lake, account_id, "scores", f"{run.run_id}.parquet") or {}
+    signals = _row(lake, account_id, "signals", f"{run.run_id}.parquet") or {}
+    policy = ledger.policy(run.policy_version)
+    handoff = _row(lake, account_id, "inputs", run.run_id, "handoffs.parquet")
+    known = {**signals, **scored, **decision, "handoff": handoff}
+    would_change = [sentence(o["obstacle"], o["has"], o["needs"], policy) for o in decision["would_change"]]
+    return Explanation(
+        run.run_id,
+        decision,
+        signals,
+        {name.removeprefix("gate_"): bool(value) for name, value in scored.items() if name.startswith("gate_")},
+        _rules(known, policy, would_change),
+        tuple(would_change),
+    )
+
+
+def run_of(lake: Lake, ledger: Ledger, run_id: str | None = None, as_of: datetime | None = None) -> Run:
+    """The run of that id, else the last one of that moment or before, else the last begun; it has decided.
+
+    Raises ValueError when there is none, NotInLedger for an unknown id.
+    """
+    if run_id is not None:
+        run = ledger.run(run_id)
+    elif as_of is not None:
+        earlier = [r for r in ledger.runs() if r.as_of <= as_of and lake.exists("decisions", f"{r.run_id}.parquet")]
+        if not earlier:
+            raise ValueError(f"no run decided at or before {as_of.isoformat()}; give a later moment")
+        return earlier[-1]
+    elif (last := ledger.last_run()) is not None:
+        run = last
+    else:
+        raise ValueError("the home holds no run yet; `onetouch run` makes one")
+    if not lake.exists("decisions", f"{run.run_id}.parquet"):
+        raise ValueError(f"run {run.run_id} has decided nothing; its stages stopped earlier, run it again to see why")
+    return run
+
+
+def decisions(lake: Lake, ledger: Ledger, run_id: str | None = None, *, action: str | None = None) -> pd.DataFrame:
+    """Decisions of a run (`run_of`), best score first. Raises ValueError for an action no rule leads to."""
+    actions = list(dict.fromkeys(rule.action for rule in RULES))
+    if action is not None and action not in actions:
+        raise ValueError(f"--action {action!r} is no action; allowed: {', '.join(actions)}")
+    frame = lake.read("decisions", f"{run_of(lake, ledger, run_id).run_id}.parquet")
+    if action is not None:
+        frame = frame[frame["action"] == action]
+    return frame.sort_values(["score", "account_id"], ascending=[False, True], ignore_index=True)
+
+
+def plain(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """Rows as JSON values: moments ISO 8601, unknown null."""
+    return json.loads(frame.to_json(orient="records", date_format="iso", date_unit="s"))
+
+
+def _row(lake: Lake, account_id: str, *parts: str) -> dict[str, Any] | None:
+    """The account's row of a stored table; None when it has none."""
+    with lake.fs.open(lake.path(*parts), "rb") as file:
+        table = pq.read_table(file, filters=[("account_id", "==", account_id)])
+    return plain(table.to_pandas())[0] if table.num_rows else None
+
+
+def _unknown(lake: Lake, run: Run, account_id: str) -> str:
+    with lake.fs.open(lake.path("decisions", f"{run.run_id}.parquet"), "rb") as file:
+        known: pa.Table = pq.read_table(file, columns=["account_id"])
+    near = difflib.get_close_matches(account_id, known["account_id"].to_pylist(), n=3)
+    hint = f"did you mean {', '.join(near)}?" if near else "`onetouch decisions` lists them"
+    return f"account {account_id!r} is not in run {run.run_id}; {hint}"
+
+
+def _rules(known: Mapping[str, Any], policy: Policy, would_change: list[str]) -> tuple[Said, ...]:
+    """What each of RULES said. The stored decision names the one that decided; those before it did not apply."""
+    names = [rule.name for rule in RULES]
+    if known["rule"] not in names:  # a rule of an earlier version of this library
+        return (Said(known["rule"], known["action"], "decided", " ".join(would_change[:1])),)
+    fired = names.index(known["rule"])
+    said = []
+    for place, rule in enumerate(RULES):
+        if place < fired:
+            said.append(Said(rule.name, rule.action, "did not apply", WHY_NOT[rule.name](known, policy)))
+        elif place == fired:
+            why = would_change[0] if would_change else CALLS[known["call"]]
+            said.append(Said(rule.name, rule.action, "decided", why))
+        else:
+            said.append(Said(rule.name, rule.action, "not asked", ""))
+    return tuple(said)
+
+
+CALLS = {
+    "pql": "it is a product-qualified lead and engaged",
+    "hand_raised": "somebody there asked for a person",
+    "expansion": "a paying customer outgrows its plan",
+    "trigger": "it was watched, and a trigger event happened",
+    "": "nothing calls for a person",
+}
+"""What a decision's `call` means, in words."""
+
+
+def _holdout(known: Mapping[str, Any], policy: Policy) -> str:
+    share = policy.routing.holdout_share
+    return f"not in the control group of {share:.0%}" if share else "there is no control group"
+
+
+def _converting(known: Mapping[str, Any], policy: Policy) -> str:
+    state, at = known.get("checkout_state"), known.get("checkout_at")
+    return f"its checkout is over: {state} {_day(at)}" if state not in (None, "none") else "no checkout in progress"
+
+
+def _open_opportunity(known: Mapping[str, Any], policy: Policy) -> str:
+    return "no open opportunity"
+
+
+def _one_touch(known: Mapping[str, Any], policy: Policy) -> str:
+    days = policy.handoff.silence_days
+    if known["handoff"] is None:
+        return f"never handed over, no touch in {days} days"
+    return f"its last handoff has ended ({known['handoff']['state']}), no touch in {days} days"
+
+
+def _cooldown(known: Mapping[str, Any], policy: Policy) -> str:
+    past = known["handoff"]
+    if past is None:
+        return "never handed over"
+    new = [r["signal"] for r in known["reasons"] if r["signal"] not in (past["signals"] or [])]
+    since = f"its last handoff ended {_day(past['closed_at'])}"
+    return f"{since}; new since: {', '.join(new[:2])}" if new else since
+
+
+def _value_floor(known: Mapping[str, Any], policy: Policy) -> str:
+    worth = f"worth ${known['potential_arr']:,.0f}"
+    if known["value_band"] == "high":
+        return f"{worth}, floor ${policy.value.floor:,.0f}"
+    return f"{worth} is under the floor, but nothing calls for a person"
+
+
+def _low_value(known: Mapping[str, Any], policy: Policy) -> str:
+    if known["value_band"] == "high":
+        return f"worth ${known['potential_arr']:,.0f}: high value"
+    return f"not engaged: {_short_of(known, policy.routing.engaged)}"
+
+
+def _high_value_quiet(known: Mapping[str, Any], policy: Policy) -> str:
+    if known["call"]:
+        return CALLS[known["call"]]
+    if known["engagement_band"] == "high":
+        return "engaged: " + ", ".join(f"{c.signal} {known[c.signal]:g}" for c in policy.routing.engaged)
+    return f"large: {known['employees']:g} employees"
+
+
+def _medium(known: Mapping[str, Any], policy: Policy) -> str:
+    if known["call"]:
+        return CALLS[known["call"]]
+    if known["tier"] != "medium":
+        return f"its tier is {known['tier']}"
+    if policy.routing.medium != "monitor":
+        return "the policy watches nobody"
+    failed = [gate for gate in ("icp", "activated") if not known[f"gate_{gate}"]]
+    return f"gate not passed: {', '.join(failed)}"
+
+
+def _called(known: Mapping[str, Any], policy: Policy) -> str:
+    return CALLS[known["call"]]
+
+
+def _queue(known: Mapping[str, Any], policy: Policy) -> str:
+    return f"has not waited {policy.assignment.queue_hours} hours for a rep"
+
+
+def _context(known: Mapping[str, Any], policy: Policy) -> str:
+    return "known: " + ", ".join(policy.handoff.required_context)
+
+
+def _room(known: Mapping[str, Any], policy: Policy) -> str:
+    return f"{known['owner_email']} has room"
+
+
+WHY_NOT: dict[str, Callable[[Mapping[str, Any], Policy], str]] = {
+    "holdout": _holdout,
+    "never interrupt": _converting,
+    "open opportunity": _open_opportunity,
+    "one touch": _one_touch,
+    "cooldown": _cooldown,
+    "value floor": _value_floor,
+    "matrix: low value, engaged": _low_value,
+    "matrix: low value, not engaged": lambda known, policy: f"worth ${known['potential_arr']:,.0f}: high value",
+    "matrix: high value, not engaged": _high_value_quiet,
+    "tier medium": _medium,
+    "no PQL": _called,
+    "queue expired": _queue,
+    "never without context": _context,
+    "capacity": _room,
+}
+"""For each rule but the last: why it did not apply to an account that a later one decided."""
+
+
+def _short_of(known: Mapping[str, Any], conditions: list[Condition]) -> str:
+    short = [c for c in conditions if known.get(c.signal) is None or known[c.signal] < c.at_least]
+    return ", ".join(f"{c.signal} {_figure(known.get(c.signal))} of {c.at_least:g}" for c in short)
+
+
+def _figure(value: Any) -> str:
+    return "unknown" if value is None else f"{value:g}"
+
+
+def _day(moment: str | None) -> str:
+    return "at an unknown time" if moment is None else moment[:10]

@@ -1,0 +1,121 @@
+"""Exact replay: a past decision made again from its stored inputs and the policy it was made under.
+
+Nothing of the present is asked: signals, the scores compared with, and what ledger and CRM said are files of the run;
+the policy is the ledger's copy of the version that decided. Scores are computed anew, and compared like the decisions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from onetouch.lake import Lake
+from onetouch.ledger import Ledger
+from onetouch.routing import DECISION, decide
+from onetouch.routing.inputs import kept
+from onetouch.scoring import score_frame
+
+DIFFERENCES = ("decision_id", "account_id", "column", "stored", "again")
+"""Columns of what `replay` returns; `stored` and `again` are canonical JSON, null for a row that is not there."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """Where a decision is kept."""
+
+    run_id: str
+    decision_id: str
+    account_id: str
+
+
+def find(lake: Lake, decision_id: str) -> Found:
+    """The latest run that made this decision. Raises ValueError when none did."""
+    files = lake.list("decisions")
+    if files:
+        with lake.engine() as con:
+            rows = con.execute(
+                """
+                SELECT parse_filename(filename, true) AS run_id, account_id
+                FROM read_parquet($files, filename = true, union_by_name = true)
+                WHERE decision_id = $decision ORDER BY as_of DESC, run_id DESC LIMIT 1
+                """,
+                {"files": files, "decision": decision_id},
+            ).fetchall()
+        if rows:
+            return Found(rows[0][0], decision_id, rows[0][1])
+    raise ValueError(f"decision {decision_id}: no run of this lake made it; `onetouch decisions --json` lists ids")
+
+
+def replay(lake: Lake, ledger: Ledger, run_id: str, decision_ids: Collection[str] | None = None) -> pd.DataFrame:
+    """What differs between a run's stored decisions (None: all) and the same ones made again: DIFFERENCES.
+
+    Empty when every column of every decision, and of its score, is the same in canonical JSON. Raises
+    FileNotFoundError naming the input that is gone, NotInLedger for an unknown run, ValueError for a decision that
+    is not of the run.
+    """
+    run = ledger.run(run_id)
+    policy = ledger.policy(run.policy_version)
+    stored = _table(lake, run_id, "decisions")
+    ids = stored["decision_id"]
+    if decision_ids is not None:
+        chosen = pc.is_in(ids, pa.array(list(decision_ids), pa.string()))
+        if missing := sorted(set(decision_ids) - set(ids.filter(chosen).to_pylist())):
+            raise ValueError(f"decision {missing[0]}: not of run {run_id}; `onetouch replay {missing[0]}` looks for it")
+        stored = stored.filter(chosen)
+    inputs = kept(lake, run_id)
+    earlier = _table(lake, f"inputs/{run_id}", "earlier").to_pandas()
+    scores = score_frame(inputs.signals, policy, run.as_of, earlier)
+    decisions = decide(replace(inputs, scores=scores), policy, run.as_of)
+    decisions["inputs_ref"] = f"signals/{run_id}"
+    accounts = stored["account_id"]
+    again = _of(pa.Table.from_pandas(decisions[list(DECISION)], preserve_index=False), accounts)
+    scored = _of(_table(lake, run_id, "scores"), accounts)
+    scored_again = _of(pa.Table.from_pandas(scores, preserve_index=False), accounts)
+    found = [_differences(lake, stored, again), _differences(lake, scored, scored_again, "score: ")]
+    different = pd.concat(found, ignore_index=True)
+    of_account = dict(zip(accounts.to_pylist(), stored["decision_id"].to_pylist(), strict=True))
+    different.insert(0, "decision_id", different["account_id"].map(of_account).astype("str"))
+    return different[list(DIFFERENCES)]
+
+
+def _table(lake: Lake, run_id: str, name: str) -> pa.Table:
+    """A file the run has left. Raises FileNotFoundError saying what it was."""
+    parts = (run_id, f"{name}.parquet") if "/" in run_id else (name, f"{run_id}.parquet")
+    if not lake.exists(*parts):
+        raise FileNotFoundError(f"{'/'.join(parts)}: is gone from the lake; without it the run cannot be replayed")
+    with lake.fs.open(lake.path(*parts), "rb") as file:
+        return pq.read_table(file)
+
+
+def _of(table: pa.Table, accounts: pa.ChunkedArray) -> pa.Table:
+    return table.filter(pc.is_in(table["account_id"], accounts.combine_chunks()))
+
+
+def _differences(lake: Lake, stored: pa.Table, again: pa.Table, prefix: str = "") -> pd.DataFrame:
+    """account_id, column, stored, again: one row a value that is not the same, as canonical JSON."""
+    columns = list(dict.fromkeys([*stored.column_names, *again.column_names]))
+    with lake.engine() as con:
+        for name, table in (("stored", stored), ("again", again)):
+            lacking = {c: pa.nulls(table.num_rows) for c in columns if c not in table.column_names}
+            for column, nulls in lacking.items():
+                table = table.append_column(column, nulls)
+            con.register(f"{name}_rows", table.replace_schema_metadata())
+            texts = ", ".join(f'to_json("{column}")::VARCHAR AS "{column}"' for column in columns)
+            con.execute(f"CREATE TEMP TABLE {name} AS SELECT account_id AS account, {texts} FROM {name}_rows")
+        parts = [
+            f"""SELECT coalesce(s.account, a.account) AS account_id, {_literal(prefix + column)} AS "column",
+                s."{column}" AS stored, a."{column}" AS again
+            FROM stored s FULL JOIN again a ON s.account = a.account
+            WHERE s."{column}" IS DISTINCT FROM a."{column}" """
+            for column in columns
+        ]
+        return con.execute(f"{' UNION ALL '.join(parts)} ORDER BY ALL").df().astype("str")
+
+
+def _literal(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"

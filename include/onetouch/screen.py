@@ -1,0 +1,243 @@
+"""What the command line shows a person: tables and panels that read well from 80 columns on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from rich import box
+from rich.console import Group, RenderableType
+from rich.padding import Padding
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from onetouch.policy import Policy
+from onetouch.proof import Difference, Explanation, Result
+from onetouch.routing.sentences import sentence
+
+WIDE = 150
+"""Columns from which a table of decisions also says what would change each."""
+
+BAR = 22
+"""Length of the longest bar of a score."""
+
+CHANGES = 40
+"""Accounts of a difference that are listed; the rest are counted (--json has all)."""
+
+MARKS = {"did not apply": ("·", "dim"), "decided": ("▶", "bold green"), "not asked": (" ", "bright_black")}
+
+
+def decisions(rows: Iterable[Mapping[str, Any]], policy: Policy, width: int) -> RenderableType:
+    """One line a decision; where it is wide enough, with what would change it."""
+    wide = width >= WIDE
+    table = _table("account", ">score", "tier", "action", "call", "rule", "owner", "why", *["to be a touch"] * wide)
+    for row in rows:
+        why = ", ".join(f"{r['signal']} +{r['points']:g}" for r in row["reasons"][:3])
+        change = [sentence(o["obstacle"], o["has"], o["needs"], policy) for o in row["would_change"]]
+        table.add_row(
+            Text(row["account_id"]),
+            f"{row['score']:g}",
+            row["tier"],
+            Text(row["action"], style=_colour(row["action"])),
+            row["call"],
+            row["rule"],
+            Text(row["owner"] or "–"),
+            why,
+            *[Text(" ".join(change))] * wide,
+        )
+    return table
+
+
+def explanation(found: Explanation) -> RenderableType:
+    """The decision, every rule in order, the score as bars, gates and value."""
+    d = found.decision
+    head = Text.assemble((d["action"], f"bold {_colour(d['action'])}"), f"  by rule {d['rule']}")
+    head.append(f"\nas of {_moment(d['as_of'])} · policy {d['policy_version']} · run {found.run_id}", style="dim")
+    for line in _task(d):
+        head.append(f"\n{line}")
+
+    rules = Table(box=None, show_header=False, pad_edge=False, padding=(0, 1))
+    rules.add_column(width=1)
+    rules.add_column(no_wrap=True)
+    rules.add_column(overflow="fold")
+    for said in found.rules:
+        mark, style = MARKS[said.verdict]
+        rules.add_row(Text(mark, style=style), Text(said.rule, style=style), Text(said.why, style=style))
+
+    parts: list[RenderableType] = [head, _title("Rules, in order"), rules]
+    if found.would_change:
+        parts.append(_title("To become a sales touch"))
+        parts += [Padding(Text(f"• {said}"), (0, 0, 0, 2)) for said in found.would_change]
+    parts += [_title("Score"), _score(d), _gates(found)]
+    return Panel(
+        Group(*parts), title=Text(_called(found), style="bold"), title_align="left", padding=(1, 2), width=100,
+        box=box.ROUNDED,
+    )  # fmt: skip
+
+
+def _called(found: Explanation) -> str:
+    name, account = found.signals.get("name"), found.decision["account_id"]
+    return f"{name} ({account})" if name and name != account else account
+
+
+def _task(d: Mapping[str, Any]) -> list[str]:
+    """Who has it, why and when."""
+    lines = []
+    if d.get("owner_email"):
+        word = "waits for" if d["action"] == "hold_capacity" else "goes to"
+        lines.append(f"{word} {d['owner_email']} ({d['assigned_by']})")
+    if d.get("due_at"):
+        lines.append(f"first contact {_moment(d['contact_at'])}, due {_moment(d['due_at'])}")
+    if d.get("since") and d["since"] != d["as_of"]:
+        lines.append(f"so since {_moment(d['since'])}")
+    return lines
+
+
+def _score(d: Mapping[str, Any]) -> RenderableType:
+    """Value → points of each signal, as bars that add up to the score."""
+    bars = Table(box=None, show_header=False, pad_edge=False, padding=(0, 1))
+    bars.add_column(no_wrap=True)
+    bars.add_column(justify="right", no_wrap=True)
+    bars.add_column(no_wrap=True, width=BAR)
+    bars.add_column(justify="right", no_wrap=True)
+    longest = max((r["points"] for r in d["reasons"]), default=1.0)
+    for reason in d["reasons"]:
+        bar = "█" * max(1, round(BAR * reason["points"] / longest))
+        bars.add_row(reason["signal"], f"{reason['value']:,.4g}", Text(bar, style="green"), f"{reason['points']:g}")
+    bars.add_row(Text("score", style="bold"), "", _trend(d), Text(f"{d['score']:g}", style="bold"))
+    return bars
+
+
+def _trend(d: Mapping[str, Any]) -> Text:
+    tier = f"{d['tier']} tier"
+    if d.get("score_before") is None:
+        return Text(tier)
+    return Text(f"{tier}, {d['score_trend']} from {d['score_before']:g}", overflow="ellipsis")
+
+
+def _gates(found: Explanation) -> RenderableType:
+    d = found.decision
+    gates = Text("\nGates  ", style="bold")
+    for gate, passed in found.gates.items():
+        gates.append(f"{'✓' if passed else '✗'} {gate}   ", style="not bold green" if passed else "not bold red")
+    gates.append("\nValue  ", style="bold")
+    gates.append(
+        f"{d['value_band']}: potential ARR ${d['potential_arr']:,.0f} · engagement {d['engagement_band']} · "
+        f"motion {d['motion'].replace('_', '-')}",
+        style="not bold",
+    )
+    return gates
+
+
+def assignments(reps: list[dict[str, Any]], tasks: list[dict[str, Any]]) -> RenderableType:
+    """The reps' day, then each task with its rep and why."""
+    desk = _table("rep", ">a day", ">had today", ">new", ">room left", ">open", ">waiting", "")
+    for rep in reps:
+        numbers = [f"{rep[name]:,}" for name in ("tasks_per_day", "today", "new", "left", "open", "waiting")]
+        desk.add_row(Text(rep["owner_email"]), *numbers, "away" if rep["away"] else "")
+    given = _table("account", ">score", "goes to", "because", "call", "contact", "due")
+    for task in tasks:
+        waits = task["action"] == "hold_capacity"
+        given.add_row(
+            Text(task["account_id"]),
+            f"{task['score']:g}",
+            Text((task["owner_email"] or "nobody") + (" (waits)" if waits else ""), style="yellow" if waits else ""),
+            task["assigned_by"] or "",
+            task["call"],
+            _moment(task["contact_at"]),
+            _moment(task["due_at"]),
+        )
+    return Group(desk, "", given) if tasks else Group(desk, "", Text("nobody got anything"))
+
+
+def difference(found: Difference) -> RenderableType:
+    """The line that sums it up, action by action, rep by rep, then the accounts."""
+    told = found.record(accounts=CHANGES)
+    parts: list[RenderableType] = [
+        Text(told["summary"], style="bold"),
+        Text(f"run {told['run_id']} · policy {told['old']} → {told['new']}", style="dim"),
+    ]
+    if told["signals_computed_anew"]:
+        anew = "the policies read events differently: signals computed anew, in a lake that is thrown away"
+        parts.append(Text(anew, style="yellow"))
+    if not told["changes"]:
+        return Group(*parts)
+    moves = _table("from", "to", ">accounts")
+    for row in told["moves"]:
+        moves.add_row(_action(row["action_before"]), _action(row["action_after"]), f"{row['accounts']:,}")
+    tasks = _table("rep", ">tasks before", ">after", ">")
+    for row in told["tasks"]:
+        before, after = row["before"], row["after"]
+        tasks.add_row(Text(row["owner_email"]), f"{before:,}", f"{after:,}", f"{after - before:+,}")
+    accounts = _table("account", "from", "to", ">score", "by rule")
+    for row in told["changes"]:
+        scores = dict.fromkeys("–" if s is None else f"{s:g}" for s in (row["score_before"], row["score_after"]))
+        accounts.add_row(
+            Text(row["account_id"]), _action(row["action_before"]), _action(row["action_after"]),
+            " → ".join(scores), row["rule_after"],
+        )  # fmt: skip
+    parts += ["", moves, "", tasks, "", accounts]
+    if (more := told["changed"] - CHANGES) > 0:
+        parts.append(Text(f"… and {more:,} more; --json lists them", style="dim"))
+    return Group(*parts)
+
+
+def replayed(result: Mapping[str, Any]) -> RenderableType:
+    """Whether everything came out the same, else what did not."""
+    if result["identical"]:
+        what = f"decision {result['decision_id']}" if result["decision_id"] else "every decision"
+        return Text(f"{what} of run {result['run_id']}: identical, byte for byte", style="green")
+    table = _table("account", "column", "stored", "again")
+    for row in result["differences"][:CHANGES]:
+        table.add_row(*(Text(str(row[name])) for name in ("account_id", "column", "stored", "again")))
+    return table
+
+
+def scenarios(results: list[Result]) -> RenderableType:
+    """One line a scenario; of those that failed, what was expected, what came out, and why."""
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 1))
+    table.add_column(width=1)
+    table.add_column(overflow="fold")
+    file = None
+    for result in results:
+        if result.file != file:
+            file = result.file
+            table.add_row("", Text(file, style="bold"))
+        mark = Text("✓", style="green") if result.passed else Text("✗", style="bold red")
+        line = Text(result.name)
+        line.append(f"  {result.source}", style="dim")
+        table.add_row(mark, line)
+        for found in result.differences:
+            table.add_row("", Text(f"  {found.what}: expected {found.expected}, got {found.got}", style="red"))
+        if not result.passed:
+            table.add_row("", Text(f"  {result.explained}", style="dim"))
+    passed = sum(result.passed for result in results)
+    return Group(table, "", Text(f"{passed} of {len(results)} scenarios pass", style="bold"))
+
+
+def _table(*columns: str) -> Table:
+    """A table of these columns; `>` in front: to the right."""
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for column in columns:
+        table.add_column(column.removeprefix(">"), justify="right" if column.startswith(">") else "left")
+    return table
+
+
+def _title(text: str) -> Padding:
+    return Padding(Text(text, style="bold"), (1, 0, 0, 0))
+
+
+def _action(action: Any) -> Text:
+    return Text(action, style=_colour(action)) if isinstance(action, str) else Text("not there", style="dim")
+
+
+def _colour(action: str) -> str:
+    if action == "sales_now":
+        return "green"
+    return "yellow" if action.startswith("hold_") or action == "monitor" else "cyan"
+
+
+def _moment(at: str | None) -> str:
+    """2025-03-12T10:00:00Z → "2025-03-12 10:00 UTC"."""
+    return "" if at is None else f"{at[:10]} {at[11:16]} UTC"
