@@ -119,7 +119,7 @@ def test_an_account_known_by_its_id_alone_gets_a_whole_dossier_and_message() -> 
 
 def test_the_first_message_names_usage_offers_help_and_presses_nobody() -> None:
     text = first_message(DECISION, SIGNALS, POLICY)
-    assert "6 active users, has connected 2 integrations, and works with dashboards and alerts." in text
+    assert "6 active users and 2 connected integrations, and uses dashboards and alerts." in text
     assert "You are at 92 % of your plan's 10,000 API calls." in text
     assert "personalized onboarding" in text
     assert "no obligation" in text

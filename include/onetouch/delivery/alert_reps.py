@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from onetouch.delivery.failure import DeliveryFailed
-from onetouch.delivery.rows import rows_where
+from onetouch.delivery.rows import rows_where, timezones
 from onetouch.delivery.slack import Slack, SlackError, escape
 from onetouch.handoff import alert_text
 from onetouch.lake import Lake
@@ -73,10 +73,13 @@ def _texts(lake: Lake, policy: Policy, handoffs: list[Handoff]) -> list[tuple[Ha
             r["account_id"]: r for r in (rows_where(lake, "decisions", run_id, "account_id", ids) if kept else [])
         }
         signals = {r["account_id"]: r for r in (rows_where(lake, "signals", run_id, "account_id", ids) if kept else [])}
+        zones = timezones(lake, run_id)
         for handoff in theirs:
             decision = decisions.get(handoff.account_id)
             if decision is None:
                 texts[handoff.handoff_id] = "A new task is on your list in the CRM."
             else:
-                texts[handoff.handoff_id] = alert_text(decision, signals.get(handoff.account_id, {}), policy)
+                texts[handoff.handoff_id] = alert_text(
+                    decision, signals.get(handoff.account_id, {}), policy, zones.get(handoff.owner_id or "")
+                )
     return [(handoff, texts[handoff.handoff_id]) for handoff in handoffs]

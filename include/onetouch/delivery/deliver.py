@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from onetouch.delivery.failure import DeliveryFailed
-from onetouch.delivery.rows import rows_where
+from onetouch.delivery.rows import rows_where, timezones
 from onetouch.delivery.salesforce import WITHDRAWN, Salesforce
 from onetouch.handoff import account_fields, missing_context, task_fields
 from onetouch.lake import Lake
@@ -29,6 +29,7 @@ class _Work:
     handoffs: dict[str, Handoff] = field(default_factory=dict)
     decisions: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     signals: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    before: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
 
     def in_state(self, *states: str) -> list[Handoff]:
@@ -70,7 +71,7 @@ def deliver_tasks(
 
     _hold_back(ledger, run, salesforce, work, recheck)
     _write_context(ledger, policy, run, salesforce, work)
-    _write_tasks(ledger, policy, run, salesforce, work, _timezones(lake, run))
+    _write_tasks(ledger, policy, run, salesforce, work, timezones(lake, run.run_id))
 
     mine = [h for h in work.handoffs.values() if h.handoff_id in own]
     others = [h for h in work.handoffs.values() if h.handoff_id not in own and h.handoff_id in work.decisions]
@@ -188,7 +189,7 @@ def _hold_back(ledger: Ledger, run: Run, salesforce: Salesforce, work: _Work, re
 
 
 def _gather(lake: Lake, run: Run, due: list[dict[str, Any]], opened: list[Handoff], earlier: list[Handoff]) -> _Work:
-    """The handoffs with the decision and signals of the run each was decided in."""
+    """The handoffs with the decision, signals and earlier handoff of the run each was decided in."""
     work = _Work(handoffs={h.handoff_id: h for h in [*opened, *earlier]})
     by_run: dict[str, list[Handoff]] = {}
     for handoff in earlier:
@@ -204,10 +205,12 @@ def _gather(lake: Lake, run: Run, due: list[dict[str, Any]], opened: list[Handof
             row["account_id"]: row
             for row in (rows_where(lake, "signals", run_id, "account_id", list(decisions)) if decisions else [])
         }
+        before = {row["account_id"]: row for row in _before(lake, run_id, list(decisions))}
         for handoff in theirs:
             if handoff.account_id in decisions:
                 work.decisions[handoff.handoff_id] = decisions[handoff.account_id]
                 work.signals[handoff.handoff_id] = signals.get(handoff.account_id, {})
+                work.before[handoff.handoff_id] = before.get(handoff.account_id, {})
             else:  # the lake no longer holds it: nothing to write, `back_off` will let it expire
                 del work.handoffs[handoff.handoff_id]
     return work
@@ -215,6 +218,12 @@ def _gather(lake: Lake, run: Run, due: list[dict[str, Any]], opened: list[Handof
 
 def _kept(lake: Lake, run_id: str) -> bool:
     return all(lake.exists(room, f"{run_id}.parquet") for room in ("decisions", "signals"))
+
+
+def _before(lake: Lake, run_id: str, account_ids: list[str]) -> list[dict[str, Any]]:
+    """The accounts' latest handoffs before the run, as it saw them."""
+    kept = account_ids and lake.exists("inputs", run_id, "handoffs.parquet")
+    return rows_where(lake, "inputs", f"{run_id}/handoffs", "account_id", account_ids) if kept else []
 
 
 def _write_context(ledger: Ledger, policy: Policy, run: Run, salesforce: Salesforce, work: _Work) -> None:
@@ -253,13 +262,17 @@ def _write_context(ledger: Ledger, policy: Policy, run: Run, salesforce: Salesfo
 
 
 def _write_tasks(
-    ledger: Ledger, policy: Policy, run: Run, salesforce: Salesforce, work: _Work, timezones: Mapping[str, str]
+    ledger: Ledger, policy: Policy, run: Run, salesforce: Salesforce, work: _Work, zones: Mapping[str, str]
 ) -> None:
     """One task a handoff, and its id into the ledger."""
     ready = work.in_state("context_written")
     rows = {
         h.handoff_id: task_fields(
-            work.decisions[h.handoff_id], work.signals[h.handoff_id], policy, timezones.get(h.owner_id or "")
+            work.decisions[h.handoff_id],
+            work.signals[h.handoff_id],
+            policy,
+            zones.get(h.owner_id or ""),
+            work.before[h.handoff_id],
         )
         | {"OwnerId": h.owner_id, "WhatId": h.crm_account_id}
         for h in ready
@@ -333,11 +346,3 @@ def _move(ledger: Ledger, run: Run, to_state: str, facts: Mapping[str, Mapping[s
         except IllegalMove:
             continue
     return {h.handoff_id: h for h in ledger.handoffs() if h.handoff_id in facts}
-
-
-def _timezones(lake: Lake, run: Run) -> dict[str, str]:
-    """Owner id → time zone, as far as the CRM told."""
-    if not lake.exists("crm", run.run_id, "reps.parquet"):
-        return {}
-    reps = lake.read("crm", run.run_id, "reps.parquet").dropna(subset=["owner_id", "timezone"])
-    return dict(zip(reps["owner_id"], reps["timezone"], strict=True))

@@ -1,4 +1,4 @@
-"""A few rows of a large table of the lake, as plain dicts."""
+"""A few rows of the lake's tables, as plain dicts."""
 
 from __future__ import annotations
 
@@ -15,3 +15,11 @@ def rows_where(lake: Lake, room: str, run_id: str, column: str, values: list[str
         return []
     with lake.fs.open(lake.path(room, f"{run_id}.parquet"), "rb") as file:
         return pq.read_table(file, filters=[(column, "in", values)]).to_pylist()
+
+
+def timezones(lake: Lake, run_id: str) -> dict[str, str]:
+    """Owner id → time zone, as far as the CRM told that run."""
+    if not lake.exists("crm", run_id, "reps.parquet"):
+        return {}
+    reps = lake.read("crm", run_id, "reps.parquet").dropna(subset=["owner_id", "timezone"])
+    return dict(zip(reps["owner_id"], reps["timezone"], strict=True))

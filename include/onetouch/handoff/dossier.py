@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import tzinfo
 from typing import Any
 
 from onetouch.handoff.facts import Facts, account_name, known_facts
@@ -53,7 +53,7 @@ def dossier(
         "RECOMMENDED APPROACH": [why.approach],
         "WHEN": _when(facts, timezone),
         "WHY YOU": _why_you(facts),
-        "TRIED BEFORE": _before(known_facts({}, before or {}), zone(timezone) if timezone else theirs),
+        "TRIED BEFORE": _before(known_facts({}, before or {}), policy, zone(timezone) if timezone else theirs),
         "ACCOUNT OVERVIEW": _overview(facts),
         "USAGE SUMMARY": _usage(facts, policy),
         "ONBOARDING PROGRESS": _onboarding(facts, policy),
@@ -88,17 +88,16 @@ def _call(facts: Facts, policy: Policy) -> list[str]:
     if call == "pql":
         return ["Product-qualified: fits whom we sell to, activated, in regular use, interested in buying"]
     if call == "hand_raised":
-        asked = [c.signal for c in policy.routing.hand_raised if facts.get(c.signal, float("-inf")) >= c.at_least]
-        return (
-            [f"Raised a hand: {', '.join(HAPPENED.get(name, label(name, policy)) for name in asked)}"] if asked else []
-        )
+        raised = [c.signal for c in policy.routing.hand_raised if facts.get(c.signal, float("-inf")) >= c.at_least]
+        how = [HAPPENED[name][0] if name in HAPPENED else label(name, policy) for name in raised]
+        return [f"Raised a hand: {', '.join(how)}"] if how else []
     if call == "expansion":
         return ["A paying customer outgrowing the plan"]
     if call == "trigger":
         at = facts.get("trigger_at")
-        if not isinstance(at, datetime):
+        if at is None:
             return ["Was watched until something new happened"]
-        events = [HAPPENED[name] for name in policy.routing.triggers if facts.get(f"{name}_at") == at]
+        events = [HAPPENED[name][0] for name in policy.routing.triggers if facts.get(f"{name}_at") == at]
         what = f"they {listed(events)}" if events else "something new happened"
         return [f"Was watched; then {what} ({moment(at, zone(facts.get('timezone')))})"]
     return []
@@ -119,34 +118,35 @@ def _score(facts: Facts, policy: Policy) -> list[str]:
 def _when(facts: Facts, timezone: str | None) -> list[str]:
     theirs = zone(facts.get("timezone"))
     lines = []
-    if isinstance(facts.get("contact_at"), datetime):
+    if "contact_at" in facts:
         best, yours = moment(facts["contact_at"], theirs), moment(facts["contact_at"], zone(timezone))
         also = f", for you {yours}" if timezone and yours != best else ""
         lines.append(f"Best moment: {best} (their time{also})")
-    if "usual_hour" in facts:
+    if 0 <= facts.get("usual_hour", -1) < 24:
         usual = f"around {int(facts['usual_hour']):02d}:00"
         weekday = facts.get("usual_weekday")
-        if isinstance(weekday, int | float) and 0 <= weekday <= 6:
+        if weekday is not None and 0 <= weekday <= 6:
             usual += f", mostly on {_WEEKDAYS[int(weekday)]}s"
-        elif isinstance(weekday, str):
-            usual += f", mostly on {weekday}"
         lines.append(f"Usually active: {usual} (their time)")
-    if isinstance(facts.get("due_at"), datetime):
-        lines.append(f"Due: {moment(facts['due_at'], zone(timezone) if timezone else theirs)}")
+    if "due_at" in facts:
+        due = moment(facts["due_at"], zone(timezone) if timezone else theirs)
+        lines.append(f"First message due: {due} ({'your' if timezone else 'their'} time)")
     return lines
 
 
 def _why_you(facts: Facts) -> list[str]:
     by = str(facts.get("assigned_by", ""))
-    kind, _, rest = by.partition(" ")
-    if kind == "owner":
+    place, _, senior = by.removeprefix("territory ").partition(", ")
+    if by == "owner":
         return ["You own the account in the CRM"]
-    if kind == "territory" and rest:
-        return [f"The account lies in your territory ({rest})"]
-    if by.startswith("round robin"):
-        return ["Nobody owns the account; it was your turn"]
-    if kind == "senior":
-        return ["Its score is high enough for a senior rep"]
+    if by.startswith("territory "):
+        return [
+            f"The account lies in your territory ({place})" + (" and its score asks for a senior rep" if senior else "")
+        ]
+    if by == "round robin":
+        return ["No owner can take it now; it was your turn"]
+    if by == "senior":
+        return ["No owner can take it now; its score asks for a senior rep"]
     return _line("Assigned by", said(by))
 
 
@@ -159,15 +159,15 @@ _ENDED = {
 }
 
 
-def _before(handoff: Facts, where: Any) -> list[str]:
+def _before(handoff: Facts, policy: Policy, where: tzinfo) -> list[str]:
     """The latest earlier handoff: when, and what came of it."""
-    if not isinstance(handoff.get("decided_at"), datetime):
+    if "decided_at" not in handoff:
         return []
     lines = [f"Handed to sales: {day(handoff['decided_at'], where)}"]
-    if isinstance(handoff.get("touched_at"), datetime):
+    if "touched_at" in handoff:
         lines.append(f"First message: {day(handoff['touched_at'], where)}")
     state = str(handoff.get("state", ""))
-    if state in _ENDED and isinstance(handoff.get("closed_at"), datetime):
+    if state in _ENDED and "closed_at" in handoff:
         lines.append(f"Ended: {day(handoff['closed_at'], where)}, {_ENDED[state]}")
     if isinstance(handoff.get("signals"), list):
         reasons = [said(str(name)) for name in handoff["signals"]]
@@ -242,10 +242,10 @@ def _timeline(facts: Facts, policy: Policy) -> list[str]:
         "signed_up_at": "signed up",
         "first_seen_at": "first seen in the product",
         "activated_at": "activated",
-        **{f"{name}_at": f"last {words}" for name, words in HAPPENED.items()},
+        **{f"{name}_at": f"last {noun}" for name, (_, noun) in HAPPENED.items()},
         "last_seen_at": "last seen in the product",
     }
-    at = {name: facts[name] for name in happened if isinstance(facts.get(name), datetime)}
+    at = {name: facts[name] for name in happened if name in facts}
     if (
         "signed_up_at" in at
         and "first_seen_at" in at
@@ -254,9 +254,9 @@ def _timeline(facts: Facts, policy: Policy) -> list[str]:
         del at["first_seen_at"]
     lines = []
     for name in sorted(at, key=lambda name: at[name]):
-        passed = f" ({ago(at[name], as_of, where)})" if isinstance(as_of, datetime) else ""
+        passed = f" ({ago(at[name], as_of, where)})" if as_of is not None else ""
         lines.append(f"{day(at[name], where)}{passed}: {happened[name]}")
-    growth = f", {number(facts['usage_growth_7d'])}× the week before" if facts.get("usage_growth_7d") else ""
+    growth = f" ({number(facts['usage_growth_7d'])}× the week before)" if facts.get("usage_growth_7d") else ""
     return [*lines, *(_line("Trend of use", f"{facts['trend']}{growth}") if "trend" in facts else [])]
 
 
@@ -275,7 +275,7 @@ _FRICTION = ("failed_actions_28d", "tickets_28d")
 
 
 def _unused(facts: Facts) -> list[str]:
-    return [listed(facts["features_unused"])] if isinstance(facts.get("features_unused"), list) else []
+    return [listed(facts["features_unused"])] if "features_unused" in facts else []
 
 
 # ── the score ────────────────────────────────────────────────────────────────────────────────────
@@ -286,8 +286,7 @@ def _reasons(facts: Facts, policy: Policy) -> list[str]:
     fading = {rule.signal for rule in policy.scoring.points if rule.half_life_days is not None}
     where, as_of = zone(facts.get("timezone")), facts.get("as_of")
     lines, together = [], 0
-    reasons = facts.get("reasons")
-    for reason in reasons if isinstance(reasons, list) else []:
+    for reason in facts.get("reasons", []):
         if not isinstance(reason, Mapping) or not isinstance(reason.get("signal"), str):
             continue
         name, value, points = reason["signal"], reason.get("value"), reason.get("points")
@@ -297,7 +296,7 @@ def _reasons(facts: Facts, policy: Policy) -> list[str]:
         worth = f": {figure(name, value)}" if isinstance(value, int | float) else ""
         at = facts.get(f"{name}_at")
         last = ""
-        if name in fading and isinstance(at, datetime) and isinstance(as_of, datetime):
+        if name in fading and at is not None and as_of is not None:
             last = f" (the last one {ago(at, as_of, where)})"
         lines.append(f"{label(name, policy)}{worth} → {_points(tenths)}{last}")
     if not lines:

@@ -22,27 +22,45 @@ _ABSURD = 1e15
 _NUMBERS = frozenset(
     {
         *SIGNALS, "employees", "seats", "arr", "potential_arr", "score", "usage_score", "score_before", "limit_used",
-        "limit_cap", "usual_hour",
+        "limit_cap", "usual_hour", "usual_weekday",
     }
 )  # fmt: skip
-"""Columns that are numbers or nothing."""
+_LISTS = frozenset(
+    {"features_used_list", "features_unused", "premium_attempted", "milestones_done_list", "milestones_left", "reasons"}
+)
+_TEXTS = frozenset(
+    {
+        "account_id", "name", "domain", "industry", "region", "plan", "funding_stage", "trend", "tier", "motion",
+        "call", "score_trend", "assigned_by", "limit_name", "timezone", "top_user", "policy_version", "state",
+    }
+)  # fmt: skip
 
 Facts = dict[str, Any]
 
 
 def known_facts(decision: Mapping[str, Any], signals_row: Mapping[str, Any]) -> Facts:
-    """One dict of both rows: nulls, NaN, NaT, absurd numbers and empty values are absent, text is plain and short,
-    lists are lists, moments are aware UTC datetimes. The decision's columns win over the signals' of that name.
+    """One dict of both rows: nulls, NaN, NaT, absurd numbers and empty values are absent, and so is what is not of
+    its column's kind; text is plain and short, lists are lists, moments are aware UTC datetimes. The decision's
+    columns win over the signals' of that name.
     """
     merged = {**dict(signals_row), **dict(decision)}
-    known = (
-        (name, _known(value, len(SIGNALS) if name == "reasons" else _LONGEST_LIST)) for name, value in merged.items()
-    )
-    return {
-        name: value
-        for name, value in known
-        if value is not None and (name not in _NUMBERS or isinstance(value, int | float))
-    }
+    facts = {}
+    for name, value in merged.items():
+        known = _known(value, len(SIGNALS) if name == "reasons" else _LONGEST_LIST)
+        if known is not None and isinstance(known, _kind(name)):
+            facts[name] = known
+    return facts
+
+
+def _kind(name: str) -> type | tuple[type, ...]:
+    """What a column holds."""
+    if name in _NUMBERS:
+        return (int, float)
+    if name in _LISTS:
+        return list
+    if name in _TEXTS:
+        return str
+    return datetime if name.endswith("_at") or name == "as_of" else object
 
 
 def _known(value: Any, most: int = _LONGEST_LIST) -> Any:

@@ -88,9 +88,9 @@ def task_fields(
         "Priority": _PRIORITY.get(urgent, "Normal"),
         "Status": "Not Started",
     }
-    if isinstance(facts.get("due_at"), datetime):
+    if "due_at" in facts:
         fields["ActivityDate"] = facts["due_at"].astimezone(zone(timezone)).date().isoformat()
-    if isinstance(facts.get("contact_at"), datetime):
+    if "contact_at" in facts:
         fields |= {"IsReminderSet": True, "ReminderDateTime": _utc(facts["contact_at"])}
     return fields
 

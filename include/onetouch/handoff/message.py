@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
 from typing import Any
 
 from onetouch.handoff.facts import Facts, account_name, known_facts
@@ -34,7 +33,7 @@ def first_message(decision: Mapping[str, Any], signals_row: Mapping[str, Any], p
     use = _usage(facts, policy)
     text, whole = "", False
     while not whole:
-        words["usage"] = _clause(use) if use else f"uses {words['product']}"
+        words["usage"] = ", and ".join(use) or f"uses {words['product']}"
         opening = _known_sentences(policy.message.opening, words)
         text, whole = _fitted([(" ", opening), (" ", offer), ("\n\n", closing)], policy.message.max_chars)
         if not use:
@@ -56,7 +55,7 @@ def alert_text(
     line += f"{account_name(facts)} — {why_now(facts, policy).headline}"
     if "score" in facts:
         line += f" · score {number(facts['score'])}"
-    if isinstance(facts.get("due_at"), datetime):
+    if "due_at" in facts:
         line += f" · first message due {moment(facts['due_at'], zone(timezone))}"
     return f"{line}. Dossier and a first message are in your task list."
 
@@ -67,23 +66,19 @@ def urgency(facts: Facts) -> str:
 
 
 def _usage(facts: Facts, policy: Policy) -> list[str]:
-    """Up to three facts of use, as clauses that follow "your team"."""
-    said: list[str] = []
+    """What is said of their use, the least important last, as clauses that follow "your team"."""
+    has = []
     if facts.get("active_users_28d", 0) > 1:
-        said.append(f"has {count(facts['active_users_28d'], 'active user')}")
+        has.append(count(facts["active_users_28d"], "active user"))
     if facts.get("integrations", 0) >= 1:
-        said.append(f"has connected {count(facts['integrations'], 'integration')}")
-    if isinstance(facts.get("features_used_list"), list):
-        said.append(f"works with {listed([plain(str(f), 40) for f in facts['features_used_list'][:3]])}")
+        has.append(count(facts["integrations"], "connected integration"))
+    said = [f"has {' and '.join(has)}"] if has else []
+    if features := facts.get("features_used_list"):
+        said.append(f"uses {listed([plain(str(name), 40) for name in features[:3]])}")
     if not said and facts.get("active_days_14d", 0) >= 1:
         days = count(facts["active_days_14d"], "day")
         said.append(f"used {policy.product.name} on {days} of the last {policy.signals.engagement_days}")
     return said
-
-
-def _clause(said: list[str]) -> str:
-    """Clauses that may hold lists of their own as one clause."""
-    return " and ".join(said) if len(said) < 3 else f"{', '.join(said[:-1])}, and {said[-1]}"
 
 
 def _known_sentences(text: str, words: Mapping[str, str]) -> list[str]:

@@ -24,23 +24,23 @@ _PERSONAL = 80
 _NEXT_TO_NONE = 0.05
 """What rounds to 0.0."""
 
-HAPPENED: dict[str, str] = {
-    "invites_28d": "invited a teammate",
-    "limits_reached_28d": "reached a plan limit",
-    "exports_28d": "made an export",
-    "shares_28d": "shared content",
-    "pricing_views_14d": "looked at pricing",
-    "plan_questions_28d": "asked about plans",
-    "demo_requests_28d": "asked to talk to someone",
-    "premium_attempts_28d": "tried a premium feature",
-    "admin_actions_28d": "changed SSO or permissions",
-    "failed_actions_28d": "had an action fail",
-    "tickets_28d": "opened a support ticket",
-    "checkouts_abandoned_28d": "left an upgrade unfinished",
-    "fundings_90d": "raised funding",
-    "hirings_90d": "advertised a job",
+HAPPENED: dict[str, tuple[str, str]] = {
+    "invites_28d": ("invited a teammate", "teammate invited"),
+    "limits_reached_28d": ("reached a plan limit", "plan limit reached"),
+    "exports_28d": ("made an export", "export"),
+    "shares_28d": ("shared content", "content shared"),
+    "pricing_views_14d": ("looked at pricing", "look at pricing"),
+    "plan_questions_28d": ("asked about plans", "question about plans"),
+    "demo_requests_28d": ("asked to talk to someone", "request to talk to someone"),
+    "premium_attempts_28d": ("tried a premium feature", "attempt at a premium feature"),
+    "admin_actions_28d": ("changed SSO or permissions", "change of SSO or permissions"),
+    "failed_actions_28d": ("had an action fail", "failed action"),
+    "tickets_28d": ("opened a support ticket", "support ticket"),
+    "checkouts_abandoned_28d": ("left an upgrade unfinished", "upgrade left unfinished"),
+    "fundings_90d": ("raised funding", "funding round"),
+    "hirings_90d": ("advertised a job", "job advert"),
 }
-"""What an account did when a signal of MOMENTS happened, as a clause that follows "they"."""
+"""What happened at a moment of MOMENTS: as a clause that follows "they", and as a noun that follows "last"."""
 
 
 # ── numbers, lists, moments ──────────────────────────────────────────────────────────────────────
@@ -56,6 +56,12 @@ def count(value: float, noun: str, plural: str | None = None) -> str:
     """1 → "1 user", 3 → "3 users"."""
     said = number(value)
     return f"{said} {noun if said == '1' else plural or noun + 's'}"
+
+
+def times(value: float) -> str:
+    """1 → "once", 2 → "twice", 2.5 → "2.5 times"."""
+    said = number(value)
+    return {"1": "once", "2": "twice"}.get(said, f"{said} times")
 
 
 def days(value: float) -> str:
@@ -187,16 +193,10 @@ _COUNTED: dict[str, tuple[str, str | None]] = {
     "invites_28d": ("teammate", None),
     "milestones_done": ("milestone", None),
     "integrations": ("integration", None),
-    "developer_days_28d": ("day", None),
-    "limits_reached_28d": ("time", None),
-    "active_days_7d": ("day", None),
-    "active_days_14d": ("day", None),
-    "return_days_28d": ("day", None),
     "events_7d": ("event", None),
     "events_28d": ("event", None),
     "exports_28d": ("export", None),
     "shares_28d": ("share", None),
-    "pricing_views_14d": ("pricing page view", None),
     "plan_questions_28d": ("question about plans", "questions about plans"),
     "demo_requests_28d": ("request to talk to someone", "requests to talk to someone"),
     "premium_attempts_28d": ("attempt", None),
@@ -220,7 +220,9 @@ _PUT: dict[str, Callable[[Any], str]] = {
     "limit_held_days": days,
     "limit_days_left": days,
     "days_to_activate": days,
-    "usage_growth_7d": lambda ratio: f"{number(ratio)} times",
+    "usage_growth_7d": times,
+    "limits_reached_28d": times,
+    "pricing_views_14d": times,
     "demo_completion": lambda share: f"{number(share)} %",
     **{name: lambda value, nouns=nouns: count(value, *nouns) for name, nouns in _COUNTED.items()},  # type: ignore[misc]
 }
@@ -238,26 +240,31 @@ _LISTS = {
 def in_words(facts: Facts, policy: Policy) -> dict[str, str]:
     """The facts of `policy.schema.FACTS` the account has, as a sentence holds them; what it lacks is absent.
 
-    Counts come with their noun ("1 user", "3 teammates") and none at all is a lack; shares as "92 %", money as
-    "$12,000", days as "6 days", moments as "Tue 18 Nov" in the customer's time zone, lists as "SSO and audit log"
-    (three names, then "2 more"), names of the data as people write them ("API calls"). `name` is the account's name,
+    Counts come with their noun ("1 user", "3 teammates") and none at all is a lack; repetitions as "once" or "3
+    times", shares as "92 %", money as "$12,000", days as "6 days", days in use as "8 of 14 days", moments as "Tue 18
+    Nov" in the customer's time zone, lists as "SSO and audit log" (three names, then "2 more"), names of the data as
+    people write them ("API calls"). `name` is the account's name,
     else its domain, else "this account". Days until the limit further ahead than the lookback reaches back are no
     fact: the pace does not carry that far.
     """
     words = {"name": _short(account_name(facts)), "product": policy.product.name}
     for name, put in _PUT.items():
-        value = facts.get(name)
-        if isinstance(value, int | float) and value >= _NEXT_TO_NONE:
-            words[name] = put(value)
+        if facts.get(name, 0) >= _NEXT_TO_NONE:
+            words[name] = put(facts[name])
     if facts.get("limit_days_left", 0) > policy.signals.lookback_days:
         del words["limit_days_left"]
-    words |= {name: _short(said(facts[name])) for name in _TEXTS if isinstance(facts.get(name), str)}
+    windows = {"active_days_7d": 7, "active_days_14d": policy.signals.engagement_days}
+    windows |= dict.fromkeys(("developer_days_28d", "return_days_28d"), policy.signals.recent_days)
+    for name, window in windows.items():
+        if facts.get(name, 0) >= 1:
+            words[name] = f"{number(facts[name])} of {window} days"
+    words |= {name: _short(said(facts[name])) for name in _TEXTS if name in facts}
     for name, column in _LISTS.items():
-        if isinstance(facts.get(column), list):
+        if column in facts:
             words[name] = listed([_short(str(item)) for item in facts[column]], most=_NAMED)
     where = zone(facts.get("timezone"))
     for name in (f"{signal}_at" for signal in MOMENTS):
-        if isinstance(facts.get(name), datetime):
+        if name in facts:
             local = facts[name].astimezone(where)
             words[name] = f"{local:%a} {local.day} {local:%b}"
     return {name: text for name, text in words.items() if text}
