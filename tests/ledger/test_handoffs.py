@@ -273,8 +273,8 @@ def test_rep_load_counts_open_and_lists_recent_ones(ledger: Ledger, policy: Poli
     assert len(load) == 2
     assert ledger.rep_load(NINE).set_index("owner_email")["open"].to_dict() == {"ann@x.com": 1}
     assert ledger.rep_load(NINE)["recent"].tolist() == [[late]]
-    assert ledger.rep_load(late + timedelta(hours=48)).loc[0, "recent"] == [late, NINE, NINE + HOUR]
-    assert ledger.rep_load(late + timedelta(hours=48, seconds=1)).loc[0, "recent"] == [NINE, NINE + HOUR]
+    assert ledger.rep_load(late + timedelta(days=7)).loc[0, "recent"] == [late, NINE, NINE + HOUR]
+    assert ledger.rep_load(late + timedelta(days=7, seconds=1)).loc[0, "recent"] == [NINE, NINE + HOUR]
     assert ledger.rep_load(NINE + timedelta(days=9)).loc[0, ["open", "recent"]].tolist() == [2, []]
     assert ledger.rep_load(NINE + 2 * HOUR).set_index("owner_email").loc["ann@x.com", "open"] == 2
 

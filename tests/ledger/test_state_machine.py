@@ -25,7 +25,7 @@ from hypothesis.stateful import (
 from onetouch.ledger import ACTIVE, LEGAL, STATES, IllegalMove, Ledger, Run
 from onetouch.policy import read_policy
 
-START, RECENT = datetime(2025, 3, 5, 22, tzinfo=UTC), timedelta(hours=48)
+START, RECENT = datetime(2025, 3, 5, 22, tzinfo=UTC), timedelta(days=7)
 ACCOUNTS = ("acme", "birch", "cedar")
 REPS = ("ann@x.com", "bob@x.com")
 HOUR = timedelta(hours=1)

@@ -1,6 +1,6 @@
 """What was decided, sent and touched: tables, migrations, state machine. Small, transactional, the only memory."""
 
-from onetouch.ledger.handoffs import Handoff
+from onetouch.ledger.handoffs import RECENT, Handoff
 from onetouch.ledger.ledger import Ledger
 from onetouch.ledger.outbox import Outbox
 from onetouch.ledger.runs import Run
@@ -10,6 +10,7 @@ from onetouch.ledger.states import ACTIVE, LEGAL, STATES, TERMINAL, IllegalMove,
 __all__ = [
     "ACTIVE",
     "LEGAL",
+    "RECENT",
     "STATES",
     "TERMINAL",
     "Handoff",

@@ -24,8 +24,8 @@ _STAMPS = {"touched": "touched_at", "replied": "replied_at"} | dict.fromkeys(TER
 _LEARNED = frozenset({"task_id", "owner_id", "owner_email", "due_at"})
 """What any move may add to the handoff."""
 
-RECENT = timedelta(hours=48)
-"""How far back `rep_load` tells each handoff by itself: a rep's own day began within them, whatever the time zone."""
+RECENT = timedelta(days=7)
+"""How far back `rep_load` tells each handoff by itself: a rep's working day and the days off before it lie within."""
 
 _LONGEST = 255
 """Characters of an account id: what the CRM's field Onetouch_Account_Id__c holds (an index bounds it too)."""
@@ -278,7 +278,7 @@ class Handoffs(Database):
         """What each rep has on the desk as of a moment, from handoffs decided before it, by e-mail.
 
         Columns: owner_email; open (active handoffs); last_assigned_at; recent (list: when those within RECENT
-        before `as_of` were decided, whatever has become of them, in order), long enough to hold the day of any clock.
+        before `as_of` were decided, whatever has become of them, in order).
         """
         as_of = utc(as_of)
         known = _known(as_of)

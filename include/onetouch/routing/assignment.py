@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from onetouch.ledger import RECENT
 from onetouch.policy import Policy
 from onetouch.policy.reps import country_of, listed, tasks_of, zone_of
 from onetouch.policy.schema import Territory
@@ -29,7 +30,8 @@ def team(signals: pd.DataFrame, reps: pd.DataFrame, policy: Policy, as_of: datet
     tasks_per_day; leave (tuple of day pairs); round_robin: one of `assignment.reps`, or without them of the active
     users who own accounts (of all active ones when nobody owns any); away: nothing new may be given, since today is
     leave or a public holiday, or no working time comes before a task would expire; works_today: some of today's
-    working time is still to come. Days are those of the rep's own calendar.
+    working time is still to come; day_began: since when tasks count for the rep's day: from midnight, or from the end
+    of the working day before (what comes at a weekend is Monday's work). Days are those of the rep's own calendar.
     """
     assignment, reps_of = policy.assignment, listed(policy.assignment)
     people, owning = _known(signals, reps)
@@ -60,8 +62,11 @@ def team(signals: pd.DataFrame, reps: pd.DataFrame, policy: Policy, as_of: datet
     )
     until = as_of + timedelta(hours=policy.handoff.expires_hours)
     plans = [_plan(calendar, as_of, until) for calendar in calendars(people, assignment.working_time).values()]
-    away, works_today = np.array(plans, dtype=bool).reshape(-1, 2).T
-    return people.assign(away=away, works_today=works_today)
+    return people.assign(
+        away=np.array([away for away, _, _ in plans], dtype=bool),
+        works_today=np.array([works for _, works, _ in plans], dtype=bool),
+        day_began=pd.Series([began for _, _, began in plans], people.index, dtype="datetime64[us, UTC]"),
+    )
 
 
 def assign(
@@ -78,11 +83,11 @@ def assign(
     Turns go by score, then account_id. An account belongs to its owner, else to the first territory it fits, else to
     the round robin: to the first of them where somebody is there. Among several the task goes, from `senior_score` on
     to a senior if one has room, then to who has fewest tasks today, still works today, has fewest open, was longest
-    without, comes first by e-mail. A rep's day is the one of the rep's own calendar.
+    without, comes first by e-mail. A rep's day is full with `tasks_per_day` since `day_began`.
     """
     order = candidates.sort_values(["score", "account_id"], ascending=[False, True])
     takers = people[people["active"] & (people["tasks_per_day"] > 0)]
-    desks = _desks(takers, rep_load, as_of)
+    desks = _desks(takers, rep_load)
     teams = _teams(desks, takers, policy)
     team_of = _team_of(order, teams, policy)
     went_to, why = np.full(len(order), None, dtype=object), np.full(len(order), "", dtype=object)
@@ -96,6 +101,7 @@ def assign(
     cut = policy.assignment.senior_score
     top = order["score"].to_numpy(float) >= (np.inf if cut is None else cut)
     room = sum(desk.room for desk in desks.values() if not desk.away)
+    now = pd.Timestamp(as_of).as_unit("us").value
     for row, (own, place, prefers_senior) in enumerate(zip(went_to, team_of, top, strict=True)):
         if room == 0:
             break
@@ -104,7 +110,7 @@ def assign(
         if free:
             seniors = [desk for desk in free if desk.senior] if prefers_senior and not own else []
             chosen = min(seniors or free, key=_Desk.turn)
-            chosen.give(as_of)
+            chosen.give(now + row)  # of those given one now, the first is longest without
             room -= 1
             went_to[row], has_room[row] = chosen.email, True
             why[row] = why[row] or (teams[place].senior if seniors else teams[place].name)
@@ -136,12 +142,12 @@ def assign(
 
 
 def assignments(
-    decisions: pd.DataFrame, rep_load: pd.DataFrame, people: pd.DataFrame, as_of: datetime
+    decisions: pd.DataFrame, rep_load: pd.DataFrame, people: pd.DataFrame
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Who got what and why: one row a rep, and one an account that goes to a rep or waits for one.
 
-    `decisions` of the run of `as_of`, `rep_load` and `people` as `assign` had them. Reps, by e-mail, those who take
-    tasks: tasks_per_day, today (given on the rep's own day before this run), new (by this run), left (room after it),
+    `decisions` of the run, `rep_load` and `people` as `assign` had them. Reps, by e-mail, those who take tasks:
+    tasks_per_day, today (given since the rep's day began, before this run), new (by this run), left (room after it),
     open (active handoffs with the new ones), waiting (accounts in the rep's queue), away. Tasks, best score first:
     account_id, score, action (sales_now or hold_capacity), owner_email (null: there is no rep at all), assigned_by,
     call, due_at, contact_at.
@@ -152,7 +158,7 @@ def assignments(
     counts = pd.crosstab(_lower(tasks["owner_email"]), tasks["action"]).reindex(
         index=people.index, columns=["sales_now", "hold_capacity"], fill_value=0
     )
-    load = _load(people, rep_load, as_of)
+    load = _load(people, rep_load)
     reps = pd.DataFrame(
         {
             "tasks_per_day": people["tasks_per_day"],
@@ -185,11 +191,12 @@ class _Desk:
         """Who has least comes first."""
         return self.today, not self.works_today, self.open, self.last, self.email
 
-    def give(self, at: datetime) -> None:
+    def give(self, at: int) -> None:
+        """One more task, at a moment in µs since 1970."""
         self.room -= 1
         self.today += 1
         self.open += 1
-        self.last = _micros(at)
+        self.last = at
 
 
 @dataclass(frozen=True)
@@ -205,8 +212,8 @@ class _Team:
         return [desk for desk in self.desks if not desk.away]
 
 
-def _desks(takers: pd.DataFrame, rep_load: pd.DataFrame, as_of: datetime) -> dict[str, _Desk]:
-    load = _load(takers, rep_load, as_of)
+def _desks(takers: pd.DataFrame, rep_load: pd.DataFrame) -> dict[str, _Desk]:
+    load = _load(takers, rep_load)
     columns = [takers[name].tolist() for name in ("senior", "away", "works_today", "tasks_per_day")]
     counts = [load[name].tolist() for name in ("today", "open", "last")]
     return {
@@ -215,22 +222,17 @@ def _desks(takers: pd.DataFrame, rep_load: pd.DataFrame, as_of: datetime) -> dic
     }
 
 
-def _load(people: pd.DataFrame, rep_load: pd.DataFrame, as_of: datetime) -> pd.DataFrame:
-    """today (given on the rep's own calendar day), open and last (µs since 1970; 0: never) of each of `people`."""
+def _load(people: pd.DataFrame, rep_load: pd.DataFrame) -> pd.DataFrame:
+    """today (given since the rep's day began), open and last (µs since 1970; 0: never) of each of `people`."""
     load = rep_load.assign(email=_lower(rep_load["owner_email"]))
     recent = load.explode("recent").dropna(subset="recent")
-    given = pd.DataFrame({"email": recent["email"], "at": pd.to_datetime(recent["recent"], utc=True)})
-    zones = given["email"].map(people["timezone"])
-    today = pd.Series(0, index=people.index)
-    for zone, theirs in given.groupby(zones):
-        day = pd.Timestamp(as_of).tz_convert(zone).normalize()
-        same = theirs["at"].dt.tz_convert(zone).dt.normalize() == day
-        today = today.add(theirs["email"][same].value_counts(), fill_value=0)
+    since = recent["email"].map(people["day_began"])
+    today = recent["email"][pd.to_datetime(recent["recent"], utc=True) >= since].value_counts()
     last = pd.to_datetime(load["last_assigned_at"], utc=True).astype("datetime64[us, UTC]")
     load["last"] = last.fillna(pd.Timestamp(0, tz="UTC")).astype("int64")
     load["open"] = load["open"].astype("int64")
     known = load.groupby("email").agg({"open": "sum", "last": "max"}).reindex(people.index, fill_value=0)
-    return known.assign(today=today.reindex(people.index).astype("int64"))
+    return known.assign(today=today.reindex(people.index, fill_value=0).astype("int64"))
 
 
 def _teams(desks: dict[str, _Desk], takers: pd.DataFrame, policy: Policy) -> list[_Team]:
@@ -290,18 +292,14 @@ def _known(signals: pd.DataFrame, reps: pd.DataFrame) -> tuple[pd.DataFrame, set
     return people, set(_lower(owners["email"])) & set(people.index[people["active"]])
 
 
-def _plan(calendar: Calendar, as_of: datetime, until: datetime) -> tuple[bool, bool]:
-    """Whether the rep is away (for a task that expires at `until`), and whether some of today's work is to come."""
+def _plan(calendar: Calendar, as_of: datetime, until: datetime) -> tuple[bool, bool, datetime]:
+    """away (for a task that expires at `until`), works_today and day_began of a rep."""
     today = calendar.day_of(as_of)
     begins, _ = next(calendar.stretches(as_of, until), (None, None))
     if begins is None or calendar.off(today):
-        return True, False
-    return False, calendar.day_of(begins) == today
+        return True, False, calendar.day_began(as_of, as_of, RECENT)
+    return False, calendar.day_of(begins) == today, calendar.day_began(as_of, begins, RECENT)
 
 
 def _lower(text: pd.Series) -> pd.Series:
     return text.astype("str").str.strip().str.lower()
-
-
-def _micros(at: datetime) -> int:
-    return pd.Timestamp(at).as_unit("us").value

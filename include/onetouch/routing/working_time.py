@@ -46,7 +46,7 @@ class Calendar:
         since, until = since.astimezone(UTC), until.astimezone(UTC)
         day, last = self.day_of(since), self.day_of(until)
         while day <= last:
-            if day.weekday() in self.weekdays and not self.off(day):
+            if self._works_on(day):
                 begins = max(since, self._at(day, self.start))
                 ends = min(until, self._at(day, self.end))
                 if begins < ends:
@@ -60,6 +60,20 @@ class Calendar:
                 return begins + work
             work -= ends - begins
         return until.astimezone(UTC)
+
+    def day_began(self, moment: datetime, works: datetime, most: timedelta) -> datetime:
+        """When the day began that fills up with what comes at `moment` and is worked on from `works` on; UTC.
+
+        At midnight; or when the working day before ended, for what comes in the evening, at a weekend or on a holiday
+        is work of the next working day. No more than `most` before `moment`.
+        """
+        day, earliest = self.day_of(works) - _DAY, moment.astimezone(UTC) - most
+        while not self._works_on(day) and self._at(day, self.end) > earliest:
+            day -= _DAY
+        return max(min(self._at(day, self.end), self._at(self.day_of(moment), time())), earliest)
+
+    def _works_on(self, day: date) -> bool:
+        return day.weekday() in self.weekdays and not self.off(day)
 
     def _at(self, day: date, clock: time) -> datetime:
         return datetime.combine(day, clock, self.zone).astimezone(UTC)
