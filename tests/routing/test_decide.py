@@ -235,6 +235,16 @@ def test_a_required_field_that_does_not_exist_is_named() -> None:
         ({"employees": np.nan, "active_users_28d": 1}, "self_serve"),
         ({"employees": np.nan, "active_users_28d": 1, "seats": 5.0}, "sales_assist"),
         ({"employees": np.nan, "active_users_28d": 1, "admin_actions_28d": 1}, "sales_assist"),
+        ({"employees": np.nan, "active_users_28d": 1, "seats": 4.0}, "self_serve"),
+        ({"employees": np.nan, "active_users_28d": 1, "tickets_28d": 1}, "sales_assist"),
+        ({"employees": np.nan, "active_users_28d": 1, "failed_actions_28d": 1}, "sales_assist"),
+        ({"employees": np.nan, "active_users_28d": 1, "arr": 4999.0}, "self_serve"),
+        ({"employees": np.nan, "active_users_28d": 1, "arr": 5000.0}, "sales_assist"),
+        ({"employees": np.nan, "active_users_28d": 1, "arr": 25_000.0}, "sales_assist"),
+        ({"employees": 4.0, "active_users_28d": 1}, "self_serve"),
+        ({"employees": 4.0, "active_users_28d": 1, "admin_actions_28d": 1}, "sales_assist"),
+        ({"employees": 5.0, "active_users_28d": 1, "admin_actions_28d": 1, "tickets_28d": 1}, "self_serve"),
+        ({"employees": 49.0, "active_users_28d": 1, "admin_actions_28d": 1}, "self_serve"),
     ],
 )
 def test_motion(change: dict[str, Any], expected: str) -> None:

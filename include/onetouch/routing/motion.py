@@ -3,25 +3,31 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from onetouch.policy import Policy
-from onetouch.scoring.gates import number
+from onetouch.scoring.columns import Numbers, number, words
+
+MOTIONS = ["sales_led", "self_serve", "sales_assist"]
+
+FRICTION = ("failed_actions_28d", "tickets_28d")
+"""An onboarding with any of these is not smooth."""
 
 
-def motion(signals: pd.DataFrame, potential: npt.NDArray[np.float64], policy: Policy) -> npt.NDArray[np.str_]:
+def motion(signals: pd.DataFrame, potential: Numbers, policy: Policy) -> pd.Series:
     """`self_serve`, `sales_assist` or `sales_led` for each account; `potential` as `value.potential_arr` gives it.
 
-    Sales-led: enterprise size, or worth more than `value.assist`. Self-serve: worth less than `value.floor`, and
-    neither of assist size nor, where the size is unknown, with many seats or an enterprise signal. Between the two,
-    and for 5–49 employees by worth alone, sales-assist.
+    Sales-led: of enterprise size, or worth more than `value.assist`. Self-serve: under assist size and worth less than
+    `value.floor`; of a team smaller than `self_serve_seats` or of unknown size besides with fewer seats than that, no
+    enterprise signal and a smooth onboarding. Between the two, and for 5–49 employees by worth alone, sales-assist.
     """
     cut = policy.routing.motion
     employees = number(signals, "employees")
-    many_seats = number(signals, "seats") >= cut.self_serve_seats
-    enterprise = (signals[list(cut.enterprise_signals)] > 0).any(axis=1).to_numpy(bool)
-    unsized = np.isnan(employees) & (many_seats | enterprise)
     led = (employees >= cut.sales_led_employees) | (potential > policy.value.assist)
-    small = (potential < policy.value.floor) & ~(employees >= cut.sales_assist_employees) & ~unsized
-    return np.select([led, small], ["sales_led", "self_serve"], "sales_assist")
+    mid_size = employees >= cut.sales_assist_employees
+    by_worth = (employees >= cut.self_serve_seats) & ~mid_size
+    many_seats = number(signals, "seats") >= cut.self_serve_seats
+    needs = [number(signals, name) > 0 for name in (*cut.enterprise_signals, *FRICTION)]
+    demanding = np.logical_or.reduce([many_seats, *needs])
+    small = (potential < policy.value.floor) & ~mid_size & (by_worth | ~demanding)
+    return words(np.select([led, small], [0, 1], 2), MOTIONS).set_axis(signals.index)
