@@ -371,6 +371,116 @@ def test_checkout(lake: Lake, event: Callable, stage: Callable) -> None:
         assert (row["checkout_state"], row["checkouts_abandoned_28d"]) == (state, abandoned), steps
 
 
+def test_a_vendors_word_on_an_abandoned_checkout_waits_as_long_as_the_policy_says(
+    lake: Lake, event: Callable, stage: Callable
+) -> None:
+    stage(
+        lake, [event(NOON - timedelta(hours=h), f"checkout_{step}") for h, step in [(41, "started"), (40, "abandoned")]]
+    )
+    for hours, state in [(0, "abandoned"), (41, "stalled")]:
+        days = POLICY.signals.model_copy(update={"abandoned_barrier_hours": hours})
+        row = signals_of(lake, accounts("acme"), NOON, POLICY.model_copy(update={"signals": days})).loc["acme"]
+        counted = state == "abandoned"
+        assert (row["checkout_state"], row["checkouts_abandoned_28d"]) == (state, counted), hours
+        assert row["checkout_at"] == NOON - timedelta(hours=40)
+        assert (row["checkouts_abandoned_28d_at"] == NOON - timedelta(hours=40)) == counted
+
+
+CUTS = [
+    ([("u1", 26), ("u1", 23)], 1, 26),
+    ([("u1", 26), ("u1", 25), ("u1", 23)], 1, 26),  # of the one in between the day does not tell when it was
+    ([("u1", 26), ("u2", 25), ("u1", 23)], 2, 25),
+    ([("u1", 50), ("u1", 23), ("u1", 22)], 1, 50),
+    ([("u1", 27), ("u1", 25), ("u1", 24)], 3, 24),
+]
+"""Who gave up how many hours before; how many count, and which was the last of them."""
+
+
+def test_of_a_day_that_the_barrier_cuts_in_two_one_counts(lake: Lake, event: Callable, stage: Callable) -> None:
+    stage(
+        lake,
+        [
+            event(NOON - timedelta(hours=hours), "checkout_abandoned", f"a{n}", user)
+            for n, (left, _, _) in enumerate(CUTS)
+            for user, hours in left
+        ],
+    )
+    got = signals_of(lake, accounts("a0"), NOON)
+    for n, (left, count, hours) in enumerate(CUTS):
+        row = got.loc[f"a{n}"]
+        assert row["checkouts_abandoned_28d"] == count, left
+        assert row["checkouts_abandoned_28d_at"] == NOON - timedelta(hours=hours), left
+
+
+def test_a_moment_is_the_last_one_its_window_counts(lake: Lake, event: Callable, stage: Callable) -> None:
+    midnight = NOON.replace(hour=0)
+    edge = midnight - timedelta(days=13)  # the first moment of the fortnight
+    stage(
+        lake,
+        [
+            event(edge, "pricing_viewed", "in"),
+            event(edge - timedelta(days=20), "pricing_viewed", "in"),
+            event(edge - timedelta(microseconds=1), "pricing_viewed", "out"),
+            event(midnight - timedelta(days=27), "checkout_started", "silent"),
+            event(midnight - timedelta(days=27, microseconds=1), "checkout_started", "long silent"),
+        ],
+    )
+    got = signals_of(lake, accounts("in"), NOON)
+    views = got[["pricing_views_14d", "pricing_views_14d_at"]]
+    assert views.loc["in"].tolist() == [1, edge]
+    assert views.loc["out", "pricing_views_14d"] == 0 and pd.isna(views.loc["out", "pricing_views_14d_at"])
+    left = got[["checkouts_abandoned_28d", "checkouts_abandoned_28d_at"]]
+    assert left.loc["silent"].tolist() == [1, midnight - timedelta(days=27)]
+    assert left.loc["long silent", "checkouts_abandoned_28d"] == 0
+    assert pd.isna(left.loc["long silent", "checkouts_abandoned_28d_at"])
+
+
+READINGS = {
+    "at two a day": ([(5, 50), (0, 60)], 20),
+    "told three days ago": ([(8, 50), (3, 60)], 17),
+    "by now it must be": ([(80, 10), (70, 90)], 0),
+    "reached": ([(3, 100)], 0),
+    "reached, and falling": ([(3, 140), (0, 100)], 0),
+    "falling": ([(3, 60), (0, 50)], None),
+    "standing": ([(3, 60), (0, 60)], None),
+    "one day": ([(0, 60)], None),
+    "older than the lookback": ([(90, 10), (0, 60)], None),
+    "up and down and up": ([(4, 50), (3, 90), (2, 20), (0, 58)], 21),
+}
+"""Days before and what was used of 100 then; days left."""
+
+
+def test_days_left_go_by_the_pace_so_far(lake: Lake, event: Callable, stage: Callable) -> None:
+    readings = [(name, days, used) for name, (known, _) in READINGS.items() for days, used in known]
+    at = NOON - timedelta(hours=1)
+    stage(lake, [event(at - timedelta(days=d), "usage_recorded", a, limit="rows", used=u) for a, d, u in readings])
+    got = signals_of(lake, accounts(*READINGS, plan_limits='{"rows": 100, "seats": 5}'), NOON)["limit_days_left"]
+    assert {a: None if pd.isna(got[a]) else got[a] for a in READINGS} == {a: left for a, (_, left) in READINGS.items()}
+
+
+def test_a_domain_is_a_companys_unless_anybody_can_have_an_address_there(
+    lake: Lake, event: Callable, stage: Callable
+) -> None:
+    stage(
+        lake,
+        [
+            event("2025-03-09T09:00:00", "session_started", "a mailbox", basis="personal"),
+            event("2025-03-09T09:00:00", "session_started", "a group"),
+            event("2025-03-09T09:00:00", "session_started", "a group of the company", email_domain="acme.example"),
+            event("2023-03-09T09:00:00", "session_started", "once", email_domain="once.example"),
+            event("2025-03-09T09:00:00", "session_started", "big.example", basis="domain", email_domain="big.example"),
+        ],
+    )  # fmt: skip
+    snapshot = pd.DataFrame(
+        {"account_id": ["free", "site", "none"], "domain": ["gmail.com", "https://www.site.example/", None]}
+    )
+    got = signals_of(lake, snapshot, NOON)["enterprise_domain"]
+    assert got.to_dict() == {
+        "a mailbox": 0, "a group": 0, "a group of the company": 1, "once": 1, "big.example": 1,
+        "free": 0, "site": 1, "none": 0,
+    }  # fmt: skip
+
+
 def test_two_readings_of_one_moment_count_the_greater(lake: Lake, event: Callable, stage: Callable) -> None:
     at = NOON - timedelta(hours=2)
     used = [event(at, "usage_recorded", "acme", f"u{n % 3}", limit="rows", used=n) for n in (40, 90, 10)]
