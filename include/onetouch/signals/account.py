@@ -334,7 +334,7 @@ def _finish(joined: ir.Table, snapshot: ir.Table, free_mail: ir.Table, policy: P
     activated_at = activated.ifelse(ibis.greatest(*(first[event] for event in product.activation)), ibis.null())
     signed_up = ibis.coalesce(t.signed_up_at, t.first_seen_at, activated_at)
     days = (activated_at.epoch_seconds() - signed_up.epoch_seconds()) / DAY_SECONDS
-    growth = t.events_7d / t.events_7d_before.nullif(0)
+    growth = t.events_7d.fill_null(0) / t.events_7d_before.nullif(0)
 
     def names(milestones: list[str], *, reached: bool) -> ir.ArrayValue:
         if not milestones:
