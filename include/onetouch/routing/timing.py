@@ -13,7 +13,7 @@ from onetouch.routing.working_time import Calendar, calendars
 
 Span = tuple[datetime, datetime]
 
-FRIDAY, NOON = 4, time(12)  # S1: nobody is written to on Friday afternoon who is used to other days
+FRIDAY, NOON = 4, time(12)  # S1: who is there on other days is not written to on a Friday afternoon
 _DAY, _HOUR, _MICROSECOND = timedelta(days=1), timedelta(hours=1), timedelta(microseconds=1)
 
 
@@ -27,17 +27,16 @@ def due_at(decided: pd.DataFrame, people: pd.DataFrame, policy: Policy, as_of: d
     work = _calendars(decided, people, policy)
     expires = as_of + timedelta(hours=policy.handoff.expires_hours)
     starts = pd.to_datetime(decided["start"], utc=True).fillna(pd.Timestamp(as_of))
-    rows = zip(decided["owner_email"], decided["hours"], starts, decided["limit_days_left"], strict=True)
+    days_left = decided["limit_days_left"].astype("float64")
+    rows = zip(decided["owner_email"], decided["hours"], starts, days_left, strict=True)
     found: dict[tuple[str, float, datetime], datetime] = {}
     due = []
-    for owner, hours, start, days_left in rows:
+    for owner, hours, start, left in rows:
         key = owner, hours, start.to_pydatetime()
         if key not in found:
             found[key] = max(work[owner].after(key[2], timedelta(hours=hours), expires), as_of)
         by = found[key]
-        if days_left > 0 and days_left * _DAY < by - as_of:
-            by = as_of + days_left * _DAY
-        due.append(by)
+        due.append(as_of + left * _DAY if 0 < left < (by - as_of) / _DAY else by)
     return _moments(due, decided.index)
 
 
@@ -48,8 +47,8 @@ def contact_at(
 
     `decided`: timezone (unknown: UTC), usual_hour (0–23), usual_weekday (Monday 0; null: any), owner_email. Of the
     owner's working time by `due` the first moment within the account's usual hour of its usual weekday; without one,
-    of its usual weekday; then, for an account with another usual day than Friday, not on a Friday afternoon (S1); then
-    any. `due` when none of the rep's working time comes before it.
+    of its usual weekday; then, for an account with another usual day than Friday, not from Friday noon to Sunday (S1);
+    then any. `due` when none of the rep's working time comes before it.
     """
     work = _calendars(decided, people, policy)
     unknown = {"timezone": "UTC", "usual_hour": -1, "usual_weekday": -1}
@@ -77,7 +76,9 @@ def _contact(work: Calendar, as_of: datetime, due: datetime, zone: ZoneInfo, hou
     if weekday >= 0:
         choices.append([_span(day, time(), day + _DAY, time(), zone) for day in usual])
     if weekday not in (-1, FRIDAY):
-        choices.append([_span(day, time(), *_evening(day), zone) for day in days])
+        before_noon = [_span(day, time(), day, NOON, zone) for day in days if day.weekday() == FRIDAY]
+        others = [_span(day, time(), day + _DAY, time(), zone) for day in days if day.weekday() < FRIDAY]
+        choices.append(sorted(before_noon + others))
     choices.append([(as_of, due + _MICROSECOND)])
     for spans in choices:
         if both := next(_common(spans, stretches), None):
@@ -89,11 +90,6 @@ def _hour(day: date, hour: int, zone: ZoneInfo) -> Span:
     """That hour on the zone's clock; one that the change to summer time skips is met by the one after it."""
     begins = datetime.combine(day, time(hour), zone).astimezone(UTC)
     return begins, begins + _HOUR
-
-
-def _evening(day: date) -> tuple[date, time]:
-    """Until when a day that is not the account's is fit for contact."""
-    return (day, NOON) if day.weekday() == FRIDAY else (day + _DAY, time())
 
 
 def _span(day: date, start: time, until: date, end: time, zone: ZoneInfo) -> Span:
