@@ -6,7 +6,8 @@ Each task calls one stage of the library; data stays in the lake, the ledger rem
 
     open_run → extract_events[source] → stage_events → check_events → build_signals → check_signals → score ┐
              → extract_crm → back_off ──────────────────────────────────────────────────────────────────────┴→
-               route → check_decisions → deliver_tasks → alert_reps
+               route ┬→ check_decisions → deliver_tasks → alert_reps
+                     └→ shadow
 
 ## Params
 
@@ -47,6 +48,10 @@ alert in Slack and the last lines of the task's log name what failed.
 - **back_off**: Salesforce refused to close a task. Clear it: accounts already released stay so. `route` waits for
   it on purpose: a decision must know who was released.
 - **route**: a bug: no decision is kept unless every account has exactly one. Clear after the fix.
+- **shadow**: the second policy (`ONETOUCH_SHADOW_POLICY`) cannot be read: `onetouch policy check FILE` says why. Or the
+  signals it reads otherwise could not be computed anew: memory or disk. Nothing waits for it, and tasks are delivered
+  as if it were not there. Clear it when it is mended, or leave it: the next run compares again. Without a second
+  policy it says so and is done.
 - **check_decisions**: the decisions jump (many more tasks than on other days) or do not add up. Nothing is sent.
   Look at the Data Docs, then `onetouch decisions --action sales_now`. When they are right, raise the cap or
   threshold in the policy and trigger a new run.
@@ -153,6 +158,13 @@ with DAG(
         return stages.route(workspace(), run_id())
 
     @task
+    def shadow() -> Any:
+        """What a second policy would have decided; touches nothing, and nothing waits for it."""
+        from onetouch import stages
+
+        return stages.shadow(workspace(), run_id())
+
+    @task
     def check_decisions() -> Any:
         """Stops here when the decisions jump or do not add up."""
         from onetouch import stages
@@ -181,3 +193,4 @@ with DAG(
     # On the CRM alone: broken product data must not keep an account from being released.
     crm >> back_off() >> decisions
     decisions >> check_decisions() >> deliver_tasks() >> alert_reps()
+    decisions >> shadow()

@@ -17,7 +17,8 @@ PIPELINE = {
     "score": {"route"},
     "extract_crm": {"build_signals", "back_off"},
     "back_off": {"route"},
-    "route": {"check_decisions"},
+    "route": {"check_decisions", "shadow"},
+    "shadow": set(),
     "check_decisions": {"deliver_tasks"},
     "deliver_tasks": {"alert_reps"},
     "alert_reps": set(),
@@ -73,6 +74,12 @@ def test_nothing_is_sent_before_every_check(dags):
     before = pipeline.get_task("deliver_tasks").get_flat_relative_ids(upstream=True)
     assert {"check_events", "check_signals", "check_decisions"} <= before
     assert {t.trigger_rule.value for t in pipeline.tasks} == {"all_success"}
+
+
+def test_the_shadow_sees_the_decisions_and_nothing_waits_for_it(dags):
+    shadow = dags["pql_pipeline"].get_task("shadow")
+    assert shadow.upstream_task_ids == {"route"}
+    assert shadow.downstream_task_ids == set()
 
 
 def test_runs_do_not_overlap_or_catch_up(dags):
