@@ -4,7 +4,7 @@ SHELL := /bin/bash
 BIN := .venv/bin
 HOME_DIR ?= .onetouch
 
-.PHONY: help setup demo up test lint bench mutants lock docs clean
+.PHONY: help setup demo up test lint bench year mutants lock docs clean
 
 help:  ## this list
 	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,6 +35,9 @@ lint: setup  ## style, types
 
 bench: setup  ## this project beside hand-written DuckDB SQL and Polars
 	$(BIN)/python -m benchmarks.signals
+
+year: setup  ## the rules over a simulated year of 20,000 accounts, judged by an oracle (about 20 minutes)
+	$(BIN)/python -m benchmarks.year --accounts 20000 --days 365
 
 mutants: setup  ## what the tests of scoring and routing notice when a line is changed (takes a while)
 	$(BIN)/python -m benchmarks.mutants

@@ -1,0 +1,335 @@
+"""The CRM in memory and the reps who work in it: what the product's client reads and writes, without the wire."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import numpy as np
+import pandas as pd
+from onetouch.delivery.extract_crm import OPPORTUNITIES, frame_of
+from onetouch.delivery.salesforce import CLOSED_BY_US, HANDOFF_ID, OUTCOME, Outcome, Record, Salesforce
+
+from benchmarks.year.company import DAY, HOUR, Company, microseconds, moment
+
+_LOCKED_SHARE = 0.004
+"""Of the rows written, how many another writer has locked: they go out with the next run."""
+
+_ZONES = ("Europe/Berlin", "Europe/London", "America/New_York", "America/Los_Angeles", "Asia/Kolkata")
+_COLLEAGUE = "005000000000999"
+
+
+@dataclass(frozen=True)
+class Rep:
+    """A sales rep as the CRM knows them."""
+
+    owner_id: str
+    email: str
+    active: bool
+    timezone: str
+
+    def day(self, at: datetime) -> date:
+        """The date on the rep's own calendar."""
+        return at.astimezone(ZoneInfo(self.timezone)).date()
+
+
+@dataclass
+class Deal:
+    """An opportunity; times in microseconds, `closes` NEVER while nobody knows."""
+
+    number: int
+    account: int
+    owner_id: str
+    created: int
+    closes: int
+    won: bool
+    amount: float
+
+    @property
+    def closes_at(self) -> datetime:
+        """`closes` as a moment."""
+        return moment(self.closes)
+
+
+@dataclass
+class Task:
+    """A task as the CRM holds it, and the moments of the runs that wrote and closed it."""
+
+    record: Record
+    account: int
+    created: datetime
+    as_of: datetime
+    ended_as_of: datetime | None = None
+    contacted: int | None = None
+
+    @property
+    def open(self) -> bool:
+        """Whether a rep has it on the list now."""
+        return not self.record["IsClosed"] and not self.record["IsDeleted"]
+
+    @property
+    def ended_by_us(self) -> str:
+        """Withdrawn, Released or Expired, when the product has ended it; else empty."""
+        for label in CLOSED_BY_US:
+            word = label.strip("[] ")
+            if self.record["Subject"].startswith(label) or self.record["Description"].startswith(f"{word}: "):
+                return word
+        return ""
+
+
+class Crm(Salesforce):
+    """The client's own logic over tables in memory: only what would cross the wire is replaced.
+
+    `now` is the CRM's clock, `as_of` the moment of the run that is writing.
+    """
+
+    def __init__(self, company: Company) -> None:
+        self.company, self.rng = company, np.random.default_rng(company.size.seed + 1)
+        self.now = self.as_of = company.start
+        self.accounts: dict[str, dict[str, Any]] = {i: {} for i in company.crm_id if i is not None}
+        self.place = {i: place for place, i in enumerate(company.crm_id) if i is not None}
+        self.tasks: dict[str, Task] = {}
+        self.by_handoff: dict[str, str] = {}
+        self.changes: list[tuple[datetime, str]] = []
+        self._unfinished: list[Task] = []
+        self.deals: dict[int, list[Deal]] = defaultdict(list)
+        self.on_new_task: Callable[[Task], None] = lambda task: None
+        self.reps = [
+            Rep(f"005{i:012d}", f"rep{i}@vendor.example", i >= max(1, company.size.reps // 12), _ZONES[i % len(_ZONES)])
+            for i in range(company.size.reps)
+        ]
+        self.rep_of = {rep.owner_id: rep for rep in self.reps}
+        self._agenda: list[tuple[int, int, Callable[[], None]]] = []
+        self._order = itertools.count()
+        self._ids = itertools.count(1)
+        self._plan()
+
+    # ── time ─────────────────────────────────────────────────────────────────────────────────────
+
+    def advance(self, to: datetime) -> None:
+        """Lets everything happen that reps and colleagues do up to `to`."""
+        until = microseconds(to)
+        while self._agenda and self._agenda[0][0] <= until:
+            at, _, happens = heapq.heappop(self._agenda)
+            self.now = moment(at)
+            happens()
+        self.now = to
+
+    def _at(self, us: float, happens: Callable[[], None]) -> None:
+        heapq.heappush(self._agenda, (int(us), next(self._order), happens))
+
+    def _plan(self) -> None:
+        """What happens whatever the product does: reps' own calls, colleagues' opportunities."""
+        company, rng = self.company, self.rng
+        length = company.size.days * DAY
+        start = microseconds(company.start)
+        owned = np.flatnonzero((company.owner >= 0) & (company.crm_id != np.array(None)))
+        for account in rng.choice(owned, int(len(owned) * length / DAY / 365 * 0.3), replace=True):
+            self._at(start + rng.integers(0, length), lambda account=int(account): self._own_call(account))
+        known = np.flatnonzero(company.crm_id != np.array(None))
+        for account in rng.choice(known, int(len(known) * length / DAY / 365 * 0.08), replace=True):
+            opens = start + int(rng.integers(-20 * DAY, length))
+            closes = opens + int(rng.uniform(3, 50) * DAY)
+            self._at(
+                opens,
+                lambda account=int(account), closes=closes: self._opens(account, _COLLEAGUE, closes, won=False),
+            )
+
+    # ── what reps do ─────────────────────────────────────────────────────────────────────────────
+
+    def _own_call(self, account: int) -> None:
+        owner = self.reps[self.company.owner[account]]
+        task = self._new(account, {"Subject": "Call", "OwnerId": owner.owner_id, "TaskSubtype": "Call"})
+        self._close_by_rep(task)
+
+    def _opens(self, account: int, owner_id: str, closes: int, *, won: bool) -> Deal:
+        amount = float(self.rng.integers(50, 400) * 100)
+        deal = Deal(next(self._ids), account, owner_id, microseconds(self.now), closes, won, amount)
+        self.deals[account].append(deal)
+        if won:
+            self.company.revenue.append((closes, account, amount))
+        return deal
+
+    def _takes_on(self, task: Task) -> None:
+        """A rep finds a new task: most contact in time, some late, some never; some write it down later."""
+        rng, rep = self.rng, self.rep_of[task.record["OwnerId"]]
+        mood = rng.random()
+        if mood < 0.08:
+            return
+        if mood < 0.10:
+            self._at(microseconds(self.now) + rng.integers(0, DAY), lambda: self._delete(task))
+            return
+        hours = rng.uniform(0.1, 1.2) if mood < 0.85 else rng.uniform(2, 22)
+        at = in_working_time(rep.timezone, microseconds(self.now), hours)
+        self._at(at, lambda: self._contacts(task))
+
+    def _contacts(self, task: Task) -> None:
+        if not task.open:
+            return
+        rng = self.rng
+        task.contacted = microseconds(self.now)
+        late = rng.uniform(1, 30) * HOUR if rng.random() < 0.08 else rng.uniform(0, 0.2) * HOUR
+        self._at(task.contacted + late, lambda: self._close_by_rep(task))
+        if rng.random() < 0.35:
+            answered = task.contacted + max(late, rng.exponential(2.5 * DAY)) + HOUR
+            self._at(answered, lambda: self._reply(task))
+
+    def _close_by_rep(self, task: Task) -> None:
+        if task.open:
+            task.record |= {"Status": "Completed", "IsClosed": True, "CompletedDateTime": _text(self.now)}
+            self._changed(task)
+
+    def _delete(self, task: Task) -> None:
+        if task.open:
+            task.record["IsDeleted"] = True
+            task.ended_as_of = self.now
+            self._changed(task)
+
+    def _reply(self, task: Task) -> None:
+        """An answer, noted on the task; then, some days later, an opportunity that is won or lost."""
+        if task.record["IsDeleted"] or task.ended_by_us:
+            return
+        rng = self.rng
+        task.record[OUTCOME] = "Replied" if rng.random() < 0.6 else "Meeting booked"
+        self._changed(task)
+
+        def opens() -> None:
+            closes = microseconds(self.now) + int(rng.uniform(4, 40) * DAY)
+            self._opens(task.account, task.record["OwnerId"], closes, won=bool(rng.random() < 0.4))
+
+        self._at(microseconds(self.now) + rng.uniform(0.2, 5) * DAY, opens)
+
+    # ── tables ───────────────────────────────────────────────────────────────────────────────────
+
+    def _new(self, account: int, fields: Mapping[str, Any]) -> Task:
+        record: Record = {
+            "Id": f"00T{next(self._ids):015d}", "Subject": "", "Description": "", "Status": "Not Started",
+            "IsClosed": False, "IsDeleted": False, "AccountId": self.company.crm_id[account], "TaskSubtype": "Task",
+            "CreatedDate": _text(self.now), "CompletedDateTime": None, HANDOFF_ID: None, OUTCOME: None,
+        }  # fmt: skip
+        task = Task(record | dict(fields), account, self.now, self.as_of)
+        self.tasks[record["Id"]] = task
+        self._changed(task)
+        return task
+
+    def _changed(self, task: Task) -> None:
+        task.record["SystemModstamp"] = _text(self.now)
+        self.changes.append((self.now, task.record["Id"]))
+
+    def open_tasks(self) -> list[Task]:
+        """Tasks of handoffs that a rep has on the list now."""
+        self._unfinished = [task for task in self._unfinished if task.open]
+        return self._unfinished
+
+    def deals_of(self, crm_ids: Iterable[str]) -> pd.DataFrame:
+        """Opportunities of these accounts as they are now, in the columns of `crm/{run_id}/opportunities.parquet`."""
+        now = microseconds(self.now)
+        rows = []
+        for account in sorted({self.place[i] for i in crm_ids}):
+            for deal in self.deals.get(account, ()):
+                closed = deal.closes <= now
+                rows.append(
+                    (
+                        f"006{deal.number:015d}", self.company.crm_id[deal.account], self.company.ids[deal.account],
+                        "Closed" if closed else "Open", closed, closed and deal.won, deal.amount,
+                        moment(deal.created).isoformat(), moment(deal.closes).isoformat() if closed else None, None,
+                        deal.owner_id, moment(deal.closes if closed else deal.created).isoformat(),
+                    )
+                )  # fmt: skip
+        return frame_of(rows, OPPORTUNITIES)
+
+    def deals_after(self, account: int, at: datetime) -> list[Deal]:
+        """Opportunities of the account created since."""
+        return [deal for deal in self.deals.get(account, ()) if deal.created >= microseconds(at)]
+
+    def open_deals(self) -> np.ndarray:
+        """How many opportunities each account has open now."""
+        now = microseconds(self.now)
+        who = [account for account, deals in self.deals.items() for deal in deals if deal.closes > now]
+        return np.bincount(np.array(who, dtype=int), minlength=self.company.size.accounts)
+
+    # ── what the client asks and writes ──────────────────────────────────────────────────────────
+
+    def read_reps(self) -> Iterator[Record]:
+        """Users."""
+        for rep in self.reps:
+            yield {
+                "Id": rep.owner_id, "Name": rep.email.split("@")[0], "Email": rep.email, "IsActive": rep.active,
+                "TimeZoneSidKey": rep.timezone,
+            }  # fmt: skip
+
+    def read_tasks(self, since: datetime) -> Iterator[Record]:
+        """Tasks that changed since."""
+        ids: dict[str, None] = {}
+        for at, task_id in reversed(self.changes):
+            if at < since:
+                break
+            ids[task_id] = None
+        yield from (dict(self.tasks[i].record) for i in ids)
+
+    def tasks_of(self, handoff_ids: Iterable[str]) -> dict[str, Record]:
+        """The task of each handoff that has one."""
+        return {h: dict(self.tasks[self.by_handoff[h]].record) for h in handoff_ids if h in self.by_handoff}
+
+    def open_opportunities(self, crm_account_ids: Iterable[str]) -> set[str]:
+        """Those of the accounts that have an open opportunity now."""
+        now = microseconds(self.now)
+        return {i for i in crm_account_ids if any(d.closes > now for d in self.deals.get(self.place[i], ()))}
+
+    def existing_accounts(self, crm_account_ids: Iterable[str]) -> set[str]:
+        """Those of the accounts that are there."""
+        return set(crm_account_ids) & set(self.accounts)
+
+    def check_fields(self) -> None:
+        """All fields are there."""
+
+    def _write(self, thing: str, records: Sequence[Record], key: str | None = None) -> list[Outcome]:
+        outcomes = []
+        for record in records:
+            if (thing == "Account" or key) and self.rng.random() < _LOCKED_SHARE:
+                outcomes.append(Outcome(ok=False, code="UNABLE_TO_LOCK_ROW", message="unable to obtain access"))
+            elif thing == "Account":
+                self.accounts[record["id"]] |= {name: v for name, v in record.items() if name != "id"}
+                outcomes.append(Outcome(ok=True, id=record["id"]))
+            elif key:
+                task = self._new(self.place[record["WhatId"]], record)
+                self.by_handoff[record[HANDOFF_ID]] = task.record["Id"]
+                self._unfinished.append(task)
+                self.on_new_task(task)
+                self._takes_on(task)
+                outcomes.append(Outcome(ok=True, id=task.record["Id"]))
+            else:
+                task = self.tasks[record["id"]]
+                task.record |= {name: v for name, v in record.items() if name != "id"}
+                if task.record["Status"] == "Completed" and not task.record["IsClosed"]:
+                    task.record |= {"IsClosed": True, "CompletedDateTime": _text(self.now)}
+                if task.ended_by_us:
+                    task.ended_as_of = self.as_of
+                self._changed(task)
+                outcomes.append(Outcome(ok=True, id=task.record["Id"]))
+        return outcomes
+
+
+def in_working_time(timezone: str, start: int, hours: float) -> int:
+    """The moment when a rep who works Monday to Friday from 9 to 17 has worked so many hours since `start`."""
+    zone = ZoneInfo(timezone)
+    at, left = moment(start).astimezone(zone), timedelta(hours=float(hours))
+    while True:
+        opens = at.replace(hour=9, minute=0, second=0, microsecond=0)
+        closes = at.replace(hour=17, minute=0, second=0, microsecond=0)
+        if at.weekday() < 5 and at < closes:
+            at = max(at, opens)
+            if at + left <= closes:
+                return microseconds(at + left)
+            left -= closes - at
+        at = opens + timedelta(days=1)
+
+
+def _text(at: datetime) -> str:
+    return f"{at:%Y-%m-%dT%H:%M:%S}.000+0000"
