@@ -170,8 +170,7 @@ def _before(handoff: Facts, policy: Policy, where: tzinfo) -> list[str]:
     if state in _ENDED and "closed_at" in handoff:
         lines.append(f"Ended: {day(handoff['closed_at'], where)}, {_ENDED[state]}")
     if isinstance(handoff.get("signals"), list):
-        reasons = [said(str(name)) for name in handoff["signals"]]
-        lines.append(f"Reasons then: {', '.join(reasons)}")
+        lines.append(f"What spoke for it then: {'; '.join(label(str(name), policy) for name in handoff['signals'])}")
     return lines
 
 

@@ -461,6 +461,8 @@ class Situation(Part):
     @field_validator("headline", "approach", "offer")
     @classmethod
     def _known_facts(cls, text: str, info: ValidationInfo) -> str:
+        if not text.strip():
+            raise ValueError(f"{info.field_name} of situation {info.data.get('name', '?')!r}: is blank; say something")
         allowed = FOR_CUSTOMER if info.field_name == "offer" else FACTS
         return texts.check(text, allowed, f"{info.field_name} of situation {info.data.get('name', '?')!r}")
 
@@ -474,8 +476,8 @@ class Message(Part):
     """The first message: `opening` and `closing` around the situation's offer.
 
     Both may hold names of facts FOR_CUSTOMER; a sentence is left out when the account lacks a fact it names.
-    `opening` may also name {usage}: up to three facts of use, as a clause that follows "your team". `max_chars`: a
-    longer message is cut at a sentence.
+    `opening` may also name {usage}: what they use and how many they are, as a clause that follows "your team".
+    `max_chars`: a longer message is cut at a sentence.
     """
 
     opening: Annotated[str, Field(min_length=1, max_length=400)]

@@ -34,12 +34,17 @@ def names(text: str) -> set[str]:
 
 
 def sentences(text: str) -> list[str]:
-    """The text in sentences, at which it may be cut."""
-    return _SENTENCE_END.split(text.strip())
+    """The text in sentences, each on one line."""
+    return [" ".join(sentence.split()) for sentence in _SENTENCE_END.split(text.strip())] if text.strip() else []
 
 
 def check(text: str, allowed: Collection[str], where: str) -> str:
-    """The text itself. Raises ValueError saying `where`, the name that is not allowed, and those that are."""
+    """The text itself. Raises ValueError saying `where` it is, the name that is not allowed, and those that are; also
+    for a character that cannot be seen, which could reorder or hide the words around it.
+    """
+    unseen = [c for c in text if not c.isprintable() and c not in "\n\t"]
+    if unseen:
+        raise ValueError(f"{where}: holds U+{ord(unseen[0]):04X}, which cannot be seen; remove it")
     try:
         unknown = sorted(names(text) - set(allowed))
     except ValueError as error:
