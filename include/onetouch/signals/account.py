@@ -41,6 +41,10 @@ Signal (unit) · meaning · source:
 
 Every signal of `policy.schema.MOMENTS` has its moment beside it, `{signal}_at`: the last occurrence it counts (of a
 checkout that fell silent: its last step), null when it counts none.
+
+No event of the vocabulary tells of these, so they are no signals: time in the product (nothing says when a session
+ended), departments and offices, clicks in a demo, papers published. Acceleration (S1: 2 → 5 logins a week) is
+`usage_growth_7d`.
 """
 
 from __future__ import annotations
