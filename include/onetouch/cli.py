@@ -233,7 +233,7 @@ def policy_test(
 
     with _one_line_errors():
         under = read_policy(policy or os.environ.get("ONETOUCH_POLICY") or None)
-        results = [result for file in files for result in proof.run_scenarios(file, under)]
+        results = proof.run_scenarios(*files, policy=under)
         failed = sum(not result.passed for result in results)
         if as_json:
             typer.echo(json.dumps([result.record() for result in results]))
@@ -384,6 +384,8 @@ def _one_line_errors() -> Iterator[None]:
 
     try:
         yield
+    except typer.Exit:  # a RuntimeError, too, and said already
+        raise
     except (ValueError, OSError, RuntimeError, RequestException, SlackClientError, SQLAlchemyError) as error:
         logging.getLogger(__name__).info("failed", exc_info=True)
         _fail(str(error) or type(error).__name__)

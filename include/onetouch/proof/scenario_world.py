@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 import pandas as pd
 
 from onetouch.events import EVENTS
+from onetouch.events.identity import business_domain
 from onetouch.policy import Policy
 from onetouch.policy.schema import Meaning
 from onetouch.proof.scenario_file import WEEKDAYS, WORDS, Event, Rep, ScenarioError, Side
@@ -25,6 +26,8 @@ BATCH = "scenarios"
 def events(where: str, account_id: str, side: Side, policy: Policy, as_of: datetime) -> Iterator[dict[str, Any]]:
     """The account's canonical events. Raises ScenarioError where the policy has no vendor event of that meaning."""
     account = side.account
+    host = account.users_at or (account.domain if account.basis == "domain" else None)
+    email_domain = None if host is None else business_domain(host)
     for number, event in enumerate(side.events):
         vendor, meaning = _vendor(where, event, policy)
         properties = {meaning.detail: event.detail, meaning.value: event.value}
@@ -42,7 +45,7 @@ def events(where: str, account_id: str, side: Side, policy: Policy, as_of: datet
                         "user_id": who,
                         "account_id": account_id,
                         "account_basis": account.basis,
-                        "email_domain": account.users_at or (account.domain if account.basis == "domain" else None),
+                        "email_domain": email_domain,
                         "properties": text,
                         "batch_id": BATCH,
                     }

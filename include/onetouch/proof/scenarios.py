@@ -6,6 +6,7 @@ about who gets the task are decided apart from the others, so that none takes an
 
 from __future__ import annotations
 
+import difflib
 import tempfile
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
@@ -25,6 +26,7 @@ from onetouch.lake import Lake
 from onetouch.policy import Policy
 from onetouch.policy.read import overlay, preset_document
 from onetouch.proof import scenario_world as world
+from onetouch.proof.difference import READING
 from onetouch.proof.scenario_file import Expected, Rep, Scenario, ScenarioError, Side, read_scenarios
 from onetouch.routing import RULES, Rule, decide
 from onetouch.routing.inputs import PREVIOUS, Inputs
@@ -47,7 +49,7 @@ Row = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Difference:
-    """One thing that came out otherwise than the scenario says."""
+    """One thing that came out otherwise than the scenario says; of a text, `got` is the line most like it."""
 
     what: str
     expected: Any
@@ -92,6 +94,7 @@ class _Cast:
 class _Scene:
     """A scenario with its accounts (its own first) and the inputs of their decision."""
 
+    file: str
     scenario: Scenario
     policy: Policy
     cast: tuple[_Cast, ...]
@@ -102,7 +105,6 @@ class _Scene:
 class Staged:
     """Scenarios whose signals and scores are worked out; they can be decided by any rules."""
 
-    file: str
     scenes: tuple[_Scene, ...]
     signals: Mapping[str, pd.DataFrame]
     scores: Mapping[str, pd.DataFrame]
@@ -118,37 +120,38 @@ def without(name: str) -> tuple[Rule, ...]:
     return *kept, Rule("no rule", "none", lambda facts, policy: np.ones(len(facts), dtype=bool))
 
 
-def run_scenarios(path: Path | str, policy: Policy, *, rules: tuple[Rule, ...] = RULES) -> list[Result]:
-    """Every scenario of the file under `policy`, in the file's order. Raises ScenarioError."""
-    return decide_scenarios(stage_scenarios(path, policy), rules=rules)
+def run_scenarios(*paths: Path | str, policy: Policy, rules: tuple[Rule, ...] = RULES) -> list[Result]:
+    """Every scenario of the files under `policy`, in the files' order. Raises ScenarioError."""
+    return decide_scenarios(stage_scenarios(*paths, policy=policy), rules=rules)
 
 
-def stage_scenarios(path: Path | str, policy: Policy) -> Staged:
-    """The scenarios of the file with their signals and scores. Raises ScenarioError."""
-    scenes = [_scene(str(path), n, s, policy) for n, s in enumerate(read_scenarios(path))]
-    batches: dict[tuple[datetime, str], list[_Scene]] = defaultdict(list)
+def stage_scenarios(*paths: Path | str, policy: Policy) -> Staged:
+    """The scenarios of the files with their signals and scores. Raises ScenarioError.
+
+    Accounts are named by file and place, `matrix-001`, so that nothing depends on what else is played.
+    """
+    files = {Path(path).stem: path for path in paths}
+    if len(files) < len(paths):
+        raise ScenarioError(f"{paths[0]}: two files of one name; give each its own")
+    scenes = [_scene(str(path), n, s, policy) for path in files.values() for n, s in enumerate(read_scenarios(path), 1)]
+    batches: dict[Any, list[_Scene]] = defaultdict(list)
     for scene in scenes:
-        batches[scene.scenario.as_of, scene.policy.version].append(scene)
+        reading = scene.policy.model_dump_json(include=set(READING), by_alias=True)
+        batches[scene.scenario.as_of, reading].append(scene)
     signals: dict[str, pd.DataFrame] = {}
     scores: dict[str, pd.DataFrame] = {}
-    for (as_of, _), batch in batches.items():
-        policy = batch[0].policy
-        table = _signals(batch, policy, as_of)
-        earlier = [
-            {"account_id": member.account_id, "score": member.side.history.score}
-            for scene in batch
-            for member in scene.cast
-            if member.side.history.score is not None
-        ]
-        before = pd.DataFrame(earlier, columns=["account_id", "score"]).astype(
-            {"account_id": "str", "score": "float64"}
-        )
-        scored = score_frame(table, policy, as_of, before)
+    for batch in batches.values():
+        table = _signals(batch)
+        by_policy: dict[str, list[_Scene]] = defaultdict(list)
         for scene in batch:
-            ids = [member.account_id for member in scene.cast]
-            signals[ids[0]] = table[table["account_id"].isin(ids)]
-            scores[ids[0]] = scored[scored["account_id"].isin(ids)]
-    return Staged(str(path), tuple(scenes), signals, scores)
+            by_policy[scene.policy.version].append(scene)
+        for scored_alike in by_policy.values():
+            scored = _scores(scored_alike, table)
+            for scene in scored_alike:
+                ids = [member.account_id for member in scene.cast]
+                signals[ids[0]] = table[table["account_id"].isin(ids)]
+                scores[ids[0]] = scored[scored["account_id"].isin(ids)]
+    return Staged(tuple(scenes), signals, scores)
 
 
 def decide_scenarios(
@@ -167,14 +170,14 @@ def decide_scenarios(
         scores = pd.concat([staged.scores[key] for key in keys], ignore_index=True)
         decisions, known, scored = (_rows(f) for f in (_decided(group, signals, scores, rules), signals, scores))
         for scene, key in zip(group, keys, strict=True):
-            results[key] = _result(staged.file, scene, decisions[key], known[key], scored[key])
+            results[key] = _result(scene, decisions[key], known[key], scored[key])
     return [results[scene.cast[0].account_id] for scene in scenes]
 
 
 def _scene(file: str, number: int, scenario: Scenario, policy: Policy) -> _Scene:
     where = f"{file}: {scenario.name!r}"
     own = _policy(where, scenario.policy, policy)
-    account_id = f"account-{number + 1:03}"
+    account_id = f"{Path(file).stem}-{number:03}"
     cast = []
     for place, side in enumerate([scenario, *scenario.beside]):
         name = account_id if place == 0 else f"{account_id}-{place}"
@@ -185,7 +188,7 @@ def _scene(file: str, number: int, scenario: Scenario, policy: Policy) -> _Scene
     else:
         owners = dict.fromkeys(m.owner for m in cast if m.owner is not None)
         reps = [Rep(email=owner) for owner in owners] or [Rep(email=f"someone@{OWN_REPS}")]
-    return _Scene(scenario, own, tuple(cast), tuple(reps))
+    return _Scene(file, scenario, own, tuple(cast), tuple(reps))
 
 
 def _policy(where: str, over: dict[str, Any], policy: Policy) -> Policy:
@@ -204,8 +207,9 @@ def _policy(where: str, over: dict[str, Any], policy: Policy) -> Policy:
         raise ScenarioError(f"{where}: policy.{field}: {first['input']!r} is not allowed; {first['msg']}") from error
 
 
-def _signals(batch: Iterable[_Scene], policy: Policy, as_of: datetime) -> pd.DataFrame:
+def _signals(batch: list[_Scene]) -> pd.DataFrame:
     """Signals of all accounts of the batch, by way of a lake of their own."""
+    policy, as_of = batch[0].policy, batch[0].scenario.as_of
     members = [member for scene in batch for member in scene.cast]
     rows = [row for m in members for row in world.events(m.where, m.account_id, m.side, policy, as_of)]
     snapshot = pd.DataFrame([world.record(m.account_id, m.side, m.owner, as_of) for m in members])
@@ -216,6 +220,15 @@ def _signals(batch: Iterable[_Scene], policy: Policy, as_of: datetime) -> pd.Dat
             lake.write(happened, "events", f"event_date={day}", f"{world.BATCH}.parquet")
         table, _ = compute(lake, policy, snapshot, as_of)
     return table.to_pandas(types_mapper=lambda kind: pd.ArrowDtype(kind) if pa.types.is_list(kind) else None)
+
+
+def _scores(scenes: list[_Scene], signals: pd.DataFrame) -> pd.DataFrame:
+    """Scores of the scenes' accounts, compared with those their histories tell."""
+    members = [member for scene in scenes for member in scene.cast]
+    told = [(m.account_id, m.side.history.score) for m in members if m.side.history.score is not None]
+    earlier = pd.DataFrame(told, columns=["account_id", "score"]).astype({"account_id": "str", "score": "float64"})
+    theirs = signals[signals["account_id"].isin([m.account_id for m in members])]
+    return score_frame(theirs, scenes[0].policy, scenes[0].scenario.as_of, earlier)
 
 
 def _decided(group: list[_Scene], signals: pd.DataFrame, scores: pd.DataFrame, rules: tuple[Rule, ...]) -> pd.DataFrame:
@@ -265,14 +278,14 @@ def _rows(frame: pd.DataFrame) -> dict[str, Row]:
     return {row["account_id"]: row for row in rows}
 
 
-def _result(file: str, scene: _Scene, decision: Row, signals: Row, scores: Row) -> Result:
+def _result(scene: _Scene, decision: Row, signals: Row, scores: Row) -> Result:
     """The decision held against the scenario's words."""
     scenario, policy = scene.scenario, scene.policy
-    found = list(_differences(scenario.expect, scenario.as_of, decision, signals, scores, policy))
+    found = list(_differences(scene, decision, signals, scores))
     if scenario.rule is not None and decision["rule"] != scenario.rule:
         found.insert(0, Difference("rule", scenario.rule, decision["rule"]))
     return Result(
-        file, scenario.name, scenario.source, scenario.rule, decision["action"],
+        scene.file, scenario.name, scenario.source, scenario.rule, decision["action"],
         explained(decision, policy), tuple(found),
     )  # fmt: skip
 
@@ -284,9 +297,9 @@ def explained(decision: Row, policy: Policy) -> str:
     return " ".join([f"{line}.", *said])
 
 
-def _differences(
-    expect: Expected, as_of: datetime, decision: Row, signals: Row, scores: Row, policy: Policy
-) -> Iterable[Difference]:
+def _differences(scene: _Scene, decision: Row, signals: Row, scores: Row) -> Iterable[Difference]:
+    """Everything that came out otherwise, in the order of Expected's fields."""
+    expect, as_of = scene.scenario.expect, scene.scenario.as_of
     for what in sorted(expect.model_fields_set, key=list(Expected.model_fields).index):
         wanted = getattr(expect, what)
         match what:
@@ -296,7 +309,8 @@ def _differences(
             case "signals":
                 missing = [name for name in wanted if name not in signals]
                 if missing:
-                    raise ScenarioError(f"expect.signals: {', '.join(missing)}: the signals have no such column")
+                    where = scene.cast[0].where
+                    raise ScenarioError(f"{where}: expect.signals: {', '.join(missing)}: no such column of signals")
                 pairs = [(f"signals.{name}", value, signals[name]) for name, value in wanted.items()]
             case "gates":
                 pairs = [(f"gates.{gate}", value, scores[f"gate_{gate}"]) for gate, value in wanted.items()]
@@ -309,7 +323,7 @@ def _differences(
                     got = got.partition("@")[0]
                 pairs = [(what, wanted and wanted.lower(), got)]
             case "dossier" | "message" | "says_nothing_of":
-                yield from _texts(what, wanted, decision, signals, policy)
+                yield from _texts(what, wanted, decision, signals, scene.policy)
                 continue
             case _:
                 if isinstance(wanted, timedelta):
@@ -325,7 +339,8 @@ def _texts(what: str, wanted: list[str] | str, decision: Row, signals: Row, poli
     place = {"dossier": dossier, "message": message}.get(what, f"{dossier}\n\n{message}")
     for text in [wanted] if isinstance(wanted, str) else wanted:
         if (text in place) == (what == "says_nothing_of"):
-            yield Difference(what, text, place)
+            near = difflib.get_close_matches(text, place.splitlines(), n=1, cutoff=0.0)
+            yield Difference(what, text, near[0].strip() if near else "nothing like it")
 
 
 def _plain(value: Any) -> Any:
