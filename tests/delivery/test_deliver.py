@@ -210,6 +210,14 @@ def test_a_checkout_after_the_task_withdraws_it_on_the_next_run(world: Any) -> N
     assert world.task(1)["Subject"] == task["Subject"]
 
 
+def test_an_account_drawn_into_the_control_group_is_not_interrupted_either(world: Any) -> None:
+    world.deliver(ready(world, 1))
+    run = world.run(LATER)
+    world.decide(run, 1, action="hold_holdout", signals={"checkout_state": "started"})
+    assert world.deliver(run)["withdrawn"] == 1
+    assert world.task(1)["Description"].startswith("Withdrawn: checkout")
+
+
 def test_a_task_the_rep_just_closed_is_a_touch_not_a_withdrawal(world: Any) -> None:
     world.deliver(ready(world, 1))
     world.org.clock(LATER)

@@ -129,12 +129,18 @@ def _withdraw_overtaken(lake: Lake, ledger: Ledger, run: Run, salesforce: Salesf
     A conversation that has been answered stays the rep's: its task is done, and the deal is theirs to finish.
     """
     active = {h.account_id: h for h in ledger.handoffs(states=ACTIVE) if h.decided_at < run.as_of}
+    decisions = rows_where(lake, "decisions", run.run_id, "account_id", sorted(active))
+    # A policy may draw accounts into the control group that have a task: of these the signals alone tell the rest.
+    held_out = sorted(row["account_id"] for row in decisions if row["action"] == "hold_holdout")
+    signals = {row["account_id"]: row for row in rows_where(lake, "signals", run.run_id, "account_id", held_out)}
     reasons: dict[str, str] = {}
-    for row in rows_where(lake, "decisions", run.run_id, "account_id", sorted(active)):
-        handoff = active[row["account_id"]]
-        if row["action"] == "hold_converting" and handoff.state != "replied":
+    for row in decisions:
+        handoff, known = active[row["account_id"]], signals.get(row["account_id"], {})
+        buying = known.get("checkout_state") in ("started", "stalled")
+        taken = (known.get("open_opportunities") or 0) > 0
+        if (buying or row["action"] == "hold_converting") and handoff.state != "replied":
             reasons[handoff.handoff_id] = "checkout: started by the customer"
-        elif row["action"] == "hold_open_opportunity" and handoff.state in (*_UNSEEN, "task_open"):
+        elif (taken or row["action"] == "hold_open_opportunity") and handoff.state in (*_UNSEEN, "task_open"):
             reasons[handoff.handoff_id] = "open opportunity: in the hands of someone else"
     by_id = {h.handoff_id: h for h in active.values()}
     moved = _withdraw(ledger, run, salesforce, [by_id[i] for i in reasons], reasons)
