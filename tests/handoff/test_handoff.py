@@ -71,7 +71,9 @@ NULLS = [None, float("nan"), pd.NaT, np.nan, "", [], np.array([], dtype=object),
 def test_the_dossier_says_all_that_is_known() -> None:
     text = dossier(DECISION, SIGNALS, POLICY)
     for line in [
-        "WHY NOW\n  At 92 % of the API calls limit (9,230 of 10,000)\n  Score: 72.5 · high tier · sales-assist",
+        "WHY NOW\n  At 92 % of the API calls limit (9,230 of 10,000)\n"
+        "  Also: looked at pricing twice; team growing: invited 3 teammates; 7 users at work in the product\n"
+        "  Score: 72.5 · high tier · sales-assist",
         "RECOMMENDED APPROACH\n  They are at 92 % of their plan's 10,000 API calls. Suggest the plan with more room",
         "WHEN\n  Best moment: Tue 18 Nov 2025, 11:15 CET (their time)",
         "Usually active: around 09:00, mostly on Tuesdays (their time)",

@@ -38,7 +38,7 @@ EXAMPLES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "premium attempt, unnamed": ({"premium_attempts_28d": 1.0}, {"premium_attempts_28d": 0.0}),
     "abandoned checkout": ({"checkouts_abandoned_28d": 1.0}, {"checkouts_abandoned_28d": 0.0}),
     "plan question": ({"plan_questions_28d": 1.0}, {"plan_questions_28d": 0.0}),
-    "limit reached lately": ({"limits_reached_28d": 1.0}, {"limits_reached_28d": 0.0}),
+    "limit reached recently": ({"limits_reached_28d": 1.0}, {"limits_reached_28d": 0.0}),
     "security review": ({"admin_actions_28d": 1.0}, {"admin_actions_28d": 0.0}),
     "pricing": ({"pricing_views_14d": 1.0}, {"pricing_views_14d": 0.0}),
     "support tickets": ({"tickets_28d": 2.0}, {"tickets_28d": 1.0}),
@@ -102,6 +102,17 @@ def test_what_a_text_would_claim_without_the_fact_is_not_told() -> None:
         assert chosen(row | {fact: None}) == "steady use"
     assert chosen(EXAMPLES["outgrowing the plan"][0] | {"arr": None}) == "limit near"  # a customer? nobody knows
     assert chosen(EXAMPLES["outgrowing the plan"][0] | {"arr": 0.0}) == "limit near"
+
+
+def test_what_else_fits_is_named_once_a_signal_and_never_the_one_that_fits_all() -> None:
+    row = EXAMPLES["limit near, with a date"][0] | EXAMPLES["premium attempt"][0]
+    row |= {"pricing_views_14d": 2.0, "users": 9.0, "integrations": 4.0}
+    told = why_now(known_facts({}, row), POLICY)
+    assert told.also == ["tried SSO, not in the plan", "looked at pricing twice", "4 integrations connected"]
+    assert "\n  Also: tried SSO, not in the plan; looked at pricing twice; 4 int" in dossier(
+        {"account_id": "a"}, row, POLICY
+    )
+    assert why_now(known_facts({}, {"users": 9.0}), POLICY).also == []
 
 
 def test_paying_asks_for_what_is_known_of_the_revenue() -> None:

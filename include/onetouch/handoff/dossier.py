@@ -49,7 +49,12 @@ def dossier(
     why = why_now(facts, policy)
     theirs = zone(facts.get("timezone"))
     sections = {
-        "WHY NOW": [capital(why.headline), *_call(facts, policy), *_score(facts, policy)],
+        "WHY NOW": [
+            capital(why.headline),
+            *_line("Also", "; ".join(why.also)),
+            *_call(facts, policy),
+            *_score(facts, policy),
+        ],
         "RECOMMENDED APPROACH": [why.approach],
         "WHEN": _when(facts, timezone),
         "WHY YOU": _why_you(facts),

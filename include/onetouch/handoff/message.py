@@ -74,11 +74,16 @@ def _usage(facts: Facts, policy: Policy) -> list[str]:
         has.append(count(facts["integrations"], "connected integration"))
     said = [f"has {' and '.join(has)}"] if has else []
     if features := facts.get("features_used_list"):
-        said.append(f"uses {listed([plain(str(name), 40) for name in features[:3]])}")
+        said.append(f"uses {listed([_article(plain(str(name), 40)) for name in features[:3]])}")
     if not said and facts.get("active_days_14d", 0) >= 1:
         days = count(facts["active_days_14d"], "day")
         said.append(f"used {policy.product.name} on {days} of the last {policy.signals.engagement_days}")
     return said
+
+
+def _article(feature: str) -> str:
+    """A feature as one says to use it: the API, but dashboards."""
+    return f"the {feature}" if feature.lower() in ("api", "sdk") else feature
 
 
 def _known_sentences(text: str, words: Mapping[str, str]) -> list[str]:

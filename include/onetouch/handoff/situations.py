@@ -22,26 +22,41 @@ _HEADLINE = 160
 
 _APPROACH = 800
 
+_ALSO = 3
+"""Ours: further reasons a rep is told of; the sections hold the rest."""
+
 
 @dataclass(frozen=True)
 class WhyNow:
-    """`headline` for the task's subject, `approach` for the rep, `offer` for the customer, in sentences."""
+    """`headline` for the task's subject, `approach` for the rep, `offer` for the customer, in sentences.
+
+    `also`: the headlines of what else fits and rests on other signals, a few at most.
+    """
 
     situation: str
     headline: str
     approach: str
     offer: list[str]
+    also: list[str]
 
 
 def why_now(facts: Facts, policy: Policy) -> WhyNow:
     """The first situation that fits and whose facts are all known; the policy's last one always does."""
     words = in_words(facts, policy)
-    chosen = next(s for s in policy.situations if fits(s, facts) and s.facts <= words.keys())
+    fitting = [s for s in policy.situations if fits(s, facts) and s.facts <= words.keys()]
+    chosen = fitting[0]
+    told, also = {condition.signal for condition in chosen.when}, []
+    for situation in fitting[1:]:
+        signals = {condition.signal for condition in situation.when}
+        if signals and not signals & told:
+            also.append(plain(fill(situation.headline, words), _HEADLINE))
+            told |= signals
     return WhyNow(
         situation=chosen.name,
         headline=plain(fill(chosen.headline, words), _HEADLINE),
         approach=plain(fill(chosen.approach, words), _APPROACH),
         offer=[fill(sentence, words) for sentence in sentences(chosen.offer)],
+        also=also[:_ALSO],
     )
 
 
