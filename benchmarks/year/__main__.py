@@ -85,7 +85,7 @@ def _print(console: Console, year: Year, seconds: float) -> None:
     lines = {
         "to send": f"{figures.to_send:,}: {figures.delivered:,} delivered, {sum(figures.withheld.values()):,} withheld "
         f"({', '.join(f'{n:,} {why}' for why, n in figures.withheld.most_common()) or 'none'}), {figures.failed:,} "
-        f"failed, of which {figures.later:,} went out with a later run",
+        f"failed, of which {figures.later:,} went out with a later run; {figures.stopped:,} runs stopped at the cap",
         "why": ", ".join(f"{n:,} {call}" for call, n in figures.calls.most_common()),
         "tasks": f"{len(year.crm.by_handoff):,}; " + ", ".join(f"{n:,} {state}" for state, n in ended.most_common()),
         "withdrawn while open": f"{figures.withdrawn:,}; {figures.provoked:,} upgrades begun at the worst moments",

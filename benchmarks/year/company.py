@@ -522,9 +522,7 @@ class Company:
                 np.where(habit >= 0, habit, np.nan)[rows], pa.int64(), from_pandas=True, safe=False
             )
         columns["first_seen_at"] = _moments(self.signup_at[rows])
-        seen_at = np.where(seen >= 0, self.begin + seen * DAY, -1)
-        latest = np.full(n, -1)
-        np.maximum.at(latest, self.user_account, seen_at)
+        latest = self.begin + np.maximum.reduceat(seen, self.first_user[:-1]) * DAY
         columns["last_seen_at"] = _moments(np.maximum(latest, self.signup_at)[rows])
         columns["activated_at"] = _moments(np.where(activated, activation, -1)[rows])
         return pa.table(columns)

@@ -170,8 +170,8 @@ class Oracle:
                 self._violated(1, f"{self.company.ids[task.account]} at {known:%Y-%m-%d %H:%M}: {age} task, upgrading")
 
         self.checked[6] += 1
-        present = set(self.company.ids[self.company.present(as_of)])
-        if len(decisions) != len(present) or set(decisions["account_id"]) != present:
+        present = self.company.ids[self.company.present(as_of)]
+        if not np.array_equal(decisions["account_id"].sort_values().to_numpy(dtype=present.dtype), present):
             self._violated(6, f"{as_of:%Y-%m-%d %H:%M}: {len(decisions)} decisions of {len(present)} accounts")
         to_send = int((decisions["action"] == "sales_now").sum())
         told = sent["delivered"] + sum(sent["withheld"].values()) + len(sent["failed"])

@@ -233,7 +233,9 @@ class Year:
         figures.to_send += sent["to_send"]
         figures.delivered += sent["delivered"]
         figures.later += sent.get("earlier", {}).get("delivered", 0)
-        figures.withheld.update(sent["withheld"])
+        stopped = {why: n for why, n in sent["withheld"].items() if "assignment.tasks_per_day" in why}
+        figures.stopped += bool(stopped)
+        figures.withheld.update(sent["withheld"] if not stopped else {"daily cap": sum(stopped.values())})
         figures.failed += len(sent["failed"])
         figures.withdrawn += sent.get("withdrawn", 0)
         for account in due["account_id"]:

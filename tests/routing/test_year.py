@@ -32,9 +32,10 @@ HURRIED = {
 """The policy's long waits cut to days, so that an account may come back within the test; and more accounts to call."""
 
 
-def year(home: Path, days: int, accounts: int, *, every: timedelta = EVERY, **more: Any) -> Year:
-    plan = [(day, changed(policy, HURRIED)) for day, policy in policies(days)]
-    return Year(home, Size(accounts, days, reps=6), plan, every=every, **more)
+def year(home: Path, days: int, accounts: int, tasks_per_day: int = 200, **more: Any) -> Year:
+    change = {**HURRIED, "assignment.tasks_per_day": tasks_per_day}
+    plan = [(day, changed(policy, change)) for day, policy in policies(days)]
+    return Year(home, Size(accounts, days, reps=6), plan, every=EVERY, **more)
 
 
 @contextmanager
@@ -50,7 +51,7 @@ def without(name: str) -> Iterator[None]:
 
 
 def test_weeks_of_runs_break_no_promise_and_can_be_replayed(tmp_path: Path) -> None:
-    lived = year(tmp_path, days=45, accounts=500, sampled=6, provoked=0.15)
+    lived = year(tmp_path, days=45, accounts=500, sampled=3, provoked=0.15)
     figures, oracle = lived.live(), lived.oracle
     assert not oracle.counted, dict(oracle.violations)
     assert not oracle.wrong_signals
@@ -89,6 +90,13 @@ def test_the_oracle_sees_more_tasks_than_a_rep_takes(tmp_path: Path) -> None:
     with without("capacity"):
         lived.live()
     assert lived.oracle.counted[9] and set(lived.oracle.counted) == {9}, dict(lived.oracle.violations)
+
+
+def test_a_jump_beyond_the_daily_cap_stops_the_run_and_all_is_accounted_for(tmp_path: Path) -> None:
+    lived = year(tmp_path, days=2, accounts=1000, tasks_per_day=3)
+    figures = lived.live()
+    assert figures.stopped == 1 and figures.to_send == figures.withheld["daily cap"] > 3
+    assert not lived.crm.by_handoff and not lived.oracle.counted, dict(lived.oracle.violations)
 
 
 # ── The company's figures are those that the product would compute from its events ───────────────────────────────────
