@@ -6,6 +6,7 @@ next of these. Whose day is merely full keeps the account waiting: it is theirs 
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -101,7 +102,7 @@ def assign(
     cut = policy.assignment.senior_score
     top = order["score"].to_numpy(float) >= (np.inf if cut is None else cut)
     room = sum(desk.room for desk in desks.values() if not desk.away)
-    now = pd.Timestamp(as_of).as_unit("us").value
+    now = pd.Timestamp(as_of).value
     for row, (own, place, prefers_senior) in enumerate(zip(went_to, team_of, top, strict=True)):
         if room == 0:
             break
@@ -176,7 +177,7 @@ def assignments(
 
 @dataclass
 class _Desk:
-    """What is on a rep's desk while the turns go round. `last`: when the latest task came (µs since 1970; 0: never)."""
+    """What is on a rep's desk while the turns go round. `last`: when the latest task came (ns since 1970; 0: never)."""
 
     email: str
     senior: bool
@@ -192,7 +193,7 @@ class _Desk:
         return self.today, not self.works_today, self.open, self.last, self.email
 
     def give(self, at: int) -> None:
-        """One more task, at a moment in µs since 1970."""
+        """One more task, at a moment in ns since 1970."""
         self.room -= 1
         self.today += 1
         self.open += 1
@@ -223,16 +224,22 @@ def _desks(takers: pd.DataFrame, rep_load: pd.DataFrame) -> dict[str, _Desk]:
 
 
 def _load(people: pd.DataFrame, rep_load: pd.DataFrame) -> pd.DataFrame:
-    """today (given since the rep's day began), open and last (µs since 1970; 0: never) of each of `people`."""
-    load = rep_load.assign(email=_lower(rep_load["owner_email"]))
-    recent = load.explode("recent").dropna(subset="recent")
-    since = recent["email"].map(people["day_began"])
-    today = recent["email"][pd.to_datetime(recent["recent"], utc=True) >= since].value_counts()
-    last = pd.to_datetime(load["last_assigned_at"], utc=True).astype("datetime64[us, UTC]")
-    load["last"] = last.fillna(pd.Timestamp(0, tz="UTC")).astype("int64")
-    load["open"] = load["open"].astype("int64")
-    known = load.groupby("email").agg({"open": "sum", "last": "max"}).reindex(people.index, fill_value=0)
-    return known.assign(today=today.reindex(people.index, fill_value=0).astype("int64"))
+    """today (given since the rep's day began), open and last (ns since 1970; 0: never) of each of `people`."""
+    began = dict(zip(people.index, people["day_began"], strict=True))
+    emails = _lower(rep_load["owner_email"]).tolist()
+    lately = [(email, moment) for email, moments in zip(emails, rep_load["recent"], strict=True) for moment in moments]
+    moments = pd.to_datetime([moment for _, moment in lately], utc=True)
+    today = Counter(
+        email for (email, _), at in zip(lately, moments, strict=True) if email in began and at >= began[email]
+    )
+    still_open, latest = Counter[str](), Counter[str]()
+    for email, n, at in zip(
+        emails, rep_load["open"], pd.to_datetime(rep_load["last_assigned_at"], utc=True), strict=True
+    ):
+        still_open[email] += int(n)
+        latest[email] = max(latest[email], 0 if pd.isna(at) else at.value)
+    rows = [(today[email], still_open[email], latest[email]) for email in people.index]
+    return pd.DataFrame(rows, people.index, ["today", "open", "last"]).astype("int64")
 
 
 def _teams(desks: dict[str, _Desk], takers: pd.DataFrame, policy: Policy) -> list[_Team]:
