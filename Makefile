@@ -35,6 +35,7 @@ lint: setup  ## style, types
 
 bench: setup  ## this project beside hand-written DuckDB SQL and Polars
 	$(BIN)/python -m benchmarks.signals
+	$(BIN)/python -m benchmarks.decisions
 
 year: setup  ## the rules over a simulated year of 20,000 accounts, judged by an oracle (about 20 minutes)
 	$(BIN)/python -m benchmarks.year --accounts 20000 --days 365

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from datetime import UTC, datetime
+from typing import Any
 
-import duckdb
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
@@ -13,10 +14,11 @@ import pyarrow.compute as pc
 
 from onetouch.policy import Policy
 from onetouch.policy.schema import MOMENTS, SIGNALS
+from onetouch.scoring.columns import Numbers, moment, number, text
 
 DIGITS = 24
-ROWS = 50_000
-"""Accounts hashed at a time: one thread of the engine takes a batch."""
+ROWS = 4_096
+"""Accounts laid out at a time: few enough for the processor's cache."""
 
 _TEXT = (
     "account_id", "account_basis", "domain", "industry", "region", "timezone", "owner_email", "owner_id",
@@ -37,51 +39,47 @@ def decision_ids(facts: pd.DataFrame, policy: Policy, as_of: datetime) -> pd.Ser
     version of the library adds to the signals changes no id. Two rows that differ in any of them differ in what is
     hashed: numbers and moments as 64 bits each, then the texts one after the other, their lengths among the numbers.
     """
-    required = [name for name in dict.fromkeys(policy.handoff.required_context) if name not in _TEXT]
-    moments = [*_MOMENTS, *(f"{name}_at" for name in MOMENTS if f"{name}_at" in facts)]
-    numbers = [*SIGNALS, *_NUMBERS]
-    others = [name for name in required if name not in numbers]
-    words = [name for name in others if pd.api.types.is_string_dtype(facts[name].dtype)]
-    texts, present = [*_TEXT, *words], [name for name in others if name not in words]
-    batches = [
-        _batch(facts.iloc[start : start + ROWS], texts, numbers, moments, present)
-        for start in range(0, len(facts), ROWS)
-    ]
-    if not batches:
-        return pd.Series(dtype="str")
-    salt = f"{policy.version}\n{as_of.astimezone(UTC).isoformat()}\n".encode()
-    with duckdb.connect(":memory:") as con:
-        con.register("inputs", pa.Table.from_batches(batches))
-        hashed = con.execute(
-            f"SELECT left(sha256($1::BLOB || numbers || encode(text)), {DIGITS}) AS id FROM inputs", [salt]
+    required = [name for name in dict.fromkeys(policy.handoff.required_context) if name not in (*SIGNALS, *_NUMBERS)]
+    texts = [name for name in required if pd.api.types.is_string_dtype(facts[name].dtype)]
+    numbers = [number(facts, name) for name in (*SIGNALS, *_NUMBERS)]
+    numbers += [facts[name].notna().to_numpy(bool).astype(np.float64) for name in required if name not in texts]
+    moments = [moment(facts, name).view(np.int64) for name in (*_MOMENTS, *(f"{name}_at" for name in MOMENTS))]
+    words = [text(facts, name) for name in dict.fromkeys((*_TEXT, *texts))]
+    salted = hashlib.sha256(f"{policy.version}\n{as_of.astimezone(UTC).isoformat()}\n".encode())
+    digits = b"".join(
+        _digits(
+            salted,
+            [column[start : start + ROWS] for column in numbers],
+            [column[start : start + ROWS] for column in moments],
+            [column[start : start + ROWS] for column in words],
         )
-        return hashed.df()["id"]
+        for start in range(0, len(facts), ROWS)
+    )
+    offsets = np.arange(0, len(digits) + 1, DIGITS, dtype=np.int32)
+    return pa.StringArray.from_buffers(len(facts), pa.py_buffer(offsets), pa.py_buffer(digits)).to_pandas()
 
 
-def _batch(
-    facts: pd.DataFrame, texts: list[str], numbers: list[str], moments: list[str], present: list[str]
-) -> pa.RecordBatch:
-    """`numbers`: the fixed part of each row as bytes; `text`: its texts, one after the other."""
-    words = [_whole(pa.array(facts[name], pa.string())) for name in texts]
-    columns: list[npt.NDArray[np.int64]] = [
-        *(_bits(facts[name]) for name in numbers),
-        *(facts[name].to_numpy(dtype="datetime64[us]").astype(np.int64) for name in moments),
-        *(facts[name].notna().to_numpy(bool).astype(np.int64) for name in present),
-        *(pc.binary_length(word).fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64) for word in words),
-    ]
-    table = np.column_stack(columns).astype("<i8", copy=False)
-    width = table.shape[1] * table.itemsize
-    fixed = pa.FixedSizeBinaryArray.from_buffers(pa.binary(width), len(table), [None, pa.py_buffer(table)])
-    text = pc.binary_join_element_wise(*(word.fill_null("") for word in words), "")
-    return pa.RecordBatch.from_arrays([fixed, text], ["numbers", "text"])
-
-
-def _whole(text: pa.StringArray | pa.ChunkedArray) -> pa.StringArray:
-    """In one piece: a frame put together of several has its texts in several."""
-    return text.combine_chunks() if isinstance(text, pa.ChunkedArray) else text
-
-
-def _bits(column: pd.Series) -> npt.NDArray[np.int64]:
-    """Numbers by their bits; one NaN for unknown, and no zero below zero."""
-    values = column.to_numpy(dtype=np.float64, na_value=np.nan) + 0.0
-    return np.where(np.isnan(values), np.nan, values).view(np.int64)
+def _digits(
+    salted: Any, numbers: list[Numbers], moments: list[npt.NDArray[np.int64]], words: list[pa.StringArray]
+) -> bytes:
+    """The ids of some rows, one after the other. One NaN stands for unknown, and no zero is below zero."""
+    lengths = [pc.binary_length(word).fill_null(-1).to_numpy(zero_copy_only=False) for word in words]
+    fixed = np.empty((len(words[0]), len(numbers) + len(moments) + len(words)), dtype="<i8")
+    values = fixed.view("<f8")[:, : len(numbers)]
+    for at, value in enumerate(numbers):
+        values[:, at] = value
+    values += 0.0
+    values[np.isnan(values)] = np.nan
+    for at, whole in enumerate((*moments, *lengths), len(numbers)):
+        fixed[:, at] = whole
+    row = fixed.shape[1] * fixed.itemsize
+    numeric = fixed.reshape(-1).view(np.uint8).data
+    texts = pc.binary_join_element_wise(*(word.fill_null("") for word in words), "").cast(pa.binary()).to_pylist()
+    # A loop over rows, for once: OpenSSL with the processor's own instructions is twice as fast as the engine's hash.
+    ids = []
+    for place, joined in enumerate(texts):
+        hashed = salted.copy()
+        hashed.update(numeric[place * row : (place + 1) * row])
+        hashed.update(joined)
+        ids.append(hashed.hexdigest()[:DIGITS])
+    return "".join(ids).encode()

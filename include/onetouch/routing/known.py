@@ -19,7 +19,7 @@ from onetouch.routing.inputs import Inputs
 from onetouch.routing.obstacles import absent
 from onetouch.routing.value import potential_arr
 from onetouch.scoring import REASONS
-from onetouch.scoring.columns import Moments, Places, age_days, moment, number, places, words
+from onetouch.scoring.columns import Moments, Places, age_days, moment, number, places, text, words
 from onetouch.scoring.gates import holds
 
 Mask = npt.NDArray[np.bool_]
@@ -55,7 +55,7 @@ def known_facts(inputs: Inputs, policy: Policy, as_of: datetime) -> pd.DataFrame
     Raises ValueError when the accounts of signals and scores differ or one occurs twice, or a column is missing.
     """
     signals, scores = _ordered(inputs.signals), _ordered(inputs.scores)
-    if not _same(signals["account_id"], scores["account_id"]):
+    if not _same(signals, scores):
         raise ValueError("signals and scores must hold the same accounts, each once")
     lacking = [f"{name}_at" for name in policy.routing.triggers if f"{name}_at" not in signals]
     if lacking:
@@ -69,21 +69,17 @@ def known_facts(inputs: Inputs, policy: Policy, as_of: datetime) -> pd.DataFrame
 
 def _ordered(frame: pd.DataFrame) -> pd.DataFrame:
     """By account, which is how the stages leave them: then nothing is moved."""
-    ids = _text(frame["account_id"])
+    ids = text(frame, "account_id")
     if len(ids) < 2 or pc.all(pc.less(ids[:-1], ids[1:])).as_py():
         return frame.reset_index(drop=True)
     return frame.sort_values("account_id", ignore_index=True)
 
 
-def _same(one: pd.Series, other: pd.Series) -> bool:
-    ids, others = _text(one), _text(other)
+def _same(one: pd.DataFrame, other: pd.DataFrame) -> bool:
+    """Whether both hold the same accounts, each once."""
+    ids, others = text(one, "account_id"), text(other, "account_id")
     once = len(ids) < 2 or bool(pc.all(pc.less(ids[:-1], ids[1:])).as_py())
     return once and ids.equals(others)
-
-
-def _text(column: pd.Series) -> pa.StringArray:
-    found = pa.array(column, pa.string())
-    return found.combine_chunks() if isinstance(found, pa.ChunkedArray) else found
 
 
 def _before(signals: pd.DataFrame, inputs: Inputs) -> pd.DataFrame:

@@ -22,6 +22,10 @@ WOULD_CHANGE = pa.list_(pa.struct([("obstacle", pa.string()), ("has", pa.float64
 """Type of `would_change`: every obstacle of the account, none for a sales touch (`sentences` puts them into words)."""
 
 
+ROWS = 65_536
+"""Accounts looked at at a time: their memory is used again for the next ones."""
+
+
 class Obstacle(NamedTuple):
     """Where it stands in the way; `has` and `needs` a column, one figure for all, or None where none tells."""
 
@@ -31,8 +35,15 @@ class Obstacle(NamedTuple):
     needs: Numbers | float | None = None
 
 
-def would_change(facts: pd.DataFrame, place: npt.NDArray[np.int64], policy: Policy) -> pa.ListArray:
+def would_change(facts: pd.DataFrame, place: npt.NDArray[np.int64], policy: Policy) -> pa.ChunkedArray:
     """The obstacles of each account whose rule of RULES is at `place`, as WOULD_CHANGE, without visiting rows."""
+    starts = range(0, len(facts), ROWS)
+    return pa.chunked_array(
+        [_lists(facts.iloc[at : at + ROWS], place[at : at + ROWS], policy) for at in starts], WOULD_CHANGE
+    )
+
+
+def _lists(facts: pd.DataFrame, place: npt.NDArray[np.int64], policy: Policy) -> pa.ListArray:
     found = list(obstacles(facts, place, policy))
     counts = np.zeros(len(facts) + 1, dtype=np.int64)
     for obstacle in found:

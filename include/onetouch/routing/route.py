@@ -30,6 +30,7 @@ DECISION: tuple[str, ...] = (
 """Columns of `decisions/{run_id}.parquet`."""
 
 _CAPACITY, _SENT = PLACES["capacity"], PLACES["sales now"]
+_CLOCKED_BY = ["rep_email", "call", "trigger_at", "limit_days_left", "timezone", "usual_hour", "usual_weekday"]
 _ASSIGNED_BY = ["account_id", "score", "region", "industry", "employees", "owner_email"]
 
 
@@ -68,7 +69,7 @@ def decide(inputs: Inputs, policy: Policy, as_of: datetime, rules: tuple[Rule, .
     place = first_match(known, policy, rules)
     sent = place == _SENT
     held = sent | (place == _CAPACITY)
-    due, contact = _clock(known[sent], people, policy, as_of)
+    due, contact = _clock(known.loc[sent, _CLOCKED_BY], people, policy, as_of)
     names, actions = [rule.name for rule in rules], [rule.action for rule in rules]
     obstacles = pd.arrays.ArrowExtensionArray(would_change(known, place, policy))
     return pd.DataFrame(
@@ -111,8 +112,8 @@ def _assigned(
     """The facts with who gets what, and the people who may get something."""
     known = known_facts(inputs, policy, as_of)
     people = team(inputs.signals, inputs.reps, policy, as_of)
-    called = known[first_match(known, policy, rules[:_CAPACITY]) == _CAPACITY]
-    given = assign(called[_ASSIGNED_BY], people, inputs.rep_load, policy, as_of).reindex(known.index)
+    called = known.loc[first_match(known, policy, rules[:_CAPACITY]) == _CAPACITY, _ASSIGNED_BY]
+    given = assign(called, people, inputs.rep_load, policy, as_of).reindex(known.index)
     given = given.rename(columns={"owner_email": "rep_email", "owner_id": "rep_id"})
     given["has_room"], given["covered"] = given["has_room"].eq(True), given["covered"].eq(True)
     return pd.concat([known, given], axis=1), people
@@ -126,7 +127,7 @@ def _clock(sent: pd.DataFrame, people: pd.DataFrame, policy: Policy, as_of: date
         {
             "owner_email": sent["rep_email"],
             "hours": np.where(on_trigger, sla.medium, sla.high).astype(np.float64),
-            "start": sent["trigger_at"].where(sent["trigger_at"] > pd.Timestamp(as_of), pd.Timestamp(as_of)),
+            "start": sent["trigger_at"],  # null but for a trigger: then the decision starts the clock
             "limit_days_left": sent["limit_days_left"],
         }
     )

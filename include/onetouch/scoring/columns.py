@@ -16,8 +16,11 @@ Places = npt.NDArray[np.int64]
 
 
 def number(frame: pd.DataFrame, column: str) -> Numbers:
-    """A column as float64, unknown as NaN: every comparison with it is false."""
-    return frame[column].to_numpy(dtype="float64", na_value=np.nan)
+    """A column as float64, unknown as NaN: every comparison with it is false. Not to be written to."""
+    values = frame[column]
+    if values.dtype == np.float64:
+        return values.to_numpy()  # without a copy
+    return values.to_numpy(dtype="float64", na_value=np.nan)
 
 
 def moment(frame: pd.DataFrame, column: str) -> Moments:
@@ -29,6 +32,12 @@ def age_days(frame: pd.DataFrame, column: str, as_of: datetime) -> Numbers:
     """Days from each moment of a column to `as_of`, never negative; NaN where it is unknown."""
     now = np.datetime64(as_of.astimezone(UTC).replace(tzinfo=None), "us")
     return np.maximum((now - moment(frame, column)) / np.timedelta64(1, "D"), 0.0)
+
+
+def text(frame: pd.DataFrame, column: str) -> pa.StringArray:
+    """A column of texts as Arrow has it, in one piece."""
+    found = pa.array(frame[column], pa.string())
+    return found.combine_chunks() if isinstance(found, pa.ChunkedArray) else found
 
 
 def words(places: npt.NDArray[np.integer], text: list[str]) -> pd.Series:

@@ -6,6 +6,7 @@ Points are counted in tenths, as integers: a score is exactly the sum of its rea
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -30,6 +31,9 @@ EARLIER = ("account_id", "score")
 """Columns of `inputs/{run_id}/earlier.parquet`: the scores that this run's are compared with."""
 
 TENTHS = 10
+ROWS = 65_536
+"""Accounts whose points are laid out at a time: their memory is used again for the next ones."""
+
 TREND_SHARE, TREND_POINTS = 10, 1
 """A score has changed when it differs from the earlier one by a tenth of it and by a point at least (ours)."""
 
@@ -70,11 +74,10 @@ def score_frame(
     missing = [name for name in _needed(policy) if name not in signals]
     if missing:
         raise ValueError(f"signals: no column {', '.join(missing)}; build the run's signals again")
-    rules = policy.scoring.points
-    values = np.column_stack([number(signals, rule.signal) for rule in rules])
-    tenths = np.column_stack([_earned(signals, rule, as_of) for rule in rules])
-    usage = np.array([rule.signal not in FIRMOGRAPHIC_SIGNALS for rule in rules])
-    total, of_usage = tenths.sum(axis=1), tenths[:, usage].sum(axis=1)
+    parts = [_points(signals.iloc[at : at + ROWS], policy, as_of) for at in range(0, max(len(signals), 1), ROWS)]
+    total = np.concatenate([part.tenths for part in parts])
+    of_usage = np.concatenate([part.of_usage for part in parts])
+    reasons = pd.arrays.ArrowExtensionArray(pa.chunked_array([part.reasons for part in parts]))
     counted = (total if policy.scoring.firmographics == "combine" else of_usage) / TENTHS
     high, medium = counted >= policy.scoring.tiers.high, counted >= policy.scoring.tiers.medium
     passed = gates(signals, policy)
@@ -87,13 +90,28 @@ def score_frame(
             "tier": words(np.select([high, medium], [0, 1], 2), ["high", "medium", "low"]).set_axis(signals.index),
             **{gate: passed[gate] for gate in GATES},
             "pql": passed.all(axis=1) & high,
-            "reasons": pd.Series(
-                pd.arrays.ArrowExtensionArray(_reasons([r.signal for r in rules], values, tenths)), index=signals.index
-            ),
+            "reasons": pd.Series(reasons, index=signals.index),
             "score_before": before,
             "score_trend": _trend(total, before).set_axis(signals.index),
         }
     )
+
+
+class _Points(NamedTuple):
+    """What some accounts earned: in all, by use alone, and for what."""
+
+    tenths: Tenths
+    of_usage: Tenths
+    reasons: pa.ListArray
+
+
+def _points(signals: pd.DataFrame, policy: Policy, as_of: datetime) -> _Points:
+    rules = policy.scoring.points
+    values = np.column_stack([number(signals, rule.signal) for rule in rules])
+    tenths = np.column_stack([_earned(signals, rule, as_of) for rule in rules])
+    usage = [rule.signal not in FIRMOGRAPHIC_SIGNALS for rule in rules]
+    reasons = _reasons([rule.signal for rule in rules], values, tenths)
+    return _Points(tenths.sum(axis=1), tenths[:, usage].sum(axis=1), reasons)
 
 
 def _earned(signals: pd.DataFrame, rule: Points, as_of: datetime) -> Tenths:
@@ -129,7 +147,7 @@ def _trend(tenths: Tenths, before: Numbers) -> pd.Series:
     return words(np.where(known, place, -1), ["falling", "steady", "rising"])
 
 
-def _reasons(names: list[str], values: Numbers, tenths: Tenths) -> pa.ListArray | pa.ChunkedArray:
+def _reasons(names: list[str], values: Numbers, tenths: Tenths) -> pa.ListArray:
     """The points of each account as a list of structs, without visiting rows."""
     # Sorted as one number each, most points first and then as in the policy: far quicker than sorting by two.
     keys = np.sort(-tenths * len(names) + np.arange(len(names)), axis=1)
