@@ -16,7 +16,7 @@ import pandas as pd
 from onetouch.delivery.extract_crm import OPPORTUNITIES, frame_of
 from onetouch.delivery.salesforce import CLOSED_BY_US, HANDOFF_ID, OUTCOME, Outcome, Record, Salesforce
 
-from benchmarks.year.company import DAY, HOUR, Company, microseconds, moment
+from benchmarks.year.company import DAY, HOUR, Company, Size, microseconds, moment
 
 _LOCKED_SHARE = 0.004
 """Of the rows written, how many another writer has locked: they go out with the next run."""
@@ -37,6 +37,12 @@ class Rep:
     def day(self, at: datetime) -> date:
         """The date on the rep's own calendar."""
         return at.astimezone(ZoneInfo(self.timezone)).date()
+
+
+def reps_of(size: Size) -> list[Rep]:
+    """The sales team; the first ones have left, their accounts are still theirs."""
+    left = max(1, size.reps // 12)
+    return [Rep(f"005{i:012d}", f"rep{i}@vendor.example", i >= left, _ZONES[i % len(_ZONES)]) for i in range(size.reps)]
 
 
 @dataclass
@@ -100,10 +106,7 @@ class Crm(Salesforce):
         self._unfinished: list[Task] = []
         self.deals: dict[int, list[Deal]] = defaultdict(list)
         self.on_new_task: Callable[[Task], None] = lambda task: None
-        self.reps = [
-            Rep(f"005{i:012d}", f"rep{i}@vendor.example", i >= max(1, company.size.reps // 12), _ZONES[i % len(_ZONES)])
-            for i in range(company.size.reps)
-        ]
+        self.reps = reps_of(company.size)
         self.rep_of = {rep.owner_id: rep for rep in self.reps}
         self._agenda: list[tuple[int, int, Callable[[], None]]] = []
         self._order = itertools.count()
@@ -160,12 +163,12 @@ class Crm(Salesforce):
         """A rep finds a new task: most contact in time, some late, some never; some write it down later."""
         rng, rep = self.rng, self.rep_of[task.record["OwnerId"]]
         mood = rng.random()
-        if mood < 0.08:
+        if mood < 0.05:
             return
-        if mood < 0.10:
+        if mood < 0.06:
             self._at(microseconds(self.now) + rng.integers(0, DAY), lambda: self._delete(task))
             return
-        hours = rng.uniform(0.1, 1.2) if mood < 0.85 else rng.uniform(2, 22)
+        hours = rng.uniform(0.1, 1.2) if mood < 0.92 else rng.uniform(2, 22)
         at = in_working_time(rep.timezone, microseconds(self.now), hours)
         self._at(at, lambda: self._contacts(task))
 
@@ -174,7 +177,7 @@ class Crm(Salesforce):
             return
         rng = self.rng
         task.contacted = microseconds(self.now)
-        late = rng.uniform(1, 30) * HOUR if rng.random() < 0.08 else rng.uniform(0, 0.2) * HOUR
+        late = rng.uniform(1, 30) * HOUR if rng.random() < 0.05 else rng.uniform(0, 0.2) * HOUR
         self._at(task.contacted + late, lambda: self._close_by_rep(task))
         if rng.random() < 0.35:
             answered = task.contacted + max(late, rng.exponential(2.5 * DAY)) + HOUR

@@ -101,12 +101,14 @@ class Oracle:
         theirs, ours = (rep.owner_id, rep.day(decided)), decided.astimezone(UTC).date()
         self._of_rep[theirs] += 1
         self._of_day[ours] += 1
-        if self._of_rep[theirs] > policy.assignment.tasks_per_rep_per_day:
+        own = next((one for one in policy.assignment.reps if one.email == rep.email), None)
+        cap = own.tasks_per_day if own and own.tasks_per_day is not None else policy.assignment.tasks_per_rep_per_day
+        if self._of_rep[theirs] > cap:
             self._violated(9, f"{name}: task {self._of_rep[theirs]} of {rep.email} on {theirs[1]}")
         if self._of_day[ours] > policy.assignment.tasks_per_day:
             self._violated(9, f"{name}: task {self._of_day[ours]} of {ours}")
-        if not rep.active:
-            self._violated(9, f"{name}: given to {rep.email}, who is not there any more")
+        if not rep.active or (own and any(leave.first <= theirs[1] <= leave.last for leave in own.leave)):
+            self._violated(9, f"{name}: given to {rep.email}, who is not there")
 
     def _too_often(self, task: Task, decided: datetime, earned: frozenset[str], policy: Policy) -> list[str]:
         """What speaks against another task for the account, from the tasks it had and how they ended."""

@@ -29,7 +29,7 @@ from onetouch.proof import replay
 from onetouch.routing import route
 
 from benchmarks.year.company import Company, Size, microseconds
-from benchmarks.year.crm import Crm
+from benchmarks.year.crm import Crm, reps_of
 from benchmarks.year.oracle import Oracle
 
 START = datetime(2025, 1, 6, tzinfo=UTC)  # a Monday
@@ -52,8 +52,11 @@ def changed(policy: Policy, change: Change) -> Policy:
     return Policy.model_validate(document)
 
 
-def policies(days: int) -> list[tuple[int, Policy]]:
-    """First day → policy: the default, after a third of the time a looser one, after two thirds a stricter one."""
+def policies(size: Size) -> list[tuple[int, Policy]]:
+    """First day → policy: the default, after a third of the time a looser one, after two thirds a stricter one.
+
+    The last one also names the reps: their seniors, territories, own caps and days of leave.
+    """
     first = changed(read_policy(), {"assignment.tasks_per_rep_per_day": 4})
     points = [
         rule | ({"points": 16} if rule["signal"] == "pricing_views_14d" else {})
@@ -63,14 +66,21 @@ def policies(days: int) -> list[tuple[int, Policy]]:
     looser = changed(
         first, {"scoring.tiers": {"high": 45, "medium": 25}, "scoring.points": points, "value.floor": 4000}
     )
+    third = 2 * size.days // 3
+    leave = {"first": (START + timedelta(days=third + 1)).date(), "last": (START + timedelta(days=third + 9)).date()}
+    working = [rep for rep in reps_of(size) if rep.active]
+    named: list[dict[str, Any]] = [{"email": rep.email, "senior": n % 4 == 0} for n, rep in enumerate(working)]
+    named[0]["tasks_per_day"], named[-1]["leave"] = 1, [leave]
+    european = [rep.email for rep in working if rep.timezone.startswith("Europe")]
     stricter = changed(
         looser,
         {
             "scoring.tiers": {"high": 55, "medium": 30}, "value.floor": 7500, "routing.cooldown_days": 60,
-            "routing.holdout_share": 0.05,
+            "routing.holdout_share": 0.05, "assignment.reps": named,
+            "assignment.territories": [{"name": "EMEA", "reps": european, "regions": ["EMEA"]}] if european else [],
         },
     )  # fmt: skip
-    return [(0, first), (days // 3, looser), (2 * days // 3, stricter)]
+    return [(0, first), (size.days // 3, looser), (third, stricter)]
 
 
 @dataclass
@@ -114,7 +124,7 @@ class Year:
         provoked: float = 0.05,
         looks_again: bool = True,
     ) -> None:
-        self.size, self.plan, self.every = size, list(plan or policies(size.days)), every
+        self.size, self.plan, self.every = size, list(plan or policies(size)), every
         self.provoked, self.looks_again = provoked, looks_again
         self.company = Company(size, START)
         self.crm = Crm(self.company)

@@ -34,8 +34,8 @@ HURRIED = {
 
 def year(home: Path, days: int, accounts: int, tasks_per_day: int = 200, **more: Any) -> Year:
     change = {**HURRIED, "assignment.tasks_per_day": tasks_per_day}
-    plan = [(day, changed(policy, change)) for day, policy in policies(days)]
-    return Year(home, Size(accounts, days, reps=6), plan, every=EVERY, **more)
+    size = Size(accounts, days, reps=8)
+    return Year(home, size, [(day, changed(policy, change)) for day, policy in policies(size)], every=EVERY, **more)
 
 
 @contextmanager
@@ -51,12 +51,12 @@ def without(name: str) -> Iterator[None]:
 
 
 def test_weeks_of_runs_break_no_promise_and_can_be_replayed(tmp_path: Path) -> None:
-    lived = year(tmp_path, days=45, accounts=500, sampled=3, provoked=0.15)
+    lived = year(tmp_path, days=38, accounts=500, sampled=3, provoked=0.15)
     figures, oracle = lived.live(), lived.oracle
     assert not oracle.counted, dict(oracle.violations)
     assert not oracle.wrong_signals
     # There was something to look at: tasks of every fate, checkouts at the worst moments, full days, accounts back.
-    assert figures.runs == 25 and figures.delivered > 30 and figures.withdrawn > 0 and figures.waits, figures
+    assert figures.runs == 21 and figures.delivered > 30 and figures.withdrawn > 0 and figures.waits, figures
     assert figures.withheld["checkout"] > 0 and {"expired", "released", "withdrawn"} <= set(lived.ends())
     assert {"hold_cooldown", "hold_touched", "hold_converting", "hold_context", "monitor"} <= set(figures.actions)
     assert any(len(tasks) > 1 for tasks in oracle.tasks.values()), "no account came back: the cooldown was never tried"
