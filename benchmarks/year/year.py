@@ -227,10 +227,11 @@ class Year:
         due = decisions.loc[decisions["action"] == "sales_now", "account_id"]
         now = microseconds(as_of)
         chosen = [(int(np.searchsorted(self.company.ids, account)), self.provoked, 4 / 60) for account in due]
-        chosen += [(task.account, self.provoked / 5, 6.0) for task in self.crm.open_tasks()]
-        for account, share, hours in chosen:
+        hours = self.every / timedelta(hours=1)
+        chosen += [(task.account, self.provoked / 5, hours) for task in self.crm.open_tasks()]
+        for account, share, within in chosen:
             if self.rng.random() < share:
-                at = now + int(self.rng.uniform(0, hours) * 3_600_000_000) + 1
+                at = now + int(self.rng.uniform(0, within) * 3_600_000_000) + 1
                 self.figures.provoked += self.company.start_checkout(account, at)
 
     def _count(self, as_of: datetime, decisions: pd.DataFrame, sent: Mapping[str, Any]) -> None:

@@ -32,10 +32,10 @@ HURRIED = {
 """The policy's long waits cut to days, so that an account may come back within the test; and more accounts to call."""
 
 
-def year(home: Path, days: int, accounts: int, tasks_per_day: int = 200, **more: Any) -> Year:
+def year(home: Path, days: int, accounts: int, tasks_per_day: int = 200, every: timedelta = EVERY, **more: Any) -> Year:
     change = {**HURRIED, "assignment.tasks_per_day": tasks_per_day}
     size = Size(accounts, days, reps=8)
-    return Year(home, size, [(day, changed(policy, change)) for day, policy in policies(size)], every=EVERY, **more)
+    return Year(home, size, [(day, changed(policy, change)) for day, policy in policies(size)], every=every, **more)
 
 
 @contextmanager
@@ -66,6 +66,15 @@ def test_weeks_of_runs_break_no_promise_and_can_be_replayed(tmp_path: Path) -> N
 
 def test_the_oracle_sees_that_nobody_looked_again_before_writing(tmp_path: Path) -> None:
     lived = year(tmp_path, days=2, accounts=1000, provoked=0.6, looks_again=False)
+    lived.live()
+    assert lived.oracle.counted[1] and set(lived.oracle.counted) == {1}, dict(lived.oracle.violations)
+
+
+def test_the_oracle_sees_a_task_that_stays_open_while_the_customer_buys(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deliver, "_withdraw_overtaken", lambda lake, ledger, run, salesforce: 0)
+    lived = year(tmp_path, days=1, accounts=2000, provoked=0.4, every=timedelta(hours=6))
     lived.live()
     assert lived.oracle.counted[1] and set(lived.oracle.counted) == {1}, dict(lived.oracle.violations)
 
