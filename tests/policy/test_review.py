@@ -9,7 +9,8 @@ import yaml
 from onetouch.cli import app
 from onetouch.policy import Policy, read_policy
 from onetouch.policy.read import PRESETS, overlay, preset_document
-from onetouch.policy.review import CHECKS, review
+from onetouch.policy.review import CHECKS, COLUMNS, review
+from onetouch.proof.scenarios import stage_scenarios
 from typer.testing import CliRunner
 
 DEFAULT = preset_document()
@@ -203,6 +204,13 @@ def test_the_shipped_policies_are_clean(preset: str) -> None:
 )
 def test_what_can_be_meant_is_not_found_wrong(change: dict[str, object]) -> None:
     assert [str(f) for f in review(Policy.model_validate(overlay(DEFAULT, change)))] == []
+
+
+def test_the_fields_a_rep_may_be_given_are_those_of_the_account_table(tmp_path: Path) -> None:
+    file = tmp_path / "one.yaml"
+    file.write_text("as_of: 2025-03-12T10:00:00Z\nscenarios: [{name: any, expect: {pql: false}}]")
+    (table,) = stage_scenarios(file, policy=read_policy()).signals.values()
+    assert COLUMNS - set(table) == set()
 
 
 def test_errors_come_first_and_decide_the_exit(tmp_path: Path) -> None:
