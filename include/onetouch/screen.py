@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from datetime import datetime
 from typing import Any
 
 from rich import box
@@ -16,8 +17,8 @@ from onetouch.policy import Policy
 from onetouch.proof import Difference, Explanation, Result
 from onetouch.routing.sentences import sentence
 
-WIDE = 150
-"""Columns from which a table of decisions also says what would change each."""
+BECAUSE, CHANGE = 130, 170
+"""Columns from which a table of decisions says what each is because of, and what would change it."""
 
 BAR = 22
 """Length of the longest bar of a score."""
@@ -29,23 +30,26 @@ MARKS = {"did not apply": ("·", "dim"), "decided": ("▶", "bold green"), "not 
 
 
 def decisions(rows: Iterable[Mapping[str, Any]], policy: Policy, width: int) -> RenderableType:
-    """One line a decision; where it is wide enough, with what would change it."""
-    wide = width >= WIDE
-    table = _table("account", ">score", "tier", "action", "call", "rule", "owner", "why", *["to be a touch"] * wide)
+    """One line a decision; the wider the screen, the more of it."""
+    because, change = width >= BECAUSE, width >= CHANGE
+    table = _table("account", ">score", "action", "rule", "owner", *["tier", "call", "because of"] * because)
+    if change:
+        table.add_column("to become a sales touch", min_width=40)
     for row in rows:
-        why = ", ".join(f"{r['signal']} +{r['points']:g}" for r in row["reasons"][:3])
-        change = [sentence(o["obstacle"], o["has"], o["needs"], policy) for o in row["would_change"]]
-        table.add_row(
+        cells = [
             Text(row["account_id"]),
             f"{row['score']:g}",
-            row["tier"],
-            Text(row["action"], style=_colour(row["action"])),
-            row["call"],
-            row["rule"],
-            Text(row["owner"] or "–"),
-            why,
-            *[Text(" ".join(change))] * wide,
-        )
+            _action(row["action"]),
+            "" if row["action"] == "sales_now" else row["rule"],
+            Text((row["owner"] or "").partition("@")[0]),
+        ]
+        if because:
+            cells += [row["tier"], row["call"], ", ".join(r["signal"] for r in row["reasons"][:2])]
+        if change:
+            said = [sentence(o["obstacle"], o["has"], o["needs"], policy) for o in row["would_change"]]
+            more = f" And {len(said) - 1} more." if len(said) > 1 else ""
+            cells.append(Text((said[0] if said else "") + more))
+        table.add_row(*cells)
     return table
 
 
@@ -67,8 +71,10 @@ def explanation(found: Explanation) -> RenderableType:
 
     parts: list[RenderableType] = [head, _title("Rules, in order"), rules]
     if found.would_change:
-        parts.append(_title("To become a sales touch"))
-        parts += [Padding(Text(f"• {said}"), (0, 0, 0, 2)) for said in found.would_change]
+        change = Table(box=None, show_header=False, pad_edge=False, padding=(0, 1))
+        for sentence_ in found.would_change:
+            change.add_row("•", Text(sentence_))
+        parts += [_title("To become a sales touch"), change]
     parts += [_title("Score"), _score(d), _gates(found)]
     return Panel(
         Group(*parts), title=Text(_called(found), style="bold"), title_align="left", padding=(1, 2), width=100,
@@ -105,15 +111,10 @@ def _score(d: Mapping[str, Any]) -> RenderableType:
     for reason in d["reasons"]:
         bar = "█" * max(1, round(BAR * reason["points"] / longest))
         bars.add_row(reason["signal"], f"{reason['value']:,.4g}", Text(bar, style="green"), f"{reason['points']:g}")
-    bars.add_row(Text("score", style="bold"), "", _trend(d), Text(f"{d['score']:g}", style="bold"))
+    bars.add_row(Text("score", style="bold"), "", f"{d['tier']} tier", Text(f"{d['score']:g}", style="bold"))
+    if d.get("score_before") is not None:
+        return Group(bars, Text(f"{d['score_trend']}: it was {d['score_before']:g}", style="dim"))
     return bars
-
-
-def _trend(d: Mapping[str, Any]) -> Text:
-    tier = f"{d['tier']} tier"
-    if d.get("score_before") is None:
-        return Text(tier)
-    return Text(f"{tier}, {d['score_trend']} from {d['score_before']:g}", overflow="ellipsis")
 
 
 def _gates(found: Explanation) -> RenderableType:
@@ -136,7 +137,7 @@ def assignments(reps: list[dict[str, Any]], tasks: list[dict[str, Any]]) -> Rend
     for rep in reps:
         numbers = [f"{rep[name]:,}" for name in ("tasks_per_day", "today", "new", "left", "open", "waiting")]
         desk.add_row(Text(rep["owner_email"]), *numbers, "away" if rep["away"] else "")
-    given = _table("account", ">score", "goes to", "because", "call", "contact", "due")
+    given = _table("account", ">score", "goes to", "because", "call", "contact (UTC)", "due (UTC)")
     for task in tasks:
         waits = task["action"] == "hold_capacity"
         given.add_row(
@@ -145,8 +146,8 @@ def assignments(reps: list[dict[str, Any]], tasks: list[dict[str, Any]]) -> Rend
             Text((task["owner_email"] or "nobody") + (" (waits)" if waits else ""), style="yellow" if waits else ""),
             task["assigned_by"] or "",
             task["call"],
-            _moment(task["contact_at"]),
-            _moment(task["due_at"]),
+            _short(task["contact_at"]),
+            _short(task["due_at"]),
         )
     return Group(desk, "", given) if tasks else Group(desk, "", Text("nobody got anything"))
 
@@ -187,7 +188,7 @@ def replayed(result: Mapping[str, Any]) -> RenderableType:
     """Whether everything came out the same, else what did not."""
     if result["identical"]:
         what = f"decision {result['decision_id']}" if result["decision_id"] else "every decision"
-        return Text(f"{what} of run {result['run_id']}: identical, byte for byte", style="green")
+        return Text(f"identical: {what} of run {result['run_id']}", style="green")
     table = _table("account", "column", "stored", "again")
     for row in result["differences"][:CHANGES]:
         table.add_row(*(Text(str(row[name])) for name in ("account_id", "column", "stored", "again")))
@@ -217,10 +218,13 @@ def scenarios(results: list[Result]) -> RenderableType:
 
 
 def _table(*columns: str) -> Table:
-    """A table of these columns; `>` in front: to the right."""
+    """A table of these columns; `>` in front: to the right. An id is never cut: it is there to be copied."""
     table = Table(box=None, header_style="bold", pad_edge=False)
     for column in columns:
-        table.add_column(column.removeprefix(">"), justify="right" if column.startswith(">") else "left")
+        right = column.startswith(">")
+        table.add_column(
+            column.removeprefix(">"), justify="right" if right else "left", no_wrap=right or column == "account"
+        )
     return table
 
 
@@ -241,3 +245,8 @@ def _colour(action: str) -> str:
 def _moment(at: str | None) -> str:
     """2025-03-12T10:00:00Z → "2025-03-12 10:00 UTC"."""
     return "" if at is None else f"{at[:10]} {at[11:16]} UTC"
+
+
+def _short(at: str | None) -> str:
+    """2025-03-12T10:00:00Z → "Mar 12 10:00"."""
+    return "" if at is None else f"{datetime.fromisoformat(at):%b %d %H:%M}"

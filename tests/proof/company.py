@@ -41,7 +41,7 @@ SIDES: dict[str, dict[str, Any]] = {
     "called too": {"account": account(300), "events": KEEN},
     "called first": {"account": account(), "events": [*KEEN, {"event": "demo_requested", "ago": "8d"}]},
     "newly keen": {"account": account(), "events": [*BUSY, {"event": "demo_requested", "ago": "5h"}]},
-    "expanding": {"account": account(arr=9000), "events": [*BUSY, FULL]},
+    "expanding": {"account": account(arr=9000, owner="ben@sales.example"), "events": [*BUSY, FULL]},
     "converting": {"account": account(), "events": [*KEEN, {"event": "checkout_started", "ago": "2h"}]},
     "gave up": {"account": account(), "events": [*KEEN, {"event": "checkout_started", "ago": "4d"}]},
     "with a deal": {"account": account(open_opportunities=1), "events": KEEN},

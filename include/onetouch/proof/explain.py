@@ -20,7 +20,7 @@ from onetouch.lake import Lake
 from onetouch.ledger import Ledger, Run
 from onetouch.policy import Condition, Policy
 from onetouch.routing import RULES
-from onetouch.routing.sentences import sentence
+from onetouch.routing.sentences import CONTEXT, sentence
 
 Verdict = Literal["did not apply", "decided", "not asked"]
 
@@ -146,8 +146,7 @@ def _rules(known: Mapping[str, Any], policy: Policy, would_change: list[str]) ->
         if place < fired:
             said.append(Said(rule.name, rule.action, "did not apply", WHY_NOT[rule.name](known, policy)))
         elif place == fired:
-            why = would_change[0] if would_change else CALLS[known["call"]]
-            said.append(Said(rule.name, rule.action, "decided", why))
+            said.append(Said(rule.name, rule.action, "decided", WHY[rule.name](known, policy)))
         else:
             said.append(Said(rule.name, rule.action, "not asked", ""))
     return tuple(said)
@@ -210,7 +209,7 @@ def _high_value_quiet(known: Mapping[str, Any], policy: Policy) -> str:
     if known["call"]:
         return CALLS[known["call"]]
     if known["engagement_band"] == "high":
-        return "engaged: " + ", ".join(f"{c.signal} {known[c.signal]:g}" for c in policy.routing.engaged)
+        return f"engaged: {_engaged(known, policy)}"
     return f"large: {known['employees']:g} employees"
 
 
@@ -234,7 +233,7 @@ def _queue(known: Mapping[str, Any], policy: Policy) -> str:
 
 
 def _context(known: Mapping[str, Any], policy: Policy) -> str:
-    return "known: " + ", ".join(policy.handoff.required_context)
+    return "all a rep must know is on its record"
 
 
 def _room(known: Mapping[str, Any], policy: Policy) -> str:
@@ -258,6 +257,83 @@ WHY_NOT: dict[str, Callable[[Mapping[str, Any], Policy], str]] = {
     "capacity": _room,
 }
 """For each rule but the last: why it did not apply to an account that a later one decided."""
+
+
+def _in_progress(known: Mapping[str, Any], policy: Policy) -> str:
+    return f"a checkout is in progress: {known['checkout_state']}, last step {_day(known['checkout_at'])}"
+
+
+def _in_contact(known: Mapping[str, Any], policy: Policy) -> str:
+    if "handoff" in _obstacles(known):
+        return f"it is handed over already: {known['handoff']['state']}"
+    return f"a rep was in contact {_figure(_obstacles(known)['recent_touch'])} days ago"
+
+
+def _cooling(known: Mapping[str, Any], policy: Policy) -> str:
+    since = f"its last handoff ended {_day(known['handoff']['closed_at'])} ({known['handoff']['state']})"
+    return since if "cooldown" in _obstacles(known) else f"{since}, and nothing is new since"
+
+
+def _under_floor(known: Mapping[str, Any], policy: Policy) -> str:
+    return f"worth ${known['potential_arr']:,.0f}, under the floor of ${policy.value.floor:,.0f}"
+
+
+def _low_hero(known: Mapping[str, Any], policy: Policy) -> str:
+    return f"{_under_floor(known, policy)}, and engaged: {_engaged(known, policy)}"
+
+
+def _low_quiet(known: Mapping[str, Any], policy: Policy) -> str:
+    return f"{_under_floor(known, policy)}, and not engaged: {_short_of(known, policy.routing.engaged)}"
+
+
+def _high_quiet(known: Mapping[str, Any], policy: Policy) -> str:
+    return f"not engaged: {_short_of(known, policy.routing.engaged)}"
+
+
+def _nothing_calls(known: Mapping[str, Any], policy: Policy) -> str:
+    gates = [g for g in ("icp", "activated", "engagement", "intent") if not known[f"gate_{g}"]]
+    closed = f"gate not passed: {', '.join(gates)}" if gates else "every gate passed"
+    return f"nothing calls for a person: {closed}, {known['tier']} tier"
+
+
+def _missing(known: Mapping[str, Any], policy: Policy) -> str:
+    fields = [name.removeprefix(CONTEXT) for name in _obstacles(known) if name.startswith(CONTEXT)]
+    return f"its record lacks {', '.join(fields)}"
+
+
+def _no_room(known: Mapping[str, Any], policy: Policy) -> str:
+    if known["owner_email"] is None:
+        return "there is no rep who may take it"
+    return f"{known['owner_email']} has no room, and the account waits its turn there"
+
+
+WHY: dict[str, Callable[[Mapping[str, Any], Policy], str]] = {
+    "holdout": lambda known, policy: f"in the control group of {policy.routing.holdout_share:.0%}",
+    "never interrupt": _in_progress,
+    "open opportunity": lambda known, policy: "a colleague has an open opportunity there",
+    "one touch": _in_contact,
+    "cooldown": _cooling,
+    "value floor": _under_floor,
+    "matrix: low value, engaged": _low_hero,
+    "matrix: low value, not engaged": _low_quiet,
+    "matrix: high value, not engaged": _high_quiet,
+    "tier medium": lambda known, policy: "medium tier: watched until its next trigger event",
+    "no PQL": _nothing_calls,
+    "queue expired": lambda known, policy: f"waited {policy.assignment.queue_hours} hours for a rep: out of date",
+    "never without context": _missing,
+    "capacity": _no_room,
+    "sales now": _called,
+}
+"""For each rule: why it applies to the account it decided."""
+
+
+def _obstacles(known: Mapping[str, Any]) -> dict[str, float | None]:
+    """What stands in the way, with the figure the account has."""
+    return {o["obstacle"]: o["has"] for o in known["would_change"]}
+
+
+def _engaged(known: Mapping[str, Any], policy: Policy) -> str:
+    return ", ".join(f"{c.signal} {_figure(known[c.signal])}" for c in policy.routing.engaged)
 
 
 def _short_of(known: Mapping[str, Any], conditions: list[Condition]) -> str:
