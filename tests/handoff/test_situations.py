@@ -181,6 +181,12 @@ def test_numbers_read_well_and_none_at_all_is_a_lack(name: str, value: float, sa
     assert in_words(known_facts({}, {name: value}), POLICY).get(name) == said
 
 
+def test_a_foreign_word_stays_short_in_a_sentence() -> None:
+    words = in_words(known_facts({}, {"name": "n" * 200, "plan": "p" * 200, "premium_attempted": ["x" * 200]}), POLICY)
+    assert [len(words[name]) for name in ("name", "plan", "premium_attempted")] == [80, 80, 80]
+    assert all(words[name].endswith("…") for name in ("name", "plan", "premium_attempted"))
+
+
 def test_a_moment_is_told_in_the_customers_zone() -> None:
     late = datetime(2025, 11, 18, 23, 30, tzinfo=UTC)
     row = {"invites_28d_at": late, "timezone": "Asia/Tokyo"}
@@ -312,6 +318,19 @@ def test_a_long_message_says_less_of_the_usage_then_leaves_out_whole_sentences()
     assert said[0].endswith("there is no need to reply.")
     assert "uses alerts" not in said[1]
     assert [text.count(".") for text in said] == sorted((text.count(".") for text in said), reverse=True)
+
+
+def test_no_message_is_longer_than_its_limit_and_each_step_says_as_much_as_fits() -> None:
+    said = []
+    for limit in range(200, 620):
+        message = POLICY.message.model_copy(update={"max_chars": limit})
+        policy = POLICY.model_copy(update={"message": message})
+        said.append(first_message({"account_id": "a", "as_of": AS_OF}, FULL, policy))
+        assert len(said[-1]) <= limit
+    lengths = [len(text) for text in said]
+    assert max(lengths) < 619, "the longest limit must hold it all"
+    shown = {("connected integrations" in text, "uses alerts" in text, "no need to reply" in text) for text in said}
+    assert shown >= {(True, True, True), (True, False, True), (False, False, True), (False, False, False)}
 
 
 def test_a_name_with_full_stops_is_no_end_of_a_sentence() -> None:
