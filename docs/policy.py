@@ -312,7 +312,15 @@ def _signals() -> list[str]:
         "signals may rank and never trigger. Points of a *moment* may halve with age, and a new one may be a trigger."
     )
     header = ("signal", "unit", "meaning", "kind", "source")
-    return ["", "## Signals", "", intro, "", said[:1].upper() + said[1:].strip(), *_table(header, rows)]
+    return [
+        "",
+        "## Signals a condition may name",
+        "",
+        intro,
+        "",
+        said[:1].upper() + said[1:].strip(),
+        *_table(header, rows),
+    ]
 
 
 def _facts() -> list[str]:
@@ -416,7 +424,7 @@ def allowed(schema: Json, key: str = "") -> str:
         return f"`{schema['const']}`"
     if "enum" in schema:
         if tuple(schema["enum"]) == SIGNALS:
-            return "a [signal](#signals)"
+            return "a [signal](#signals-a-condition-may-name)"
         few = len(schema["enum"]) < 8
         return " or ".join(f"`{word}`" for word in schema["enum"]) if few else "an [event](#vocabulary)"
     if name in NAMED:
@@ -455,7 +463,7 @@ def _range(schema: Json, step: int) -> str:
 LINKS = {
     "facts FOR_CUSTOMER": "[facts](#facts-a-text-may-name) for the customer",
     "those FOR_CUSTOMER": "those for the customer",
-    "FIRMOGRAPHIC_SIGNALS": "[signals](#signals) of the company",
+    "FIRMOGRAPHIC_SIGNALS": "[signals](#signals-a-condition-may-name) of the company",
     "FACTS": "[facts](#facts-a-text-may-name)",
 }
 """Names of the code in docstrings, and what they are on the page."""
