@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time as clock
 from collections import Counter
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -82,6 +84,16 @@ def given_out(
 
 def names(found: pd.DataFrame) -> list[str]:
     return found["owner_email"].fillna("-").tolist()
+
+
+@pytest.fixture(autouse=True)
+def _a_machine_somewhere_else(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The time zone of the machine means nothing."""
+    with monkeypatch.context() as patch:
+        patch.setenv("TZ", "Asia/Kathmandu")
+        clock.tzset()
+        yield
+    clock.tzset()
 
 
 # ── Whose account it is ──────────────────────────────────────────────────────────────────────────────────────────────
@@ -172,6 +184,13 @@ def test_outside_of_working_hours_a_rep_is_still_there(as_of: str, away: bool, t
     now = datetime.fromisoformat(as_of).replace(tzinfo=UTC)
     person = team(same(0), crm("ana"), changed(working_time={"country": "DE"}), now).loc["ana@v.com"]
     assert (bool(person["away"]), bool(person["works_today"])) == (away, today)
+
+
+def test_a_crm_that_tells_no_zones() -> None:
+    people = team(same(0), crm("ana").drop(columns="timezone"), changed(working_time={"timezone": "Asia/Tokyo"}), AS_OF)
+    assert people.loc["ana@v.com", ["timezone", "senior", "round_robin", "away"]].tolist() == [
+        "Asia/Tokyo", False, True, False,
+    ]  # fmt: skip
 
 
 def test_who_is_in_the_round_robin() -> None:

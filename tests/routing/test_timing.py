@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import time as clock
+from collections.abc import Iterator
 from datetime import UTC, date, datetime, time, timedelta
 from itertools import pairwise
 from typing import Any
@@ -57,6 +59,16 @@ PEOPLE = people(
     dan=("Europe/Berlin", "DE", ()),
     eve=("UTC", None, ((date(2025, 3, 11), date(2025, 3, 12)),)),
 )
+
+
+@pytest.fixture(autouse=True)
+def _a_machine_somewhere_else(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The time zone of the machine means nothing."""
+    with monkeypatch.context() as patch:
+        patch.setenv("TZ", "Asia/Kathmandu")
+        clock.tzset()
+        yield
+    clock.tzset()
 
 
 # ── Working time ─────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -126,7 +138,8 @@ def test_work_is_done_when_so_many_working_minutes_have_passed(
     found, since = drawn
     minutes = [n for n in range(limit) if works(found, since + n * MINUTE)]
     expected = since + (minutes[work - 1] + 1 if work <= len(minutes) else limit) * MINUTE
-    assert found.after(since, work * MINUTE, since + limit * MINUTE) == expected
+    done = found.after(since, work * MINUTE, since + limit * MINUTE)
+    assert (done, done.tzinfo) == (expected, UTC)
 
 
 @settings(max_examples=40)
@@ -249,7 +262,7 @@ def test_each_row_has_its_own_due_time() -> None:
         {
             "owner_email": ["ana@v.com", "ben@v.com", "ana@v.com", "ana@v.com"],
             "hours": [2, 2, 4, 2],
-            "start": [pd.NaT, pd.NaT, pd.NaT, NINE + HOUR],
+            "start": [None, pd.NaT, at("2025-03-10T05:00", "America/New_York"), NINE + HOUR],
             "limit_days_left": [1 / 24, np.nan, np.nan, np.nan],
         },
         index=[3, 1, 2, 0],
@@ -309,6 +322,9 @@ def test_contact_at_the_accounts_own_hour_if_that_is_in_time(
         ("2025-03-10T10:00", "2025-03-13T10:00", 9, 0, None, "ana", "2025-03-10T10:00"),  # their day, a little late
         # The usual weekday is the account's: Tuesday in Auckland is Monday noon here.
         ("2025-03-10T09:00", "2025-03-12T17:00", 1, 1, "Pacific/Auckland", "ana", "2025-03-10T12:00"),
+        ("2025-03-10T09:00", "2025-03-10T12:30", 1, 1, "Pacific/Auckland", "ana", "2025-03-10T12:00"),
+        ("2025-03-10T09:00", "2025-03-10T12:00", 0, None, "Pacific/Kiritimati", "ana", "2025-03-10T10:00"),
+        ("2025-03-07T10:00", "2025-03-10T17:00", 19, 0, None, "ana", "2025-03-10T09:00"),  # Monday, if not the hour
         # Any weekday: the next such hour in working time.
         ("2025-03-10T10:00", "2025-03-12T17:00", 9, None, None, "ana", "2025-03-11T09:00"),
         ("2025-03-07T10:00", "2025-03-10T10:00", 9, None, None, "ana", "2025-03-10T09:00"),  # not at the weekend

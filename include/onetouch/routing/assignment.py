@@ -6,7 +6,6 @@ next of these. Whose day is merely full keeps the account waiting: it is theirs 
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -46,17 +45,17 @@ def team(signals: pd.DataFrame, reps: pd.DataFrame, policy: Policy, as_of: datet
     says = [reps_of.get(email) for email in people.index]
     active = people["active"].to_numpy(bool)
     pool = people.index.isin(list(reps_of or owning)) if reps_of or owning else active
-    leave = [tuple((out.first, out.last) for out in rep.leave) if rep else () for rep in says]
-    zones = [zone_of(rep, told, assignment) for rep, told in zip(says, people["timezone"], strict=True)]
     people = pd.DataFrame(
         {
             "owner_id": people["owner_id"].astype("str"),
             "active": active,
             "senior": np.array([rep is not None and rep.senior for rep in says], dtype=bool),
-            "timezone": pd.Series(zones, people.index, dtype="str"),
-            "country": pd.Series([country_of(rep, assignment) for rep in says], people.index, dtype="str"),
-            "tasks_per_day": np.array([tasks_of(rep, assignment) for rep in says], dtype="int64"),
-            "leave": pd.Series(leave, people.index, dtype=object),
+            "timezone": [
+                zone_of(reps_of.get(str(email)), told, assignment) for email, told in people["timezone"].items()
+            ],
+            "country": [country_of(rep, assignment) for rep in says],
+            "tasks_per_day": [tasks_of(rep, assignment) for rep in says],
+            "leave": [tuple((out.first, out.last) for out in rep.leave) if rep else () for rep in says],
             "round_robin": active & pool,
         },
         index=people.index,
@@ -66,7 +65,7 @@ def team(signals: pd.DataFrame, reps: pd.DataFrame, policy: Policy, as_of: datet
     return people.assign(
         away=np.array([away for away, _, _ in plans], dtype=bool),
         works_today=np.array([works for _, works, _ in plans], dtype=bool),
-        day_began=pd.Series([began for _, _, began in plans], people.index, dtype="datetime64[us, UTC]"),
+        day_began=[began for _, _, began in plans],
     )
 
 
@@ -103,18 +102,18 @@ def assign(
     top = order["score"].to_numpy(float) >= (np.inf if cut is None else cut)
     room = sum(desk.room for desk in desks.values() if not desk.away)
     now = pd.Timestamp(as_of).value
-    for row, (own, place, prefers_senior) in enumerate(zip(went_to, team_of, top, strict=True)):
+    for row in range(len(order)):
         if room == 0:
             break
-        line = [desks[own]] if own else teams[place].here
-        free = [desk for desk in line if desk.room > 0]
+        own, group = went_to[row], teams[team_of[row]]
+        free = [desk for desk in ([desks[own]] if own else group.here) if desk.room > 0]
         if free:
-            seniors = [desk for desk in free if desk.senior] if prefers_senior and not own else []
+            seniors = [desk for desk in free if desk.senior] if top[row] and not own else []
             chosen = min(seniors or free, key=_Desk.turn)
             chosen.give(now + row)  # of those given one now, the first is longest without
             room -= 1
             went_to[row], has_room[row] = chosen.email, True
-            why[row] = why[row] or (teams[place].senior if seniors else teams[place].name)
+            why[row] = why[row] or (group.senior if seniors else group.name)
 
     # Nobody waits with nobody: in the queue of whose turn is next, spread over the team.
     for place in np.unique(team_of):
@@ -214,32 +213,24 @@ class _Team:
 
 
 def _desks(takers: pd.DataFrame, rep_load: pd.DataFrame) -> dict[str, _Desk]:
-    load = _load(takers, rep_load)
-    columns = [takers[name].tolist() for name in ("senior", "away", "works_today", "tasks_per_day")]
-    counts = [load[name].tolist() for name in ("today", "open", "last")]
+    table = takers[["senior", "away", "works_today", "tasks_per_day"]].join(_load(takers, rep_load))
     return {
-        email: _Desk(email, senior, away, works, max(cap - today, 0), today, open_, last)
-        for email, senior, away, works, cap, today, open_, last in zip(takers.index, *columns, *counts, strict=True)
+        email: _Desk(email, senior, away, works, max(cap - today, 0), today, still_open, last)
+        for email, senior, away, works, cap, today, still_open, last in table.itertuples(name=None)
     }
 
 
 def _load(people: pd.DataFrame, rep_load: pd.DataFrame) -> pd.DataFrame:
     """today (given since the rep's day began), open and last (ns since 1970; 0: never) of each of `people`."""
-    began = dict(zip(people.index, people["day_began"], strict=True))
-    emails = _lower(rep_load["owner_email"]).tolist()
-    lately = [(email, moment) for email, moments in zip(emails, rep_load["recent"], strict=True) for moment in moments]
-    moments = pd.to_datetime([moment for _, moment in lately], utc=True)
-    today = Counter(
-        email for (email, _), at in zip(lately, moments, strict=True) if email in began and at >= began[email]
-    )
-    still_open, latest = Counter[str](), Counter[str]()
-    for email, n, at in zip(
-        emails, rep_load["open"], pd.to_datetime(rep_load["last_assigned_at"], utc=True), strict=True
-    ):
-        still_open[email] += int(n)
-        latest[email] = max(latest[email], 0 if pd.isna(at) else at.value)
-    rows = [(today[email], still_open[email], latest[email]) for email in people.index]
-    return pd.DataFrame(rows, people.index, ["today", "open", "last"]).astype("int64")
+    found = {email: [0, 0, 0] for email in people.index}
+    began, columns = people["day_began"], ["open", "recent", "last_assigned_at"]
+    for email, n, recent, last in rep_load.set_index(_lower(rep_load["owner_email"]))[columns].itertuples(name=None):
+        if email in found:
+            mine = found[email]
+            mine[0] += int((pd.to_datetime(recent, utc=True) >= began[email]).sum())
+            mine[1] += int(n)
+            mine[2] = max(mine[2], 0 if pd.isna(last) else last.value)
+    return pd.DataFrame.from_dict(found, orient="index", columns=["today", "open", "last"])
 
 
 def _teams(desks: dict[str, _Desk], takers: pd.DataFrame, policy: Policy) -> list[_Team]:

@@ -26,12 +26,13 @@ def due_at(decided: pd.DataFrame, people: pd.DataFrame, policy: Policy, as_of: d
     """
     work = _calendars(decided, people, policy)
     expires = as_of + timedelta(hours=policy.handoff.expires_hours)
-    starts = pd.to_datetime(decided["start"], utc=True).fillna(pd.Timestamp(as_of))
-    days_left = decided["limit_days_left"].astype("float64")
-    rows = zip(decided["owner_email"], decided["hours"], starts, days_left, strict=True)
+    rows = decided.assign(
+        start=pd.to_datetime(decided["start"], utc=True).fillna(pd.Timestamp(as_of)),
+        limit_days_left=decided["limit_days_left"].astype("float64"),
+    )[["owner_email", "hours", "start", "limit_days_left"]]
     found: dict[tuple[str, float, datetime], datetime] = {}
     due = []
-    for owner, hours, start, left in rows:
+    for owner, hours, start, left in rows.itertuples(index=False, name=None):
         key = owner, hours, start.to_pydatetime()
         if key not in found:
             found[key] = max(work[owner].after(key[2], timedelta(hours=hours), expires), as_of)
@@ -52,11 +53,10 @@ def contact_at(
     """
     work = _calendars(decided, people, policy)
     unknown = {"timezone": "UTC", "usual_hour": -1, "usual_weekday": -1}
-    habits = decided[list(unknown)].fillna(unknown).astype({"usual_hour": int, "usual_weekday": int})
-    rows = zip(decided["owner_email"], due, *(habits[name] for name in unknown), strict=True)
+    rows = decided[["owner_email", *unknown]].fillna(unknown).astype({"usual_hour": int, "usual_weekday": int})
     found: dict[tuple[str, datetime, str, int, int], datetime] = {}
     best = []
-    for owner, by, zone, hour, weekday in rows:
+    for owner, zone, hour, weekday, by in rows.assign(due=due).itertuples(index=False, name=None):
         key = owner, by.to_pydatetime(), zone, hour, weekday
         if key not in found:
             found[key] = _contact(work[owner], as_of.astimezone(UTC), key[1], ZoneInfo(zone), hour, weekday)

@@ -81,7 +81,7 @@ class Calendar:
 
 def calendars(people: pd.DataFrame, hours: WorkingTime) -> dict[str, Calendar]:
     """The calendar of each of `people` (by e-mail: timezone, country, leave), with the policy's hours."""
-    rows = zip(people.index, people["timezone"], people["country"], people["leave"], strict=True)
+    rows = people[["timezone", "country", "leave"]].itertuples(name=None)
     return {
         email: Calendar(
             ZoneInfo(zone),
