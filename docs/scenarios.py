@@ -17,7 +17,7 @@ FOLDER = Path(__file__).with_name("scenarios")
 PAGE = FOLDER / "README.md"
 
 FILES = (
-    "never-interrupt", "one-touch", "context", "value-and-motion", "matrix", "scoring", "tiers-and-triggers",
+    "signals", "never-interrupt", "one-touch", "context", "value-and-motion", "matrix", "scoring", "tiers-and-triggers",
     "expansion-and-hand-raisers", "assignment", "timing", "weighted", "contradictions",
 )  # fmt: skip
 """In the order in which they are best read."""
@@ -33,6 +33,8 @@ NUMBERS: tuple[tuple[str, str, str, str], ...] = (
     ("80 % held for 14 days: expansion", "S0", "expansion-and-hand-raisers", "A customer at|For 13 days|At 79 %|A dip"),
     ("active on 10 of 14 days: engaged", "S0", "matrix", "(High|Low) value and (eng|act)"),
     ("2 → 5 logins a week", "S1", "scoring", "From "),
+    ("windows of 7, 14, 28 and 90 days", "S0, ours", "signals", "Users of|Days in use|Exports|Coming back"),
+    ("a quarter more grows, a fifth less declines", "ours", "signals", "A quarter|A fifth"),
     ("5 of 14 days, 2 users: minimum of a PQL", "S0, ours", "scoring", "Two users|Points of one"),
     ("floor of $5,000", "S0 S3", "value-and-motion", "Worth |A customer who pays"),
     ("$240 a seat, 20 % of the employees", "ours", "value-and-motion", "200 employees|Never fewer|One active"),
