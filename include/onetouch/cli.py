@@ -101,11 +101,11 @@ def decisions(
     as_json: Json = False,
 ) -> None:
     """The decisions of the last run, best score first."""
-    from onetouch import screen, stages
+    from onetouch import proof, screen
 
     with _one_line_errors():
         workspace = _workspace(context)
-        rows = stages.decisions_of(workspace, run, action=action)
+        rows = proof.decision_rows(workspace.lake, workspace.ledger, run, action=action)
         if as_json:
             for row in rows:
                 typer.echo(json.dumps(row))
@@ -382,11 +382,15 @@ def _one_line_errors() -> Iterator[None]:
     from slack_sdk.errors import SlackClientError
     from sqlalchemy.exc import SQLAlchemyError
 
+    from onetouch.ledger import LedgerError
+
     try:
         yield
     except typer.Exit:  # a RuntimeError, too, and said already
         raise
-    except (ValueError, OSError, RuntimeError, RequestException, SlackClientError, SQLAlchemyError) as error:
+    except (
+        ValueError, OSError, RuntimeError, RequestException, SlackClientError, SQLAlchemyError, LedgerError,
+    ) as error:  # fmt: skip
         logging.getLogger(__name__).info("failed", exc_info=True)
         _fail(str(error) or type(error).__name__)
 

@@ -261,8 +261,7 @@ def decisions_of(workspace: Workspace, run_id: str | None = None, *, action: str
 
     Raises ValueError when nothing was decided yet, or there is no such action.
     """
-    frame = proof.decisions(workspace.lake, workspace.ledger, run_id, action=action)
-    return proof.plain(frame.rename(columns={"owner_email": "owner"}))
+    return proof.decision_rows(workspace.lake, workspace.ledger, run_id, action=action)
 
 
 def _fetch_again(

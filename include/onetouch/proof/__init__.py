@@ -2,7 +2,7 @@
 
 from onetouch.proof.assigned import assigned
 from onetouch.proof.difference import Difference, compare
-from onetouch.proof.explain import Explanation, decisions, explain, plain, run_of
+from onetouch.proof.explain import Explanation, decision_rows, explain, plain, run_of
 from onetouch.proof.replay import find, replay
 from onetouch.proof.scenarios import Result, run_scenarios
 from onetouch.proof.shadow import read_shadow, shadow
@@ -13,7 +13,7 @@ __all__ = [
     "Result",
     "assigned",
     "compare",
-    "decisions",
+    "decision_rows",
     "explain",
     "find",
     "plain",

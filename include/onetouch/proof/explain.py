@@ -104,15 +104,21 @@ def run_of(lake: Lake, ledger: Ledger, run_id: str | None = None, as_of: datetim
     return run
 
 
-def decisions(lake: Lake, ledger: Ledger, run_id: str | None = None, *, action: str | None = None) -> pd.DataFrame:
-    """Decisions of a run (`run_of`), best score first. Raises ValueError for an action no rule leads to."""
+def decision_rows(
+    lake: Lake, ledger: Ledger, run_id: str | None = None, *, action: str | None = None
+) -> list[dict[str, Any]]:
+    """Decisions of a run (`run_of`), best score first, as JSON values; owner_email is called `owner`.
+
+    Raises ValueError for an action no rule leads to.
+    """
     actions = list(dict.fromkeys(rule.action for rule in RULES))
     if action is not None and action not in actions:
         raise ValueError(f"--action {action!r} is no action; allowed: {', '.join(actions)}")
     frame = lake.read("decisions", f"{run_of(lake, ledger, run_id).run_id}.parquet")
     if action is not None:
         frame = frame[frame["action"] == action]
-    return frame.sort_values(["score", "account_id"], ascending=[False, True], ignore_index=True)
+    frame = frame.sort_values(["score", "account_id"], ascending=[False, True], ignore_index=True)
+    return plain(frame.rename(columns={"owner_email": "owner"}))
 
 
 def plain(frame: pd.DataFrame) -> list[dict[str, Any]]:

@@ -133,7 +133,12 @@ def stage_scenarios(*paths: Path | str, policy: Policy) -> Staged:
     files = {Path(path).stem: path for path in paths}
     if len(files) < len(paths):
         raise ScenarioError(f"{paths[0]}: two files of one name; give each its own")
-    scenes = [_scene(str(path), n, s, policy) for path in files.values() for n, s in enumerate(read_scenarios(path), 1)]
+    policies: dict[str, Policy] = {}
+    scenes = [
+        _scene(str(path), number, scenario, policy, policies)
+        for path in files.values()
+        for number, scenario in enumerate(read_scenarios(path), 1)
+    ]
     batches: dict[Any, list[_Scene]] = defaultdict(list)
     for scene in scenes:
         reading = scene.policy.model_dump_json(include=set(READING), by_alias=True)
@@ -174,9 +179,11 @@ def decide_scenarios(
     return [results[scene.cast[0].account_id] for scene in scenes]
 
 
-def _scene(file: str, number: int, scenario: Scenario, policy: Policy) -> _Scene:
+def _scene(file: str, number: int, scenario: Scenario, policy: Policy, policies: dict[str, Policy]) -> _Scene:
+    """The scenario on its stage; `policies`: those made so far, by what lies over `policy` (many say the same)."""
     where = f"{file}: {scenario.name!r}"
-    own = _policy(where, scenario.policy, policy)
+    over = repr(scenario.policy)
+    own = policies[over] = policies.get(over) or _policy(where, scenario.policy, policy)
     account_id = f"{Path(file).stem}-{number:03}"
     cast = []
     for place, side in enumerate([scenario, *scenario.beside]):
