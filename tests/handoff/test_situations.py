@@ -378,6 +378,26 @@ def test_the_dossier_says_how_the_account_came_to_this_rep() -> None:
     assert due in said(due_at=AS_OF + timedelta(hours=2))
 
 
+@pytest.mark.parametrize(
+    ("call", "tier", "said"),
+    [
+        ("hand_raised", "low", "High"), ("expansion", "low", "High"), ("pql", "high", "High"),
+        ("trigger", "medium", "Medium"), ("trigger", "high", "Medium"), ("", "low", "Low"), (None, "high", "High"),
+        (None, None, "Medium"),
+    ],
+)  # fmt: skip
+def test_a_task_is_as_urgent_as_its_call(call: str | None, tier: str | None, said: str) -> None:
+    decision = {"account_id": "a", "call": call, "tier": tier}
+    task = task_fields(decision, {"name": "Acme"}, POLICY)
+    assert task["Subject"] == f"[{said}] Acme — steady use of the product"
+    assert task["Priority"] == {"High": "High", "Medium": "Normal", "Low": "Low"}[said]
+    assert alert_text(decision, {}, POLICY).startswith(f"{said} priority: " if call or tier else "this account —")
+
+
+def test_without_reasons_nothing_is_added_up() -> None:
+    assert "ADDS UP" not in dossier({"account_id": "a", "score": 3.0, "reasons": []}, {}, POLICY)
+
+
 def test_what_was_tried_before_is_told_from_the_ledger_and_nothing_invented() -> None:
     decision = {"account_id": "a", "as_of": AS_OF}
     before = {
