@@ -96,7 +96,7 @@ ERRORS: list[tuple[dict[str, object], str]] = [
         "assignment.territories.0: odd is never reached: its sizes contradict each other",
     ),
     (team(ANA, AWAY, territories=(WEST, EVERYONE)), "assignment.territories.0.reps: west has no rep with room (BEN@"),
-    (team({**ANA, "tasks_per_day": 0}), "assignment.reps: 1 reps, and none ever has room"),
+    (team({**ANA, "tasks_per_day": 0}), "assignment.reps: ana@v.com never have room, and there is nobody else"),
     # Clocks and context.
     (one("handoff.sla_hours.medium", 73), "handoff.sla_hours.medium: 73 is longer than expires_hours (72)"),
     (

@@ -402,9 +402,9 @@ def _reps(policy: Policy) -> Findings:
     assignment = policy.assignment
     idle = {rep.email.lower() for rep in assignment.reps if not _has_room(rep)}
     working = {rep.email.lower() for rep in assignment.reps} - idle
-    if assignment.reps and not working:
-        yield _error("assignment.reps", len(assignment.reps), "reps, and none ever has room: nobody is ever called",
-                     "give one tasks_per_day")  # fmt: skip
+    if idle and not working:
+        says = "never have room, and there is nobody else: no account is ever called"
+        yield _error("assignment.reps", ", ".join(sorted(idle)), says, "give one of them tasks_per_day")
     for i, territory in enumerate(assignment.territories):
         if {email.lower() for email in territory.reps} <= idle:
             says = f"has no rep with room ({', '.join(territory.reps)}): its accounts wait for ever"
