@@ -280,6 +280,10 @@ class Company:
         np.cumsum(self.slots, axis=0, out=self.use[1:])
         self.used_days = np.zeros((self.days + 1, n), dtype=np.int16)
         np.cumsum((self.slots.reshape(self.days, 4, n) > 0).any(axis=1), axis=0, out=self.used_days[1:])
+        self.peopled = np.zeros((self.days + 1, n), dtype=np.int16)  # days with a user, not only a service
+        for day in range(self.days):
+            there = np.bincount(self.user_account[self.active[day]], minlength=n) > 0
+            self.peopled[day + 1] = self.peopled[day] + there
         self.by_account = {}
         for name, (at, who) in self.events.items():
             order = np.argsort(who, kind="stable")
@@ -410,18 +414,16 @@ class Company:
         begun = slot - 4 * last  # its slots so far
         n = self.size.accounts
 
-        def events_of(days: int, until: int = slot) -> np.ndarray:
-            return self.use[until] - self.use[max(0, 4 * (last - days + 1))]
+        def events_of(days: int) -> np.ndarray:
+            return self.use[slot] - self.use[max(0, 4 * (last - days + 1))]
 
         today = self.use[slot] > self.use[4 * last]
 
         def days_of(days: int) -> np.ndarray:
             return self.used_days[last] - self.used_days[max(0, last - days + 1)] + today
 
-        seen = (
-            np.where(self.active[last] & (self.user_slot < begun), last + 1, self.last_before[last]).astype(np.int64)
-            - 1
-        )
+        here = self.active[last] & (self.user_slot < begun)
+        seen = np.where(here, last, self.last_before[last].astype(np.int64) - 1)  # last day of each user, -1 for none
 
         def users_of(days: int) -> np.ndarray:
             return np.bincount(self.user_account[seen > last - days], minlength=n)
@@ -534,14 +536,9 @@ class Company:
 
     def _user_days(self, last: int, begun: int, days: int) -> np.ndarray:
         """Days on which a user (not a service) was there."""
-        if not hasattr(self, "_peopled"):
-            self._peopled = np.zeros((self.days + 1, self.size.accounts), dtype=np.int16)
-            for day in range(self.days):
-                there = np.bincount(self.user_account[self.active[day]], minlength=self.size.accounts) > 0
-                self._peopled[day + 1] = self._peopled[day] + there
         today = self.active[last] & (self.user_slot < begun)
         there = np.bincount(self.user_account[today], minlength=self.size.accounts) > 0
-        return self._peopled[last] - self._peopled[max(0, last - days + 1)] + there
+        return self.peopled[last] - self.peopled[max(0, last - days + 1)] + there
 
     def _limit_columns(self, last: int, begun: int) -> dict[str, np.ndarray]:
         """The meter: read in the day's first slot, so the last day has been read whatever the hour."""
