@@ -61,7 +61,7 @@ WITH pointed AS (
             )
         ) AS cooling,
         coalesce({news}, false) AS news,
-        coalesce(p.action IN ('monitor', 'hold_converting'), false) AND news AS triggered,
+        tier <> 'low' AND coalesce(p.action IN ('monitor', 'hold_converting'), false) AND news AS triggered,
         coalesce(
             p.action = 'hold_capacity'
                 AND p.since <= $as_of::TIMESTAMPTZ - INTERVAL {policy.assignment.queue_hours} HOUR,
@@ -70,7 +70,7 @@ WITH pointed AS (
         {missing} AS incomplete,
         gate_icp AND gate_activated AND gate_engagement AND high_value AS able,
         (pql AND engaged AND high_value)
-            OR (able AND (hand_raised OR (engaged AND (expanding OR (watchable AND triggered))))) AS called
+            OR (able AND (hand_raised OR (engaged AND (expanding OR triggered)))) AS called
     FROM scored AS s
     LEFT JOIN handoffs AS h USING (account_id)
     LEFT JOIN touched USING (account_id)

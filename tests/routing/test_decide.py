@@ -2,125 +2,41 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from onetouch.ledger import ACTIVE, STATES
-from onetouch.policy import Policy, read_policy
-from onetouch.policy.schema import MOMENTS, SIGNALS
-from onetouch.routing import DECISION, RULES, Inputs, decide, sentence
+from onetouch.ledger import ACTIVE
+from onetouch.routing import DECISION, RULES, Inputs, decide
 from onetouch.scoring import score_frame
 
-POLICY = read_policy()
-AS_OF = datetime(2025, 3, 10, 9, tzinfo=UTC)  # a Monday
+from tests.routing.world import (
+    AS_OF,
+    POLICY,
+    PQL,
+    accounts,
+    ago,
+    changed,
+    decided,
+    handoffs,
+    load,
+    previous,
+    said,
+    touches,
+    users,
+)  # fmt: skip
+
 ACTIONS = {
     "sales_now", "monitor", "nurture", "self_serve_hero", "self_serve_onboarding", "hold_converting", "hold_touched",
     "hold_cooldown", "hold_open_opportunity", "hold_context", "hold_capacity", "hold_holdout", "below_floor",
 }  # fmt: skip
-PQL: dict[str, Any] = {
-    "account_basis": "group", "name": "Acme", "domain": "acme.com", "employees": 200.0, "owner_email": "ana@v.com",
-    "activated": 1, "active_days_14d": 12, "active_users_28d": 6, "active_days_7d": 5, "invites_28d": 2,
-    "pricing_views_14d": 1, "premium_attempts_28d": 1, "features_used": 3, "users": 6, "events_28d": 400,
-}  # fmt: skip
-TEXT = (
-    "account_id", "account_basis", "name", "domain", "industry", "region", "timezone", "owner_email", "owner_id",
-    "crm_account_id", "checkout_state",
-)  # fmt: skip
-
-
-def accounts(*rows: dict[str, Any]) -> pd.DataFrame:
-    base: dict[str, Any] = {
-        **dict.fromkeys(TEXT), **dict.fromkeys(SIGNALS, 0.0), "employees": np.nan, "seats": np.nan, "arr": np.nan,
-        "owner_active": None, "open_opportunities": 0, "checkout_state": "none", "usual_hour": np.nan,
-        "usual_weekday": np.nan,
-    }  # fmt: skip
-    happened = {f"{name}_at": AS_OF for name in MOMENTS}
-    table = pd.DataFrame([{**base, "account_id": f"a{n:02}", **happened, **row} for n, row in enumerate(rows)])
-    for name in MOMENTS:  # null when there is none
-        table[f"{name}_at"] = table[f"{name}_at"].where(table[name] > 0)
-    moments = dict.fromkeys(happened, "datetime64[us, UTC]")
-    return table.astype({**dict.fromkeys(TEXT, "str"), **dict.fromkeys(SIGNALS, "float64"), **moments})
-
-
-def handoffs(*rows: dict[str, Any]) -> pd.DataFrame:
-    columns = ["account_id", "handoff_id", "state", "closed_at", "signals"]
-    return pd.DataFrame(list(rows), columns=columns).astype({"closed_at": "datetime64[us, UTC]"})
-
-
-def touches(*rows: dict[str, Any]) -> pd.DataFrame:
-    return pd.DataFrame(list(rows), columns=["account_id", "at"]).astype({"at": "datetime64[us, UTC]"})
-
-
-def previous(*rows: dict[str, Any]) -> pd.DataFrame:
-    columns = ["account_id", "action", "rule", "since", "call", "trigger_at"]
-    moments = dict.fromkeys(["since", "trigger_at"], "datetime64[us, UTC]")
-    return pd.DataFrame(list(rows), columns=columns).astype({**dict.fromkeys(columns, "str"), **moments})
-
-
-def load(*rows: tuple[str, int, int, datetime | None]) -> pd.DataFrame:
-    """E-mail, open handoffs, handoffs of today, and when the last one came."""
-    frame = pd.DataFrame(
-        [(email, n_open, [ago(1 / 24)] * today, last) for email, n_open, today, last in rows],
-        columns=["owner_email", "open", "recent", "last_assigned_at"],
-    )
-    return frame.astype({"owner_email": "str", "last_assigned_at": "datetime64[us, UTC]"})
-
-
-def users(*emails: str, active: bool = True) -> pd.DataFrame:
-    return pd.DataFrame({"owner_id": [f"id-{e}" for e in emails], "email": list(emails), "active": active}).astype(
-        {"owner_id": "str", "email": "str"}
-    )
-
-
-def decided(
-    signals: pd.DataFrame,
-    past: pd.DataFrame | None = None,
-    touched: pd.DataFrame | None = None,
-    busy: pd.DataFrame | None = None,
-    reps: pd.DataFrame | None = None,
-    last: pd.DataFrame | None = None,
-    policy: Policy = POLICY,
-    as_of: datetime = AS_OF,
-) -> pd.DataFrame:
-    inputs = Inputs(
-        signals=signals,
-        scores=score_frame(signals, policy, as_of),
-        handoffs=handoffs() if past is None else past,
-        rep_load=load() if busy is None else busy,
-        reps=users("ana@v.com", "ben@v.com") if reps is None else reps,
-        touches=touches() if touched is None else touched,
-        previous=previous() if last is None else last,
-    )
-    return decide(inputs, policy, as_of).set_index("account_id")
-
-
-def said(row: pd.Series, policy: Policy = POLICY) -> str:
-    return " ".join(sentence(o["obstacle"], o["has"], o["needs"], policy) for o in row["would_change"])
 
 
 def action(change: dict[str, Any], **memory: Any) -> tuple[str, str]:
     row = decided(accounts({**PQL, **change}), **memory).iloc[0]
     return row["action"], said(row)
-
-
-def changed(**sections: Any) -> Policy:
-    document = POLICY.document()
-    for path, value in sections.items():
-        *parents, last = path.split("__")
-        place = document
-        for step in parents:
-            place = place[step]
-        place[last] = value
-    return Policy.model_validate(document)
-
-
-def ago(days: float) -> datetime:
-    return AS_OF - timedelta(days=days)
 
 
 ALL_REASONS = ["activated", "active_days_7d", "invites_28d", "pricing_views_14d", "premium_attempts_28d", "users",
@@ -324,117 +240,7 @@ def test_contact_at_the_accounts_own_hour_if_that_is_in_time(
     assert row["contact_at"] == pd.Timestamp(expected, tz="UTC")
 
 
-# ── Whatever an account looks like ───────────────────────────────────────────────────────────────────────────────────
-
-any_account = st.fixed_dictionaries(
-    {
-        "checkout_state": st.sampled_from(["none", "started", "stalled", "completed", "abandoned"]),
-        "open_opportunities": st.integers(0, 1),
-        "account_basis": st.sampled_from(["group", "domain", "personal", None]),
-        "name": st.sampled_from(["Acme", None]),
-        "domain": st.sampled_from(["acme.com", "acme.com", None]),
-        "employees": st.sampled_from([np.nan, 3.0, 60.0, 200.0, 900.0]),
-        "arr": st.sampled_from([np.nan, 0.0, 9000.0]),
-        "owner_email": st.sampled_from(["ana@v.com", "zoe@v.com", None]),
-        "activated": st.integers(0, 1),
-        "active_days_14d": st.sampled_from([0, 6, 12]),
-        "active_users_28d": st.sampled_from([0, 1, 6]),
-        "invites_28d": st.integers(0, 1),
-        "active_days_7d": st.sampled_from([0, 6]),
-        "pricing_views_14d": st.integers(0, 2),
-        "premium_attempts_28d": st.integers(0, 1),
-        "demo_requests_28d": st.integers(0, 1),
-    }
-)
-any_past = st.one_of(
-    st.none(), st.tuples(st.sampled_from(STATES), st.floats(0, 200), st.lists(st.sampled_from(ALL_REASONS)))
-)
-worlds = st.lists(st.tuples(any_account, any_past, st.one_of(st.none(), st.floats(0, 20))), min_size=1, max_size=12)
-
-
-def world(rows: list) -> dict[str, pd.DataFrame]:
-    ids = [f"a{n:02}" for n in range(len(rows))]
-    past = [
-        {"account_id": i, "handoff_id": f"h{i}", "state": p[0], "closed_at": None if p[0] in ACTIVE else ago(p[1]),
-         "signals": p[2]}
-        for i, (_, p, _) in zip(ids, rows, strict=True) if p
-    ]  # fmt: skip
-    touched = [{"account_id": i, "at": ago(t)} for i, (_, _, t) in zip(ids, rows, strict=True) if t is not None]
-    return {
-        "signals": accounts(*[{**PQL, **account} for account, _, _ in rows]),
-        "past": handoffs(*past),
-        "touched": touches(*touched),
-        "busy": load(("ana@v.com", 3, 1, ago(0.1))),
-    }
-
-
-@settings(max_examples=25, deadline=None)
-@given(worlds, st.integers(1, 4))
-def test_the_hard_rules(rows: list, cap: int) -> None:
-    policy = changed(assignment__tasks_per_rep_per_day=cap)
-    given_world = world(rows)
-    signals, past = given_world["signals"].set_index("account_id"), given_world["past"].set_index("account_id")
-    got = decided(**given_world, policy=policy)
-    scores = score_frame(given_world["signals"], policy, AS_OF).set_index("account_id")
-
-    assert got.index.tolist() == signals.index.tolist()  # exactly one decision an account
-    assert set(got["action"]) <= ACTIONS
-    assert got["decision_id"].is_unique
-    assert ((got["would_change"].map(len) == 0) == (got["action"] == "sales_now")).all()
-    now = got[got["action"] == "sales_now"]
-    s = signals.loc[now.index]
-    assert not s["checkout_state"].isin(["started", "stalled"]).any()
-    assert (s["open_opportunities"] == 0).all()
-    assert (s["activated"] == 1).all()
-    assert (now["potential_arr"] >= policy.value.floor).all()
-    assert s[["name", "domain"]].notna().all(axis=None)
-    assert now["pql"].all()
-    assert scores.loc[now.index, "pql"].all()
-    assert now["owner_email"].notna().all()
-    assert (now["due_at"] > AS_OF).all()
-    assert (now["contact_at"] <= now["due_at"]).all()
-    assert (now["contact_at"] >= AS_OF).all()
-    for account in now.index.intersection(past.index):
-        assert past.at[account, "state"] not in ACTIVE
-        assert past.at[account, "state"] == "won" or past.at[account, "closed_at"] <= ago(90)
-        reasons = {r["signal"] for r in now.at[account, "reasons"]}
-        assert reasons - set(past.at[account, "signals"])
-    assert not now.index.isin(given_world["touched"].query("at > @ago(7)")["account_id"]).any()
-    assert now["owner_email"].value_counts().le(cap).all()
-    assert (now["owner_email"] == "ana@v.com").sum() <= max(cap - 1, 0)
-    assert got.loc[got["action"] != "sales_now", ["owner_id", "due_at", "contact_at"]].isna().all(axis=None)
-    assert (
-        got.loc[~got["action"].isin(["sales_now", "hold_capacity"]), ["owner_email", "assigned_by"]]
-        .isna()
-        .all(axis=None)
-    )
-    assert got.loc[got["action"] == "hold_capacity", "owner_email"].notna().all()
-
-
-@settings(max_examples=12, deadline=None)
-@given(worlds, st.randoms(use_true_random=False))
-def test_the_order_of_rows_changes_nothing(rows: list, random: Any) -> None:
-    given_world = world(rows)
-    shuffled = {
-        name: frame.iloc[random.sample(range(len(frame)), k=len(frame))].reset_index(drop=True)
-        for name, frame in given_world.items()
-    }
-    pd.testing.assert_frame_equal(decided(**given_world), decided(**shuffled))
-
-
-@settings(max_examples=5, deadline=None)
-@given(worlds)
-def test_a_decisions_id_tells_its_inputs_apart(rows: list) -> None:
-    given_world = world(rows)
-    got = decided(**given_world)["decision_id"]
-    assert got.str.fullmatch("[0-9a-f]{24}").all()
-    assert (decided(**given_world)["decision_id"] == got).all()
-    assert (decided(**given_world, as_of=AS_OF + timedelta(seconds=1))["decision_id"] != got).all()
-    assert (decided(**given_world, policy=changed(value__floor=1.0))["decision_id"] != got).all()
-    more = given_world["signals"].assign(events_28d=given_world["signals"]["events_28d"] + 1)
-    assert (decided(**{**given_world, "signals": more})["decision_id"] != got).all()
-    held = handoffs({"account_id": "a00", "handoff_id": "h", "state": "decided", "closed_at": None, "signals": []})
-    assert decided(**{**given_world, "past": held})["decision_id"].iloc[0] != got.iloc[0] or rows[0][1] is not None
+# ── The whole ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def test_signals_and_scores_must_be_of_the_same_accounts() -> None:

@@ -53,7 +53,7 @@ PQL = {
 }  # fmt: skip
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(rows)
 def test_reasons_add_up_to_the_score_exactly(accounts: list[dict[str, Any]]) -> None:
     scores = score_frame(frame(*accounts), POLICY)
@@ -67,7 +67,7 @@ def test_reasons_add_up_to_the_score_exactly(accounts: list[dict[str, Any]]) -> 
         assert len(set(named)) == len(named)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(rows, st.data())
 def test_more_of_a_signal_never_lowers_the_score(accounts: list[dict[str, Any]], data: st.DataObject) -> None:
     signal = data.draw(st.sampled_from([p.signal for p in POLICY.scoring.points]))
@@ -79,7 +79,7 @@ def test_more_of_a_signal_never_lowers_the_score(accounts: list[dict[str, Any]],
     assert (after["pql"] >= before["pql"]).all()
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(rows, st.randoms(use_true_random=False))
 def test_the_order_of_accounts_changes_nothing(accounts: list[dict[str, Any]], random: Any) -> None:
     signals = frame(*accounts)

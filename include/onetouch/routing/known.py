@@ -47,7 +47,8 @@ def known_facts(inputs: Inputs, policy: Policy, as_of: datetime) -> pd.DataFrame
 
     - holdout, converting, open_opportunity, handed_over, touched, cooling, nothing_new: who may not be interrupted
     - potential_arr, high_value, engaged (of the matrix), engaged_enough (or large enough, where the policy says so)
-    - hand_raised, expanding, watchable (medium, and monitored), triggered (watched, and its event has come)
+    - hand_raised, expanding, watchable (medium, and monitored)
+    - triggered: at least medium, was watched, and its event has come
     - case: why it would be a sales touch if it were worth enough (CALLS or empty); call: the same, if it is
     - trigger_at: the event of `triggered`; stale: waited too long for a rep; incomplete: context is missing
     - days_since_touch, days_since_handoff: what the waits have to reach
@@ -162,12 +163,14 @@ def _called(frame: pd.DataFrame, policy: Policy, as_of: datetime) -> pd.DataFram
     hand_raised = np.logical_or.reduce([np.zeros(len(frame), bool), *(holds(frame, c) for c in routing.hand_raised)])
     expanding = (number(frame, "arr") > 0) & _all(frame, routing.expansion.when)
 
-    watchable = fit & frame["tier"].eq("medium").to_numpy(bool) & (routing.medium == "monitor")
+    watched = fit & (routing.medium == "monitor")
+    watchable = watched & frame["tier"].eq("medium").to_numpy(bool)
     news = _first_trigger(frame, routing.triggers)
     waiting = frame["previous_action"].isin(WAITING).to_numpy(bool)
     kept = waiting & frame["previous_call"].eq("trigger").to_numpy(bool)
-    watched = frame["previous_action"].isin(WATCHED).to_numpy(bool) & ~np.isnat(news)
-    triggered = watchable & (watched | kept)
+    came = frame["previous_action"].isin(WATCHED).to_numpy(bool) & ~np.isnat(news)
+    # Who has risen to high without an intent of the list loses nothing by it.
+    triggered = watched & frame["tier"].ne("low").to_numpy(bool) & (came | kept)
     event = np.where(kept, moment(frame, "previous_trigger_at"), news)
 
     reasons = [

@@ -74,7 +74,7 @@ def obstacles(facts: pd.DataFrame, place: npt.NDArray[np.int64], policy: Policy)
     yield Obstacle("potential_arr", ~_bool(facts, "high_value"), number(facts, "potential_arr"), policy.value.floor)
     yield from _uncalled(facts, policy)
     yield Obstacle("trigger", (place == PLACES["tier medium"]) & bool(policy.routing.triggers))
-    yield Obstacle("queue", place == PLACES["queue expired"])
+    yield Obstacle("queue", _bool(facts, "stale"))
     for field in policy.handoff.required_context:
         yield Obstacle(CONTEXT + field, absent(facts, field))
     full = place == PLACES["capacity"]
@@ -99,14 +99,13 @@ def _bool(facts: pd.DataFrame, column: str) -> Mask:
 
 def _held(facts: pd.DataFrame, policy: Policy) -> Iterator[Obstacle]:
     """Who may not be interrupted now, whatever the account is worth."""
-    handed_over = _bool(facts, "handed_over")
     yield Obstacle("holdout", _bool(facts, "holdout"))
     yield Obstacle("checkout", _bool(facts, "converting"))
     yield Obstacle("open_opportunity", _bool(facts, "open_opportunity"))
-    yield Obstacle("handoff", handed_over)
+    yield Obstacle("handoff", _bool(facts, "handed_over"))
     yield Obstacle(
         "recent_touch",
-        _bool(facts, "touched") & ~handed_over,
+        _bool(facts, "touched"),
         np.floor(number(facts, "days_since_touch")),
         policy.handoff.silence_days,
     )

@@ -1,0 +1,468 @@
+"""What holds whatever the accounts, the clock and the policy: `decide` against a plain reading of its rules.
+
+Hypothesis draws the policy, the moment and a seed; from the seed come accounts that a sales touch is one or a few
+steps away from, with every figure at, just under or just over what the policy asks. Decisions are made for whole
+frames, so one drawn world tests dozens of accounts.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+from random import Random
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
+from onetouch.ledger import STATES
+from onetouch.policy import Policy
+from onetouch.policy.schema import FIRMOGRAPHIC_SIGNALS, MOMENTS, SIGNALS
+from onetouch.routing import CALLS, RULES, Inputs, decide
+from onetouch.routing.rules import PLACES
+from onetouch.scoring import score_frame
+
+from tests.routing import plain
+from tests.routing.world import POLICY, PQL, accounts, handoffs, inputs, load, previous, touches, users
+
+# A seed is not made simpler by making it smaller.
+OFTEN = settings(max_examples=14, phases=[Phase.generate])
+SELDOM = settings(max_examples=7, phases=[Phase.generate])
+COUNTED = ["demo_requests_28d", "plan_questions_28d", "invites_28d", "pricing_views_14d"]
+EXACT = {"low": 0.9, "at": 1.0, "over": 1.5}
+
+
+# ── Policies ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def policy_of(seed: int, **fixed: Any) -> Policy:
+    """A policy that differs from the default wherever the rules look; `fixed`: what it says in any case."""
+    document = POLICY.document()
+    scoring, routing = document["scoring"], document["routing"]
+    random = Random(seed)
+    rules = []
+    for rule in random.sample(scoring["points"], k=random.randint(8, len(scoring["points"]))):
+        rule = {**rule, "points": random.choice([1, 4.5, 8, 20, 33.3])}
+        if rule["signal"] in MOMENTS:
+            rule["half_life_days"] = random.choice([None, 1, 7, 28.5])
+        rule["full_at"] = random.choice([None, rule["at_least"] * 2.5])
+        rules.append(rule)
+    high = random.choice([30, 50.5, 90])
+    scoring |= {
+        "points": rules,
+        "tiers": {"high": high, "medium": high / random.choice([1.5, 4, 9])},
+        "firmographics": random.choice(["rank", "combine"]),
+    }
+    document["gates"]["icp"]["max_employees"] = random.choice([None, 600])
+    document["gates"]["icp"]["industries"] = random.choice([[], ["Retail", "media"]])
+    document["gates"]["icp"]["excluded_industries"] = random.choice([[], ["MEDIA"]])
+    routing |= {
+        "engaged": [{"signal": "active_days_14d", "at_least": random.choice([3, 10])}],
+        "hand_raised": [{"signal": s, "at_least": 1} for s in random.sample(COUNTED, k=random.choice([0, 0, 1, 2]))],
+        "triggers": random.sample(COUNTED, k=random.randint(0, 4)),
+        "medium": random.choice(["monitor", "monitor", "nurture"]),
+        "large_not_engaged": random.choice(["nurture", "sales"]),
+        "cooldown_days": random.choice([1, 90]),
+    }
+    document["value"]["floor"] = random.choice([0, 5000, 9600])
+    document["handoff"]["silence_days"] = random.choice([1, 7])
+    document["handoff"]["required_context"] = random.sample(["name", "domain", "users", "limit_share"], k=2)
+    document["assignment"]["queue_hours"] = random.choice([1, 72])
+    document["assignment"]["tasks_per_rep_per_day"] = random.choice([1, 3, 500])
+    for path, value in fixed.items():
+        *parents, last = path.split("__")
+        place = document
+        for step in parents:
+            place = place[step]
+        place[last] = value
+    return Policy.model_validate(document)
+
+
+seeds = st.integers(0, 2**32)
+moments = st.integers(0, 300 * 86_400).map(
+    lambda seconds: datetime(2025, 1, 1, tzinfo=UTC) + timedelta(seconds=seconds)
+)
+roomy = {"assignment__tasks_per_rep_per_day": 500}
+
+
+# ── Worlds ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def thresholds(policy: Policy) -> dict[str, list[float]]:
+    """Every figure the policy holds a signal against."""
+    gates, routing = policy.gates, policy.routing
+    asked = [*policy.scoring.points, *gates.engagement, *gates.intent, *routing.engaged, *routing.hand_raised]
+    found: dict[str, list[float]] = {name: [1.0] for name in SIGNALS}
+    for condition in [*asked, *routing.expansion.when]:
+        found[condition.signal] += [condition.at_least, getattr(condition, "full_at", None) or condition.at_least]
+    return found
+
+
+def world(policy: Policy, as_of: datetime, seed: int, n: int = 60) -> Inputs:
+    random, edges = Random(seed), thresholds(policy)
+    ids = [f"a{at:03}" for at in range(n)]
+    rows = [_account(random, policy, edges, as_of) for _ in ids]
+    past = [
+        {"account_id": i, "handoff_id": f"h{i}", "state": state, "signals": random.sample(SIGNALS, k=12),
+         "closed_at": None if state in plain.OPEN else as_of - _edge(random, policy.routing.cooldown_days)}
+        for i in ids if random.random() < 0.25 for state in [random.choice(STATES)]
+    ]  # fmt: skip
+    touched = [
+        {"account_id": i, "at": as_of - _edge(random, policy.handoff.silence_days)}
+        for i in ids
+        if random.random() < 0.1
+    ]
+    before = [
+        {"account_id": i, "action": rule.action, "rule": rule.name, "call": random.choice(["trigger", *CALLS, ""]),
+         "since": as_of - _edge(random, policy.assignment.queue_hours / 24), "trigger_at": as_of - timedelta(days=2)}
+        for i in ids if random.random() < 0.8
+        for rule in [random.choice([*RULES, *RULES[8:], *[RULES[PLACES["tier medium"]]] * 6])]
+    ]  # fmt: skip
+    signals = accounts(*[{**row, "account_id": i} for i, row in zip(ids, rows, strict=True)])
+    for row in before:  # events at the very moment the earlier decision began to stand, and just after
+        if random.random() < 0.6:
+            name, later = random.choice(policy.routing.triggers or COUNTED), random.choice([0, 1])
+            signals.loc[signals["account_id"] == row["account_id"], [name, f"{name}_at"]] = [
+                1.0,
+                row["since"] + timedelta(microseconds=later),
+            ]
+    busy, reps = load(("ana@v.com", 3, 1, as_of - timedelta(hours=1))), users("ana@v.com", "ben@v.com")
+    return inputs(signals, handoffs(*past), touches(*touched), busy, reps, previous(*before), policy, as_of)
+
+
+def _account(random: Random, policy: Policy, edges: dict[str, list[float]], as_of: datetime) -> dict[str, Any]:
+    """An account that lacks nothing, then some steps from it."""
+    best = {name: max(edges[name]) for name in SIGNALS if random.random() < 0.6}
+    row = {**PQL, "industry": "retail", **best, "activated": 1, "active_days_14d": 12, "active_users_28d": 6}
+    if random.random() < 0.6:  # of a score not far from the tiers
+        scored = [rule.signal for rule in policy.scoring.points if rule.signal not in ("activated", "active_days_14d")]
+        row |= dict.fromkeys(random.sample(scored, k=random.randint(len(scored) // 2, len(scored))), 0.0)
+    row |= {"employees": random.choice([40.0, 200.0, 600.0]), "arr": random.choice([None, 0.0, 9600.0])}
+    steps: list[dict[str, Any]] = [
+        {name: random.choice([0.0, None, edge, np.nextafter(edge, 0), edge - 1, edge + 1, edge * 1.7])}
+        for name in random.choices(SIGNALS, k=3)
+        for edge in [random.choice(edges[name])]
+    ]
+    steps += [
+        {"checkout_state": random.choice(["started", "stalled", "completed", "abandoned"])},
+        {"open_opportunities": 1},
+        {"account_basis": random.choice(["personal", "domain"]), "domain": random.choice([None, "acme.com"])},
+        {"name": random.choice([None, ""])},
+        {"limit_share": None},
+        {"arr": 9600.0, "limit_share": random.choice([0.8, 0.9]), "limit_held_days": random.choice([13.0, 14.0])},
+        {"arr": 9600.0, "limit_share": 0.8, "limit_held_days": 20.0, "premium_attempts_28d": 0.0},
+        {"employees": random.choice([None, 4.0, 5.0, 39.0, 499.0, 500.0, 600.0, 601.0])},
+        {"arr": random.choice([4999.99, 5000.0, 9599.0])},
+        {"industry": random.choice([None, "Media", "mining"])},
+        {"active_days_14d": random.choice([2.0, 3.0, 4.0, 5.0, 9.0, 10.0])},
+        {"activated": 0},
+        {name: 0.0 for name in random.sample(SIGNALS, k=20) if name not in PQL},
+        {"owner_email": None},
+        {"employees": 10.0, "arr": None},
+        {"owner_email": "zoe@v.com", "owner_id": "id-zoe@v.com"},
+        {condition.signal: 0.0 for condition in policy.gates.intent},
+    ]
+    for step in random.sample(steps, k=random.choice([0, 1, 1, 2, 3, 5])):
+        row |= {name: np.nan if value is None and name in SIGNALS else value for name, value in step.items()}
+    row |= {name: 0.0 for name in ("users", "active_users_28d", "activated") if row.get(name) != row.get(name)}
+    ages = (0, 1, 2, 6.5, 13, 26)
+    happened = {name: random.choice(ages) * timedelta(days=1) - timedelta(microseconds=1) for name in MOMENTS}
+    return row | {f"{name}_at": as_of - max(age, timedelta()) for name, age in happened.items()}
+
+
+def _edge(random: Random, days: float) -> timedelta:
+    """Less than so many days, exactly as many, or more."""
+    exact = timedelta(days=days)
+    return random.choice([exact, exact - timedelta(microseconds=1), exact + timedelta(microseconds=1), exact / 3])
+
+
+def rows_of(frame: pd.DataFrame) -> dict[str, dict[str, Any]]:
+    """account_id → row, in plain Python."""
+    return {
+        row["account_id"]: {k: v if k == "signals" else plain.known(v) for k, v in row.items()}
+        for row in frame.to_dict("records")
+    }
+
+
+# ── Scores ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@OFTEN
+@given(seeds, moments, seeds)
+def test_scores_are_what_a_plain_reading_gives(drawn: int, as_of: datetime, seed: int) -> None:
+    policy = policy_of(drawn)
+    now = world(policy, as_of, seed, n=40)
+    for account, row in rows_of(now.signals).items():
+        got = now.scores[now.scores["account_id"] == account].iloc[0]
+        earned, score, usage = plain.score_of(row, policy, as_of)
+        gates = plain.gates_of(row, policy)
+        assert {r["signal"]: round(r["points"] * 10) for r in got["reasons"]} == earned
+        assert sum(round(r["points"] * 10) for r in got["reasons"]) == round(got["score"] * 10) == score
+        assert (round(got["usage_score"] * 10), got["usage_score"]) == (usage, usage / 10)
+        assert {name: bool(got[f"gate_{name}"]) for name in gates} == gates
+        counted = (usage if policy.scoring.firmographics == "rank" else score) / 10
+        assert (got["tier"] == "high") == (counted >= policy.scoring.tiers.high)
+        assert (got["tier"] == "low") == (counted < policy.scoring.tiers.medium)
+        assert got["pql"] == (all(gates.values()) and got["tier"] == "high")
+        assert all(r["value"] == row[r["signal"]] for r in got["reasons"])
+
+
+@SELDOM
+@given(seeds, moments, seeds)
+def test_more_use_never_lowers_a_score(drawn: int, as_of: datetime, seed: int) -> None:
+    policy = policy_of(drawn)
+    now = world(policy, as_of, seed)
+    for name in (rule.signal for rule in policy.scoring.points):
+        more = now.signals.assign(**{name: now.signals[name].fillna(0) + 1})
+        if name in MOMENTS:
+            more[f"{name}_at"] = pd.Timestamp(as_of)
+        after = score_frame(more, policy, as_of)
+        assert (after["score"] >= now.scores["score"]).all()
+        assert (after["usage_score"] >= now.scores["usage_score"]).all()
+        assert (after["pql"] >= now.scores["pql"]).all()
+
+
+# ── Decisions ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@OFTEN
+@given(seeds, moments, seeds)
+def test_decisions_are_what_a_plain_reading_gives(drawn: int, as_of: datetime, seed: int) -> None:
+    policy = policy_of(drawn)
+    now = world(policy, as_of, seed)
+    got = decide(now, policy, as_of)
+    past, before, actions = rows_of(now.handoffs), rows_of(now.previous), {rule.name: rule.action for rule in RULES}
+    touched = {row["account_id"]: row["at"].to_pydatetime() for row in now.touches.to_dict("records")}
+    assert got["account_id"].tolist() == sorted(now.signals["account_id"])  # exactly one decision an account
+    assert got["decision_id"].is_unique
+    rows = rows_of(now.signals)
+    for decision in got.to_dict("records"):
+        account = decision["account_id"]
+        rule, call = plain.decision_of(
+            rows[account], past.get(account), touched.get(account), before.get(account), policy, as_of
+        )
+        found = "sales" if decision["rule"] in ("capacity", "sales now") else decision["rule"]
+        assert (found, decision["call"]) == (rule, call), account
+        assert decision["action"] == actions[decision["rule"]]
+        last = before.get(account)
+        stood = last and last["action"] == decision["action"]
+        stood = stood and (decision["action"] != "nurture" or last["rule"] == decision["rule"])
+        assert decision["since"] == (last["since"] if stood else as_of)
+
+
+@OFTEN
+@given(seeds, moments, seeds)
+def test_nobody_is_called_who_must_not_be(drawn: int, as_of: datetime, seed: int) -> None:
+    policy = policy_of(drawn)
+    now = world(policy, as_of, seed)
+    got = decide(now, policy, as_of).set_index("account_id")
+    signals, past = now.signals.set_index("account_id"), now.handoffs.set_index("account_id")
+    sent = got[got["action"] == "sales_now"]
+    of = signals.loc[sent.index]
+    assert not of["checkout_state"].isin(["started", "stalled"]).any()
+    assert (of["open_opportunities"] == 0).all()
+    assert (of["activated"] >= 1).all()
+    assert (sent["potential_arr"] >= policy.value.floor).all()
+    assert sent["call"].isin(CALLS).all()
+    for field in policy.handoff.required_context:
+        assert of[field].notna().all()
+        assert not of[field].eq("").any()
+    held = past.reindex(sent.index)
+    assert not held["state"].isin(plain.OPEN).any()
+    cooling = held["state"].isin(["released", "expired", "lost", "withdrawn"])
+    assert (as_of - held.loc[cooling, "closed_at"] >= timedelta(days=policy.routing.cooldown_days)).all()
+    silent = now.touches[as_of - now.touches["at"] < timedelta(days=policy.handoff.silence_days)]
+    assert not sent.index.isin(silent["account_id"]).any()
+    cap = policy.assignment.tasks_per_rep_per_day
+    assert sent["owner_email"].value_counts().le(cap).all()
+    assert sent[["owner_email", "owner_id", "assigned_by", "due_at", "contact_at"]].notna().all(axis=None)
+    assert (sent["due_at"] >= as_of).all()
+    assert sent["contact_at"].between(pd.Timestamp(as_of), sent["due_at"]).all()
+    assert ((got["call"] == "trigger") >= got["trigger_at"].notna()).all()
+    others = got[got["action"] != "sales_now"]
+    assert others[["owner_id", "due_at", "contact_at"]].isna().all(axis=None)
+    waits = got["action"] == "hold_capacity"
+    assert got.loc[waits, ["owner_email", "assigned_by"]].notna().all(axis=None)  # never in an unowned queue
+    assert others.loc[~waits, ["owner_email", "assigned_by"]].isna().all(axis=None)
+
+
+@SELDOM
+@given(seeds, moments, seeds)
+def test_firmographics_rank_and_trigger_nothing(drawn: int, as_of: datetime, seed: int) -> None:
+    policy = policy_of(drawn, scoring__firmographics="rank", **roomy)
+    now = world(policy, as_of, seed)
+    document = policy.document()
+    points = document["scoring"]["points"]
+    document["scoring"]["points"] = [p for p in points if p["signal"] not in FIRMOGRAPHIC_SIGNALS] + [
+        {"signal": name, "at_least": 0, "points": 40} for name in sorted(FIRMOGRAPHIC_SIGNALS)
+    ]
+    more = Policy.model_validate(document)
+    document["scoring"]["points"] = document["scoring"]["points"][: -len(FIRMOGRAPHIC_SIGNALS)]
+    without = Policy.model_validate(document)
+    one, other = (
+        decide(dataclasses.replace(now, scores=score_frame(now.signals, p, as_of)), p, as_of) for p in (more, without)
+    )
+    assert (one["score"] >= other["score"] + 40).all()
+    for column in ("action", "rule", "call", "tier", "pql", "usage_score"):
+        assert one[column].tolist() == other[column].tolist()
+
+
+@SELDOM
+@given(seeds, moments, seeds)
+def test_firmographics_alone_make_no_sales_touch(drawn: int, as_of: datetime, seed: int) -> None:
+    policy = policy_of(drawn, **roomy)
+    now = world(policy, as_of, seed)
+    facts = {name: 9.0 if name in FIRMOGRAPHIC_SIGNALS else 0.0 for name in SIGNALS}
+    signals = now.signals.assign(**facts, **{f"{name}_at": pd.Timestamp(as_of) for name in MOMENTS})
+    alone = dataclasses.replace(now, signals=signals, scores=score_frame(signals, policy, as_of))
+    assert not decide(alone, policy, as_of)["action"].isin(["sales_now", "hold_capacity", "monitor"]).any()
+
+
+@SELDOM
+@given(seeds, moments, seeds, st.randoms(use_true_random=False))
+def test_the_order_of_rows_changes_nothing(drawn: int, as_of: datetime, seed: int, random: Random) -> None:
+    policy = policy_of(drawn)
+    now = world(policy, as_of, seed)
+    frames = {field.name: getattr(now, field.name) for field in dataclasses.fields(now)}
+    mixed = {n: f.iloc[random.sample(range(len(f)), k=len(f))].reset_index(drop=True) for n, f in frames.items()}
+    pd.testing.assert_frame_equal(decide(now, policy, as_of), decide(Inputs(**mixed), policy, as_of))
+
+
+# ── Obstacles ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@OFTEN
+@given(seeds, moments, seeds)
+def test_every_obstacle_named_stands_and_only_a_sales_touch_has_none(drawn: int, as_of: datetime, seed: int) -> None:
+    policy = policy_of(drawn)
+    now = world(policy, as_of, seed)
+    rows, scores = rows_of(now.signals), now.scores.set_index("account_id")
+    past, before = rows_of(now.handoffs), rows_of(now.previous)
+    for decision in decide(now, policy, as_of).to_dict("records"):
+        row, gates = rows[decision["account_id"]], plain.gates_of(rows[decision["account_id"]], policy)
+        then = past.get(decision["account_id"], {})
+        named = Counter(o["obstacle"] for o in decision["would_change"])
+        assert (not named) == (decision["action"] == "sales_now")
+        assert not named or max(named.values()) == 1
+        for obstacle in decision["would_change"]:
+            name, has, needs = obstacle["obstacle"], obstacle["has"], obstacle["needs"]
+            assert needs is None or has is None or has < needs
+            if name in SIGNALS:
+                large = (row["employees"] or 0) >= policy.routing.motion.sales_led_employees
+                spared = any(plain.holds(row, c) for c in policy.routing.hand_raised)
+                spared |= large and policy.routing.large_not_engaged == "sales"
+                asked = [*policy.gates.engagement, *([] if spared else policy.routing.engaged)]
+                assert needs == max(c.at_least for c in asked if c.signal == name and not plain.holds(row, c))
+                assert has == row[name]
+            elif name.startswith("context:"):
+                assert row[name.removeprefix("context:")] in (None, "")
+            else:
+                figures = {
+                    "potential_arr": (decision["potential_arr"], policy.value.floor),
+                    "score": (
+                        scores.at[decision["account_id"], "score" if policy.scoring.firmographics == "combine" else
+                                  "usage_score"], policy.scoring.tiers.high,
+                    ),
+                    "recent_touch": (has, policy.handoff.silence_days),
+                    "cooldown": (has, policy.routing.cooldown_days),
+                }  # fmt: skip
+                assert (has, needs) == figures.get(name, (None, None))
+            stands = {
+                "checkout": row["checkout_state"] in ("started", "stalled"),
+                "open_opportunity": row["open_opportunities"] > 0,
+                "handoff": then.get("state") in plain.OPEN,
+                "cooldown": then.get("state") not in (None, "won", *plain.OPEN),
+                "new_signal": then.get("state") not in (None, *plain.OPEN),
+                "icp": not gates["icp"],
+                "activation": not gates["activated"],
+                "intent": not gates["intent"],
+                "trigger": decision["rule"] == "tier medium",
+                "queue": before.get(decision["account_id"], {}).get("rule") in ("capacity", "queue expired"),
+                "room": decision["rule"] == "capacity",
+                "return": decision["rule"] == "capacity",
+                "rep": decision["rule"] == "capacity",
+            }
+            assert stands.get(name, True), name
+
+
+@OFTEN
+@given(seeds, moments, seeds)
+def test_an_account_without_its_obstacles_is_a_sales_touch(drawn: int, as_of: datetime, seed: int) -> None:
+    policy = policy_of(drawn, **roomy)
+    now = world(policy, as_of, seed)
+    first = decide(now, policy, as_of)
+    signals, lifted = now.signals.set_index("account_id"), []
+    forgotten: dict[str, set[str]] = {"handoffs": set(), "touches": set(), "previous": set()}
+    for account, obstacles in zip(first["account_id"], first["would_change"], strict=True):
+        for obstacle in obstacles:
+            name, needs = obstacle["obstacle"], obstacle["needs"]
+            change: dict[str, Any] = {}
+            if name in SIGNALS:
+                change = {name: needs}
+            elif name == "icp":
+                size = signals.at[account, "employees"]
+                top = policy.gates.icp.max_employees or np.inf
+                change = {"account_basis": "group", "industry": None}
+                change |= {"employees": size if np.isnan(size) else min(max(size, 5), top)}
+            elif name == "score":
+                lifted.append(account)
+            elif name.startswith("context:"):
+                field = name.removeprefix("context:")
+                change = {field: 1.0 if field in SIGNALS else "here"}
+            elif name == "intent":
+                change = {policy.gates.intent[0].signal: policy.gates.intent[0].at_least}
+            else:
+                change = {
+                    "checkout": {"checkout_state": "none"}, "open_opportunity": {"open_opportunities": 0},
+                    "activation": {"activated": 1}, "potential_arr": {"arr": needs},
+                }.get(name, {})  # fmt: skip
+                kept = {"recent_touch": "touches", "queue": "previous"}.get(name, "handoffs")
+                if name in ("handoff", "cooldown", "new_signal", "recent_touch", "queue"):
+                    forgotten[kept].add(account)
+            for field, value in change.items():
+                signals.loc[account, field] = value
+    signals = signals.reset_index()
+    for name in MOMENTS:
+        missing = (signals[name] > 0) & signals[f"{name}_at"].isna()
+        signals.loc[missing, f"{name}_at"] = pd.Timestamp(as_of)
+    scores = score_frame(signals, policy, as_of)
+    up = scores["account_id"].isin(lifted)
+    passed = scores[["gate_icp", "gate_activated", "gate_engagement", "gate_intent"]].all(axis=1)
+    scores.loc[up, ["score", "usage_score"]] = policy.scoring.tiers.high
+    scores.loc[up, "tier"], scores.loc[up, "pql"] = "high", passed[up]
+    memory = {n: f[~f["account_id"].isin(forgotten[n])] for n in forgotten for f in [getattr(now, n)]}
+    waits = now.previous["account_id"].isin(forgotten["previous"]) & (now.previous["action"] == "hold_capacity")
+    anew = now.previous[waits].assign(since=pd.Timestamp(as_of))  # has just begun to wait, for what it waited for
+    memory["previous"] = pd.concat([memory["previous"], anew])
+    free = dataclasses.replace(now, signals=signals, scores=scores, **memory)
+    second = decide(free, policy, as_of)
+    assert second["action"].eq("sales_now").all(), second[second["action"] != "sales_now"].T
+    assert second["call"].ne("").all()
+
+
+def test_the_drawn_worlds_hold_every_rule_and_call() -> None:
+    """A world without an action would test nothing about it."""
+    seen: Counter[str] = Counter()
+    for seed in range(14):
+        policy, as_of = policy_of(seed), datetime(2025, 5, 6, 12, tzinfo=UTC)
+        got = decide(world(policy, as_of, seed), policy, as_of)
+        seen.update([*got["rule"], *got.loc[got["action"] == "sales_now", "call"]])
+    wanted = {rule.name for rule in RULES} - {"holdout"} | set(CALLS)
+    assert {name for name in wanted if seen[name] < 2} == set()
+
+
+@pytest.mark.parametrize("share", [0.0, 0.25, 1.0])
+def test_the_control_group_gets_nothing_and_keeps_its_reason(share: float) -> None:
+    document = POLICY.document()
+    document["routing"]["holdout_share"] = share
+    policy, as_of = Policy.model_validate(document), datetime(2025, 5, 6, 12, tzinfo=UTC)
+    now = world(policy, as_of, 1, n=200)
+    got, all_in = decide(now, policy, as_of), decide(now, POLICY, as_of)
+    drawn = got["action"] == "hold_holdout"
+    assert abs(drawn.mean() - share) < 0.1
+    assert (got.loc[drawn, "rule"] == "holdout").all()
+    assert all(obstacles[0]["obstacle"] == "holdout" for obstacles in got.loc[drawn, "would_change"])
+    assert got["call"].tolist() == all_in["call"].tolist()

@@ -1,0 +1,124 @@
+"""Frames that `decide` takes: accounts and what is remembered of them, made by hand."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from onetouch.policy import Policy, read_policy
+from onetouch.policy.schema import MOMENTS, SIGNALS
+from onetouch.routing import Inputs, decide, sentence
+from onetouch.scoring import score_frame
+
+POLICY = read_policy()
+AS_OF = datetime(2025, 3, 10, 9, tzinfo=UTC)  # a Monday
+PQL: dict[str, Any] = {
+    "account_basis": "group", "name": "Acme", "domain": "acme.com", "employees": 200.0, "owner_email": "ana@v.com",
+    "activated": 1, "active_days_14d": 12, "active_users_28d": 6, "active_days_7d": 5, "invites_28d": 2,
+    "pricing_views_14d": 1, "premium_attempts_28d": 1, "features_used": 3, "users": 6, "events_28d": 400,
+}  # fmt: skip
+TEXT = (
+    "account_id", "account_basis", "name", "domain", "industry", "region", "timezone", "owner_email", "owner_id",
+    "crm_account_id", "checkout_state",
+)  # fmt: skip
+
+
+def accounts(*rows: dict[str, Any]) -> pd.DataFrame:
+    base: dict[str, Any] = {
+        **dict.fromkeys(TEXT), **dict.fromkeys(SIGNALS, 0.0), "employees": np.nan, "seats": np.nan, "arr": np.nan,
+        "owner_active": None, "open_opportunities": 0, "checkout_state": "none", "usual_hour": np.nan,
+        "usual_weekday": np.nan,
+    }  # fmt: skip
+    happened = {f"{name}_at": AS_OF for name in MOMENTS}
+    table = pd.DataFrame([{**base, "account_id": f"a{n:02}", **happened, **row} for n, row in enumerate(rows)])
+    for name in MOMENTS:  # null when there is none
+        table[f"{name}_at"] = table[f"{name}_at"].where(table[name] > 0)
+    moments = dict.fromkeys(happened, "datetime64[us, UTC]")
+    return table.astype({**dict.fromkeys(TEXT, "str"), **dict.fromkeys(SIGNALS, "float64"), **moments})
+
+
+def handoffs(*rows: dict[str, Any]) -> pd.DataFrame:
+    columns = ["account_id", "handoff_id", "state", "closed_at", "signals"]
+    return pd.DataFrame(list(rows), columns=columns).astype({"closed_at": "datetime64[us, UTC]"})
+
+
+def touches(*rows: dict[str, Any]) -> pd.DataFrame:
+    return pd.DataFrame(list(rows), columns=["account_id", "at"]).astype({"at": "datetime64[us, UTC]"})
+
+
+def previous(*rows: dict[str, Any]) -> pd.DataFrame:
+    columns = ["account_id", "action", "rule", "since", "call", "trigger_at"]
+    moments = dict.fromkeys(["since", "trigger_at"], "datetime64[us, UTC]")
+    return pd.DataFrame(list(rows), columns=columns).astype({**dict.fromkeys(columns, "str"), **moments})
+
+
+def load(*rows: tuple[str, int, int, datetime | None]) -> pd.DataFrame:
+    """E-mail, open handoffs, handoffs of today, and when the last one came."""
+    frame = pd.DataFrame(
+        [(email, n_open, [ago(1 / 24)] * today, last) for email, n_open, today, last in rows],
+        columns=["owner_email", "open", "recent", "last_assigned_at"],
+    )
+    return frame.astype({"owner_email": "str", "last_assigned_at": "datetime64[us, UTC]"})
+
+
+def users(*emails: str, active: bool = True) -> pd.DataFrame:
+    return pd.DataFrame({"owner_id": [f"id-{e}" for e in emails], "email": list(emails), "active": active}).astype(
+        {"owner_id": "str", "email": "str"}
+    )
+
+
+def decided(
+    signals: pd.DataFrame,
+    past: pd.DataFrame | None = None,
+    touched: pd.DataFrame | None = None,
+    busy: pd.DataFrame | None = None,
+    reps: pd.DataFrame | None = None,
+    last: pd.DataFrame | None = None,
+    policy: Policy = POLICY,
+    as_of: datetime = AS_OF,
+) -> pd.DataFrame:
+    return decide(inputs(signals, past, touched, busy, reps, last, policy, as_of), policy, as_of).set_index(
+        "account_id"
+    )
+
+
+def inputs(
+    signals: pd.DataFrame,
+    past: pd.DataFrame | None = None,
+    touched: pd.DataFrame | None = None,
+    busy: pd.DataFrame | None = None,
+    reps: pd.DataFrame | None = None,
+    last: pd.DataFrame | None = None,
+    policy: Policy = POLICY,
+    as_of: datetime = AS_OF,
+) -> Inputs:
+    return Inputs(
+        signals=signals,
+        scores=score_frame(signals, policy, as_of),
+        handoffs=handoffs() if past is None else past,
+        rep_load=load() if busy is None else busy,
+        reps=users("ana@v.com", "ben@v.com") if reps is None else reps,
+        touches=touches() if touched is None else touched,
+        previous=previous() if last is None else last,
+    )
+
+
+def said(row: pd.Series, policy: Policy = POLICY) -> str:
+    return " ".join(sentence(o["obstacle"], o["has"], o["needs"], policy) for o in row["would_change"])
+
+
+def changed(**sections: Any) -> Policy:
+    document = POLICY.document()
+    for path, value in sections.items():
+        *parents, last = path.split("__")
+        place = document
+        for step in parents:
+            place = place[step]
+        place[last] = value
+    return Policy.model_validate(document)
+
+
+def ago(days: float) -> datetime:
+    return AS_OF - timedelta(days=days)
