@@ -69,13 +69,17 @@ def explanation(found: Explanation) -> RenderableType:
         mark, style = MARKS[said.verdict]
         rules.add_row(Text(mark, style=style), Text(said.rule, style=style), Text(said.why, style=style))
 
-    parts: list[RenderableType] = [head, _title("Rules, in order"), rules]
+    parts: list[RenderableType] = [
+        head,
+        _title("Rules: the first that applies decides, the others are not asked"),
+        rules,
+    ]
     if found.would_change:
         change = Table(box=None, show_header=False, pad_edge=False, padding=(0, 1))
         for sentence_ in found.would_change:
             change.add_row("•", Text(sentence_))
         parts += [_title("To become a sales touch"), change]
-    parts += [_title("Score"), _score(d), _gates(found)]
+    parts += [_title("Score"), _score(found), _gates(found)]
     return Panel(
         Group(*parts), title=Text(_called(found), style="bold"), title_align="left", padding=(1, 2), width=100,
         box=box.ROUNDED,
@@ -100,18 +104,25 @@ def _task(d: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def _score(d: Mapping[str, Any]) -> RenderableType:
+def _score(found: Explanation) -> RenderableType:
     """Value → points of each signal, as bars that add up to the score."""
+    d = found.decision
     bars = Table(box=None, show_header=False, pad_edge=False, padding=(0, 1))
     bars.add_column(no_wrap=True)
     bars.add_column(justify="right", no_wrap=True)
     bars.add_column(no_wrap=True, width=BAR)
     bars.add_column(justify="right", no_wrap=True)
+    bars.add_row(*(Text(word, style="dim") for word in ("signal", "value", "", "points")))
     longest = max((r["points"] for r in d["reasons"]), default=1.0)
     for reason in d["reasons"]:
         bar = "█" * max(1, round(BAR * reason["points"] / longest))
         bars.add_row(reason["signal"], f"{reason['value']:,.4g}", Text(bar, style="green"), f"{reason['points']:g}")
-    bars.add_row(Text("score", style="bold"), "", f"{d['tier']} tier", Text(f"{d['score']:g}", style="bold"))
+    tier = f"{d['tier']} tier"
+    if found.tier_score == d["score"]:
+        bars.add_row(Text("score", style="bold"), "", tier, Text(f"{d['score']:g}", style="bold"))
+    else:
+        bars.add_row(Text("score", style="bold"), "", "", Text(f"{d['score']:g}", style="bold"))
+        bars.add_row("of it from use", "", f"decides: {tier}", f"{found.tier_score:g}")
     if d.get("score_before") is not None:
         return Group(bars, Text(f"{d['score_trend']}: it was {d['score_before']:g}", style="dim"))
     return bars
@@ -170,7 +181,9 @@ def difference(found: Difference) -> RenderableType:
     tasks = _table("rep", ">tasks before", ">after", ">")
     for row in told["tasks"]:
         before, after = row["before"], row["after"]
-        tasks.add_row(Text(row["owner_email"]), f"{before:,}", f"{after:,}", f"{after - before:+,}")
+        tasks.add_row(
+            Text(row["owner_email"]), f"{before:,}", f"{after:,}", f"{after - before:+,}" if after != before else ""
+        )
     accounts = _table("account", "from", "to", ">score", "by rule")
     for row in told["changes"]:
         scores = dict.fromkeys("–" if s is None else f"{s:g}" for s in (row["score_before"], row["score_after"]))

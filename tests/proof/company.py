@@ -85,8 +85,8 @@ def build(home: Path, policy: Path | None = None) -> Workspace:
     return workspace
 
 
-def decided(workspace: Workspace, policy: Policy, as_of: datetime) -> Run:
-    """A run's stages from the CRM's answer to the decisions."""
+def decided(workspace: Workspace, policy: Policy, as_of: datetime, like: Run | None = None) -> Run:
+    """A run's stages from the CRM's answer to the decisions; `like`: with the signals of that run."""
     lake, ledger = workspace.lake, workspace.ledger
     run = ledger.begin_run(as_of, policy, False)
     records = [
@@ -95,7 +95,10 @@ def decided(workspace: Workspace, policy: Policy, as_of: datetime) -> Run:
     ]
     lake.write(signals.normalise_accounts(pd.DataFrame(records)), "crm", run.run_id, "accounts.parquet")
     lake.write(scenario_world.crm_users(REPS), "crm", run.run_id, "reps.parquet")
-    signals.build(lake, ledger, policy, run)
+    if like is None:
+        signals.build(lake, ledger, policy, run)
+    else:
+        lake.write(lake.read("signals", f"{like.run_id}.parquet"), "signals", f"{run.run_id}.parquet")
     scoring.score(lake, ledger, policy, run)
     routing.route(lake, ledger, policy, run)
     return run

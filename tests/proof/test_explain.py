@@ -92,7 +92,7 @@ def test_an_explanation_is_of_the_policy_that_decided(copy: Workspace, last: Run
     before = explained(copy, last, "called").record()
     document = copy.policy.document()
     document["value"]["floor"] = 50_000
-    decided(copy, type(copy.policy).model_validate(document), AS_OF + timedelta(days=1))
+    decided(copy, type(copy.policy).model_validate(document), AS_OF + timedelta(days=1), like=last)
     assert explained(copy, last, "called").record() == before
 
 

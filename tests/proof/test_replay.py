@@ -35,10 +35,9 @@ def test_every_decision_of_both_runs_comes_out_the_same(company: Workspace) -> N
 def test_decisions_come_out_the_same_after_two_policy_changes_and_all_that_sales_did_since(copy: Workspace) -> None:
     runs = copy.ledger.runs()
     actions = set()
-    for days, policy in enumerate(
-        (changed(copy.policy, value={"floor": 50_000}), changed(copy.policy, signals={"engagement_days": 7})), 1
-    ):
-        later = decided(copy, policy, AS_OF + timedelta(days=days))
+    other = changed(copy.policy, value={"floor": 50_000}), changed(copy.policy, signals={"engagement_days": 7})
+    for days, (policy, like) in enumerate(zip(other, (runs[-1], None), strict=True), 1):
+        later = decided(copy, policy, AS_OF + timedelta(days=days), like)
         actions.add(tuple(stored(copy, later)["action"]))
     [handoff] = copy.ledger.handoffs()
     copy.ledger.move(handoff.handoff_id, "replied", at=AS_OF + timedelta(days=1), as_of=AS_OF + timedelta(days=1))

@@ -37,12 +37,16 @@ class Said:
 
 @dataclass(frozen=True)
 class Explanation:
-    """One decision with all that led to it. `decision`, `signals`, `gates`: the stored rows as plain values."""
+    """One decision with all that led to it. `decision`, `signals`, `gates`: the stored rows as plain values.
+
+    `tier_score`: the part of the score that decides the tier.
+    """
 
     run_id: str
     decision: dict[str, Any]
     signals: dict[str, Any]
     gates: dict[str, bool]
+    tier_score: float
     rules: tuple[Said, ...]
     would_change: tuple[str, ...]
 
@@ -52,6 +56,7 @@ class Explanation:
             "run_id": self.run_id,
             "decision": self.decision,
             "gates": self.gates,
+            "tier_score": self.tier_score,
             "rules": [vars(said) for said in self.rules],
             "would_change": list(self.would_change),
             "signals": self.signals,
@@ -78,6 +83,7 @@ def explain(lake: Lake, ledger: Ledger, run: Run, account_id: str) -> Explanatio
         decision,
         signals,
         {name.removeprefix("gate_"): bool(value) for name, value in scored.items() if name.startswith("gate_")},
+        decision["score" if policy.scoring.firmographics == "combine" else "usage_score"],
         _rules(known, policy, would_change),
         tuple(would_change),
     )
