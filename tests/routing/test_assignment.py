@@ -562,7 +562,7 @@ def test_a_report_of_who_got_what_and_why() -> None:
         "waiting": [1, 0, 0],
         "away": [False, True, False],
     }
-    assert tasks["account_id"].tolist() == ["x", "y", "v", "z"]
+    assert tasks["account_id"].to_dict() == {0: "x", 1: "y", 2: "v", 3: "z"}
     assert tasks.columns.tolist() == [
         "account_id", "score", "action", "owner_email", "assigned_by", "call", "due_at", "contact_at",
     ]  # fmt: skip
