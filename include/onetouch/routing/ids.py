@@ -40,7 +40,7 @@ def decision_ids(facts: pd.DataFrame, policy: Policy, as_of: datetime) -> pd.Ser
     hashed: numbers and moments as 64 bits each, then the texts one after the other, their lengths among the numbers.
     """
     required = [name for name in dict.fromkeys(policy.handoff.required_context) if name not in (*SIGNALS, *_NUMBERS)]
-    texts = [name for name in required if pd.api.types.is_string_dtype(facts[name].dtype)]
+    texts = [name for name in required if isinstance(facts[name].dtype, pd.StringDtype)]
     numbers = [number(facts, name) for name in (*SIGNALS, *_NUMBERS)]
     numbers += [facts[name].notna().to_numpy(bool).astype(np.float64) for name in required if name not in texts]
     moments = [moment(facts, name).view(np.int64) for name in (*_MOMENTS, *(f"{name}_at" for name in MOMENTS))]
