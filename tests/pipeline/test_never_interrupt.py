@@ -82,13 +82,16 @@ def test_a_checkout_finished_meanwhile_does_not_count_as_in_progress(make_world:
     world = make_world("finished")
     workspace = world.workspace()
     run_id = run_up_to_delivery(workspace)
-    chosen = stages.decisions_of(workspace, run_id, action="sales_now")[0]["account_id"]
+    chosen, gave_up, *_ = [d["account_id"] for d in stages.decisions_of(workspace, run_id, action="sales_now")]
     product_event(world, chosen, "checkout_started", AS_OF + timedelta(minutes=10))
-    product_event(world, chosen, "checkout_abandoned", AS_OF + timedelta(minutes=20))
+    product_event(world, gave_up, "checkout_started", AS_OF + timedelta(minutes=11))
+    product_event(world, chosen, "checkout_completed", AS_OF + timedelta(minutes=20))
+    product_event(world, gave_up, "checkout_abandoned", AS_OF + timedelta(minutes=20))
 
     stages.deliver_tasks(workspace, run_id, AS_OF + timedelta(hours=1))
 
     assert len(subjects_of(world, chosen)) == 1
+    assert subjects_of(world, gave_up) == [], "who has just given up may come back by themselves"
 
 
 def test_a_checkout_started_after_the_task_withdraws_it_on_the_next_run(
