@@ -474,7 +474,9 @@ def test_a_domain_is_a_companys_unless_anybody_can_have_an_address_there(
     snapshot = pd.DataFrame(
         {"account_id": ["free", "site", "none"], "domain": ["gmail.com", "https://www.site.example/", None]}
     )
-    got = signals_of(lake, snapshot, NOON)["enterprise_domain"]
+    built = signals_of(lake, snapshot, NOON)
+    assert built["domain"].dropna().to_dict() == {"site": "site.example"}, "a mail provider's domain is no company's"
+    got = built["enterprise_domain"]
     assert got.to_dict() == {
         "a mailbox": 0, "a group": 0, "a group of the company": 1, "once": 1, "big.example": 1,
         "free": 0, "site": 1, "none": 0,

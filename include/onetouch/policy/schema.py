@@ -163,7 +163,6 @@ class Signals(Part):
     checkout_abandoned_hours: Positive
     abandoned_barrier_hours: Annotated[int, Field(ge=0)]
     limit_near: Share
-    limit_held_days: Positive
 
 
 class Condition(Part):

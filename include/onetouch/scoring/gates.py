@@ -52,6 +52,6 @@ def fits(signals: pd.DataFrame, icp: Icp) -> Mask:
 def organisation(signals: pd.DataFrame) -> Mask:
     """Not a lone person: a group or a business domain in the product, or a domain in the CRM.
 
-    A snapshot's domain is a company's website (`signals.accounts` keeps free-mail domains from standing for one).
+    A domain of `signals` is a company's: that of a mail provider is nobody's (`signals.accounts.identify`).
     """
     return ((signals["account_basis"] != "personal") | signals["domain"].notna()).to_numpy(bool)

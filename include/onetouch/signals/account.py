@@ -98,7 +98,6 @@ def account_signals(
     snapshot: ir.Table,
     caps: ir.Table,
     offsets: ir.Table,
-    free_mail: ir.Table,
     policy: Policy,
     as_of: datetime,
 ) -> ir.Table:
@@ -106,8 +105,7 @@ def account_signals(
 
     `activity`: the days of the lookback as known at `as_of`, `sums` what `sum_up` makes of them; `history`: what
     `activity.build_history` remembers of before; `snapshot`: identified accounts; `caps`: plan_limits, limit_name,
-    limit_cap; `offsets`: timezone, event_date, offset (whole hours to add to UTC);
-    `free_mail`: domain (of providers where anybody can have an address).
+    limit_cap; `offsets`: timezone, event_date, offset (whole hours to add to UTC).
     """
     seen = _seen(sums.user, history)
     tables = [
@@ -123,7 +121,7 @@ def account_signals(
     joined = ibis.union(seen.select("account_id"), snapshot.select("account_id"), distinct=True)
     for table in [snapshot, seen, *tables]:
         joined = joined.left_join(table, "account_id").drop("account_id_right")
-    return _finish(joined, snapshot, free_mail, policy, as_of)
+    return _finish(joined, snapshot, policy, as_of)
 
 
 def _counts(by_event: ir.Table) -> ir.Table:
@@ -328,7 +326,7 @@ def _top_user(user: ir.Table) -> ir.Table:
     return ranked.filter(ranked["rank"] == 0).select("account_id", top_user=ranked.user_id)
 
 
-def _finish(joined: ir.Table, snapshot: ir.Table, free_mail: ir.Table, policy: Policy, as_of: datetime) -> ir.Table:
+def _finish(joined: ir.Table, snapshot: ir.Table, policy: Policy, as_of: datetime) -> ir.Table:
     """What follows from the joined tables, in the columns and types of `signals/`."""
     product = policy.product
     t = joined
@@ -357,9 +355,7 @@ def _finish(joined: ir.Table, snapshot: ir.Table, free_mail: ir.Table, policy: P
         # Somebody else's clock may have set the sign-up later than the first steps.
         "days_to_activate": (days < 0).ifelse(0.0, days),  # a clock that was ahead when they signed up
         "features_used": used_list.length(),
-        "enterprise_domain": (
-            t.business_mail.fill_null(False) | (t.domain.notnull() & t.domain.notin(free_mail.domain)).fill_null(False)
-        ).cast("int64"),
+        "enterprise_domain": (t.business_mail.fill_null(False) | t.domain.notnull()).cast("int64"),
         "usage_growth_7d": growth,
         # The account's very first day is no return.
         "return_days_28d": t.active_days_recent

