@@ -10,6 +10,8 @@ import pandas as pd
 import pytest
 from onetouch.ledger import ACTIVE
 from onetouch.routing import DECISION, RULES, Inputs, decide
+from onetouch.routing.motion import motion
+from onetouch.routing.value import potential_arr
 from onetouch.scoring import score_frame
 
 from tests.routing.world import (
@@ -164,7 +166,8 @@ def test_a_required_field_that_does_not_exist_is_named() -> None:
     ],
 )
 def test_motion(change: dict[str, Any], expected: str) -> None:
-    assert decided(accounts({**PQL, **change})).iloc[0]["motion"] == expected
+    signals = accounts({**PQL, **change})
+    assert motion(signals, potential_arr(signals, POLICY.value), POLICY).tolist() == [expected]
 
 
 # ── Who gets it ──────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -29,8 +29,8 @@ from tests.routing import plain
 from tests.routing.world import POLICY, PQL, accounts, handoffs, inputs, load, previous, touches, users
 
 # A seed is not made simpler by making it smaller.
-OFTEN = settings(max_examples=14, phases=[Phase.generate])
-SELDOM = settings(max_examples=7, phases=[Phase.generate])
+OFTEN = settings(max_examples=10, phases=[Phase.generate])
+SELDOM = settings(max_examples=5, phases=[Phase.generate])
 COUNTED = ["demo_requests_28d", "plan_questions_28d", "invites_28d", "pricing_views_14d"]
 EXACT = {"low": 0.9, "at": 1.0, "over": 1.5}
 
