@@ -100,6 +100,15 @@ def test_a_decision_is_found_by_its_id(company: Workspace, last: Run) -> None:
         proof.replay(company.lake, company.ledger, last.run_id, ["0" * 24])
 
 
+def test_a_decision_that_is_gone_from_the_run_is_missed(copy: Workspace, last: Run) -> None:
+    decisions = stored(copy, last)
+    copy.lake.write(decisions[decisions["account_id"] != "quiet"], "decisions", f"{last.run_id}.parquet")
+    found = proof.replay(copy.lake, copy.ledger, last.run_id)
+    assert set(found["account_id"]) == {"quiet"}
+    assert found["stored"].isna().all()
+    assert "action" in set(found["column"])
+
+
 def test_both_sides_are_told_as_canonical_json(copy: Workspace, last: Run) -> None:
     decisions = stored(copy, last)
     decisions.loc[0, "rule"] = None

@@ -125,6 +125,7 @@ def test_scenarios_do_not_see_each_other(played: list[Result]) -> None:
         ("{name: a, history: {handoff: {state: gone}}, expect: {pql: true}}", "history.handoff.state: 'gone'"),
         ("{name: a, history: {handoff: {state: won, new: [x]}}, expect: {pql: true}}", "x: no such signal"),
         ("{name: a, like: team, without: [api_called], expect: {pql: true}}", "the team has no such event"),
+        ("{name: a, account: {timezone: Mars}, expect: {pql: true}}", "an IANA time zone, like Europe/Berlin"),
         ("{name: a, when: now, expect: {pql: true}}", "when: unknown key"),
         ("{expect: {pql: true}}", "scenario 1: has no name"),
         ("{name: a, as_of: 2025-03-12T10:00:00, expect: {pql: true}}", "as_of"),

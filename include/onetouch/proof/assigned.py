@@ -6,6 +6,7 @@ import pandas as pd
 
 from onetouch.lake import Lake
 from onetouch.ledger import Ledger, Run
+from onetouch.proof.stored import of_run
 from onetouch.routing.assignment import assignments, team
 from onetouch.routing.inputs import kept
 
@@ -17,5 +18,4 @@ def assigned(lake: Lake, ledger: Ledger, run: Run) -> tuple[pd.DataFrame, pd.Dat
     """
     inputs, policy = kept(lake, run.run_id), ledger.policy(run.policy_version)
     people = team(inputs.signals, inputs.reps, policy, run.as_of)
-    decisions = lake.read("decisions", f"{run.run_id}.parquet")
-    return assignments(decisions, inputs.rep_load, people)
+    return assignments(of_run(lake, "decisions", run.run_id).to_pandas(), inputs.rep_load, people)

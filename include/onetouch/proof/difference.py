@@ -21,6 +21,7 @@ import pyarrow as pa
 from onetouch.lake import Lake
 from onetouch.ledger import Ledger, Run
 from onetouch.policy import Policy
+from onetouch.proof.stored import earlier, of_run, table
 from onetouch.routing import decide
 from onetouch.routing.inputs import kept
 from onetouch.scoring import score_frame
@@ -146,26 +147,27 @@ def decided_under(lake: Lake, ledger: Ledger, policy: Policy, run: Run) -> tuple
     if policy.handoff.silence_days > of_run.handoff.silence_days:
         since = run.as_of - timedelta(days=policy.handoff.silence_days)
         touches = ledger.touches(since=since, as_of=run.as_of)
-    earlier = lake.read("inputs", run.run_id, "earlier.parquet")
-    scores = score_frame(signals, policy, run.as_of, earlier)
+    scores = score_frame(signals, policy, run.as_of, earlier(lake, run.run_id))
     return decide(replace(inputs, signals=signals, scores=scores, touches=touches), policy, run.as_of), anew
 
 
 def decisions(lake: Lake, run: Run) -> pd.DataFrame:
     """The decisions the run stored."""
-    return lake.read("decisions", f"{run.run_id}.parquet")
+    return of_run(lake, "decisions", run.run_id).to_pandas()
 
 
 def names(lake: Lake, run: Run) -> pd.Series:
     """What the run's accounts are called, by account_id."""
-    return lake.read("signals", f"{run.run_id}.parquet").set_index("account_id")["name"]
+    return (
+        of_run(lake, "signals", run.run_id).select(["account_id", "name"]).to_pandas().set_index("account_id")["name"]
+    )
 
 
 def _signals_anew(lake: Lake, policy: Policy, run: Run) -> pd.DataFrame:
-    snapshot = lake.read("crm", run.run_id, "accounts.parquet")
+    snapshot = table(lake, "crm", run.run_id, "accounts.parquet").to_pandas()
     with tempfile.TemporaryDirectory(prefix="onetouch-signals-") as folder:
-        table, _ = compute(_Apart(lake, folder), policy, snapshot, run.as_of)
-    return table.to_pandas(types_mapper=lambda kind: pd.ArrowDtype(kind) if pa.types.is_list(kind) else None)
+        signals, _ = compute(_Apart(lake, folder), policy, snapshot, run.as_of)
+    return signals.to_pandas(types_mapper=lambda kind: pd.ArrowDtype(kind) if pa.types.is_list(kind) else None)
 
 
 class _Apart(Lake):

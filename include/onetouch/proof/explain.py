@@ -14,11 +14,11 @@ from typing import Any, Literal
 
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from onetouch.lake import Lake
 from onetouch.ledger import Ledger, Run
 from onetouch.policy import Condition, Policy
+from onetouch.proof.stored import of_run, table
 from onetouch.routing import RULES
 from onetouch.routing.sentences import CONTEXT, sentence
 
@@ -69,13 +69,13 @@ def explain(lake: Lake, ledger: Ledger, run: Run, account_id: str) -> Explanatio
     Raises ValueError when the run decided nothing about it, naming near accounts; FileNotFoundError when what the
     run stored is gone.
     """
-    decision = _row(lake, account_id, "decisions", f"{run.run_id}.parquet")
+    decision = _row(of_run(lake, "decisions", run.run_id, account_id))
     if decision is None:
         raise ValueError(_unknown(lake, run, account_id))
-    scored = _row(lake, account_id, "scores", f"{run.run_id}.parquet") or {}
-    signals = _row(lake, account_id, "signals", f"{run.run_id}.parquet") or {}
+    scored = _row(of_run(lake, "scores", run.run_id, account_id)) or {}
+    signals = _row(of_run(lake, "signals", run.run_id, account_id)) or {}
     policy = ledger.policy(run.policy_version)
-    handoff = _row(lake, account_id, "inputs", run.run_id, "handoffs.parquet")
+    handoff = _row(table(lake, "inputs", run.run_id, "handoffs.parquet", account_id=account_id))
     known = {**signals, **scored, **decision, "handoff": handoff}
     would_change = [sentence(o["obstacle"], o["has"], o["needs"], policy) for o in decision["would_change"]]
     return Explanation(
@@ -132,17 +132,14 @@ def plain(frame: pd.DataFrame) -> list[dict[str, Any]]:
     return json.loads(frame.to_json(orient="records", date_format="iso", date_unit="s"))
 
 
-def _row(lake: Lake, account_id: str, *parts: str) -> dict[str, Any] | None:
-    """The account's row of a stored table; None when it has none."""
-    with lake.fs.open(lake.path(*parts), "rb") as file:
-        table = pq.read_table(file, filters=[("account_id", "==", account_id)])
-    return plain(table.to_pandas())[0] if table.num_rows else None
+def _row(rows: pa.Table) -> dict[str, Any] | None:
+    """The only row, as JSON values; None without one."""
+    return plain(rows.to_pandas())[0] if rows.num_rows else None
 
 
 def _unknown(lake: Lake, run: Run, account_id: str) -> str:
-    with lake.fs.open(lake.path("decisions", f"{run.run_id}.parquet"), "rb") as file:
-        known: pa.Table = pq.read_table(file, columns=["account_id"])
-    near = difflib.get_close_matches(account_id, known["account_id"].to_pylist(), n=3)
+    known = of_run(lake, "decisions", run.run_id)["account_id"].to_pylist()
+    near = difflib.get_close_matches(account_id, known, n=3)
     hint = f"did you mean {', '.join(near)}?" if near else "`onetouch decisions` lists them"
     return f"account {account_id!r} is not in run {run.run_id}; {hint}"
 

@@ -12,10 +12,10 @@ from dataclasses import dataclass, replace
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from onetouch.lake import Lake
 from onetouch.ledger import Ledger
+from onetouch.proof.stored import earlier, of_run
 from onetouch.routing import DECISION, decide
 from onetouch.routing.inputs import kept
 from onetouch.scoring import score_frame
@@ -60,7 +60,7 @@ def replay(lake: Lake, ledger: Ledger, run_id: str, decision_ids: Collection[str
     """
     run = ledger.run(run_id)
     policy = ledger.policy(run.policy_version)
-    stored = _table(lake, run_id, "decisions")
+    stored = of_run(lake, "decisions", run_id)
     ids = stored["decision_id"]
     if decision_ids is not None:
         chosen = pc.is_in(ids, pa.array(list(decision_ids), pa.string()))
@@ -68,32 +68,23 @@ def replay(lake: Lake, ledger: Ledger, run_id: str, decision_ids: Collection[str
             raise ValueError(f"decision {missing[0]}: not of run {run_id}; `onetouch replay {missing[0]}` looks for it")
         stored = stored.filter(chosen)
     inputs = kept(lake, run_id)
-    earlier = _table(lake, f"inputs/{run_id}", "earlier").to_pandas()
-    scores = score_frame(inputs.signals, policy, run.as_of, earlier)
+    scores = score_frame(inputs.signals, policy, run.as_of, earlier(lake, run_id))
     decisions = decide(replace(inputs, scores=scores), policy, run.as_of)
     decisions["inputs_ref"] = f"signals/{run_id}"
-    accounts = stored["account_id"]
-    again = _of(pa.Table.from_pandas(decisions[list(DECISION)], preserve_index=False), accounts)
-    scored = _of(_table(lake, run_id, "scores"), accounts)
-    scored_again = _of(pa.Table.from_pandas(scores, preserve_index=False), accounts)
+    again = pa.Table.from_pandas(decisions[list(DECISION)], preserve_index=False)
+    scored, scored_again = of_run(lake, "scores", run_id), pa.Table.from_pandas(scores, preserve_index=False)
+    if decision_ids is not None:
+        again, scored, scored_again = (_about(stored, rows) for rows in (again, scored, scored_again))
     found = [_differences(lake, stored, again), _differences(lake, scored, scored_again, "score: ")]
     different = pd.concat(found, ignore_index=True)
-    of_account = dict(zip(accounts.to_pylist(), stored["decision_id"].to_pylist(), strict=True))
+    of_account = dict(zip(stored["account_id"].to_pylist(), stored["decision_id"].to_pylist(), strict=True))
     different.insert(0, "decision_id", different["account_id"].map(of_account).astype("str"))
     return different[list(DIFFERENCES)]
 
 
-def _table(lake: Lake, run_id: str, name: str) -> pa.Table:
-    """A file the run has left. Raises FileNotFoundError saying what it was."""
-    parts = (run_id, f"{name}.parquet") if "/" in run_id else (name, f"{run_id}.parquet")
-    if not lake.exists(*parts):
-        raise FileNotFoundError(f"{'/'.join(parts)}: is gone from the lake; without it the run cannot be replayed")
-    with lake.fs.open(lake.path(*parts), "rb") as file:
-        return pq.read_table(file)
-
-
-def _of(table: pa.Table, accounts: pa.ChunkedArray) -> pa.Table:
-    return table.filter(pc.is_in(table["account_id"], accounts.combine_chunks()))
+def _about(chosen: pa.Table, rows: pa.Table) -> pa.Table:
+    """The rows of the accounts of `chosen`."""
+    return rows.filter(pc.is_in(rows["account_id"], chosen["account_id"].combine_chunks()))
 
 
 def _differences(lake: Lake, stored: pa.Table, again: pa.Table, prefix: str = "") -> pd.DataFrame:

@@ -53,7 +53,7 @@ import yaml
 from pydantic import AwareDatetime, BeforeValidator, Field, ValidationError, model_validator
 
 from onetouch.ledger import STATES
-from onetouch.policy.schema import SIGNALS, Part, Vocabulary
+from onetouch.policy.schema import SIGNALS, Country, Part, Timezone, Vocabulary
 from onetouch.routing import RULES
 
 WORDS: dict[str, tuple[str | None, str | None]] = {
@@ -165,7 +165,7 @@ class Account(Part):
     arr: float | None = None
     plan_limits: dict[str, float] | None = None
     region: str | None = None
-    timezone: str | None = None
+    timezone: Timezone | None = None
     funding_stage: str | None = None
     signed_up: When | None = None
     owner: str | None = None
@@ -220,8 +220,8 @@ class Rep(Part):
 
     email: str
     active: bool = True
-    timezone: str | None = None
-    country: str | None = None
+    timezone: Timezone | None = None
+    country: Country | None = None
     today: Annotated[int, Field(ge=0)] = 0
     open: Annotated[int, Field(ge=0)] | None = None
     last: Length | None = None
