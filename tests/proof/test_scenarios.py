@@ -155,3 +155,12 @@ def test_what_cannot_be_played_is_refused_with_its_scenario(tmp_path: Path, scen
     with pytest.raises(ScenarioError) as refused:
         run_scenarios(written(tmp_path, f"  - {scenario}\n"), policy=read_policy())
     assert said in str(refused.value)
+
+
+def test_two_files_of_one_name_are_refused(tmp_path: Path) -> None:
+    file = written(tmp_path, "  - {name: a, expect: {pql: false}}\n")
+    (tmp_path / "other").mkdir()
+    other = written(tmp_path / "other", "  - {name: b, expect: {pql: false}}\n")
+    for files in ((file, other), (file, file)):
+        with pytest.raises(ScenarioError, match="some.yaml: named as another file"):
+            run_scenarios(*files, policy=read_policy())

@@ -130,9 +130,12 @@ def stage_scenarios(*paths: Path | str, policy: Policy) -> Staged:
 
     Accounts are named by file and place, `matrix-001`, so that nothing depends on what else is played.
     """
-    files = {Path(path).stem: path for path in paths}
-    if len(files) < len(paths):
-        raise ScenarioError(f"{paths[0]}: two files of one name; give each its own")
+    files: dict[str, Path | str] = {}
+    for path in paths:
+        if files.setdefault(Path(path).stem, path) != path or list(paths).count(path) > 1:
+            raise ScenarioError(
+                f"{path}: named as another file given; give each scenario file once, under its own name"
+            )
     policies: dict[str, Policy] = {}
     scenes = [
         _scene(str(path), number, scenario, policy, policies)
@@ -166,7 +169,8 @@ def decide_scenarios(
     scenes = [s for s in staged.scenes if only is None or s.scenario.name in only]
     together: dict[Any, list[_Scene]] = defaultdict(list)
     for place, scene in enumerate(scenes):
-        apart = place if scene.scenario.apart or scene.policy.assignment.reps else None
+        assignment = scene.policy.assignment
+        apart = place if scene.scenario.apart or assignment.reps or assignment.territories else None
         together[scene.scenario.as_of, scene.policy.version, apart].append(scene)
     results: dict[str, Result] = {}
     for group in together.values():
