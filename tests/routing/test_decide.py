@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+import dataclasses
+from datetime import datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 from onetouch.ledger import ACTIVE
 from onetouch.routing import DECISION, RULES, Inputs, decide
 from onetouch.routing.motion import motion
+from onetouch.routing.route import facts
 from onetouch.routing.value import potential_arr
 from onetouch.scoring import score_frame
 
@@ -23,6 +25,7 @@ from tests.routing.world import (
     changed,
     decided,
     handoffs,
+    inputs,
     load,
     previous,
     said,
@@ -258,3 +261,177 @@ def test_every_action_has_a_rule_and_the_last_rule_takes_all() -> None:
     assert len({rule.name for rule in RULES}) == len(RULES)
     assert RULES[-1].applies(pd.DataFrame(index=range(3)), POLICY).all()
     assert set(DECISION) >= {"decision_id", "would_change", "inputs_ref"}
+
+
+# ── Why, since when, until when ──────────────────────────────────────────────────────────────────────────────────────
+
+# Medium without premium attempt and invitation: 45 points. Its events: a look at pricing.
+MEDIUM = {"premium_attempts_28d": 0, "invites_28d": 0, "plan_questions_28d": 0}
+
+
+def last(action: str, rule: str, since: float, call: str = "", event: float | None = None) -> pd.DataFrame:
+    at = pd.NaT if event is None else ago(event)
+    return previous(
+        {"account_id": "a00", "action": action, "rule": rule, "since": ago(since), "call": call, "trigger_at": at}
+    )
+
+
+def test_a_watched_account_is_called_on_its_next_event() -> None:
+    row = {**PQL, **MEDIUM, "pricing_views_14d_at": ago(0.1), "demo_requests_28d": 0}
+    got = decided(accounts(row), last=last("monitor", "tier medium", 3)).iloc[0]
+    assert (got["action"], got["call"], got["tier"], got["trigger_at"]) == ("sales_now", "trigger", "medium", ago(0.1))
+    assert got["due_at"] == pd.Timestamp("2025-03-12T17:00", tz="UTC")  # 24 of the rep's working hours
+    assert got["since"] == AS_OF
+
+
+@pytest.mark.parametrize(
+    ("seen", "expected"),
+    [(ago(3), "monitor"), (ago(3) + timedelta(microseconds=1), "sales_now")],
+)
+def test_an_event_before_it_was_watched_is_none(seen: datetime, expected: str) -> None:
+    before = last("monitor", "tier medium", 3)
+    got = decided(accounts({**PQL, **MEDIUM, "pricing_views_14d_at": seen}), last=before).iloc[0]
+    assert got["action"] == expected
+    assert got["since"] == (ago(3) if expected == "monitor" else AS_OF)
+    assert pd.isna(got["trigger_at"]) == (expected == "monitor")
+
+
+def test_the_first_event_counts_and_what_the_policy_does_not_name_is_none() -> None:
+    row = {**PQL, **MEDIUM, "pricing_views_14d_at": ago(1), "exports_28d": 1, "exports_28d_at": ago(2.5)}
+    both = {**row, "plan_questions_28d": 1, "plan_questions_28d_at": ago(2), "activated": 1, "users": 0}
+    before = last("monitor", "tier medium", 3)
+    for account, moment in ((row, ago(1)), (both, ago(2))):
+        assert decided(accounts(account), last=before).iloc[0]["trigger_at"] == moment
+
+
+@pytest.mark.parametrize("waits", ["hold_capacity", "hold_context"])
+def test_who_waits_keeps_the_reason_and_its_moment(waits: str) -> None:
+    row = {**PQL, **MEDIUM, "pricing_views_14d_at": ago(2)}
+    before = last(waits, "capacity", 1, "trigger", 1.5)
+    got = decided(accounts(row), last=before).iloc[0]
+    assert (got["action"], got["call"], got["trigger_at"]) == ("sales_now", "trigger", ago(1.5))
+    assert decided(accounts(row), last=last(waits, "capacity", 1, "pql")).iloc[0]["action"] == "monitor"
+
+
+def test_a_checkout_given_up_by_a_watched_account_calls() -> None:
+    row = {**PQL, **MEDIUM, "checkout_state": "abandoned", "checkouts_abandoned_28d": 1, "users": 0,
+           "checkouts_abandoned_28d_at": ago(1.2)}  # fmt: skip
+    got = decided(accounts(row), last=last("hold_converting", "never interrupt", 2)).iloc[0]
+    assert (got["action"], got["call"]) == ("sales_now", "trigger")
+
+
+def test_nobody_is_watched_where_medium_is_nurtured() -> None:
+    row = accounts({**PQL, **MEDIUM})
+    got = decided(row, last=last("monitor", "tier medium", 3), policy=changed(routing__medium="nurture")).iloc[0]
+    assert (got["action"], got["rule"], got["call"]) == ("nurture", "no PQL", "")
+
+
+@pytest.mark.parametrize(
+    ("change", "call"),
+    [
+        ({}, "pql"),
+        ({"demo_requests_28d": 1}, "pql"),
+        ({"demo_requests_28d": 1, "active_days_14d": 5}, "hand_raised"),
+        ({**MEDIUM, "demo_requests_28d": 1, "pricing_views_14d": 0, "invites_28d": 0, "users": 0}, "hand_raised"),
+        ({**MEDIUM, "arr": 6000.0, "limit_share": 0.8, "limit_held_days": 14, "users": 0}, "expansion"),
+        ({**MEDIUM, "arr": 0.0, "limit_share": 0.8, "limit_held_days": 14, "users": 0}, ""),
+        ({**MEDIUM, "arr": 6000.0, "limit_share": 0.8, "limit_held_days": 13, "users": 0}, ""),
+        ({**MEDIUM, "arr": 6000.0, "limit_share": 0.8, "limit_held_days": 14, "active_days_14d": 9}, ""),
+        ({"demo_requests_28d": 1, "active_days_14d": 4}, ""),
+        ({"demo_requests_28d": 1, "activated": 0}, ""),
+        ({"demo_requests_28d": 1, "employees": 4.0, "arr": 9000.0}, ""),
+        ({"demo_requests_28d": 1, "employees": 20.0}, ""),
+    ],
+)
+def test_why_it_is_called(change: dict[str, Any], call: str) -> None:
+    got = decided(accounts({**PQL, **change})).iloc[0]
+    assert (got["call"], got["action"] == "sales_now") == (call, call != "")
+    if call:
+        assert got["due_at"] == AS_OF + timedelta(hours=2)
+
+
+@pytest.mark.parametrize(
+    ("employees", "mode", "expected"),
+    [(500.0, "sales", "pql"), (499.0, "sales", ""), (500.0, "nurture", ""), (None, "sales", "")],
+)
+def test_large_and_quiet_is_what_the_policy_says(employees: float | None, mode: str, expected: str) -> None:
+    row = {**PQL, "employees": np.nan if employees is None else employees, "arr": 9000.0, "active_days_14d": 9}
+    got = decided(accounts(row), policy=changed(routing__large_not_engaged=mode)).iloc[0]
+    assert (got["call"], got["engagement_band"]) == (expected, "low")
+
+
+@pytest.mark.parametrize(
+    ("before", "expected"),
+    [
+        (("hold_capacity", "capacity", 3.0), "queue expired"),
+        (("hold_capacity", "capacity", 2.9999), "sales now"),
+        (("nurture", "queue expired", 0.5), "queue expired"),
+        (("nurture", "queue expired", 4.0), "sales now"),  # its events were 2 days ago
+        (("nurture", "no PQL", 5.0), "sales now"),
+        (("hold_context", "never without context", 5.0), "sales now"),
+    ],
+)
+def test_a_queue_has_an_end_until_something_happens(before: tuple[str, str, float], expected: str) -> None:
+    happened = {f"{name}_at": ago(2) for name in ("invites_28d", "pricing_views_14d", "premium_attempts_28d")}
+    row = accounts({**PQL, **happened})
+    got = decided(row, last=last(*before)).iloc[0]
+    assert got["rule"] == expected
+    stood = expected == before[1]
+    assert got["since"] == (ago(before[2]) if stood else AS_OF)
+
+
+def test_one_rule_of_nurture_is_not_another() -> None:
+    row = accounts({**PQL, "activated": 0})
+    assert decided(row, last=last("nurture", "no PQL", 5)).iloc[0]["since"] == ago(5)
+    assert decided(row, last=last("nurture", "queue expired", 5)).iloc[0]["since"] == AS_OF
+
+
+def test_who_waits_is_in_the_owners_queue_and_has_no_due_time() -> None:
+    full = changed(assignment__tasks_per_rep_per_day=1)
+    got = decided(accounts({**PQL, "owner_email": "ben@v.com"}), busy=load(("ben@v.com", 1, 1, ago(0.1))), policy=full)
+    row = got.iloc[0]
+    assert (row["action"], row["owner_email"], row["assigned_by"]) == ("hold_capacity", "ben@v.com", "owner")
+    assert row[["owner_id", "due_at", "contact_at"]].isna().all()
+
+
+def test_a_required_text_and_a_required_number_may_be_missing() -> None:
+    policy = changed(handoff__required_context=["name", "limit_share"])
+    rows = [{**PQL, "limit_share": 0.0}, {**PQL, "limit_share": np.nan}, {**PQL, "name": "", "limit_share": 0.0}]
+    got = decided(accounts(*rows), policy=policy)
+    named = [[o["obstacle"] for o in found] for found in got["would_change"]]
+    assert named == [[], ["context:limit_share"], ["context:name"]]
+
+
+def test_a_trigger_column_that_is_not_there_is_named() -> None:
+    signals = accounts(PQL)
+    given = inputs(signals)
+    bare = dataclasses.replace(given, signals=signals.drop(columns=["invites_28d_at", "plan_questions_28d_at"]))
+    message = "^signals: no column plan_questions_28d_at, invites_28d_at; build the run's signals again$"
+    with pytest.raises(ValueError, match=message):
+        decide(bare, POLICY, AS_OF)
+
+
+def test_previous_decisions_without_call_and_moment_are_enough() -> None:
+    """As they were kept before there were calls."""
+    before = last("monitor", "tier medium", 3).drop(columns=["call", "trigger_at"])
+    got = decided(accounts({**PQL, **MEDIUM, "pricing_views_14d_at": ago(0.1)}), last=before).iloc[0]
+    assert got["call"] == "trigger"
+
+
+def test_an_account_twice_is_refused_however_it_is_spelled() -> None:
+    signals = accounts(PQL, PQL).assign(account_id="a00")
+    given = inputs(signals)
+    with pytest.raises(ValueError, match="each once"):
+        decide(given, POLICY, AS_OF)
+
+
+def test_facts_are_one_row_an_account_with_all_that_rules_look_at() -> None:
+    known = facts(
+        inputs(accounts({**PQL, "account_id": "b"}, {**PQL, "account_id": "a", "activated": 0})), POLICY, AS_OF
+    )
+    assert known["account_id"].tolist() == ["a", "b"]
+    assert known.index.tolist() == [0, 1]
+    assert known["has_room"].tolist() == known["covered"].tolist() == [False, True]
+    assert known["rep_email"].fillna("-").tolist() == ["-", "ana@v.com"]
+    for rule in RULES:
+        assert rule.applies(known, POLICY).shape == (2,)

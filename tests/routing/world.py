@@ -50,8 +50,9 @@ def touches(*rows: dict[str, Any]) -> pd.DataFrame:
 
 def previous(*rows: dict[str, Any]) -> pd.DataFrame:
     columns = ["account_id", "action", "rule", "since", "call", "trigger_at"]
-    moments = dict.fromkeys(["since", "trigger_at"], "datetime64[us, UTC]")
-    return pd.DataFrame(list(rows), columns=columns).astype({**dict.fromkeys(columns, "str"), **moments})
+    frame = pd.DataFrame(list(rows), columns=columns)
+    moments = {name: pd.to_datetime(frame[name], utc=True).astype("datetime64[us, UTC]") for name in columns[3::2]}
+    return frame.astype("str").assign(**moments)
 
 
 def load(*rows: tuple[str, int, int, datetime | None]) -> pd.DataFrame:

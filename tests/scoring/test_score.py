@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+import sys
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -159,3 +160,101 @@ def test_the_icp_excludes_only_what_is_known_not_to_fit(account: dict[str, Any],
         gates__icp__max_employees=1000,
     )  # fmt: skip
     assert score_frame(frame(account), policy)["gate_icp"].tolist() == [fits]
+
+
+# ── Age and trend ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("age", "points"),
+    [
+        (timedelta(0), 12),
+        (timedelta(days=1) - timedelta(microseconds=1), 12),  # whole days
+        (timedelta(days=1), 11.4),
+        (timedelta(days=14), 6),
+        (timedelta(days=28), 3),
+        (timedelta(days=-1), 12),  # a clock that was ahead
+        (None, 0),
+    ],
+)
+def test_points_halve_with_every_so_many_days(age: timedelta | None, points: float) -> None:
+    at = pd.Series([pd.NaT if age is None else AS_OF - age], dtype="datetime64[us, UTC]")
+    assert (
+        score_frame(frame({"pricing_views_14d": 1}).assign(pricing_views_14d_at=at), POLICY)["score"].item() == points
+    )
+
+
+def test_a_signal_without_half_life_needs_no_moment() -> None:
+    rule = {"signal": "pricing_views_14d", "at_least": 1, "points": 4}
+    signals = frame({"pricing_views_14d": 1}).drop(columns="pricing_views_14d_at")
+    assert score_frame(signals, changed(scoring__points=[rule]))["score"].tolist() == [4]
+    with pytest.raises(ValueError, match=r"^signals: no column pricing_views_14d_at; build the run's signals again$"):
+        score_frame(signals, POLICY)
+
+
+@pytest.mark.parametrize(
+    ("before", "trend"),
+    [
+        (10.0, "steady"), (9.0, "rising"), (9.1, "steady"), (11.1, "steady"), (11.2, "falling"),  # a point at least …
+        (100.0, "falling"), (0.0, "rising"), (None, None),
+    ],
+)  # fmt: skip
+def test_a_score_rises_or_falls_by_a_point_at_least(before: float | None, trend: str | None) -> None:
+    earlier = pd.DataFrame({"account_id": ["a0", "zz"], "score": [np.nan if before is None else before, 3.0]})
+    row = score_frame(frame({"activated": 1}), POLICY, earlier=earlier).iloc[0]
+    assert (row["score"], None if pd.isna(row["score_trend"]) else row["score_trend"]) == (10, trend)
+    assert row["score_before"] == before or pd.isna(row["score_before"])
+
+
+@pytest.mark.parametrize(
+    ("before", "trend"), [(40.0, "steady"), (36.4, "steady"), (36.3, "rising"), (44.4, "steady"), (44.5, "falling")]
+)
+def test_and_by_a_tenth_of_what_it_was(before: float, trend: str) -> None:
+    policy = changed(scoring__points=[{"signal": "users", "at_least": 1, "points": 40}])
+    earlier = pd.DataFrame({"account_id": ["a0"], "score": [before]})
+    assert score_frame(frame({"users": 1}), policy, earlier=earlier)["score_trend"].item() == trend
+
+
+def test_an_account_without_an_earlier_score_has_no_trend() -> None:
+    earlier = pd.DataFrame({"account_id": ["a1"], "score": [3.0]})
+    scores = score_frame(frame({}, {}, {}), POLICY, earlier=earlier)
+    assert scores["score_before"].isna().tolist() == [True, False, True]
+    assert scores["score_trend"].isna().tolist() == [True, False, True]
+    assert scores["score_trend"].iloc[1] == "falling"
+
+
+def test_firmographics_rank_or_count_as_the_policy_says() -> None:
+    everything = dict.fromkeys(SIGNALS, 0.0) | {"enterprise_domain": 1, "users": 5, "activated": 1}
+    rules = [
+        {"signal": "enterprise_domain", "at_least": 1, "points": 45},
+        {"signal": "users", "at_least": 1, "points": 5},
+    ]
+    for firmographics, tier in (("rank", "low"), ("combine", "high")):
+        policy = changed(scoring__points=rules, scoring__firmographics=firmographics)
+        row = score_frame(frame(everything), policy).iloc[0]
+        assert (row["score"], row["usage_score"], row["tier"]) == (50, 5, tier)
+
+
+@pytest.mark.parametrize(
+    ("points", "tier"), [(50, "high"), (49.9, "medium"), (30, "medium"), (29.9, "low"), (0.1, "low")]
+)
+def test_tiers_begin_at_their_score(points: float, tier: str) -> None:
+    policy = changed(scoring__points=[{"signal": "users", "at_least": 1, "points": points}])
+    assert score_frame(frame({"users": 1}), policy)["tier"].item() == tier
+
+
+def test_however_many_accounts_are_laid_out_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    signals = frame(*[{"users": n % 7, "activated": n % 2, "invites_28d": n % 3} for n in range(11)])
+    whole = score_frame(signals, POLICY)
+    monkeypatch.setattr(sys.modules[scoring.score_frame.__module__], "ROWS", 4)
+    parts = score_frame(signals, POLICY)
+    assert parts.drop(columns="reasons").equals(whole.drop(columns="reasons"))
+    assert parts["reasons"].tolist() == whole["reasons"].tolist()
+
+
+def test_a_frame_of_another_index_is_scored_by_its_rows() -> None:
+    signals = frame({"users": 5}, {"users": 3}).set_axis([7, 3])
+    scores = score_frame(signals, POLICY)
+    assert scores.index.tolist() == [7, 3]
+    assert scores["score"].tolist() == [10, 6]
+    assert scores.notna().all().drop(["score_before", "score_trend"]).all()

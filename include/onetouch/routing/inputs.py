@@ -90,7 +90,7 @@ def _previous(lake: Lake, ledger: Ledger, run: Run) -> pd.DataFrame:
         if other.as_of < run.as_of and not other.dry_run and lake.exists(*parts):
             with lake.fs.open(lake.path(*parts), "rb") as file:
                 there = pq.ParquetFile(file)
-                # Decisions of an earlier version of this library lack some: unknown, as for a new account.
+                # Decisions of an earlier version of this library lack some.
                 columns = [name for name in PREVIOUS if name in there.schema_arrow.names]
                 found = there.read(columns=columns).to_pandas()
             return found.reindex(columns=list(PREVIOUS)).astype(PREVIOUS)

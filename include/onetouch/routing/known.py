@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from onetouch.ledger import ACTIVE, TERMINAL
 from onetouch.policy import Condition, Policy
 from onetouch.policy.schema import FIRMOGRAPHIC_SIGNALS, SIGNALS
-from onetouch.routing.inputs import Inputs
+from onetouch.routing.inputs import PREVIOUS, Inputs
 from onetouch.routing.obstacles import absent
 from onetouch.routing.value import potential_arr
 from onetouch.scoring import REASONS
@@ -88,13 +88,9 @@ def _before(signals: pd.DataFrame, inputs: Inputs) -> pd.DataFrame:
     accounts = signals["account_id"]
     handoff = places(accounts, inputs.handoffs["account_id"])
     then = pa.array(inputs.handoffs["signals"], pa.list_(pa.string()))
-    previous = places(accounts, inputs.previous["account_id"])
-    earlier = {
-        f"previous_{name}": _take(inputs.previous[name], previous) if name in inputs.previous else unknown
-        for name, unknown in (
-            ("action", None), ("rule", None), ("since", pd.NaT), ("call", None), ("trigger_at", pd.NaT),
-        )
-    }  # fmt: skip
+    # Decisions of an earlier version of this library lack some columns: unknown, as for a new account.
+    before = inputs.previous.reindex(columns=list(PREVIOUS)).astype(PREVIOUS)
+    previous = places(accounts, before["account_id"])
     touches = _touches(signals, inputs.touches)
     last = touches.groupby("account_id", as_index=False)["at"].max()
     frame = pd.DataFrame(
@@ -103,7 +99,7 @@ def _before(signals: pd.DataFrame, inputs: Inputs) -> pd.DataFrame:
             "handoff_closed_at": _take(inputs.handoffs["closed_at"], handoff),
             "handoff_signals": _take(pc.binary_join(then, ",").to_pandas(), handoff),
             "touched_at": _take(last["at"], places(accounts, last["account_id"])),
-            **earlier,
+            **{f"previous_{name}": _take(before[name], previous) for name in PREVIOUS if name != "account_id"},
         },
         index=signals.index,
     )
