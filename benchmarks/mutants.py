@@ -21,12 +21,17 @@ ROOMS = ("scoring", "routing")
 # A mutant that runs for ever, or takes the process with it, is noticed, too.
 KILLED = ("killed", "timeout", "suspicious", "segfault")
 
+LATER = ("test_properties.py",)
+"""Slow: only what the other tests let live is shown to these."""
+NEVER = ("test_year.py", "test_event_orders.py")
+"""Whole simulations: what they would find comes too late to be worth their time here."""
+
 CONFIG = """
 [tool.mutmut]
 source_paths = ["src/onetouch"]
 only_mutate = {only}
 mutate_only_covered_lines = true
-pytest_add_cli_args = ["-p", "no:cacheprovider", "-p", "no:randomly"]
+pytest_add_cli_args = ["-p", "no:cacheprovider"]
 pytest_add_cli_args_test_selection = {tests}
 
 [tool.pytest.ini_options]
@@ -36,23 +41,23 @@ testpaths = ["tests"]
 
 def prepare(folder: Path, rooms: tuple[str, ...]) -> None:
     """A copy of the library and of the rooms' tests, laid out as mutmut wants it."""
-    ignore = shutil.ignore_patterns("__pycache__")
+    ignore = shutil.ignore_patterns("__pycache__", *NEVER)
     shutil.copytree(REPOSITORY / "include" / "onetouch", folder / "src" / "onetouch", ignore=ignore)
     (folder / "tests").mkdir()
     shutil.copy(REPOSITORY / "tests" / "conftest.py", folder / "tests")
     for room in rooms:
         shutil.copytree(REPOSITORY / "tests" / room, folder / "tests" / room, ignore=ignore)
+
+
+def run(folder: Path, rooms: tuple[str, ...], workers: int, *, names: list[str] | None = None) -> dict[str, str]:
+    """Mutant → what became of it; only those of `names` again, shown to the slow tests, too."""
+    files = sorted(str(f.relative_to(folder)) for room in rooms for f in (folder / "tests" / room).glob("test_*.py"))
+    shown = [f for f in files if names or Path(f).name not in LATER]
     only = [f"src/onetouch/{room}/*" for room in rooms]
-    (folder / "pyproject.toml").write_text(
-        CONFIG.format(only=json.dumps(only), tests=json.dumps([f"tests/{room}" for room in rooms]))
-    )
-
-
-def run(folder: Path, workers: int) -> dict[str, str]:
-    """Mutant → what became of it."""
+    (folder / "pyproject.toml").write_text(CONFIG.format(only=json.dumps(only), tests=json.dumps(shown)))
     tool = [sys.executable, "-m", "mutmut"]
-    done = subprocess.run([*tool, "run", "--max-children", str(workers)], cwd=folder, capture_output=True, text=True)
-    (folder / "run.log").write_text(done.stdout + done.stderr)
+    command = [*tool, "run", "--max-children", str(workers), *(names or [])]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
     listed = subprocess.run([*tool, "results", "--all", "true"], cwd=folder, capture_output=True, text=True, check=True)
     pairs = (line.strip().rsplit(": ", 1) for line in listed.stdout.splitlines() if ": " in line)
     found = {name: state for name, state in pairs}
@@ -76,8 +81,15 @@ def main() -> None:
     args = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="onetouch-mutants-") as temporary:
         folder = Path(temporary)
-        prepare(folder, tuple(args.rooms))
-        found = run(folder, args.workers)
+        rooms = tuple(args.rooms)
+        prepare(folder, rooms)
+        found = run(folder, rooms, args.workers)
+        alive = sorted(name for name, state in found.items() if state == "survived")
+        print(f"{len(found)} mutants, {len(alive)} alive before the properties", flush=True)
+        if alive:
+            found |= {
+                name: state for name, state in run(folder, rooms, args.workers, names=alive).items() if name in alive
+            }
         tried = {name: state for name, state in found.items() if state not in ("no tests", "skipped", "not checked")}
         counts = Counter(tried.values())
         killed = sum(counts[state] for state in KILLED)
