@@ -57,7 +57,7 @@ def called_for(policy: Policy) -> str:
         WHEN 'pql' THEN d.pql
         WHEN 'hand_raised' THEN {raised}
         WHEN 'expansion' THEN {outgrown}
-        WHEN 'trigger' THEN d.tier = 'medium' AND d.trigger_at <= d.as_of
+        WHEN 'trigger' THEN d.tier <> 'low' AND d.trigger_at <= d.as_of
     END, false)"""
 
 
