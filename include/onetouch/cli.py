@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -388,6 +389,9 @@ def _one_line_errors() -> Iterator[None]:
         yield
     except typer.Exit:  # a RuntimeError, too, and said already
         raise
+    except BrokenPipeError:  # who reads has seen enough; nothing is left to flush at the end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise typer.Exit(0) from None
     except (
         ValueError, OSError, RuntimeError, RequestException, SlackClientError, SQLAlchemyError, LedgerError,
     ) as error:  # fmt: skip

@@ -146,11 +146,11 @@ def assignments(
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Who got what and why: one row a rep, and one an account that goes to a rep or waits for one.
 
-    `decisions` of the run, `rep_load` and `people` as `assign` had them. Reps, by e-mail, those who take tasks:
-    tasks_per_day, today (given since the rep's day began, before this run), new (by this run), left (room after it),
-    open (active handoffs with the new ones), waiting (accounts in the rep's queue), away. Tasks, best score first:
-    account_id, score, action (sales_now or hold_capacity), owner_email (null: there is no rep at all), assigned_by,
-    call, due_at, contact_at.
+    `decisions` of the run, `rep_load` and `people` as `assign` had them. Reps, by e-mail, those who take turns or have
+    something: tasks_per_day, today (given since the rep's day began, before this run), new (by this run), left (room
+    after it), open (active handoffs with the new ones), waiting (accounts in the rep's queue), away. Tasks, best score
+    first: account_id, score, action (sales_now or hold_capacity), owner_email (null: there is no rep at all),
+    assigned_by, call, due_at, contact_at.
     """
     columns = ["account_id", "score", "action", "owner_email", "assigned_by", "call", "due_at", "contact_at"]
     theirs = decisions[decisions["action"].isin(["sales_now", "hold_capacity"])]
@@ -170,7 +170,8 @@ def assignments(
             "away": people["away"],
         }
     )
-    reps = reps[people["active"] & (people["tasks_per_day"] > 0)]
+    busy = reps[["today", "new", "open", "waiting"]].any(axis=1)
+    reps = reps[people["active"] & (people["tasks_per_day"] > 0) & (people["round_robin"] | busy)]
     return reps.rename_axis("owner_email").reset_index(), tasks
 
 
