@@ -552,16 +552,17 @@ def test_a_report_of_who_got_what_and_why() -> None:
     )
     busy = load(ana=(4, [AS_OF - HOUR, AS_OF - 2 * DAY]), ben=(1, []))
     by_rep, tasks = assignments(decisions, busy, people)
-    assert by_rep.to_dict("list") == {
-        "owner_email": ["ana@v.com", "ben@v.com", "dan@v.com"],
-        "tasks_per_day": [8, 2, 8],
-        "today": [1, 0, 0],
-        "new": [2, 0, 0],
-        "left": [5, 2, 8],
-        "open": [6, 1, 0],
-        "waiting": [1, 0, 0],
-        "away": [False, True, False],
+    assert by_rep.to_dict("list") == {  # Cai takes nothing, Dan takes no turns and has nothing
+        "owner_email": ["ana@v.com", "ben@v.com"],
+        "tasks_per_day": [8, 2],
+        "today": [1, 0],
+        "new": [2, 0],
+        "left": [5, 2],
+        "open": [6, 1],
+        "waiting": [1, 0],
+        "away": [False, True],
     }
+    assert "dan@v.com" in assignments(decisions, load(dan=(1, [])), people)[0]["owner_email"].tolist()
     assert tasks["account_id"].to_dict() == {0: "x", 1: "y", 2: "v", 3: "z"}
     assert tasks.columns.tolist() == [
         "account_id", "score", "action", "owner_email", "assigned_by", "call", "due_at", "contact_at",
