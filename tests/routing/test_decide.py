@@ -435,3 +435,41 @@ def test_facts_are_one_row_an_account_with_all_that_rules_look_at() -> None:
     assert known["rep_email"].fillna("-").tolist() == ["-", "ana@v.com"]
     for rule in RULES:
         assert rule.applies(known, POLICY).shape == (2,)
+
+
+@pytest.mark.parametrize(
+    ("signal", "expected"),
+    [("fundings_90d", "hold_cooldown"), ("hirings_90d", "hold_cooldown"), ("tickets", "sales_now")],
+)
+def test_news_about_the_company_do_not_bring_an_account_back(signal: str, expected: str) -> None:
+    """Firmographics rank, they trigger nothing: not even the end of a pause."""
+    row = {**PQL, signal: 1} if signal != "tickets" else {**PQL, "integrations": 3}
+    past = {"account_id": "a00", "handoff_id": "h", "state": "released", "closed_at": ago(100), "signals": ALL_REASONS}
+    got = decided(accounts(row), past=handoffs(past)).iloc[0]
+    assert got["action"] == expected
+    assert (got["score"] > got["usage_score"]) == (signal != "tickets")
+
+
+def test_obstacles_are_the_same_however_many_accounts_are_looked_at_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [{**PQL, "active_days_14d": float(n), "activated": n % 2, "name": None if n % 3 else "x"} for n in range(11)]
+    whole = decided(accounts(*rows))["would_change"].tolist()
+    monkeypatch.setattr("onetouch.routing.obstacles.ROWS", 4)
+    assert decided(accounts(*rows))["would_change"].tolist() == whole
+    assert len({len(found) for found in whole}) > 2
+
+
+def test_obstacles_are_told_in_the_order_of_the_rules() -> None:
+    policy = changed(routing__holdout_share=1.0)
+    row = {
+        "checkout_state": "started", "open_opportunities": 1, "account_basis": "personal", "limit_share": np.nan,
+        "arr": 900.0,
+    }  # fmt: skip
+    past = {"account_id": "a00", "handoff_id": "h", "state": "released", "closed_at": ago(12.7), "signals": []}
+    at = touches({"account_id": "a00", "at": ago(3.2)})
+    got = decided(accounts(row), past=handoffs(past), touched=at, policy=policy).iloc[0]
+    assert [(o["obstacle"], o["has"], o["needs"]) for o in got["would_change"]] == [
+        ("holdout", None, None), ("checkout", None, None), ("open_opportunity", None, None), ("recent_touch", 3, 7),
+        ("cooldown", 12, 90), ("new_signal", None, None), ("potential_arr", 900, 5000), ("icp", None, None),
+        ("activation", None, None), ("active_days_14d", 0, 10), ("active_users_28d", 0, 2), ("intent", None, None),
+        ("score", 0, 50), ("context:name", None, None), ("context:domain", None, None),
+    ]  # fmt: skip
