@@ -104,6 +104,13 @@ def test_a_reps_own_touch_counts(days: float, expected: str) -> None:
     assert action({}, touched=touches({"account_id": "a00", "at": ago(days)}))[0] == expected
 
 
+def test_of_several_touches_the_last_counts() -> None:
+    rows = [{"account_id": "a00", "at": ago(days)} for days in (30, 6, 20)]
+    row = decided(accounts(PQL), touched=touches(*rows)).iloc[0]
+    assert row["action"] == "hold_touched"
+    assert [(o["obstacle"], o["has"]) for o in row["would_change"]] == [("recent_touch", 6)]
+
+
 def test_a_touch_kept_under_the_crms_name_of_the_account_counts():
     known = {"crm_account_id": "001A"}
     assert action(known, touched=touches({"account_id": "crm:001A", "at": ago(1)}))[0] == "hold_touched"

@@ -119,7 +119,7 @@ def _touches(signals: pd.DataFrame, touches: pd.DataFrame) -> pd.DataFrame:
     if of_crm.any():
         crm_ids = touches.loc[of_crm, "account_id"].str.removeprefix("crm:")
         at = places(crm_ids, signals["crm_account_id"])
-        joined = pd.Series(_take(signals["account_id"], at), index=crm_ids.index).fillna(touches["account_id"])
+        joined = pd.Series(_take(signals["account_id"], at), index=crm_ids.index)  # null: no account of ours
         touches = touches.assign(account_id=touches["account_id"].where(~of_crm, joined))
     return touches
 
