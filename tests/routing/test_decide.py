@@ -327,6 +327,15 @@ def test_a_checkout_given_up_by_a_watched_account_calls() -> None:
     assert (got["action"], got["call"]) == ("sales_now", "trigger")
 
 
+@pytest.mark.parametrize(
+    "lacks", [{"active_days_14d": 9}, {"active_users_28d": 1}, {"activated": 0}, {"employees": 20.0}, {"users": 0}]
+)
+def test_an_event_calls_nobody_who_lacks_the_rest(lacks: dict[str, Any]) -> None:
+    row = {**PQL, **MEDIUM, "pricing_views_14d_at": ago(0.1), "active_days_7d": 0, **lacks}
+    got = decided(accounts(row), last=last("monitor", "tier medium", 3)).iloc[0]
+    assert (got["call"], got["action"] == "sales_now") == ("", False)
+
+
 def test_nobody_is_watched_where_medium_is_nurtured() -> None:
     row = accounts({**PQL, **MEDIUM})
     got = decided(row, last=last("monitor", "tier medium", 3), policy=changed(routing__medium="nurture")).iloc[0]
