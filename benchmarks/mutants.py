@@ -39,19 +39,19 @@ testpaths = ["tests"]
 """
 
 
-def prepare(folder: Path, rooms: tuple[str, ...]) -> None:
-    """A copy of the library and of the rooms' tests, laid out as mutmut wants it."""
+def prepare(folder: Path) -> None:
+    """A copy of the library and of both rooms' tests, laid out as mutmut wants it."""
     ignore = shutil.ignore_patterns("__pycache__", *NEVER)
     shutil.copytree(REPOSITORY / "include" / "onetouch", folder / "src" / "onetouch", ignore=ignore)
     (folder / "tests").mkdir()
     shutil.copy(REPOSITORY / "tests" / "conftest.py", folder / "tests")
-    for room in rooms:
+    for room in ROOMS:
         shutil.copytree(REPOSITORY / "tests" / room, folder / "tests" / room, ignore=ignore)
 
 
 def run(folder: Path, rooms: tuple[str, ...], workers: int, *, names: list[str] | None = None) -> dict[str, str]:
     """Mutant → what became of it; only those of `names` again, shown to the slow tests, too."""
-    files = sorted(str(f.relative_to(folder)) for room in rooms for f in (folder / "tests" / room).glob("test_*.py"))
+    files = sorted(str(f.relative_to(folder)) for f in (folder / "tests").glob("*/test_*.py"))
     shown = [f for f in files if names or Path(f).name not in LATER]
     only = [f"src/onetouch/{room}/*" for room in rooms]
     (folder / "pyproject.toml").write_text(CONFIG.format(only=json.dumps(only), tests=json.dumps(shown)))
@@ -82,7 +82,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="onetouch-mutants-") as temporary:
         folder = Path(temporary)
         rooms = tuple(args.rooms)
-        prepare(folder, rooms)
+        prepare(folder)
         found = run(folder, rooms, args.workers)
         alive = sorted(name for name, state in found.items() if state == "survived")
         print(f"{len(found)} mutants, {len(alive)} alive before the properties", flush=True)

@@ -135,6 +135,10 @@ def test_no_score_buys_off_a_gate(change: dict[str, Any], gate: str) -> None:
     assert not row["pql"]
 
 
+def test_one_account_is_no_obstacle_to_another() -> None:
+    assert score_frame(frame({**PQL, "activated": 0}, PQL), POLICY)["pql"].tolist() == [False, True]
+
+
 def test_intent_is_a_gate() -> None:
     row = score_frame(frame({**PQL, "pricing_views_14d": 0, "premium_attempts_28d": 0, "users": 9}), POLICY).iloc[0]
     assert not row["gate_intent"]
@@ -151,7 +155,9 @@ def test_intent_is_a_gate() -> None:
         ({"industry": "GAMBLING"}, False),
         ({"industry": "mining"}, False),
         ({"industry": None}, True),
+        ({"employees": 1000}, True),
         ({"employees": 1001}, False),
+        ({"employees": 4}, False),
     ],
 )
 def test_the_icp_excludes_only_what_is_known_not_to_fit(account: dict[str, Any], fits: bool) -> None:
@@ -184,6 +190,12 @@ def test_points_halve_with_every_so_many_days(age: timedelta | None, points: flo
     )
 
 
+def test_what_happened_too_seldom_earns_nothing_however_fresh() -> None:
+    rule = {"signal": "pricing_views_14d", "at_least": 2, "points": 4, "half_life_days": 14}
+    scores = score_frame(frame({"pricing_views_14d": 1}, {"pricing_views_14d": 2}), changed(scoring__points=[rule]))
+    assert scores["score"].tolist() == [0, 4]
+
+
 def test_a_signal_without_half_life_needs_no_moment() -> None:
     rule = {"signal": "pricing_views_14d", "at_least": 1, "points": 4}
     signals = frame({"pricing_views_14d": 1}).drop(columns="pricing_views_14d_at")
@@ -211,6 +223,15 @@ def test_a_score_rises_or_falls_by_a_point_at_least(before: float | None, trend:
 )
 def test_and_by_a_tenth_of_what_it_was(before: float, trend: str) -> None:
     policy = changed(scoring__points=[{"signal": "users", "at_least": 1, "points": 40}])
+    earlier = pd.DataFrame({"account_id": ["a0"], "score": [before]})
+    assert score_frame(frame({"users": 1}), policy, earlier=earlier)["score_trend"].item() == trend
+
+
+@pytest.mark.parametrize(
+    ("points", "before", "trend"), [(11, 10.0, "rising"), (9, 10.0, "falling"), (1, 0.5, "steady"), (1, 0.0, "rising")]
+)
+def test_a_trend_begins_at_a_tenth_and_at_a_point(points: float, before: float, trend: str) -> None:
+    policy = changed(scoring__points=[{"signal": "users", "at_least": 1, "points": points}])
     earlier = pd.DataFrame({"account_id": ["a0"], "score": [before]})
     assert score_frame(frame({"users": 1}), policy, earlier=earlier)["score_trend"].item() == trend
 
