@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import random
 import shutil
 import subprocess
 import sys
@@ -49,10 +50,12 @@ def prepare(folder: Path) -> None:
         shutil.copytree(REPOSITORY / "tests" / room, folder / "tests" / room, ignore=ignore)
 
 
-def run(folder: Path, rooms: tuple[str, ...], workers: int, *, names: list[str] | None = None) -> dict[str, str]:
-    """Mutant → what became of it; only those of `names` again, shown to the slow tests, too."""
+def run(
+    folder: Path, rooms: tuple[str, ...], workers: int, *, names: list[str] | None = None, slow: bool = False
+) -> dict[str, str]:
+    """Mutant → what became of it; with `names` only those are tried, with `slow` shown to the slow tests, too."""
     files = sorted(str(f.relative_to(folder)) for f in (folder / "tests").glob("*/test_*.py"))
-    shown = [f for f in files if names or Path(f).name not in LATER]
+    shown = [f for f in files if slow or Path(f).name not in LATER]
     only = [f"src/onetouch/{room}/*" for room in rooms]
     (folder / "pyproject.toml").write_text(CONFIG.format(only=json.dumps(only), tests=json.dumps(shown)))
     tool = [sys.executable, "-m", "mutmut"]
@@ -76,6 +79,8 @@ def diffs(folder: Path, names: list[str]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description="Mutants of scoring and routing.")
     parser.add_argument("--rooms", nargs="+", default=list(ROOMS), choices=ROOMS)
+    parser.add_argument("--sample", type=int, default=None, help="so many mutants, drawn by --seed; default: all")
+    parser.add_argument("--seed", type=int, default=3)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--out", type=Path, default=None, help="file for the survivors' diffs")
     args = parser.parse_args()
@@ -83,12 +88,22 @@ def main() -> None:
         folder = Path(temporary)
         rooms = tuple(args.rooms)
         prepare(folder)
-        found = run(folder, rooms, args.workers)
+        if args.sample is None:
+            found = run(folder, rooms, args.workers)
+        else:
+            every = sorted(run(folder, rooms, args.workers, names=["*__mutmut_1"]))
+            drawn = sorted(random.Random(args.seed).sample(every, min(args.sample, len(every))))
+            print(f"a sample of {len(drawn)} of {len(every)} mutants, seed {args.seed}", flush=True)
+            found = {
+                name: state for name, state in run(folder, rooms, args.workers, names=drawn).items() if name in drawn
+            }
         alive = sorted(name for name, state in found.items() if state == "survived")
-        print(f"{len(found)} mutants, {len(alive)} alive before the properties", flush=True)
+        print(f"{len(found)} mutants, {len(alive)} alive before the slow tests", flush=True)
         if alive:
             found |= {
-                name: state for name, state in run(folder, rooms, args.workers, names=alive).items() if name in alive
+                name: state
+                for name, state in run(folder, rooms, args.workers, names=alive, slow=True).items()
+                if name in alive
             }
         tried = {name: state for name, state in found.items() if state not in ("no tests", "skipped", "not checked")}
         counts = Counter(tried.values())
