@@ -180,6 +180,14 @@ def test_motion(change: dict[str, Any], expected: str) -> None:
     assert motion(signals, potential_arr(signals, POLICY.value), POLICY).tolist() == [expected]
 
 
+def test_potential_arr_is_to_the_cent() -> None:
+    policy = changed(value__seat_price_year=100.0, value__seats_within_reach=0.07)
+    rows = accounts(
+        {"employees": 100.0}, {"employees": 100.0, "arr": 700.01}, {"active_users_28d": 8, "employees": 100.0}
+    )
+    assert potential_arr(rows, policy.value).tolist() == [700.0, 700.01, 800.0]
+
+
 # ── Who gets it ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
 

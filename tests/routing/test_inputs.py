@@ -191,7 +191,7 @@ def test_scores_are_compared_with_those_of_a_week_ago_that_counted_alike(lake: L
     other = changed(scoring__points=[{**points[0], "points": 99}, *points[1:]])
     elsewhere = changed(slack__alerts_channel="C0OTHER")
     for at, policy, users_ in (
-        (AS_OF - week - 2 * HOUR, POLICY, 3), (AS_OF - week - HOUR, elsewhere, 4), (AS_OF - week - HOUR, other, 5),
+        (AS_OF - week - 2 * HOUR, POLICY, 3), (AS_OF - week - HOUR, elsewhere, 4), (AS_OF - week - HOUR / 2, other, 5),
         (AS_OF - week + HOUR, POLICY, 9),
     ):  # fmt: skip
         decided(lake, ledger, ledger.begin_run(at, policy, False), {**PQL, "users": users_})
