@@ -72,7 +72,7 @@ class Task:
     created: datetime
     as_of: datetime
     ended_as_of: datetime | None = None
-    contacted: int | None = None
+    answered: int | None = None
 
     @property
     def open(self) -> bool:
@@ -176,11 +176,11 @@ class Crm(Salesforce):
         if not task.open:
             return
         rng = self.rng
-        task.contacted = microseconds(self.now)
+        contacted = microseconds(self.now)
         late = rng.uniform(1, 30) * HOUR if rng.random() < 0.05 else rng.uniform(0, 0.2) * HOUR
-        self._at(task.contacted + late, lambda: self._close_by_rep(task))
+        self._at(contacted + late, lambda: self._close_by_rep(task))
         if rng.random() < 0.35:
-            answered = task.contacted + max(late, rng.exponential(2.5 * DAY)) + HOUR
+            answered = contacted + max(late, rng.exponential(2.5 * DAY)) + HOUR
             self._at(answered, lambda: self._reply(task))
 
     def _close_by_rep(self, task: Task) -> None:
@@ -199,6 +199,7 @@ class Crm(Salesforce):
         if task.record["IsDeleted"] or task.ended_by_us:
             return
         rng = self.rng
+        task.answered = microseconds(self.now)
         task.record[OUTCOME] = "Replied" if rng.random() < 0.6 else "Meeting booked"
         self._changed(task)
 

@@ -17,7 +17,7 @@ import pyarrow as pa
 from onetouch.delivery.salesforce import HANDOFF_ID
 from onetouch.policy import Policy
 
-from benchmarks.year.company import Company, microseconds
+from benchmarks.year.company import NEVER, Company, microseconds
 from benchmarks.year.crm import Crm, Task
 
 GUARANTEES = {
@@ -38,7 +38,10 @@ _COOLS = {"Withdrawn", "Released", "Expired"}
 
 
 class Oracle:
-    """Told what happens, it counts violations; `violations` holds a few of each guarantee in words."""
+    """Told what happens, it counts violations; `violations` holds a few of each guarantee in words.
+
+    `tasks`: of each account, in order; `of_rep`: tasks by owner and day, the rep's own day when they were decided.
+    """
 
     def __init__(self, company: Company, crm: Crm) -> None:
         self.company, self.crm = company, crm
@@ -49,7 +52,7 @@ class Oracle:
         self._policy: Policy | None = None
         self.tasks: dict[int, list[Task]] = defaultdict(list)
         self._earned: dict[str, frozenset[str]] = {}
-        self._of_rep: Counter[tuple[str, date]] = Counter()
+        self.of_rep: Counter[tuple[str, date]] = Counter()
         self._of_day: Counter[date] = Counter()
         self._new: list[Task] = []
         self._rng = np.random.default_rng(company.size.seed + 2)
@@ -99,12 +102,12 @@ class Oracle:
         self.checked[9] += 1
         rep = self.crm.rep_of[task.record["OwnerId"]]
         theirs, ours = (rep.owner_id, rep.day(decided)), decided.astimezone(UTC).date()
-        self._of_rep[theirs] += 1
+        self.of_rep[theirs] += 1
         self._of_day[ours] += 1
         own = next((one for one in policy.assignment.reps if one.email == rep.email), None)
         cap = own.tasks_per_day if own and own.tasks_per_day is not None else policy.assignment.tasks_per_rep_per_day
-        if self._of_rep[theirs] > cap:
-            self._violated(9, f"{name}: task {self._of_rep[theirs]} of {rep.email} on {theirs[1]}")
+        if self.of_rep[theirs] > cap:
+            self._violated(9, f"{name}: task {self.of_rep[theirs]} of {rep.email} on {theirs[1]}")
         if self._of_day[ours] > policy.assignment.tasks_per_day:
             self._violated(9, f"{name}: task {self._of_day[ours]} of {ours}")
         if not rep.active or (own and any(leave.first <= theirs[1] <= leave.last for leave in own.leave)):
@@ -130,17 +133,18 @@ class Oracle:
         """When the episode of a task ended (None: it has not), and whether a cooldown follows."""
         if task.ended_by_us in _COOLS or task.record["IsDeleted"]:
             return task.ended_as_of, True
-        deals = [
-            deal
-            for deal in self.crm.deals_after(task.account, task.created)
-            if deal.closes <= microseconds(self.crm.as_of)
-        ]
+        ends: list[tuple[datetime, bool]] = []
+        now = microseconds(self.crm.as_of)
+        deals = [deal for deal in self.crm.deals_after(task.account, task.created) if deal.closes <= now]
         if deals:
-            return min(deal.closes_at for deal in deals), not any(deal.won for deal in deals)
-        # Touched, then the customer went to buy: that ends it, too, but a closed task shows nothing of it.
-        closed = task.record["IsClosed"]
-        bought = self.company.first_checkout(task.account, microseconds(task.created)) if closed else None
-        return (None, False) if bought is None else (bought, True)
+            ends.append((min(deal.closes_at for deal in deals), not any(deal.won for deal in deals)))
+        # Touched, then, before any answer, the customer went to buy: that ends it, too, but a closed task shows nothing
+        # of it. What a rep and the customer talk about afterwards is no longer this handoff.
+        answered = NEVER if task.answered is None else task.answered
+        bought = self.company.first_checkout(task.account, microseconds(task.created))
+        if task.record["IsClosed"] and bought is not None and microseconds(bought) < answered:
+            ends.append((bought, True))
+        return min(ends, default=(None, False))
 
     def _earning(self, account: int, as_of: datetime, policy: Policy) -> frozenset[str]:
         """The signals that earn points, counted from the account's own events."""

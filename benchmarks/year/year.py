@@ -308,17 +308,12 @@ class Year:
 
     def capacity(self) -> pd.DataFrame:
         """Tasks of each active rep: mean and most on a working day of the rep's own calendar."""
-        days = Counter[tuple[str, Any]]()
-        for task_id in self.crm.by_handoff.values():
-            task = self.crm.tasks[task_id]
-            rep = self.crm.rep_of[task.record["OwnerId"]]
-            days[rep.email, rep.day(task.as_of)] += 1
         working = max(1, math.floor(self.size.days * 5 / 7))
         rows = [
             (rep.email, sum(theirs) / working, max(theirs, default=0))
             for rep in self.crm.reps
             if rep.active
-            for theirs in [[n for (email, _), n in days.items() if email == rep.email]]
+            for theirs in [[n for (owner_id, _), n in self.oracle.of_rep.items() if owner_id == rep.owner_id]]
         ]
         return pd.DataFrame(rows, columns=["rep", "mean", "most"])
 
