@@ -37,48 +37,29 @@ START = datetime(2025, 1, 6, tzinfo=UTC)  # a Monday
 KEPT_DAYS = {"signals": 4, "decisions": 4, "inputs": 4, "crm": 4, "scores": 8}
 """Days after which a room of the lake forgets a run, unless that run is to be replayed."""
 
-Change = Mapping[str, Any]
-
-
-def changed(policy: Policy, change: Change) -> Policy:
-    """The policy with other values at dotted paths, like `scoring.tiers.high`."""
-    document = policy.document()
-    for path, value in change.items():
-        *parents, last = path.split(".")
-        place = document
-        for step in parents:
-            place = place[step]
-        place[last] = value
-    return Policy.model_validate(document)
-
 
 def policies(size: Size) -> list[tuple[int, Policy]]:
     """First day → policy: the default, after a third of the time a looser one, after two thirds a stricter one.
 
     The last one also names the reps: their seniors, territories, own caps and days of leave.
     """
-    first = changed(read_policy(), {"assignment.tasks_per_rep_per_day": 4})
+    first = read_policy().changed(assignment__tasks_per_rep_per_day=4)
     points = [
         rule | ({"points": 16} if rule["signal"] == "pricing_views_14d" else {})
         for rule in first.document()["scoring"]["points"]
         if rule["signal"] != "integrations"
     ]
-    looser = changed(
-        first, {"scoring.tiers": {"high": 45, "medium": 25}, "scoring.points": points, "value.floor": 4000}
-    )
+    looser = first.changed(scoring__tiers={"high": 45, "medium": 25}, scoring__points=points, value__floor=4000)
     third = 2 * size.days // 3
     leave = {"first": (START + timedelta(days=third + 1)).date(), "last": (START + timedelta(days=third + 9)).date()}
     working = [rep for rep in reps_of(size) if rep.active]
     named: list[dict[str, Any]] = [{"email": rep.email, "senior": n % 4 == 0} for n, rep in enumerate(working)]
     named[0]["tasks_per_day"], named[-1]["leave"] = 1, [leave]
     european = [rep.email for rep in working if rep.timezone.startswith("Europe")]
-    stricter = changed(
-        looser,
-        {
-            "scoring.tiers": {"high": 55, "medium": 30}, "value.floor": 7500, "routing.cooldown_days": 60,
-            "routing.holdout_share": 0.05, "assignment.reps": named,
-            "assignment.territories": [{"name": "EMEA", "reps": european, "regions": ["EMEA"]}] if european else [],
-        },
+    territories = [{"name": "EMEA", "reps": european, "regions": ["EMEA"]}] if european else []
+    stricter = looser.changed(
+        scoring__tiers={"high": 55, "medium": 30}, value__floor=7500, routing__cooldown_days=60,
+        routing__holdout_share=0.05, assignment__reps=named, assignment__territories=territories,
     )  # fmt: skip
     return [(0, first), (size.days // 3, looser), (third, stricter)]
 

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 from click.testing import Result
-from onetouch.cli import app
+from onetouch import cli
 from onetouch.ledger import Run
 from onetouch.workspace import Workspace
+from rich.console import Console
 from typer.testing import CliRunner
 
 from tests.conftest import REPOSITORY
@@ -20,7 +21,9 @@ RUNNER = CliRunner()
 
 
 def onetouch(workspace: Workspace, *arguments: str, columns: int = 100) -> Result:
-    return RUNNER.invoke(app, ["--home", str(workspace.home), *arguments], env={"COLUMNS": str(columns)})
+    with pytest.MonkeyPatch.context() as patch:  # whatever width the console was made with
+        patch.setattr(cli, "out", Console(width=columns))
+        return RUNNER.invoke(cli.app, ["--home", str(workspace.home), *arguments])
 
 
 def told(workspace: Workspace, *arguments: str) -> Any:

@@ -35,16 +35,7 @@ def calendar(
     return Calendar(ZoneInfo(zone), country, tuple(leave), frozenset(weekdays), time(start), time(end))
 
 
-def policy(**more: Any) -> Policy:
-    """`policy(assignment__senior_score=…)`: the default with other values."""
-    document = POLICY.document()
-    for path, value in more.items():
-        *parents, last = path.split("__")
-        place = document
-        for step in parents:
-            place = place[step]
-        place[last] = value
-    return Policy.model_validate(document)
+policy = POLICY.changed
 
 
 def people(**zones: Any) -> pd.DataFrame:

@@ -20,22 +20,22 @@ from onetouch.routing import RULES
 from onetouch.signals import CRM, SNAPSHOT, compute
 
 from benchmarks.year.company import DAY, LIMIT, NEVER, SLOT, Company, Size, moment
-from benchmarks.year.year import START, Year, changed, policies
+from benchmarks.year.year import START, Year, policies
 
 # So runs come at every hour of the day that runs have; every six hours would cost seven times as much.
 EVERY = timedelta(hours=42)
 
 HURRIED = {
-    "routing.cooldown_days": 9, "handoff.silence_days": 3, "value.floor": 1000, "gates.icp.min_employees": None,
-    "assignment.tasks_per_rep_per_day": 2,
+    "routing__cooldown_days": 9, "handoff__silence_days": 3, "value__floor": 1000, "gates__icp__min_employees": None,
+    "assignment__tasks_per_rep_per_day": 2,
 }  # fmt: skip
 """The policy's long waits cut to days, so that an account may come back within the test; and more accounts to call."""
 
 
 def year(home: Path, days: int, accounts: int, tasks_per_day: int = 200, every: timedelta = EVERY, **more: Any) -> Year:
-    change = {**HURRIED, "assignment.tasks_per_day": tasks_per_day}
+    change = {**HURRIED, "assignment__tasks_per_day": tasks_per_day}
     size = Size(accounts, days, reps=8)
-    return Year(home, size, [(day, changed(policy, change)) for day, policy in policies(size)], every=every, **more)
+    return Year(home, size, [(day, policy.changed(**change)) for day, policy in policies(size)], every=every, **more)
 
 
 @contextmanager

@@ -110,15 +110,7 @@ def said(row: pd.Series, policy: Policy = POLICY) -> str:
     return " ".join(sentence(o["obstacle"], o["has"], o["needs"], policy) for o in row["would_change"])
 
 
-def changed(**sections: Any) -> Policy:
-    document = POLICY.document()
-    for path, value in sections.items():
-        *parents, last = path.split("__")
-        place = document
-        for step in parents:
-            place = place[step]
-        place[last] = value
-    return Policy.model_validate(document)
+changed = POLICY.changed
 
 
 def ago(days: float) -> datetime:

@@ -37,15 +37,7 @@ def score_frame(signals: pd.DataFrame, policy: Policy, as_of: datetime = AS_OF, 
     return scoring.score_frame(signals, policy, as_of, **given)
 
 
-def changed(**sections: Any) -> Policy:
-    document = POLICY.document()
-    for path, value in sections.items():
-        *parents, last = path.split("__")
-        place = document
-        for step in parents:
-            place = place[step]
-        place[last] = value
-    return Policy.model_validate(document)
+changed = POLICY.changed
 
 
 PQL = {

@@ -588,6 +588,20 @@ class Policy(Part):
         """The whole policy as plain JSON values; `Policy.model_validate` of it gives an equal policy."""
         return self.model_dump(mode="json", by_alias=True)
 
+    def changed(self, **values: Any) -> Policy:
+        """The policy with other values: `policy.changed(scoring__tiers__high=60)`.
+
+        Raises KeyError for a section that is not there, ValidationError for a value that is not allowed.
+        """
+        document = self.document()
+        for path, value in values.items():
+            *sections, last = path.split("__")
+            place = document
+            for section in sections:
+                place = place[section]
+            place[last] = value
+        return Policy.model_validate(document)
+
     @property
     def version(self) -> str:
         """First 12 hex digits of the SHA-256 of the canonical JSON document (the name does not count)."""
