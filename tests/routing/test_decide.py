@@ -274,7 +274,7 @@ def test_signals_and_scores_must_be_of_the_same_accounts() -> None:
 def test_every_action_has_a_rule_and_the_last_rule_takes_all() -> None:
     assert {rule.action for rule in RULES} == ACTIONS
     assert len({rule.name for rule in RULES}) == len(RULES)
-    assert RULES[-1].applies(pd.DataFrame(index=range(3)), POLICY).all()
+    assert RULES[-1].applies(pd.DataFrame(index=range(3))).all()
     assert set(DECISION) >= {"decision_id", "would_change", "inputs_ref"}
 
 
@@ -458,7 +458,7 @@ def test_facts_are_one_row_an_account_with_all_that_rules_look_at() -> None:
     assert known["has_room"].tolist() == known["covered"].tolist() == [False, True]
     assert known["rep_email"].fillna("-").tolist() == ["-", "ana@v.com"]
     for rule in RULES:
-        assert rule.applies(known, POLICY).shape == (2,)
+        assert rule.applies(known).shape == (2,)
 
 
 @pytest.mark.parametrize(
@@ -497,3 +497,28 @@ def test_obstacles_are_told_in_the_order_of_the_rules() -> None:
         ("activation", None, None), ("active_days_14d", 0, 10), ("active_users_28d", 0, 2), ("intent", None, None),
         ("score", 0, 50), ("context:name", None, None), ("context:domain", None, None),
     ]  # fmt: skip
+
+
+def test_a_signal_is_new_that_was_not_there_whichever_it_is() -> None:
+    """Also the first of all signals."""
+    policy = changed(scoring__points=[{"signal": "users", "at_least": 1, "points": 60}])
+    ended = {"state": "released", "closed_at": ago(100)}
+    past = handoffs(
+        {"account_id": "a0", "handoff_id": "h0", "signals": ["invites_28d"], **ended},
+        {"account_id": "a1", "handoff_id": "h1", "signals": ["users"], **ended},
+    )
+    keen = {**PQL, "users": 9}
+    got = decided(accounts({**keen, "account_id": "a0"}, {**keen, "account_id": "a1"}), past, policy=policy)
+    assert got["action"].tolist() == ["sales_now", "hold_cooldown"]
+
+
+@pytest.mark.parametrize(("firmographics", "has"), [("rank", 12), ("combine", 14)])
+def test_the_score_that_falls_short_is_the_one_that_counts(firmographics: str, has: float) -> None:
+    points = [
+        {"signal": "users", "at_least": 1, "points": 12},
+        {"signal": "enterprise_domain", "at_least": 1, "points": 2},
+    ]
+    policy = changed(scoring__points=points, scoring__firmographics=firmographics)
+    got = decided(accounts({**PQL, "users": 9, "enterprise_domain": 1}), policy=policy)
+    [score] = [one for one in got["would_change"].iloc[0] if one["obstacle"] == "score"]
+    assert (score["has"], score["needs"]) == (has, 50)

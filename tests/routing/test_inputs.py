@@ -88,6 +88,12 @@ def test_touches_older_than_the_silence_are_not_asked_for(lake: Lake, ledger: Le
     assert gather(lake, ledger, POLICY, run).touches["touch_id"].tolist() == ["t0"]
 
 
+def test_the_crms_users_are_those_of_the_run(lake: Lake, ledger: Ledger) -> None:
+    run = ledger.begin_run(AS_OF, POLICY, False)
+    decided(lake, ledger, run)
+    assert gather(lake, ledger, POLICY, run).reps["email"].tolist() == ["ana@v.com"]
+
+
 def test_without_a_crm_there_are_no_reps(lake: Lake, ledger: Ledger) -> None:
     run = ledger.begin_run(AS_OF, POLICY, False)
     lake.write(accounts(PQL), "signals", f"{run.run_id}.parquet")

@@ -113,11 +113,11 @@ class Staged:
 def without(name: str) -> tuple[Rule, ...]:
     """The rules as if that one were not there; what no other one decides comes to nothing."""
 
-    def nobody(facts: pd.DataFrame, policy: Policy) -> npt.NDArray[np.bool_]:
+    def nobody(facts: pd.DataFrame) -> npt.NDArray[np.bool_]:
         return np.zeros(len(facts), dtype=bool)
 
     kept = [replace(rule, applies=nobody) if rule.name == name else rule for rule in RULES]
-    return *kept, Rule("no rule", "none", lambda facts, policy: np.ones(len(facts), dtype=bool))
+    return *kept, Rule("no rule", "none", lambda facts: np.ones(len(facts), dtype=bool))
 
 
 def run_scenarios(*paths: Path | str, policy: Policy, rules: tuple[Rule, ...] = RULES) -> list[Result]:

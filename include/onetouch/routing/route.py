@@ -66,7 +66,7 @@ def decide(inputs: Inputs, policy: Policy, as_of: datetime, rules: tuple[Rule, .
     Raises ValueError when the accounts of signals and scores differ or one of them occurs twice.
     """
     known, people = _assigned(inputs, policy, as_of, rules)
-    place = first_match(known, policy, rules)
+    place = first_match(known, rules)
     sent = place == _SENT
     held = sent | (place == _CAPACITY)
     due, contact = _clock(known.loc[sent, _CLOCKED_BY], people, policy, as_of)
@@ -112,7 +112,7 @@ def _assigned(
     """The facts with who gets what, and the people who may get something."""
     known = known_facts(inputs, policy, as_of)
     people = team(inputs.signals, inputs.reps, policy, as_of)
-    called = known.loc[first_match(known, policy, rules[:_CAPACITY]) == _CAPACITY, _ASSIGNED_BY]
+    called = known.loc[first_match(known, rules[:_CAPACITY]) == _CAPACITY, _ASSIGNED_BY]
     given = assign(called, people, inputs.rep_load, policy, as_of).reindex(known.index)
     given = given.rename(columns={"owner_email": "rep_email", "owner_id": "rep_id"})
     given["has_room"], given["covered"] = given["has_room"].eq(True), given["covered"].eq(True)

@@ -12,8 +12,6 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from onetouch.policy import Policy
-
 Facts = pd.DataFrame
 Mask = npt.NDArray[np.bool_]
 
@@ -24,15 +22,15 @@ class Rule:
 
     name: str
     action: str
-    applies: Callable[[Facts, Policy], Mask]
+    applies: Callable[[Facts], Mask]
 
 
-def first_match(facts: Facts, policy: Policy, rules: tuple[Rule, ...] | None = None) -> npt.NDArray[np.int64]:
+def first_match(facts: Facts, rules: tuple[Rule, ...] | None = None) -> npt.NDArray[np.int64]:
     """The place in `rules` (RULES) of the first that applies to each account; `len(rules)` where none does."""
     rules = RULES if rules is None else rules
     decided = np.full(len(facts), len(rules), dtype=np.int64)
     for place, rule in reversed(list(enumerate(rules))):
-        decided[rule.applies(facts, policy)] = place
+        decided[rule.applies(facts)] = place
     return decided
 
 
@@ -45,64 +43,64 @@ def _called(facts: Facts) -> Mask:
     return facts["call"].ne("").to_numpy(bool)
 
 
-def _holdout(facts: Facts, policy: Policy) -> Mask:
+def _holdout(facts: Facts) -> Mask:
     return _bool(facts, "holdout")
 
 
-def _converting(facts: Facts, policy: Policy) -> Mask:
+def _converting(facts: Facts) -> Mask:
     return _bool(facts, "converting")
 
 
-def _open_opportunity(facts: Facts, policy: Policy) -> Mask:
+def _open_opportunity(facts: Facts) -> Mask:
     return _bool(facts, "open_opportunity")
 
 
-def _touched(facts: Facts, policy: Policy) -> Mask:
+def _touched(facts: Facts) -> Mask:
     return _bool(facts, "handed_over") | _bool(facts, "touched")
 
 
-def _cooling(facts: Facts, policy: Policy) -> Mask:
+def _cooling(facts: Facts) -> Mask:
     return _bool(facts, "cooling") | _bool(facts, "nothing_new")
 
 
-def _below_floor(facts: Facts, policy: Policy) -> Mask:
+def _below_floor(facts: Facts) -> Mask:
     wanted = _bool(facts, "pql") | _bool(facts, "hand_raised") | _bool(facts, "expanding")
     return wanted & ~_bool(facts, "high_value")
 
 
-def _low_engaged(facts: Facts, policy: Policy) -> Mask:
+def _low_engaged(facts: Facts) -> Mask:
     return ~_bool(facts, "high_value") & _bool(facts, "engaged")
 
 
-def _low_quiet(facts: Facts, policy: Policy) -> Mask:
+def _low_quiet(facts: Facts) -> Mask:
     return ~_bool(facts, "high_value") & ~_bool(facts, "engaged")
 
 
-def _high_quiet(facts: Facts, policy: Policy) -> Mask:
+def _high_quiet(facts: Facts) -> Mask:
     return ~_called(facts) & ~_bool(facts, "engaged_enough")
 
 
-def _medium(facts: Facts, policy: Policy) -> Mask:
+def _medium(facts: Facts) -> Mask:
     return ~_called(facts) & _bool(facts, "watchable")
 
 
-def _no_pql(facts: Facts, policy: Policy) -> Mask:
+def _no_pql(facts: Facts) -> Mask:
     return ~_called(facts)
 
 
-def _queue_expired(facts: Facts, policy: Policy) -> Mask:
+def _queue_expired(facts: Facts) -> Mask:
     return _bool(facts, "stale")
 
 
-def _no_context(facts: Facts, policy: Policy) -> Mask:
+def _no_context(facts: Facts) -> Mask:
     return _bool(facts, "incomplete")
 
 
-def _no_room(facts: Facts, policy: Policy) -> Mask:
+def _no_room(facts: Facts) -> Mask:
     return ~_bool(facts, "has_room")
 
 
-def _everyone(facts: Facts, policy: Policy) -> Mask:
+def _everyone(facts: Facts) -> Mask:
     return np.ones(len(facts), dtype=bool)
 
 
