@@ -34,7 +34,7 @@ CONTEXT = (
 )  # fmt: skip
 """What must stand on the account's record before a rep sees a task (S0)."""
 
-_COOLS = {"Withdrawn", "Released", "Expired"}
+_ENDED_BY_US = {"Withdrawn", "Released", "Expired"}
 
 
 class Oracle:
@@ -120,31 +120,31 @@ class Oracle:
         if any(other.record[HANDOFF_ID] == task.record[HANDOFF_ID] for other in earlier):
             wrong.append("two tasks of one handoff")
         for other in earlier:
-            ended, cools = self._end(other)
+            ended = self._end(other)
             if ended is None or ended > decided:
                 wrong.append("a second handoff while one goes on")
-            elif cools and decided < ended + timedelta(days=policy.routing.cooldown_days):
+            elif decided < ended + timedelta(days=policy.routing.cooldown_days):
                 wrong.append(f"again {(decided - ended).days} days after the last one ended")
         if earlier and earned <= self._earned[earlier[-1].record[HANDOFF_ID]]:
             wrong.append("again without a new signal")
         return wrong
 
-    def _end(self, task: Task) -> tuple[datetime | None, bool]:
-        """When the episode of a task ended (None: it has not), and whether a cooldown follows."""
-        if task.ended_by_us in _COOLS or task.record["IsDeleted"]:
-            return task.ended_as_of, True
-        ends: list[tuple[datetime, bool]] = []
+    def _end(self, task: Task) -> datetime | None:
+        """When the episode of a task ended; None: it has not."""
+        if task.ended_by_us in _ENDED_BY_US or task.record["IsDeleted"]:
+            return task.ended_as_of
+        ends: list[datetime] = []
         now = microseconds(self.crm.as_of)
         deals = [deal for deal in self.crm.deals_after(task.account, task.created) if deal.closes <= now]
         if deals:
-            ends.append((min(deal.closes_at for deal in deals), not any(deal.won for deal in deals)))
+            ends.append(min(deal.closes_at for deal in deals))
         # Touched, then, before any answer, the customer went to buy: that ends it, too, but a closed task shows nothing
         # of it. What a rep and the customer talk about afterwards is no longer this handoff.
         answered = NEVER if task.answered is None else task.answered
         bought = self.company.first_checkout(task.account, microseconds(task.created))
         if task.record["IsClosed"] and bought is not None and microseconds(bought) < answered:
-            ends.append((bought, True))
-        return min(ends, default=(None, False))
+            ends.append(bought)
+        return min(ends, default=None)
 
     def _earning(self, account: int, as_of: datetime, policy: Policy) -> frozenset[str]:
         """The signals that earn points, counted from the account's own events."""

@@ -98,7 +98,7 @@ def decision_of(row: Row, past: Row | None, touch: datetime | None, before: Row 
     if past and past["state"] in OPEN:
         return "one touch", call
     if past:
-        away = past["state"] != "won" and as_of - past["closed_at"] < routing.cooldown_days * day
+        away = as_of - past["closed_at"] < routing.cooldown_days * day
         if away or not (set(earned) - FIRMOGRAPHIC - set(past["signals"])):
             return "cooldown", call
     if not valuable:

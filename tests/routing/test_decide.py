@@ -127,8 +127,10 @@ def test_a_touch_kept_under_the_crms_name_of_the_account_counts():
         ("released", 91, [], "sales_now"),
         ("released", 91, ALL_REASONS, "hold_cooldown"),
         ("released", 91, ALL_REASONS[1:], "sales_now"),
-        ("won", 1, ALL_REASONS, "hold_cooldown"),
-        ("won", 1, ALL_REASONS[1:], "sales_now"),
+        ("won", 1, ALL_REASONS[1:], "hold_cooldown"),
+        ("won", 89, ALL_REASONS[1:], "hold_cooldown"),
+        ("won", 91, ALL_REASONS, "hold_cooldown"),
+        ("won", 91, ALL_REASONS[1:], "sales_now"),
     ],
 )
 def test_one_touch_then_back_off_until_something_new(state: str, days: float, then: list[str], expected: str) -> None:

@@ -27,9 +27,6 @@ Mask = npt.NDArray[np.bool_]
 CALLS = ("pql", "hand_raised", "expansion", "trigger")
 """Why an account would be a sales touch."""
 
-COOLING = ("released", "expired", "lost", "withdrawn")
-"""Ends of a handoff after which sales stays away for a while, whatever happens."""
-
 WATCHED = ("monitor", "hold_converting")
 """Decisions after which a trigger event counts: a checkout given up is one, and comes of a converting account."""
 
@@ -136,8 +133,7 @@ def _held(frame: pd.DataFrame, inputs: Inputs, policy: Policy, as_of: datetime) 
             "open_opportunity": number(frame, "open_opportunities") > 0,
             "handed_over": state.isin(ACTIVE).to_numpy(bool),
             "touched": touched > _utc(as_of - timedelta(days=policy.handoff.silence_days)),
-            "cooling": state.isin(COOLING).to_numpy(bool)
-            & (ended > _utc(as_of - timedelta(days=policy.routing.cooldown_days))),
+            "cooling": closed & (ended > _utc(as_of - timedelta(days=policy.routing.cooldown_days))),
             "nothing_new": closed & ~_something_new(frame, inputs.handoffs, closed),
             "days_since_touch": age_days(frame, "touched_at", as_of),
             "days_since_handoff": age_days(frame, "handoff_closed_at", as_of),
