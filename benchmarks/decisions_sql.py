@@ -51,7 +51,7 @@ WITH pointed AS (
         coalesce(h.state IN ('decided', 'context_written', 'task_open', 'touched', 'replied'), false)
             OR coalesce(touched_at > $as_of::TIMESTAMPTZ - INTERVAL {policy.handoff.silence_days} DAY, false) AS held,
         coalesce(
-            h.state IN ('released', 'expired', 'lost', 'withdrawn')
+            h.state IN ('won', 'released', 'expired', 'lost', 'withdrawn')
                 AND h.closed_at > $as_of::TIMESTAMPTZ - INTERVAL {routing.cooldown_days} DAY,
             false
         ) OR (
