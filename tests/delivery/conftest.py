@@ -254,9 +254,9 @@ class World:
         connection = Connection("salesforce_default", extra=given | {"version": "62.0"} | extra)
         return Salesforce(connection, wait=wait_none(), sleep=lambda _: None, session=session)
 
-    def slack(self, slept: list[float] | None = None) -> Slack:
+    def slack(self, sleep: Callable[[float], None] | None = None) -> Slack:
         connection = Connection("slack_default", password="xoxb-sandbox", extra={"base_url": f"{self.org.url}/api/"})
-        return Slack(connection, sleep=(slept if slept is not None else []).append)
+        return Slack(connection, sleep=sleep or (lambda seconds: None))
 
     def accounts(self, *numbers: int, **given: Any) -> None:
         self.org.post(

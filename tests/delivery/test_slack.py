@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from dataclasses import dataclass, field
-from threading import Thread
+from threading import Condition, Thread
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -64,7 +64,7 @@ def test_a_lost_request_stays_unknown_and_is_posted_by_the_next_attempt(world: A
         say(world, world.slack())
     assert [r.state for r in world.ledger.outbox(keys=["k"])] == ["sending"]
     slept: list[float] = []
-    say(world, world.slack(slept))
+    say(world, world.slack(slept.append))
     assert len(world.org.posts()) == 1
     assert slept == [35]  # longer than any call lasts: another process may have been posting
 
@@ -118,12 +118,35 @@ def test_killed_anywhere_and_run_again_there_is_one_post(make_world: Any, report
         assert [r.state for r in world.ledger.outbox(destination="slack")] == ["sent"] * 3
 
 
-def test_many_at_once_make_one_post(world: Any) -> None:
+def test_many_at_once_make_one_post(world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The pause before a second look is longer than any call lasts: here it ends when nobody is posting."""
     errors: list[BaseException] = []
+    nobody_posts, posting = Condition(), set[str]()
+    claim, sent = world.ledger.claim, world.ledger.sent
+
+    def claimed(row: Any) -> Any:
+        with nobody_posts:
+            mine = claim(row)
+            if mine is not None:
+                posting.add(row.key)
+            return mine
+
+    def told(key: str, external_id: str) -> None:
+        sent(key, external_id)
+        with nobody_posts:
+            posting.discard(key)
+            nobody_posts.notify_all()
+
+    def pause(seconds: float) -> None:
+        with nobody_posts:
+            assert nobody_posts.wait_for(lambda: not posting, timeout=60)
+
+    monkeypatch.setattr(world.ledger, "claim", claimed)
+    monkeypatch.setattr(world.ledger, "sent", told)
 
     def once() -> None:
         try:
-            say(world, world.slack())
+            say(world, world.slack(pause))
         except BaseException as error:  # noqa: BLE001 - the test's thread must tell
             errors.append(error)
 
@@ -161,7 +184,7 @@ def test_a_picture_that_is_never_processed_ends_the_wait(world: Any, report: Rep
     world.org.post("limits", {"file_looks": 1000})
     slept: list[float] = []
     with pytest.raises(SlackError, match="not processed"):
-        post_report(world.ledger, world.slack(slept), world.policy, report, KEY)
+        post_report(world.ledger, world.slack(slept.append), world.policy, report, KEY)
     assert len(slept) == 30
     assert world.org.posts() == []
 
