@@ -408,7 +408,7 @@ def test_what_was_tried_before_is_told_from_the_ledger_and_nothing_invented() ->
     assert (
         "TRIED BEFORE\n  Handed to sales: 21 Jul 2025\n  First message: 22 Jul 2025\n"
         "  Ended: 29 Jul 2025, they did not answer\n"
-        "  What spoke for it then: Invitations in 28 days; Share of the plan limit in use\n"
+        "  What a rep was called for: Invitations in 28 days; Share of the plan limit in use\n"
     ) in text
     assert "First message:" not in dossier(decision, FULL, POLICY, before=before | {"touched_at": None})
     for nothing in (None, {}, {"state": "released"}):

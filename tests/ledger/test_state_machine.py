@@ -27,6 +27,7 @@ from onetouch.policy import read_policy
 
 START, RECENT = datetime(2025, 3, 5, 22, tzinfo=UTC), timedelta(days=7)
 ACCOUNTS = ("acme", "birch", "cedar")
+SIGNALS = ("premium_attempts_28d", "demo_requests_28d")
 REPS = ("ann@x.com", "bob@x.com")
 HOUR = timedelta(hours=1)
 POLICY = read_policy()
@@ -39,6 +40,7 @@ class Episode:
     account_id: str
     decided_at: datetime
     moves: list[tuple[str, datetime, str]]
+    signals: list[str]
     known: list[datetime] = field(default_factory=list)
 
     @property
@@ -46,7 +48,14 @@ class Episode:
         return self.moves[-1][0]
 
     def as_of(self, moment: datetime) -> tuple[str, datetime, str]:
-        return [move for move, known in zip(self.moves, self.known, strict=True) if known <= moment][-1]
+        return self._known(moment)[-1]
+
+    def task_as_of(self, moment: datetime) -> bool:
+        """Whether a rep had a task."""
+        return any(state == "task_open" for state, _, _ in self._known(moment))
+
+    def _known(self, moment: datetime) -> list[tuple[str, datetime, str]]:
+        return [move for move, known in zip(self.moves, self.known, strict=True) if known <= moment]
 
 
 class Machine(RuleBasedStateMachine):
@@ -86,9 +95,10 @@ class Machine(RuleBasedStateMachine):
         self.past.append((self.run, *frames))
         self.run = self.twice(lambda: self.ledger.begin_run(self.run.as_of + hours * HOUR, POLICY, False))
 
-    @rule(target=handoffs, account_id=st.sampled_from(ACCOUNTS), owner=st.sampled_from(REPS))
-    def open(self, account_id: str, owner: str) -> str:
-        decision = {"account_id": account_id, "owner_email": owner}
+    @rule(target=handoffs, account_id=st.sampled_from(ACCOUNTS), owner=st.sampled_from(REPS), signal=st.sampled_from(SIGNALS))
+    def open(self, account_id: str, owner: str, signal: str) -> str:
+        reasons = [{"signal": signal, "points": 10}]
+        decision = {"account_id": account_id, "owner_email": owner, "reasons": reasons}
         theirs = [e for e in self.model.values() if e.account_id == account_id]
         now = [e for e in theirs if e.decided_at == self.run.as_of]
         handoff = self.twice(lambda: self.ledger.open_handoff(decision, self.run))
@@ -100,7 +110,7 @@ class Machine(RuleBasedStateMachine):
         else:
             assert (handoff.state, handoff.episode) == ("decided", len(theirs) + 1)
             at = self.run.as_of
-            self.model[handoff.handoff_id] = Episode(account_id, at, [("decided", at, owner)], [at])
+            self.model[handoff.handoff_id] = Episode(account_id, at, [("decided", at, owner)], [signal], [at])
         return handoff.handoff_id
 
     @rule(
@@ -170,6 +180,9 @@ class Machine(RuleBasedStateMachine):
             assert frame.loc[account_id, ["state", "owner_email"]].tolist() == [state, owner]
             ended = None if pd.isna(frame.loc[account_id, "closed_at"]) else frame.loc[account_id, "closed_at"]
             assert ended == (None if state in ACTIVE else at)
+            theirs = sorted((e for e in decided.values() if e.account_id == account_id), key=lambda e: e.decided_at)
+            seen = [e.signals for e in theirs if e.task_as_of(as_of)]
+            assert frame.loc[account_id, "signals"] == (seen[-1] if seen else [])
         load = self.ledger.rep_load(as_of).set_index("owner_email")
         for rep in REPS:
             theirs = [e for e in decided.values() if e.as_of(as_of)[2] == rep]

@@ -160,7 +160,7 @@ _ENDED = {
     "won": "it was won",
     "expired": "the task expired before anyone wrote",
     "released": "they did not answer",
-    "withdrawn": "the task was withdrawn",
+    "withdrawn": "it was withdrawn",
 }
 
 
@@ -174,8 +174,8 @@ def _before(handoff: Facts, policy: Policy, where: tzinfo) -> list[str]:
     state = str(handoff.get("state", ""))
     if state in _ENDED and "closed_at" in handoff:
         lines.append(f"Ended: {day(handoff['closed_at'], where)}, {_ENDED[state]}")
-    if isinstance(handoff.get("signals"), list):
-        lines.append(f"What spoke for it then: {'; '.join(label(str(name), policy) for name in handoff['signals'])}")
+    if handoff.get("signals"):
+        lines.append(f"What a rep was called for: {'; '.join(label(str(s), policy) for s in handoff['signals'])}")
     return lines
 
 

@@ -231,9 +231,13 @@ class Handoffs(Database):
     def handoff_frame(self, as_of: datetime) -> pd.DataFrame:
         """One row an account: its latest handoff decided before `as_of`, as far as it was known at `as_of`.
 
-        Columns: account_id, handoff_id, episode, state, owner_email, decided_at, touched_at, closed_at, signals
-        (list of names), run_id; by account. What later runs have decided or learned does not show, so a run done
-        over sees what it saw. Times are UTC; touched_at and closed_at are null until known.
+        Columns: account_id, handoff_id, episode, state, owner_email, decided_at, touched_at, closed_at, signals,
+        run_id; by account. What later runs have decided or learned does not show, so a run done over sees what it
+        saw. Times are UTC; touched_at and closed_at are null until known.
+
+        `signals` are what a rep was last called for: names of the account's latest handoff that came to a task, which
+        may be an earlier one (this one was withheld before its task, so nobody has acted on its signals); empty when
+        none did.
         """
         as_of = utc(as_of)
         latest = (
@@ -244,6 +248,7 @@ class Handoffs(Database):
         )
         known = _known(as_of)
         touched = handoff_moves.alias("touched")
+        seen = _seen(as_of)
         query = (
             select(
                 handoffs.c.account_id,
@@ -254,7 +259,7 @@ class Handoffs(Database):
                 handoffs.c.decided_at,
                 case((touched.c.step.is_not(None), handoffs.c.touched_at)).label("touched_at"),
                 case((known.c.to_state.in_(TERMINAL), handoffs.c.closed_at)).label("closed_at"),
-                handoffs.c.signals,
+                seen.c.signals,
                 handoffs.c.run_id,
             )
             .join(latest, and_(latest.c.account_id == handoffs.c.account_id, latest.c.episode == handoffs.c.episode))
@@ -268,10 +273,12 @@ class Handoffs(Database):
                 ),
                 isouter=True,
             )
+            .join(seen, seen.c.account_id == handoffs.c.account_id, isouter=True)
             .order_by(handoffs.c.account_id)
         )
         with self.reading() as connection:
             rows = rows_of(connection, query)
+        rows = [{**row, "signals": row["signals"] or []} for row in rows]
         return frame(rows, list(query.selected_columns.keys()))
 
     def rep_load(self, as_of: datetime) -> pd.DataFrame:
@@ -321,6 +328,26 @@ def _known(as_of: datetime, since: datetime | None = None) -> Any:
         select(handoff_moves)
         .join(last, and_(last.c.handoff_id == handoff_moves.c.handoff_id, last.c.step == handoff_moves.c.step))
         .subquery("known")
+    )
+
+
+def _seen(as_of: datetime) -> Any:
+    """The signals of each account's latest handoff decided before `as_of` whose task was known then."""
+    latest = (
+        select(handoffs.c.account_id, func.max(handoffs.c.episode).label("episode"))
+        .join(handoff_moves, handoff_moves.c.handoff_id == handoffs.c.handoff_id)
+        .where(
+            handoffs.c.decided_at < as_of,
+            handoff_moves.c.to_state == "task_open",
+            handoff_moves.c.known_at <= as_of,
+        )
+        .group_by(handoffs.c.account_id)
+        .subquery()
+    )
+    return (
+        select(handoffs.c.account_id, handoffs.c.signals)
+        .join(latest, and_(latest.c.account_id == handoffs.c.account_id, latest.c.episode == handoffs.c.episode))
+        .subquery("seen")
     )
 
 
