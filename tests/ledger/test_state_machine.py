@@ -95,7 +95,12 @@ class Machine(RuleBasedStateMachine):
         self.past.append((self.run, *frames))
         self.run = self.twice(lambda: self.ledger.begin_run(self.run.as_of + hours * HOUR, POLICY, False))
 
-    @rule(target=handoffs, account_id=st.sampled_from(ACCOUNTS), owner=st.sampled_from(REPS), signal=st.sampled_from(SIGNALS))
+    @rule(
+        target=handoffs,
+        account_id=st.sampled_from(ACCOUNTS),
+        owner=st.sampled_from(REPS),
+        signal=st.sampled_from(SIGNALS),
+    )
     def open(self, account_id: str, owner: str, signal: str) -> str:
         reasons = [{"signal": signal, "points": 10}]
         decision = {"account_id": account_id, "owner_email": owner, "reasons": reasons}
