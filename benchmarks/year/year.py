@@ -147,7 +147,7 @@ class Year:
         clock.stop("reps")
         self._read_crm(run, policy)
         clock.stop("read the CRM")
-        _summary_of(lambda: back_off(self.ledger, policy, run, crm, sends=True))
+        _summary_of(lambda: back_off(self.ledger, policy, run, crm, held=None))
         clock.stop("back off")
 
         reps = self.lake.read("crm", run.run_id, "reps.parquet")
@@ -196,7 +196,7 @@ class Year:
             }
 
         return _summary_of(
-            lambda: deliver_tasks(self.lake, self.ledger, policy, run, self.crm, recheck=recheck, sends=True)
+            lambda: deliver_tasks(self.lake, self.ledger, policy, run, self.crm, recheck=recheck, held=None)
         )
 
     def _decisions(self, run: Run) -> pd.DataFrame:

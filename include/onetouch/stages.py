@@ -78,9 +78,13 @@ def begin(workspace: Workspace, as_of: datetime, now: datetime, *, dry_run: bool
     return workspace.ledger.begin_run(as_of.astimezone(UTC), workspace.policy, dry_run).run_id
 
 
-def sends(run: Run, policy: Policy, now: datetime) -> bool:
-    """Whether this run may reach the outside: not a dry run, and its `as_of` is fresh."""
-    return not run.dry_run and now - run.as_of <= timedelta(hours=policy.delivery.fresh_hours)
+def held(run: Run, policy: Policy, now: datetime) -> str | None:
+    """Why this run may not reach the outside; None: it may."""
+    if run.dry_run:
+        return "dry run"
+    if now - run.as_of > timedelta(hours=policy.delivery.fresh_hours):
+        return "as_of is not fresh"
+    return None
 
 
 @_stage
@@ -140,8 +144,7 @@ def back_off(workspace: Workspace, run: Run, policy: Policy, now: datetime) -> S
     """Releases accounts that stayed silent after the one touch, and tasks nobody worked in time."""
     if workspace.connection("salesforce_default") is None:
         return {"skipped": "no salesforce_default connection: nothing was ever handed over"}
-    may_send = sends(run, policy, now)
-    return delivery.back_off(workspace.ledger, policy, run, _salesforce(workspace), sends=may_send)
+    return delivery.back_off(workspace.ledger, policy, run, _salesforce(workspace), held=held(run, policy, now))
 
 
 @_stage
@@ -167,7 +170,7 @@ def check_decisions(workspace: Workspace, run: Run, policy: Policy) -> Summary:
 @_stage
 def deliver_tasks(workspace: Workspace, run: Run, policy: Policy, now: datetime) -> Summary:
     """Context, then task, for every decision to send; withdraws tasks of accounts that are converting."""
-    may_send = sends(run, policy, now)
+    why_not = held(run, policy, now)
 
     def recheck(account_ids: list[str]) -> dict[str, str]:
         fetch = functools.partial(_fetch_again, workspace, policy)
@@ -179,18 +182,18 @@ def deliver_tasks(workspace: Workspace, run: Run, policy: Policy, now: datetime)
         workspace.ledger,
         policy,
         run,
-        _salesforce(workspace) if may_send else None,
+        None if why_not else _salesforce(workspace),
         recheck=recheck,
-        sends=may_send,
+        held=why_not,
     )
 
 
 @_stage
 def alert_reps(workspace: Workspace, run: Run, policy: Policy, now: datetime) -> Summary:
     """Tells the owner of each new task in Slack."""
-    may_send = sends(run, policy, now)
-    slack = _slack(workspace) if may_send else None
-    return delivery.alert_reps(workspace.lake, workspace.ledger, policy, run, slack, sends=may_send)
+    why_not = held(run, policy, now)
+    slack = None if why_not else _slack(workspace)
+    return delivery.alert_reps(workspace.lake, workspace.ledger, policy, run, slack, held=why_not)
 
 
 def compute_metrics(workspace: Workspace, as_of: datetime) -> str:

@@ -285,8 +285,8 @@ class World:
         rows = pd.DataFrame([_signals(n, **(signals or {})) for n in numbers])
         self.lake.write(rows, "signals", f"{run.run_id}.parquet")
 
-    def deliver(self, run: Run, *, sends: bool = True, salesforce: Salesforce | None = None) -> dict[str, Any]:
-        client = salesforce or (self.salesforce() if sends else None)
+    def deliver(self, run: Run, *, held: str | None = None, salesforce: Salesforce | None = None) -> dict[str, Any]:
+        client = salesforce or (self.salesforce() if not held else None)
         return deliver_tasks(
             self.lake,
             self.ledger,
@@ -294,7 +294,7 @@ class World:
             run,
             client,
             recheck=lambda ids: {i: why for i, why in self.rechecked.items() if i in ids},
-            sends=sends,
+            held=held,
         )
 
     def die_after_writing_tasks(self, run: Run) -> None:

@@ -19,8 +19,8 @@ def opened(world: Any, *numbers: int, **given: Any) -> Any:
     return run
 
 
-def alert(world: Any, run: Any, *, sends: bool = True) -> dict[str, Any]:
-    return alert_reps(world.lake, world.ledger, world.policy, run, world.slack() if sends else None, sends=sends)
+def alert(world: Any, run: Any, *, held: str | None = None) -> dict[str, Any]:
+    return alert_reps(world.lake, world.ledger, world.policy, run, world.slack() if not held else None, held=held)
 
 
 def test_one_post_a_task_mentioning_its_owner(world: Any) -> None:
@@ -60,7 +60,7 @@ def test_a_withheld_decision_is_not_announced(world: Any) -> None:
 
 def test_without_leave_to_send_nothing_is_posted(world: Any) -> None:
     run = opened(world, 1)
-    assert alert(world, run, sends=False) == {"alerts": 1, "posted": 0, "earlier": 0, "failed": []}
+    assert alert(world, run, held="dry run") == {"alerts": 1, "posted": 0, "earlier": 0, "failed": []}
     assert world.org.posts() == []
 
 

@@ -27,9 +27,9 @@ def touched(world: Any, number: int) -> None:
     world.extract(world.run(TOUCH + timedelta(minutes=5)))
 
 
-def backing_off(world: Any, at: datetime, *, sends: bool = True) -> dict[str, Any]:
+def backing_off(world: Any, at: datetime, *, held: str | None = None) -> dict[str, Any]:
     world.org.clock(at)
-    return back_off(world.ledger, world.policy, world.run(at), world.salesforce(), sends=sends)
+    return back_off(world.ledger, world.policy, world.run(at), world.salesforce(), held=held)
 
 
 def test_the_days_run_from_the_reps_touch(world: Any) -> None:
@@ -110,7 +110,7 @@ def test_a_task_we_closed_is_no_touch_even_before_the_ledger_knows(world: Any) -
 
     client.close_tasks = die_after_closing
     with pytest.raises(KeyboardInterrupt):
-        back_off(world.ledger, world.policy, world.run(at), client, sends=True)
+        back_off(world.ledger, world.policy, world.run(at), client, held=None)
     assert world.task(1)["IsClosed"]
     world.extract(world.run(at + timedelta(hours=1)))
     assert len(world.ledger.touches()) == 0
@@ -121,7 +121,7 @@ def test_a_task_we_closed_is_no_touch_even_before_the_ledger_knows(world: Any) -
 def test_without_leave_to_send_nothing_moves_and_nothing_is_written(world: Any) -> None:
     opened(world, 1)
     before = (world.ledger.dump()["handoffs"], world.org.tasks())
-    assert backing_off(world, AS_OF + timedelta(hours=72), sends=False)["expired"] == 1
+    assert backing_off(world, AS_OF + timedelta(hours=72), held="dry run")["expired"] == 1
     assert (world.ledger.dump()["handoffs"], world.org.tasks()) == before
 
 

@@ -159,7 +159,7 @@ def test_what_another_run_sends_between_two_looks_is_not_sent_again(world: Any) 
 
 def test_nothing_leaves_and_nothing_moves_when_it_may_not_send(world: Any) -> None:
     run = ready(world, 1, 2)
-    assert world.deliver(run, sends=False) == {
+    assert world.deliver(run, held="as_of is not fresh") == {
         "to_send": 2,
         "delivered": 0,
         "withheld": {"as_of is not fresh": 2},

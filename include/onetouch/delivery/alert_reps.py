@@ -14,14 +14,14 @@ from onetouch.policy import Policy
 
 
 def alert_reps(
-    lake: Lake, ledger: Ledger, policy: Policy, run: Run, slack: Slack | None, *, sends: bool
+    lake: Lake, ledger: Ledger, policy: Policy, run: Run, slack: Slack | None, *, held: str | None
 ) -> dict[str, Any]:
     """One post in the alerts channel for every open task that was not announced yet, mentioning its owner.
 
-    The same handoff is never announced twice; one that an earlier run could not announce is, now. With `sends`
-    false nothing leaves and `slack` may be None. Returns {"alerts": tasks of this run, "posted": those announced by
-    now, "earlier": tasks of earlier runs announced only now, "failed": [{handoff_id, reason}]}: repeated, the run says
-    the same. Raises DeliveryFailed after the rest when a post failed.
+    The same handoff is never announced twice; one that an earlier run could not announce is, now. With `held`
+    (why nothing may be sent) nothing leaves and `slack` may be None. Returns {"alerts": tasks of this
+    run, "posted": those announced by now, "earlier": tasks of earlier runs announced only now, "failed": [{handoff_id,
+    reason}]}: repeated, the run says the same. Raises DeliveryFailed after the rest when a post failed.
     """
     waiting = ledger.handoffs(states=["task_open"])
     mine = [h for h in ledger.handoffs(run_id=run.run_id) if h.task_id]
@@ -30,7 +30,7 @@ def alert_reps(
     new = [h for h in waiting if _key(h) not in announced and h.decided_at <= run.as_of]
     posted = sum(_key(h) in announced for h in mine)
     summary: dict[str, Any] = {"alerts": len(mine), "posted": posted, "earlier": 0, "failed": []}
-    if not sends or slack is None:
+    if held or slack is None:
         return summary
     for handoff, text in _texts(lake, policy, new):
         who = slack.mention(handoff.owner_email)

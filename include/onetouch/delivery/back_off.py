@@ -13,14 +13,15 @@ from onetouch.policy import Policy
 _LABELS = {"released": RELEASED, "expired": EXPIRED, "withdrawn": WITHDRAWN}
 
 
-def back_off(ledger: Ledger, policy: Policy, run: Run, salesforce: Salesforce, *, sends: bool) -> dict[str, Any]:
+def back_off(ledger: Ledger, policy: Policy, run: Run, salesforce: Salesforce, *, held: str | None) -> dict[str, Any]:
     """Releases touched handoffs that stayed without a reply, expires untouched ones after `expires_hours`.
 
     A rep may write `touches` times, each followed by `silence_days` of waiting: so long after the first touch the
     account is released. The CRM is written first, then the ledger moves; either may be repeated, so a crash in
-    between ends the same after a re-run. With `sends` false nothing is written and nothing moves. A task the rep has
-    closed meanwhile is a touch, not an expiry: it waits for the next `extract_crm`. Returns {"released", "expired",
-    "failed": [{account_id, reason}], "sends"}; raises DeliveryFailed after the rest when a task could not be closed.
+    between ends the same after a re-run. With `held` (why nothing may be sent) nothing is written and nothing
+    moves. A task the rep has closed meanwhile is a touch, not an expiry: it waits for the next `extract_crm`.
+    Returns {"released", "expired", "failed": [{account_id, reason}], "held"}; raises DeliveryFailed after the rest when
+    a task could not be closed.
     """
     days = policy.handoff.touches * policy.handoff.silence_days
     silence = timedelta(days=days)
@@ -38,8 +39,8 @@ def back_off(ledger: Ledger, policy: Policy, run: Run, salesforce: Salesforce, *
     touch = "touch" if policy.handoff.touches == 1 else "first touch"
     ending = [(h, "released", f"no response within {days} days of the {touch}") for h in silent]
     ending += [(h, "expired", f"not contacted within {policy.handoff.expires_hours} hours") for h in unworked]
-    summary: dict[str, Any] = {"released": len(silent), "expired": len(unworked), "failed": [], "sends": sends}
-    if not sends:
+    summary: dict[str, Any] = {"released": len(silent), "expired": len(unworked), "failed": [], "held": held}
+    if held:
         return summary
 
     # A task written by a run that lost its handoff to another at that very moment, and died: closed here.

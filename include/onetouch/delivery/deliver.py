@@ -45,22 +45,22 @@ def deliver_tasks(
     salesforce: Salesforce | None,
     *,
     recheck: Recheck,
-    sends: bool,
+    held: str | None,
 ) -> dict[str, Any]:
     """Withdraws what may no longer be open, then writes context and task for every `sales_now` of the run.
 
     Every step can be repeated: after a crash between any two of them a re-run ends with the same ledger and CRM.
     What an earlier run left half done is finished here, too, with that run's own decision. `salesforce` may be
-    None when `sends` is false: then nothing is read or written outside, and the ledger does not move.
+    None when `held` says why nothing may be sent: then nothing is read or written outside, and the ledger does
+    not move.
 
     Returns {"to_send", "delivered", "withheld": {reason: n}, "failed": [{account_id, reason}], "withdrawn",
     "earlier": {"delivered", "withheld", "failed"}}: to_send = delivered + withheld + failed. Raises DeliveryFailed
     with the same summary, after all other rows are done, when any failed.
     """
     due = rows_where(lake, "decisions", run.run_id, "action", ["sales_now"])
-    if not sends or salesforce is None:
-        why = "dry run" if run.dry_run else "as_of is not fresh"
-        return _summary(len(due), 0, {why: len(due)} if due else {}, [])
+    if held or salesforce is None:
+        return _summary(len(due), 0, {held or "no CRM": len(due)} if due else {}, [])
 
     withdrawn = _withdraw_overtaken(lake, ledger, run, salesforce)
     _check_radius(ledger, policy, run, len(due))

@@ -222,15 +222,16 @@ class Slack:
 
 
 def post_report(
-    ledger: Ledger, slack: Slack, policy: Policy, report: Report, key: str, *, sends: bool = True
+    ledger: Ledger, slack: Slack, policy: Policy, report: Report, key: str, *, held: str | None = None
 ) -> dict[str, Any]:
     """Posts a report once for `key` to the leadership channel: blocks and pictures, the text in its thread.
 
-    With `sends` false nothing leaves. Returns {"posted", "channel", "ts", "pictures"}; raises SlackError.
+    With `held` (why nothing may be sent) nothing leaves. Returns {"posted", "channel", "ts", "pictures"}; raises
+    SlackError.
     """
     channel = policy.slack.leadership_channel
     pictures = len(report.charts)
-    if not sends:
+    if held:
         return {"posted": False, "channel": channel, "ts": None, "pictures": pictures}
     headline = report.text.strip().split("\n")[0]
     there = _of(ledger, key)

@@ -30,11 +30,12 @@ class Outbox:
     external_id: str | None
     reason: str
     retryable: bool
+    attempts: int
 
 
 _COLUMNS = [field.name for field in fields(Outbox)]
 
-_NEW = {"state": "pending", "external_id": None, "reason": "", "retryable": False}
+_NEW = {"state": "pending", "external_id": None, "reason": "", "retryable": False, "attempts": 0}
 
 
 class Outboxes(Database):

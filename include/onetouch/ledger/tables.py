@@ -154,6 +154,7 @@ touches = Table(
     Column("known_at", Moment, nullable=False),  # as_of of the run that first read it
     Column("kind", Text),
     Column("outcome", Text),
+    Column("disposition", Text),  # what the rep thinks of the handoff
     Column("handoff_id", ForeignKey("handoffs.handoff_id"), index=True),
     Index(None, "account_id", "at"),
 )
@@ -171,5 +172,23 @@ outbox = Table(
     Column("external_id", Text),
     Column("reason", Text, nullable=False),
     Column("retryable", Boolean, nullable=False),
+    Column("attempts", Integer, nullable=False, server_default="0"),  # how often it was `sending`
     _one_of("state", OUTBOX_STATES),
+)
+
+stops = Table(
+    "stops",
+    metadata,
+    Column("stop_id", Integer, primary_key=True),
+    Column("at", Moment, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("lifted_at", Moment),
+)
+
+forgotten = Table(
+    "forgotten",
+    metadata,
+    Column("kind", String(16), primary_key=True),  # user or account
+    Column("digest", String(64), primary_key=True),  # of the id: the id itself is what was to be forgotten
+    Column("at", Moment, nullable=False),
 )

@@ -14,14 +14,14 @@ from onetouch.ledger.database import Database
 from onetouch.ledger.rows import frame, rows_of
 from onetouch.ledger.tables import handoffs, touches
 
-_COLUMNS = ["touch_id", "account_id", "owner_email", "at", "kind", "outcome", "handoff_id"]
+_COLUMNS = ["touch_id", "account_id", "owner_email", "at", "kind", "outcome", "disposition", "handoff_id"]
 
 
 class Touches(Database):
     """The part of the ledger about touches."""
 
     def record_touches(self, rows: Iterable[Mapping[str, Any]], *, as_of: datetime | None = None) -> None:
-        """Keeps touches {touch_id, account_id, at, owner_email?, kind?, outcome?, handoff_id?} by the CRM's id.
+        """Keeps touches by the CRM's id: touch_id, account_id, at; owner_email, kind, outcome, disposition, handoff_id.
 
         Known ones take what the CRM says now (an outcome is often logged later); a handoff once known stays. A
         handoff_id that is not the ledger's (the field is the CRM's to edit) is dropped, the touch is kept.
@@ -57,7 +57,7 @@ class Touches(Database):
     ) -> pd.DataFrame:
         """Touches at or after `since`, and of those only the ones known at `as_of` when given, by time and id.
 
-        Columns: touch_id, account_id, owner_email, at (UTC), kind, outcome, handoff_id.
+        Columns: touch_id, account_id, owner_email, at (UTC), kind, outcome, disposition, handoff_id.
         """
         query = select(*[touches.c[name] for name in _COLUMNS]).order_by(touches.c.at, touches.c.touch_id)
         if since is not None:

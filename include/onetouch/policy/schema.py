@@ -491,14 +491,31 @@ class Message(Part):
 
 
 class Delivery(Part):
-    """When the outside may be reached."""
+    """When the outside may be reached, and how much at once.
+
+    `approval_above`: a run with more new tasks than that waits `approval_hours` for a person's yes; without it they are
+    withheld (null: nobody is asked). `bulk_above`: writes of more rows than that go through the CRM's bulk interface.
+    `api_reserve`: the share of the CRM's daily calls that is left to others.
+    """
 
     fresh_hours: Positive
+    approval_above: Positive | None
+    approval_hours: Positive
+    bulk_above: Positive
+    api_reserve: Annotated[float, Field(ge=0, lt=1)]
 
 
 class Crm(Part):
-    """Snapshot column → field of the CRM's account."""
+    """Which CRM, what of it is ours to read and write.
 
+    `account_fields`: snapshot column → field of the CRM's account. `unknown_accounts`: what a product account without a
+    record in the CRM becomes when it is handed over. `link_contact`: whether the task names the most active user's
+    contact, where the CRM knows one.
+    """
+
+    system: Literal["salesforce", "hubspot"]
+    unknown_accounts: Literal["account", "lead", "leave"]
+    link_contact: bool
     account_fields: dict[str, Sql_name | None]
 
     @field_validator("account_fields")
@@ -515,10 +532,20 @@ class Crm(Part):
 
 
 class Slack(Part):
-    """Channel ids."""
+    """Channel ids, and how loud we are.
+
+    `ops_channel`: failed checks and late runs (null: the alerts channel). `alerts_to`: where an owner hears of a task.
+    `digest_above`: more new tasks than that in a run are one message instead of many. From `quiet_from` to
+    `quiet_until` on the rep's own clock no alert is posted (from after until: over midnight; null: always).
+    """
 
     alerts_channel: str
     leadership_channel: str
+    ops_channel: str | None
+    alerts_to: Literal["channel", "owner", "both"]
+    digest_above: Positive
+    quiet_from: time | None
+    quiet_until: time
 
 
 class Benchmark(Part):

@@ -1,0 +1,38 @@
+"""What delivery must remember: attempts, a rep's disposition, the emergency stop, who was forgotten."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0002"
+down_revision = "0001"
+branch_labels = None
+depends_on = None
+
+MOMENT = sa.DateTime(timezone=True)
+
+
+def upgrade() -> None:
+    op.add_column("outbox", sa.Column("attempts", sa.Integer, nullable=False, server_default="0"))
+    op.add_column("touches", sa.Column("disposition", sa.Text))
+    op.create_table(
+        "stops",
+        sa.Column("stop_id", sa.Integer, nullable=False),
+        sa.Column("at", MOMENT, nullable=False),
+        sa.Column("reason", sa.Text, nullable=False),
+        sa.Column("lifted_at", MOMENT),
+        sa.PrimaryKeyConstraint("stop_id", name="pk_stops"),
+    )
+    op.create_table(
+        "forgotten",
+        sa.Column("kind", sa.String(16), nullable=False),
+        sa.Column("digest", sa.String(64), nullable=False),
+        sa.Column("at", MOMENT, nullable=False),
+        sa.PrimaryKeyConstraint("kind", "digest", name="pk_forgotten"),
+    )
+
+
+def downgrade() -> None:
+    op.drop_table("forgotten")
+    op.drop_table("stops")
+    op.drop_column("touches", "disposition")
+    op.drop_column("outbox", "attempts")
