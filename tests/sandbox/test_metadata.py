@@ -28,7 +28,13 @@ def test_what_the_integration_needs_is_there() -> None:
         "Onetouch_Usage_28d__c", "Onetouch_Limit_Share__c", "Onetouch_Dossier__c", "Onetouch_Policy_Version__c",
         "Onetouch_As_Of__c",
     }  # fmt: skip
+    assert deployed["Lead"] == deployed["Account"]
     assert deployed["Task"] == deployed["Event"]
+    picks = {field.name: field.values for field in deployed["Task"] if field.type == "picklist" and field.restricted}
+    assert picks == {
+        "Onetouch_Outcome__c": ("No response", "Replied", "Meeting booked"),
+        "Onetouch_Disposition__c": ("Good", "Not now", "Wrong person", "Would have bought anyway"),
+    }
     keys = {field.name for fields in deployed.values() for field in fields if field.external_id}
     assert keys == {"Onetouch_Account_Id__c", "Onetouch_Handoff_Id__c"}
     assert all(field.unique for fields in deployed.values() for field in fields if field.external_id)
@@ -51,7 +57,7 @@ def test_the_project_names_its_folder() -> None:
         ("Account/fields/Onetouch_Score__c", "<scale>1</scale>", "<scale>9</scale>", "0 ≤ scale ≤ precision"),
         ("Account/fields/Onetouch_Dossier__c", "    <visibleLines>30</visibleLines>\n", "", "needs visibleLines"),
         ("Account/fields/Onetouch_Dossier__c", "<label>", "<externalId>true</externalId><label>", "cannot be set on a"),
-        ("Activity/fields/Onetouch_Outcome__c", "Replied</fullName>", "Not now</fullName>", "distinct values"),
+        ("Activity/fields/Onetouch_Outcome__c", "Replied</fullName>", "No response</fullName>", "distinct values"),
     ],
 )  # fmt: skip
 def test_what_would_not_deploy_is_refused(copy: Path, path: str, old: str, new: str, message: str) -> None:
@@ -67,8 +73,8 @@ def test_a_field_nobody_was_granted_is_not_seen(copy: Path) -> None:
     text = (copy / SET).read_text()
     (copy / SET).write_text(text.replace("<field>Task.Onetouch_Outcome__c", "<field>Task.Onetouch_Handoff_Id__c"))
     seen = read_metadata(copy)
-    assert [field.name for field in seen["Task"]] == ["Onetouch_Handoff_Id__c"]
-    assert len(seen["Event"]) == 2
+    assert [field.name for field in seen["Task"]] == ["Onetouch_Disposition__c", "Onetouch_Handoff_Id__c"]
+    assert len(seen["Event"]) == 3
     (copy / SET).write_text(text.replace("<field>Task.Onetouch_Outcome__c", "<field>Activity.Onetouch_Outcome__c"))
     with pytest.raises(MetadataError, match="no such field"):
         read_metadata(copy)

@@ -12,7 +12,11 @@ from onetouch.simulation import simulate, work
 
 SEED, START = 5, datetime(2025, 6, 2, tzinfo=UTC)
 FIRST, LAST = START + timedelta(days=14), START + timedelta(days=44)
-OUTCOMES = {"No response", "Replied", "Meeting booked", "Not now", "Wrong person", "Would have bought anyway"}
+PICKED = {
+    ("No response", None), ("Replied", "Good"), ("Meeting booked", "Good"), ("Replied", "Not now"), (None, "Not now"),
+    (None, "Wrong person"), (None, "Would have bought anyway"),
+}  # fmt: skip
+"""What a rep may leave on a task of ours: outcome, disposition."""
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +74,7 @@ class Org:
         """What reps left behind, without the ids the stand-in invents."""
         tasks = self.query(
             "SELECT Subject, WhatId, OwnerId, Status, CompletedDateTime, Description, Onetouch_Handoff_Id__c,"
-            " Onetouch_Outcome__c FROM Task"
+            " Onetouch_Outcome__c, Onetouch_Disposition__c FROM Task"
         )
         deals = self.query(
             "SELECT Name, AccountId, StageName, Amount, LeadSource, CreatedDate, CloseDate FROM Opportunity"
@@ -109,8 +113,8 @@ def test_a_month_of_work(org, folder):
     assert datetime.fromisoformat(crm.clock()) == LAST
 
     tasks = crm.query(
-        "SELECT IsClosed, CompletedDateTime, Description, AccountId, Onetouch_Outcome__c, Owner.TimeZoneSidKey"
-        " FROM Task WHERE Onetouch_Handoff_Id__c != null"
+        "SELECT IsClosed, CompletedDateTime, Description, AccountId, Onetouch_Outcome__c, Onetouch_Disposition__c,"
+        " Owner.TimeZoneSidKey FROM Task WHERE Onetouch_Handoff_Id__c != null"
     )
     assert len(tasks) == 40
     closed = [t for t in tasks if t["IsClosed"]]
@@ -121,9 +125,10 @@ def test_a_month_of_work(org, folder):
         local = moment.astimezone(ZoneInfo(task["Owner"]["TimeZoneSidKey"]))
         assert local.weekday() < 5 and (9, 0) <= (local.hour, local.minute) <= (17, 30)
         assert FIRST <= moment < LAST
-    outcomes = {t["Onetouch_Outcome__c"] for t in closed}
-    assert {"No response", "Meeting booked"} <= outcomes <= OUTCOMES
-    assert all(t["Onetouch_Outcome__c"] is None for t in tasks if not t["IsClosed"])
+    picked = {(t["Onetouch_Outcome__c"], t["Onetouch_Disposition__c"]) for t in closed}
+    assert {("No response", None), ("Meeting booked", "Good"), (None, "Would have bought anyway")} <= picked <= PICKED
+    waiting = [t for t in tasks if not t["IsClosed"]]
+    assert {(t["Onetouch_Outcome__c"], t["Onetouch_Disposition__c"]) for t in waiting} <= {(None, None)}
 
     deals = crm.query("SELECT AccountId, StageName, Amount FROM Opportunity WHERE LeadSource = 'Product'")
     assert {d["AccountId"] for d in deals} <= set(receptive["crm_account_id"])

@@ -121,7 +121,7 @@ class Pages:
             "reminder": self._clock(reminder, zone) if reminder else None,
             "completed": row["CompletedDateTime"] or "",
             "completed_shown": self._clock(completed, zone) if completed else None,
-            "outcome": row["Onetouch_Outcome__c"],
+            "picked": [v for v in (row["Onetouch_Outcome__c"], row["Onetouch_Disposition__c"]) if v],
             "account": row["AccountName"],
             "about": " · ".join(
                 str(v)

@@ -32,6 +32,7 @@ _FORGETS = dict(zip(REP_IDS, (0.02, 0.05, 0.08, 0.03, 0.10, 0.04), strict=True))
 _OWN_CALLS = 0.2  # calls of a rep's own accord a working day
 _OWN_SUBJECT = "Call: checking in"
 _NOTE = "Rep's note (simulated):"
+_ANSWERS = ("No response", "Replied")
 _STAGES = ("Prospecting", "Qualification", "Proposal/Price Quote", "Closed Lost", "Closed Won")
 
 
@@ -178,7 +179,7 @@ class _Shift:
     def tasks(self) -> None:
         """The reps' task lists: what is open gets worked, what was worked gets its answer."""
         fields = "Id, Description, IsClosed, OwnerId, AccountId, CreatedDate, CompletedDateTime"
-        ours = "Onetouch_Handoff_Id__c, Onetouch_Outcome__c"
+        ours = "Onetouch_Handoff_Id__c, Onetouch_Outcome__c, Onetouch_Disposition__c"
         deals = self.crm.query("SELECT AccountId, CreatedDate FROM Opportunity")
         for task in self.crm.query(f"SELECT {fields}, {ours} FROM Task WHERE Onetouch_Handoff_Id__c != null"):
             if task["OwnerId"] not in _PACE:
@@ -212,22 +213,28 @@ class _Shift:
         """What comes of a touch: an answer at once or within days, and of a good one an opportunity."""
         account = self.truth.get(task["AccountId"])
         receptive = account is not None and bool(account.receptive) and draws.random() < 0.93
-        others = ("No response", "Replied", "Not now", "Wrong person", "Would have bought anyway")
+        others = (*_ANSWERS, "Not now", "Wrong person", "Would have bought anyway")
         if receptive:
-            outcome = str(draws.choice(["Meeting booked", "Replied"], p=[0.6, 0.4]))
+            heard = str(draws.choice(["Meeting booked", "Replied"], p=[0.6, 0.4]))
         elif account is not None and bool(account.would_self_serve) and draws.random() < 0.5:
-            outcome = "Would have bought anyway"
+            heard = "Would have bought anyway"
         else:
-            outcome = str(draws.choice(others, p=[0.68, 0.08, 0.16, 0.06, 0.02]))
+            heard = str(draws.choice(others, p=[0.68, 0.08, 0.16, 0.06, 0.02]))
         hours = 0.2 if draws.random() < 0.3 else float(draws.uniform(2, 110))
-        hours = 24 * 7.5 if outcome == "No response" else hours
+        hours = 24 * 7.5 if heard == "No response" else hours
+        picks = {"Onetouch_Outcome__c": heard} if receptive or heard in _ANSWERS else {}
+        # Of a task that led nowhere a rep says why, when they know; what they know without an answer is no reply.
+        if receptive:
+            picks["Onetouch_Disposition__c"] = "Good"
+        elif heard != "No response":
+            picks["Onetouch_Disposition__c"] = "Not now" if heard == "Replied" else heard
         zone = _zone(task["OwnerId"])
         answered = _after_work(touched + timedelta(hours=hours), float(draws.uniform(1, 20)), zone)
         wait = timedelta(hours=float(draws.uniform(1, 60)))
-        if not task["Onetouch_Outcome__c"]:
+        if not task["Onetouch_Outcome__c"] and not task["Onetouch_Disposition__c"]:
 
             def note(moment: datetime) -> None:
-                self.crm.update("Task", task["Id"], {"Onetouch_Outcome__c": outcome})
+                self.crm.update("Task", task["Id"], picks)
                 self.done["outcomes"] += 1
 
             self.at(answered, note)
