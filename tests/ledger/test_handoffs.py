@@ -247,6 +247,20 @@ def test_the_frame_shows_the_latest_episode_as_of_then(ledger: Ledger, nine: Run
     assert ledger.handoff_frame(NINE + 2 * HOUR)[["episode", "run_id"]].values.tolist() == [[2, ten.run_id]]
 
 
+def test_the_crms_side_of_a_handoff_may_change(ledger: Ledger, nine: Run) -> None:
+    known = ledger.open_handoff(decision("known") | {"crm_account_id": "001A"}, nine)
+    unknown = ledger.open_handoff(decision("unknown"), nine)
+    assert known and unknown
+    ledger.link({known.handoff_id: "001X", unknown.handoff_id: "001B"})
+    assert {h.account_id: h.crm_account_id for h in ledger.handoffs()} == {"known": "001A", "unknown": "001B"}
+    assert ledger.relink({"001A": "001B", "001C": "001D"}) == 1
+    assert {h.crm_account_id for h in ledger.handoffs()} == {"001B"}
+    ledger.reassign(known.handoff_id, "005B", "bob@x.com")
+    moved = ledger.move(known.handoff_id, "context_written", NINE)
+    assert (moved.owner_id, moved.owner_email) == ("005B", "bob@x.com")
+    assert ledger.moves([known.handoff_id])["owner_email"].tolist() == ["ann@x.com", "bob@x.com"]
+
+
 def test_the_signals_are_those_a_rep_last_had_a_task_for(ledger: Ledger, policy: Policy) -> None:
     """A handoff withheld at the last look was acted on by nobody: what is new is counted from the one before."""
     for day, signal, states in [

@@ -223,10 +223,10 @@ def test_the_outbox_forgets_nothing(ledger: Ledger) -> None:
         "UPDATE outbox SET state = 'pending'",
         "UPDATE outbox SET external_id = 'other'",
         "UPDATE outbox SET key = 'other'",
-        "INSERT INTO outbox (key, destination, kind, payload, state, reason, retryable)"
-        " VALUES ('k', 'salesforce', 'task', '{}', 'pending', '', false)",
-        "INSERT INTO outbox (key, destination, kind, payload, state, reason, retryable)"
-        " VALUES ('l', 'salesforce', 'task', '{}', 'sent', '', false)",
+        "INSERT INTO outbox (key, destination, kind, payload, state, reason)"
+        " VALUES ('k', 'salesforce', 'task', '{}', 'pending', '')",
+        "INSERT INTO outbox (key, destination, kind, payload, state, reason)"
+        " VALUES ('l', 'salesforce', 'task', '{}', 'sent', '')",
     ):
         refused(ledger, statement)
 

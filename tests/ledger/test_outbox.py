@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
-from onetouch.ledger import IllegalMove, Ledger, LedgerError, NotInLedger
+from onetouch.ledger import Handoff, IllegalMove, Ledger, LedgerError, NotInLedger
 from onetouch.policy import Policy
 
 AS_OF = datetime(2025, 3, 5, 9, tzinfo=UTC)
@@ -52,26 +53,67 @@ def test_an_interrupted_sending_is_found_and_may_go_on(ledger: Ledger) -> None:
     ledger.sent("k", "ts")
 
 
-def test_a_retryable_failure_is_pending_next_time_another_is_final(ledger: Ledger) -> None:
+def test_what_may_pass_is_pending_again_and_a_dead_letter_waits_for_a_person(ledger: Ledger) -> None:
     for key in ("busy", "refused"):
         ledger.put(key, "salesforce", "task", None, None, {})
         ledger.sending(key)
     ledger.failed("busy", "503 Service Unavailable\x00", retryable=True)
     ledger.failed("refused", "FIELD_INTEGRITY_EXCEPTION: OwnerId", retryable=False)
-    assert {o.key: o.reason for o in ledger.outbox(states=["failed"])} == {
-        "busy": "503 Service Unavailable",
-        "refused": "FIELD_INTEGRITY_EXCEPTION: OwnerId",
+    assert {(o.key, o.state, o.reason, o.attempts) for o in ledger.outbox()} == {
+        ("busy", "pending", "503 Service Unavailable", 1),
+        ("refused", "failed", "FIELD_INTEGRITY_EXCEPTION: OwnerId", 1),
     }
-    assert ledger.put("busy", "salesforce", "task", None, None, {}).state == "pending"
     assert ledger.put("refused", "salesforce", "task", None, None, {}).state == "failed"
     with pytest.raises(IllegalMove, match="not sent again"):
         ledger.sending("busy", "refused")
+    with pytest.raises(IllegalMove, match="final"):
+        ledger.failed("refused", "busy", retryable=True)
     assert [o.state for o in ledger.outbox()] == ["pending", "failed"]
     ledger.sending("busy")
-    ledger.failed("busy", "timeout", retryable=True)
-    ledger.sending("busy")  # without putting it again
     ledger.sent("busy", "00T")
-    assert ledger.outbox(keys=["busy"])[0].reason == ""
+    assert [(o.reason, o.attempts) for o in ledger.outbox(keys=["busy"])] == [("", 2)]
+
+    assert ledger.retry(["busy"]) == 0  # sent: nothing to lay out again
+    assert ledger.retry() == 1
+    assert [(o.key, o.state, o.reason) for o in ledger.outbox(states=["pending"])] == [
+        ("refused", "pending", "FIELD_INTEGRITY_EXCEPTION: OwnerId")
+    ]
+    ledger.sending("refused")
+
+
+def test_what_was_not_answered_stays_sending_with_its_reason(ledger: Ledger) -> None:
+    ledger.put("k", "salesforce", "task", None, None, {})
+    with pytest.raises(IllegalMove, match="only what is sending"):
+        ledger.unanswered_all({"k": "time-out"})
+    ledger.sending("k")
+    ledger.unanswered_all({"k": "time-out"})
+    assert [(o.state, o.reason) for o in ledger.outbox()] == [("sending", "time-out")]
+
+
+def test_a_handoff_and_what_is_to_be_sent_for_it_are_there_together_or_not_at_all(
+    ledger: Ledger, policy: Policy
+) -> None:
+    run = ledger.begin_run(AS_OF, policy, False)
+
+    def rows(handoff: Handoff) -> list[dict[str, Any]]:
+        key = f"task:{handoff.handoff_id}"
+        return [{"key": key, "destination": "salesforce", "kind": "task", "payload": {"for": handoff.account_id}}]
+
+    def broken(handoff: Handoff) -> list[dict[str, Any]]:
+        if handoff.account_id == "b":
+            raise RuntimeError("dies here")
+        return rows(handoff)
+
+    before = ledger.dump()
+    with pytest.raises(RuntimeError):
+        ledger.open_handoffs([{"account_id": "a"}, {"account_id": "b"}], run, broken)
+    assert ledger.dump() == before
+    opened = ledger.open_handoffs([{"account_id": "a"}, {"account_id": "b"}], run, rows)
+    laid = {o.handoff_id: o.payload for o in ledger.outbox(run_id=run.run_id)}
+    assert laid == {h.handoff_id: {"for": h.account_id} for h in opened if h}
+    after = ledger.dump()
+    assert ledger.open_handoffs([{"account_id": "b"}, {"account_id": "a"}], run, broken) == opened[::-1]
+    assert ledger.dump() == after  # those there already are not laid out anew
 
 
 def test_many_at_once(ledger: Ledger, policy: Policy) -> None:

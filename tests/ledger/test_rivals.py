@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import multiprocessing
 import random
 import signal
@@ -9,9 +10,11 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from threading import Barrier
+from time import monotonic
 from typing import Any
 
-from onetouch.ledger import IllegalMove, Ledger
+import pytest
+from onetouch.ledger import IllegalMove, Ledger, LedgerError
 from onetouch.policy import Policy, read_policy
 from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
@@ -54,6 +57,22 @@ def stop_inside(ledger: Ledger, number: int, together: Callable[[], Any]) -> Non
     """Half a write; the process is killed where it stands."""
     with ledger.writing() as connection:
         connection.execute(text("INSERT INTO policies VALUES ('half', '{}')"))
+        together()
+        signal.pause()
+
+
+def be_alone(ledger: Ledger, number: int, together: Callable[[], Any]) -> tuple[float, float]:
+    """When this rival was alone."""
+    together()
+    with ledger.alone("delivery"):
+        begun = monotonic()
+        ledger.advance_watermark(f"rival {number}", AS_OF)
+        return begun, monotonic()
+
+
+def die_alone(ledger: Ledger, number: int, together: Callable[[], Any]) -> None:
+    """The process is killed while it is alone."""
+    with ledger.alone("delivery"):
         together()
         signal.pause()
 
@@ -108,6 +127,38 @@ def test_a_killed_writer_leaves_nothing_and_blocks_nobody(ledger_url: str) -> No
             rival.join()
         ledger.advance_watermark("amplitude", AS_OF)
         assert ledger.dump() == before | {"watermarks": [{"source": "amplitude", "until": AS_OF.isoformat()}]}
+
+
+def test_one_process_at_a_time(ledger_url: str) -> None:
+    with Ledger(ledger_url) as ledger:
+        ledger.migrate()
+    times = sorted(at_once(be_alone, ledger_url))
+    assert all(ended <= begun for (_, ended), (begun, _) in itertools.pairwise(times))
+
+
+def test_who_is_killed_alone_blocks_nobody(ledger_url: str) -> None:
+    inside = FORK.Barrier(2)
+    rival = FORK.Process(target=_process, args=(die_alone, ledger_url, 0, inside, FORK.SimpleQueue()))
+    rival.start()
+    try:
+        inside.wait(60)
+        with Ledger(ledger_url) as ledger:
+            with (
+                pytest.raises(LedgerError, match="another process is at delivery"),
+                ledger.alone("delivery", wait=0.05),
+            ):
+                raise AssertionError("not alone")
+            with ledger.alone("something else", wait=0.05):
+                pass
+            rival.kill()
+            rival.join()
+            with ledger.alone("delivery", wait=5):
+                pass
+            with ledger.alone("delivery", wait=0.05):  # it was given back
+                pass
+    finally:
+        rival.kill()
+        rival.join()
 
 
 def test_threads_share_a_ledger(ledger: Ledger, policy: Policy) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sqlite3
 from collections.abc import Iterator
@@ -13,8 +14,10 @@ from typing import Any, Self
 from alembic import command
 from alembic.config import Config
 from alembic.util import CommandError
+from filelock import FileLock, Timeout
 from sqlalchemy import Connection, Engine, ExceptionContext, Table, create_engine, event, make_url, select, text
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import OperationalError
 from tenacity import retry, retry_if_exception, stop_after_delay, wait_random
 
 from onetouch.ledger.states import LedgerError
@@ -80,6 +83,48 @@ class Database:
             yield connection
 
     @contextmanager
+    def alone(self, what: str, wait: float = 600) -> Iterator[None]:
+        """One process at a time does `what`, however many would: the others wait up to `wait` seconds.
+
+        The lock is the operating system's or PostgreSQL's own: it is free the moment its process dies. Raises
+        LedgerError when it was not free in time. (Of one process whose connection breaks unnoticed another may take
+        over; what is sent then carries keys that the destination takes once.)
+        """
+        if self._is_sqlite:
+            with self._file_alone(what, wait):
+                yield
+            return
+        key = int.from_bytes(hashlib.sha256(what.encode()).digest()[:8], signed=True)
+        with self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            connection.execute(text(f"SET lock_timeout = {int(wait * 1000) or 1}"))
+            try:
+                connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": key})
+            except OperationalError:
+                raise _taken(what, wait) from None
+            finally:
+                connection.execute(text("SET lock_timeout = DEFAULT"))
+            try:
+                yield
+            finally:
+                connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": key})
+
+    @contextmanager
+    def _file_alone(self, what: str, wait: float) -> Iterator[None]:
+        database = self.url.database
+        if database in (None, "", ":memory:"):  # one process, one connection
+            yield
+            return
+        lock = FileLock(f"{database}.{what}.lock", timeout=wait, thread_local=False)
+        try:
+            lock.acquire()
+        except Timeout:
+            raise _taken(what, wait) from None
+        try:
+            yield
+        finally:
+            lock.release()
+
+    @contextmanager
     def _connection(self, isolation_level: str, **options: Any) -> Iterator[Connection]:
         if not self._is_sqlite:  # SQLite knows one level, and each transaction sees one state
             options["isolation_level"] = isolation_level
@@ -114,6 +159,12 @@ class Database:
         """
         with self.reading() as connection:
             return {table.name: _content(connection, table) for table in metadata.sorted_tables}
+
+
+def _taken(what: str, wait: float) -> LedgerError:
+    return LedgerError(
+        f"another process is at {what}, for more than {wait:.0f} s; look what it waits for, then try again"
+    )
 
 
 def _content(connection: Connection, table: Table) -> list[dict[str, Any]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 from typing import Any
@@ -12,7 +12,7 @@ import pandas as pd
 from sqlalchemy import Connection, and_, case, func, select, true, update
 
 from onetouch.ledger.columns import clean, encode, missing, utc
-from onetouch.ledger.database import Database
+from onetouch.ledger.outbox import Outboxes
 from onetouch.ledger.rows import frame, rows_of
 from onetouch.ledger.runs import Run, require_run
 from onetouch.ledger.states import ACTIVE, STATES, TERMINAL, NotInLedger, check_move
@@ -65,16 +65,19 @@ class Handoff:
 
 _COLUMNS = [field.name for field in fields(Handoff)]
 
+Rows = Callable[[Handoff], Iterable[Mapping[str, Any]]]
+"""What is to be sent for a handoff that has just been opened."""
+
 
 def handoff_id(account_id: str, episode: int) -> str:
     """The id of an account's nth episode: 32 hex digits, the same wherever it is computed."""
     return hashlib.sha256(encode([account_id, episode]).encode()).hexdigest()[:32]
 
 
-class Handoffs(Database):
+class Handoffs(Outboxes):
     """The part of the ledger about handoffs."""
 
-    def open_handoff(self, decision: Mapping[str, Any], run: Run) -> Handoff | None:
+    def open_handoff(self, decision: Mapping[str, Any], run: Run, rows: Rows | None = None) -> Handoff | None:
         """Opens the handoff of a decision in state `decided`; the one already there when called again.
 
         None when the account may not be handed over as of this run: another handoff of it is active, or was at
@@ -82,11 +85,15 @@ class Handoffs(Database):
         found may have moved on, even ended: look at its state.
 
         `decision` holds the columns of `decisions/{run_id}.parquet`; `signals` are those of its `reasons` that
-        earned points. Raises ValueError for a dry run, a missing account_id or an `as_of` other than the run's.
+        earned points. `rows` gives what is to be sent for a newly opened handoff, {key, destination, kind, payload}:
+        it is laid in the outbox in the same transaction, so neither is ever there without the other.
+        Raises ValueError for a dry run, a missing account_id or an `as_of` other than the run's.
         """
-        return self.open_handoffs([decision], run)[0]
+        return self.open_handoffs([decision], run, rows)[0]
 
-    def open_handoffs(self, decisions: Iterable[Mapping[str, Any]], run: Run) -> list[Handoff | None]:
+    def open_handoffs(
+        self, decisions: Iterable[Mapping[str, Any]], run: Run, rows: Rows | None = None
+    ) -> list[Handoff | None]:
         """`open_handoff` for each decision, in one transaction: all or none. The answers are in the same order."""
         if run.dry_run:
             raise ValueError(f"run {run.run_id}: a dry run opens no handoffs")
@@ -116,6 +123,10 @@ class Handoffs(Database):
             if new:
                 connection.execute(self.insert(handoffs), list(new.values()))
                 connection.execute(self.insert(handoff_moves), [_first_move(row) for row in new.values()])
+            if rows is not None:
+                told = {row["handoff_id"]: Handoff(**row) for row in new.values()}
+                its: dict[str, Any] = {"run_id": run.run_id}
+                self.lay_out(connection, [{**its, **row, "handoff_id": i} for i, h in told.items() for row in rows(h)])
         return answers
 
     def move(
@@ -204,6 +215,28 @@ class Handoffs(Database):
         connection.execute(update(handoffs).where(handoffs.c.handoff_id == moving).values(change))
         history[moving].append(step)
         handoff.update(change)
+
+    def link(self, crm_account_ids: Mapping[str, str]) -> None:
+        """The CRM record of handoffs that had none: handoff id → CRM account id."""
+        with self.writing() as connection:
+            for its_id, crm_id in crm_account_ids.items():
+                mine = and_(handoffs.c.handoff_id == its_id, handoffs.c.crm_account_id.is_(None))
+                connection.execute(update(handoffs).where(mine).values(crm_account_id=crm_id))
+
+    def relink(self, merged: Mapping[str, str]) -> int:
+        """Accounts merged in the CRM, old id → the one that is left: their handoffs follow. Returns how many did."""
+        with self.writing() as connection:
+            moved = 0
+            for old, new in merged.items():
+                theirs = update(handoffs).where(handoffs.c.crm_account_id == old)
+                moved += connection.execute(theirs.values(crm_account_id=new)).rowcount
+        return moved
+
+    def reassign(self, handoff_id: str, owner_id: str | None, owner_email: str | None) -> None:
+        """The task has another owner in the CRM; its next move keeps that on record."""
+        change = update(handoffs).where(handoffs.c.handoff_id == handoff_id)
+        with self.writing() as connection:
+            connection.execute(change.values(owner_id=owner_id, owner_email=owner_email))
 
     def handoffs(
         self,

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from onetouch.ledger.handoffs import Handoffs
-from onetouch.ledger.outbox import Outboxes
 from onetouch.ledger.runs import Runs
 from onetouch.ledger.sources import Sources
+from onetouch.ledger.stops import Stops
 from onetouch.ledger.touches import Touches
 
 
-class Ledger(Runs, Sources, Handoffs, Touches, Outboxes):
+class Ledger(Runs, Sources, Handoffs, Touches, Stops):
     """The whole ledger at one database `url`; `migrate()` makes its tables.
 
     Every write is one transaction and the same call twice is as good as once; every moment comes from the

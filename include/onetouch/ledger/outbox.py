@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, bindparam, select, update
 
 from onetouch.ledger.columns import clean
 from onetouch.ledger.database import Database
@@ -18,7 +18,7 @@ from onetouch.ledger.tables import outbox, runs
 
 @dataclass(frozen=True)
 class Outbox:
-    """One thing to send. `external_id` is the destination's own id of it, once sent."""
+    """One thing to send. `external_id` is the destination's own id of it, once sent; `attempts` counts its sendings."""
 
     key: str
     destination: str
@@ -29,21 +29,20 @@ class Outbox:
     state: str
     external_id: str | None
     reason: str
-    retryable: bool
     attempts: int
 
 
 _COLUMNS = [field.name for field in fields(Outbox)]
 
-_NEW = {"state": "pending", "external_id": None, "reason": "", "retryable": False, "attempts": 0}
+_NEW = {"state": "pending", "external_id": None, "reason": "", "attempts": 0}
 
 
 class Outboxes(Database):
     """The part of the ledger about what is sent.
 
-    `pending` → `sending` → `sent`, or `failed`. A retryable failure is `pending` again when it is next put or
-    sent; any other is final, as `sent` is. What is found `sending` was interrupted: it may have arrived or not,
-    so look at the destination first, then say `sent`, or `sending` again.
+    `pending` → `sending` → `sent`. What could not be sent now is `pending` again, with the reason; what never can is
+    `failed`, a dead letter, until a person lays it out again (`retry`). `sent` is final. What is found `sending` was
+    interrupted or not answered: it may have arrived or not, so look at the destination first.
     """
 
     def put(
@@ -64,23 +63,24 @@ class Outboxes(Database):
 
     def put_all(self, rows: Iterable[Mapping[str, Any]]) -> list[Outbox]:
         """`put` for each row {key, destination, kind, run_id, handoff_id, payload}, in one transaction."""
-        rows = list(rows)
-        keys = [row["key"] for row in rows]
         with self.writing() as connection:
+            return self.lay_out(connection, list(rows))
+
+    def lay_out(self, connection: Connection, rows: list[Mapping[str, Any]]) -> list[Outbox]:
+        """`put_all` within the caller's transaction."""
+        keys = [row["key"] for row in rows]
+        there = _by_key(connection, keys)
+        new = {row["key"]: {**_NEW, **row} for row in rows if row["key"] not in there}
+        if new:
+            connection.execute(self.insert(outbox), list(new.values()))
             there = _by_key(connection, keys)
-            new = {row["key"]: {**_NEW, **row} for row in rows if row["key"] not in there}
-            if new:
-                connection.execute(self.insert(outbox), list(new.values()))
-            for key in [key for key, kept in there.items() if kept.state == "failed" and kept.retryable]:
-                connection.execute(update(outbox).where(outbox.c.key == key).values(state="pending"))
-            there = _by_key(connection, keys)
-            for row in rows:
-                kept = there[row["key"]]
-                if (kept.destination, kept.kind) != (row["destination"], row["kind"]):
-                    raise LedgerError(
-                        f"outbox key {row['key']}: is a {kept.kind} for {kept.destination}, "
-                        f"not a {row['kind']} for {row['destination']}; a key names one thing"
-                    )
+        for row in rows:
+            kept = there[row["key"]]
+            if (kept.destination, kept.kind) != (row["destination"], row["kind"]):
+                raise LedgerError(
+                    f"outbox key {row['key']}: is a {kept.kind} for {kept.destination}, "
+                    f"not a {row['kind']} for {row['destination']}; a key names one thing"
+                )
         return [there[key] for key in keys]
 
     def outbox(
@@ -110,10 +110,9 @@ class Outboxes(Database):
         """To be called, and to have returned, before the first byte leaves. Raises IllegalMove, NotInLedger."""
         with self.writing() as connection:
             for key, there in _required(connection, keys).items():
-                if there.state == "sent" or (there.state == "failed" and not there.retryable):
+                if there.state in ("sent", "failed"):
                     raise IllegalMove(f"outbox key {key}: is {there.state}; it is not sent again")
-            for key in keys:
-                connection.execute(update(outbox).where(outbox.c.key == key).values(state="sending"))
+            _change(connection, {key: {"state": "sending"} for key in keys}, attempt=True)
 
     def claim(self, seen: Outbox) -> Outbox | None:
         """Makes the row `sending` for the caller alone, if it still is as `seen`; None when another was faster.
@@ -126,9 +125,8 @@ class Outboxes(Database):
             there = _required(connection, [seen.key])[seen.key]
             if there != seen or there.state not in ("pending", "sending"):
                 return None
-            change = {"state": "sending", "reason": mark}
-            connection.execute(update(outbox).where(outbox.c.key == seen.key).values(change))
-        return replace(seen, state="sending", reason=mark)
+            _change(connection, {seen.key: {"state": "sending", "reason": mark}}, attempt=True)
+        return replace(seen, state="sending", reason=mark, attempts=seen.attempts + 1)
 
     def sent(self, key: str, external_id: str) -> None:
         """It has arrived; the same again changes nothing. Raises IllegalMove, NotInLedger."""
@@ -137,22 +135,67 @@ class Outboxes(Database):
     def sent_all(self, external_ids: Mapping[str, str]) -> None:
         """`sent` for each key → external id, in one transaction."""
         with self.writing() as connection:
+            changes: dict[str, dict[str, Any]] = {}
             for key, there in _required(connection, external_ids).items():
                 if there.state == "sent" and there.external_id == external_ids[key]:
                     continue
                 if there.state != "sending":
                     raise IllegalMove(f"outbox key {key}: is {there.state}; only what is sending can have arrived")
-                change = {"state": "sent", "external_id": external_ids[key], "reason": "", "retryable": False}
-                connection.execute(update(outbox).where(outbox.c.key == key).values(change))
+                changes[key] = {"state": "sent", "external_id": external_ids[key], "reason": ""}
+            _change(connection, changes)
 
     def failed(self, key: str, reason: str, retryable: bool) -> None:
-        """It has not arrived, and why (no personal data). Raises IllegalMove for what was sent, NotInLedger."""
+        """It has not arrived, and why (no personal data): pending again, or a dead letter unless `retryable`.
+
+        Raises IllegalMove for what was sent or is dead already, NotInLedger.
+        """
+        self.failed_all({key: (reason, retryable)})
+
+    def failed_all(self, reasons: Mapping[str, tuple[str, bool]]) -> None:
+        """`failed` for each key → (reason, retryable), in one transaction."""
         with self.writing() as connection:
-            there = _required(connection, [key])[key]
-            if there.state == "sent" or (there.state == "failed" and not there.retryable and retryable):
-                raise IllegalMove(f"outbox key {key}: is {there.state}; that is final")
-            change = {"state": "failed", "reason": clean(reason), "retryable": retryable}
-            connection.execute(update(outbox).where(outbox.c.key == key).values(change))
+            changes: dict[str, dict[str, Any]] = {}
+            for key, there in _required(connection, reasons).items():
+                reason, retryable = reasons[key]
+                if there.state == "sent" or (there.state == "failed" and retryable):
+                    raise IllegalMove(f"outbox key {key}: is {there.state}; that is final")
+                changes[key] = {"state": "pending" if retryable else "failed", "reason": clean(reason)}
+            _change(connection, changes)
+
+    def unanswered_all(self, reasons: Mapping[str, str]) -> None:
+        """Nobody knows whether these, key → reason, have arrived: they stay `sending`, with the reason."""
+        with self.writing() as connection:
+            for key, there in _required(connection, reasons).items():
+                if there.state != "sending":
+                    raise IllegalMove(f"outbox key {key}: is {there.state}; only what is sending can be unanswered")
+            _change(connection, {key: {"reason": clean(reason)} for key, reason in reasons.items()})
+
+    def retry(self, keys: Collection[str] | None = None) -> int:
+        """Lays dead letters out again (None: all); returns how many. Others of `keys` stay as they are.
+
+        Raises NotInLedger.
+        """
+        with self.writing() as connection:
+            if keys is not None:
+                _required(connection, keys)
+            dead = rows_of(connection, select(outbox.c.key).where(outbox.c.state == "failed"), outbox.c.key, keys)
+            _change(connection, {row["key"]: {"state": "pending"} for row in dead})
+        return len(dead)
+
+
+def _change(connection: Connection, changes: Mapping[str, Mapping[str, Any]], *, attempt: bool = False) -> None:
+    """Sets columns, key → values; the same columns for every key."""
+    if not changes:
+        return
+    columns = list(next(iter(changes.values())))
+    statement = update(outbox).where(outbox.c.key == bindparam("its_key"))
+    values: dict[str, Any] = {name: bindparam(f"new_{name}") for name in columns}
+    if attempt:
+        values["attempts"] = outbox.c.attempts + 1
+    rows = [
+        {"its_key": key} | {f"new_{name}": value for name, value in change.items()} for key, change in changes.items()
+    ]
+    connection.execute(statement.values(values), rows)
 
 
 def _outbox(row: Mapping[str, Any]) -> Outbox:

@@ -171,7 +171,6 @@ outbox = Table(
     Column("state", String(16), nullable=False, index=True),
     Column("external_id", Text),
     Column("reason", Text, nullable=False),
-    Column("retryable", Boolean, nullable=False),
     Column("attempts", Integer, nullable=False, server_default="0"),  # how often it was `sending`
     _one_of("state", OUTBOX_STATES),
 )

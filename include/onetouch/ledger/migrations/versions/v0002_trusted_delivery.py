@@ -13,6 +13,9 @@ MOMENT = sa.DateTime(timezone=True)
 
 def upgrade() -> None:
     op.add_column("outbox", sa.Column("attempts", sa.Integer, nullable=False, server_default="0"))
+    # A failure that may pass is pending again: the state says it.
+    op.execute("UPDATE outbox SET state = 'pending' WHERE state = 'failed' AND retryable")
+    op.drop_column("outbox", "retryable")
     op.add_column("touches", sa.Column("disposition", sa.Text))
     op.create_table(
         "stops",
@@ -35,4 +38,5 @@ def downgrade() -> None:
     op.drop_table("forgotten")
     op.drop_table("stops")
     op.drop_column("touches", "disposition")
+    op.add_column("outbox", sa.Column("retryable", sa.Boolean, nullable=False, server_default=sa.false()))
     op.drop_column("outbox", "attempts")
