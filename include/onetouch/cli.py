@@ -5,6 +5,7 @@ This is an edge: it reads the clock and the environment, and hands both to the l
 
 from __future__ import annotations
 
+import getpass
 import json
 import logging
 import os
@@ -31,6 +32,10 @@ app = typer.Typer(
 )
 policy_app = typer.Typer(no_args_is_help=True, help="The rules of engagement.")
 app.add_typer(policy_app, name="policy")
+outbox_app = typer.Typer(invoke_without_command=True, help="What is to be written outside, and what was refused.")
+app.add_typer(outbox_app, name="outbox")
+crm_app = typer.Typer(no_args_is_help=True, help="The CRM as the integration needs it.")
+app.add_typer(crm_app, name="crm")
 
 out = Console()
 err = Console(stderr=True)
@@ -62,6 +67,7 @@ def run(
     policy: PolicyFile = None,
     shadow: Annotated[Path | None, typer.Option(help="A second policy: what it would do is kept, not done.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Compute everything, send nothing.")] = False,
+    approve: Annotated[bool, typer.Option("--approve", help="Yes to more new tasks than go unasked.")] = False,
     as_json: Json = False,
 ) -> None:
     """Run every stage in this process and account for every row, account and decision."""
@@ -82,8 +88,9 @@ def run(
         stopped = None
         with _progress(quiet=as_json) as step:
             try:
-                stages.run_all(workspace, moment, now, dry_run=dry_run, started=step)
-            except (stages.ChecksFailed, stages.DeliveryFailed) as error:
+                by = f"{getpass.getuser()} (command line)" if approve else None
+                stages.run_all(workspace, moment, now, dry_run=dry_run, approved_by=by, started=step)
+            except (stages.ChecksFailed, stages.DeliveryFailed, stages.Stopped) as error:
                 stopped = str(error)
         result = stages.accounting(workspace, run_id) | ({"stopped": stopped} if stopped else {})
         if as_json:
@@ -188,6 +195,135 @@ def shadow(context: typer.Context, run: RunId = None, as_json: Json = False) -> 
         of = proof.run_of(workspace.lake, workspace.ledger, run)
         found = proof.read_shadow(workspace.lake, workspace.ledger, of)
         typer.echo(json.dumps(found.record())) if as_json else out.print(screen.difference(found))
+
+
+@app.command()
+def stop(context: typer.Context, reason: str, as_json: Json = False) -> None:
+    """Write nothing outside any more, whatever runs, until `onetouch resume`: no task, no field, no message."""
+    with _one_line_errors():
+        ledger = _workspace(context).ledger
+        ledger.stop(reason, datetime.now(UTC))
+        _show_stop(ledger.stopped(), as_json)
+
+
+@app.command()
+def resume(context: typer.Context, as_json: Json = False) -> None:
+    """Lift the stop. What waited is decided or sent by the next run."""
+    with _one_line_errors():
+        ledger = _workspace(context).ledger
+        if not ledger.resume(datetime.now(UTC)):
+            _fail("resume: nothing was stopped here; Airflow's own switch is its Variable onetouch_stop")
+        _show_stop(ledger.stopped(), as_json)
+
+
+@outbox_app.callback()
+def outbox(
+    context: typer.Context,
+    state: Annotated[str | None, typer.Option(help="Only this state. Default: what is not sent.")] = None,
+    as_json: Json = False,
+) -> None:
+    """What was not sent: dead letters with the reason of their refusal, and what waits for the next run."""
+    if context.invoked_subcommand is not None:
+        return
+    from onetouch import screen
+    from onetouch.ledger.tables import OUTBOX_STATES
+
+    with _one_line_errors():
+        if state is not None and state not in OUTBOX_STATES:
+            raise ValueError(f"--state {state!r} is no state; allowed: {', '.join(OUTBOX_STATES)}")
+        states = [state] if state else [known for known in OUTBOX_STATES if known != "sent"]
+        found = _workspace(context).ledger.outbox(states=states)
+        shown = ("key", "state", "destination", "attempts", "reason", "run_id", "handoff_id")  # payloads name people
+        rows = [{name: getattr(row, name) for name in shown} for row in found]
+        if as_json:
+            for row in rows:
+                typer.echo(json.dumps(row))
+        else:
+            out.print(screen.outbox(rows))
+
+
+@outbox_app.command("retry")
+def outbox_retry(
+    context: typer.Context,
+    keys: Annotated[list[str] | None, typer.Argument(help="As `onetouch outbox` names them.")] = None,
+    every: Annotated[bool, typer.Option("--all", help="All of them.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Lay dead letters out again: the next run sends them, once what refused them is mended."""
+    with _one_line_errors():
+        if bool(keys) == every:
+            raise ValueError("outbox retry: give the keys of dead letters, or --all")
+        ledger = _workspace(context).ledger
+        dead = {row.key for row in ledger.outbox(states=["failed"])}
+        if unknown := sorted(set(keys or ()) - dead):
+            raise ValueError(f"outbox retry: {', '.join(unknown)}: no dead letter; onetouch outbox lists them")
+        again = ledger.retry(sorted(keys or dead))
+        typer.echo(json.dumps({"retried": again})) if as_json else out.print(f"{again:,} to be sent by the next run")
+
+
+@app.command()
+def reconcile(context: typer.Context, as_json: Json = False) -> None:
+    """Compare what the ledger says was done with what the CRM holds; mend what can be, list what cannot."""
+    from onetouch import stages
+
+    now = datetime.now(UTC)
+    with _one_line_errors():
+        workspace = _workspace(context)
+        moment = now.replace(microsecond=0)
+        run_id = stages.begin(workspace, moment, now)
+        wrong = None
+        with _progress(quiet=as_json) as step:
+            step("reconcile")
+            try:
+                stages.reconcile(workspace, run_id, now)
+            except (stages.DeliveryFailed, stages.Stopped) as error:
+                wrong = str(error)
+        found = workspace.ledger.stage_summary(run_id, "reconcile") or {}
+        typer.echo(json.dumps(found)) if as_json else _show_counts(found)
+        if wrong:
+            _fail(wrong)
+
+
+@app.command()
+def forget(
+    context: typer.Context,
+    kind: Annotated[str, typer.Argument(help="user or account")],
+    id: Annotated[str, typer.Argument(help="Its id, as the product knows it.")],
+    yes: Annotated[bool, typer.Option("--yes", help="Without it nothing is erased.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Erase what lake and ledger hold of a user or an account, for good; what the CRM holds is the CRM's."""
+    with _one_line_errors():
+        if kind not in ("user", "account"):
+            raise ValueError(f"forget: {kind!r} can't be forgotten; give user or account, then the id")
+        if not yes:
+            raise ValueError(f"forget: this erases the {kind} for good; say so with --yes")
+        from onetouch.forget import forget as erase
+
+        found = erase(_workspace(context), kind, id, datetime.now(UTC))
+        typer.echo(json.dumps(found, default=str)) if as_json else _show_counts(found)
+
+
+@crm_app.command("check")
+def crm_check(
+    context: typer.Context,
+    policy: PolicyFile = None,
+    create: Annotated[bool, typer.Option("--create", help="Make what is missing (HubSpot only).")] = False,
+    as_json: Json = False,
+) -> None:
+    """Whether the CRM can be reached and has our fields, writable; names each that it has not."""
+    from onetouch import stages
+
+    with _one_line_errors():
+        workspace = _workspace(context, policy)
+        crm = stages.crm_of(workspace, workspace.policy)
+        if create and crm.name != "hubspot":
+            raise ValueError(f"--create: {crm.name}'s fields are deployed, see include/salesforce/README.md")
+        if create:
+            crm.create_fields()
+        crm.check_fields()
+        found = {"crm": crm.name, "fields": "complete"}
+        typer.echo(json.dumps(found)) if as_json else out.print(f"{crm.name}: reached, every field is there")
 
 
 @policy_app.command("check")
@@ -311,6 +447,26 @@ def demo(
         summary = demonstration.run(context.obj, now=datetime.now(UTC), keep=keep, console=err if as_json else out)
         if as_json:
             typer.echo(json.dumps(summary))
+
+
+def _show_stop(reason: str | None, as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps({"stopped": reason}))
+    else:
+        out.print(Text(f"stopped: {reason}" if reason else "nothing is stopped", style="red" if reason else "green"))
+
+
+def _show_counts(found: dict[str, Any]) -> None:
+    """One line a figure; of a list its items, one a line."""
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_column(style="bold")
+    table.add_column()
+    for name, value in found.items():
+        lines = value if isinstance(value, list) else [value]
+        for line in lines or ["none"]:
+            shown = line if not isinstance(line, dict) else ": ".join(str(part) for part in line.values())
+            table.add_row(name.replace("_", " "), Text("none" if shown is None else str(shown)))
+    out.print(table)
 
 
 def _workspace(context: typer.Context, policy: Path | None = None, **files: Any) -> Workspace:

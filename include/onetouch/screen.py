@@ -53,6 +53,15 @@ def decisions(rows: Iterable[Mapping[str, Any]], policy: Policy, width: int) -> 
     return table
 
 
+def outbox(rows: Iterable[Mapping[str, Any]]) -> RenderableType:
+    """One line a row that was not sent: its key, how often it was tried, and why it is still here."""
+    table = _table("key", "state", ">attempts", "reason")
+    for row in rows:
+        style = "red" if row["state"] == "failed" else ""
+        table.add_row(Text(row["key"]), Text(row["state"], style=style), str(row["attempts"]), Text(row["reason"]))
+    return table if table.row_count else Text("nothing waits, nothing was refused")
+
+
 def explanation(found: Explanation) -> RenderableType:
     """The decision, every rule in order, the score as bars, gates and value."""
     d = found.decision

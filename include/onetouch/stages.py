@@ -11,14 +11,17 @@ import dataclasses
 import functools
 import logging
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any, Concatenate, ParamSpec
 
 import pyarrow as pa
 
 from onetouch import delivery, events, exports, metrics, proof, quality, report, routing, scoring, signals
 from onetouch.connections import Connection
-from onetouch.delivery import DeliveryFailed
+from onetouch.delivery import DeliveryFailed, approval, breaker
+from onetouch.delivery.approval import Question
+from onetouch.delivery.breaker import Stopped
+from onetouch.delivery.crm import Crm
 from onetouch.ledger import Run
 from onetouch.policy import Policy, read_policy
 from onetouch.quality import ChecksFailed
@@ -47,7 +50,7 @@ def _stage(
         run = workspace.ledger.run(run_id)
         try:
             summary = function(workspace, run, workspace.ledger.policy(run.policy_version), *args, **kwargs)
-        except (ChecksFailed, DeliveryFailed) as error:
+        except (ChecksFailed, DeliveryFailed, Stopped) as error:
             workspace.ledger.finish_stage(run_id, function.__name__, error.summary)
             raise
         workspace.ledger.finish_stage(run_id, function.__name__, summary)
@@ -78,13 +81,9 @@ def begin(workspace: Workspace, as_of: datetime, now: datetime, *, dry_run: bool
     return workspace.ledger.begin_run(as_of.astimezone(UTC), workspace.policy, dry_run).run_id
 
 
-def held(run: Run, policy: Policy, now: datetime) -> str | None:
+def held(workspace: Workspace, run: Run, policy: Policy, now: datetime) -> str | None:
     """Why this run may not reach the outside; None: it may."""
-    if run.dry_run:
-        return "dry run"
-    if now - run.as_of > timedelta(hours=policy.delivery.fresh_hours):
-        return "as_of is not fresh"
-    return None
+    return breaker.held(policy, run.as_of, now, dry_run=run.dry_run, stopped=workspace.stopped())
 
 
 @_stage
@@ -136,15 +135,17 @@ def extract_crm(workspace: Workspace, run: Run, policy: Policy) -> Summary:
     """Reads accounts, touches, replies and opportunities from the CRM, or accounts alone from a file."""
     if workspace.accounts:
         return delivery.extract_accounts_file(workspace.lake, run, workspace.accounts)
-    return delivery.extract_crm(workspace.lake, workspace.ledger, policy, run, _salesforce(workspace))
+    return delivery.extract_crm(workspace.lake, workspace.ledger, policy, run, crm_of(workspace, policy))
 
 
 @_stage
 def back_off(workspace: Workspace, run: Run, policy: Policy, now: datetime) -> Summary:
     """Releases accounts that stayed silent after the one touch, and tasks nobody worked in time."""
-    if workspace.connection("salesforce_default") is None:
-        return {"skipped": "no salesforce_default connection: nothing was ever handed over"}
-    return delivery.back_off(workspace.ledger, policy, run, _salesforce(workspace), held=held(run, policy, now))
+    conn_id = _crm_connection(policy)
+    if workspace.connection(conn_id) is None:
+        return {"skipped": f"no {conn_id} connection: nothing was ever handed over"}
+    why_not = held(workspace, run, policy, now)
+    return delivery.back_off(workspace.ledger, policy, run, crm_of(workspace, policy), held=why_not)
 
 
 @_stage
@@ -169,8 +170,11 @@ def check_decisions(workspace: Workspace, run: Run, policy: Policy) -> Summary:
 
 @_stage
 def deliver_tasks(workspace: Workspace, run: Run, policy: Policy, now: datetime) -> Summary:
-    """Context, then task, for every decision to send; withdraws tasks of accounts that are converting."""
-    why_not = held(run, policy, now)
+    """Context, then task, for every decision to send; withdraws tasks of accounts that are converting.
+
+    More new tasks than the policy lets through unasked wait for `approve`; all else is done.
+    """
+    why_not = held(workspace, run, policy, now)
 
     def recheck(account_ids: list[str]) -> dict[str, str]:
         fetch = functools.partial(_fetch_again, workspace, policy)
@@ -182,7 +186,7 @@ def deliver_tasks(workspace: Workspace, run: Run, policy: Policy, now: datetime)
         workspace.ledger,
         policy,
         run,
-        None if why_not else _salesforce(workspace),
+        None if why_not else crm_of(workspace, policy),
         recheck=recheck,
         held=why_not,
     )
@@ -191,9 +195,31 @@ def deliver_tasks(workspace: Workspace, run: Run, policy: Policy, now: datetime)
 @_stage
 def alert_reps(workspace: Workspace, run: Run, policy: Policy, now: datetime) -> Summary:
     """Tells the owner of each new task in Slack."""
-    why_not = held(run, policy, now)
+    why_not = held(workspace, run, policy, now)
     slack = None if why_not else _slack(workspace)
     return delivery.alert_reps(workspace.lake, workspace.ledger, policy, run, slack, held=why_not)
+
+
+def question(workspace: Workspace, run_id: str, now: datetime) -> Question | None:
+    """What a person is to be asked before the run's new tasks are made; None: nobody is."""
+    run = workspace.ledger.run(run_id)
+    policy = workspace.ledger.policy(run.policy_version)
+    if held(workspace, run, policy, now):
+        return None
+    return approval.question(workspace.lake, workspace.ledger, policy, run, now)
+
+
+@_stage
+def approve(workspace: Workspace, run: Run, policy: Policy, now: datetime, yes: bool, by: str | None) -> Summary:
+    """Keeps a person's answer about the run's new tasks, and for how many; `by` None: nobody answered in time."""
+    return {"approved": yes, "by": by, "at": now.isoformat(), "tasks": approval.decided(workspace.ledger, run)}
+
+
+@_stage
+def reconcile(workspace: Workspace, run: Run, policy: Policy, now: datetime) -> Summary:
+    """Compares ledger and CRM, repairs what can be repaired and says what cannot."""
+    why_not = held(workspace, run, policy, now)
+    return delivery.reconcile(workspace.ledger, policy, run, crm_of(workspace, policy), held=why_not)
 
 
 def compute_metrics(workspace: Workspace, as_of: datetime) -> str:
@@ -210,11 +236,12 @@ def draw_charts(workspace: Workspace, week: str) -> int:
 
 def post_report(workspace: Workspace, week: str, as_of: datetime, now: datetime, *, dry_run: bool = False) -> Summary:
     """Posts the week's report once, whatever is re-run."""
-    built = report.build(metrics.read(workspace.lake, week), workspace.policy)
-    fresh = now - as_of <= timedelta(hours=workspace.policy.delivery.fresh_hours)
-    if dry_run or not fresh:
-        return {"posted": False, "why": "dry run" if dry_run else f"as_of {as_of.isoformat()} is not fresh"}
-    return delivery.post_report(workspace.ledger, _slack(workspace), workspace.policy, built, f"weekly_report:{week}")
+    policy = workspace.policy
+    built = report.build(metrics.read(workspace.lake, week), policy)
+    why_not = breaker.held(policy, as_of, now, dry_run=dry_run, stopped=workspace.stopped())
+    if why_not:
+        return {"posted": False, "held": why_not}
+    return delivery.post_report(workspace.ledger, _slack(workspace), policy, built, f"weekly_report:{week}")
 
 
 def run_all(
@@ -223,13 +250,19 @@ def run_all(
     now: datetime,
     *,
     dry_run: bool = False,
+    approved_by: str | None = None,
     started: Callable[[str], None] = lambda stage: None,
 ) -> str:
-    """Every stage of a run, in this process; `started` is told each stage's name. Returns the run's id."""
+    """Every stage of a run, in this process; `started` is told each stage's name. Returns the run's id.
+
+    `approved_by`: who has said yes to more new tasks than the policy lets through unasked.
+    """
     run_id = begin(workspace, as_of, now, dry_run=dry_run)
     needs_now = {"back_off", "deliver_tasks", "alert_reps"}
     for name in ORDER:
         started(name)
+        if name == "deliver_tasks" and approved_by:
+            approve(workspace, run_id, now, True, approved_by)
         function = globals()[name]
         if name == "extract_events":
             for source in workspace.sources or workspace.policy.sources:
@@ -279,9 +312,24 @@ def _api(workspace: Workspace, source: str) -> Connection | None:
     return None if workspace.exports else workspace.required_connection(f"{source}_default")
 
 
-def _salesforce(workspace: Workspace) -> delivery.Salesforce:
-    return delivery.Salesforce(workspace.required_connection("salesforce_default"))
+def crm_of(workspace: Workspace, policy: Policy) -> Crm:
+    """The policy's CRM; its writes end the moment somebody stops them."""
+    connection = workspace.required_connection(_crm_connection(policy))
+    limits = policy.delivery
+    crm: Crm
+    if policy.crm.system == "hubspot":
+        from onetouch.delivery.hubspot import HubSpot  # its client is heavy, and most installations have the other CRM
+
+        crm = HubSpot(connection, api_reserve=limits.api_reserve)
+    else:
+        crm = delivery.Salesforce(connection)
+    return breaker.stoppable(crm, breaker.CRM_WRITES, workspace.stopped)
+
+
+def _crm_connection(policy: Policy) -> str:
+    return f"{policy.crm.system}_default"
 
 
 def _slack(workspace: Workspace) -> delivery.Slack:
-    return delivery.Slack(workspace.required_connection("slack_default"))
+    slack = delivery.Slack(workspace.required_connection("slack_default"))
+    return breaker.stoppable(slack, breaker.SLACK_WRITES, workspace.stopped)

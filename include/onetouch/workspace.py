@@ -27,10 +27,15 @@ class Workspace:
     lake: Lake
     ledger: Ledger
     connection: Callable[[str], Connection | None]
+    stop_switch: Callable[[], str | None] = lambda: None
     exports: Path | None = None
     accounts: Path | None = None
     sources: tuple[str, ...] | None = None
     shadow: Path | None = None
+
+    def stopped(self) -> str | None:
+        """Why nothing may be written outside now, by `onetouch stop` or by the scheduler's own switch; None: it may."""
+        return self.ledger.stopped() or self.stop_switch()
 
     def required_connection(self, conn_id: str) -> Connection:
         """The connection, or NotConfigured naming the variable that would give it."""
@@ -47,6 +52,7 @@ def open_workspace(
     policy: str | os.PathLike[str] | None = None,
     *,
     connection: Callable[[str], Connection | None] | None = None,
+    stop_switch: Callable[[], str | None] = lambda: None,
     exports: str | os.PathLike[str] | None = None,
     accounts: str | os.PathLike[str] | None = None,
     shadow: str | os.PathLike[str] | None = None,
@@ -55,8 +61,9 @@ def open_workspace(
     """Opens the installation at `home`; what is not given comes from ONETOUCH_* variables.
 
     ONETOUCH_HOME (default .onetouch) holds lake and ledger; ONETOUCH_LAKE and ONETOUCH_LEDGER_URL move either
-    elsewhere; ONETOUCH_POLICY, ONETOUCH_SHADOW_POLICY, ONETOUCH_EXPORTS and ONETOUCH_ACCOUNTS name files. Brings the
-    ledger's schema up to date. Raises PolicyError for a policy that cannot be used.
+    elsewhere; ONETOUCH_POLICY, ONETOUCH_SHADOW_POLICY, ONETOUCH_EXPORTS and ONETOUCH_ACCOUNTS name files. The
+    scheduler's `stop_switch` is asked, beside the ledger, why nothing may be written outside. Brings the ledger's
+    schema up to date. Raises PolicyError for a policy that cannot be used.
     """
 
     def given(value: str | os.PathLike[str] | None, name: str) -> Path | None:
@@ -73,6 +80,7 @@ def open_workspace(
         lake=Lake(environ.get("ONETOUCH_LAKE") or root / "lake"),
         ledger=ledger,
         connection=connection or partial(from_environment, environ=environ),
+        stop_switch=stop_switch,
         exports=given(exports, "ONETOUCH_EXPORTS"),
         accounts=given(accounts, "ONETOUCH_ACCOUNTS"),
         shadow=given(shadow, "ONETOUCH_SHADOW_POLICY"),

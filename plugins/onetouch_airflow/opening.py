@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from airflow.sdk import BaseHook, get_current_context
+from airflow.sdk import BaseHook, Variable, get_current_context
 from airflow.sdk.exceptions import AirflowNotFoundException
 
 if TYPE_CHECKING:
@@ -14,10 +14,18 @@ if TYPE_CHECKING:
 
 
 def workspace() -> Workspace:
-    """The installation that the ONETOUCH_* variables name, with Airflow's connections."""
+    """The installation that the ONETOUCH_* variables name, with Airflow's connections and its stop switch."""
     from onetouch.workspace import open_workspace
 
-    return open_workspace(connection=connection)
+    return open_workspace(connection=connection, stop_switch=stop_switch)
+
+
+def stop_switch() -> str | None:
+    """The text of the Airflow Variable `onetouch_stop`: while there is any, nothing is written outside.
+
+    One that cannot be read fails the task: then nothing is written either.
+    """
+    return str(Variable.get("onetouch_stop", default=None) or "").strip() or None
 
 
 def connection(conn_id: str) -> Connection | None:

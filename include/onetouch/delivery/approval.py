@@ -1,0 +1,91 @@
+"""More new tasks at once than the policy lets through unasked: what a person is shown before they are delivered."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from onetouch.delivery.rows import rows_where
+from onetouch.handoff.plain_text import plain
+from onetouch.lake import Lake
+from onetouch.ledger import ACTIVE, Ledger, Run
+from onetouch.policy import Policy
+
+TOP = 10
+"""Accounts shown by name."""
+
+MARGIN = timedelta(minutes=10)
+"""Left between the latest answer and the end of the run's freshness, for the delivery itself."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is asked: may these tasks of the run be made? `until`: an answer after that comes too late.
+
+    `by_rep`: owner's e-mail → tasks; `top`: (company, score, rule) of the best, no person's name among them.
+    """
+
+    run_id: str
+    tasks: int
+    limit: int
+    by_rep: dict[str, int]
+    top: list[tuple[str, float, str]]
+    until: datetime
+
+
+def question(lake: Lake, ledger: Ledger, policy: Policy, run: Run, now: datetime) -> Question | None:
+    """The question to ask about the run's new tasks at `now`; None when none is (left) to be asked.
+
+    Asked is once a run, about its `sales_now` decisions on accounts without a handoff under way, when they are more
+    than `delivery.approval_above`, while an answer can still be acted on (`approval_hours`, never beyond the run's
+    freshness), and unless a later run has decided anew.
+    """
+    limit = policy.delivery.approval_above
+    until = min(
+        now + timedelta(hours=policy.delivery.approval_hours),
+        run.as_of + timedelta(hours=policy.delivery.fresh_hours) - MARGIN,
+    )
+    if limit is None or until <= now or ledger.stage_summary(run.run_id, "approve") or _overtaken(ledger, run):
+        return None
+    due = rows_where(lake, "decisions", run.run_id, "action", ["sales_now"])
+    under_way = {h.account_id for h in ledger.handoffs(states=ACTIVE, account_ids=[d["account_id"] for d in due])}
+    due = [decision for decision in due if decision["account_id"] not in under_way]
+    if len(due) <= limit:
+        return None
+    best = sorted(due, key=lambda decision: (-decision["score"], decision["account_id"]))[:TOP]
+    signals = rows_where(lake, "signals", run.run_id, "account_id", [decision["account_id"] for decision in best])
+    names = {row["account_id"]: _company(row) for row in signals}
+    return Question(
+        run_id=run.run_id,
+        tasks=len(due),
+        limit=limit,
+        by_rep=dict(Counter(decision["owner_email"] or "nobody" for decision in due).most_common()),
+        top=[(names.get(d["account_id"], "a company"), float(d["score"]), str(d["rule"])) for d in best],
+        until=until,
+    )
+
+
+def approved(ledger: Ledger, run: Run) -> bool:
+    """Whether a person has said yes to the tasks the run has now: routed anew to more of them, it asks again."""
+    answer = ledger.stage_summary(run.run_id, "approve")
+    return answer is not None and answer["approved"] and decided(ledger, run) <= answer["tasks"]
+
+
+def decided(ledger: Ledger, run: Run) -> int:
+    """How many tasks the run's decisions ask for."""
+    routed: dict[str, Any] = ledger.stage_summary(run.run_id, "route") or {}
+    return (routed.get("decisions") or {}).get("sales_now", 0)
+
+
+def _overtaken(ledger: Ledger, run: Run) -> bool:
+    later = (r for r in ledger.runs() if r.as_of > run.as_of and not r.dry_run)
+    return any(ledger.stage_summary(r.run_id, "deliver_tasks") is not None for r in later)
+
+
+def _company(account: dict[str, Any]) -> str:
+    """A company's name or domain; a lone user's may be the person's own."""
+    if account.get("account_basis") == "personal":
+        return "a single user"
+    return plain(str(account.get("name") or account.get("domain") or ""), 60) or "a company without a name"
