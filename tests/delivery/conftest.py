@@ -300,13 +300,13 @@ class World:
     def die_after_writing_tasks(self, run: Run) -> None:
         """The delivery ends when the CRM holds the tasks and the ledger does not know it."""
         client = self.salesforce()
-        upsert = client.upsert_tasks
+        create = client.create_tasks
 
-        def die_after_writing(rows: Any) -> Any:
-            upsert(rows)
+        def die_after_writing(rows: Any, unsure: Any) -> Any:
+            create(rows, unsure)
             raise KeyboardInterrupt
 
-        client.upsert_tasks = die_after_writing  # type: ignore[method-assign]
+        client.create_tasks = die_after_writing  # type: ignore[method-assign]
         with pytest.raises(KeyboardInterrupt):
             self.deliver(run, salesforce=client)
 

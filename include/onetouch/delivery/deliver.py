@@ -1,22 +1,24 @@
-"""Decisions to send become tasks: context first, then the task, each exactly once."""
+"""Decisions to send become tasks: laid out with the handoff, then context, the last look, the task; each once."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from onetouch.delivery.crm import WITHDRAWN, Crm, CrmError, Outcome, Unreachable
 from onetouch.delivery.failure import DeliveryFailed
+from onetouch.delivery.last_look import Recheck, last_look, move, withdraw_overtaken
 from onetouch.delivery.rows import rows_where, timezones
-from onetouch.delivery.salesforce import WITHDRAWN, Salesforce
+from onetouch.delivery.send import send
 from onetouch.handoff import account_fields, missing_context, task_fields
 from onetouch.lake import Lake
-from onetouch.ledger import ACTIVE, Handoff, IllegalMove, Ledger, Outbox, Run
+from onetouch.ledger import Handoff, Ledger, Outbox, Run
 from onetouch.policy import Policy
 
-Recheck = Callable[[list[str]], Mapping[str, str]]
-"""Account ids → those that may not be interrupted now, each with the reason."""
+LOCK = "delivery"
+"""What one process at a time does with the outbox."""
 
 _UNSEEN = ("decided", "context_written")
 """States in which no rep has seen anything yet."""
@@ -24,17 +26,17 @@ _UNSEEN = ("decided", "context_written")
 
 @dataclass
 class _Work:
-    """Handoffs on their way into the CRM, with what to write, and what stood in the way."""
+    """Handoffs on their way into the CRM, what of each lies in the outbox, and what stood in the way."""
 
     handoffs: dict[str, Handoff] = field(default_factory=dict)
-    decisions: dict[str, Mapping[str, Any]] = field(default_factory=dict)
-    signals: dict[str, Mapping[str, Any]] = field(default_factory=dict)
-    before: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    rows: dict[tuple[str, str], Outbox] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
+    deferred: set[str] = field(default_factory=set)
 
     def in_state(self, *states: str) -> list[Handoff]:
-        """Handoffs in one of the states that have not failed."""
-        return [h for h in self.handoffs.values() if h.state in states and h.handoff_id not in self.failed]
+        """Handoffs in one of the states that have not failed, by account: two writers then meet in the same order."""
+        ready = [h for h in self.handoffs.values() if h.state in states and h.handoff_id not in self.failed]
+        return sorted(ready, key=lambda h: (h.crm_account_id or "", h.handoff_id))
 
 
 def deliver_tasks(
@@ -42,53 +44,90 @@ def deliver_tasks(
     ledger: Ledger,
     policy: Policy,
     run: Run,
-    salesforce: Salesforce | None,
+    crm: Crm | None,
     *,
     recheck: Recheck,
     held: str | None,
+    approved: bool = False,
 ) -> dict[str, Any]:
     """Withdraws what may no longer be open, then writes context and task for every `sales_now` of the run.
 
-    Every step can be repeated: after a crash between any two of them a re-run ends with the same ledger and CRM.
-    What an earlier run left half done is finished here, too, with that run's own decision. `salesforce` may be
-    None when `held` says why nothing may be sent: then nothing is read or written outside, and the ledger does
-    not move.
+    Handoff and outbox rows are made in one transaction; one process at a time sends. Every step can be repeated:
+    after a crash between any two of them a re-run ends with the same ledger and CRM. What an earlier run left half
+    done is finished here, too. More new decisions than `delivery.approval_above` are opened only when `approved`.
+    `crm` may be None when `held` says why nothing may be sent: then nothing is read or written outside, and the
+    ledger does not move.
 
-    Returns {"to_send", "delivered", "withheld": {reason: n}, "failed": [{account_id, reason}], "withdrawn",
-    "earlier": {"delivered", "withheld", "failed"}}: to_send = delivered + withheld + failed. Raises DeliveryFailed
-    with the same summary, after all other rows are done, when any failed.
+    Returns {"to_send", "delivered", "withheld": {reason: n}, "failed": [{account_id, reason}], "deferred": those of
+    the failed that the next run tries again, "withdrawn", "earlier": {"delivered", "withheld", "failed"}}: to_send =
+    delivered + withheld + failed. Raises DeliveryFailed with the same summary, after all other rows are done, when
+    any failed; CrmError when the CRM could not be used at all.
     """
     due = rows_where(lake, "decisions", run.run_id, "action", ["sales_now"])
-    if held or salesforce is None:
+    if held or crm is None:
         return _summary(len(due), 0, {held or "no CRM": len(due)} if due else {}, [])
+    with ledger.alone(LOCK):
+        return _deliver(lake, ledger, policy, run, crm, due, recheck, approved)
 
-    withdrawn = _withdraw_overtaken(lake, ledger, run, salesforce)
+
+def _deliver(
+    lake: Lake,
+    ledger: Ledger,
+    policy: Policy,
+    run: Run,
+    crm: Crm,
+    due: list[dict[str, Any]],
+    recheck: Recheck,
+    approved: bool,
+) -> dict[str, Any]:
+    withdrawn = withdraw_overtaken(lake, ledger, run, crm)
     _check_radius(ledger, policy, run, len(due))
-    opened = [handoff for handoff in ledger.open_handoffs(due, run) if handoff is not None]
+    limit = policy.delivery.approval_above
+    asks = limit is not None and len(due) > limit and not approved
+    opened, lacking = ([], []) if asks else _open(lake, ledger, policy, run, crm.name, due)
+
     own = {handoff.handoff_id for handoff in opened}
-    earlier = [h for h in ledger.handoffs(states=_UNSEEN) if h.handoff_id not in own and h.decided_at < run.as_of]
-    work = _gather(lake, run, due, opened, earlier)
+    unseen = [h for h in ledger.handoffs(states=_UNSEEN) if h.decided_at <= run.as_of]
+    work = _Work(handoffs={h.handoff_id: h for h in [*opened, *unseen]})
+    _read_outbox(ledger, crm.name, work, own)
+    stopped: CrmError | None = None
+    try:
+        _find_records(ledger, policy, crm, work)
+        _write_context(ledger, run, crm, work)
+        last_look(ledger, run, crm, work.in_state(*_UNSEEN), recheck, work.handoffs, work.failed)
+        _write_tasks(ledger, policy, run, crm, work)
+    except Unreachable:
+        raise  # the task's retries are for this
+    except CrmError as error:
+        if not work.failed:  # nothing was sent, nothing to account for
+            raise
+        stopped = error
 
-    _hold_back(ledger, run, salesforce, work, recheck)
-    _write_context(ledger, policy, run, salesforce, work)
-    _write_tasks(ledger, policy, run, salesforce, work, timezones(lake, run.run_id))
-
-    mine = [h for h in work.handoffs.values() if h.handoff_id in own]
-    others = [h for h in work.handoffs.values() if h.handoff_id not in own and h.handoff_id in work.decisions]
+    mine = [work.handoffs.get(h.handoff_id, h) for h in opened]
+    others = [h for h in work.handoffs.values() if h.handoff_id not in own]
     delivered, withheld, failed = _account_for(mine, work)
-    if len(opened) < len(due):
-        withheld["another handoff of the account is active"] = len(due) - len(opened)
+    failed += lacking
+    if asks:
+        withheld["not approved"] = len(due)
+    elif len(opened) + len(lacking) < len(due):
+        withheld["another handoff of the account is active"] = len(due) - len(opened) - len(lacking)
     summary = _summary(len(due), delivered, withheld, failed) | {"withdrawn": withdrawn}
+    summary["deferred"] = len(work.deferred & own)
     if others:
         summary["earlier"] = dict(zip(("delivered", "withheld", "failed"), _account_for(others, work), strict=True))
-    if work.failed:
-        named = [(f"Salesforce account {work.handoffs[h].crm_account_id}", reason) for h, reason in work.failed.items()]
-        raise DeliveryFailed("decisions could not be delivered", summary, named)
+    if work.failed or lacking:
+        named = [(f"handoff {i} of {_record(work.handoffs[i])}", reason) for i, reason in work.failed.items()]
+        named += [("a decision", row["reason"]) for row in lacking]
+        raise DeliveryFailed("decisions could not be delivered", summary, named) from stopped
     return summary
 
 
+def _record(handoff: Handoff) -> str:
+    return f"CRM record {handoff.crm_account_id}" if handoff.crm_account_id else "no CRM record"
+
+
 def _summary(to_send: int, delivered: int, withheld: dict[str, int], failed: list[dict[str, str]]) -> dict[str, Any]:
-    return {"to_send": to_send, "delivered": delivered, "withheld": withheld, "failed": failed}
+    return {"to_send": to_send, "delivered": delivered, "withheld": withheld, "failed": failed, "deferred": 0}
 
 
 def _account_for(handoffs: Iterable[Handoff], work: _Work) -> tuple[int, dict[str, int], list[dict[str, str]]]:
@@ -120,235 +159,160 @@ def _check_radius(ledger: Ledger, policy: Policy, run: Run, due: int) -> None:
         )
 
 
-# ── never interrupt ──────────────────────────────────────────────────────────────────────────────
+# ── laid out with the handoff ────────────────────────────────────────────────────────────────────
 
 
-def _withdraw_overtaken(lake: Lake, ledger: Ledger, run: Run, salesforce: Salesforce) -> int:
-    """Withdraws handoffs whose account has begun to buy by itself, or with someone else. Returns how many.
+def _open(
+    lake: Lake, ledger: Ledger, policy: Policy, run: Run, destination: str, due: list[dict[str, Any]]
+) -> tuple[list[Handoff], list[dict[str, str]]]:
+    """Opens the handoffs of decisions, each with what is to be written for it; and those that lack context.
 
-    A conversation that has been answered stays the rep's: its task is done, and the deal is theirs to finish.
+    The content is what was known when it was decided, so it is written once and for all: a later run that finishes
+    the delivery needs no file of this one.
     """
-    active = {h.account_id: h for h in ledger.handoffs(states=ACTIVE) if h.decided_at < run.as_of}
-    decisions = rows_where(lake, "decisions", run.run_id, "account_id", sorted(active))
-    # A policy may draw accounts into the control group that have a task: of these the signals alone tell the rest.
-    held_out = sorted(row["account_id"] for row in decisions if row["action"] == "hold_holdout")
-    signals = {row["account_id"]: row for row in rows_where(lake, "signals", run.run_id, "account_id", held_out)}
-    reasons: dict[str, str] = {}
-    for row in decisions:
-        handoff, known = active[row["account_id"]], signals.get(row["account_id"], {})
-        buying = known.get("checkout_state") in ("started", "stalled")
-        taken = (known.get("open_opportunities") or 0) > 0
-        if (buying or row["action"] == "hold_converting") and handoff.state != "replied":
-            reasons[handoff.handoff_id] = "checkout: started by the customer"
-        elif (taken or row["action"] == "hold_open_opportunity") and handoff.state in (*_UNSEEN, "task_open"):
-            reasons[handoff.handoff_id] = "open opportunity: in the hands of someone else"
-    by_id = {h.handoff_id: h for h in active.values()}
-    moved = _withdraw(ledger, run, salesforce, [by_id[i] for i in reasons], reasons)
-    return len(moved)
+    ids = [row["account_id"] for row in due]
+    signals = {row["account_id"]: row for row in rows_where(lake, "signals", run.run_id, "account_id", ids)}
+    kept = ids and lake.exists("inputs", run.run_id, "handoffs.parquet")
+    earlier = rows_where(lake, "inputs", f"{run.run_id}/handoffs", "account_id", ids) if kept else []
+    before = {row["account_id"]: row for row in earlier}
+    zones = timezones(lake, run.run_id)
+    decisions: dict[str, dict[str, Any]] = {}
+    lacking = []
+    for row in due:
+        if missing := missing_context(signals.get(row["account_id"], {}), policy):
+            reason = f"context missing: {', '.join(missing)}"
+            lacking.append({"account_id": row["account_id"], "reason": reason})
+        else:
+            decisions[row["account_id"]] = row
+
+    def rows(handoff: Handoff) -> list[dict[str, Any]]:
+        account_id = handoff.account_id
+        decision, known = decisions[account_id], signals[account_id]
+        zone = zones.get(handoff.owner_id or "")
+        record = {name: known.get(name) for name in ("name", "domain", "top_user")}
+        payloads = {
+            "account_fields": account_fields(decision, known, policy),
+            "task": task_fields(decision, known, policy, zone, before.get(account_id, {})),
+        }
+        return [
+            {
+                "key": f"{kind}:{handoff.handoff_id}",
+                "destination": destination,
+                "kind": kind,
+                "payload": {"fields": fields, "record": record},
+            }
+            for kind, fields in payloads.items()
+        ]
+
+    opened = ledger.open_handoffs(decisions.values(), run, rows)
+    return [handoff for handoff in opened if handoff is not None], lacking
 
 
-def _withdraw(
-    ledger: Ledger, run: Run, salesforce: Salesforce, handoffs: list[Handoff], reasons: Mapping[str, str]
-) -> dict[str, Handoff]:
-    """Closes their tasks, then moves them to `withdrawn`; gives those that moved.
-
-    A handoff whose task the rep has just closed was touched: it waits until `extract_crm` has read that. One whose
-    task could not be closed does not move either; the next run tries again.
-    """
-    if not handoffs:
-        return {}
-    outcomes = salesforce.close_tasks({h.handoff_id: (WITHDRAWN, reasons[h.handoff_id]) for h in handoffs})
-    free = [
-        h
-        for h in handoffs
-        if outcomes[h.handoff_id].ok and not (outcomes[h.handoff_id].by_rep and h.state != "touched")
-    ]
-    return _move(ledger, run, "withdrawn", {h.handoff_id: {"reason": reasons[h.handoff_id]} for h in free})
+def _read_outbox(ledger: Ledger, destination: str, work: _Work, own: set[str]) -> None:
+    """What of the handoffs lies in the outbox; those without anything to send, or with a dead letter, are set aside."""
+    kinds = ("account_fields", "task")
+    keys = [f"{kind}:{i}" for i in work.handoffs for kind in kinds]
+    for row in ledger.outbox(destination=destination, keys=keys):
+        work.rows[str(row.handoff_id), row.kind] = row
+    for handoff in list(work.handoffs.values()):
+        its = [work.rows.get((handoff.handoff_id, kind)) for kind in kinds]
+        dead = [row for row in its if row is not None and row.state == "failed"]
+        if handoff.state not in _UNSEEN:
+            continue
+        if dead and handoff.handoff_id in own:
+            work.failed[handoff.handoff_id] = dead[0].reason
+        elif dead or None in its:  # the run it died in has said so; another CRM's: `back_off` lets it expire
+            del work.handoffs[handoff.handoff_id]
 
 
-def _hold_back(ledger: Ledger, run: Run, salesforce: Salesforce, work: _Work, recheck: Recheck) -> None:
-    """The last look before writing: checkouts begun since, opportunities opened since, accounts deleted since."""
-    unseen = work.in_state(*_UNSEEN)
-    if not unseen:
+# ── record, context, task ────────────────────────────────────────────────────────────────────────
+
+
+def _find_records(ledger: Ledger, policy: Policy, crm: Crm, work: _Work) -> None:
+    """A record in the CRM for every account handed over, if the policy wants one made."""
+    unknown = [h for h in work.in_state("decided") if not h.crm_account_id]
+    if not unknown:
         return
-    crm_ids = [h.crm_account_id for h in unseen if h.crm_account_id]
-    converting = recheck(sorted(h.account_id for h in unseen))
-    opportunities, existing = salesforce.open_opportunities(crm_ids), salesforce.existing_accounts(crm_ids)
-    reasons: dict[str, str] = {}
-    for handoff in unseen:
-        if handoff.account_id in converting:
-            reasons[handoff.handoff_id] = f"checkout: {converting[handoff.account_id]}"
-        elif handoff.crm_account_id in opportunities:
-            reasons[handoff.handoff_id] = "open opportunity: opened since the decision"
-        elif handoff.crm_account_id and handoff.crm_account_id not in existing:
-            reasons[handoff.handoff_id] = "account deleted: no longer in the CRM"
-        elif not handoff.crm_account_id:
-            work.failed[handoff.handoff_id] = "the account has no record in the CRM"
-    prevented = [h for h in unseen if h.handoff_id in reasons]
-    work.handoffs |= _withdraw(ledger, run, salesforce, prevented, reasons)
-    for handoff in work.in_state(*_UNSEEN):
-        if handoff.handoff_id in reasons:
-            work.failed[handoff.handoff_id] = f"to be withdrawn ({reasons[handoff.handoff_id]}), but its task stands"
-
-
-# ── context, then task ───────────────────────────────────────────────────────────────────────────
-
-
-def _gather(lake: Lake, run: Run, due: list[dict[str, Any]], opened: list[Handoff], earlier: list[Handoff]) -> _Work:
-    """The handoffs with the decision, signals and earlier handoff of the run each was decided in."""
-    work = _Work(handoffs={h.handoff_id: h for h in [*opened, *earlier]})
-    by_run: dict[str, list[Handoff]] = {}
-    for handoff in earlier:
-        by_run.setdefault(handoff.run_id, []).append(handoff)
-    decided = {run.run_id: (opened, due)}
-    for run_id, theirs in by_run.items():
-        accounts = [h.account_id for h in theirs]
-        found = rows_where(lake, "decisions", run_id, "account_id", accounts) if _kept(lake, run_id) else []
-        decided[run_id] = (theirs, found)
-    for run_id, (theirs, rows) in decided.items():
-        decisions = {row["account_id"]: row for row in rows}
-        signals = {
-            row["account_id"]: row
-            for row in (rows_where(lake, "signals", run_id, "account_id", list(decisions)) if decisions else [])
-        }
-        before = {row["account_id"]: row for row in _before(lake, run_id, list(decisions))}
-        for handoff in theirs:
-            if handoff.account_id in decisions:
-                work.decisions[handoff.handoff_id] = decisions[handoff.account_id]
-                work.signals[handoff.handoff_id] = signals.get(handoff.account_id, {})
-                work.before[handoff.handoff_id] = before.get(handoff.account_id, {})
-            else:  # the lake no longer holds it: nothing to write, `back_off` will let it expire
-                del work.handoffs[handoff.handoff_id]
-    return work
-
-
-def _kept(lake: Lake, run_id: str) -> bool:
-    return all(lake.exists(room, f"{run_id}.parquet") for room in ("decisions", "signals"))
-
-
-def _before(lake: Lake, run_id: str, account_ids: list[str]) -> list[dict[str, Any]]:
-    """The accounts' latest handoffs before the run, as it saw them."""
-    kept = account_ids and lake.exists("inputs", run_id, "handoffs.parquet")
-    return rows_where(lake, "inputs", f"{run_id}/handoffs", "account_id", account_ids) if kept else []
-
-
-def _write_context(ledger: Ledger, policy: Policy, run: Run, salesforce: Salesforce, work: _Work) -> None:
-    """Fields and dossier onto the account's record: no task before they are complete."""
-    decided = work.in_state("decided")
-    for handoff in decided:
-        if missing := missing_context(work.signals[handoff.handoff_id], policy):
-            work.failed[handoff.handoff_id] = f"context missing: {', '.join(missing)}"
-    ready = work.in_state("decided")
-    laid = _lay_out(ledger, run, "account_fields", ready)
-    outcomes = salesforce.update_accounts(
-        {
-            str(h.crm_account_id): account_fields(work.decisions[h.handoff_id], work.signals[h.handoff_id], policy)
-            for h in ready
-            if laid[h.handoff_id].state != "sent"
-        }
-    )
-    sent: dict[str, str] = {}
-    deleted: dict[str, dict[str, str]] = {}
-    written: dict[str, dict[str, str]] = {}
-    for handoff in ready:
-        row = laid[handoff.handoff_id]
-        outcome = outcomes.get(str(handoff.crm_account_id))
-        if outcome is None or outcome.ok:
-            sent[row.key] = str(row.external_id or handoff.crm_account_id)
-            written[handoff.handoff_id] = {}
-            continue
-        ledger.failed(row.key, outcome.reason, retryable=not outcome.deleted)
-        if outcome.deleted:
-            deleted[handoff.handoff_id] = {"reason": "account deleted: no longer in the CRM"}
-        else:
-            work.failed[handoff.handoff_id] = outcome.reason
-    ledger.sent_all(sent)
-    work.handoffs |= _move(ledger, run, "withdrawn", deleted)
-    work.handoffs |= _move(ledger, run, "context_written", written)
-
-
-def _write_tasks(
-    ledger: Ledger, policy: Policy, run: Run, salesforce: Salesforce, work: _Work, zones: Mapping[str, str]
-) -> None:
-    """One task a handoff, and its id into the ledger."""
-    ready = work.in_state("context_written")
-    rows = {
-        h.handoff_id: task_fields(
-            work.decisions[h.handoff_id],
-            work.signals[h.handoff_id],
-            policy,
-            zones.get(h.owner_id or ""),
-            work.before[h.handoff_id],
-        )
-        | {"OwnerId": h.owner_id, "WhatId": h.crm_account_id}
-        for h in ready
+    if policy.crm.unknown_accounts == "leave":
+        work.failed |= dict.fromkeys((h.handoff_id for h in unknown), "the account has no record in the CRM")
+        return
+    wanted = {
+        h.account_id: {**work.rows[h.handoff_id, "task"].payload["record"], "owner_id": h.owner_id} for h in unknown
     }
-    laid = _lay_out(ledger, run, "task", ready)
-    outcomes = salesforce.upsert_tasks({i: fields for i, fields in rows.items() if laid[i].state != "sent"})
-    sent: dict[str, str] = {}
-    opened: dict[str, dict[str, Any]] = {}
-    deleted: dict[str, dict[str, str]] = {}
-    for handoff in ready:
-        row, outcome = laid[handoff.handoff_id], outcomes.get(handoff.handoff_id)
-        if outcome is None or (outcome.ok and not outcome.deleted):
-            sent[row.key] = str(row.external_id if outcome is None else outcome.id)
-            opened[handoff.handoff_id] = {"task_id": sent[row.key]}
-            continue
-        if outcome.ok:  # a rep has deleted it: it is not made again
-            ledger.failed(row.key, "deleted in the CRM", retryable=False)
-            deleted[handoff.handoff_id] = {"reason": "task deleted: by a rep"}
-        else:
-            work.failed[handoff.handoff_id] = outcome.reason
-            ledger.failed(row.key, outcome.reason, retryable=True)
-    ledger.sent_all(sent)
-    work.handoffs |= _move(ledger, run, "withdrawn", deleted)
-    work.handoffs |= _move(ledger, run, "task_open", opened)
-    # Withdrawn by another run while the task was on its way: it must not stay open.
-    overtaken = {i: work.handoffs[i].reason for i in opened if not work.handoffs[i].active}
-    if overtaken:
-        salesforce.close_tasks({i: (WITHDRAWN, reason) for i, reason in overtaken.items()})
+    outcomes = crm.ensure_accounts(wanted, policy.crm.unknown_accounts)
+    found = {h.handoff_id: str(outcomes[h.account_id].id) for h in unknown if outcomes[h.account_id].ok}
+    ledger.link(found)
+    for handoff in ledger.handoffs(account_ids={h.account_id for h in unknown}, states=["decided"]):
+        work.handoffs[handoff.handoff_id] = handoff
+    for handoff in unknown:
+        if not outcomes[handoff.account_id].ok:
+            _fail(work, handoff.handoff_id, outcomes[handoff.account_id])
 
 
-def _lay_out(ledger: Ledger, run: Run, kind: str, handoffs: list[Handoff]) -> dict[str, Outbox]:
-    """Says in the outbox that these are about to be written; handoff id → its row there.
+def _write_context(ledger: Ledger, run: Run, crm: Crm, work: _Work) -> None:
+    """Fields and dossier onto the account's record: no task before they are complete."""
+    ready = {h.handoff_id: h for h in work.in_state("decided")}
+    rows = {i: work.rows[i, "account_fields"] for i in ready}
 
-    Both kinds may be written again without harm, so what is found `sending` needs no look first; what is `sent`
-    already (a crash came before the ledger's move) is left out by the callers.
-    """
-    rows = [
-        {
-            "key": f"{kind}:{h.handoff_id}",
-            "destination": "salesforce",
-            "kind": kind,
-            "run_id": run.run_id,
-            "handoff_id": h.handoff_id,
-            "payload": {"crm_account_id": h.crm_account_id},
+    def write(due: Mapping[str, Outbox], _unsure: set[str]) -> dict[str, Outcome]:
+        fields = {str(ready[i].crm_account_id): row.payload["fields"] for i, row in due.items()}
+        outcomes = crm.update_accounts(fields)
+        return {i: outcomes[str(ready[i].crm_account_id)] for i in due}
+
+    outcomes = send(ledger, rows, write)
+    _move(ledger, run, work, "context_written", {i: {} for i, outcome in outcomes.items() if outcome.ok})
+    gone = {i: {"reason": "account deleted: no longer in the CRM"} for i, o in outcomes.items() if o.deleted}
+    _move(ledger, run, work, "withdrawn", gone)
+    for i, outcome in outcomes.items():
+        if not outcome.ok and not outcome.deleted:
+            _fail(work, i, outcome)
+
+
+def _write_tasks(ledger: Ledger, policy: Policy, run: Run, crm: Crm, work: _Work) -> None:
+    """One task a handoff, and its id into the ledger."""
+    ready = {h.handoff_id: h for h in work.in_state("context_written")}
+    rows = {i: work.rows[i, "task"] for i in ready}
+
+    def write(due: Mapping[str, Outbox], unsure: set[str]) -> dict[str, Outcome]:
+        contacts = _contacts(policy, crm, due)
+        fields = {
+            i: {**row.payload["fields"], "OwnerId": ready[i].owner_id, "WhatId": ready[i].crm_account_id}
+            | ({"WhoId": contacts[i]} if i in contacts else {})
+            for i, row in due.items()
         }
-        for h in handoffs
-    ]
-    while True:
-        laid = ledger.put_all(rows)
-        try:
-            ledger.sending(*(row.key for row in laid if row.state in ("pending", "sending")))
-            break
-        except IllegalMove:  # another run has just sent one of them: look again
-            continue
-    return {h.handoff_id: row for h, row in zip(handoffs, laid, strict=True)}
+        return crm.create_tasks(fields, unsure)
+
+    outcomes = send(ledger, rows, write)
+    opened = {i: {"task_id": o.id} for i, o in outcomes.items() if o.ok and not o.deleted}
+    deleted = {i: {"reason": "task deleted: by a rep"} for i, o in outcomes.items() if o.ok and o.deleted}
+    gone = {
+        i: {"reason": "account deleted: no longer in the CRM"} for i, o in outcomes.items() if not o.ok and o.deleted
+    }
+    _move(ledger, run, work, "withdrawn", deleted | gone)
+    _move(ledger, run, work, "task_open", opened)
+    for i, outcome in outcomes.items():
+        if not outcome.ok and not outcome.deleted:
+            _fail(work, i, outcome)
+    # Ended by another process while the task was on its way: it must not stay open.
+    overtaken = {i: (WITHDRAWN, work.handoffs[i].reason) for i in opened if not work.handoffs[i].active}
+    if overtaken:
+        crm.close_tasks(overtaken)
 
 
-def _move(ledger: Ledger, run: Run, to_state: str, facts: Mapping[str, Mapping[str, Any]]) -> dict[str, Handoff]:
-    """Moves handoffs, id → facts, as of the run; gives each as it is then.
+def _contacts(policy: Policy, crm: Crm, rows: Mapping[str, Outbox]) -> dict[str, str]:
+    """Handoff id → the contact of the account's most active user, where that user is an e-mail the CRM knows."""
+    if not policy.crm.link_contact:
+        return {}
+    users = {i: str(row.payload["record"].get("top_user") or "").lower() for i, row in rows.items()}
+    known = crm.contacts({user for user in users.values() if "@" in user})
+    return {i: known[user] for i, user in users.items() if user in known}
 
-    One that another run has meanwhile taken elsewhere stays there, and is given as it is.
-    """
-    moves = [{"handoff_id": i, "to_state": to_state, "at": run.as_of} | dict(fact) for i, fact in facts.items()]
-    try:
-        return {handoff.handoff_id: handoff for handoff in ledger.move_all(moves)}
-    except IllegalMove:
-        pass
-    for move in moves:
-        try:
-            ledger.move_all([move])
-        except IllegalMove:
-            continue
-    return {h.handoff_id: h for h in ledger.handoffs() if h.handoff_id in facts}
+
+def _move(ledger: Ledger, run: Run, work: _Work, to_state: str, facts: Mapping[str, Mapping[str, Any]]) -> None:
+    work.handoffs |= move(ledger, run, to_state, facts)
+
+
+def _fail(work: _Work, handoff_id: str, outcome: Outcome) -> None:
+    work.failed[handoff_id] = outcome.reason
+    if outcome.retryable:
+        work.deferred.add(handoff_id)

@@ -1,0 +1,135 @@
+"""Never interrupt: what is withdrawn because the account buys by itself, or someone is with it already."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Any
+
+from onetouch.delivery.crm import WITHDRAWN, Crm
+from onetouch.delivery.rows import rows_where
+from onetouch.lake import Lake
+from onetouch.ledger import ACTIVE, Handoff, IllegalMove, Ledger, Run
+
+Recheck = Callable[[list[str]], Mapping[str, str]]
+"""Account ids → those that may not be interrupted now, each with the reason."""
+
+
+def withdraw_overtaken(lake: Lake, ledger: Ledger, run: Run, crm: Crm) -> int:
+    """Withdraws handoffs whose account has begun to buy by itself, has bought, or is with someone else. How many.
+
+    A conversation that has been answered stays the rep's: its task is done, and the deal is theirs to finish.
+    """
+    active = {h.account_id: h for h in ledger.handoffs(states=ACTIVE) if h.decided_at < run.as_of}
+    decisions = rows_where(lake, "decisions", run.run_id, "account_id", sorted(active))
+    ids = sorted(row["account_id"] for row in decisions)
+    signals = {row["account_id"]: row for row in rows_where(lake, "signals", run.run_id, "account_id", ids)}
+    reasons: dict[str, str] = {}
+    for row in decisions:
+        handoff, known = active[row["account_id"]], signals.get(row["account_id"], {})
+        if handoff.state == "replied":
+            continue
+        state, at = known.get("checkout_state"), known.get("checkout_at")
+        untouched = handoff.state != "touched"
+        if state in ("started", "stalled") or row["action"] == "hold_converting":
+            reasons[handoff.handoff_id] = "checkout: started by the customer"
+        elif state == "completed" and at is not None and at >= handoff.decided_at:
+            reasons[handoff.handoff_id] = "bought: by themselves"
+        elif untouched and ((known.get("open_opportunities") or 0) > 0 or row["action"] == "hold_open_opportunity"):
+            reasons[handoff.handoff_id] = "open opportunity: in the hands of someone else"
+    by_id = {h.handoff_id: h for h in active.values()}
+    return len(withdraw(ledger, run, crm, [by_id[i] for i in reasons], reasons))
+
+
+def last_look(
+    ledger: Ledger,
+    run: Run,
+    crm: Crm,
+    unseen: list[Handoff],
+    recheck: Recheck,
+    handoffs: dict[str, Handoff],
+    failed: dict[str, str],
+) -> None:
+    """The look directly before tasks are written: what has begun since the run read product and CRM.
+
+    Checkouts, opportunities, accounts deleted or merged, and touches by anybody. What may not go out is withdrawn in
+    `handoffs`; what should be but could not be goes into `failed`, with the reason.
+    """
+    if not unseen:
+        return
+    converting = recheck(sorted(h.account_id for h in unseen))
+    opportunities, gone = crm.opportunities_since(run.as_of), crm.gone_since(run.as_of)
+    touched = _touched(ledger, run, crm, unseen)
+    reasons: dict[str, str] = {}
+    for handoff in unseen:
+        if handoff.account_id in converting:
+            reasons[handoff.handoff_id] = f"checkout: {converting[handoff.account_id]}"
+        elif handoff.crm_account_id in opportunities:
+            reasons[handoff.handoff_id] = "open opportunity: opened since the decision"
+        elif handoff.crm_account_id in gone:
+            merged = gone[handoff.crm_account_id] is not None
+            reasons[handoff.handoff_id] = (
+                "account merged: into another" if merged else "account deleted: no longer there"
+            )
+        elif handoff.handoff_id in touched:
+            reasons[handoff.handoff_id] = "touched: by a rep since the decision"
+    prevented = [h for h in unseen if h.handoff_id in reasons]
+    handoffs |= withdraw(ledger, run, crm, prevented, reasons)
+    for handoff in prevented:
+        if handoffs[handoff.handoff_id].active:
+            reason = reasons[handoff.handoff_id]
+            failed[handoff.handoff_id] = f"to be withdrawn ({reason}), but its task stands"
+
+
+def _touched(ledger: Ledger, run: Run, crm: Crm, unseen: list[Handoff]) -> set[str]:
+    """Handoffs whose account somebody has touched since the decision: as the ledger knows, or the CRM since the run."""
+    since = min(h.decided_at for h in unseen)
+    logged = ledger.touches(account_ids={h.account_id for h in unseen}, since=since)
+    moments: dict[str, list[datetime]] = {}
+    for account_id, at in zip(logged["account_id"], logged["at"], strict=True):
+        moments.setdefault(account_id, []).append(at)
+    for done in crm.read_activities(run.as_of):
+        if done.is_done and not done.is_deleted and not done.closed_by_us and done.crm_account_id and done.done_at:
+            moments.setdefault(done.crm_account_id, []).append(done.done_at)
+    return {
+        h.handoff_id
+        for h in unseen
+        if any(at > h.decided_at for name in (h.account_id, h.crm_account_id) if name for at in moments.get(name, ()))
+    }
+
+
+def withdraw(
+    ledger: Ledger, run: Run, crm: Crm, handoffs: list[Handoff], reasons: Mapping[str, str]
+) -> dict[str, Handoff]:
+    """Closes their tasks, then moves them to `withdrawn`; gives those that moved.
+
+    A handoff whose task the rep has just closed was touched: it waits until `extract_crm` has read that. One whose
+    task could not be closed does not move either; the next run tries again.
+    """
+    if not handoffs:
+        return {}
+    outcomes = crm.close_tasks({h.handoff_id: (WITHDRAWN, reasons[h.handoff_id]) for h in handoffs})
+    free = [
+        h
+        for h in handoffs
+        if outcomes[h.handoff_id].ok and not (outcomes[h.handoff_id].by_rep and h.state != "touched")
+    ]
+    return move(ledger, run, "withdrawn", {h.handoff_id: {"reason": reasons[h.handoff_id]} for h in free})
+
+
+def move(ledger: Ledger, run: Run, to_state: str, facts: Mapping[str, Mapping[str, Any]]) -> dict[str, Handoff]:
+    """Moves handoffs, id → facts, as of the run; gives each as it is then.
+
+    One that another run has meanwhile taken elsewhere stays there, and is given as it is.
+    """
+    moves = [{"handoff_id": i, "to_state": to_state, "at": run.as_of} | dict(fact) for i, fact in facts.items()]
+    try:
+        return {handoff.handoff_id: handoff for handoff in ledger.move_all(moves)}
+    except IllegalMove:
+        pass
+    for step in moves:
+        try:
+            ledger.move_all([step])
+        except IllegalMove:
+            continue
+    return {h.handoff_id: h for h in ledger.handoffs() if h.handoff_id in facts}
