@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from onetouch.connections import Connection, ConnectionConfigError
 from onetouch.delivery import CrmError, Salesforce
-from onetouch.delivery.salesforce import FieldsMissing, LimitReached, Refused, SignInRefused, Unreachable
+from onetouch.delivery.crm import FieldsMissing, LimitReached, Refused, SignInRefused, Unreachable
 from onetouch.sandbox.fields import make_id
 
 

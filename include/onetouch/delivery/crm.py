@@ -40,7 +40,9 @@ class FieldsMissing(CrmError):
 
 
 class Refused(CrmError):
-    """The request as such was refused: a bug or a missing permission, no use in trying again."""
+    """The request as such was refused: a bug or a missing permission, no use in trying again. `status` and `code` are the CRM's."""
+
+    status, code = 0, ""
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,8 @@ class Outcome:
 class Activity:
     """A task, call, e-mail or meeting of an account, as the CRM tells it. Moments are UTC, unknown is None.
 
-    `handoff_id`: our key, on tasks of ours. `done_at`: when it was completed, or took place; None while open.
+    `handoff_id`: our key, on tasks of ours. `done_at`: when it was completed, or took place; None while open. A
+    meeting's is its end, which may lie ahead of now: the CRM does not say that it took place.
     `outcome` and `disposition` are the rep's picks on a task of ours.
     """
 

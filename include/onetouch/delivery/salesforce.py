@@ -2,265 +2,240 @@
 
 from __future__ import annotations
 
-import contextlib
-import re
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from datetime import datetime
-from functools import partial
-from typing import Any, TypeVar
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
 from urllib.parse import urlsplit
 
 import requests
-import simple_salesforce
-from requests.adapters import HTTPAdapter
-from simple_salesforce.exceptions import (
-    SalesforceError,
-    SalesforceExpiredSession,
-    SalesforceRefusedRequest,
-)
-from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 from tenacity.wait import wait_base
 
-from onetouch.connections import Connection, ConnectionConfigError, require_tls
+from onetouch.connections import Connection
+from onetouch.delivery.crm import (  # noqa: F401 - until extract_crm, back_off and deliver have changed over
+    CLOSED_BY_US,
+    EXPIRED,
+    RELEASED,
+    WITHDRAWN,
+    Activity,
+    FieldsMissing,
+    Outcome,
+    Row,
+)
+from onetouch.delivery.salesforce_rows import DELETED, DUPLICATE, Batch
+from onetouch.delivery.salesforce_wire import Record, Wire, soql_of
 from onetouch.policy import Policy
 
-VERSION = "62.0"
-"""The API version spoken unless the connection names another; pinned, since answers change with it."""
-
-ROWS = 200
-"""Records a SObject Collections request holds."""
-
-_IN_CHARS = 3_000
-"""Ours: characters of one IN list; Salesforce takes 4,000 in a WHERE."""
-
-_TIMEOUT = (10, 120)
-"""Ours: seconds to connect and to wait for an answer. simple-salesforce sets none."""
-
-_ATTEMPTS = 5
-"""Ours: how often a call or a locked row is tried before giving up until the next run."""
+ACCOUNT_ID = "Onetouch_Account_Id__c"
+HANDOFF_ID = "Onetouch_Handoff_Id__c"
+OUTCOME = "Onetouch_Outcome__c"
+DISPOSITION = "Onetouch_Disposition__c"
 
 ACCOUNT_FIELDS = (
-    "Onetouch_Account_Id__c", "Onetouch_Score__c", "Onetouch_Tier__c", "Onetouch_Trigger__c", "Onetouch_Motion__c",
+    ACCOUNT_ID, "Onetouch_Score__c", "Onetouch_Tier__c", "Onetouch_Trigger__c", "Onetouch_Motion__c",
     "Onetouch_Activated__c", "Onetouch_Milestones__c", "Onetouch_Team_Size__c", "Onetouch_Features_Used__c",
     "Onetouch_Usage_28d__c", "Onetouch_Limit_Share__c", "Onetouch_Dossier__c", "Onetouch_Policy_Version__c",
     "Onetouch_As_Of__c",
 )  # fmt: skip
 """Our fields of the account."""
 
-HANDOFF_ID = "Onetouch_Handoff_Id__c"
-OUTCOME = "Onetouch_Outcome__c"
-
-WITHDRAWN, RELEASED, EXPIRED = "[Withdrawn] ", "[Released] ", "[Expired] "
-CLOSED_BY_US = (WITHDRAWN, RELEASED, EXPIRED)
-"""How the subject of a task begins that we closed: such a task is not a rep's touch."""
-
 _TASK = (
-    "Id", "Subject", "Description", "Status", "IsClosed", "IsDeleted", "WhatId", "AccountId", "OwnerId", "TaskSubtype",
-    "CreatedDate", "CompletedDateTime", "SystemModstamp", HANDOFF_ID, OUTCOME,
+    "Id", "Subject", "Description", "Status", "IsClosed", "IsDeleted", "WhatId", "WhoId", "AccountId", "OwnerId",
+    "TaskSubtype", "Type", "CreatedDate", "CompletedDateTime", "SystemModstamp", HANDOFF_ID, OUTCOME,
 )  # fmt: skip
+
+_EVENT = (
+    "Id", "Subject", "Description", "IsDeleted", "AccountId", "OwnerId", "CreatedDate", "SystemModstamp",
+    "ActivityDate", "ActivityDateTime", "DurationInMinutes",
+)  # fmt: skip
+
+_KINDS = {"Call": "call", "Email": "email", "ListEmail": "email", "Meeting": "meeting"}
 
 _SUBJECT, _DESCRIPTION = 255, 32_000
 
-Record = dict[str, Any]
-T = TypeVar("T")
-
-
-class CrmError(Exception):
-    """The CRM could not be used. The message holds codes and what to do, no secrets and no personal data."""
-
-
-class Unreachable(CrmError):
-    """No usable answer, also after several attempts."""
-
-
-class SignInRefused(CrmError):
-    """The connection's credentials are not accepted."""
-
-
-class LimitReached(CrmError):
-    """The org's daily API calls are used up: nothing is lost, the next run goes on."""
-
-
-class FieldsMissing(CrmError):
-    """The org lacks our fields, or the integration user may not write them."""
-
-
-class Refused(CrmError):
-    """The request as such was refused: a bug or a missing permission, no use in trying again."""
-
-
-class _Locked(Exception):
-    """Some rows were locked by another writer."""
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What became of one row: its record id, or the code and message of its refusal."""
-
-    ok: bool
-    id: str | None = None
-    code: str = ""
-    message: str = ""
-    deleted: bool = False
-    by_rep: bool = False
-
-    @property
-    def retryable(self) -> bool:
-        """Whether a later run may succeed with the same row."""
-        return self.code in _RETRYABLE_ROW
-
-    @property
-    def reason(self) -> str:
-        """The refusal in one line."""
-        return f"{self.code}: {self.message}" if self.message else self.code
-
-
-_LOCKED = "UNABLE_TO_LOCK_ROW"
-_RETRYABLE_ROW = frozenset({_LOCKED, "REQUEST_LIMIT_EXCEEDED", "SERVER_UNAVAILABLE", "UNKNOWN_EXCEPTION"})
-
-
-class _Adapter(HTTPAdapter):
-    """Sets time-outs. On a loopback stand-in also speaks http where simple-salesforce insists on https."""
-
-    def __init__(self, plain: bool = False) -> None:
-        self.plain = plain
-        super().__init__()
-
-    def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:  # noqa: D102
-        if self.plain and request.url is not None:
-            request.url = re.sub(r"^https:", "http:", request.url)
-        kwargs["timeout"] = kwargs.get("timeout") or _TIMEOUT
-        return super().send(request, *args, **kwargs)
+_ACCOUNT, _LEAD = "001", "00Q"
+"""How the ids of these objects begin."""
 
 
 class Salesforce:
-    """One org, signed in when first used.
+    """One org as the product's CRM (see `delivery.crm.Crm`), signed in when first used.
 
     The connection's extras are those of Airflow's Salesforce connection: `instance_url` (or `domain`),
     `consumer_key`, `consumer_secret` for client credentials, or `private_key` with the user as login for JWT
-    bearer; `version`. Raises ConnectionConfigError at once when they cannot work.
+    bearer; `version`. `api_reserve`: the share of the org's daily calls that is left to others. `account_fields`:
+    those of the policy (`crm.account_fields`). Raises ConnectionConfigError at once when they cannot work.
     """
+
+    name = "salesforce"
 
     def __init__(
         self,
         connection: Connection,
         *,
+        bulk_above: int = 2_000,
+        api_reserve: float = 0.0,
         wait: wait_base | None = None,
         sleep: Callable[[float], None] = time.sleep,
         session: requests.Session | None = None,
+        clock: Callable[[], float] = time.time,
+        account_fields: Mapping[str, str | None] | None = None,
     ) -> None:
-        extra = connection.extra
-        self._key, self._secret = extra.get("consumer_key"), extra.get("consumer_secret")
-        self._private_key, self._login, self._domain = extra.get("private_key"), connection.login, extra.get("domain")
-        self._base = str(extra.get("instance_url") or "").rstrip("/")
-        if not self._base and self._domain not in (None, "", "login", "test"):
-            self._base = f"https://{self._domain}.salesforce.com"
-        signs_in = self._key and (self._secret or (self._private_key and self._login))
-        if not self._base or not signs_in:
-            raise ConnectionConfigError(
-                f"{connection.conn_id}: extras instance_url (or domain), consumer_key and consumer_secret are needed "
-                "(or private_key with the user as login)"
-            )
-        require_tls(self._base)
-        self.version = str(extra.get("version") or VERSION).removeprefix("v")
-        self._wait = wait or wait_random_exponential(multiplier=1, max=60)
-        self._sleep = sleep
-        self._session = session or requests.Session()
-        self._session.mount("https://", _Adapter())
-        if self._base.startswith("http://"):
-            self._session.trust_env = False  # a proxy of the environment does not lead to this machine
-            self._session.mount(f"https://{urlsplit(self._base).netloc}/", _Adapter(plain=True))
-            self._session.mount("http://", _Adapter())
-        self._sf: simple_salesforce.Salesforce | None = None
+        self._wire = Wire(connection, api_reserve=api_reserve, wait=wait, sleep=sleep, session=session, clock=clock)
+        self._bulk_above = bulk_above
+        self._fields = account_fields or {}
         self._checked = False
 
     # ── reading ──────────────────────────────────────────────────────────────────────────────────
 
-    def query(self, soql: str, *, include_deleted: bool = False) -> Iterator[Record]:
-        """All records of a query, page by page."""
-        page = self._call(lambda sf: sf.query(soql, include_deleted=include_deleted))
-        while True:
-            yield from page["records"]
-            if page["done"]:
-                return
-            page = self._call(partial(_next_page, url=page["nextRecordsUrl"]))
+    def read_reps(self) -> Iterator[Row]:
+        """See Crm."""
+        for user in self._wire.query("SELECT Id, Name, Email, IsActive, TimeZoneSidKey FROM User"):
+            yield {
+                "owner_id": user["Id"],
+                "email": user["Email"],
+                "name": user["Name"],
+                "active": user["IsActive"],
+                "timezone": user["TimeZoneSidKey"],
+            } | user
 
-    def query_in(
-        self, soql: str, values: Iterable[str], *, include_deleted: bool = False, **others: Any
-    ) -> Iterator[Record]:
-        """All records of a query holding `IN {values}`, in as many requests as the length of a WHERE asks for."""
-        for chunk in _chunks(sorted(set(values))):
-            yield from self.query(_soql(soql, values=chunk, **others), include_deleted=include_deleted)
-
-    def read_accounts(self, policy: Policy, since: datetime | None = None) -> Iterator[Record]:
-        """Accounts with the policy's own fields and ours; with `since` only those changed since, deleted ones too."""
-        own = [field for field in policy.crm.account_fields.values() if field]
-        names = dict.fromkeys(
-            [
-                "Id",
-                "Onetouch_Account_Id__c",
-                "OwnerId",
-                "Owner.Email",
-                "Owner.IsActive",
-                "CreatedDate",
-                "IsDeleted",
-                *own,
-            ]
-        )
+    def read_accounts(self, policy: Policy, since: datetime | None = None) -> Iterator[Row]:
+        """See Crm."""
+        own = {column: field for column, field in policy.crm.account_fields.items() if field}
+        master = self._present("Account", "MasterRecordId")
+        names = dict.fromkeys(["Id", ACCOUNT_ID, "OwnerId", "CreatedDate", "IsDeleted", *master, *own.values()])
         soql = f"SELECT {', '.join(names)} FROM Account"
         if since is not None:
-            soql += _soql(" WHERE SystemModstamp >= {since}", since=since)
-        return self.query(soql, include_deleted=since is not None)
+            soql += soql_of(" WHERE SystemModstamp >= {since}", since=since)
+        for record in self._wire.query(soql, include_deleted=since is not None):
+            yield (
+                {
+                    "crm_account_id": record["Id"],
+                    "owner_id": record["OwnerId"],
+                    "account_id": record[ACCOUNT_ID],
+                    "created_at": _at(record["CreatedDate"]),
+                    "is_deleted": record["IsDeleted"],
+                    "merged_into": record.get("MasterRecordId"),
+                }
+                | {column: _value(record, field) for column, field in own.items()}
+                | record
+            )
 
-    def read_opportunities(self, since: datetime | None = None) -> Iterator[Record]:
-        """Opportunities of accounts; with `since` only those changed since, deleted ones too."""
+    def read_opportunities(self, since: datetime | None = None) -> Iterator[Row]:
+        """See Crm. `closed_at` is the day of a closed one's CloseDate."""
         soql = (
             "SELECT Id, AccountId, StageName, IsClosed, IsWon, Amount, CreatedDate, CloseDate, SystemModstamp, "
             "LeadSource, OwnerId, IsDeleted FROM Opportunity WHERE AccountId != null"
         )
         if since is not None:
-            soql += _soql(" AND SystemModstamp >= {since}", since=since)
-        return self.query(soql, include_deleted=since is not None)
+            soql += soql_of(" AND SystemModstamp >= {since}", since=since)
+        for deal in self._wire.query(soql, include_deleted=since is not None):
+            yield {
+                "opportunity_id": deal["Id"],
+                "crm_account_id": deal["AccountId"],
+                "stage": deal["StageName"],
+                "is_closed": deal["IsClosed"],
+                "is_won": deal["IsWon"],
+                "amount": deal["Amount"],
+                "created_at": _at(deal["CreatedDate"]),
+                "closed_at": _at(deal["CloseDate"]) if deal["IsClosed"] else None,
+                "lead_source": deal["LeadSource"],
+                "owner_id": deal["OwnerId"],
+                "changed_at": _at(deal["SystemModstamp"]),
+                "is_deleted": deal["IsDeleted"],
+            } | deal
 
-    def read_reps(self) -> Iterator[Record]:
-        """Users: id, name, e-mail, active, time zone."""
-        return self.query("SELECT Id, Name, Email, IsActive, TimeZoneSidKey FROM User")
+    def read_activities(self, since: datetime) -> Iterator[Activity]:
+        """See Crm. Meetings come when they changed or took place at or after `since`."""
+        soql = (
+            f"SELECT {', '.join(self._task_fields())} FROM Task WHERE SystemModstamp >= {{since}} "
+            f"AND (AccountId != null OR {HANDOFF_ID} != null)"
+        )
+        yield from map(_task, self._wire.query(soql_of(soql, since=since), include_deleted=True))
+        if self._wire.fields("Event") is None:
+            return
+        more = self._present("Event", "EndDateTime", "IsChild")
+        soql = (
+            f"SELECT {', '.join([*_EVENT, *more])} FROM Event WHERE AccountId != null "
+            "AND (SystemModstamp >= {since} OR ActivityDateTime >= {since})"
+        )
+        for event in self._wire.query(soql_of(soql, since=since), include_deleted=True):
+            if not event.get("IsChild"):  # the copies of those invited are the same meeting
+                yield _event(event)
 
-    def read_tasks(self, since: datetime) -> Iterator[Record]:
-        """Tasks of accounts that changed at or after `since`, deleted ones too."""
-        soql = f"SELECT {', '.join(_TASK)} FROM Task WHERE AccountId != null AND SystemModstamp >= {{since}}"
-        return self.query(_soql(soql, since=since), include_deleted=True)
-
-    def tasks_of(self, handoff_ids: Iterable[str]) -> dict[str, Record]:
-        """The task of each handoff that has one, by handoff id; a deleted one only when there is no other."""
-        found: dict[str, Record] = {}
-        soql = f"SELECT {', '.join(_TASK)} FROM Task WHERE {HANDOFF_ID} IN {{values}}"
-        for task in self.query_in(soql, handoff_ids, include_deleted=True):
-            if task[HANDOFF_ID] not in found or not task["IsDeleted"]:
-                found[task[HANDOFF_ID]] = task
+    def tasks_of(self, handoff_ids: Iterable[str]) -> dict[str, Activity]:
+        """See Crm."""
+        found: dict[str, Activity] = {}
+        soql = f"SELECT {', '.join(self._task_fields())} FROM Task WHERE {HANDOFF_ID} IN {{values}}"
+        for record in self._wire.query_in(soql, handoff_ids, include_deleted=True):
+            task = _task(record)
+            if task.handoff_id and (task.handoff_id not in found or not task.is_deleted):
+                found[task.handoff_id] = task
         return found
 
+    def keyed_tasks(self, since: datetime) -> Iterator[Activity]:
+        """See Crm."""
+        soql = f"SELECT {', '.join(self._task_fields())} FROM Task WHERE {HANDOFF_ID} != null AND CreatedDate >= "
+        yield from map(_task, self._wire.query(soql_of(soql + "{since}", since=since), include_deleted=True))
+
+    def opportunities_since(self, since: datetime) -> set[str]:
+        """See Crm."""
+        soql = "SELECT AccountId FROM Opportunity WHERE IsClosed = false AND AccountId != null AND SystemModstamp >= "
+        return {deal["AccountId"] for deal in self._wire.query(soql_of(soql + "{since}", since=since))}
+
+    def gone_since(self, since: datetime) -> dict[str, str | None]:
+        """See Crm. An account merged into one that was merged itself is in the last of them."""
+        names = ["Id", *self._present("Account", "MasterRecordId")]
+        soql = f"SELECT {', '.join(names)} FROM Account WHERE IsDeleted = true AND SystemModstamp >= {{since}}"
+        records = self._wire.query(soql_of(soql, since=since), include_deleted=True)
+        gone = {record["Id"]: record.get("MasterRecordId") for record in records}
+        return {account: _survivor(account, gone) for account in gone}
+
+    def contacts(self, emails: Collection[str]) -> dict[str, str]:
+        """See Crm. Of several contacts with one address the one created first."""
+        found: dict[str, str] = {}
+        soql = "SELECT Id, Email FROM Contact WHERE Email IN {values} ORDER BY CreatedDate, Id"
+        for contact in self._wire.query_in(soql, {email.strip().lower() for email in emails if email}):
+            found.setdefault(contact["Email"].lower(), contact["Id"])
+        return found
+
+    def _present(self, thing: str, *names: str) -> list[str]:
+        """Those of the fields that the org has and shows us."""
+        there = self._wire.fields(thing) or {}
+        return [name for name in names if name in there]
+
+    def _task_fields(self) -> list[str]:
+        return [*_TASK, *self._present("Task", DISPOSITION)]
+
+    # ── until extract_crm and deliver have changed over ──
+
+    def query(self, soql: str, *, include_deleted: bool = False) -> Iterator[Record]:
+        return self._wire.query(soql, include_deleted=include_deleted)
+
+    def read_tasks(self, since: datetime) -> Iterator[Record]:
+        soql = f"SELECT {', '.join(_TASK)} FROM Task WHERE AccountId != null AND SystemModstamp >= {{since}}"
+        return self._wire.query(soql_of(soql, since=since), include_deleted=True)
+
     def open_opportunities(self, crm_account_ids: Iterable[str]) -> set[str]:
-        """Those of the accounts that have an open opportunity now."""
         soql = "SELECT AccountId FROM Opportunity WHERE IsClosed = false AND AccountId IN {values}"
-        return {record["AccountId"] for record in self.query_in(soql, crm_account_ids)}
+        return {record["AccountId"] for record in self._wire.query_in(soql, crm_account_ids)}
 
     def existing_accounts(self, crm_account_ids: Iterable[str]) -> set[str]:
-        """Those of the accounts that are there and not deleted."""
-        return {r["Id"] for r in self.query_in("SELECT Id FROM Account WHERE Id IN {values}", crm_account_ids)}
+        soql = "SELECT Id FROM Account WHERE Id IN {values}"
+        return {r["Id"] for r in self._wire.query_in(soql, crm_account_ids)}
+
+    def upsert_tasks(self, rows: Mapping[str, Row]) -> dict[str, Outcome]:
+        return self.create_tasks(rows, unsure=rows)
 
     # ── writing ──────────────────────────────────────────────────────────────────────────────────
 
     def check_fields(self) -> None:
-        """Raises FieldsMissing naming each of our fields that the org lacks or we may not write. Once a client."""
+        """See Crm."""
         if self._checked:
             return
         problems = []
         for thing, wanted in (("Account", ACCOUNT_FIELDS), ("Task", (HANDOFF_ID, OUTCOME))):
-            answer = self._call(partial(_describe, thing=thing))
-            there = {field["name"]: field for field in answer["fields"]}
+            there = self._wire.fields(thing) or {}
             problems += [f"{thing}.{name} is missing" for name in wanted if name not in there]
             problems += [
                 f"{thing}.{name} may not be written"
@@ -276,233 +251,243 @@ class Salesforce:
             )
         self._checked = True
 
-    def update_accounts(self, rows: Mapping[str, Mapping[str, Any]]) -> dict[str, Outcome]:
-        """Writes fields of accounts, record id → fields; nulls are left out, so nothing is erased."""
+    def ensure_accounts(self, rows: Mapping[str, Row], kind: str) -> dict[str, Outcome]:
+        """See Crm. A record of ours that was deleted is not made again (`deleted`); a merged one is the other.
+
+        A record of the same domain that has another product account's id is that one's; the first made counts.
+        """
+        outcomes = self._known_accounts(rows)
+        unknown = sorted(set(rows) - set(outcomes))
+        twins = self._of_same_domain({a: str(rows[a]["domain"]) for a in unknown if rows[a].get("domain")})
+        claims = sorted(twins, key=lambda a: twins[a])
+        written = self._update([_thing(twins[a]) for a in claims], [{"id": twins[a], ACCOUNT_ID: a} for a in claims])
+        outcomes |= dict(zip(claims, written, strict=True))
+        new = [a for a in unknown if a not in twins]
+        thing = "Lead" if kind == "lead" else "Account"
+        records = [self._new_account(thing, a, rows[a]) for a in new]
+        outcomes |= dict(zip(new, self._insert(thing, records, self._made_accounts), strict=True))
+        return outcomes | self._known_accounts(a for a in unknown if outcomes[a].code == DUPLICATE)
+
+    def _known_accounts(self, account_ids: Iterable[str]) -> dict[str, Outcome]:
+        """The record that has the id of each product account."""
+        wanted = set(account_ids)
+        found: dict[str, Outcome] = {}
+        for thing, successor in (("Account", "MasterRecordId"), ("Lead", "ConvertedAccountId")):
+            if ACCOUNT_ID not in (self._wire.fields(thing) or {}):
+                continue
+            names = ["Id", ACCOUNT_ID, "IsDeleted", *self._present(thing, successor)]
+            soql = f"SELECT {', '.join(names)} FROM {thing} WHERE {ACCOUNT_ID} IN {{values}}"
+            for record in self._wire.query_in(soql, wanted, include_deleted=True):
+                account_id, record_id = record[ACCOUNT_ID], record.get(successor) or record["Id"]
+                gone = record["IsDeleted"] and not record.get(successor)
+                refused = Outcome(ok=False, code=DELETED, message="deleted in the CRM", deleted=True)
+                if account_id not in found or not found[account_id].ok:
+                    found[account_id] = refused if gone else Outcome(ok=True, id=record_id)
+        return {account_id: outcome for account_id, outcome in found.items() if account_id in wanted}
+
+    def _of_same_domain(self, domains: Mapping[str, str]) -> dict[str, str]:
+        """Account ids → the record of the account's domain that has no id of ours yet; each record once."""
+        field = self._fields.get("domain") or "Website"
+        free: dict[str, str] = {}
+        soql = f"SELECT Id, {field}, {ACCOUNT_ID} FROM Account WHERE"
+        for record in self._wire.query_any(soql, f"{field} LIKE '%{{value:like}}%'", domains.values()):
+            if not record[ACCOUNT_ID]:
+                free[record["Id"]] = _host(_value(record, field))
+        found: dict[str, str] = {}
+        for account_id, domain in sorted(domains.items()):
+            same = [i for i, host in sorted(free.items()) if f".{host}".endswith(f".{domain.lower()}")]
+            if same:
+                found[account_id] = same[0]
+                del free[same[0]]
+        return found
+
+    def _new_account(self, thing: str, account_id: str, row: Row) -> Record:
+        name = str(row.get("name") or row.get("domain") or account_id)
+        if thing == "Lead":
+            record = {"Company": name[:255], "LastName": name[:80]}
+            domain = "Website" if self._present("Lead", "Website") else None
+        else:
+            record = {self._fields.get("name") or "Name": name[:255]}
+            domain = self._fields.get("domain") or "Website"
+        record |= {domain: row["domain"]} if domain and row.get("domain") else {}
+        record |= {"OwnerId": row["owner_id"]} if row.get("owner_id") else {}
+        return record | {ACCOUNT_ID: account_id}
+
+    def _made_accounts(self, records: Sequence[Record]) -> dict[int, Outcome]:
+        """Those of the accounts that are there, by their place."""
+        places = {record[ACCOUNT_ID]: place for place, record in enumerate(records)}
+        return {places[account_id]: outcome for account_id, outcome in self._known_accounts(places).items()}
+
+    def update_accounts(self, rows: Mapping[str, Row]) -> dict[str, Outcome]:
+        """See Crm. Leads (an id that begins with 00Q) have the same fields."""
         ids = sorted(rows)
         records = [{"id": i} | {name: v for name, v in rows[i].items() if v is not None} for i in ids]
-        return dict(zip(ids, self._write("Account", records), strict=True))
+        outcomes = self._update([_thing(i) for i in ids], records)
+        return dict(zip(ids, outcomes, strict=True))
 
-    def upsert_tasks(self, rows: Mapping[str, Mapping[str, Any]]) -> dict[str, Outcome]:
-        """Creates the task of each handoff (handoff id → fields) unless it is there already.
-
-        A task that exists is the rep's: it is adopted as it is, also when it was deleted (`deleted`; it is not
-        made again). Two writers at once end with one task, by the unique external id.
-        """
-        found = self.tasks_of(rows)
-        outcomes = {handoff_id: _adopted(task) for handoff_id, task in found.items()}
+    def create_tasks(self, rows: Mapping[str, Row], unsure: Collection[str] = ()) -> dict[str, Outcome]:
+        """See Crm. Two writers at once end with one task, by the unique external id."""
+        outcomes = {h: _adopted(task) for h, task in self.tasks_of(h for h in unsure if h in rows).items()}
         # Inserting a task locks its account: in one order, so that two writers wait instead of blocking each other.
-        new = sorted((h for h in rows if h not in found), key=lambda h: (str(rows[h].get("WhatId")), h))
-        records = [{name: v for name, v in rows[h].items() if v is not None} | {HANDOFF_ID: h} for h in new]
-        outcomes |= dict(zip(new, self._write("Task", records, key=HANDOFF_ID), strict=True))
-        duplicates = [h for h in new if outcomes[h].code == "DUPLICATE_VALUE"]
-        outcomes |= {h: _adopted(task) for h, task in self.tasks_of(duplicates).items()}
+        new = sorted((h for h in rows if h not in outcomes), key=lambda h: (str(rows[h].get("WhatId")), h))
+        records = [_related({name: v for name, v in rows[h].items() if v is not None} | {HANDOFF_ID: h}) for h in new]
+        outcomes |= dict(zip(new, self._insert("Task", records, self._made_tasks), strict=True))
+        duplicates = [h for h in new if outcomes[h].code == DUPLICATE]
+        if duplicates:
+            outcomes |= {h: _adopted(task) for h, task in self.tasks_of(duplicates).items()}
         return outcomes
 
     def close_tasks(self, reasons: Mapping[str, tuple[str, str]]) -> dict[str, Outcome]:
-        """Closes the task of each handoff: handoff id → (label of CLOSED_BY_US, reason).
-
-        An open task becomes Completed, the label before its subject, the reason on top of its description. One
-        the rep closed (`by_rep`) is left alone, except that a release notes its reason there. Closed by us already,
-        reopened by the rep since, deleted, or never made: nothing to do, ok.
-        """
-        tasks = {h: task for h, task in self.tasks_of(reasons).items() if not task["IsDeleted"]}
+        """See Crm."""
+        tasks = {h: task for h, task in self.tasks_of(reasons).items() if not task.is_deleted}
         outcomes = {handoff_id: Outcome(ok=True) for handoff_id in reasons}
         changes: dict[str, Record] = {}
         by_rep: set[str] = set()
         for handoff_id, task in tasks.items():
             label, reason = reasons[handoff_id]
-            subject, description = task["Subject"] or "", task["Description"] or ""
             note = f"{label.strip('[] ')}: {reason}"
-            noted = f"{note}\n\n{description}"[:_DESCRIPTION].rstrip()
-            if subject.startswith(CLOSED_BY_US):
-                outcomes[handoff_id] = Outcome(ok=True, id=task["Id"])
-            elif task["IsClosed"]:
+            noted = f"{note}\n\n{task.description}"[:_DESCRIPTION].rstrip()
+            if task.closed_by_us:
+                outcomes[handoff_id] = Outcome(ok=True, id=task.activity_id)
+            elif task.is_done:
                 by_rep.add(handoff_id)
-                outcomes[handoff_id] = Outcome(ok=True, id=task["Id"], by_rep=True)
-                if label == RELEASED and not description.startswith(note):
-                    changes[handoff_id] = {"id": task["Id"], "Description": noted}
+                outcomes[handoff_id] = Outcome(ok=True, id=task.activity_id, by_rep=True)
+                if label == RELEASED and not task.description.startswith(note):
+                    changes[handoff_id] = {"id": task.activity_id, "Description": noted}
             else:
                 changes[handoff_id] = {
-                    "id": task["Id"],
+                    "id": task.activity_id,
                     "Status": "Completed",
-                    "Subject": f"{label}{subject}"[:_SUBJECT].rstrip(),
+                    "Subject": f"{label}{task.subject}"[:_SUBJECT].rstrip(),
                     "Description": noted,
                 }
-        ordered = sorted(changes, key=lambda h: (str(tasks[h]["AccountId"]), h))
-        for handoff_id, outcome in zip(ordered, self._write("Task", [changes[h] for h in ordered]), strict=True):
+        ordered = sorted(changes, key=lambda h: (str(tasks[h].crm_account_id), h))
+        written = self._update(["Task"] * len(ordered), [changes[h] for h in ordered])
+        for handoff_id, outcome in zip(ordered, written, strict=True):
             outcomes[handoff_id] = replace(outcome, by_rep=handoff_id in by_rep, ok=outcome.ok or outcome.deleted)
         return outcomes
 
-    def _write(self, thing: str, records: Sequence[Record], key: str | None = None) -> list[Outcome]:
-        """Writes records by `id`, or by the external id `key`; one outcome a record, in their order.
+    def _made_tasks(self, records: Sequence[Record]) -> dict[int, Outcome]:
+        """Those of the tasks that are there, by their place."""
+        tasks = self.tasks_of(record[HANDOFF_ID] for record in records)
+        keys = {record[HANDOFF_ID]: place for place, record in enumerate(records)}
+        return {keys[handoff_id]: _adopted(task) for handoff_id, task in tasks.items()}
 
-        Both kinds may be repeated without harm, so whole requests are retried when no answer came and single
-        rows when they were locked.
-        """
-        if records:
-            self.check_fields()
-        path = f"composite/sobjects/{thing}/{key}" if key else "composite/sobjects"
-        outcomes: list[Outcome] = []
-        for start in range(0, len(records), ROWS):
-            chunk = records[start : start + ROWS]
-            done: list[Outcome] = [Outcome(ok=False, code=_LOCKED)] * len(chunk)
+    def _update(self, things: Sequence[str], records: Sequence[Record]) -> list[Outcome]:
+        """Writes fields of records by `id`, each of its type; one outcome a record, in their order."""
+        if not records:
+            return []
+        self.check_fields()
+        typed = [{"attributes": {"type": t}} | record for t, record in zip(things, records, strict=True)]
+        outcomes = Batch(self._wire, "PATCH", typed).send()
+        # An id that leads nowhere: the record is gone from the recycle bin, too.
+        gone = "INVALID_CROSS_REFERENCE_KEY"
+        return [replace(o, deleted=True) if o.code == gone else o for o in outcomes]
 
-            def attempt(chunk: Sequence[Record] = chunk, done: list[Outcome] = done) -> None:
-                left = [i for i, outcome in enumerate(done) if outcome.code == _LOCKED]
-                body = [{"attributes": {"type": thing}} | chunk[i] for i in left]
-                payload = {"allOrNone": False, "records": body}
-                answers = self._call(lambda sf: sf.restful(path, method="PATCH", json=payload))
-                if not isinstance(answers, list) or len(answers) != len(left):
-                    raise Refused(f"Salesforce: {path} answered {len(answers or [])} outcomes for {len(left)} rows")
-                for i, answer in zip(left, answers, strict=True):
-                    done[i] = _outcome(answer)
-                if any(outcome.code == _LOCKED for outcome in done):
-                    raise _Locked
-
-            with contextlib.suppress(_Locked):  # what is still locked then is reported as such, row by row
-                self._retrying(_Locked)(attempt)
-            outcomes += done
-        return outcomes
-
-    # ── the wire ─────────────────────────────────────────────────────────────────────────────────
-
-    def _retrying(self, error: type[Exception]) -> Retrying:
-        return Retrying(
-            retry=retry_if_exception_type(error),
-            wait=self._wait,
-            stop=stop_after_attempt(_ATTEMPTS),
-            sleep=self._sleep,
-            reraise=True,
-        )
-
-    def _call(self, request: Callable[[simple_salesforce.Salesforce], T]) -> T:
-        """The answer of a request that may be repeated without harm."""
-        return self._retrying(Unreachable)(self._once, request)
-
-    def _once(self, request: Callable[[simple_salesforce.Salesforce], T]) -> T:
-        try:
-            try:
-                return request(self._client())
-            except SalesforceExpiredSession:
-                self._sf = None  # sign in once more, then give up
-                return request(self._client())
-        except SalesforceExpiredSession as error:
-            raise SignInRefused(f"Salesforce: the session is refused right after signing in ({_code(error)})") from None
-        except SalesforceRefusedRequest as error:
-            if _code(error) == "REQUEST_LIMIT_EXCEEDED":
-                raise LimitReached(
-                    "Salesforce: the org's API calls of 24 hours are used up (REQUEST_LIMIT_EXCEEDED); what is left "
-                    "goes out with the next run"
-                ) from None
-            raise Refused(f"Salesforce: 403 {_code(error)}; check the integration user's permissions") from None
-        except SalesforceError as error:
-            if error.status == 429 or error.status >= 500:
-                raise Unreachable(f"Salesforce: answered {error.status}") from None
-            raise Refused(f"Salesforce: {error.status} {_code(error)}: {_said(error.content)}") from None
-        except requests.RequestException as error:  # also an answer cut off in the middle of its JSON
-            # `from None`: the chained error would show the address with the query in it
-            raise Unreachable(f"Salesforce: no answer ({type(error).__name__})") from None
-
-    def _client(self) -> simple_salesforce.Salesforce:
-        if self._sf is None:
-            token, instance = self._sign_in()
-            # "direct" authentication: simple-salesforce then never signs in again by itself, over and over
-            self._sf = simple_salesforce.Salesforce(
-                session_id=token, instance=instance, session=self._session, version=self.version
-            )
-        return self._sf
-
-    def _sign_in(self) -> tuple[str, str]:
-        """Access token and host. Raises SignInRefused, Unreachable."""
-        if self._secret is None:
-            return simple_salesforce.SalesforceLogin(
-                username=self._login,
-                consumer_key=self._key,
-                privatekey=self._private_key,
-                domain=self._domain or "login",
-                instance_url=urlsplit(self._base).hostname.removesuffix(".salesforce.com"),  # type: ignore[union-attr]
-                session=self._session,
-                sf_version=self.version,
-            )
-        answer = self._session.post(
-            f"{self._base}/services/oauth2/token",
-            data={"grant_type": "client_credentials"},
-            auth=(str(self._key), str(self._secret)),
-        )
-        if answer.status_code == 429 or answer.status_code >= 500:
-            raise Unreachable(f"Salesforce: sign-in answered {answer.status_code}")
-        try:
-            document = answer.json()
-            token = document["access_token"] if answer.ok else None
-        except (ValueError, KeyError, TypeError):
-            document, token = {}, None
-        if not token:
-            error = document.get("error", "") if isinstance(document, dict) else ""
-            raise SignInRefused(
-                f"Salesforce: sign-in refused ({answer.status_code} {_said(error)}); check consumer_key, "
-                "consumer_secret and that the app allows client credentials"
-            )
-        if self._base.startswith("http://"):
-            return token, urlsplit(self._base).netloc
-        return token, urlsplit(document.get("instance_url") or self._base).netloc
+    def _insert(
+        self, thing: str, records: Sequence[Record], look: Callable[[Sequence[Record]], Mapping[int, Outcome]]
+    ) -> list[Outcome]:
+        """Creates records that carry a unique key; one outcome a record, in their order."""
+        if not records:
+            return []
+        self.check_fields()
+        return Batch(self._wire, "POST", [{"attributes": {"type": thing}} | r for r in records], look).send()
 
 
-def _next_page(sf: simple_salesforce.Salesforce, url: str) -> Any:
-    return sf.query_more(url, identifier_is_url=True)
+@dataclass(frozen=True)
+class _Told(Activity):
+    """Until extract_crm has changed over."""
+
+    record: Record = field(default_factory=dict)
+
+    def __getitem__(self, name: str) -> Any:
+        return self.record[name]
 
 
-def _describe(sf: simple_salesforce.Salesforce, thing: str) -> Any:
-    return sf.restful(f"sobjects/{thing}/describe")
-
-
-def _soql(soql: str, **values: Any) -> str:
-    return simple_salesforce.format_soql(soql, **values)
-
-
-def _chunks(values: Sequence[str]) -> Iterator[list[str]]:
-    """Runs of `values` whose quoted list stays within the length of a WHERE."""
-    chunk: list[str] = []
-    length = 0
-    for value in values:
-        size = len(_soql("{value}", value=value)) + 1
-        if chunk and length + size > _IN_CHARS:
-            yield chunk
-            chunk, length = [], 0
-        chunk.append(value)
-        length += size
-    if chunk:
-        yield chunk
-
-
-def _adopted(task: Record) -> Outcome:
-    return Outcome(ok=True, id=task["Id"], deleted=bool(task["IsDeleted"]))
-
-
-def _outcome(answer: Mapping[str, Any]) -> Outcome:
-    if answer.get("success"):
-        return Outcome(ok=True, id=answer.get("id"))
-    errors = answer.get("errors") or [{}]
-    first = errors[0]
-    fields = ", ".join(first.get("fields") or [])
-    said = _said(first.get("message", ""))
-    return Outcome(
-        ok=False,
-        code=str(first.get("statusCode") or "UNKNOWN_ERROR"),
-        message=f"{said} ({fields})" if fields else said,
-        deleted=first.get("statusCode") == "ENTITY_IS_DELETED",
+def _task(record: Record) -> Activity:
+    done = _at(record["CompletedDateTime"]) or _at(record["SystemModstamp"])
+    kind = _KINDS.get(record["TaskSubtype"] or "") or _KINDS.get(record["Type"] or "", "task")
+    lead = record["WhoId"] if str(record["WhoId"]).startswith(_LEAD) else None
+    return _Told(
+        record=record,
+        activity_id=record["Id"],
+        kind=kind,
+        crm_account_id=record["AccountId"] or lead,
+        owner_id=record["OwnerId"],
+        subject=record["Subject"] or "",
+        description=record["Description"] or "",
+        is_done=record["IsClosed"],
+        is_deleted=record["IsDeleted"],
+        created_at=_moment(record["CreatedDate"]),
+        done_at=done if record["IsClosed"] else None,
+        changed_at=_moment(record["SystemModstamp"]),
+        handoff_id=record[HANDOFF_ID],
+        outcome=record[OUTCOME],
+        disposition=record.get(DISPOSITION),
     )
 
 
-def _said(text: Any) -> str:
-    """What the CRM said, short, with e-mail addresses and quoted values (they may be personal) masked."""
-    if isinstance(text, list):
-        text = text[0].get("message", "") if text and isinstance(text[0], dict) else ""
-    line = " ".join(str(text).split())[:300]
-    return re.sub(r"'[^']{0,200}'|\"[^\"]{0,200}\"", "'…'", re.sub(r"\S+@\S+", "…", line))[:200]
+def _event(record: Record) -> Activity:
+    begins = _at(record["ActivityDateTime"]) or _at(record["ActivityDate"])
+    lasts = timedelta(minutes=record["DurationInMinutes"] or 0)
+    ends = _at(record.get("EndDateTime")) or (begins + lasts if begins else None)
+    return Activity(
+        activity_id=record["Id"],
+        kind="meeting",
+        crm_account_id=record["AccountId"],
+        owner_id=record["OwnerId"],
+        subject=record["Subject"] or "",
+        description=record["Description"] or "",
+        is_done=True,
+        is_deleted=record["IsDeleted"],
+        created_at=_moment(record["CreatedDate"]),
+        done_at=ends or _at(record["CreatedDate"]),
+        changed_at=_moment(record["SystemModstamp"]),
+    )
 
 
-def _code(error: SalesforceError) -> str:
-    content: Any = error.content
-    if isinstance(content, list) and content and isinstance(content[0], dict):
-        return str(content[0].get("errorCode", ""))
-    return ""
+def _moment(text: Any) -> datetime:
+    """A moment or a day as Salesforce writes it (2025-11-18T09:15:00.000+0000), in UTC."""
+    at = datetime.fromisoformat(str(text))
+    return at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC)
+
+
+def _at(text: Any) -> datetime | None:
+    return _moment(text) if text else None
+
+
+def _value(record: Record, field: str) -> Any:
+    """A field of a record, or of the record it refers to (`Owner.Name`)."""
+    value: Any = record
+    for step in field.split("."):
+        value = value.get(step) if isinstance(value, Mapping) else None
+    return value
+
+
+def _survivor(account: str, gone: Mapping[str, str | None]) -> str | None:
+    """The account that is left after all merges."""
+    into, left = gone[account], len(gone)
+    while into in gone and left:
+        into, left = gone[into], left - 1
+    return into
+
+
+def _host(website: Any) -> str:
+    """The host of a website as people write it (`https://www.acme.com/de`, `acme.com`)."""
+    text = str(website or "").strip().lower()
+    return urlsplit(text if "//" in text else f"//{text}").hostname or ""
+
+
+def _thing(record_id: str) -> str:
+    return "Lead" if record_id.startswith(_LEAD) else "Account"
+
+
+def _related(task: Record) -> Record:
+    """A task of a lead names it as its person: a lead cannot be what a task is about."""
+    if str(task.get("WhatId")).startswith(_LEAD):
+        return {name: value for name, value in task.items() if name != "WhatId"} | {"WhoId": task["WhatId"]}
+    return task
+
+
+def _adopted(task: Activity) -> Outcome:
+    return Outcome(ok=True, id=task.activity_id, deleted=task.is_deleted)
