@@ -6,14 +6,27 @@ Each task calls one stage of the library; data stays in the lake, the ledger rem
 
     open_run → extract_events[source] → stage_events → check_events → build_signals → check_signals → score ┐
              → extract_crm → back_off ──────────────────────────────────────────────────────────────────────┴→
-               route ┬→ check_decisions → deliver_tasks → alert_reps
-                     └→ shadow
+               route ┬→ check_decisions → deliver_tasks ┬→ alert_reps
+                     └→ shadow                          └→ needs_approval → ask_approval
 
 ## Params
 
 - **dry_run**: compute everything, send nothing. The run is kept apart from a real one of the same moment.
 - **as_of**: run as if at this moment (RFC 3339 with offset). Empty: the hour the run was scheduled for.
   A moment older than the policy's `delivery.fresh_hours` sends nothing, whatever `dry_run` says.
+
+## Stopping it
+
+- **Everything at once**: `onetouch stop REASON`, or an Airflow Variable `onetouch_stop` with any text in it. From then
+  on nothing is written to the CRM or posted for anybody, whoever runs what. Runs go on, compute everything, and say in
+  their summaries what they withheld and which open tasks they would have closed. It is looked at when a sending task
+  begins and again before each of its requests that write: what still leaves after a stop is the request under way, no
+  more, and the task it interrupts fails with the reason. Only the data team goes on hearing of failed tasks.
+  `onetouch resume` (and an empty Variable) lifts it; the next run does what is then still right.
+- **By themselves** runs send nothing when a critical check fails (stale or missing events, odd volume, bad rows,
+  decisions that jump, more tasks than a day or a rep may get), when their moment is not fresh, or in a dry run.
+- **More new tasks than `delivery.approval_above`** are withheld, and a person is asked in `approve_tasks`; all else
+  goes on.
 
 ## Running it again
 
@@ -57,6 +70,11 @@ alert in Slack and the last lines of the task's log name what failed.
   threshold in the policy and trigger a new run.
 - **deliver_tasks**: some decisions were not delivered; the log lists reasons. Delivered ones stay delivered, and
   there is one task each: clear it (with downstream) while the run's moment is fresh, else trigger a new run.
+  Reasons: a field the CRM lacks or refuses is a dead letter (`onetouch outbox`; mend the cause, then
+  `onetouch outbox retry KEY`); a locked row, a time-out or a used-up API limit waits for the next run by itself.
+- **needs_approval**: the ledger or the lake cannot be read. The new tasks are withheld; the next run asks.
+- **ask_approval**: `approve_tasks` is paused or missing: unpause it, then clear this one. Skipped when nobody needs
+  to be asked.
 - **alert_reps**: Slack refused (`slack_default`, or the bot is not in the channel). The tasks are in the CRM
   already; clear it and no alert is posted twice.
 
@@ -68,9 +86,12 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
+from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
 from airflow.sdk import DAG, task
 from onetouch_airflow.defaults import DEFAULT_ARGS, TAGS, deadline, params
 from onetouch_airflow.opening import as_of, dry_run, keep_run_id, now, run_id, workspace
+
+RUN_ID = "{{ ti.xcom_pull(task_ids='open_run', key='run_id') }}"
 
 with DAG(
     dag_id="pql_pipeline",
@@ -185,6 +206,24 @@ with DAG(
 
         return stages.alert_reps(workspace(), run_id(), now())
 
+    @task.short_circuit
+    def needs_approval() -> bool:
+        """Goes on only when a person is to be asked before the new tasks are made."""
+        from onetouch import stages
+
+        return stages.question(workspace(), run_id(), now()) is not None
+
+    # A DAG of its own, so that the hourly withdrawals and releases don't wait for a person.
+    ask_approval = TriggerDagRunOperator(
+        task_id="ask_approval",
+        trigger_dag_id="approve_tasks",
+        trigger_run_id=RUN_ID,
+        conf={"run_id": RUN_ID},
+        skip_when_already_exists=True,
+        fail_when_dag_is_paused=True,
+        doc_md="Has a person asked: starts `approve_tasks`, once a run.",
+    )
+
     sources, crm, signals, decisions = open_run(), extract_crm(), build_signals(), route()
 
     extract_events.expand(source=sources) >> stage_events() >> check_events() >> signals
@@ -192,5 +231,7 @@ with DAG(
     sources >> crm >> signals >> check_signals() >> score() >> decisions
     # On the CRM alone: broken product data must not keep an account from being released.
     crm >> back_off() >> decisions
-    decisions >> check_decisions() >> deliver_tasks() >> alert_reps()
+    delivered = deliver_tasks()
+    decisions >> check_decisions() >> delivered >> alert_reps()
+    delivered >> needs_approval() >> ask_approval
     decisions >> shadow()

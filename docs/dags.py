@@ -21,7 +21,8 @@ def render(dags: Iterable[DAG]) -> str:
     lines = ["# DAGs", "", "Made from `dags/` by `python docs/dags.py`; a test fails when it is out of date.", ""]
     lines += ["| DAG | what for | schedule (UTC) | tags |", "|---|---|---|---|"]
     lines += [
-        f"| [{d.dag_id}](#{d.dag_id}) | {d.description} | `{d.schedule}` | {', '.join(sorted(d.tags))} |" for d in dags
+        f"| [{d.dag_id}](#{d.dag_id}) | {d.description} | {f'`{d.schedule}`' if d.schedule else 'when triggered'} | {', '.join(sorted(d.tags))} |"
+        for d in dags
     ]
     for dag in dags:
         title, runbook = dag.doc_md.strip().split("\n", 1)

@@ -262,23 +262,24 @@ def outbox_retry(
 
 
 @app.command()
-def reconcile(context: typer.Context, as_json: Json = False) -> None:
+def reconcile(
+    context: typer.Context,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Compare and say, mend nothing.")] = False,
+    as_json: Json = False,
+) -> None:
     """Compare what the ledger says was done with what the CRM holds; mend what can be, list what cannot."""
     from onetouch import stages
 
     now = datetime.now(UTC)
     with _one_line_errors():
         workspace = _workspace(context)
-        moment = now.replace(microsecond=0)
-        run_id = stages.begin(workspace, moment, now)
         wrong = None
         with _progress(quiet=as_json) as step:
             step("reconcile")
             try:
-                stages.reconcile(workspace, run_id, now)
+                found = stages.reconcile(workspace, now.replace(microsecond=0), now, dry_run=dry_run)
             except (stages.DeliveryFailed, stages.Stopped) as error:
-                wrong = str(error)
-        found = workspace.ledger.stage_summary(run_id, "reconcile") or {}
+                found, wrong = error.summary, str(error)
         typer.echo(json.dumps(found)) if as_json else _show_counts(found)
         if wrong:
             _fail(wrong)
@@ -551,8 +552,22 @@ def _one_line_errors() -> Iterator[None]:
     except (
         ValueError, OSError, RuntimeError, RequestException, SlackClientError, SQLAlchemyError, LedgerError,
     ) as error:  # fmt: skip
-        logging.getLogger(__name__).info("failed", exc_info=True)
-        _fail(str(error) or type(error).__name__)
+        _fail_of(error)
+    except _crm_errors() as error:
+        _fail_of(error)
+
+
+def _crm_errors() -> tuple[type[Exception], ...]:
+    """Looked up only when something else has gone wrong: its room takes seconds to import."""
+    from onetouch.delivery import CrmError
+    from onetouch.delivery.breaker import Stopped
+
+    return CrmError, Stopped
+
+
+def _fail_of(error: Exception) -> NoReturn:
+    logging.getLogger(__name__).info("failed", exc_info=True)
+    _fail(str(error) or type(error).__name__)
 
 
 def _fail(message: str) -> NoReturn:

@@ -197,7 +197,7 @@ def alert_reps(workspace: Workspace, run: Run, policy: Policy, now: datetime) ->
     """Tells the owner of each new task in Slack."""
     why_not = held(workspace, run, policy, now)
     slack = None if why_not else _slack(workspace)
-    return delivery.alert_reps(workspace.lake, workspace.ledger, policy, run, slack, held=why_not)
+    return delivery.alert_reps(workspace.lake, workspace.ledger, policy, run, slack, now=now, held=why_not)
 
 
 def question(workspace: Workspace, run_id: str, now: datetime) -> Question | None:
@@ -215,11 +215,12 @@ def approve(workspace: Workspace, run: Run, policy: Policy, now: datetime, yes: 
     return {"approved": yes, "by": by, "at": now.isoformat(), "tasks": approval.decided(workspace.ledger, run)}
 
 
-@_stage
-def reconcile(workspace: Workspace, run: Run, policy: Policy, now: datetime) -> Summary:
-    """Compares ledger and CRM, repairs what can be repaired and says what cannot."""
+def reconcile(workspace: Workspace, as_of: datetime, now: datetime, *, dry_run: bool = False) -> Summary:
+    """Compares ledger and CRM, mends what can be mended and says what cannot; no run of the pipeline."""
+    policy, ledger = workspace.policy, workspace.ledger
+    run = Run(f"reconcile-{as_of:%Y%m%dT%H%M%SZ}", as_of, policy.version, dry_run)
     why_not = held(workspace, run, policy, now)
-    return delivery.reconcile(workspace.ledger, policy, run, crm_of(workspace, policy), held=why_not)
+    return delivery.reconcile(ledger, policy, run, crm_of(workspace, policy), held=why_not)
 
 
 def compute_metrics(workspace: Workspace, as_of: datetime) -> str:

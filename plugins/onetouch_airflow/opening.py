@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseHook, Variable, get_current_context
 from airflow.sdk.exceptions import AirflowNotFoundException
@@ -70,9 +70,14 @@ def as_of() -> datetime:
     return (run.data_interval_end or run.run_after).astimezone(UTC)
 
 
+def param(name: str) -> Any:
+    """A param of this DAG run."""
+    return get_current_context()["params"][name]
+
+
 def dry_run() -> bool:
     """Whether this DAG run computes everything and sends nothing."""
-    return get_current_context()["params"]["dry_run"]
+    return param("dry_run")
 
 
 def now() -> datetime:

@@ -20,9 +20,12 @@ PIPELINE = {
     "route": {"check_decisions", "shadow"},
     "shadow": set(),
     "check_decisions": {"deliver_tasks"},
-    "deliver_tasks": {"alert_reps"},
+    "deliver_tasks": {"alert_reps", "needs_approval"},
     "alert_reps": set(),
+    "needs_approval": {"ask_approval"},
+    "ask_approval": set(),
 }
+APPROVAL = {"approve": {"deliver_tasks"}, "deliver_tasks": {"alert_reps"}, "alert_reps": set()}
 REPORT = {
     "compute_metrics": {"draw_charts", "post_report"},
     "draw_charts": {"post_report"},
@@ -31,11 +34,17 @@ REPORT = {
 
 
 def test_there_are_these_dags_and_no_others(dags):
-    assert set(dags) == {"pql_pipeline", "weekly_report"}
+    assert set(dags) == {"approve_tasks", "pql_pipeline", "reconcile", "weekly_report"}
 
 
 @pytest.mark.parametrize(
-    ("dag_id", "schedule", "edges"), [("pql_pipeline", "@hourly", PIPELINE), ("weekly_report", "0 7 * * MON", REPORT)]
+    ("dag_id", "schedule", "edges"),
+    [
+        ("approve_tasks", None, APPROVAL),
+        ("pql_pipeline", "@hourly", PIPELINE),
+        ("reconcile", "30 3 * * *", {"reconcile": set()}),
+        ("weekly_report", "0 7 * * MON", REPORT),
+    ],
 )
 def test_schedule_and_edges(dags, dag_id, schedule, edges):
     dag = dags[dag_id]
@@ -82,11 +91,22 @@ def test_the_shadow_sees_the_decisions_and_nothing_waits_for_it(dags):
     assert shadow.downstream_task_ids == set()
 
 
+def test_a_person_is_asked_in_a_dag_that_holds_up_nothing_else(dags):
+    pipeline, asked = dags["pql_pipeline"], dags["approve_tasks"]
+    start = pipeline.get_task("ask_approval")
+    assert start.trigger_dag_id == "approve_tasks"
+    assert not start.wait_for_completion
+    assert start.fail_when_dag_is_paused, "a question that nobody is asked must not look like one"
+    assert asked.is_paused_upon_creation is False
+    assert asked.get_task("approve").defaults == ["Reject"], "no answer is a no"
+
+
 def test_runs_do_not_overlap_or_catch_up(dags):
     for dag in dags.values():
         assert (dag.max_active_runs, dag.catchup) == (1, False)
         assert "onetouch" in dag.tags
-        assert dag.deadline
+        # A person may take as long as the policy gives; that ends by itself.
+        assert bool(dag.deadline) == (dag.dag_id != "approve_tasks")
 
 
 def test_every_task_retries_ends_and_says_what_it_does(dags):
@@ -123,7 +143,10 @@ def test_the_runbook_tells_what_to_do_about_every_task(dags):
 def test_params_are_described_and_checked(dags):
     from airflow.sdk.exceptions import ParamValidationError
 
-    for dag in dags.values():
+    assert dags["approve_tasks"].params.get_param("run_id").resolve("20261102T070000Z-0f3a") is not None
+    with pytest.raises(ParamValidationError):
+        dags["approve_tasks"].params.get_param("run_id").resolve("{{ conn.salesforce_default }}")
+    for dag in (dag for dag in dags.values() if dag.dag_id != "approve_tasks"):
         schemas = {name: dag.params.get_param(name) for name in dag.params}
         assert {name: param.value for name, param in schemas.items()} == {"dry_run": False, "as_of": None}
         assert all(p.description and p.schema["section"] for p in schemas.values())
@@ -150,7 +173,7 @@ print(sorted(new & {"pandas", "pyarrow", "duckdb", "ibis", "great_expectations",
 """
     folder = os.environ["AIRFLOW__CORE__DAGS_FOLDER"]
     files = sorted(os.path.join(folder, name) for name in os.listdir(folder) if name.endswith(".py"))
-    assert len(files) == 2
+    assert len(files) == 4
     done = subprocess.run(
         [sys.executable, "-c", program, os.environ["AIRFLOW__CORE__PLUGINS_FOLDER"], *files],
         capture_output=True,
