@@ -10,11 +10,13 @@ import secrets
 import sqlite3
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, cast
 from urllib.parse import parse_qsl, unquote
 
+from onetouch.sandbox import faults
+from onetouch.sandbox.api import Answer, ApiError, Call, not_found
+from onetouch.sandbox.bulk import Ingest
 from onetouch.sandbox.fields import Field, SObject, full_id
 from onetouch.sandbox.records import DmlError, Records, clean
 from onetouch.sandbox.soql import SoqlError, Statement, compile_soql
@@ -32,46 +34,8 @@ _MAX_SUBREQUESTS: Final = 25
 _MAX_SUBQUERIES: Final = 5
 _MAX_CURSORS: Final = 10
 _PATH: Final = re.compile(r"/services/data/v(\d+)\.0(?:/(.*))?")
+_JOBS: Final = re.compile(r"/services/data/v(\d+)\.0/(jobs/ingest(?:/.*)?)")
 _REFERENCE: Final = re.compile(r"@\{(\w+)((?:\.\w+|\[\d+\])*)\}")
-
-
-class ApiError(Exception):
-    """A refused request: HTTP status, errorCode, message."""
-
-    def __init__(self, status: int, code: str, message: str, *fields: str) -> None:
-        super().__init__(message)
-        self.status = status
-        self.body = [{"message": message, "errorCode": code} | ({"fields": list(fields)} if fields else {})]
-
-
-@dataclass
-class Answer:
-    """What a call answers: status, JSON body, headers."""
-
-    status: int
-    body: Any = None
-    headers: dict[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Call:
-    """One REST call below /services/data/vXX.0/."""
-
-    method: str
-    version: str
-    path: str
-    query: Mapping[str, str]
-    body: Any
-    headers: Mapping[str, str]
-
-    @property
-    def root(self) -> str:
-        """The address of its version, for links in answers."""
-        return f"/services/data/{self.version}"
-
-
-def _not_found() -> ApiError:
-    return ApiError(404, "NOT_FOUND", "The requested resource does not exist")
 
 
 class Salesforce:
@@ -81,7 +45,15 @@ class Salesforce:
         self.store = store
         self.records = Records(store)
         self.cursors: OrderedDict[str, tuple[Statement, list[Any]]] = OrderedDict()
-        self.row_faults: Callable[[Call, int], DmlError | None] = lambda call, index: None
+        self.ingest = Ingest(
+            store,
+            {
+                "insert": lambda sobject, _, values, seen: self._insert_row(sobject, values, seen),
+                "update": lambda sobject, _, values, seen: self._update_row(sobject, values, seen),
+                "upsert": lambda sobject, key, values, seen: self._upsert_row(sobject, cast(Field, key), values, seen),
+                "delete": lambda sobject, _, values, seen: self._delete_row(str(values.get("Id")), sobject),
+            },
+        )
 
     # -- sign-in
 
@@ -122,20 +94,24 @@ class Salesforce:
 
     def request(self, method: str, raw_path: str, query_string: str, raw: bytes, headers: Mapping[str, str]) -> Answer:
         """One HTTP request below /services/data; every answer carries the day's use of calls."""
-        if len(raw_path) + len(query_string) + 1 > _MAX_URI:
-            return Answer(414, "URI Too Long")
-        limit = int(self.store.setting("api_daily"))
-        used = self.store.calls_today("salesforce")
-        usage = {"Sforce-Limit-Info": f"api-usage={min(used + 1, limit)}/{limit}"}
+        usage = self.usage()
         try:
-            answer = self._authorised(method, raw_path, query_string, raw, headers, used >= limit)
+            if len(raw_path) + len(query_string) + 1 > _MAX_URI:
+                answer = Answer(414, "URI Too Long")
+            else:
+                answer = self._authorised(method, raw_path, query_string, raw, headers)
         except ApiError as error:
             answer = Answer(error.status, error.body)
         answer.headers |= usage
         return answer
 
+    def usage(self) -> dict[str, str]:
+        """The header that tells the day's calls, this one included."""
+        limit = int(self.store.setting("api_daily"))
+        return {"Sforce-Limit-Info": f"api-usage={min(self.store.calls_today('salesforce') + 1, limit)}/{limit}"}
+
     def _authorised(
-        self, method: str, raw_path: str, query_string: str, raw: bytes, headers: Mapping[str, str], exhausted: bool
+        self, method: str, raw_path: str, query_string: str, raw: bytes, headers: Mapping[str, str]
     ) -> Answer:
         path = raw_path.rstrip("/")
         if path == "/services/data":
@@ -144,8 +120,11 @@ class Salesforce:
         known = self.store.db.execute("SELECT 1 FROM session WHERE token = ?", (token,)).fetchone()
         if kind.lower() not in ("bearer", "oauth") or not known:
             raise ApiError(401, "INVALID_SESSION_ID", "Session expired or invalid")
-        if exhausted:
+        if self.store.calls_today("salesforce") >= int(self.store.setting("api_daily")):
             raise ApiError(403, "REQUEST_LIMIT_EXCEEDED", "TotalRequests Limit exceeded.")
+        self.ingest.process_due()
+        if match := _JOBS.fullmatch(path):
+            return self.ingest.call(Call(method, self._version(match[1]), match[2], {}, None, headers), raw)
         return self.call(method, path, query_string, self._json(method, raw, headers), headers)
 
     @staticmethod
@@ -163,20 +142,20 @@ class Salesforce:
     def call(self, method: str, path: str, query_string: str, body: Any, headers: Mapping[str, str]) -> Answer:
         """One call, also from inside a composite. Raises ApiError."""
         match = _PATH.fullmatch(path)
-        if not match or int(match[1]) not in VERSIONS:
-            raise _not_found()
+        if not match:
+            raise not_found()
         query = dict(parse_qsl(query_string, keep_blank_values=True))
-        call = Call(method, f"v{match[1]}.0", (match[2] or "").strip("/"), query, body, headers)
+        call = Call(method, self._version(match[1]), (match[2] or "").strip("/"), query, body, headers)
         first, *rest = [unquote(part) for part in call.path.split("/")]
         match first, rest:
             case "", []:
                 names = ("sobjects", "query", "queryAll", "limits", "composite")
                 return Answer(200, {name: f"{call.root}/{name}" for name in names})
             case (("query" | "queryAll"), []):
-                self._only(call, "GET")
+                call.only("GET")
                 return self._query(call, deleted=first == "queryAll")
             case (("query" | "queryAll"), [locator]):
-                self._only(call, "GET")
+                call.only("GET")
                 return self._more(call, locator)
             case "limits", []:
                 limit = int(self.store.setting("api_daily"))
@@ -188,22 +167,22 @@ class Salesforce:
             case "sobjects", [name, *below]:
                 return self._sobject(call, self._type(name), below)
             case "composite", []:
-                self._only(call, "POST")
+                call.only("POST")
                 return self._composite(call)
             case "composite", ["sobjects", *below]:
                 return self._collections(call, below)
-        raise _not_found()
+        raise not_found()
 
     @staticmethod
-    def _only(call: Call, *methods: str) -> None:
-        if call.method not in methods:
-            message = f"HTTP Method '{call.method}' not allowed. Allowed are {','.join(methods)}"
-            raise ApiError(405, "METHOD_NOT_ALLOWED", message)
+    def _version(number: str) -> str:
+        if int(number) not in VERSIONS:
+            raise not_found()
+        return f"v{number}.0"
 
     def _type(self, name: str) -> SObject:
         sobject = self.store.org.get(name.lower())
         if not sobject:
-            raise _not_found()
+            raise not_found()
         return sobject
 
     # -- queries
@@ -270,20 +249,20 @@ class Salesforce:
     def _sobject(self, call: Call, sobject: SObject, below: list[str]) -> Answer:
         match below:
             case []:
-                self._only(call, "GET", "POST")
+                call.only("GET", "POST")
                 if call.method == "GET":
                     return Answer(200, {"objectDescribe": _summary(sobject, call.root), "recentItems": []})
                 return self._create(call, sobject, self._object(call.body))
             case ["describe"]:
-                self._only(call, "GET")
+                call.only("GET")
                 return Answer(200, _describe(sobject, call.root))
             case [record_id]:
-                self._only(call, "GET", "PATCH", "DELETE")
+                call.only("GET", "PATCH", "DELETE")
                 return self._one(call, sobject, self._id(sobject, record_id))
             case [name, *value]:
-                self._only(call, "GET", "PATCH", "DELETE")
+                call.only("GET", "PATCH", "DELETE")
                 return self._by_key(call, sobject, name, "/".join(value))
-        raise _not_found()
+        raise not_found()
 
     @staticmethod
     def _object(body: Any) -> dict[str, Any]:
@@ -308,7 +287,7 @@ class Salesforce:
     def _one(self, call: Call, sobject: SObject, record_id: str) -> Answer:
         row = self.records.row(sobject, record_id)
         if row is None:
-            raise _not_found()
+            raise not_found()
         if row["IsDeleted"]:
             raise ApiError(404, "ENTITY_IS_DELETED", "entity is deleted")
         if call.method == "GET":
@@ -332,7 +311,7 @@ class Salesforce:
             return Answer(300, [f"{call.root}/sobjects/{sobject.name}/{record_id}" for record_id in found])
         if call.method != "PATCH":
             if not found:
-                raise _not_found()
+                raise not_found()
             return self._one(call, sobject, found[0])
         values = self._object(call.body)
         for forbidden in ("Id", key.name):
@@ -355,7 +334,7 @@ class Salesforce:
 
     def _dml(self, call: Call, action: Callable[[], _T]) -> _T:
         try:
-            if fault := self.row_faults(call, 0):
+            if fault := faults.of_row(self.store, call.method, f"{call.root}/{call.path}", 0):
                 raise fault
             with self.store.transaction():
                 return action()
@@ -395,7 +374,7 @@ class Salesforce:
                 return self._rows(call, lambda _, values, seen: self._upsert_row(sobject, key, values, seen), sobject)
         if not below or len(below) <= 2:
             raise ApiError(405, "METHOD_NOT_ALLOWED", f"HTTP Method '{call.method}' not allowed.")
-        raise _not_found()
+        raise not_found()
 
     def _rows(
         self,
@@ -443,7 +422,7 @@ class Salesforce:
     def _each(self, call: Call, work: Sequence[Callable[[], dict[str, Any]]], all_or_none: bool) -> Answer:
         """Every row's outcome in order; HTTP 200 even when rows failed."""
         results: list[dict[str, Any]] = []
-        failed = False
+        failed, address = False, f"{call.root}/{call.path}"
 
         class RollBack(Exception):
             pass
@@ -452,7 +431,7 @@ class Salesforce:
             with self.store.transaction():
                 for index, action in enumerate(work):
                     try:
-                        if fault := self.row_faults(call, index):
+                        if fault := faults.of_row(self.store, call.method, address, index):
                             raise fault
                         with self.store.transaction():
                             results.append(action())
@@ -515,15 +494,15 @@ class Salesforce:
             raise ApiError(400, "REQUIRED_FIELD_MISSING", "ids is required")
         self._count(len(ids))
 
-        def remove(text: str) -> dict[str, Any]:
-            record_id = full_id(text)
-            sobject = next((s for s in self.store.org.values() if record_id and record_id[:3] == s.prefix), None)
-            if not record_id or not sobject:
-                raise DmlError("MALFORMED_ID", f"malformed id {text}")
-            self.records.delete(sobject, record_id)
-            return {"id": record_id, "success": True, "errors": []}
+        return self._each(call, [partial(self._delete_row, text) for text in ids], all_or_none)
 
-        return self._each(call, [partial(remove, text) for text in ids], all_or_none)
+    def _delete_row(self, text: str, only: SObject | None = None) -> dict[str, Any]:
+        record_id = full_id(text)
+        sobject = next((s for s in self.store.org.values() if record_id and record_id[:3] == s.prefix), None)
+        if not record_id or not sobject or (only and sobject is not only):
+            raise DmlError("MALFORMED_ID", f"malformed id {text}")
+        self.records.delete(sobject, record_id)
+        return {"id": record_id, "success": True, "errors": []}
 
     def _retrieve(self, call: Call, sobject: SObject) -> Answer:
         if call.method == "POST":

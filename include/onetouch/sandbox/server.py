@@ -1,10 +1,9 @@
-"""One loopback server: the three APIs, the pages, and the tooling that sets time, data and faults."""
+"""One loopback server: the four APIs, the pages, and the tooling that sets time, data and faults."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-import re
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,7 +23,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 import onetouch
-from onetouch.sandbox import tooling
+from onetouch.sandbox import faults, hubspot, tooling
 from onetouch.sandbox.amplitude import Exports, export
 from onetouch.sandbox.fields import build_org
 from onetouch.sandbox.metadata import read_metadata
@@ -53,25 +52,27 @@ class _Protocol(H11Protocol):
 class Faults:
     """Counts every call, and lets the tooling's faults happen: errors, lost requests, lost answers."""
 
-    def __init__(self, app: ASGIApp, store: Store) -> None:
-        self.app, self.store = app, store
+    def __init__(self, app: ASGIApp, store: Store, salesforce: Salesforce) -> None:
+        self.app, self.store, self.salesforce = app, store, salesforce
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
         path = scope.get("path", "")
-        api = _api(path)
+        api = faults.api_of(path)
         if scope["type"] != "http" or not api:
             await self.app(scope, receive, send)
             return
         query = scope["query_string"].decode("latin-1")
         shown = path + (f"?{unquote_to_bytes(query).decode('utf-8', 'replace')}" if query else "")
-        fault = tooling.take_fault(self.store, scope["method"], shown)
+        fault = faults.of_call(self.store, scope["method"], shown)
         status = 0
 
         async def watch(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
+            if "slow" in fault and message["type"] == "http.response.start":
+                await asyncio.sleep(fault["slow"])
             if fault.get("drop") != "answer":
                 await send(message)
 
@@ -80,7 +81,8 @@ class Faults:
         elif "status" in fault:
             await _drain(receive)
             body = fault.get("body", "")
-            headers = {str(k): str(v) for k, v in fault.get("headers", {}).items()}
+            usage = self.salesforce.usage() if api == "salesforce" else {}
+            headers = usage | {str(k): str(v) for k, v in fault.get("headers", {}).items()}
             answer: Response = (
                 Response(body, fault["status"], headers)
                 if isinstance(body, str)
@@ -91,7 +93,7 @@ class Faults:
             await self.app(scope, receive, watch)
             if fault.get("drop") == "answer":
                 await self._cut(scope)
-        self.store.count_call(api, scope["method"], _pattern(path), status)
+        self.store.count_call(api, scope["method"], faults.pattern(path), status)
 
     @staticmethod
     async def _cut(scope: Scope) -> None:
@@ -108,35 +110,10 @@ async def _drain(receive: Receive) -> None:
         more = message["type"] == "http.request" and message.get("more_body", False)
 
 
-def _api(path: str) -> str:
-    if path.startswith("/services/"):
-        return "salesforce" if path.startswith("/services/data") else "salesforce sign-in"
-    if path.startswith("/api/2/"):
-        return "amplitude"
-    return "slack" if path.startswith(("/api/", "/upload/")) else ""
-
-
-_IDS: Final = (
-    (re.compile(r"(/sobjects/\w+/\w+__c)/[^/]+$"), r"\1/{key}"),
-    (re.compile(r"/(?=[A-Za-z0-9]*\d)[A-Za-z0-9]{15}(?:[A-Za-z0-9]{3})?(?=/|$)"), "/{id}"),
-    (re.compile(r"/01g\w+-\d+$"), "/{locator}"),
-    (re.compile(r"/upload/v1/\w+"), "/upload/v1/{id}"),
-)
-
-
-def _pattern(path: str) -> str:
-    for pattern, name in _IDS:
-        path = pattern.sub(name, path)
-    return path
-
-
 def build_app(home: Path, exports: Path | None = None) -> Starlette:
     """The application over the state in `home`. Raises MetadataError when include/salesforce cannot be deployed."""
     store = Store(home, build_org(read_metadata(METADATA)))
     salesforce, slack, answers = Salesforce(store), Slack(store), Exports(exports)
-    salesforce.row_faults = lambda call, index: tooling.take_row_fault(
-        store, call.method, f"{call.root}/{call.path}", index
-    )
 
     async def token(request: Request) -> Response:
         form = await _fields(request)
@@ -195,13 +172,14 @@ def build_app(home: Path, exports: Path | None = None) -> Starlette:
         Route("/api/2/export", amplitude),
         Route("/api/{method}", web_api, methods=["GET", "POST"]),
         Route("/upload/v1/{file}", upload, methods=["POST"]),
-        *tooling.routes(store, slack),
+        *hubspot.routes(store),
+        *tooling.routes(tooling.Tooling(store, slack)),
         *Pages(store, slack).routes(),
     ]
     middleware = [
         # Only loopback names reach it: a page of the open internet cannot, through a name that resolves here.
         Middleware(TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost", "[::1]"]),
-        Middleware(Faults, store=store),
+        Middleware(Faults, store=store, salesforce=salesforce),
     ]
     app = Starlette(routes=routes, middleware=middleware, exception_handlers={HTTPException: unknown})
     app.state.store = store

@@ -28,6 +28,14 @@ CREATE TABLE IF NOT EXISTS file (
     id TEXT PRIMARY KEY, name TEXT, title TEXT, alt_text TEXT, length INTEGER, content BLOB, mimetype TEXT,
     completed INTEGER NOT NULL DEFAULT 0, looks INTEGER NOT NULL DEFAULT 0, created TEXT
 );
+CREATE TABLE IF NOT EXISTS job (
+    id TEXT PRIMARY KEY, sobject TEXT, operation TEXT, key TEXT, ending TEXT, delimiter TEXT, state TEXT, version TEXT,
+    created TEXT, stamp TEXT, content BLOB, due TEXT, polls INTEGER NOT NULL DEFAULT 0,
+    processed INTEGER NOT NULL DEFAULT 0, failed INTEGER NOT NULL DEFAULT 0, error TEXT
+);
+CREATE TABLE IF NOT EXISTS job_row (
+    job TEXT, number INTEGER, record TEXT, created INTEGER, error TEXT, PRIMARY KEY (job, number)
+) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS channel (id TEXT PRIMARY KEY, name TEXT, kind TEXT, member INTEGER NOT NULL DEFAULT 1);
 INSERT OR IGNORE INTO channel VALUES
     ('C0ALERTS', 'sales-alerts', 'channel', 1),
@@ -40,8 +48,12 @@ SETTINGS: Final[dict[str, Any]] = {
     "api_daily": 100_000,  # Salesforce calls a day
     "slack_per_second": 1.0,  # messages a second and channel
     "slack_burst": 5,  # messages a quiet channel takes at once
+    "hubspot_daily": 650_000,  # HubSpot calls a day
+    "hubspot_ten_seconds": 190,  # HubSpot calls in ten seconds
+    "hubspot_searches": 5,  # HubSpot searches a second
     "file_looks": 1,  # files.info answers without a mimetype before the file is processed
     "export_hours": 24 * 365,  # hours of an Amplitude export before it times out
+    "bulk_looks": 1,  # times a bulk job answers InProgress before it is complete
     "sequence": 0,
 }
 
@@ -101,10 +113,15 @@ class Store:
                 "call",
                 "message",
                 "file",
+                "job",
+                "job_row",
                 *(s.name for s in self.org.values()),
             ):
                 self.db.execute(f'DELETE FROM "{name}"')
             self.db.execute("DELETE FROM channel WHERE kind = 'direct'")
+            names = self.db.execute("SELECT name FROM sqlite_master WHERE type = 'table' AND name LIKE 'hubspot%'")
+            for row in names.fetchall():
+                self.db.execute(f'DELETE FROM "{row["name"]}"')
             self.load_user()
 
     def load_user(self) -> None:

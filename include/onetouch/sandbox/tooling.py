@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -12,137 +12,151 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from onetouch.sandbox import faults
 from onetouch.sandbox.records import DmlError, Records
 from onetouch.sandbox.slack import Slack
 from onetouch.sandbox.store import Store
 
-_FAULT_KEYS: Final = {"match", "method", "times", "status", "body", "headers", "drop", "row_error", "rows"}
-_ADJUSTABLE: Final = {"api_daily", "slack_per_second", "slack_burst", "file_looks", "export_hours"}
+_ADJUSTABLE: Final = {
+    "api_daily", "slack_per_second", "slack_burst", "file_looks", "export_hours", "bulk_looks",
+    "hubspot_daily", "hubspot_ten_seconds", "hubspot_searches",
+}  # fmt: skip
 _MENTION: Final = re.compile(r"<!(channel|here|everyone)")
 
 _Handler = Callable[[Request], Awaitable[Response]]
 
 
-class _Refused(Exception):
+class Refused(Exception):
     """What is wrong with the request, for a 400."""
 
 
-def take_fault(store: Store, method: str, path: str) -> dict[str, Any]:
-    """The next fault planned for this call, counted down; empty when there is none."""
-    for row in store.db.execute("SELECT * FROM fault WHERE remaining > 0 ORDER BY id").fetchall():
-        spec = json.loads(row["spec"])
-        if "row_error" not in spec and _matches(spec, method, path):
-            store.db.execute("UPDATE fault SET remaining = remaining - 1 WHERE id = ?", (row["id"],))
-            return dict(spec)
-    return {}
+class Tooling:
+    """What the tooling does, over HTTP or in this process. Every method raises Refused on a senseless request."""
 
+    def __init__(self, store: Store, slack: Slack) -> None:
+        self.store, self.slack = store, slack
+        self.records = Records(store)
 
-def take_row_fault(store: Store, method: str, path: str, index: int) -> DmlError | None:
-    """The error planned for the `index`-th record of this call, counted down."""
-    for row in store.db.execute("SELECT * FROM fault WHERE remaining > 0 ORDER BY id").fetchall():
-        spec = json.loads(row["spec"])
-        error = spec.get("row_error")
-        if error and _matches(spec, method, path) and index in spec.get("rows", [index]):
-            store.db.execute("UPDATE fault SET remaining = remaining - 1 WHERE id = ?", (row["id"],))
-            return DmlError(error["statusCode"], error.get("message", ""), *error.get("fields", []))
-    return None
+    def clock(self, now: datetime | str | None) -> None:
+        """Sets the time: an ISO moment with a zone, or None for the machine's clock."""
+        if now is not None:
+            try:
+                moment = datetime.fromisoformat(str(now))
+            except ValueError as error:
+                raise Refused(f"now {now!r}: an ISO moment or null") from error
+            if moment.tzinfo is None:
+                raise Refused(f"now {now!r}: needs a zone, such as +00:00")
+            now = moment.astimezone(UTC).isoformat()
+        self.store.set("now", now)
 
-
-def _matches(spec: dict[str, Any], method: str, path: str) -> bool:
-    return spec.get("method", method).upper() == method and re.search(spec["match"], path) is not None
-
-
-def routes(store: Store, slack: Slack) -> list[Route]:
-    """The routes of /_sandbox."""
-    records = Records(store)
-
-    async def clock(request: Request) -> Response:
-        if request.method == "POST":
-            given = (await _object(request)).get("now")
-            if given is not None:
-                try:
-                    moment = datetime.fromisoformat(str(given))
-                except ValueError as error:
-                    raise _Refused(f"now {given!r}: an ISO moment or null") from error
-                if moment.tzinfo is None:
-                    raise _Refused(f"now {given!r}: needs a zone, such as +00:00")
-                given = moment.astimezone(UTC).isoformat()
-            store.set("now", given)
-        return JSONResponse({"now": store.now().isoformat(), "virtual": store.setting("now") is not None})
-
-    async def load(request: Request) -> Response:
-        document = await _object(request)
+    def load(self, document: Mapping[str, list[dict[str, Any]]]) -> dict[str, int]:
+        """Puts records in place as they are, by name of their sObject; returns how many of each."""
         loaded: dict[str, int] = {}
-        with store.transaction():
+        if unknown := document.keys() - {s.name for s in self.store.org.values()}:
+            known = ", ".join(s.name for s in self.store.org.values())
+            raise Refused(f"{', '.join(sorted(unknown))}: no such sObject; known are {known}")
+        with self.store.transaction():
             # Parents before children, whatever the order of the document.
-            for sobject in store.org.values():
-                rows = document.pop(sobject.name, [])
+            for sobject in self.store.org.values():
+                rows = document.get(sobject.name, [])
                 for values in rows:
                     try:
-                        records.load(sobject, values)
+                        self.records.load(sobject, values)
                     except DmlError as error:
-                        raise _Refused(f"{sobject.name} {values.get('Id')}: {error.code}: {error.message}") from error
+                        raise Refused(f"{sobject.name} {values.get('Id')}: {error.code}: {error.message}") from error
                 if rows:
                     loaded[sobject.name] = len(rows)
-            if document:
-                raise _Refused(f"{', '.join(document)}: no such sObject; known are {_names(store)}")
-        return JSONResponse(loaded)
+        return loaded
 
-    async def faults(request: Request) -> Response:
-        if request.method == "DELETE":
-            store.db.execute("DELETE FROM fault")
-        elif request.method == "POST":
-            given = await _body(request)
-            specs = given if isinstance(given, list) else [given]
-            with store.transaction():
-                for spec in specs:
-                    _check_fault(spec)
-                    store.db.execute(
-                        "INSERT INTO fault (spec, remaining) VALUES (?, ?)",
-                        (json.dumps(spec), int(spec.get("times", 1))),
-                    )
-        waiting = store.db.execute("SELECT * FROM fault WHERE remaining > 0 ORDER BY id")
-        return JSONResponse([json.loads(row["spec"]) | {"times": row["remaining"]} for row in waiting])
+    def fault(self, *specs: dict[str, Any]) -> None:
+        """Plans faults; their keys are in faults.py."""
+        try:
+            with self.store.transaction():
+                faults.plan(self.store, list(specs))
+        except ValueError as error:
+            raise Refused(str(error)) from error
 
-    async def limits(request: Request) -> Response:
-        if request.method == "POST":
-            for name, value in (await _object(request)).items():
-                if (
-                    name not in _ADJUSTABLE
-                    or isinstance(value, bool)
-                    or not isinstance(value, int | float)
-                    or value < 0
-                ):
-                    raise _Refused(f"{name} {value!r}: numbers ≥ 0 of {', '.join(sorted(_ADJUSTABLE))}")
-                store.set(name, value)
-            slack.buckets.clear()
-        return JSONResponse({name: store.setting(name) for name in sorted(_ADJUSTABLE)})
+    def clear_faults(self) -> None:
+        """Forgets every planned fault."""
+        self.store.db.execute("DELETE FROM fault")
 
-    async def sessions(request: Request) -> Response:
-        dropped = store.db.execute("DELETE FROM session").rowcount
-        return JSONResponse({"expired": dropped})
+    def limits(self, **values: float) -> dict[str, Any]:
+        """Sets limits and answers all of them."""
+        for name, value in values.items():
+            if name not in _ADJUSTABLE or isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
+                raise Refused(f"{name} {value!r}: numbers ≥ 0 of {', '.join(sorted(_ADJUSTABLE))}")
+            self.store.set(name, value)
+        self.slack.buckets.clear()
+        return {name: self.store.setting(name) for name in sorted(_ADJUSTABLE)}
 
-    async def state(request: Request) -> Response:
-        if request.method == "DELETE":
-            store.empty()
-            slack.buckets.clear()
-        return JSONResponse(_state(store))
+    def expire_sessions(self) -> int:
+        """Ends every session: the next call of each is answered 401."""
+        return self.store.db.execute("DELETE FROM session").rowcount
 
-    async def log(request: Request) -> Response:
-        if request.method == "DELETE":
-            store.db.execute("DELETE FROM call")
-        rows = store.db.execute(
+    def empty(self) -> None:
+        """Forgets everything."""
+        self.store.empty()
+        self.slack.buckets.clear()
+
+    def state(self) -> dict[str, Any]:
+        """What the org and the workspace hold."""
+        return _state(self.store)
+
+    def log(self) -> dict[str, Any]:
+        """How often each address was called."""
+        rows = self.store.db.execute(
             "SELECT api, method, path, status, sum(n) AS n FROM call GROUP BY 1, 2, 3, 4 ORDER BY 1, 3, 2, 4"
         ).fetchall()
         by_api: dict[str, int] = {}
         for row in rows:
             by_api[row["api"]] = by_api.get(row["api"], 0) + row["n"]
-        return JSONResponse({"by_api": by_api, "calls": [{k: row[k] for k in row.keys()} for row in rows]})  # noqa: SIM118
+        return {"by_api": by_api, "calls": [{k: row[k] for k in row.keys()} for row in rows]}  # noqa: SIM118
+
+    def clear_log(self) -> None:
+        """Forgets the calls, also those counted for the day's limit."""
+        self.store.db.execute("DELETE FROM call")
+
+
+def routes(tooling: Tooling) -> list[Route]:
+    """The routes of /_sandbox."""
+    store = tooling.store
+
+    async def clock(request: Request) -> Response:
+        if request.method == "POST":
+            tooling.clock((await _object(request)).get("now"))
+        return JSONResponse({"now": store.now().isoformat(), "virtual": store.setting("now") is not None})
+
+    async def load(request: Request) -> Response:
+        return JSONResponse(tooling.load(await _object(request)))
+
+    async def planned(request: Request) -> Response:
+        if request.method == "DELETE":
+            tooling.clear_faults()
+        elif request.method == "POST":
+            given = await _body(request)
+            tooling.fault(*(given if isinstance(given, list) else [given]))
+        return JSONResponse(faults.planned(store))
+
+    async def limits(request: Request) -> Response:
+        return JSONResponse(tooling.limits(**(await _object(request) if request.method == "POST" else {})))
+
+    async def sessions(request: Request) -> Response:
+        return JSONResponse({"expired": tooling.expire_sessions()})
+
+    async def state(request: Request) -> Response:
+        if request.method == "DELETE":
+            tooling.empty()
+        return JSONResponse(tooling.state())
+
+    async def log(request: Request) -> Response:
+        if request.method == "DELETE":
+            tooling.clear_log()
+        return JSONResponse(tooling.log())
 
     return [
         Route("/_sandbox/clock", _guarded(clock), methods=["GET", "POST"]),
         Route("/_sandbox/load", _guarded(load), methods=["POST"]),
-        Route("/_sandbox/faults", _guarded(faults), methods=["GET", "POST", "DELETE"]),
+        Route("/_sandbox/faults", _guarded(planned), methods=["GET", "POST", "DELETE"]),
         Route("/_sandbox/limits", _guarded(limits), methods=["GET", "POST"]),
         Route("/_sandbox/sessions", _guarded(sessions), methods=["DELETE"]),
         Route("/_sandbox/state", _guarded(state), methods=["GET", "DELETE"]),
@@ -158,7 +172,7 @@ def _guarded(handler: _Handler) -> _Handler:
             return JSONResponse({"error": "requests of other pages are refused"}, 403)
         try:
             return await handler(request)
-        except _Refused as error:
+        except Refused as error:
             return JSONResponse({"error": str(error)}, 400)
 
     return guarded
@@ -168,35 +182,14 @@ async def _body(request: Request) -> Any:
     try:
         return json.loads(await request.body())
     except ValueError as error:
-        raise _Refused(f"body: not JSON: {error}") from error
+        raise Refused(f"body: not JSON: {error}") from error
 
 
 async def _object(request: Request) -> dict[str, Any]:
     given = await _body(request)
     if not isinstance(given, dict):
-        raise _Refused("body: must be a JSON object")
+        raise Refused("body: must be a JSON object")
     return given
-
-
-def _names(store: Store) -> str:
-    return ", ".join(s.name for s in store.org.values())
-
-
-def _check_fault(spec: Any) -> None:
-    if not isinstance(spec, dict) or not isinstance(spec.get("match"), str):
-        raise _Refused("a fault needs match: a regular expression searched in path?query")
-    if unknown := spec.keys() - _FAULT_KEYS:
-        raise _Refused(f"fault {sorted(unknown)[0]}: known are {', '.join(sorted(_FAULT_KEYS))}")
-    try:
-        re.compile(spec["match"])
-    except re.error as error:
-        raise _Refused(f"fault match {spec['match']!r}: {error}") from error
-    if sum(name in spec for name in ("status", "drop", "row_error")) != 1:
-        raise _Refused("a fault has exactly one of status, drop, row_error")
-    if spec.get("drop") not in (None, "request", "answer"):
-        raise _Refused(f"fault drop {spec['drop']!r}: request or answer")
-    if "row_error" in spec and not (isinstance(spec["row_error"], dict) and spec["row_error"].get("statusCode")):
-        raise _Refused("fault row_error: {statusCode, message, fields}")
 
 
 def _state(store: Store) -> dict[str, Any]:

@@ -1,0 +1,168 @@
+"""What goes wrong on purpose: errors of whole calls, of single rows, of bulk jobs; lost, cut and late answers.
+
+A fault is planned through the tooling and happens to the next calls it matches. Its keys:
+
+- `match`: a regular expression searched in `path?query`; `method`: of this HTTP method only.
+- `after`: how many matching calls (rows, jobs) go well first; `times`: how often it happens then (1).
+- exactly one of
+    `status` (with `body`, `headers`): an answer of the caller's own making, nothing is done;
+    `error`: one of ERRORS, as Salesforce words it, nothing is done;
+    `drop`: `request` (nothing is done, no answer) or `answer` (it is done, no answer);
+    `slow`: seconds that the answer comes late: it is done, and a client with less patience never learns;
+    `row_error`: {statusCode, message, fields} or one of ROW_ERRORS, for the records numbered in `rows` (all);
+    `job_error`: the errorMessage with which a bulk job fails, once `rows` (a number) of its records are done.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any, Final
+
+from onetouch.sandbox.api import ApiError
+from onetouch.sandbox.records import DmlError
+from onetouch.sandbox.store import Store
+
+ERRORS: Final = {
+    "INVALID_SESSION_ID": (401, "Session expired or invalid"),
+    "REQUEST_LIMIT_EXCEEDED": (403, "TotalRequests Limit exceeded."),
+    "API_DISABLED_FOR_ORG": (403, "The REST API is not enabled for this Organization."),
+    "REQUEST_RUNNING_TOO_LONG": (400, "Your request was running for too long, and has been stopped."),
+    "TOO_MANY_REQUESTS": (429, "Too many requests"),
+    "UNKNOWN_EXCEPTION": (500, "An unexpected error occurred. Please include this ErrorId if you contact support"),
+    "SERVER_UNAVAILABLE": (503, "Server is too busy to serve the request"),
+}
+"""Refusals of a whole call: errorCode → HTTP status, message."""
+
+ROW_ERRORS: Final[dict[str, tuple[str, ...]]] = {
+    "UNABLE_TO_LOCK_ROW": ("unable to obtain exclusive access to this record or 1 records",),
+    "DUPLICATE_VALUE": ("duplicate value found: <unknown> duplicates value on record with id: <unknown>",),
+    "DUPLICATES_DETECTED": ("Use one of these records?",),
+    "FIELD_CUSTOM_VALIDATION_EXCEPTION": ("Closed accounts take no tasks.",),
+    "INVALID_FIELD": ("No such column 'Onetouch_Score__c' on sobject of type Account",),
+    "INVALID_FIELD_FOR_INSERT_UPDATE": (
+        "Unable to create/update fields: OwnerId. Please check the security settings of this field and verify that it"
+        " is read/write for your profile or permission set.",
+        "OwnerId",
+    ),
+    "REQUIRED_FIELD_MISSING": ("Required fields are missing: [Reason__c]", "Reason__c"),
+    "STRING_TOO_LONG": ("Subject: data value too large: … (max length=255)", "Subject"),
+    "ENTITY_IS_DELETED": ("entity is deleted",),
+    "INVALID_CROSS_REFERENCE_KEY": ("invalid cross reference id",),
+    "INSUFFICIENT_ACCESS_OR_READONLY": ("insufficient access rights on object id",),
+    "INSUFFICIENT_ACCESS_ON_CROSS_REFERENCE_ENTITY": ("insufficient access rights on cross-reference id",),
+    "CANNOT_INSERT_UPDATE_ACTIVATE_ENTITY": (
+        "TaskTrigger: execution of BeforeInsert caused by: System.LimitException",
+    ),
+    "INACTIVE_OWNER_OR_USER": ("operation performed with inactive user as owner of task", "OwnerId"),
+    "STORAGE_LIMIT_EXCEEDED": ("storage limit exceeded",),
+    "UNKNOWN_EXCEPTION": ("An unexpected error occurred.",),
+}
+"""Refusals of one record: statusCode → message, fields."""
+
+_KEYS: Final = {"match", "method", "after", "times", "body", "headers", "rows"}
+_KINDS: Final = {"status", "error", "drop", "slow", "row_error", "job_error"}
+
+
+def check(spec: Any) -> None:
+    """Raises ValueError on a fault that makes no sense, in words for whoever planned it."""
+    if not isinstance(spec, dict) or not isinstance(spec.get("match"), str):
+        raise ValueError("a fault needs match: a regular expression searched in path?query")
+    if unknown := spec.keys() - _KEYS - _KINDS:
+        raise ValueError(f"fault {sorted(unknown)[0]}: known are {', '.join(sorted(_KEYS | _KINDS))}")
+    try:
+        re.compile(spec["match"])
+    except re.error as error:
+        raise ValueError(f"fault match {spec['match']!r}: {error}") from error
+    if sum(kind in spec for kind in _KINDS) != 1:
+        raise ValueError(f"a fault has exactly one of {', '.join(sorted(_KINDS))}")
+    if spec.get("drop") not in (None, "request", "answer"):
+        raise ValueError(f"fault drop {spec['drop']!r}: request or answer")
+    if "error" in spec and spec["error"] not in ERRORS:
+        raise ValueError(f"fault error {spec['error']!r}: one of {', '.join(ERRORS)}")
+    row = spec.get("row_error", {"statusCode": "-"})
+    if not (row in ROW_ERRORS if isinstance(row, str) else isinstance(row, dict) and row.get("statusCode")):
+        raise ValueError(f"fault row_error: {{statusCode, message, fields}} or one of {', '.join(ROW_ERRORS)}")
+    for name in ("after", "times", "slow"):
+        if not isinstance(spec.get(name, 1), int | float) or spec.get(name, 1) < 0:
+            raise ValueError(f"fault {name} {spec[name]!r}: a number ≥ 0")
+
+
+def plan(store: Store, specs: list[dict[str, Any]]) -> None:
+    """Plans faults, in this order. Raises ValueError on one that makes no sense, and then plans none."""
+    for spec in specs:
+        check(spec)
+    rows = [(json.dumps(spec), int(spec.get("times", 1))) for spec in specs]
+    store.db.executemany("INSERT INTO fault (spec, remaining) VALUES (?, ?)", rows)
+
+
+def planned(store: Store) -> list[dict[str, Any]]:
+    """What has not happened yet."""
+    waiting = store.db.execute("SELECT * FROM fault WHERE remaining > 0 ORDER BY id")
+    return [json.loads(row["spec"]) | {"times": row["remaining"]} for row in waiting]
+
+
+def _take(store: Store, kinds: set[str], method: str, path: str, index: int | None = None) -> dict[str, Any]:
+    for row in store.db.execute("SELECT * FROM fault WHERE remaining > 0 ORDER BY id").fetchall():
+        spec: dict[str, Any] = json.loads(row["spec"])
+        if not kinds & spec.keys() or spec.get("method", method).upper() != method:
+            continue
+        if not re.search(spec["match"], path) or (index is not None and index not in spec.get("rows", [index])):
+            continue
+        if spec.get("after", 0) > 0:
+            spec["after"] -= 1
+            store.db.execute("UPDATE fault SET spec = ? WHERE id = ?", (json.dumps(spec), row["id"]))
+            continue
+        store.db.execute("UPDATE fault SET remaining = remaining - 1 WHERE id = ?", (row["id"],))
+        return spec
+    return {}
+
+
+def of_call(store: Store, method: str, path: str) -> dict[str, Any]:
+    """The next fault planned for this call, counted down; empty when there is none. An `error` has its status, body."""
+    spec = _take(store, {"status", "error", "drop", "slow"}, method, path)
+    if "error" in spec:
+        status, message = ERRORS[spec["error"]]
+        return {**spec, "status": status, "body": ApiError(status, spec["error"], message).body}
+    return spec
+
+
+def of_row(store: Store, method: str, path: str, index: int) -> DmlError | None:
+    """The error planned for the `index`-th record of this call, counted down."""
+    error = _take(store, {"row_error"}, method, path, index).get("row_error")
+    if isinstance(error, str):
+        return DmlError(error, *ROW_ERRORS[error])
+    return DmlError(error["statusCode"], error.get("message", ""), *error.get("fields", [])) if error else None
+
+
+def of_job(store: Store, method: str, path: str) -> tuple[str, int] | None:
+    """How the bulk job uploaded by this call fails, and after how many records."""
+    spec = _take(store, {"job_error"}, method, path)
+    return (str(spec["job_error"]), int(spec.get("rows", 0))) if spec else None
+
+
+def api_of(path: str) -> str:
+    """The API a path belongs to; empty: none of them."""
+    if path.startswith("/services/"):
+        return "salesforce" if path.startswith("/services/data") else "salesforce sign-in"
+    if path.startswith("/api/2/"):
+        return "amplitude"
+    if path.startswith("/crm/"):
+        return "hubspot"
+    return "slack" if path.startswith(("/api/", "/upload/")) else ""
+
+
+_IDS: Final = (
+    (re.compile(r"(/sobjects/\w+/\w+__c)/[^/]+$"), r"\1/{key}"),
+    (re.compile(r"/(?=[A-Za-z0-9]*\d)[A-Za-z0-9]{15}(?:[A-Za-z0-9]{3})?(?=/|$)"), "/{id}"),
+    (re.compile(r"/01g\w+-\d+$"), "/{locator}"),
+    (re.compile(r"/upload/v1/\w+"), "/upload/v1/{id}"),
+    (re.compile(r"(/crm/v3/objects/\w+)/\d+$"), r"\1/{id}"),
+)
+
+
+def pattern(path: str) -> str:
+    """A path with the ids in it left out."""
+    for ids, name in _IDS:
+        path = ids.sub(name, path)
+    return path
