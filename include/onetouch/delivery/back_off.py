@@ -1,63 +1,52 @@
-"""One touch, then back off: silent accounts return to self-serve, tasks nobody worked in time are closed (S0 S2)."""
+"""One touch, then back off: silent accounts return to self-serve, tasks nobody may or will work any more are closed."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import timedelta
 from typing import Any
 
+from onetouch.delivery.crm import Crm
 from onetouch.delivery.failure import DeliveryFailed
-from onetouch.delivery.salesforce import EXPIRED, RELEASED, WITHDRAWN, Salesforce
-from onetouch.ledger import Handoff, Ledger, Run
+from onetouch.delivery.one_touch import LABELS, ending, merged
+from onetouch.ledger import ACTIVE, Handoff, IllegalMove, Ledger, Run
 from onetouch.policy import Policy
 
-_LABELS = {"released": RELEASED, "expired": EXPIRED, "withdrawn": WITHDRAWN}
 
+def back_off(ledger: Ledger, policy: Policy, run: Run, crm: Crm, *, held: str | None) -> dict[str, Any]:
+    """Ends what the clocks and other people's touches have ended (`one_touch.ending`), and closes its tasks.
 
-def back_off(ledger: Ledger, policy: Policy, run: Run, salesforce: Salesforce, *, held: str | None) -> dict[str, Any]:
-    """Releases touched handoffs that stayed without a reply, expires untouched ones after `expires_hours`.
-
-    A rep may write `touches` times, each followed by `silence_days` of waiting: so long after the first touch the
-    account is released. The CRM is written first, then the ledger moves; either may be repeated, so a crash in
-    between ends the same after a re-run. With `held` (why nothing may be sent) nothing is written and nothing
-    moves. A task the rep has closed meanwhile is a touch, not an expiry: it waits for the next `extract_crm`.
-    Returns {"released", "expired", "failed": [{account_id, reason}], "held"}; raises DeliveryFailed after the rest when
-    a task could not be closed.
+    The CRM is written first, then the ledger moves; either may be repeated, so a crash in between ends the same after
+    a re-run. With `held` (why nothing may be sent) nothing is written and nothing moves. A task the rep has closed
+    meanwhile is a touch, not an expiry: it waits for the next `extract_crm`. What the CRM refuses waits for the next
+    run; all the rest is done.
+    Returns {"released", "expired", "withdrawn", "failed": [{account_id, reason}], "held"}; raises DeliveryFailed
+    with the same after the rest when a task could not be closed.
     """
-    days = policy.handoff.touches * policy.handoff.silence_days
-    silence = timedelta(days=days)
-    waiting = timedelta(hours=policy.handoff.expires_hours)
-    silent = [
-        h
-        for h in ledger.handoffs(states=["touched"])
-        if h.touched_at is not None and h.touched_at + silence <= run.as_of
-    ]
-    unworked = [
-        h
-        for h in ledger.handoffs(states=["decided", "context_written", "task_open"])
-        if h.decided_at + waiting <= run.as_of
-    ]
-    touch = "touch" if policy.handoff.touches == 1 else "first touch"
-    ending = [(h, "released", f"no response within {days} days of the {touch}") for h in silent]
-    ending += [(h, "expired", f"not contacted within {policy.handoff.expires_hours} hours") for h in unworked]
-    summary: dict[str, Any] = {"released": len(silent), "expired": len(unworked), "failed": [], "held": held}
+    active = ledger.handoffs(states=ACTIVE)
+    touches = _touches(ledger, policy, run, [handoff for handoff in active if handoff.state == "task_open"])
+    due = {h.handoff_id: end for h in active if (end := ending(h, touches.get(h.handoff_id, []), policy, run.as_of))}
+    due |= {handoff_id: ("withdrawn", reason) for handoff_id, reason in merged(active).items()}
+    ending_ones = [handoff for handoff in active if handoff.handoff_id in due]
+    summary: dict[str, Any] = _counts(state for state, _ in due.values()) | {"failed": [], "held": held}
     if held:
         return summary
 
     # A task written by a run that lost its handoff to another at that very moment, and died: closed here.
-    ended = {"withdrawn", "expired"}
-    lost = [h for h in ledger.handoffs(states=ended) if h.task_id is None and _recent(h, run, waiting)]
-    reasons = {h.handoff_id: (_LABELS[state], reason) for h, state, reason in ending}
-    outcomes = salesforce.close_tasks(reasons | {h.handoff_id: (_LABELS[h.state], h.reason) for h in lost})
-    done = [
-        (h, state, reason)
-        for h, state, reason in ending
-        if outcomes[h.handoff_id].ok and not (state == "expired" and outcomes[h.handoff_id].by_rep)
+    waiting = timedelta(hours=policy.handoff.expires_hours)
+    ended = ledger.handoffs(states=["withdrawn", "expired"])
+    lost = [h for h in ended if h.task_id is None and h.closed_at and h.closed_at + waiting > run.as_of]
+    reasons = {handoff_id: (LABELS[state], reason) for handoff_id, (state, reason) in due.items()}
+    reasons |= {h.handoff_id: (LABELS[h.state], h.reason) for h in lost}
+    outcomes = crm.close_tasks(reasons) if reasons else {}
+    untouched = ("decided", "context_written", "task_open")
+    free = [
+        h
+        for h in ending_ones
+        if outcomes[h.handoff_id].ok and not (outcomes[h.handoff_id].by_rep and h.state in untouched)
     ]
-    ledger.move_all(
-        {"handoff_id": h.handoff_id, "to_state": state, "at": run.as_of, "reason": reason} for h, state, reason in done
-    )
-    summary |= {state: sum(1 for _, reached, _ in done if reached == state) for state in ("released", "expired")}
-    refused = [h for h in [*silent, *unworked, *lost] if not outcomes[h.handoff_id].ok]
+    summary |= _counts(_moved(ledger, run, {handoff.handoff_id: due[handoff.handoff_id] for handoff in free}))
+    refused = [handoff for handoff in [*ending_ones, *lost] if not outcomes[handoff.handoff_id].ok]
     if refused:
         summary["failed"] = [{"account_id": h.account_id, "reason": outcomes[h.handoff_id].reason} for h in refused]
         named = [(f"handoff {h.handoff_id}", outcomes[h.handoff_id].reason) for h in refused]
@@ -65,5 +54,49 @@ def back_off(ledger: Ledger, policy: Policy, run: Run, salesforce: Salesforce, *
     return summary
 
 
-def _recent(handoff: Handoff, run: Run, waiting: timedelta) -> bool:
-    return handoff.closed_at is not None and handoff.closed_at + waiting > run.as_of
+def _counts(states: Iterable[str]) -> dict[str, Any]:
+    counts = dict.fromkeys(LABELS, 0)
+    for state in states:
+        counts[state] += 1
+    return counts
+
+
+def _moved(ledger: Ledger, run: Run, ends: dict[str, tuple[str, str]]) -> list[str]:
+    """Moves handoffs to their ends, id → (state, reason); gives the states reached.
+
+    One that another run has meanwhile taken elsewhere stays there.
+    """
+    rows = [
+        {"handoff_id": handoff_id, "to_state": state, "at": run.as_of, "reason": reason}
+        for handoff_id, (state, reason) in ends.items()
+    ]
+    try:
+        ledger.move_all(rows)
+        return [str(row["to_state"]) for row in rows]
+    except IllegalMove:
+        reached = []
+    for row in rows:
+        try:
+            ledger.move_all([row])
+        except IllegalMove:
+            continue
+        reached.append(str(row["to_state"]))
+    return reached
+
+
+def _touches(ledger: Ledger, policy: Policy, run: Run, handoffs: list[Handoff]) -> dict[str, list[dict[str, Any]]]:
+    """Handoff id → the touches of its account that the run knows of and its decision did not."""
+    if not handoffs:
+        return {}
+    since = min(handoff.decided_at for handoff in handoffs) - timedelta(days=policy.handoff.silence_days)
+    known = ledger.touches(account_ids={handoff.account_id for handoff in handoffs}, since=since, as_of=run.as_of)
+    of_account: dict[str, list[dict[str, Any]]] = {}
+    for touch in known.astype(object).where(known.notna(), None).to_dict("records"):
+        of_account.setdefault(touch["account_id"], []).append({str(name): value for name, value in touch.items()})
+    for handoff in handoffs:
+        theirs = of_account.get(handoff.account_id, [])
+        if any(touch["at"] <= handoff.decided_at for touch in theirs):
+            told = ledger.touches(account_ids=[handoff.account_id], since=since, as_of=handoff.decided_at)
+            old = set(told["touch_id"])
+            of_account[handoff.account_id] = [touch for touch in theirs if touch["touch_id"] not in old]
+    return {handoff.handoff_id: of_account.get(handoff.account_id, []) for handoff in handoffs}

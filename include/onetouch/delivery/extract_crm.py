@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime, timedelta
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import datetime, timedelta
+from itertools import islice
 from typing import Any
 
 import pandas as pd
 import pyarrow.parquet as pq
 
-from onetouch.delivery.salesforce import CLOSED_BY_US, HANDOFF_ID, OUTCOME, Record, Salesforce
+from onetouch.delivery.crm import Activity, Crm, Row
+from onetouch.delivery.one_touch import MEETING, Move, Seen, in_touch_at, moves, new_owner
 from onetouch.lake import Lake
 from onetouch.ledger import ACTIVE, Handoff, IllegalMove, Ledger, Run
 from onetouch.policy import Policy
 from onetouch.signals import CRM, SNAPSHOT, normalise_accounts
 
-_REPLIED = ("Replied", "Meeting booked")
+_AT_ONCE = 5_000
+"""Activities held in memory at a time: the first reading of a large CRM goes back months."""
 
 OPPORTUNITIES = {
     "opportunity_id": "str", "crm_account_id": "str", "account_id": "str", "stage": "str", "is_closed": "boolean",
@@ -27,24 +30,24 @@ OPPORTUNITIES = {
 REPS = {"owner_id": "str", "email": "str", "name": "str", "active": "boolean", "timezone": "str"}
 
 
-def extract_crm(lake: Lake, ledger: Ledger, policy: Policy, run: Run, salesforce: Salesforce) -> dict[str, Any]:
+def extract_crm(lake: Lake, ledger: Ledger, policy: Policy, run: Run, crm: Crm) -> dict[str, Any]:
     """Writes `crm/{run_id}/{reps,accounts,opportunities}.parquet`, records touches and moves handoffs on.
 
     The day's first run reads the whole CRM (formula fields change without a trace); the others what changed since
     the run before, and take the rest from it. All times are the CRM's. What is told again changes nothing. An
     account's `account_id` is null until the product's account is known (`signals` joins them).
-    Returns {"accounts", "opportunities", "reps", "touches", "moved": {state: n}}.
+    Returns {"accounts", "opportunities", "reps"} and what `follow` does.
     """
     base = _base(lake, ledger, run)
-    since = None if base is None else base.as_of - timedelta(hours=policy.events.overlap_hours)
-    users = ((r["Id"], r["Email"], r["Name"], r["IsActive"], r["TimeZoneSidKey"]) for r in salesforce.read_reps())
-    reps = frame_of(users, REPS)
+    overlap = timedelta(hours=policy.events.overlap_hours)
+    since = None if base is None else base.as_of - overlap
+    reps = frame_of(crm.read_reps(), REPS)
     reps["email"] = reps["email"].str.strip().str.lower()
     lake.write(reps, "crm", run.run_id, "reps.parquet")
 
     known = _product_accounts(lake, run)
-    opportunities = _opportunities(lake, salesforce, base, since)
-    accounts = _accounts(lake, policy, salesforce, base, since)
+    opportunities = _opportunities(lake, crm, base, since)
+    accounts = _accounts(lake, policy, crm, base, since)
     accounts = _with_owners(accounts, reps)
     open_ones = opportunities.loc[~opportunities["is_closed"].fillna(False), "crm_account_id"].value_counts()
     accounts["open_opportunities"] = accounts["crm_account_id"].map(open_ones).fillna(0).astype("Int64")
@@ -54,20 +57,9 @@ def extract_crm(lake: Lake, ledger: Ledger, policy: Policy, run: Run, salesforce
     lake.write(opportunities, "crm", run.run_id, "opportunities.parquet")
 
     first = run.as_of - timedelta(days=policy.signals.lookback_days)
-    overlap = timedelta(hours=policy.events.overlap_hours)
-    window = ledger.window(run, "salesforce_tasks", overlap, first)
-    emails = dict(zip(reps["owner_id"], reps["email"].where(reps["email"].notna(), None), strict=True))
-    touches = _touches(ledger, list(salesforce.read_tasks(window.start)), ids, emails)
-    ledger.record_touches(touches + _renamed(ledger, ids, first), as_of=run.as_of)
-    moved = _move_on(ledger, run, salesforce, opportunities, emails)
-    ledger.advance_watermark("salesforce_tasks", window.end)
-    return {
-        "accounts": len(accounts),
-        "opportunities": len(opportunities),
-        "reps": len(reps),
-        "touches": len(touches),
-        "moved": moved,
-    }
+    done = follow(ledger, run, crm, opportunities, ids, emails_of(reps), overlap=overlap, first=first)
+    ledger.record_touches(_renamed(ledger, ids, first), as_of=run.as_of)
+    return {"accounts": len(accounts), "opportunities": len(opportunities), "reps": len(reps)} | done
 
 
 # ── into the lake ────────────────────────────────────────────────────────────────────────────────
@@ -85,15 +77,20 @@ def _base(lake: Lake, ledger: Ledger, run: Run) -> Run | None:
     return None
 
 
-def frame_of(rows: Iterable[tuple[Any, ...]], types: Mapping[str, str]) -> pd.DataFrame:
-    """Rows as a frame of these columns and types; what cannot be read is null."""
-    frame = pd.DataFrame.from_records(list(rows), columns=list(types))
+def frame_of(rows: Iterable[Row], types: Mapping[str, str]) -> pd.DataFrame:
+    """Rows as a frame of these columns and types; what a row lacks or cannot be read is null."""
+    frame = pd.DataFrame.from_records([tuple(row.get(name) for name in types) for row in rows], columns=list(types))
     for name, dtype in types.items():
         if dtype.startswith("datetime64"):
             frame[name] = pd.to_datetime(frame[name], utc=True, errors="coerce", format="ISO8601")
         elif dtype == "float64":
             frame[name] = pd.to_numeric(frame[name], errors="coerce")
     return frame.astype(dict(types))
+
+
+def emails_of(reps: pd.DataFrame) -> dict[str, str | None]:
+    """Owner id → e-mail of every user."""
+    return dict(zip(reps["owner_id"], reps["email"].astype(object).where(reps["email"].notna(), None), strict=True))
 
 
 def _merged(base: pd.DataFrame | None, changed: pd.DataFrame, deleted: set[str], key: str) -> pd.DataFrame:
@@ -104,28 +101,21 @@ def _merged(base: pd.DataFrame | None, changed: pd.DataFrame, deleted: set[str],
     return changed.sort_values(key, ignore_index=True)
 
 
-def _accounts(
-    lake: Lake, policy: Policy, salesforce: Salesforce, base: Run | None, since: datetime | None
-) -> pd.DataFrame:
-    fields = {column: field for column, field in policy.crm.account_fields.items() if field}
-    deleted: set[str] = set()
+def _living(rows: Iterable[Row], key: str, deleted: set[str]) -> Iterator[Row]:
+    """The rows that are not deleted; the ids of the others are added to `deleted`."""
+    for row in rows:
+        if row["is_deleted"]:
+            deleted.add(row[key])
+        else:
+            yield row
 
-    def rows() -> Iterable[tuple[Any, ...]]:
-        for record in salesforce.read_accounts(policy, since):
-            if record["IsDeleted"]:
-                deleted.add(record["Id"])
-            else:
-                mapped = (_value(record, field) for field in fields.values())
-                yield (
-                    record["Id"],
-                    record["OwnerId"],
-                    record["Onetouch_Account_Id__c"],
-                    record["CreatedDate"],
-                    *mapped,
-                )
 
+def _accounts(lake: Lake, policy: Policy, crm: Crm, base: Run | None, since: datetime | None) -> pd.DataFrame:
+    fields = [column for column, field in policy.crm.account_fields.items() if field]
     columns = ["crm_account_id", "owner_id", "account_id", "created_at", *fields]
-    frame = pd.DataFrame.from_records(list(rows()), columns=columns)
+    deleted: set[str] = set()
+    rows = _living(crm.read_accounts(policy, since), "crm_account_id", deleted)
+    frame = pd.DataFrame.from_records([tuple(row.get(name) for name in columns) for row in rows], columns=columns)
     # An account the customer keeps no sign-up date for is at least as old as its record.
     if "signed_up_at" not in frame:
         frame["signed_up_at"] = frame["created_at"]
@@ -134,29 +124,10 @@ def _accounts(
     return _merged(earlier, changed, deleted, "crm_account_id")
 
 
-def _value(record: Record, field: str) -> Any:
-    """A field of a record, or of the record it refers to (`Owner.Name`)."""
-    value: Any = record
-    for step in field.split("."):
-        value = value.get(step) if isinstance(value, Mapping) else None
-    return value
-
-
-def _opportunities(lake: Lake, salesforce: Salesforce, base: Run | None, since: datetime | None) -> pd.DataFrame:
+def _opportunities(lake: Lake, crm: Crm, base: Run | None, since: datetime | None) -> pd.DataFrame:
     deleted: set[str] = set()
-
-    def rows() -> Iterable[tuple[Any, ...]]:
-        for r in salesforce.read_opportunities(since):
-            if r["IsDeleted"]:
-                deleted.add(r["Id"])
-            else:
-                closed = r["CloseDate"] if r["IsClosed"] else None
-                yield (
-                    r["Id"], r["AccountId"], None, r["StageName"], r["IsClosed"], r["IsWon"], r["Amount"],
-                    r["CreatedDate"], closed, r["LeadSource"], r["OwnerId"], r["SystemModstamp"],
-                )  # fmt: skip
-
-    changed = frame_of(rows(), OPPORTUNITIES)
+    changed = frame_of(_living(crm.read_opportunities(since), "opportunity_id", deleted), OPPORTUNITIES)
+    changed["closed_at"] = changed["closed_at"].where(changed["is_closed"].fillna(False))
     earlier = lake.read("crm", base.run_id, "opportunities.parquet") if base else None
     return _merged(earlier, changed, deleted, "opportunity_id")
 
@@ -192,45 +163,97 @@ def _account_ids(accounts: pd.DataFrame, known: pd.Series) -> dict[str, str]:
 # ── into the ledger ──────────────────────────────────────────────────────────────────────────────
 
 
-def _at(text: Any) -> datetime | None:
-    """A moment as Salesforce writes it (2025-11-18T09:15:00.000+0000)."""
-    if not text:
-        return None
-    at = datetime.fromisoformat(str(text))
-    return at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC)
+def follow(
+    ledger: Ledger,
+    run: Run,
+    crm: Crm,
+    opportunities: pd.DataFrame,
+    ids: Mapping[str, str],
+    emails: Mapping[str, str | None],
+    *,
+    overlap: timedelta,
+    first: datetime,
+) -> dict[str, Any]:
+    """Records touches and moves handoffs on, by what changed in the CRM since the watermark less `overlap`.
+
+    `first`: from when on a CRM is read for the first time; `ids`: CRM account → account; `emails`: user → e-mail.
+    Returns {"touches", "moved": {state: n}, "relinked", "reassigned"}.
+    """
+    # The name dates from when tasks were all that was read; another one would forget how far.
+    source = f"{crm.name}_tasks"
+    window = ledger.window(run, source, overlap, first)
+    gone = crm.gone_since(window.start)
+    successors = _successors(gone)
+    relinked = ledger.relink(successors) if successors else 0
+
+    active = ledger.handoffs(states=ACTIVE)
+    of_account = {handoff.crm_account_id for handoff in active}
+    of_handoff = {handoff.handoff_id for handoff in active}
+    known = {old: ids[new] for old, new in successors.items() if new in ids} | dict(ids)
+    touched, kept = 0, list[Activity]()
+    activities = crm.read_activities(window.start)
+    while chunk := list(islice(activities, _AT_ONCE)):
+        rows = _touches(ledger, run, chunk, known, emails)
+        ledger.record_touches(rows, as_of=run.as_of)
+        touched += len(rows)
+        kept += [a for a in chunk if a.crm_account_id in of_account or a.handoff_id in of_handoff]
+
+    deals = opportunities.assign(crm_account_id=opportunities["crm_account_id"].replace(successors))
+    seen = _seen(crm, active, kept, deals, {crm_id for crm_id, successor in gone.items() if successor is None})
+    moved = move_on(ledger, run, seen, emails)
+    reassigned = _reassign(ledger, seen, emails)
+    ledger.advance_watermark(source, window.end)
+    return {"touches": touched, "moved": moved, "relinked": relinked, "reassigned": reassigned}
+
+
+def _successors(gone: Mapping[str, str | None]) -> dict[str, str]:
+    """Merged account → the one that is left, also when that one was merged, too."""
+    merged = {crm_id: successor for crm_id, successor in gone.items() if successor is not None}
+
+    def last(crm_id: str) -> str:
+        passed = {crm_id}
+        while merged.get(crm_id, crm_id) not in passed:
+            crm_id = merged[crm_id]
+            passed.add(crm_id)
+        return crm_id
+
+    return {crm_id: last(crm_id) for crm_id in merged}
 
 
 def _touches(
-    ledger: Ledger, tasks: list[Record], ids: Mapping[str, str], emails: Mapping[str, str | None]
-) -> list[dict[str, Any]]:
-    """Closed tasks that a rep closed: by its subject not ours, and not the task of a handoff we ended unseen."""
-    closed = [
-        t
-        for t in tasks
-        if t["IsClosed"]
-        and not t["IsDeleted"]
-        and t["AccountId"] in ids
-        and not (t["Subject"] or "").startswith(CLOSED_BY_US)
+    ledger: Ledger, run: Run, activities: list[Activity], ids: Mapping[str, str], emails: Mapping[str, str | None]
+) -> list[Row]:
+    """What reps did, as rows for `record_touches`: not what we closed, nor the task of a handoff we ended unseen."""
+    done = [
+        (activity, at, ids[activity.crm_account_id])
+        for activity in activities
+        if activity.crm_account_id and activity.crm_account_id in ids and (at := in_touch_at(activity, run.as_of))
     ]
-    accounts = {ids[t["AccountId"]] for t in closed if t[HANDOFF_ID]}
+    accounts = {account_id for activity, _, account_id in done if activity.handoff_id}
     ended = ledger.handoffs(states=["withdrawn", "expired"], account_ids=accounts) if accounts else []
-    ours = {h.handoff_id for h in ended if h.touched_at is None}
-    return [
-        {
-            "touch_id": t["Id"],
-            "account_id": ids[t["AccountId"]],
-            "owner_email": emails.get(t["OwnerId"]),
-            "at": _at(t["CompletedDateTime"]) or _at(t["SystemModstamp"]),
-            "kind": str(t["TaskSubtype"] or "Task").lower(),
-            "outcome": t[OUTCOME],
-            "handoff_id": t[HANDOFF_ID],
-        }
-        for t in closed
-        if t[HANDOFF_ID] not in ours
-    ]
+    unseen = {handoff.handoff_id for handoff in ended if handoff.touched_at is None}
+    rows = []
+    for activity, at, account_id in done:
+        if activity.handoff_id in unseen and not activity.outcome:
+            continue
+        # As long as a meeting lies ahead somebody is in touch.
+        ahead = activity.kind == MEETING and activity.done_at is not None and activity.done_at > run.as_of
+        rows.append(
+            {
+                "touch_id": activity.activity_id,
+                "account_id": account_id,
+                "owner_email": emails.get(activity.owner_id or ""),
+                "at": max(at, run.as_of) if ahead else at,
+                "kind": activity.kind,
+                "outcome": activity.outcome,
+                "disposition": activity.disposition,
+                "handoff_id": activity.handoff_id,
+            }
+        )
+    return rows
 
 
-def _renamed(ledger: Ledger, ids: Mapping[str, str], since: datetime) -> list[dict[str, Any]]:
+def _renamed(ledger: Ledger, ids: Mapping[str, str], since: datetime) -> list[Row]:
     """Touches kept under `crm:{id}` whose account is known by now, under its name."""
     waiting = {f"crm:{crm_id}": name for crm_id, name in ids.items() if name != f"crm:{crm_id}"}
     touches = ledger.touches(since=since)
@@ -239,112 +262,90 @@ def _renamed(ledger: Ledger, ids: Mapping[str, str], since: datetime) -> list[di
     return [{str(k): v for k, v in row.items()} for row in found.to_dict("records")]
 
 
-def _move_on(
-    ledger: Ledger,
-    run: Run,
-    salesforce: Salesforce,
-    opportunities: pd.DataFrame,
-    emails: Mapping[str, str | None],
-) -> dict[str, int]:
-    """Moves handoffs as far as tasks, touches and opportunities tell. Returns state → how many reached it."""
-    handoffs = ledger.handoffs(states=ACTIVE)
-    if not handoffs:
-        return {}
-    tasks = salesforce.tasks_of(h.handoff_id for h in handoffs)
-    since = min(h.decided_at for h in handoffs)
-    logged = ledger.touches(account_ids={h.account_id for h in handoffs}, since=since)
-    touches: dict[str, list[dict[str, Any]]] = {}
-    for touch in logged.astype(object).where(logged.notna(), None).to_dict("records"):
-        touches.setdefault(touch["account_id"], []).append({str(k): v for k, v in touch.items()})
-    deals: dict[str, list[dict[str, Any]]] = {}
-    theirs = opportunities[
-        opportunities["crm_account_id"].isin({h.crm_account_id for h in handoffs})
-        & (opportunities["created_at"] >= since)
-    ]
-    for deal in theirs.astype(object).where(theirs.notna(), None).to_dict("records"):
-        deals.setdefault(deal["crm_account_id"], []).append({str(k): v for k, v in deal.items()})
+def _seen(
+    crm: Crm, active: list[Handoff], activities: list[Activity], opportunities: pd.DataFrame, deleted: set[str]
+) -> list[tuple[Handoff, Seen]]:
+    """What the CRM shows of each handoff, as far as it changed.
 
-    moved: Counter[str] = Counter()
-    for handoff in handoffs:
-        steps = _steps(
+    Tasks are looked up by key only where a run that died may have written one without saying so.
+    """
+    tasks: dict[str, Activity] = {}
+    of_account: dict[str, list[Activity]] = {}
+    for activity in activities:
+        key = activity.handoff_id
+        if key and (key not in tasks or not activity.is_deleted):
+            tasks[key] = activity
+        of_account.setdefault(activity.crm_account_id or "", []).append(activity)
+    tasks |= crm.tasks_of(h.handoff_id for h in active if h.state == "context_written")
+
+    deals: dict[str, list[Row]] = {}
+    since = min((handoff.decided_at for handoff in active), default=None)
+    if since is not None:
+        theirs = opportunities[
+            opportunities["crm_account_id"].isin({handoff.crm_account_id for handoff in active})
+            & (opportunities["created_at"] >= since)
+        ]
+        for deal in theirs.astype(object).where(theirs.notna(), None).to_dict("records"):
+            deals.setdefault(deal["crm_account_id"], []).append({str(k): v for k, v in deal.items()})
+    return [
+        (
             handoff,
-            tasks.get(handoff.handoff_id),
-            touches.get(handoff.account_id, []),
-            deals.get(handoff.crm_account_id or "", []),
-            emails,
+            Seen(
+                tasks.get(handoff.handoff_id),
+                [
+                    activity
+                    for activity in of_account.get(handoff.crm_account_id or "", [])
+                    if activity.handoff_id != handoff.handoff_id
+                ],
+                deals.get(handoff.crm_account_id or "", []),
+                handoff.crm_account_id in deleted,
+            ),
         )
-        for step in steps:
-            try:
-                ledger.move(handoff.handoff_id, as_of=run.as_of, **step)
-            except IllegalMove:  # another run has moved it elsewhere meanwhile: the next reads it as it is
-                break
-            moved[step["to_state"]] += 1
+        for handoff in active
+    ]
+
+
+def move_on(
+    ledger: Ledger, run: Run, seen: Iterable[tuple[Handoff, Seen]], emails: Mapping[str, str | None]
+) -> dict[str, int]:
+    """Moves handoffs as far as the CRM tells. Returns state → how many reached it.
+
+    A task that a run had written and not heard of is `sent` in the outbox, too.
+    """
+    steps = {handoff.handoff_id: moves(handoff, shown, emails, run.as_of) for handoff, shown in seen}
+    adopted = {
+        f"task:{handoff_id}": str(move["task_id"])
+        for handoff_id, theirs in steps.items()
+        for move in theirs
+        if move["to_state"] == "task_open"
+    }
+    if adopted:
+        sending = ledger.outbox(states=["sending"], keys=adopted)
+        ledger.sent_all({row.key: adopted[row.key] for row in sending})
+    return _made(ledger, run, {handoff_id: theirs for handoff_id, theirs in steps.items() if theirs})
+
+
+def _made(ledger: Ledger, run: Run, steps: Mapping[str, list[Move]]) -> dict[str, int]:
+    def rows(handoff_id: str) -> list[Row]:
+        return [{"handoff_id": handoff_id, "as_of": run.as_of} | step for step in steps[handoff_id]]
+
+    try:
+        ledger.move_all([row for handoff_id in steps for row in rows(handoff_id)])
+        return dict(Counter(step["to_state"] for theirs in steps.values() for step in theirs))
+    except IllegalMove:  # another run has moved one of them elsewhere meanwhile: the next reads it as it is
+        moved: Counter[str] = Counter()
+    for handoff_id, theirs in steps.items():
+        try:
+            ledger.move_all(rows(handoff_id))
+        except IllegalMove:
+            continue
+        moved.update(step["to_state"] for step in theirs)
     return dict(moved)
 
 
-def _steps(
-    handoff: Handoff,
-    task: Record | None,
-    touches: list[dict[str, Any]],
-    deals: list[dict[str, Any]],
-    emails: Mapping[str, str | None],
-) -> list[dict[str, Any]]:
-    """The moves a handoff has to make, in order."""
-    steps: list[dict[str, Any]] = []
-    state = handoff.state
-    if task is not None and state == "context_written":  # written by a run that died before it could say so
-        steps.append({"to_state": "task_open", "at": _at(task["CreatedDate"]), "task_id": task["Id"]})
-        state = "task_open"
-    if task is not None and task["IsDeleted"] and state == "task_open":
-        gone = {"to_state": "withdrawn", "at": _at(task["SystemModstamp"]), "reason": "task deleted: by a rep"}
-        return [*steps, gone]
-
-    # A rep may close our task, log a call of their own, or go straight to an opportunity: each is the touch.
-    touched_at = handoff.touched_at
-    if state == "task_open":
-        signs: list[tuple[datetime, str | None, str | None]] = []
-        if task is not None and task["IsClosed"] and not (task["Subject"] or "").startswith(CLOSED_BY_US):
-            done = _at(task["CompletedDateTime"]) or _at(task["SystemModstamp"])
-            signs.append((done or handoff.decided_at, task["OwnerId"], emails.get(task["OwnerId"])))
-        own = (handoff.owner_email or "").lower()
-        signs += [
-            (t["at"], None, None)
-            for t in touches
-            if own and t["owner_email"] == own and t["at"] > handoff.decided_at and t["handoff_id"] is None
-        ]
-        signs += [
-            (d["created_at"], None, None)
-            for d in deals
-            if handoff.owner_id and d["owner_id"] == handoff.owner_id and d["created_at"] > handoff.decided_at
-        ]
-        if signs:
-            touched_at, owner_id, owner_email = min(signs, key=lambda sign: sign[0])
-            steps.append({"to_state": "touched", "at": touched_at, "owner_id": owner_id, "owner_email": owner_email})
-            state = "touched"
-    if touched_at is None:
-        return steps
-
-    after = [d for d in deals if d["created_at"] >= touched_at]
-    replied_at = handoff.replied_at
-    if state == "touched":
-        answers = [max(touched_at, d["created_at"]) for d in after]
-        if task is not None and task[OUTCOME] in _REPLIED and not task["IsDeleted"]:
-            answers.append(max(touched_at, _at(task["SystemModstamp"]) or touched_at))
-        answers += [t["at"] for t in touches if t["outcome"] in _REPLIED and t["at"] >= touched_at]
-        if answers:
-            replied_at = min(answers)
-            steps.append({"to_state": "replied", "at": replied_at})
-            state = "replied"
-
-    if state in ("touched", "replied") and after:
-        won = [d for d in after if d["is_won"]]
-        if won or all(d["is_closed"] for d in after):
-            ends = [_closed(d, replied_at or touched_at) for d in won or after]
-            steps.append({"to_state": "won" if won else "lost", "at": min(ends) if won else max(ends)})
-    return steps
-
-
-def _closed(deal: Mapping[str, Any], earliest: datetime) -> datetime:
-    """When a deal closed. Its CloseDate is a day, sometimes a planned one: kept between the reply and the last edit."""
-    at = min(deal["closed_at"] or deal["changed_at"], deal["changed_at"])
-    return max(at, earliest)
+def _reassign(ledger: Ledger, seen: Iterable[tuple[Handoff, Seen]], emails: Mapping[str, str | None]) -> int:
+    """Lets handoffs follow their task to another rep. Returns how many."""
+    passed = {handoff.handoff_id: owner for handoff, shown in seen if (owner := new_owner(handoff, shown.task, emails))}
+    for handoff_id, owner_id in passed.items():
+        ledger.reassign(handoff_id, owner_id, emails[owner_id])
+    return len(passed)
