@@ -20,10 +20,10 @@ def render(dags: Iterable[DAG]) -> str:
     dags = sorted(dags, key=lambda dag: dag.dag_id)
     lines = ["# DAGs", "", "Made from `dags/` by `python docs/dags.py`; a test fails when it is out of date.", ""]
     lines += ["| DAG | what for | schedule (UTC) | tags |", "|---|---|---|---|"]
-    lines += [
-        f"| [{d.dag_id}](#{d.dag_id}) | {d.description} | {f'`{d.schedule}`' if d.schedule else 'when triggered'} | {', '.join(sorted(d.tags))} |"
-        for d in dags
-    ]
+    for dag in dags:
+        schedule = f"`{dag.schedule}`" if dag.schedule else "when triggered"
+        tags = ", ".join(sorted(dag.tags))
+        lines.append(f"| [{dag.dag_id}](#{dag.dag_id}) | {dag.description} | {schedule} | {tags} |")
     for dag in dags:
         title, runbook = dag.doc_md.strip().split("\n", 1)
         lines += ["", title.replace("# ", "## ", 1), "", "| task | what it does | then |", "|---|---|---|"]

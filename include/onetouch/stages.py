@@ -189,6 +189,7 @@ def deliver_tasks(workspace: Workspace, run: Run, policy: Policy, now: datetime)
         None if why_not else crm_of(workspace, policy),
         recheck=recheck,
         held=why_not,
+        approved=approval.approved(workspace.ledger, run),
     )
 
 
@@ -276,11 +277,14 @@ def run_all(
 
 
 def accounting(workspace: Workspace, run_id: str) -> Summary:
-    """What became of every row, account and decision of a run, as far as it got (guarantee 6)."""
-    ledger = workspace.ledger
-    staged = ledger.stage_summary(run_id, "stage_events") or {}
-    routed = ledger.stage_summary(run_id, "route") or {}
-    sent = ledger.stage_summary(run_id, "deliver_tasks") or {}
+    """What became of every row, account and decision of a run, as far as it got (guarantee 6).
+
+    `deferred`: how many of `failed` the next run tries again. `held`: why nothing was sent, None when it was; then
+    `to_withdraw` is how many open tasks should have been closed.
+    """
+    summaries = workspace.ledger.stage_summaries(run_id)
+    staged, routed = summaries.get("stage_events") or {}, summaries.get("route") or {}
+    sent = summaries.get("deliver_tasks") or {}
     return {
         "run_id": run_id,
         "rows": staged.get("rows"),
@@ -290,6 +294,9 @@ def accounting(workspace: Workspace, run_id: str) -> Summary:
         "delivered": sent.get("delivered"),
         "withheld": sent.get("withheld"),
         "failed": sent.get("failed"),
+        "deferred": sent.get("deferred"),
+        "held": sent.get("held"),
+        "to_withdraw": sent.get("to_withdraw"),
     }
 
 
@@ -323,7 +330,12 @@ def crm_of(workspace: Workspace, policy: Policy) -> Crm:
 
         crm = HubSpot(connection, api_reserve=limits.api_reserve)
     else:
-        crm = delivery.Salesforce(connection)
+        crm = delivery.Salesforce(
+            connection,
+            bulk_above=limits.bulk_above,
+            api_reserve=limits.api_reserve,
+            account_fields=policy.crm.account_fields,
+        )
     return breaker.stoppable(crm, breaker.CRM_WRITES, workspace.stopped)
 
 

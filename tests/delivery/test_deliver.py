@@ -175,6 +175,8 @@ def test_nothing_leaves_and_nothing_moves_when_it_may_not_send(world: Any) -> No
         "withheld": {"as_of is not fresh": 2},
         "failed": [],
         "deferred": 0,
+        "held": "as_of is not fresh",
+        "to_withdraw": 0,
     }
     assert world.ledger.handoffs() == []
     assert world.org.tasks() == []

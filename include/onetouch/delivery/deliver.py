@@ -9,7 +9,7 @@ from typing import Any
 
 from onetouch.delivery.crm import WITHDRAWN, Crm, CrmError, Outcome, Unreachable
 from onetouch.delivery.failure import DeliveryFailed
-from onetouch.delivery.last_look import Recheck, last_look, move, withdraw_overtaken
+from onetouch.delivery.last_look import Recheck, last_look, move, overtaken, withdraw_overtaken
 from onetouch.delivery.rows import rows_where, timezones
 from onetouch.delivery.send import send
 from onetouch.handoff import account_fields, missing_context, task_fields
@@ -60,12 +60,15 @@ def deliver_tasks(
 
     Returns {"to_send", "delivered", "withheld": {reason: n}, "failed": [{account_id, reason}], "deferred": those of
     the failed that the next run tries again, "withdrawn", "earlier": {"delivered", "withheld", "failed"}}: to_send =
-    delivered + withheld + failed. Raises DeliveryFailed with the same summary, after all other rows are done, when
+    delivered + withheld + failed; when held also why ("held") and how many open tasks should have been closed
+    ("to_withdraw"). Raises DeliveryFailed with the same summary, after all other rows are done, when
     any failed; CrmError when the CRM could not be used at all.
     """
     due = rows_where(lake, "decisions", run.run_id, "action", ["sales_now"])
     if held or crm is None:
-        return _summary(len(due), 0, {held or "no CRM": len(due)} if due else {}, [])
+        withheld = {held or "no CRM": len(due)} if due else {}
+        waiting = len(overtaken(lake, ledger, run))
+        return _summary(len(due), 0, withheld, []) | {"held": held or "no CRM", "to_withdraw": waiting}
     with ledger.alone(LOCK):
         return _deliver(lake, ledger, policy, run, crm, due, recheck, approved)
 

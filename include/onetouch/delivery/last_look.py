@@ -16,7 +16,13 @@ Recheck = Callable[[list[str]], Mapping[str, str]]
 
 
 def withdraw_overtaken(lake: Lake, ledger: Ledger, run: Run, crm: Crm) -> int:
-    """Withdraws handoffs whose account has begun to buy by itself, has bought, or is with someone else. How many.
+    """Withdraws what is `overtaken`; returns how many."""
+    found = overtaken(lake, ledger, run)
+    return len(withdraw(ledger, run, crm, [handoff for handoff, _ in found], {h.handoff_id: why for h, why in found}))
+
+
+def overtaken(lake: Lake, ledger: Ledger, run: Run) -> list[tuple[Handoff, str]]:
+    """Handoffs whose account has begun to buy by itself, has bought, or is with someone else; each with the reason.
 
     A conversation that has been answered stays the rep's: its task is done, and the deal is theirs to finish.
     """
@@ -37,8 +43,7 @@ def withdraw_overtaken(lake: Lake, ledger: Ledger, run: Run, crm: Crm) -> int:
             reasons[handoff.handoff_id] = "bought: by themselves"
         elif untouched and ((known.get("open_opportunities") or 0) > 0 or row["action"] == "hold_open_opportunity"):
             reasons[handoff.handoff_id] = "open opportunity: in the hands of someone else"
-    by_id = {h.handoff_id: h for h in active.values()}
-    return len(withdraw(ledger, run, crm, [by_id[i] for i in reasons], reasons))
+    return [(h, reasons[h.handoff_id]) for h in active.values() if h.handoff_id in reasons]
 
 
 def last_look(
