@@ -1,85 +1,375 @@
-"""Tells the owner of each new task in Slack, once."""
+"""Tells the owner of each new task in Slack, once, and keeps what was said true."""
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Sequence
+from datetime import datetime, timedelta
 from typing import Any
 
+from onetouch.delivery.alert_message import UNKNOWN, Told, digest, one, payload_of
 from onetouch.delivery.failure import DeliveryFailed
 from onetouch.delivery.rows import rows_where, timezones
-from onetouch.delivery.slack import Slack, SlackError, escape
-from onetouch.handoff import alert_text
+from onetouch.delivery.slack import Place, Slack, SlackError
+from onetouch.handoff import Alert, alert
+from onetouch.handoff.words import zone
 from onetouch.lake import Lake
-from onetouch.ledger import Handoff, Ledger, Run
+from onetouch.ledger import Handoff, Ledger, Outbox, Run
 from onetouch.policy import Policy
+
+_FOLLOWED = timedelta(days=30)
+"""Ours: how long after its end a handoff's message is still put right."""
+
+_BEGUN = ("pending", "sending")
+
+_STUCK = frozenset(
+    {"message_not_found", "cant_update_message", "edit_window_closed", "is_archived", "channel_not_found"}
+)
+"""Answers after which a message stays as it is for good."""
+
+_HOPELESS = frozenset(
+    {
+        "no_answer", "ratelimited", "channel_not_found", "not_in_channel", "is_archived", "invalid_auth", "not_authed",
+        "account_inactive", "token_revoked", "token_expired", "missing_scope",
+    }
+)  # fmt: skip
+"""Answers after which the next message to the same channel would meet with the same."""
 
 
 def alert_reps(
-    lake: Lake, ledger: Ledger, policy: Policy, run: Run, slack: Slack | None, *, held: str | None
+    lake: Lake, ledger: Ledger, policy: Policy, run: Run, slack: Slack | None, *, now: datetime, held: str | None
 ) -> dict[str, Any]:
-    """One post in the alerts channel for every open task that was not announced yet, mentioning its owner.
+    """Announces every open task that was not announced yet, and says in each announcement what became of its task.
 
-    The same handoff is never announced twice; one that an earlier run could not announce is, now. With `held`
-    (why nothing may be sent) nothing leaves and `slack` may be None. Returns {"alerts": tasks of this
-    run, "posted": those announced by now, "earlier": tasks of earlier runs announced only now, "failed": [{handoff_id,
-    reason}]}: repeated, the run says the same. Raises DeliveryFailed after the rest when a post failed.
+    Where: in the alerts channel, in a direct message to the owner, or both (`slack.alerts_to`); an owner Slack does
+    not know is told in the channel. More than `slack.digest_above` new tasks are one message a channel. During the
+    quiet hours of the rep's own clock at `now` an announcement waits; one whose task is over by then is not made any
+    more. By due time, then account.
+
+    Nothing is said twice, whoever crashes, and one process at a time says it. An announcement is written anew when
+    its task is touched, replied to, won, lost, withdrawn, released, expired or another's, which notifies nobody; one
+    that was deleted in Slack stays so. With `held` (why nothing may be sent) nothing leaves and `slack` may be None.
+
+    Returns {"alerts": tasks of this run, "posted": those announced by now, "earlier": tasks of earlier runs announced
+    only now, "waiting": for the end of quiet hours, "updated": announcements put right, "gone": those that could not
+    be any more, "unknown_owners": tasks of owners Slack does not know, announced in the channel for that, "failed":
+    [{handoff_id, reason}]}: repeated, the run says the same. Raises DeliveryFailed after the rest when a message
+    failed, LedgerError when another process does not come to an end.
     """
-    waiting = ledger.handoffs(states=["task_open"])
     mine = [h for h in ledger.handoffs(run_id=run.run_id) if h.task_id]
-    keys = [_key(h) for h in (*waiting, *mine)]
-    announced = {r.key for r in ledger.outbox(destination="slack", states=["sent"], keys=keys)}
-    new = [h for h in waiting if _key(h) not in announced and h.decided_at <= run.as_of]
-    posted = sum(_key(h) in announced for h in mine)
-    summary: dict[str, Any] = {"alerts": len(mine), "posted": posted, "earlier": 0, "failed": []}
-    if held or slack is None:
-        return summary
-    for handoff, text in _texts(lake, policy, new):
-        who = slack.mention(handoff.owner_email)
-        line = f"{who}: {escape(text)}" if who else escape(text)
-        try:
-            slack.post(
-                ledger,
-                key=_key(handoff),
-                kind="alert",
-                channel=policy.slack.alerts_channel,
-                text=line,
-                blocks=[{"type": "section", "text": {"type": "mrkdwn", "text": line[:3000]}}],
-                run_id=handoff.run_id,
-                handoff_id=handoff.handoff_id,
-            )
-        except SlackError as error:
-            summary["failed"].append({"handoff_id": handoff.handoff_id, "reason": str(error)})
-        else:
-            summary["posted" if handoff.run_id == run.run_id else "earlier"] += 1
+    summary: dict[str, Any] = {
+        "alerts": len(mine), "posted": 0, "earlier": 0, "waiting": 0, "updated": 0, "gone": 0, "unknown_owners": 0,
+        "failed": [],
+    }  # fmt: skip
+    if not held and slack is not None:
+        with ledger.alone("alerts"):
+            _Round(lake, ledger, policy, run, slack, now, summary).go()
+    for row in ledger.outbox(destination="slack", keys=[_key(h) for h in mine]):
+        summary["posted"] += row.state == "sent"
+        summary["unknown_owners"] += bool(row.payload.get("owner_unknown"))
     if summary["failed"]:
         named = [(f"handoff {row['handoff_id']}", row["reason"]) for row in summary["failed"]]
-        raise DeliveryFailed("alerts could not be posted", summary, named)
+        raise DeliveryFailed("alerts could not be posted or updated", summary, named)
     return summary
+
+
+class _Round:
+    """All there is to say at one moment."""
+
+    def __init__(
+        self,
+        lake: Lake,
+        ledger: Ledger,
+        policy: Policy,
+        run: Run,
+        slack: Slack,
+        now: datetime,
+        summary: dict[str, Any],
+    ) -> None:
+        self.lake, self.ledger, self.policy, self.run, self.slack = lake, ledger, policy, run, slack
+        self.now, self.summary = now, summary
+        self.zones = timezones(lake, run.run_id)
+        self.hopeless: dict[str, str] = {}  # channel → why nothing gets there at this moment
+        self.handoffs = {h.handoff_id: h for h in ledger.handoffs() if h.decided_at <= run.as_of}
+
+    def go(self) -> None:
+        """What is over first: it is not announced; then the new; then what became of the announced."""
+        self._read()
+        self._settle()
+        self._read()
+        self._announce()
+        self._read()
+        self._put_right()
+        for row in self.ledger.outbox(run_id=self.run.run_id, destination="slack"):
+            self.summary["updated"] += row.kind == "alert_update" and row.state == "sent"
+            self.summary["gone"] += row.kind == "alert_update" and row.state == "failed"
+
+    def _read(self) -> None:
+        """The outbox rows of every handoff that is open, or ended not long ago."""
+        since = self.now - _FOLLOWED
+        followed = [h.handoff_id for h in self.handoffs.values() if h.closed_at is None or h.closed_at > since]
+        self.alerts: dict[str, list[Outbox]] = {}  # by handoff
+        self.updates: dict[str, list[Outbox]] = {}  # by the key of the alert
+        for row in self.ledger.outbox(destination="slack", handoff_ids=followed):
+            if row.kind == "alert":
+                self.alerts.setdefault(str(row.handoff_id), []).append(row)
+            elif row.kind == "alert_update":
+                self.updates.setdefault(str(row.payload["of"]), []).append(row)
+
+    def _handoff(self, row: Outbox) -> Handoff:
+        return self.handoffs[str(row.handoff_id)]
+
+    # ── announcing ───────────────────────────────────────────────────────────────────────────────
+
+    def _settle(self) -> None:
+        """Announcements that were begun and whose task is over: those that did arrive are known from now on."""
+        for row in [row for rows in self.alerts.values() for row in rows if row.state in _BEGUN]:
+            if self._handoff(row).state == "task_open":
+                continue
+            posting = self._row(row.payload["digest"]) if "digest" in row.payload else row
+            try:
+                place = self._arrived(posting)
+            except SlackError as error:
+                self._failed([row], str(error))
+            else:
+                if place is None:
+                    self.ledger.failed(row.key, "over before it was announced", retryable=False)
+                else:
+                    self._sent([row], place)
+
+    def _arrived(self, row: Outbox) -> Place | None:
+        """Where a message stands that may have been posted."""
+        if row.state == "sending" and (place := self.slack.find(row)):
+            self._sent([row], place)
+            return place
+        return Place.of(row) if row.state == "sent" else None
+
+    def _announce(self) -> None:
+        opened = [h for h in self.handoffs.values() if h.state == "task_open"]
+        fresh = [h for h in opened if h.handoff_id not in self.alerts]
+        begun = [row for h in opened for row in self.alerts.get(h.handoff_id, []) if row.state in _BEGUN]
+        waiting = {h.handoff_id for h in (*fresh, *map(self._handoff, begun)) if self._quiet(h)}
+        self.summary["waiting"] = len(waiting)
+        laid_out = self._lay_out([h for h in fresh if h.handoff_id not in waiting])
+        done: set[str] = set()
+        for row in [*begun, *laid_out]:
+            together = row.payload.get("digest")
+            if row.handoff_id in waiting or together in done:
+                continue
+            if together is None:
+                self._post([row])
+            else:
+                done.add(together)
+                self._post(self._members(together), together)
+
+    def _quiet(self, handoff: Handoff) -> bool:
+        start, end = self.policy.slack.quiet_from, self.policy.slack.quiet_until
+        if start is None:
+            return False
+        local = self.now.astimezone(zone(self._timezone(handoff))).time()
+        return start <= local < end if start <= end else local >= start or local < end
+
+    def _timezone(self, handoff: Handoff) -> str:
+        return self.zones.get(handoff.owner_id or "") or self.policy.assignment.working_time.timezone
+
+    def _lay_out(self, fresh: list[Handoff]) -> list[Outbox]:
+        """Rows for the tasks nobody was told of yet: where it goes, what it says, and whether in a digest."""
+        texts = self._texts(fresh)
+        rows: list[dict[str, Any]] = []
+        for handoff in sorted(fresh, key=lambda h: (h.due_at or datetime.max.replace(tzinfo=h.decided_at.tzinfo),
+                                                    texts[h.handoff_id].account, h.handoff_id)):  # fmt: skip
+            try:
+                places, unknown = self._places(handoff)
+            except SlackError as error:
+                self._note(handoff.handoff_id, str(error))
+                continue
+            self.summary["unknown_owners"] += unknown and handoff.run_id != self.run.run_id
+            kept = payload_of(texts[handoff.handoff_id], self._timezone(handoff), handoff) | {"owner_unknown": unknown}
+            for key, to, channel in places:
+                rows.append(self._new(key, "alert", handoff, kept | {"to": to, "channel": channel}))
+        if len(fresh) > self.policy.slack.digest_above:
+            rows += self._gathered(rows)
+        laid_out = self.ledger.put_all(rows)
+        return [row for row in laid_out if row.kind == "alert"]
+
+    def _places(self, handoff: Handoff) -> tuple[list[tuple[str, str, str]], bool]:
+        """Outbox key, kind of place and channel of each message about a new task; whether the owner is unknown."""
+        slack, key = self.policy.slack, _key(handoff)
+        channel = [(key, "channel", slack.alerts_channel)]
+        if slack.alerts_to == "channel":
+            return channel, False
+        direct = self.slack.direct(self.slack.user(handoff.owner_email))
+        if direct is None:
+            return channel, True
+        if slack.alerts_to == "owner":
+            return [(key, "owner", direct)], False
+        return [*channel, (f"alert_owner:{handoff.handoff_id}", "owner", direct)], False
+
+    def _gathered(self, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+        """The digests of those rows: one a channel; each of its rows is told which, and its place in it."""
+        by_channel: dict[str, list[dict[str, Any]]] = {}
+        for row in rows:
+            by_channel.setdefault(row["payload"]["channel"], []).append(row)
+        digests = []
+        for channel, theirs in by_channel.items():
+            if len(theirs) > 1:
+                name = hashlib.sha256(" ".join(row["key"] for row in theirs).encode()).hexdigest()[:32]
+                key, ids = f"alert_digest:{name}", [row["handoff_id"] for row in theirs]
+                digests.append(self._new(key, "alert_digest", None, {"channel": channel, "handoffs": ids}))
+                for row in theirs:
+                    row["payload"] |= {"digest": key}
+        return digests
+
+    def _new(self, key: str, kind: str, handoff: Handoff | None, payload: dict[str, Any]) -> dict[str, Any]:
+        run_id = handoff.run_id if handoff and kind == "alert" else self.run.run_id
+        return {"key": key, "destination": "slack", "kind": kind, "run_id": run_id,
+                "handoff_id": handoff and handoff.handoff_id, "payload": payload}  # fmt: skip
+
+    def _post(self, rows: list[Outbox], together: str | None = None) -> None:
+        """One message: of one row, or the digest of many, which are sent when it is."""
+        key, first = together or rows[0].key, rows[0]
+        # A channel that was put right in the policy counts at once; a direct message stays with whom it was begun.
+        mine = first.payload.get("to") == "owner"
+        channel = str(first.payload["channel"]) if mine else self.policy.slack.alerts_channel
+        if channel in self.hopeless:
+            self._failed(rows, self.hopeless[channel])
+            return
+        try:
+            text, blocks = self._message(rows, together)
+            place = self.slack.post(
+                self.ledger,
+                key=key,
+                kind="alert_digest" if together else "alert",
+                channel=channel,
+                text=text,
+                blocks=blocks,
+                run_id=self.run.run_id if together else first.run_id,
+                handoff_id=None if together else first.handoff_id,
+            )
+        except SlackError as error:
+            self._refused(channel, rows, error)
+            return
+        unsent = [row for row in rows if row.state in _BEGUN]
+        if together:
+            self._sent(unsent, place)
+        news = [row for row in unsent if row.key == _key(self._handoff(row))]
+        self.summary["earlier"] += sum(self._handoff(row).run_id != self.run.run_id for row in news)
+
+    def _message(self, rows: list[Outbox], together: str | None) -> tuple[str, list[dict[str, Any]]]:
+        told = []
+        for row in rows:
+            handoff = self._handoff(row)
+            told.append(Told.now(row.payload, handoff, self.slack.user(handoff.owner_email)))
+        return digest(told) if together else one(told[0])
+
+    def _members(self, together: str) -> list[Outbox]:
+        """The rows of a digest in their order, without those that were over before it was posted."""
+        order = {its_id: n for n, its_id in enumerate(self._row(together).payload["handoffs"])}
+        rows = self.ledger.outbox(destination="slack", handoff_ids=order.keys())
+        rows = [row for row in rows if row.payload.get("digest") == together and row.state != "failed"]
+        return sorted(rows, key=lambda row: order[str(row.handoff_id)])
+
+    def _row(self, key: str) -> Outbox:
+        return self.ledger.outbox(keys=[key])[0]
+
+    # ── putting right ────────────────────────────────────────────────────────────────────────────
+
+    def _put_right(self) -> None:
+        """Writes every message anew that says what is no longer so."""
+        wrong: dict[Place, list[Outbox]] = {}
+        for row in [row for rows in self.alerts.values() for row in rows]:
+            if row.state == "sent" and self._says_otherwise(row):
+                wrong.setdefault(Place.of(row), []).append(row)
+        updates = {row.key: self._update_of(row) for rows in wrong.values() for row in rows}
+        self.ledger.put_all(updates.values())
+        for place, rows in wrong.items():
+            self._write_anew(place, rows, [updates[row.key]["key"] for row in rows])
+
+    def _says_otherwise(self, row: Outbox) -> bool:
+        """Whether its message shows another state or owner than the handoff has; False once it cannot be changed."""
+        if "alert" not in row.payload:  # of an earlier version: what it said is not known
+            return False
+        updates = self.updates.get(row.key, [])
+        if any(update.state == "failed" for update in updates):
+            return False
+        shown = max((u for u in updates if u.state == "sent"), key=lambda u: u.payload["step"], default=None)
+        says = shown.payload if shown else {"state": "task_open", "owner": row.payload["owner"]}
+        handoff = self._handoff(row)
+        return (says["state"], says["owner"]) != (handoff.state, handoff.owner_id)
+
+    def _update_of(self, row: Outbox) -> dict[str, Any]:
+        handoff, updates = self._handoff(row), self.updates.get(row.key, [])
+        place, _, its_id = row.key.partition(":")
+        now = {"state": handoff.state, "owner": handoff.owner_id}
+        key, n = f"{place}_update:{its_id}:{handoff.state}", 1
+        known = {update.key: update for update in updates}
+        while key in known and (known[key].state == "sent" or now.items() - known[key].payload.items()):
+            n += 1  # a task may change hands again and again
+            key = f"{place}_update:{its_id}:{handoff.state}:{n}"
+        return self._new(key, "alert_update", handoff, now | {"of": row.key, "step": len(updates) + 1})
+
+    def _write_anew(self, place: Place, rows: list[Outbox], keys: list[str]) -> None:
+        if place.channel in self.hopeless:
+            self._failed(rows, self.hopeless[place.channel])
+            return
+        # Older updates of the same message that never left: what is written now says their news, too.
+        stale = [u.key for row in rows for u in self.updates.get(row.key, []) if u.state in _BEGUN]
+        keys = list(dict.fromkeys((*keys, *stale)))
+        together = rows[0].payload.get("digest")
+        try:
+            text, blocks = self._message(self._members(together) if together else rows, together)
+            self.ledger.sending(*keys)
+            self.slack.update(place, text=text, blocks=blocks)
+        except SlackError as error:
+            if error.code in _STUCK:
+                self.ledger.failed_all(dict.fromkeys(keys, (error.code, False)))
+                return
+            self._refused(place.channel, rows, error)
+        else:
+            self.ledger.sent_all(dict.fromkeys(keys, str(place)))
+
+    # ── accounting ───────────────────────────────────────────────────────────────────────────────
+
+    def _sent(self, rows: Sequence[Outbox], place: Place) -> None:
+        if rows:
+            self.ledger.sending(*(row.key for row in rows))
+            self.ledger.sent_all({row.key: str(place) for row in rows})
+
+    def _refused(self, channel: str, rows: Sequence[Outbox], error: SlackError) -> None:
+        if error.code in _HOPELESS:
+            self.hopeless[channel] = str(error)
+        self._failed(rows, str(error))
+
+    def _failed(self, rows: Sequence[Outbox], reason: str) -> None:
+        for row in rows:
+            self._note(str(row.handoff_id), reason)
+
+    def _note(self, handoff_id: str, reason: str) -> None:
+        self.summary["failed"].append({"handoff_id": handoff_id, "reason": reason})
+
+    def _texts(self, handoffs: list[Handoff]) -> dict[str, Alert]:
+        """What to say about each handoff, from the decision of its run; without one, only that a task waits."""
+        by_run: dict[str, list[Handoff]] = {}
+        for handoff in handoffs:
+            by_run.setdefault(handoff.run_id, []).append(handoff)
+        texts: dict[str, Alert] = {}
+        for run_id, theirs in by_run.items():
+            ids = [h.account_id for h in theirs]
+            rooms = ("decisions", "signals")
+            kept = all(self.lake.exists(room, f"{run_id}.parquet") for room in rooms)
+            decisions, signals = (
+                {r["account_id"]: r for r in rows_where(self.lake, room, run_id, "account_id", ids)} if kept else {}
+                for room in rooms
+            )
+            for h in theirs:
+                decision = decisions.get(h.account_id)
+                texts[h.handoff_id] = (
+                    alert(decision, signals.get(h.account_id, {}), self.policy, self._timezone(h))
+                    if decision
+                    else UNKNOWN
+                )
+        return texts
 
 
 def _key(handoff: Handoff) -> str:
     return f"alert:{handoff.handoff_id}"
-
-
-def _texts(lake: Lake, policy: Policy, handoffs: list[Handoff]) -> list[tuple[Handoff, str]]:
-    """Each handoff with what to say about it, from the decision of its run; without one, only that a task waits."""
-    by_run: dict[str, list[Handoff]] = {}
-    for handoff in handoffs:
-        by_run.setdefault(handoff.run_id, []).append(handoff)
-    texts: dict[str, str] = {}
-    for run_id, theirs in by_run.items():
-        ids = [h.account_id for h in theirs]
-        kept = all(lake.exists(room, f"{run_id}.parquet") for room in ("decisions", "signals"))
-        decisions = {
-            r["account_id"]: r for r in (rows_where(lake, "decisions", run_id, "account_id", ids) if kept else [])
-        }
-        signals = {r["account_id"]: r for r in (rows_where(lake, "signals", run_id, "account_id", ids) if kept else [])}
-        zones = timezones(lake, run_id)
-        for handoff in theirs:
-            decision = decisions.get(handoff.account_id)
-            if decision is None:
-                texts[handoff.handoff_id] = "A new task is on your list in the CRM."
-            else:
-                texts[handoff.handoff_id] = alert_text(
-                    decision, signals.get(handoff.account_id, {}), policy, zones.get(handoff.owner_id or "")
-                )
-    return [(handoff, texts[handoff.handoff_id]) for handoff in handoffs]

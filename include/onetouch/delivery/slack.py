@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import http.client
 import time
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
 from urllib.error import URLError
 
 from slack_sdk import WebClient
@@ -34,6 +34,14 @@ _FILE_POLLS, _FILE_WAIT = 30, 1.0
 _BLOCKS, _TEXT = 50, 39_000
 """Blocks a message holds; characters of its text (40,000), with room to spare."""
 
+_NOBODY = frozenset(
+    {"users_not_found", "user_not_found", "user_not_visible", "missing_scope", "not_allowed_token_type"}
+)
+"""Answers that say Slack knows nobody of that address, or may not tell: the alert is worth posting without."""
+
+_NO_DIRECT = _NOBODY | {"user_disabled", "cannot_dm_bot", "channel_not_found", "messages_tab_disabled"}
+"""Answers after which that person gets no direct message."""
+
 _UNSURE = frozenset({"internal_error", "fatal_error", "request_timeout", "service_unavailable"})
 """Answers after which a message may or may not have been posted."""
 
@@ -42,7 +50,30 @@ _NO_ANSWER = (URLError, http.client.HTTPException, OSError)
 
 
 class SlackError(Exception):
-    """Slack could not be used. The message holds Slack's error code, no token and no text of a message."""
+    """Slack could not be used. The message holds Slack's error code, no token and no text of a message.
+
+    `code` is that code, or "no_answer".
+    """
+
+    def __init__(self, message: str, code: str = "") -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class Place(NamedTuple):
+    """Where a message stands; in the outbox's external_id as "channel:ts"."""
+
+    channel: str
+    ts: str
+
+    def __str__(self) -> str:
+        return f"{self.channel}:{self.ts}"
+
+    @classmethod
+    def of(cls, row: Outbox) -> Place:
+        """Where the message of a sent row stands."""
+        channel, _, ts = str(row.external_id).rpartition(":")
+        return cls(channel or str(row.payload["channel"]), ts)  # rows of earlier versions hold the ts alone
 
 
 class Chart(Protocol):
@@ -78,7 +109,9 @@ def escape(text: str) -> str:
 class Slack:
     """One workspace. The token is the connection's password; the extra `base_url` leads elsewhere than slack.com.
 
-    Raises ConnectionConfigError without a token, or for an address that is neither TLS nor loopback.
+    Scopes of the bot: chat:write; channels:history, groups:history and im:history (to look before posting again);
+    files:write and files:read (the report's pictures); users:read and users:read.email (mentions); im:write (direct
+    messages). Raises ConnectionConfigError without a token, or for an address that is neither TLS nor loopback.
     """
 
     def __init__(self, connection: Connection, *, sleep: Callable[[float], None] = time.sleep) -> None:
@@ -94,20 +127,39 @@ class Slack:
             retry_handlers=[RateLimitErrorRetryHandler(max_retry_count=_RATE_RETRIES)],
         )
         self._sleep = sleep
-        self._mentions: dict[str, str | None] = {}
+        self._users: dict[str, str | None] = {}
+        self._directs: dict[str, str | None] = {}
 
-    def mention(self, email: str | None) -> str | None:
-        """`<@U…>` of the person with that e-mail address; None when Slack knows none or may not tell."""
+    def user(self, email: str | None) -> str | None:
+        """The id of the person with that e-mail address; None when Slack knows none or may not tell."""
         if not email:
             return None
-        if email not in self._mentions:
-            try:
-                self._mentions[email] = f"<@{self.client.users_lookupByEmail(email=email)['user']['id']}>"
-            except SlackApiError:  # users_not_found, missing_scope: the alert is worth posting without
-                self._mentions[email] = None
-            except _NO_ANSWER as error:
-                raise SlackError(f"Slack: no answer ({type(error).__name__})") from None
-        return self._mentions[email]
+        if email not in self._users:
+            self._users[email] = self._unless_unknown(
+                lambda: self.client.users_lookupByEmail(email=email)["user"]["id"], _NOBODY
+            )
+        return self._users[email]
+
+    def direct(self, user: str | None) -> str | None:
+        """The id of the conversation with a person alone, opened if need be; None when there can be none."""
+        if not user:
+            return None
+        if user not in self._directs:
+            self._directs[user] = self._unless_unknown(
+                lambda: self.client.conversations_open(users=user)["channel"]["id"], _NO_DIRECT
+            )
+        return self._directs[user]
+
+    @staticmethod
+    def _unless_unknown(ask: Callable[[], str], unknown: frozenset[str]) -> str | None:
+        try:
+            return ask()
+        except SlackApiError as error:
+            if (code := _said(error)) in unknown:
+                return None
+            raise SlackError(f"Slack: refused: {code}", code) from None
+        except _NO_ANSWER as error:
+            raise SlackError(f"Slack: no answer ({type(error).__name__})", "no_answer") from None
 
     def post(
         self,
@@ -121,18 +173,24 @@ class Slack:
         run_id: str | None = None,
         handoff_id: str | None = None,
         thread_ts: str | None = None,
-    ) -> str:
-        """Posts once for `key` and returns the message's ts, also when it was posted before.
+        payload: Mapping[str, Any] | None = None,
+    ) -> Place:
+        """Posts once for `key` and returns where the message stands, also when it was posted before.
 
         The key travels in the message's metadata. Before anything is posted whose outcome is unknown, the channel
-        is looked through for it, twice, with a pause longer than any call lasts. Raises SlackError.
+        is looked through for it, twice, with a pause longer than any call lasts. `payload` is kept with the row.
+        Raises SlackError.
         """
         while True:
-            row = ledger.put(key, "slack", kind, run_id, handoff_id, {"channel": channel})
+            row = ledger.put(key, "slack", kind, run_id, handoff_id, {**(payload or {}), "channel": channel})
             if row.state == "sent":
-                return str(row.external_id)
-            if row.state == "sending" and (ts := self._look_twice(channel, key, thread_ts)):
-                return self._sent(ledger, key, ts)
+                return Place.of(row)
+            if row.state == "failed":
+                raise SlackError(
+                    f"Slack: {key} is a dead letter: {row.reason}; `onetouch outbox retry` lays it out again"
+                )
+            if row.state == "sending" and (there := self._look_twice(row, channel, thread_ts)):
+                return self._sent(ledger, key, there)
             if ledger.claim(row) is not None:
                 break
         try:
@@ -142,17 +200,34 @@ class Slack:
                 blocks=blocks or None,
                 thread_ts=thread_ts,
                 metadata={"event_type": "onetouch", "event_payload": {"key": key}},
+                parse="none",
                 unfurl_links=False,
                 unfurl_media=False,
             )
         except SlackApiError as error:
             if _unsure(error):
                 return self._after_unknown(ledger, channel, key, thread_ts, _said(error))
-            ledger.failed(key, _said(error), retryable=True)
-            raise SlackError(f"Slack: {kind} refused: {_said(error)}") from None
+            code = _said(error)
+            ledger.failed(key, code, retryable=True)
+            raise SlackError(f"Slack: {kind} refused: {code}", code) from None
         except _NO_ANSWER as error:
             return self._after_unknown(ledger, channel, key, thread_ts, type(error).__name__)
-        return self._sent(ledger, key, str(answer["ts"]))
+        return self._sent(ledger, key, Place(str(answer["channel"]), str(answer["ts"])))
+
+    def update(self, place: Place, *, text: str, blocks: list[dict[str, Any]]) -> None:
+        """Writes a message anew where it stands; the same again shows the same. Notifies nobody. Raises SlackError."""
+        try:
+            # `parse` would be set back to its default, which makes links of names that look like one.
+            self.client.chat_update(channel=place.channel, ts=place.ts, text=text[:_TEXT], blocks=blocks, parse="none")
+        except SlackApiError as error:
+            code = _said(error)
+            raise SlackError(f"Slack: update refused: {code}", code) from None
+        except _NO_ANSWER as error:
+            raise SlackError(f"Slack: no answer ({type(error).__name__})", "no_answer") from None
+
+    def find(self, row: Outbox) -> Place | None:
+        """Where the message of a row stands whose outcome is unknown; None: it is not there."""
+        return self._find(str(row.payload["channel"]), row.key, None)
 
     def upload(self, chart: Chart) -> str:
         """Uploads a picture that only a post will show, waits until Slack has processed it, returns its file id."""
@@ -173,30 +248,36 @@ class Slack:
             raise SlackError(f"Slack: no answer while uploading {chart.name} ({type(error).__name__})") from None
         raise SlackError(f"Slack: picture {chart.name} was not processed within {_FILE_POLLS * _FILE_WAIT:.0f} s")
 
-    def _sent(self, ledger: Ledger, key: str, ts: str) -> str:
-        ledger.sent(key, ts)
-        return ts
+    def _sent(self, ledger: Ledger, key: str, place: Place) -> Place:
+        ledger.sent(key, str(place))
+        return place
 
-    def _after_unknown(self, ledger: Ledger, channel: str, key: str, thread_ts: str | None, why: str) -> str:
+    def _after_unknown(self, ledger: Ledger, channel: str, key: str, thread_ts: str | None, why: str) -> Place:
         """The post may have arrived: found, it is sent; else it stays `sending`, for the next attempt to look."""
-        ts = self._find(channel, key, thread_ts)
-        if ts is None:
-            raise SlackError(f"Slack: outcome of {key} unknown ({why}); the next attempt looks before it posts")
-        return self._sent(ledger, key, ts)
+        place = self._find(channel, key, thread_ts)
+        if place is None:
+            raise SlackError(
+                f"Slack: outcome of {key} unknown ({why}); the next attempt looks before it posts", "no_answer"
+            )
+        return self._sent(ledger, key, place)
 
-    def _look_twice(self, channel: str, key: str, thread_ts: str | None) -> str | None:
-        ts = self._find(channel, key, thread_ts)
-        if ts is None:
-            self._sleep(_SETTLING)  # another process may be posting it at this moment
-            ts = self._find(channel, key, thread_ts)
-        return ts
+    def _look_twice(self, row: Outbox, channel: str, thread_ts: str | None) -> Place | None:
+        """In the channel of the policy, and in the one of the first attempt, should they differ."""
+        channels = dict.fromkeys((channel, str(row.payload["channel"])))
+        for attempt in range(2):
+            if attempt:
+                self._sleep(_SETTLING)  # another process may be posting it at this moment
+            for where in channels:
+                if place := self._find(where, row.key, thread_ts):
+                    return place
+        return None
 
-    def _find(self, channel: str, key: str, thread_ts: str | None) -> str | None:
-        """The ts of the message with that key in its metadata."""
+    def _find(self, channel: str, key: str, thread_ts: str | None) -> Place | None:
+        """Where the message with that key in its metadata stands."""
         for message in self._messages(channel, thread_ts):
             metadata = message.get("metadata") or {}
             if (metadata.get("event_payload") or {}).get("key") == key:
-                return str(message["ts"])
+                return Place(channel, str(message["ts"]))
         return None
 
     def _messages(self, channel: str, thread_ts: str | None) -> Iterator[dict[str, Any]]:
@@ -212,9 +293,10 @@ class Slack:
                         channel=channel, ts=thread_ts, include_all_metadata=True, limit=200, cursor=cursor
                     )
             except SlackApiError as error:
-                raise SlackError(f"Slack: the channel's history is refused: {_said(error)}") from None
+                code = _said(error)
+                raise SlackError(f"Slack: the channel's history is refused: {code}", code) from None
             except _NO_ANSWER as error:
-                raise SlackError(f"Slack: no answer ({type(error).__name__})") from None
+                raise SlackError(f"Slack: no answer ({type(error).__name__})", "no_answer") from None
             yield from page["messages"]
             cursor = (page.get("response_metadata") or {}).get("next_cursor")
             if not cursor:
@@ -238,19 +320,19 @@ def post_report(
     if there is None or there.state != "sent":
         images = [_image(_file(ledger, slack, chart, f"{key}:{chart.name}"), chart) for chart in report.charts]
         blocks = [*report.blocks[: _BLOCKS - len(images)], *images]
-        ts = slack.post(ledger, key=key, kind="report", channel=channel, text=headline, blocks=blocks)
+        place = slack.post(ledger, key=key, kind="report", channel=channel, text=headline, blocks=blocks)
     else:
-        ts = str(there.external_id)
+        place = Place.of(there)
     slack.post(
         ledger,
         key=f"{key}:details",
         kind="report_details",
-        channel=channel,
+        channel=place.channel,
         text=report.text,
         blocks=[],
-        thread_ts=ts,
+        thread_ts=place.ts,
     )
-    return {"posted": True, "channel": channel, "ts": ts, "pictures": pictures}
+    return {"posted": True, "channel": place.channel, "ts": place.ts, "pictures": pictures}
 
 
 def _of(ledger: Ledger, key: str) -> Outbox | None:

@@ -2,16 +2,19 @@
 
 from onetouch.handoff.dossier import dossier
 from onetouch.handoff.fields import REQUIRED_FIELDS, account_fields, missing_context, task_fields
-from onetouch.handoff.message import alert_text, first_message
+from onetouch.handoff.message import Alert, alert, alert_text, first_message, without_addresses
 from onetouch.handoff.plain_text import plain
 
 __all__ = [
     "REQUIRED_FIELDS",
+    "Alert",
     "account_fields",
+    "alert",
     "alert_text",
     "dossier",
     "first_message",
     "missing_context",
     "plain",
     "task_fields",
+    "without_addresses",
 ]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from onetouch.handoff.facts import Facts, account_name, known_facts
@@ -16,6 +18,9 @@ _GREETING = "Hi,"
 
 _URGENCY = {"pql": "high", "hand_raised": "high", "expansion": "high", "trigger": "medium"}
 """How urgent a call is, as the clocks of `handoff.sla_hours` see it (S0 S2)."""
+
+_ADDRESS = re.compile(r"[^\s@<>|]+@[^\s@<>|]+")
+"""What looks like an e-mail address, or half of one that was cut."""
 
 
 def first_message(decision: Mapping[str, Any], signals_row: Mapping[str, Any], policy: Policy) -> str:
@@ -42,22 +47,59 @@ def first_message(decision: Mapping[str, Any], signals_row: Mapping[str, Any], p
     return text
 
 
+@dataclass(frozen=True)
+class Alert:
+    """What an owner is told outside the CRM, in parts: plain text, not escaped, each part short; unknown is empty.
+
+    `urgency` is high, medium or low; `why` the headline; `score` and `due` as people write them. No part holds a
+    person's name or address: an account that is called by an e-mail address is "an account of one person".
+    """
+
+    account: str
+    why: str
+    urgency: str = ""
+    score: str = ""
+    due: str = ""
+
+    @property
+    def text(self) -> str:
+        """All of it in one line."""
+        line = f"{capital(self.urgency)} priority: " if self.urgency else ""
+        line += f"{self.account} — {self.why}"
+        if self.score:
+            line += f" · score {self.score}"
+        if self.due:
+            line += f" · first message due {self.due}"
+        return f"{line}. Dossier and a first message are in your task list."
+
+
+def alert(
+    decision: Mapping[str, Any], signals_row: Mapping[str, Any], policy: Policy, timezone: str | None = None
+) -> Alert:
+    """Who, why now, by when. `timezone` is the rep's (UTC when unknown)."""
+    facts = known_facts(decision, signals_row)
+    # Also where a headline of the policy names the account, or the data hold an address where none belongs.
+    if _ADDRESS.search(account_name(facts)):
+        facts["name"] = "an account of one person"
+    return Alert(
+        account=account_name(facts),
+        why=without_addresses(why_now(facts, policy).headline),
+        urgency=urgency(facts),
+        score=number(facts["score"]) if "score" in facts else "",
+        due=moment(facts["due_at"], zone(timezone)) if "due_at" in facts else "",
+    )
+
+
 def alert_text(
     decision: Mapping[str, Any], signals_row: Mapping[str, Any], policy: Policy, timezone: str | None = None
 ) -> str:
-    """One line for the owner: who, why now, by when. Plain text, not escaped; holds no person's name or address.
+    """The alert in one line. Plain text, not escaped; holds no person's name or address."""
+    return alert(decision, signals_row, policy, timezone).text
 
-    `timezone` is the rep's (UTC when unknown).
-    """
-    facts = known_facts(decision, signals_row)
-    urgent = urgency(facts)
-    line = f"{capital(urgent)} priority: " if urgent else ""
-    line += f"{account_name(facts)} — {why_now(facts, policy).headline}"
-    if "score" in facts:
-        line += f" · score {number(facts['score'])}"
-    if "due_at" in facts:
-        line += f" · first message due {moment(facts['due_at'], zone(timezone))}"
-    return f"{line}. Dossier and a first message are in your task list."
+
+def without_addresses(text: str) -> str:
+    """`text` with "(e-mail address)" for each e-mail address in it."""
+    return _ADDRESS.sub("(e-mail address)", text)
 
 
 def urgency(facts: Facts) -> str:

@@ -12,8 +12,8 @@ from sqlalchemy import Connection, bindparam, select, update
 from onetouch.ledger.columns import clean
 from onetouch.ledger.database import Database
 from onetouch.ledger.rows import rows_of
-from onetouch.ledger.states import IllegalMove, LedgerError, NotInLedger
-from onetouch.ledger.tables import outbox, runs
+from onetouch.ledger.states import TERMINAL, IllegalMove, LedgerError, NotInLedger
+from onetouch.ledger.tables import handoffs, outbox, runs
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,9 @@ class Outbox:
 
 
 _COLUMNS = [field.name for field in fields(Outbox)]
+
+FORGOTTEN = "forgotten"
+"""Why a row is dead whose account was erased."""
 
 _NEW = {"state": "pending", "external_id": None, "reason": "", "attempts": 0}
 
@@ -90,6 +93,7 @@ class Outboxes(Database):
         destination: str | None = None,
         states: Collection[str] | None = None,
         keys: Collection[str] | None = None,
+        handoff_ids: Collection[str] | None = None,
     ) -> list[Outbox]:
         """What lies in the outbox, by moment of its run, then key; each filter given must hold."""
         query = (
@@ -103,8 +107,10 @@ class Outboxes(Database):
             query = query.where(outbox.c.destination == destination)
         if states is not None:
             query = query.where(outbox.c.state.in_(list(states)))
+        column, ids = (outbox.c.key, keys) if handoff_ids is None else (outbox.c.handoff_id, handoff_ids)
         with self.reading() as connection:
-            return [_outbox(row) for row in rows_of(connection, query, outbox.c.key, keys)]
+            found = rows_of(connection, query, column, ids)
+        return [_outbox(row) for row in found if keys is None or row["key"] in keys]
 
     def sending(self, *keys: str) -> None:
         """To be called, and to have returned, before the first byte leaves. Raises IllegalMove, NotInLedger."""
@@ -178,7 +184,11 @@ class Outboxes(Database):
         with self.writing() as connection:
             if keys is not None:
                 _required(connection, keys)
-            dead = rows_of(connection, select(outbox.c.key).where(outbox.c.state == "failed"), outbox.c.key, keys)
+            # What was emptied by an erasure, or is of a handoff that has ended, is of no use to anybody any more.
+            ended = select(handoffs.c.handoff_id).where(handoffs.c.state.in_(TERMINAL))
+            of_use = outbox.c.handoff_id.is_(None) | outbox.c.handoff_id.not_in(ended)
+            query = select(outbox.c.key).where(outbox.c.state == "failed", outbox.c.reason != FORGOTTEN, of_use)
+            dead = rows_of(connection, query, outbox.c.key, keys)
             _change(connection, {row["key"]: {"state": "pending"} for row in dead})
         return len(dead)
 

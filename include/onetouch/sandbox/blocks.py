@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
 _MAX_BLOCKS: Final = 50
 MAX_CHARACTERS: Final = 13_200
+_BROADCAST: Final = re.compile(r"<!(channel|here|everyone)")
 
 FileState = Callable[[dict[str, Any]], bool]
 
@@ -180,9 +182,95 @@ def _markdown(block: dict[str, Any], at: str, usable_file: FileState) -> list[st
 
 
 def _rich_text(block: dict[str, Any], at: str, usable_file: FileState) -> list[str]:
-    if not isinstance(block.get("elements"), list):
-        return [f"missing required field: elements [json-pointer:{at}]"]
-    return _extra(block, at, {"elements"})
+    return _extra(block, at, {"elements"}) + _each(block.get("elements"), f"{at}/elements", _RICH, "rich text")
+
+
+def _each(
+    elements: Any, at: str, known: Mapping[str, Callable[[dict[str, Any], str], list[str]]], what: str
+) -> list[str]:
+    if not isinstance(elements, list) or not elements:
+        return [f"must be a list of {what} elements [json-pointer:{at}]"]
+    problems: list[str] = []
+    for i, element in enumerate(elements):
+        where = f"{at}/{i}"
+        kind = str(element.get("type")) if isinstance(element, dict) else "none"
+        if kind not in known:
+            problems.append(f"unsupported type: {kind} [json-pointer:{where}/type]")
+        else:
+            problems += known[kind](element, where)
+    return problems
+
+
+def _rich_section(element: dict[str, Any], at: str) -> list[str]:
+    return _each(element.get("elements"), f"{at}/elements", _INLINE, "inline")
+
+
+def _rich_list(element: dict[str, Any], at: str) -> list[str]:
+    problems = (
+        []
+        if element.get("style") in ("bullet", "ordered")
+        else [f"must be one of: bullet, ordered [json-pointer:{at}/style]"]
+    )
+    return problems + _each(element.get("elements"), f"{at}/elements", {"rich_text_section": _rich_section}, "section")
+
+
+def _inline(name: str, *more: str) -> Callable[[dict[str, Any], str], list[str]]:
+    """The check of an inline element that needs the text `name` and may have `more`."""
+
+    def check(element: dict[str, Any], at: str) -> list[str]:
+        problems = _string(element.get(name), f"{at}/{name}", MAX_CHARACTERS)
+        style = element.get("style", {})
+        if (
+            not isinstance(style, dict)
+            or style.keys() - _STYLES
+            or not all(isinstance(v, bool) for v in style.values())
+        ):
+            problems.append(f"invalid style [json-pointer:{at}/style]")
+        extra = element.keys() - {"type", "style", name, *more}
+        return problems + [f"invalid additional property: {other} [json-pointer:{at}]" for other in sorted(extra)]
+
+    return check
+
+
+_STYLES: Final = {"bold", "italic", "strike", "code", "underline"}
+_INLINE: Final = {
+    "text": _inline("text"),
+    "user": _inline("user_id"),
+    "channel": _inline("channel_id"),
+    "emoji": _inline("name", "unicode"),
+    "link": _inline("url", "text"),
+    "broadcast": _inline("range"),
+}
+_RICH: Final = {
+    "rich_text_section": _rich_section,
+    "rich_text_quote": _rich_section,
+    "rich_text_preformatted": _rich_section,
+    "rich_text_list": _rich_list,
+}
+
+
+def notified(text: str, blocks: list[Any]) -> list[str]:
+    """Who a message wakes beside those it names: of channel, here, everyone. Blocks, where there are any, are what
+    counts; plain and rich text are never read for commands."""
+    found = {name for shown in ([*_parsed(blocks)] if blocks else [text]) for name in _BROADCAST.findall(shown)}
+    return sorted(found | {*_broadcasts(blocks)})
+
+
+def _parsed(value: Any) -> Iterator[str]:
+    """The texts of blocks that Slack reads as mrkdwn."""
+    if isinstance(value, dict) and value.get("type") in ("mrkdwn", "markdown"):
+        yield str(value.get("text", ""))
+    elif isinstance(value, dict | list):
+        for inner in value.values() if isinstance(value, dict) else value:
+            yield from _parsed(inner)
+
+
+def _broadcasts(value: Any) -> Iterator[str]:
+    if isinstance(value, dict) and value.get("type") == "broadcast":
+        yield str(value.get("range"))
+    elif isinstance(value, dict | list):
+        for inner in value.values() if isinstance(value, dict) else value:
+            yield from _broadcasts(inner)
 
 
 def _extra(block: dict[str, Any], at: str, allowed: set[str]) -> list[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -13,6 +12,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from onetouch.sandbox import faults
+from onetouch.sandbox.blocks import notified
 from onetouch.sandbox.records import DmlError, Records
 from onetouch.sandbox.slack import Slack
 from onetouch.sandbox.store import Store
@@ -21,7 +21,6 @@ _ADJUSTABLE: Final = {
     "api_daily", "slack_per_second", "slack_burst", "file_looks", "export_hours", "bulk_looks",
     "hubspot_daily", "hubspot_ten_seconds", "hubspot_searches",
 }  # fmt: skip
-_MENTION: Final = re.compile(r"<!(channel|here|everyone)")
 
 _Handler = Callable[[Request], Awaitable[Response]]
 
@@ -216,7 +215,7 @@ def _state(store: Store) -> dict[str, Any]:
                 "metadata": json.loads(row["metadata"]) if row["metadata"] else None,
                 "files": json.loads(row["files"]) if row["files"] else [],
                 "edited": bool(row["edited"]),
-                "notifies": sorted(set(_MENTION.findall(row["text"] + json.dumps(blocks)))),
+                "notifies": notified(row["text"], blocks),
             }
         )
     files = store.db.execute("SELECT id, name, title, alt_text, length, mimetype, completed FROM file ORDER BY id")
