@@ -61,8 +61,8 @@ def deliver_tasks(
     Returns {"to_send", "delivered", "withheld": {reason: n}, "failed": [{account_id, reason}], "deferred": those of
     the failed that the next run tries again, "withdrawn", "earlier": {"delivered", "withheld", "failed"}}: to_send =
     delivered + withheld + failed; when held also why ("held") and how many open tasks should have been closed
-    ("to_withdraw"). Raises DeliveryFailed with the same summary, after all other rows are done, when
-    any failed; CrmError when the CRM could not be used at all.
+    ("to_withdraw"). Raises DeliveryFailed with the same summary, after all other rows are done, when any failed;
+    CrmError when the CRM could not be read, or gave no answer.
     """
     due = rows_where(lake, "decisions", run.run_id, "action", ["sales_now"])
     if held or crm is None:
@@ -102,8 +102,9 @@ def _deliver(
     except Unreachable:
         raise  # the task's retries are for this
     except CrmError as error:
-        if not work.failed:  # nothing was sent, nothing to account for
-            raise
+        left = [h.handoff_id for h in work.in_state(*_UNSEEN)]
+        work.failed |= dict.fromkeys(left, str(error))
+        work.deferred |= set(left)
         stopped = error
 
     mine = [work.handoffs.get(h.handoff_id, h) for h in opened]
