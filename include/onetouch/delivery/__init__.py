@@ -7,6 +7,7 @@ from onetouch.delivery.crm import CrmError
 from onetouch.delivery.deliver import deliver_tasks
 from onetouch.delivery.extract_crm import extract_crm
 from onetouch.delivery.failure import DeliveryFailed
+from onetouch.delivery.reconcile import reconcile
 from onetouch.delivery.salesforce import Salesforce
 from onetouch.delivery.slack import Slack, SlackError, post_report
 
@@ -22,4 +23,5 @@ __all__ = [
     "extract_accounts_file",
     "extract_crm",
     "post_report",
+    "reconcile",
 ]

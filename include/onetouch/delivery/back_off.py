@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import Counter
 from datetime import timedelta
 from typing import Any
 
 from onetouch.delivery.crm import Crm
 from onetouch.delivery.failure import DeliveryFailed
+from onetouch.delivery.last_look import move
 from onetouch.delivery.one_touch import LABELS, ending, merged
-from onetouch.ledger import ACTIVE, Handoff, IllegalMove, Ledger, Run
+from onetouch.ledger import ACTIVE, Handoff, Ledger, Run
 from onetouch.policy import Policy
 
 
@@ -28,7 +29,8 @@ def back_off(ledger: Ledger, policy: Policy, run: Run, crm: Crm, *, held: str | 
     due = {h.handoff_id: end for h in active if (end := ending(h, touches.get(h.handoff_id, []), policy, run.as_of))}
     due |= {handoff_id: ("withdrawn", reason) for handoff_id, reason in merged(active).items()}
     ending_ones = [handoff for handoff in active if handoff.handoff_id in due]
-    summary: dict[str, Any] = _counts(state for state, _ in due.values()) | {"failed": [], "held": held}
+    counts = Counter(state for state, _ in due.values())
+    summary: dict[str, Any] = {state: counts[state] for state in LABELS} | {"failed": [], "held": held}
     if held:
         return summary
 
@@ -45,43 +47,15 @@ def back_off(ledger: Ledger, policy: Policy, run: Run, crm: Crm, *, held: str | 
         for h in ending_ones
         if outcomes[h.handoff_id].ok and not (outcomes[h.handoff_id].by_rep and h.state in untouched)
     ]
-    summary |= _counts(_moved(ledger, run, {handoff.handoff_id: due[handoff.handoff_id] for handoff in free}))
+    for state in LABELS:
+        theirs = {h.handoff_id: {"reason": due[h.handoff_id][1]} for h in free if due[h.handoff_id][0] == state}
+        summary[state] = sum(h.state == state for h in move(ledger, run, state, theirs).values())
     refused = [handoff for handoff in [*ending_ones, *lost] if not outcomes[handoff.handoff_id].ok]
     if refused:
         summary["failed"] = [{"account_id": h.account_id, "reason": outcomes[h.handoff_id].reason} for h in refused]
         named = [(f"handoff {h.handoff_id}", outcomes[h.handoff_id].reason) for h in refused]
         raise DeliveryFailed("tasks could not be closed", summary, named)
     return summary
-
-
-def _counts(states: Iterable[str]) -> dict[str, Any]:
-    counts = dict.fromkeys(LABELS, 0)
-    for state in states:
-        counts[state] += 1
-    return counts
-
-
-def _moved(ledger: Ledger, run: Run, ends: dict[str, tuple[str, str]]) -> list[str]:
-    """Moves handoffs to their ends, id → (state, reason); gives the states reached.
-
-    One that another run has meanwhile taken elsewhere stays there.
-    """
-    rows = [
-        {"handoff_id": handoff_id, "to_state": state, "at": run.as_of, "reason": reason}
-        for handoff_id, (state, reason) in ends.items()
-    ]
-    try:
-        ledger.move_all(rows)
-        return [str(row["to_state"]) for row in rows]
-    except IllegalMove:
-        reached = []
-    for row in rows:
-        try:
-            ledger.move_all([row])
-        except IllegalMove:
-            continue
-        reached.append(str(row["to_state"]))
-    return reached
 
 
 def _touches(ledger: Ledger, policy: Policy, run: Run, handoffs: list[Handoff]) -> dict[str, list[dict[str, Any]]]:

@@ -200,7 +200,9 @@ def follow(
 
     deals = opportunities.assign(crm_account_id=opportunities["crm_account_id"].replace(successors))
     seen = _seen(crm, active, kept, deals, {crm_id for crm_id, successor in gone.items() if successor is None})
-    moved = move_on(ledger, run, seen, emails)
+    moved = move_on(
+        ledger, run, {handoff.handoff_id: moves(handoff, shown, emails, run.as_of) for handoff, shown in seen}
+    )
     reassigned = _reassign(ledger, seen, emails)
     ledger.advance_watermark(source, window.end)
     return {"touches": touched, "moved": moved, "relinked": relinked, "reassigned": reassigned}
@@ -305,14 +307,11 @@ def _seen(
     ]
 
 
-def move_on(
-    ledger: Ledger, run: Run, seen: Iterable[tuple[Handoff, Seen]], emails: Mapping[str, str | None]
-) -> dict[str, int]:
-    """Moves handoffs as far as the CRM tells. Returns state → how many reached it.
+def move_on(ledger: Ledger, run: Run, steps: Mapping[str, list[Move]]) -> dict[str, int]:
+    """Makes the moves of each handoff, id → moves. Returns state → how many reached it.
 
     A task that a run had written and not heard of is `sent` in the outbox, too.
     """
-    steps = {handoff.handoff_id: moves(handoff, shown, emails, run.as_of) for handoff, shown in seen}
     adopted = {
         f"task:{handoff_id}": str(move["task_id"])
         for handoff_id, theirs in steps.items()
@@ -322,24 +321,20 @@ def move_on(
     if adopted:
         sending = ledger.outbox(states=["sending"], keys=adopted)
         ledger.sent_all({row.key: adopted[row.key] for row in sending})
-    return _made(ledger, run, {handoff_id: theirs for handoff_id, theirs in steps.items() if theirs})
-
-
-def _made(ledger: Ledger, run: Run, steps: Mapping[str, list[Move]]) -> dict[str, int]:
-    def rows(handoff_id: str) -> list[Row]:
-        return [{"handoff_id": handoff_id, "as_of": run.as_of} | step for step in steps[handoff_id]]
-
+    rows: dict[str, list[Row]] = {
+        i: [{"handoff_id": i, "as_of": run.as_of} | step for step in theirs] for i, theirs in steps.items()
+    }
     try:
-        ledger.move_all([row for handoff_id in steps for row in rows(handoff_id)])
-        return dict(Counter(step["to_state"] for theirs in steps.values() for step in theirs))
+        ledger.move_all([row for theirs in rows.values() for row in theirs])
+        return dict(Counter(row["to_state"] for theirs in rows.values() for row in theirs))
     except IllegalMove:  # another run has moved one of them elsewhere meanwhile: the next reads it as it is
         moved: Counter[str] = Counter()
-    for handoff_id, theirs in steps.items():
+    for theirs in rows.values():
         try:
-            ledger.move_all(rows(handoff_id))
+            ledger.move_all(theirs)
         except IllegalMove:
             continue
-        moved.update(step["to_state"] for step in theirs)
+        moved.update(row["to_state"] for row in theirs)
     return dict(moved)
 
 
