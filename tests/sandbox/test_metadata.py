@@ -7,8 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from onetouch.sandbox.metadata import MetadataError, read_metadata
-from onetouch.sandbox.server import METADATA
+from onetouch.sandbox.metadata import METADATA, MetadataError, read_metadata
 
 FIELDS = "force-app/main/default/objects"
 SET = "force-app/main/default/permissionsets/Onetouch.permissionset-meta.xml"

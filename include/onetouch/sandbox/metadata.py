@@ -7,7 +7,11 @@ import xml.etree.ElementTree as ET
 from pathlib import Path
 from typing import Final
 
+import onetouch
 from onetouch.sandbox.fields import Field
+
+METADATA: Final = Path(onetouch.__file__).parents[1] / "salesforce"
+"""The SFDX project of this repository."""
 
 _NS: Final = "{http://soap.sforce.com/2006/04/metadata}"
 _TYPES: Final = {

@@ -22,17 +22,15 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-import onetouch
 from onetouch.sandbox import faults, hubspot, tooling
 from onetouch.sandbox.amplitude import Exports, export
 from onetouch.sandbox.fields import build_org
-from onetouch.sandbox.metadata import read_metadata
+from onetouch.sandbox.metadata import METADATA, read_metadata
 from onetouch.sandbox.pages import Pages
 from onetouch.sandbox.salesforce import Answer, Salesforce
 from onetouch.sandbox.slack import Slack
 from onetouch.sandbox.store import Store
 
-METADATA: Final = Path(onetouch.__file__).parents[1] / "salesforce"
 _CONNECTIONS: Final[dict[Any, asyncio.BaseTransport]] = {}
 
 

@@ -63,15 +63,23 @@ INTEGRATION_USER: Final = make_id("005", 1)
 class Store:
     """State of the stand-in. One connection, used by one thread at a time."""
 
-    def __init__(self, home: Path, org: dict[str, SObject]) -> None:
-        home.mkdir(parents=True, exist_ok=True)
+    def __init__(self, home: Path | None, org: dict[str, SObject], image: bytes | None = None) -> None:
+        """In `home`, or without one in memory: empty, or as the `image` of another one has it."""
         self.org = org
         self.depth = 0
-        self.db = sqlite3.connect(home / "sandbox.sqlite", isolation_level=None, check_same_thread=False)
+        file: Path | str = ":memory:"
+        if home:
+            home.mkdir(parents=True, exist_ok=True)
+            file = home / "sandbox.sqlite"
+        self.db = sqlite3.connect(file, isolation_level=None, check_same_thread=False)
         self.db.row_factory = sqlite3.Row
-        self.db.execute("PRAGMA journal_mode = WAL")
-        self.db.execute("PRAGMA synchronous = NORMAL")
         self.db.execute("PRAGMA case_sensitive_like = OFF")
+        if image:
+            self.db.deserialize(image)
+            return
+        if home:
+            self.db.execute("PRAGMA journal_mode = WAL")
+            self.db.execute("PRAGMA synchronous = NORMAL")
         self.db.executescript(_TABLES)
         with self.transaction():
             for sobject in org.values():
