@@ -14,9 +14,9 @@ from onetouch.sandbox.fields import make_id
 def test_signs_in_with_client_credentials_and_once_more_when_the_session_has_ended(world: Any) -> None:
     world.accounts(1)
     client = world.salesforce()
-    assert client.existing_accounts([make_id("001", 1)]) == {make_id("001", 1)}
+    assert len(list(client.read_accounts(world.policy))) == 1
     world.org.expire_sessions()
-    assert client.existing_accounts([make_id("001", 1)]) == {make_id("001", 1)}
+    assert len(list(client.read_accounts(world.policy))) == 1
     assert sum(c["n"] for c in world.org.calls() if c["api"] == "salesforce sign-in") == 2
 
 
@@ -37,7 +37,7 @@ def test_a_wrong_secret_says_what_to_check_and_not_the_secret(world: Any) -> Non
 @pytest.mark.parametrize("fault", [{"status": 503, "body": "busy"}, {"drop": "request"}, {"drop": "answer"}])
 def test_passing_faults_are_waited_out(world: Any, fault: dict[str, Any]) -> None:
     world.org.post("faults", [{"match": "/query|oauth2", "times": 3} | fault])
-    assert {r["Email"] for r in world.salesforce().read_reps()} >= {"rita@rep.example", "otto@rep.example"}
+    assert {r["email"] for r in world.salesforce().read_reps()} >= {"rita@rep.example", "otto@rep.example"}
 
 
 def test_lasting_faults_end_in_one_clear_error_without_the_address(world: Any) -> None:
@@ -58,15 +58,16 @@ def test_the_daily_limit_is_named_and_not_tried_again(world: Any) -> None:
 
 def test_reads_beyond_one_page(world: Any) -> None:
     world.accounts(*range(1, 4502))
-    ids = {r["Id"] for r in world.salesforce().read_accounts(world.policy)}
+    ids = {r["crm_account_id"] for r in world.salesforce().read_accounts(world.policy)}
     assert len(ids) == 4501
 
 
 def test_long_lists_are_asked_in_parts_and_quoted(world: Any) -> None:
-    world.accounts(*range(1, 601))
     client = world.salesforce()
-    assert len(client.existing_accounts(make_id("001", n) for n in range(1, 901))) == 600
-    assert client.existing_accounts([]) == set()
+    keys = [f"{n:06d}{'x' * 50}" for n in range(900)]
+    made = client.create_tasks({key: {"Subject": "s"} for key in keys[:600]})
+    assert len(client.tasks_of(keys)) == 600 == len(made)
+    assert client.tasks_of([]) == {}
     world.rep_writes("Task", None, Subject="s", Onetouch_Handoff_Id__c="it's")
     assert set(client.tasks_of(["it's", "x') OR (Id != '", "\\", "a\nb"])) == {"it's"}
 
@@ -110,8 +111,11 @@ def test_missing_fields_are_named_before_anything_is_written(world: Any) -> None
 
 
 def test_a_bug_is_refused_with_its_code_and_not_retried(world: Any) -> None:
+    policy = world.policy.model_copy(
+        update={"crm": world.policy.crm.model_copy(update={"account_fields": {"plan": "Nonsense__c"}})}
+    )
     with pytest.raises(Refused, match="INVALID_FIELD"):
-        list(world.salesforce().query("SELECT Nonsense__c FROM Account"))
+        list(world.salesforce().read_accounts(policy))
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import urlsplit
@@ -13,17 +13,9 @@ import requests
 from tenacity.wait import wait_base
 
 from onetouch.connections import Connection
-from onetouch.delivery.crm import (  # noqa: F401 - until extract_crm, back_off and deliver have changed over
-    CLOSED_BY_US,
-    EXPIRED,
-    RELEASED,
-    WITHDRAWN,
-    Activity,
-    FieldsMissing,
-    Outcome,
-    Row,
-)
-from onetouch.delivery.salesforce_rows import DELETED, DUPLICATE, Batch
+from onetouch.delivery.crm import RELEASED, UNKNOWN, Activity, CrmError, FieldsMissing, Outcome, Row
+from onetouch.delivery.salesforce_bulk import Job
+from onetouch.delivery.salesforce_rows import DELETED, DUPLICATE, LOCKED, ROWS, Batch, Look
 from onetouch.delivery.salesforce_wire import Record, Wire, soql_of
 from onetouch.policy import Policy
 
@@ -54,8 +46,18 @@ _KINDS = {"Call": "call", "Email": "email", "ListEmail": "email", "Meeting": "me
 
 _SUBJECT, _DESCRIPTION = 255, 32_000
 
-_ACCOUNT, _LEAD = "001", "00Q"
-"""How the ids of these objects begin."""
+_LEAD = "00Q"
+"""How the id of a lead begins."""
+
+_REFERENCE = frozenset(
+    {
+        DELETED,
+        "INVALID_CROSS_REFERENCE_KEY",
+        "FIELD_INTEGRITY_EXCEPTION",
+        "INSUFFICIENT_ACCESS_ON_CROSS_REFERENCE_ENTITY",
+    }
+)
+"""Codes of a row that refers to a record it may not refer to."""
 
 
 class Salesforce:
@@ -97,7 +99,7 @@ class Salesforce:
                 "name": user["Name"],
                 "active": user["IsActive"],
                 "timezone": user["TimeZoneSidKey"],
-            } | user
+            }
 
     def read_accounts(self, policy: Policy, since: datetime | None = None) -> Iterator[Row]:
         """See Crm."""
@@ -143,7 +145,7 @@ class Salesforce:
                 "owner_id": deal["OwnerId"],
                 "changed_at": _at(deal["SystemModstamp"]),
                 "is_deleted": deal["IsDeleted"],
-            } | deal
+            }
 
     def read_activities(self, since: datetime) -> Iterator[Activity]:
         """See Crm. Meetings come when they changed or took place at or after `since`."""
@@ -207,26 +209,6 @@ class Salesforce:
     def _task_fields(self) -> list[str]:
         return [*_TASK, *self._present("Task", DISPOSITION)]
 
-    # ── until extract_crm and deliver have changed over ──
-
-    def query(self, soql: str, *, include_deleted: bool = False) -> Iterator[Record]:
-        return self._wire.query(soql, include_deleted=include_deleted)
-
-    def read_tasks(self, since: datetime) -> Iterator[Record]:
-        soql = f"SELECT {', '.join(_TASK)} FROM Task WHERE AccountId != null AND SystemModstamp >= {{since}}"
-        return self._wire.query(soql_of(soql, since=since), include_deleted=True)
-
-    def open_opportunities(self, crm_account_ids: Iterable[str]) -> set[str]:
-        soql = "SELECT AccountId FROM Opportunity WHERE IsClosed = false AND AccountId IN {values}"
-        return {record["AccountId"] for record in self._wire.query_in(soql, crm_account_ids)}
-
-    def existing_accounts(self, crm_account_ids: Iterable[str]) -> set[str]:
-        soql = "SELECT Id FROM Account WHERE Id IN {values}"
-        return {r["Id"] for r in self._wire.query_in(soql, crm_account_ids)}
-
-    def upsert_tasks(self, rows: Mapping[str, Row]) -> dict[str, Outcome]:
-        return self.create_tasks(rows, unsure=rows)
-
     # ── writing ──────────────────────────────────────────────────────────────────────────────────
 
     def check_fields(self) -> None:
@@ -265,8 +247,9 @@ class Salesforce:
         new = [a for a in unknown if a not in twins]
         thing = "Lead" if kind == "lead" else "Account"
         records = [self._new_account(thing, a, rows[a]) for a in new]
-        outcomes |= dict(zip(new, self._insert(thing, records, self._made_accounts), strict=True))
-        return outcomes | self._known_accounts(a for a in unknown if outcomes[a].code == DUPLICATE)
+        made = self._insert(thing, records, Look(ACCOUNT_ID, self._known_accounts), begun=bool(claims))
+        outcomes |= dict(zip(new, made, strict=True))
+        return outcomes | _twins(outcomes, self._known_accounts)
 
     def _known_accounts(self, account_ids: Iterable[str]) -> dict[str, Outcome]:
         """The record that has the id of each product account."""
@@ -313,11 +296,6 @@ class Salesforce:
         record |= {"OwnerId": row["owner_id"]} if row.get("owner_id") else {}
         return record | {ACCOUNT_ID: account_id}
 
-    def _made_accounts(self, records: Sequence[Record]) -> dict[int, Outcome]:
-        """Those of the accounts that are there, by their place."""
-        places = {record[ACCOUNT_ID]: place for place, record in enumerate(records)}
-        return {places[account_id]: outcome for account_id, outcome in self._known_accounts(places).items()}
-
     def update_accounts(self, rows: Mapping[str, Row]) -> dict[str, Outcome]:
         """See Crm. Leads (an id that begins with 00Q) have the same fields."""
         ids = sorted(rows)
@@ -327,15 +305,23 @@ class Salesforce:
 
     def create_tasks(self, rows: Mapping[str, Row], unsure: Collection[str] = ()) -> dict[str, Outcome]:
         """See Crm. Two writers at once end with one task, by the unique external id."""
-        outcomes = {h: _adopted(task) for h, task in self.tasks_of(h for h in unsure if h in rows).items()}
+        outcomes = self._adopted(h for h in unsure if h in rows)
         # Inserting a task locks its account: in one order, so that two writers wait instead of blocking each other.
         new = sorted((h for h in rows if h not in outcomes), key=lambda h: (str(rows[h].get("WhatId")), h))
-        records = [_related({name: v for name, v in rows[h].items() if v is not None} | {HANDOFF_ID: h}) for h in new]
-        outcomes |= dict(zip(new, self._insert("Task", records, self._made_tasks), strict=True))
-        duplicates = [h for h in new if outcomes[h].code == DUPLICATE]
-        if duplicates:
-            outcomes |= {h: _adopted(task) for h, task in self.tasks_of(duplicates).items()}
-        return outcomes
+        records = {h: _related({k: v for k, v in rows[h].items() if v is not None}) | {HANDOFF_ID: h} for h in new}
+        outcomes |= self._insert_tasks(records)
+        # A contact that may not be named (deleted, moved, not shared with us) is no reason to go without the task.
+        nobody = {
+            h: {name: value for name, value in records[h].items() if name != "WhoId"}
+            for h in new
+            if outcomes[h].code in _REFERENCE and {"WhatId", "WhoId"} <= records[h].keys()
+        }
+        outcomes |= self._insert_tasks(nobody, begun=True)
+        return outcomes | _twins(outcomes, self._adopted)
+
+    def _insert_tasks(self, records: Mapping[str, Record], *, begun: bool = False) -> dict[str, Outcome]:
+        outcomes = self._insert("Task", list(records.values()), Look(HANDOFF_ID, self._adopted), begun=begun)
+        return dict(zip(records, outcomes, strict=True))
 
     def close_tasks(self, reasons: Mapping[str, tuple[str, str]]) -> dict[str, Outcome]:
         """See Crm."""
@@ -367,49 +353,44 @@ class Salesforce:
             outcomes[handoff_id] = replace(outcome, by_rep=handoff_id in by_rep, ok=outcome.ok or outcome.deleted)
         return outcomes
 
-    def _made_tasks(self, records: Sequence[Record]) -> dict[int, Outcome]:
-        """Those of the tasks that are there, by their place."""
-        tasks = self.tasks_of(record[HANDOFF_ID] for record in records)
-        keys = {record[HANDOFF_ID]: place for place, record in enumerate(records)}
-        return {keys[handoff_id]: _adopted(task) for handoff_id, task in tasks.items()}
+    def _adopted(self, handoff_ids: Iterable[str]) -> dict[str, Outcome]:
+        """The task of each handoff that has one, as the rep's."""
+        tasks = self.tasks_of(handoff_ids).values()
+        return {str(t.handoff_id): Outcome(ok=True, id=t.activity_id, deleted=t.is_deleted) for t in tasks}
 
     def _update(self, things: Sequence[str], records: Sequence[Record]) -> list[Outcome]:
         """Writes fields of records by `id`, each of its type; one outcome a record, in their order."""
-        if not records:
-            return []
-        self.check_fields()
         typed = [{"attributes": {"type": t}} | record for t, record in zip(things, records, strict=True)]
-        outcomes = Batch(self._wire, "PATCH", typed).send()
+        outcomes = self._send("PATCH", typed)
         # An id that leads nowhere: the record is gone from the recycle bin, too.
-        gone = "INVALID_CROSS_REFERENCE_KEY"
-        return [replace(o, deleted=True) if o.code == gone else o for o in outcomes]
+        return [replace(o, deleted=True) if o.code == "INVALID_CROSS_REFERENCE_KEY" else o for o in outcomes]
 
-    def _insert(
-        self, thing: str, records: Sequence[Record], look: Callable[[Sequence[Record]], Mapping[int, Outcome]]
-    ) -> list[Outcome]:
+    def _insert(self, thing: str, records: Sequence[Record], look: Look, *, begun: bool) -> list[Outcome]:
         """Creates records that carry a unique key; one outcome a record, in their order."""
+        return self._send("POST", [{"attributes": {"type": thing}} | record for record in records], look, begun=begun)
+
+    def _send(
+        self, method: str, records: Sequence[Record], look: Look | None = None, *, begun: bool = False
+    ) -> list[Outcome]:
+        """One outcome a record. Raises CrmError only when nothing was sent; never when the write has `begun` before."""
         if not records:
             return []
         self.check_fields()
-        return Batch(self._wire, "POST", [{"attributes": {"type": thing}} | r for r in records], look).send()
-
-
-@dataclass(frozen=True)
-class _Told(Activity):
-    """Until extract_crm has changed over."""
-
-    record: Record = field(default_factory=dict)
-
-    def __getitem__(self, name: str) -> Any:
-        return self.record[name]
+        kind = Batch if len(records) <= self._bulk_above else Job
+        outcomes = kind(self._wire, method, records, look).send(begun=begun)
+        locked = [i for i, outcome in enumerate(outcomes) if outcome.code == LOCKED]
+        if kind is Job and 0 < len(locked) <= ROWS:  # a few that others were writing just then
+            again = Batch(self._wire, method, [records[i] for i in locked], look).send(begun=True)
+            for i, outcome in zip(locked, again, strict=True):
+                outcomes[i] = outcome
+        return outcomes
 
 
 def _task(record: Record) -> Activity:
     done = _at(record["CompletedDateTime"]) or _at(record["SystemModstamp"])
     kind = _KINDS.get(record["TaskSubtype"] or "") or _KINDS.get(record["Type"] or "", "task")
     lead = record["WhoId"] if str(record["WhoId"]).startswith(_LEAD) else None
-    return _Told(
-        record=record,
+    return Activity(
         activity_id=record["Id"],
         kind=kind,
         crm_account_id=record["AccountId"] or lead,
@@ -466,9 +447,11 @@ def _value(record: Record, field: str) -> Any:
 
 def _survivor(account: str, gone: Mapping[str, str | None]) -> str | None:
     """The account that is left after all merges."""
-    into, left = gone[account], len(gone)
-    while into in gone and left:
-        into, left = gone[into], left - 1
+    into = gone[account]
+    for _ in gone:
+        if into is None or into not in gone:
+            break
+        into = gone[into]
     return into
 
 
@@ -489,5 +472,12 @@ def _related(task: Record) -> Record:
     return task
 
 
-def _adopted(task: Activity) -> Outcome:
-    return Outcome(ok=True, id=task.activity_id, deleted=task.is_deleted)
+def _twins(
+    outcomes: Mapping[str, Outcome], adopted: Callable[[Iterable[str]], Mapping[str, Outcome]]
+) -> dict[str, Outcome]:
+    """Those refused since their key is taken, as what has it. When nobody can tell now, the next run looks first."""
+    taken = {key: outcome for key, outcome in outcomes.items() if outcome.code == DUPLICATE}
+    try:
+        return dict(adopted(taken))
+    except CrmError:
+        return {key: replace(outcome, code=UNKNOWN, retryable=True) for key, outcome in taken.items()}

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from onetouch.delivery.crm import UNKNOWN, CrmError, LimitReached, Outcome, Refused, SignInRefused, Unreachable
@@ -20,15 +20,21 @@ LIMIT = "REQUEST_LIMIT_EXCEEDED"
 
 RETRYABLE = frozenset(
     {LOCKED, LIMIT, UNKNOWN, "NOT_SENT", "SERVER_UNAVAILABLE", "UNKNOWN_EXCEPTION", "STORAGE_LIMIT_EXCEEDED",
-     "QUERY_TIMEOUT", "API_CURRENTLY_DISABLED"}
+     "UNPROCESSED", "QUERY_TIMEOUT", "API_CURRENTLY_DISABLED"}
 )  # fmt: skip
 """Codes of a row that say nothing against the row itself: a later run may succeed with it."""
 
 _SUSPECTS = 24
 """Ours: requests spent on finding the rows for which whole requests are refused."""
 
-Look = Callable[[Sequence[Record]], Mapping[int, Outcome]]
-"""Records that may have been created → those that were, by their place, each adopted as it is."""
+
+@dataclass(frozen=True)
+class Look:
+    """How creations are looked up: the field of their unique key, and those of some keys that are there, adopted."""
+
+    key: str
+    found: Callable[[Iterable[str]], Mapping[str, Outcome]]
+
 
 _NOT_SENT = Outcome(ok=False, code="NOT_SENT", message="the CRM did not answer the rows before it", retryable=True)
 _UNANSWERED = Outcome(ok=False, code=UNKNOWN, message="sent, and not answered", retryable=True)
@@ -38,7 +44,7 @@ class _Locked(Exception):
     """Some rows were locked by another writer."""
 
 
-class _Unanswered(Exception):
+class Unanswered(Exception):  # noqa: N818 - an answer, not a failure of ours
     """A request left, and nobody knows what became of it."""
 
 
@@ -54,14 +60,13 @@ class Batch:
         self.outcomes = [_NOT_SENT] * len(records)
         self._suspects = _SUSPECTS
 
-    def send(self) -> list[Outcome]:
-        """One outcome a record, in their order. Raises CrmError only when nothing of it was done."""
-        begun = False
-        for start in range(0, len(self.records), ROWS):
-            rows = list(range(start, min(start + ROWS, len(self.records))))
+    def send(self, *, begun: bool = False) -> list[Outcome]:
+        """One outcome a record, in their order. Raises CrmError only when nothing of it was done, nor of what had
+        `begun` before."""
+        for rows in self.parts():
             try:
-                self._together(rows)
-            except _Unanswered:
+                self.together(rows)
+            except Unanswered:
                 break
             except CrmError as error:
                 if not begun and not any(o is not _NOT_SENT for o in self.outcomes):
@@ -71,6 +76,11 @@ class Batch:
             begun = True
         return self.outcomes
 
+    def parts(self) -> Iterator[Sequence[int]]:
+        """The rows of each request, by their places."""
+        for start in range(0, len(self.records), ROWS):
+            yield range(start, min(start + ROWS, len(self.records)))
+
     def _give_up(self, error: CrmError) -> None:
         """What was not answered before the CRM said no waits for the next run, with the reason."""
         codes = {LimitReached: LIMIT, SignInRefused: "SIGN_IN_REFUSED", Refused: "REFUSED"}
@@ -79,11 +89,11 @@ class Batch:
             held = Outcome(ok=False, code=code, message=said(error), retryable=True)
             self.outcomes = [held if outcome is _NOT_SENT else outcome for outcome in self.outcomes]
 
-    def _together(self, rows: Sequence[int]) -> None:
+    def together(self, rows: Sequence[int]) -> None:
         """Sends these rows in one request. One refused as a whole is halved, until the rows at fault stand alone."""
         try:
             with contextlib.suppress(_Locked):  # what is still locked then is reported as such, row by row
-                self.wire.retrying(_Unanswered, _Locked)(self._attempt, rows)
+                self.wire.retrying(Unanswered, _Locked)(self._attempt, rows)
         except Refused as error:
             left = [i for i in rows if self.outcomes[i] is _NOT_SENT]
             self._suspects -= 1
@@ -93,17 +103,18 @@ class Batch:
                 self.outcomes[left[0]] = Outcome(ok=False, code=error.code, message=said(error))
             else:
                 half = len(left) // 2
-                self._together(left[:half])
-                self._together(left[half:])
+                self.together(left[:half])
+                self.together(left[half:])
 
     def _attempt(self, rows: Sequence[int]) -> None:
         left = [i for i in rows if self.outcomes[i] is _NOT_SENT or self.outcomes[i].code in (UNKNOWN, LOCKED)]
         unsure = [i for i in left if self.outcomes[i].code == UNKNOWN]
         if self.look and unsure:
-            found = self.look([self.records[i] for i in unsure])
-            for place, outcome in found.items():
-                self.outcomes[unsure[place]] = outcome
-            left = [i for i in left if not self.outcomes[i].ok]
+            keys = {i: self.records[i][self.look.key] for i in unsure}
+            found = self.look.found(keys.values())
+            for i, key in keys.items():
+                self.outcomes[i] = found.get(key, _NOT_SENT)
+            left = [i for i in left if i not in keys or keys[i] not in found]
         if not left:
             return
         payload = {"allOrNone": False, "records": [self.records[i] for i in left]}
@@ -112,7 +123,7 @@ class Batch:
         except Unreachable as error:
             for i in left:
                 self.outcomes[i] = replace(_UNANSWERED, message=said(error))
-            raise _Unanswered from None
+            raise Unanswered from None
         if not isinstance(answers, list) or len(answers) != len(left):
             raise Refused(f"Salesforce: answered {len(answers or [])} outcomes for {len(left)} rows")
         for i, answer in zip(left, answers, strict=True):

@@ -80,7 +80,8 @@ class Wire:
             )
         require_tls(self._base)
         self.version = str(extra.get("version") or VERSION).removeprefix("v")
-        self._reserve, self._sleep, self._clock = api_reserve, sleep, clock
+        self.sleep = sleep
+        self._reserve, self._clock = api_reserve, clock
         self._wait = wait or wait_random_exponential(multiplier=1, max=60)
         self._session = session or requests.Session()
         self._session.mount("https://", _Adapter())
@@ -168,7 +169,7 @@ class Wire:
             retry=retry_if_exception_type(errors),
             wait=self._wait,
             stop=stop_after_attempt(ATTEMPTS),
-            sleep=self._sleep,
+            sleep=self.sleep,
             reraise=True,
         )
 
