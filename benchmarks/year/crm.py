@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 import itertools
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any
@@ -13,8 +13,9 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 import pandas as pd
+from onetouch.delivery.crm import CLOSED_BY_US, Activity, Outcome, Row
 from onetouch.delivery.extract_crm import OPPORTUNITIES, frame_of
-from onetouch.delivery.salesforce import CLOSED_BY_US, HANDOFF_ID, OUTCOME, Outcome, Record, Salesforce
+from onetouch.delivery.salesforce import HANDOFF_ID, OUTCOME, Salesforce
 
 from benchmarks.year.company import DAY, HOUR, Company, Size, microseconds, moment
 
@@ -67,7 +68,7 @@ class Deal:
 class Task:
     """A task as the CRM holds it, and the moments of the runs that wrote and closed it."""
 
-    record: Record
+    record: Row
     account: int
     created: datetime
     as_of: datetime
@@ -212,7 +213,7 @@ class Crm(Salesforce):
     # ── tables ───────────────────────────────────────────────────────────────────────────────────
 
     def _new(self, account: int, fields: Mapping[str, Any]) -> Task:
-        record: Record = {
+        record: Row = {
             "Id": f"00T{next(self._ids):015d}", "Subject": "", "Description": "", "Status": "Not Started",
             "IsClosed": False, "IsDeleted": False, "AccountId": self.company.crm_id[account], "TaskSubtype": "Task",
             "CreatedDate": _text(self.now), "CompletedDateTime": None, HANDOFF_ID: None, OUTCOME: None,
@@ -239,13 +240,20 @@ class Crm(Salesforce):
             for deal in self.deals.get(account, ()):
                 closed = deal.closes <= now
                 rows.append(
-                    (
-                        f"006{deal.number:015d}", self.company.crm_id[deal.account], self.company.ids[deal.account],
-                        "Closed" if closed else "Open", closed, closed and deal.won, deal.amount,
-                        moment(deal.created).isoformat(), moment(deal.closes).isoformat() if closed else None, None,
-                        deal.owner_id, moment(deal.closes if closed else deal.created).isoformat(),
-                    )
-                )  # fmt: skip
+                    {
+                        "opportunity_id": f"006{deal.number:015d}",
+                        "crm_account_id": self.company.crm_id[deal.account],
+                        "account_id": self.company.ids[deal.account],
+                        "stage": "Closed" if closed else "Open",
+                        "is_closed": closed,
+                        "is_won": closed and deal.won,
+                        "amount": deal.amount,
+                        "created_at": moment(deal.created),
+                        "closed_at": moment(deal.closes) if closed else None,
+                        "owner_id": deal.owner_id,
+                        "changed_at": moment(deal.closes if closed else deal.created),
+                    }
+                )
         return frame_of(rows, OPPORTUNITIES)
 
     def deals_after(self, account: int, at: datetime) -> list[Deal]:
@@ -260,64 +268,96 @@ class Crm(Salesforce):
 
     # ── what the client asks and writes ──────────────────────────────────────────────────────────
 
-    def read_reps(self) -> Iterator[Record]:
+    def read_reps(self) -> Iterator[Row]:
         """Users."""
         for rep in self.reps:
             yield {
-                "Id": rep.owner_id, "Name": rep.email.split("@")[0], "Email": rep.email, "IsActive": rep.active,
-                "TimeZoneSidKey": rep.timezone,
+                "owner_id": rep.owner_id, "email": rep.email, "name": rep.email.split("@")[0], "active": rep.active,
+                "timezone": rep.timezone,
             }  # fmt: skip
 
-    def read_tasks(self, since: datetime) -> Iterator[Record]:
+    def read_activities(self, since: datetime) -> Iterator[Activity]:
         """Tasks that changed since."""
         ids: dict[str, None] = {}
         for at, task_id in reversed(self.changes):
             if at < since:
                 break
             ids[task_id] = None
-        yield from (dict(self.tasks[i].record) for i in ids)
+        yield from (_activity(self.tasks[i].record) for i in ids)
 
-    def tasks_of(self, handoff_ids: Iterable[str]) -> dict[str, Record]:
+    def tasks_of(self, handoff_ids: Iterable[str]) -> dict[str, Activity]:
         """The task of each handoff that has one."""
-        return {h: dict(self.tasks[self.by_handoff[h]].record) for h in handoff_ids if h in self.by_handoff}
+        return {h: _activity(self.tasks[self.by_handoff[h]].record) for h in handoff_ids if h in self.by_handoff}
 
-    def open_opportunities(self, crm_account_ids: Iterable[str]) -> set[str]:
-        """Those of the accounts that have an open opportunity now."""
-        now = microseconds(self.now)
-        return {i for i in crm_account_ids if any(d.closes > now for d in self.deals.get(self.place[i], ()))}
+    def opportunities_since(self, since: datetime) -> set[str]:
+        """Accounts with an open opportunity created since."""
+        first, now = microseconds(since), microseconds(self.now)
+        found = (d.account for deals in self.deals.values() for d in deals if d.created >= first and d.closes > now)
+        return {self.company.crm_id[account] for account in found}
 
-    def existing_accounts(self, crm_account_ids: Iterable[str]) -> set[str]:
-        """Those of the accounts that are there."""
-        return set(crm_account_ids) & set(self.accounts)
+    def gone_since(self, since: datetime) -> dict[str, str | None]:
+        """No account is ever deleted here."""
+        return {}
 
-    def check_fields(self) -> None:
-        """All fields are there."""
+    def contacts(self, emails: Collection[str]) -> dict[str, str]:
+        """The CRM knows companies only."""
+        return {}
 
-    def _write(self, thing: str, records: Sequence[Record], key: str | None = None) -> list[Outcome]:
-        outcomes = []
-        for record in records:
-            if (thing == "Account" or key) and self.rng.random() < _LOCKED_SHARE:
-                outcomes.append(Outcome(ok=False, code="UNABLE_TO_LOCK_ROW", message="unable to obtain access"))
-            elif thing == "Account":
-                self.accounts[record["id"]] |= {name: v for name, v in record.items() if name != "id"}
-                outcomes.append(Outcome(ok=True, id=record["id"]))
-            elif key:
-                task = self._new(self.place[record["WhatId"]], record)
-                self.by_handoff[record[HANDOFF_ID]] = task.record["Id"]
-                self._unfinished.append(task)
-                self.on_new_task(task)
-                self._takes_on(task)
-                outcomes.append(Outcome(ok=True, id=task.record["Id"]))
-            else:
-                task = self.tasks[record["id"]]
-                task.record |= {name: v for name, v in record.items() if name != "id"}
-                if task.record["Status"] == "Completed" and not task.record["IsClosed"]:
-                    task.record |= {"IsClosed": True, "CompletedDateTime": _text(self.now)}
-                if task.ended_by_us:
-                    task.ended_as_of = self.as_of
-                self._changed(task)
-                outcomes.append(Outcome(ok=True, id=task.record["Id"]))
+    def ensure_accounts(self, rows: Mapping[str, Row], kind: str) -> dict[str, Outcome]:
+        """A record for each account that has none yet."""
+        outcomes = {}
+        for account_id in rows:
+            place = int(np.searchsorted(self.company.ids, account_id))
+            if self.company.crm_id[place] is None:
+                crm_id = f"001{place:015d}"
+                self.company.crm_id[place], self.place[crm_id], self.accounts[crm_id] = crm_id, place, {}
+            outcomes[account_id] = Outcome(ok=True, id=self.company.crm_id[place])
         return outcomes
+
+    def _send(self, method: str, records: Sequence[Row], *_: Any, **__: Any) -> list[Outcome]:
+        return [self._write(method, dict(record)) for record in records]
+
+    def _write(self, method: str, record: Row) -> Outcome:
+        thing = record.pop("attributes")["type"]
+        if (thing == "Account" or method == "POST") and self.rng.random() < _LOCKED_SHARE:
+            return Outcome(ok=False, code="UNABLE_TO_LOCK_ROW", message="unable to obtain access", retryable=True)
+        if thing == "Account":
+            self.accounts[record["id"]] |= {name: v for name, v in record.items() if name != "id"}
+            return Outcome(ok=True, id=record["id"])
+        if method == "POST":
+            task = self._new(self.place[record["WhatId"]], record)
+            self.by_handoff[record[HANDOFF_ID]] = task.record["Id"]
+            self._unfinished.append(task)
+            self.on_new_task(task)
+            self._takes_on(task)
+            return Outcome(ok=True, id=task.record["Id"])
+        task = self.tasks[record["id"]]
+        task.record |= {name: v for name, v in record.items() if name != "id"}
+        if task.record["Status"] == "Completed" and not task.record["IsClosed"]:
+            task.record |= {"IsClosed": True, "CompletedDateTime": _text(self.now)}
+        if task.ended_by_us:
+            task.ended_as_of = self.as_of
+        self._changed(task)
+        return Outcome(ok=True, id=task.record["Id"])
+
+
+def _activity(record: Row) -> Activity:
+    done = record["CompletedDateTime"]
+    return Activity(
+        activity_id=record["Id"],
+        kind="call" if record["TaskSubtype"] == "Call" else "task",
+        crm_account_id=record["AccountId"],
+        owner_id=record["OwnerId"],
+        subject=record["Subject"],
+        description=record["Description"],
+        is_done=record["IsClosed"],
+        is_deleted=record["IsDeleted"],
+        created_at=datetime.fromisoformat(record["CreatedDate"]),
+        done_at=None if done is None else datetime.fromisoformat(done),
+        changed_at=datetime.fromisoformat(record["SystemModstamp"]),
+        handoff_id=record[HANDOFF_ID],
+        outcome=record[OUTCOME],
+    )
 
 
 def in_working_time(timezone: str, start: int, hours: float) -> int:

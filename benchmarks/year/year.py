@@ -21,7 +21,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 from onetouch import scoring
 from onetouch.delivery import DeliveryFailed, back_off, deliver_tasks
-from onetouch.delivery.extract_crm import REPS, _move_on, _touches, frame_of
+from onetouch.delivery.extract_crm import REPS, emails_of, follow, frame_of
 from onetouch.lake import Lake
 from onetouch.ledger import ACTIVE, Handoff, Ledger, Run
 from onetouch.policy import Policy, read_policy
@@ -118,8 +118,6 @@ class Year:
         self.runs = timedelta(days=size.days) // every
         self.sampled = set(self.rng.choice(self.runs, min(sampled, self.runs), replace=False).tolist())
         self.kept: list[str] = []
-        self._ids = {crm_id: str(self.company.ids[place]) for crm_id, place in self.crm.place.items()}
-        self._emails: dict[str, str | None] = {rep.owner_id: rep.email for rep in self.crm.reps}
         self._queue: dict[str, pd.Timestamp] = {}
         self._run_ids: list[str] = []
 
@@ -172,16 +170,13 @@ class Year:
 
     def _read_crm(self, run: Run, policy: Policy) -> None:
         """What `extract_crm` does with its reading; the accounts' own fields are part of the simulated signals."""
-        crm = self.crm
-        users = ((r["Id"], r["Email"], r["Name"], r["IsActive"], r["TimeZoneSidKey"]) for r in crm.read_reps())
-        self.lake.write(frame_of(users, REPS), "crm", run.run_id, "reps.parquet")
-        overlap = timedelta(hours=policy.events.overlap_hours)
-        window = self.ledger.window(run, "salesforce_tasks", overlap, run.as_of - overlap)
-        touches = _touches(self.ledger, list(crm.read_tasks(window.start)), self._ids, self._emails)
-        self.ledger.record_touches(touches, as_of=run.as_of)
+        crm, overlap = self.crm, timedelta(hours=policy.events.overlap_hours)
+        reps = frame_of(crm.read_reps(), REPS)
+        self.lake.write(reps, "crm", run.run_id, "reps.parquet")
         active = [h.crm_account_id for h in self.ledger.handoffs(states=ACTIVE) if h.crm_account_id]
-        _move_on(self.ledger, run, crm, crm.deals_of(active), self._emails)
-        self.ledger.advance_watermark("salesforce_tasks", window.end)
+        ids = {crm_id: str(self.company.ids[place]) for crm_id, place in crm.place.items()}
+        deals, first = crm.deals_of(active), run.as_of - overlap
+        follow(self.ledger, run, crm, deals, ids, emails_of(reps), overlap=overlap, first=first)
 
     def _deliver(self, run: Run, policy: Policy, now: datetime) -> dict[str, Any]:
         known = microseconds(now)

@@ -73,7 +73,7 @@ def test_the_oracle_sees_that_nobody_looked_again_before_writing(tmp_path: Path)
 def test_the_oracle_sees_a_task_that_stays_open_while_the_customer_buys(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(deliver, "_withdraw_overtaken", lambda lake, ledger, run, salesforce: 0)
+    monkeypatch.setattr(deliver, "withdraw_overtaken", lambda lake, ledger, run, crm: 0)
     lived = year(tmp_path, days=1, accounts=2000, provoked=0.4, every=timedelta(hours=6))
     lived.live()
     assert lived.oracle.counted[1] and set(lived.oracle.counted) == {1}, dict(lived.oracle.violations)
