@@ -10,7 +10,7 @@ import requests
 from simple_salesforce import Salesforce
 from simple_salesforce.exceptions import SalesforceExpiredSession, SalesforceMalformedRequest
 
-from tests.sandbox.conftest import ACME, ANN, GONE, OTHER, Sandbox
+from tests.sandbox.conftest import ACME, ANN, BOB, GONE, OTHER, Sandbox
 
 TASKS = "composite/sobjects/Task/Onetouch_Handoff_Id__c"
 
@@ -367,3 +367,147 @@ def test_loading_twice_is_loading_once(sandbox: Sandbox) -> None:
         answer = sandbox.http.post(f"{sandbox.url}/_sandbox/load", data=json.dumps(bad), timeout=20)
         assert answer.status_code == 400
         assert answer.json()["error"]
+
+
+# -- what people do to records
+
+
+def made(sandbox: Sandbox, sobject: str, **values: Any) -> str:
+    answer = sandbox.rest("POST", f"sobjects/{sobject}", json=values)
+    assert answer.status_code == 201, answer.text
+    return str(answer.json()["id"])
+
+
+def test_a_merge_hands_over_what_the_loser_had(sandbox: Sandbox) -> None:
+    deal = made(sandbox, "Opportunity", Name="D", AccountId=OTHER, StageName="Prospecting", CloseDate="2025-04-01")
+    person = made(sandbox, "Contact", LastName="Doe", Email="doe@example.com", AccountId=OTHER)
+    call = made(sandbox, "Task", WhatId=OTHER, WhoId=person, Onetouch_Handoff_Id__c="h1")
+    about_deal = made(sandbox, "Task", WhatId=deal)
+    sandbox.rest("PATCH", f"sobjects/Account/{OTHER}", json={"Onetouch_Account_Id__c": "org-2"})
+    sandbox.admin("clock", {"now": "2025-03-04T09:00:00+00:00"})
+    sandbox.admin("merge", {"winner": ACME, "losers": [OTHER], "values": {"Onetouch_Account_Id__c": "org-2"}})
+
+    assert code(sandbox.rest("GET", f"sobjects/Account/{OTHER}")) == (404, "ENTITY_IS_DELETED")
+    loser = "SELECT IsDeleted, MasterRecordId, SystemModstamp FROM Account WHERE MasterRecordId != null"
+    assert sandbox.rows(loser) == []
+    assert sandbox.rows(loser, deleted=True) == [
+        {"IsDeleted": True, "MasterRecordId": ACME, "SystemModstamp": "2025-03-04T09:00:00.000+0000"}
+    ]
+    assert sandbox.rows("SELECT Id, Onetouch_Account_Id__c FROM Account") == [
+        {"Id": ACME, "Onetouch_Account_Id__c": "org-2"}
+    ]
+    tasks = sandbox.rows("SELECT Id, WhatId, AccountId, SystemModstamp, LastModifiedDate FROM Task ORDER BY Id")
+    assert tasks == [
+        {
+            "Id": task_id,
+            "WhatId": what,
+            "AccountId": ACME,
+            "SystemModstamp": "2025-03-04T09:00:00.000+0000",
+            "LastModifiedDate": "2025-03-03T10:00:00.000+0000",
+        }
+        for task_id, what in ((call, ACME), (about_deal, deal))
+    ]
+    assert sandbox.rows("SELECT AccountId FROM Opportunity") == [{"AccountId": ACME}]
+    assert sandbox.rows("SELECT AccountId FROM Contact WHERE Email = 'DOE@example.com'") == [{"AccountId": ACME}]
+    refused = sandbox.http.post(f"{sandbox.url}/_sandbox/merge", json={"winner": ACME, "losers": [OTHER]}, timeout=20)
+    assert refused.status_code == 400
+
+
+def test_an_emptied_recycle_bin_leaves_no_trace(sandbox: Sandbox) -> None:
+    first, second = made(sandbox, "Task", WhatId=ACME), made(sandbox, "Task", WhatId=ACME)
+    for record in (first, second):
+        sandbox.rest("DELETE", f"sobjects/Task/{record}")
+    sandbox.admin("undelete", {"ids": [second]})
+    assert [row["Id"] for row in sandbox.rows("SELECT Id FROM Task")] == [second]
+    assert sandbox.admin("purge", {}) == {"purged": 1}
+    assert [row["Id"] for row in sandbox.rows("SELECT Id FROM Task", deleted=True)] == [second]
+    assert code(sandbox.rest("GET", f"sobjects/Task/{first}")) == (404, "NOT_FOUND")
+
+
+def test_a_lead_has_our_fields_and_takes_its_tasks_along(sandbox: Sandbox) -> None:
+    lead = made(
+        sandbox, "Lead", LastName="Doe", Company="Acme", Website="acme.example", Email="doe@acme.example",
+        Onetouch_Account_Id__c="org-1", Onetouch_Score__c=71, Onetouch_Activated__c=True,
+    )  # fmt: skip
+    sent = made(sandbox, "Task", WhoId=lead, Onetouch_Handoff_Id__c="h1")
+    assert sandbox.rows("SELECT WhoId, WhatId, AccountId FROM Task") == [
+        {"WhoId": lead, "WhatId": None, "AccountId": None}
+    ]
+    again = sandbox.rest(
+        "POST", "sobjects/Lead", json={"LastName": "D", "Company": "A", "Onetouch_Account_Id__c": "org-1"}
+    )
+    assert code(again) == (400, "DUPLICATE_VALUE")
+    became = sandbox.admin("convert", {"lead": lead})
+    assert sandbox.rows("SELECT Id, ConvertedAccountId FROM Lead WHERE IsConverted = true") == [
+        {"Id": lead, "ConvertedAccountId": became["account"]}
+    ]
+    assert sandbox.rows("SELECT Website, Onetouch_Score__c, Onetouch_Activated__c, Onetouch_Account_Id__c FROM Account"
+                        f" WHERE Id = '{became['account']}'") == [
+        {"Website": "acme.example", "Onetouch_Score__c": 71, "Onetouch_Activated__c": True,
+         "Onetouch_Account_Id__c": "org-1"}
+    ]  # fmt: skip
+    assert sandbox.rows(f"SELECT WhoId, AccountId FROM Task WHERE Id = '{sent}'") == [
+        {"WhoId": became["contact"], "AccountId": became["account"]}
+    ]
+    assert code(sandbox.rest("PATCH", f"sobjects/Lead/{lead}", json={"Onetouch_Score__c": 1})) == (
+        400,
+        "CANNOT_UPDATE_CONVERTED_LEAD",
+    )
+
+
+def test_deleting_a_lead_or_a_deal_takes_its_activities(sandbox: Sandbox) -> None:
+    lead = made(sandbox, "Lead", LastName="Doe", Company="Acme")
+    deal = made(sandbox, "Opportunity", Name="D", AccountId=ACME, StageName="Prospecting", CloseDate="2025-04-01")
+    made(sandbox, "Task", WhoId=lead)
+    made(sandbox, "Task", WhatId=deal)
+    kept = made(sandbox, "Task", WhatId=ACME)
+    sandbox.rest("DELETE", f"sobjects/Lead/{lead}")
+    sandbox.rest("DELETE", f"sobjects/Opportunity/{deal}")
+    assert [row["Id"] for row in sandbox.rows("SELECT Id FROM Task")] == [kept]
+
+
+def test_an_event_has_a_start_and_an_end(sandbox: Sandbox) -> None:
+    person = made(sandbox, "Contact", LastName="Doe", AccountId=ACME)
+    start = "2025-03-05T14:00:00.000+0000"
+    meeting = made(sandbox, "Event", Subject="Demo", WhoId=person, ActivityDateTime=start, DurationInMinutes=45)
+    times = "StartDateTime, EndDateTime, DurationInMinutes, ActivityDate"
+    held = f"SELECT AccountId, {times} FROM Event WHERE Id = '{meeting}'"
+    assert sandbox.rows(held) == [
+        {
+            "AccountId": ACME,
+            "StartDateTime": start,
+            "EndDateTime": "2025-03-05T14:45:00.000+0000",
+            "DurationInMinutes": 45,
+            "ActivityDate": "2025-03-05",
+        }
+    ]
+    sandbox.rest("PATCH", f"sobjects/Event/{meeting}", json={"EndDateTime": "2025-03-05T15:00:00.000+0000"})
+    assert sandbox.rows(held)[0]["DurationInMinutes"] == 60
+    for values, error in (
+        ({"WhatId": ACME}, "REQUIRED_FIELD_MISSING"),
+        ({"StartDateTime": start}, "REQUIRED_FIELD_MISSING"),
+        ({"StartDateTime": start, "EndDateTime": "2025-03-05T13:00:00Z"}, "FIELD_INTEGRITY_EXCEPTION"),
+        (
+            {"StartDateTime": start, "EndDateTime": "2025-03-05T15:00:00Z", "DurationInMinutes": 5},
+            "FIELD_INTEGRITY_EXCEPTION",
+        ),
+    ):
+        assert code(sandbox.rest("POST", "sobjects/Event", json=values)) == (400, error)
+
+
+def test_a_task_is_completed_once_and_reopened_clean(sandbox: Sandbox) -> None:
+    call = made(sandbox, "Task", WhatId=ACME, OwnerId=ANN)
+    told = f"SELECT IsClosed, CompletedDateTime, OwnerId FROM Task WHERE Id = '{call}'"
+    for hour, change, closed, completed in (
+        (11, {"Status": "Completed"}, True, 11),
+        (12, {"Onetouch_Disposition__c": "Good"}, True, 11),  # an edit of a completed task completes nothing again
+        (13, {"OwnerId": BOB}, True, 11),
+        (14, {"Status": "Waiting on someone else"}, False, None),
+        (15, {"Status": "Completed"}, True, 15),
+    ):
+        sandbox.admin("clock", {"now": f"2025-03-03T{hour}:00:00+00:00"})
+        assert sandbox.rest("PATCH", f"sobjects/Task/{call}", json=change).status_code == 204
+        [row] = sandbox.rows(told)
+        moment = f"2025-03-03T{completed}:00:00.000+0000" if completed else None
+        assert (row["IsClosed"], row["CompletedDateTime"]) == (closed, moment)
+    assert row["OwnerId"] == BOB

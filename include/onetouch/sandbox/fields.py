@@ -113,6 +113,12 @@ _ACTIVITY: Final = (
     _OWNER,
 )
 
+
+def _merged_into(name: str) -> Field:
+    """Which record a loser of a merge went into; only deleted records have one."""
+    return _reference("MasterRecordId", "MasterRecord", name, createable=False, updateable=False)
+
+
 # Sources: Salesforce Object Reference. Picklists are restricted here although an org may leave standard ones open:
 # a value outside the list is a mistake of the caller either way.
 _STANDARD: Final[dict[str, tuple[str, tuple[Field, ...]]]] = {
@@ -140,6 +146,7 @@ _STANDARD: Final[dict[str, tuple[str, tuple[Field, ...]]]] = {
             Field("AnnualRevenue", "currency", "Annual Revenue", precision=18),
             Field("BillingCountry", "string", "Billing Country", length=80),
             Field("Description", "longtextarea", "Account Description", length=32000, filterable=False),
+            _merged_into("Account"),
             _OWNER,
             # The customer's own: what a product-led company keeps on its accounts.
             Field("Plan__c", "string", "Plan", length=80),
@@ -159,7 +166,9 @@ _STANDARD: Final[dict[str, tuple[str, tuple[Field, ...]]]] = {
             Field("FirstName", "string", "First Name", length=40),
             Field("Email", "email", length=80),
             Field("Title", "string", length=128),
+            Field("Phone", "phone", "Business Phone", length=40),
             _reference("AccountId", "Account", "Account", label="Account ID"),
+            _merged_into("Contact"),
             _OWNER,
         ),
     ),
@@ -170,6 +179,19 @@ _STANDARD: Final[dict[str, tuple[str, tuple[Field, ...]]]] = {
             Field("FirstName", "string", "First Name", length=40),
             Field("Company", "string", length=255, required=True),
             Field("Email", "email", length=80),
+            Field("Title", "string", length=128),
+            Field("Website", "url", length=255),
+            Field("Industry", "picklist", restricted=False),
+            Field("LeadSource", "picklist", "Lead Source", restricted=False),
+            Field("NumberOfEmployees", "int", "Employees", precision=8),
+            Field("Description", "longtextarea", length=32000, filterable=False),
+            Field("Status", "picklist", values=("Open - Not Contacted", "Working - Contacted", "Closed - Converted",
+                  "Closed - Not Converted"), default="Open - Not Contacted"),
+            _system("IsConverted", "boolean", label="Converted", default=False),
+            _system("ConvertedDate", "date", label="Converted Date"),
+            _reference("ConvertedAccountId", "ConvertedAccount", "Account", createable=False, updateable=False),
+            _reference("ConvertedContactId", "ConvertedContact", "Contact", createable=False, updateable=False),
+            _merged_into("Lead"),
             _OWNER,
         ),
     ),
@@ -207,7 +229,11 @@ _STANDARD: Final[dict[str, tuple[str, tuple[Field, ...]]]] = {
         (
             *_ACTIVITY,
             Field("ActivityDateTime", "datetime", "Due Date Time"),
+            Field("StartDateTime", "datetime", "Start Date Time"),
+            Field("EndDateTime", "datetime", "End Date Time"),
             Field("DurationInMinutes", "int", "Duration", precision=8),
+            Field("IsAllDayEvent", "boolean", "All-Day Event", default=False),
+            _system("IsChild", "boolean", label="Is Child", default=False),
             Field("Location", "string"),
         ),
     ),

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 import re
 import sqlite3
-from collections.abc import Mapping
-from datetime import UTC, date, datetime
+from collections.abc import Mapping, Sequence
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any, Final
 
@@ -50,6 +50,8 @@ class Records:
         """Creates a record and returns its id. Raises DmlError."""
         self._writable(sobject)
         given = self._clean_all(sobject, values, creating=True)
+        if sobject.name == "Event":
+            _check_times(given)
         missing = [f.name for f in sobject.fields.values() if f.required and given.get(f.name) is None]
         if missing:
             raise DmlError("REQUIRED_FIELD_MISSING", f"Required fields are missing: [{', '.join(missing)}]", *missing)
@@ -75,6 +77,8 @@ class Records:
             raise DmlError("INVALID_CROSS_REFERENCE_KEY", "invalid cross reference id")
         if row["IsDeleted"]:
             raise DmlError("ENTITY_IS_DELETED", "entity is deleted")
+        if sobject.name == "Lead" and row["IsConverted"]:
+            raise DmlError("CANNOT_UPDATE_CONVERTED_LEAD", "cannot reference converted lead")
         given = self._clean_all(sobject, values, creating=False)
         emptied = [f.name for f in sobject.fields.values() if f.required and f.name in given and given[f.name] is None]
         if emptied:
@@ -90,15 +94,93 @@ class Records:
         if row["IsDeleted"]:
             raise DmlError("ENTITY_IS_DELETED", "entity is deleted")
         stamp = self.store.stamp()
-        gone = [(sobject.name, "Id")]
-        if sobject.name == "Account":  # takes its own with it
-            gone += [(child, "AccountId") for child in ("Contact", "Opportunity", "Task", "Event")]
-        for name, column in gone:
+        for name, column in ((sobject.name, "Id"), *_CHILDREN.get(sobject.name, ())):
             self.db.execute(
                 f'UPDATE "{name}" SET IsDeleted = 1, SystemModstamp = ?, LastModifiedDate = ?'
                 f" WHERE {column} = ? AND IsDeleted = 0",
                 (stamp, stamp, record_id),
             )
+
+    def merge(self, sobject: SObject, winner: str, losers: Sequence[str], values: Mapping[str, Any]) -> None:
+        """Merges up to two records into a third, as a person does: theirs become its, and they are deleted.
+
+        `values`: what the winner takes over from them. Raises DmlError.
+        """
+        if sobject.name not in ("Account", "Contact", "Lead") or not 1 <= len(losers) <= 2 or winner in losers:
+            raise DmlError("INVALID_OPERATION", "merge: one or two other accounts, contacts or leads")
+        stamp = self.store.stamp()
+        for loser in losers:
+            row = self.row(sobject, loser)
+            if row is None or row["IsDeleted"]:
+                raise DmlError("ENTITY_IS_DELETED" if row else "INVALID_CROSS_REFERENCE_KEY", f"merge: {loser}")
+            for name, _ in _CHILDREN[sobject.name]:
+                for field in ("WhatId", "WhoId", "AccountId"):
+                    if self.store.org[name.lower()].find(field):
+                        # A reparented record is not modified by anybody; the system's stamp moves.
+                        self.db.execute(
+                            f'UPDATE "{name}" SET {field} = ?, SystemModstamp = ? WHERE {field} = ?',
+                            (winner, stamp, loser),
+                        )
+            self.db.execute(
+                f'UPDATE "{sobject.name}" SET IsDeleted = 1, MasterRecordId = ?, SystemModstamp = ?,'
+                " LastModifiedDate = ? WHERE Id = ?",
+                (winner, stamp, stamp, loser),
+            )
+        self.update(sobject, winner, values)
+
+    def convert(self, lead_id: str, account_id: str | None) -> tuple[str, str]:
+        """Converts a lead, as a person does, into a contact of an account: the one given, or a new one.
+
+        Our fields move along (Map Lead Fields), but never over what the account has; the lead's activities move, too.
+        Returns the ids of account and contact. Raises DmlError.
+        """
+        lead, account, contact = (self.store.org[name] for name in ("lead", "account", "contact"))
+        row = self.row(lead, lead_id)
+        if row is None or row["IsDeleted"] or row["IsConverted"]:
+            raise DmlError("CANNOT_UPDATE_CONVERTED_LEAD", f"convert: {lead_id}: no lead that can be converted")
+        before = self.row(account, account_id) if account_id else None
+        ours = {
+            f.name: bool(row[f.name]) if f.type == "boolean" else row[f.name]
+            for f in lead.fields.values()
+            if f.name.endswith("__c") and row[f.name] and not (before and before[f.name])
+        }
+        if account_id:
+            self.update(account, account_id, ours)
+        else:
+            same = {"Name": row["Company"], "Website": row["Website"], "OwnerId": row["OwnerId"]}
+            account_id = self.insert(account, same | ours)
+        person = {name: row[name] for name in ("FirstName", "LastName", "Email", "Title", "OwnerId")}
+        contact_id = self.insert(contact, {**person, "AccountId": account_id})
+        stamp = self.store.stamp()
+        self.db.execute(
+            "UPDATE Lead SET IsConverted = 1, Status = 'Closed - Converted', ConvertedDate = ?, ConvertedAccountId = ?,"
+            " ConvertedContactId = ?, SystemModstamp = ?, LastModifiedDate = ? WHERE Id = ?",
+            (stamp[:10], account_id, contact_id, stamp, stamp, lead_id),
+        )
+        for name in ("Task", "Event"):
+            self.db.execute(
+                f'UPDATE "{name}" SET WhoId = ?, WhatId = ?, AccountId = ?, SystemModstamp = ? WHERE WhoId = ?',
+                (contact_id, account_id, account_id, stamp, lead_id),
+            )
+        return account_id, contact_id
+
+    def undelete(self, sobject: SObject, record_id: str) -> None:
+        """Takes a record out of the recycle bin. Raises DmlError when it is not in there."""
+        row = self.row(sobject, record_id)
+        if row is None or not row["IsDeleted"]:
+            raise DmlError("UNDELETE_FAILED", f"undelete: {record_id} is not in the recycle bin")
+        stamp = self.store.stamp()
+        self.db.execute(
+            f'UPDATE "{sobject.name}" SET IsDeleted = 0, SystemModstamp = ?, LastModifiedDate = ? WHERE Id = ?',
+            (stamp, stamp, record_id),
+        )
+
+    def purge(self) -> int:
+        """Empties the recycle bin: no query sees those records any more. Returns how many."""
+        return sum(
+            self.db.execute(f'DELETE FROM "{sobject.name}" WHERE IsDeleted = 1').rowcount
+            for sobject in self.store.org.values()
+        )
 
     def load(self, sobject: SObject, values: Mapping[str, Any]) -> None:
         """Puts a record in place as it is, system fields included; the same id again replaces its values.
@@ -218,6 +300,8 @@ class Records:
                 message = "Related To ID: a task of a lead (WhoId) cannot be related to another record (WhatId)"
                 raise DmlError("FIELD_INTEGRITY_EXCEPTION", message, "WhatId")
             derived["AccountId"] = self._account_of(what or who)
+        if sobject.name == "Event":
+            derived |= _times(after, given)
         if sobject.name == "Task":
             closed = after["Status"] == "Completed"
             derived["IsClosed"] = int(closed)
@@ -240,6 +324,50 @@ class Records:
             return None
         row = self.db.execute(f'SELECT AccountId FROM "{table}" WHERE Id = ?', (related,)).fetchone()
         return row["AccountId"] if row else None
+
+
+_CHILDREN: Final = {
+    "Account": (("Contact", "AccountId"), ("Opportunity", "AccountId"), ("Task", "AccountId"), ("Event", "AccountId")),
+    "Opportunity": (("Task", "WhatId"), ("Event", "WhatId")),
+    "Contact": (("Task", "WhoId"), ("Event", "WhoId")),
+    "Lead": (("Task", "WhoId"), ("Event", "WhoId")),
+}
+"""What goes with a record when it is deleted, by the field that points at it."""
+
+
+def _check_times(given: Mapping[str, Any]) -> None:
+    """A new event has a start and an end or a duration. Raises DmlError."""
+    if not any(given.get(name) for name in ("StartDateTime", "ActivityDateTime", "ActivityDate")):
+        missing = ("ActivityDateTime",)
+    elif given.get("EndDateTime") or given.get("DurationInMinutes") is not None or given.get("IsAllDayEvent"):
+        return
+    else:
+        missing = ("DurationInMinutes",)
+    raise DmlError("REQUIRED_FIELD_MISSING", f"Required fields are missing: [{', '.join(missing)}]", *missing)
+
+
+def _times(after: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Start, end and duration of an event from those that were given. Raises DmlError when they contradict."""
+    start = given.get("StartDateTime") or given.get("ActivityDateTime") or after.get("StartDateTime")
+    if not start:
+        return {}
+    begins = datetime.fromisoformat(start)
+    minutes, end = given.get("DurationInMinutes"), given.get("EndDateTime")
+    if end:
+        length = (datetime.fromisoformat(end) - begins).total_seconds() / 60
+        if length < 0 or (minutes is not None and minutes != length):
+            raise DmlError("FIELD_INTEGRITY_EXCEPTION", "Event duration and end contradict each other", "EndDateTime")
+        minutes = length
+    elif minutes is None:
+        minutes = after.get("DurationInMinutes") or 0
+    ends = begins + timedelta(minutes=minutes)
+    return {
+        "StartDateTime": start,
+        "ActivityDateTime": start,
+        "ActivityDate": start[:10],
+        "EndDateTime": f"{ends:%Y-%m-%dT%H:%M:%S}.000+0000",
+        "DurationInMinutes": int(minutes),
+    }
 
 
 def _refuse(field: Field, value: Any, kind: str) -> DmlError:

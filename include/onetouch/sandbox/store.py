@@ -106,7 +106,7 @@ class Store:
                     f'CREATE UNIQUE INDEX IF NOT EXISTS "{sobject.name}_{field.name}" ON "{sobject.name}" '
                     f"({field.name}{field.collation}) WHERE IsDeleted = 0 AND {field.name} IS NOT NULL"
                 )
-            elif field.name in ("AccountId", "WhatId", "OwnerId", "SystemModstamp"):
+            elif field.name in ("AccountId", "WhatId", "WhoId", "OwnerId", "SystemModstamp"):
                 self.db.execute(
                     f'CREATE INDEX IF NOT EXISTS "{sobject.name}_{field.name}" ON "{sobject.name}" ({field.name})'
                 )

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
-from typing import Any, Final
+from functools import partial
+from typing import Any, Final, TypeVar
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -13,6 +14,7 @@ from starlette.routing import Route
 
 from onetouch.sandbox import faults
 from onetouch.sandbox.blocks import notified
+from onetouch.sandbox.fields import SObject, full_id
 from onetouch.sandbox.records import DmlError, Records
 from onetouch.sandbox.slack import Slack
 from onetouch.sandbox.store import Store
@@ -22,6 +24,7 @@ _ADJUSTABLE: Final = {
     "hubspot_daily", "hubspot_ten_seconds", "hubspot_searches",
 }  # fmt: skip
 
+_T = TypeVar("_T")
 _Handler = Callable[[Request], Awaitable[Response]]
 
 
@@ -66,6 +69,43 @@ class Tooling:
                 if rows:
                     loaded[sobject.name] = len(rows)
         return loaded
+
+    def merge(self, winner: str, losers: list[str], values: Mapping[str, Any] | None = None) -> None:
+        """Merges accounts, contacts or leads as a person does; `values`: what the winner takes over."""
+        winner, *others = [self._known(text) for text in (winner, *losers)]
+        self._do(lambda: self.records.merge(self._type(winner), winner, others, values or {}))
+
+    def convert(self, lead: str, account: str | None = None) -> dict[str, str]:
+        """Converts a lead as a person does, into `account` or a new one; returns {account, contact}."""
+        account_id = self._known(account) if account else None
+        made = self._do(lambda: self.records.convert(self._known(lead), account_id))
+        return dict(zip(("account", "contact"), made, strict=True))
+
+    def undelete(self, *ids: str) -> None:
+        """Takes records out of the recycle bin."""
+        for record_id in map(self._known, ids):
+            self._do(partial(self.records.undelete, self._type(record_id), record_id))
+
+    def purge(self) -> int:
+        """Empties the recycle bin; returns how many records were in it."""
+        with self.store.transaction():
+            return self.records.purge()
+
+    def _known(self, text: str) -> str:
+        record_id = full_id(text)
+        if not record_id:
+            raise Refused(f"{text!r}: no record id")
+        return record_id
+
+    def _type(self, record_id: str) -> SObject:
+        return next(s for s in self.store.org.values() if s.prefix == record_id[:3])
+
+    def _do(self, action: Callable[[], _T]) -> _T:
+        try:
+            with self.store.transaction():
+                return action()
+        except DmlError as error:
+            raise Refused(f"{error.code}: {error.message}") from error
 
     def fault(self, *specs: dict[str, Any]) -> None:
         """Plans faults; their keys are in faults.py."""
@@ -128,6 +168,22 @@ def routes(tooling: Tooling) -> list[Route]:
     async def load(request: Request) -> Response:
         return JSONResponse(tooling.load(await _object(request)))
 
+    async def merge(request: Request) -> Response:
+        given = await _object(request)
+        tooling.merge(str(given.get("winner")), list(given.get("losers", [])), given.get("values"))
+        return JSONResponse({})
+
+    async def convert(request: Request) -> Response:
+        given = await _object(request)
+        return JSONResponse(tooling.convert(str(given.get("lead")), given.get("account")))
+
+    async def undelete(request: Request) -> Response:
+        tooling.undelete(*(await _object(request)).get("ids", []))
+        return JSONResponse({})
+
+    async def purge(request: Request) -> Response:
+        return JSONResponse({"purged": tooling.purge()})
+
     async def planned(request: Request) -> Response:
         if request.method == "DELETE":
             tooling.clear_faults()
@@ -155,6 +211,10 @@ def routes(tooling: Tooling) -> list[Route]:
     return [
         Route("/_sandbox/clock", _guarded(clock), methods=["GET", "POST"]),
         Route("/_sandbox/load", _guarded(load), methods=["POST"]),
+        Route("/_sandbox/merge", _guarded(merge), methods=["POST"]),
+        Route("/_sandbox/convert", _guarded(convert), methods=["POST"]),
+        Route("/_sandbox/undelete", _guarded(undelete), methods=["POST"]),
+        Route("/_sandbox/purge", _guarded(purge), methods=["POST"]),
         Route("/_sandbox/faults", _guarded(planned), methods=["GET", "POST", "DELETE"]),
         Route("/_sandbox/limits", _guarded(limits), methods=["GET", "POST"]),
         Route("/_sandbox/sessions", _guarded(sessions), methods=["DELETE"]),
