@@ -116,7 +116,10 @@ class Org:
 
     def empty(self) -> None:
         db = sqlite3.connect(self.home / "sandbox.sqlite", timeout=10)
-        for table in ("Task", "Opportunity", "Account", "session", "fault", "call", "message", "file", "setting"):
+        for table in (
+            "Task", "Event", "Opportunity", "Contact", "Lead", "Account", "job", "job_row",
+            "session", "fault", "call", "message", "file", "setting",
+        ):  # fmt: skip
             db.execute(f"DELETE FROM {table}")
         db.execute("DELETE FROM User WHERE Email NOT LIKE 'integration%'")
         db.commit()
@@ -285,7 +288,9 @@ class World:
         rows = pd.DataFrame([_signals(n, **(signals or {})) for n in numbers])
         self.lake.write(rows, "signals", f"{run.run_id}.parquet")
 
-    def deliver(self, run: Run, *, held: str | None = None, salesforce: Salesforce | None = None) -> dict[str, Any]:
+    def deliver(
+        self, run: Run, *, held: str | None = None, salesforce: Salesforce | None = None, approved: bool = False
+    ) -> dict[str, Any]:
         client = salesforce or (self.salesforce() if not held else None)
         return deliver_tasks(
             self.lake,
@@ -295,6 +300,7 @@ class World:
             client,
             recheck=lambda ids: {i: why for i, why in self.rechecked.items() if i in ids},
             held=held,
+            approved=approved,
         )
 
     def die_after_writing_tasks(self, run: Run) -> None:

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from threading import Thread
 from typing import Any
 
+import pandas as pd
 import pytest
 from onetouch.delivery import DeliveryFailed
 from onetouch.ledger import Ledger
@@ -205,6 +206,26 @@ def test_an_opportunity_or_a_deletion_since_the_decision_prevents_the_task(world
     assert [t["WhatId"] for t in world.org.tasks()] == [crm_id(3)]
 
 
+def test_a_touch_since_the_decision_prevents_the_task(world: Any) -> None:
+    run = ready(world, 1, 2)
+    world.org.clock(AS_OF + timedelta(minutes=2))
+    call = {"WhatId": crm_id(1), "Subject": "Call", "Status": "Completed", "OwnerId": make_id("005", 102)}
+    world.rep_writes("Task", None, **call)
+    summary = world.deliver(run)
+    assert (summary["delivered"], summary["withheld"]) == (1, {"touched": 1})
+    assert [t["WhatId"] for t in world.org.tasks() if t["Onetouch_Handoff_Id__c"]] == [crm_id(2)]
+
+
+@pytest.mark.parametrize(("bought", "state"), [(AS_OF, "withdrawn"), (AS_OF - timedelta(days=1), "task_open")])
+def test_who_has_bought_by_themselves_since_is_left_alone(world: Any, bought: datetime, state: str) -> None:
+    world.deliver(ready(world, 1))
+    run = world.run(LATER)
+    world.decide(run, 1, action="nurture", signals={"checkout_state": "completed", "checkout_at": bought})
+    world.deliver(run)
+    assert world.handoff(1).state == state
+    assert bool(world.task(1)["IsClosed"]) == (state == "withdrawn")
+
+
 def test_a_checkout_after_the_task_withdraws_it_on_the_next_run(world: Any) -> None:
     world.deliver(ready(world, 1, 2))
     run = world.run(LATER)
@@ -342,6 +363,64 @@ def test_an_account_without_a_crm_record_is_a_failure_where_none_may_be_made(wor
     assert failure.value.summary["failed"] == [
         {"account_id": "org-1", "reason": "the account has no record in the CRM"}
     ]
+
+
+def test_a_lead_is_made_where_the_policy_says_so(world: Any) -> None:
+    world.policy = world.policy.changed(crm__unknown_accounts="lead")
+    run = world.run()
+    world.decide(run, 1, crm_account_id=None)
+    assert world.deliver(run)["delivered"] == 1
+    task = world.task(1)
+    assert task["WhoId"] == world.handoff(1).crm_account_id and task["WhoId"].startswith("00Q")
+    assert task["WhatId"] is None
+
+
+def test_the_task_names_the_most_active_users_contact(world: Any) -> None:
+    contact = make_id("003", 1)
+    world.accounts(1)
+    ida = {"Id": contact, "LastName": "Ida", "Email": "ida@company1.example", "AccountId": crm_id(1)}
+    world.org.post("load", {"Contact": [ida]})
+    run = ready(world, 1, signals={"top_user": "Ida@company1.example"})
+    world.deliver(run)
+    assert (world.task(1)["WhatId"], world.task(1)["WhoId"]) == (crm_id(1), contact)
+
+
+# ── bounded blast radius ─────────────────────────────────────────────────────────────────────────
+
+
+def test_many_new_tasks_wait_for_a_yes_and_the_rest_goes_on(world: Any) -> None:
+    world.deliver(ready(world, 9))
+    world.policy = world.policy.changed(delivery__approval_above=1)
+    world.accounts(1, 2)
+    run = world.run(LATER)
+    frames = []
+    for numbers, action in (((1, 2), "sales_now"), ((9,), "hold_converting")):
+        world.decide(run, *numbers, action=action)
+        frames.append(world.lake.read("decisions", f"{run.run_id}.parquet"))
+    world.decide(run, 1, 2, 9)
+    world.lake.write(pd.concat(frames), "decisions", f"{run.run_id}.parquet")
+    summary = world.deliver(run)
+    assert (summary["to_send"], summary["delivered"], summary["withheld"]) == (2, 0, {"not approved": 2})
+    assert summary["withdrawn"] == 1 and world.task(9)["IsClosed"]
+    assert len(world.org.tasks()) == 1 and len(world.ledger.handoffs()) == 1
+    assert world.deliver(run, approved=True)["delivered"] == 2
+
+
+# ── the CRM says no ──────────────────────────────────────────────────────────────────────────────
+
+
+def test_calls_used_up_between_context_and_tasks_are_no_loss(world: Any) -> None:
+    run = ready(world, 1, 2)
+    refusal = [{"errorCode": "REQUEST_LIMIT_EXCEEDED", "message": "TotalRequests Limit exceeded."}]
+    fault = {"match": "composite/sobjects$", "method": "POST", "status": 403, "times": 1, "body": refusal}
+    world.org.post("faults", [fault])
+    with pytest.raises(DeliveryFailed, match="2 decisions could not be delivered.*used up") as failure:
+        world.deliver(run)
+    summary = failure.value.summary
+    assert (summary["delivered"], len(summary["failed"]), summary["deferred"]) == (0, 2, 2)
+    assert {(r.kind, r.state) for r in world.ledger.outbox()} == {("account_fields", "sent"), ("task", "pending")}
+    assert world.deliver(run)["delivered"] == 2
+    assert len(world.org.tasks()) == 2
 
 
 def test_a_deleted_task_is_not_made_again(world: Any) -> None:

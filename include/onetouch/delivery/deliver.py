@@ -13,12 +13,16 @@ from onetouch.delivery.last_look import Recheck, last_look, move, overtaken, wit
 from onetouch.delivery.rows import rows_where, timezones
 from onetouch.delivery.send import send
 from onetouch.handoff import account_fields, missing_context, task_fields
+from onetouch.handoff.plain_text import plain
 from onetouch.lake import Lake
 from onetouch.ledger import Handoff, Ledger, Outbox, Run
 from onetouch.policy import Policy
 
 LOCK = "delivery"
 """What one process at a time does with the outbox."""
+
+_NAME = 255
+"""Characters of an account's name in the CRM."""
 
 _UNSEEN = ("decided", "context_written")
 """States in which no rep has seen anything yet."""
@@ -95,7 +99,7 @@ def _deliver(
     _read_outbox(ledger, crm.name, work, own)
     stopped: CrmError | None = None
     try:
-        _find_records(ledger, policy, crm, work)
+        _find_records(ledger, policy, run, crm, work)
         _write_context(ledger, run, crm, work)
         last_look(ledger, run, crm, work.in_state(*_UNSEEN), recheck, work.handoffs, work.failed)
         _write_tasks(ledger, policy, run, crm, work)
@@ -193,7 +197,8 @@ def _open(
         account_id = handoff.account_id
         decision, known = decisions[account_id], signals[account_id]
         zone = zones.get(handoff.owner_id or "")
-        record = {name: known.get(name) for name in ("name", "domain", "top_user")}
+        record = {"name": plain(str(known.get("name") or ""), _NAME), "domain": known.get("domain")}
+        record |= {"top_user": known.get("top_user")}
         payloads = {
             "account_fields": account_fields(decision, known, policy),
             "task": task_fields(decision, known, policy, zone, before.get(account_id, {})),
@@ -232,7 +237,7 @@ def _read_outbox(ledger: Ledger, destination: str, work: _Work, own: set[str]) -
 # ── record, context, task ────────────────────────────────────────────────────────────────────────
 
 
-def _find_records(ledger: Ledger, policy: Policy, crm: Crm, work: _Work) -> None:
+def _find_records(ledger: Ledger, policy: Policy, run: Run, crm: Crm, work: _Work) -> None:
     """A record in the CRM for every account handed over, if the policy wants one made."""
     unknown = [h for h in work.in_state("decided") if not h.crm_account_id]
     if not unknown:
@@ -248,9 +253,7 @@ def _find_records(ledger: Ledger, policy: Policy, crm: Crm, work: _Work) -> None
     ledger.link(found)
     for handoff in ledger.handoffs(account_ids={h.account_id for h in unknown}, states=["decided"]):
         work.handoffs[handoff.handoff_id] = handoff
-    for handoff in unknown:
-        if not outcomes[handoff.account_id].ok:
-            _fail(work, handoff.handoff_id, outcomes[handoff.account_id])
+    _settle(ledger, run, work, {h.handoff_id: outcomes[h.account_id] for h in unknown})
 
 
 def _write_context(ledger: Ledger, run: Run, crm: Crm, work: _Work) -> None:
@@ -265,11 +268,7 @@ def _write_context(ledger: Ledger, run: Run, crm: Crm, work: _Work) -> None:
 
     outcomes = send(ledger, rows, write)
     _move(ledger, run, work, "context_written", {i: {} for i, outcome in outcomes.items() if outcome.ok})
-    gone = {i: {"reason": "account deleted: no longer in the CRM"} for i, o in outcomes.items() if o.deleted}
-    _move(ledger, run, work, "withdrawn", gone)
-    for i, outcome in outcomes.items():
-        if not outcome.ok and not outcome.deleted:
-            _fail(work, i, outcome)
+    _settle(ledger, run, work, outcomes)
 
 
 def _write_tasks(ledger: Ledger, policy: Policy, run: Run, crm: Crm, work: _Work) -> None:
@@ -289,14 +288,9 @@ def _write_tasks(ledger: Ledger, policy: Policy, run: Run, crm: Crm, work: _Work
     outcomes = send(ledger, rows, write)
     opened = {i: {"task_id": o.id} for i, o in outcomes.items() if o.ok and not o.deleted}
     deleted = {i: {"reason": "task deleted: by a rep"} for i, o in outcomes.items() if o.ok and o.deleted}
-    gone = {
-        i: {"reason": "account deleted: no longer in the CRM"} for i, o in outcomes.items() if not o.ok and o.deleted
-    }
-    _move(ledger, run, work, "withdrawn", deleted | gone)
+    _move(ledger, run, work, "withdrawn", deleted)
     _move(ledger, run, work, "task_open", opened)
-    for i, outcome in outcomes.items():
-        if not outcome.ok and not outcome.deleted:
-            _fail(work, i, outcome)
+    _settle(ledger, run, work, outcomes)
     # Ended by another process while the task was on its way: it must not stay open.
     overtaken = {i: (WITHDRAWN, work.handoffs[i].reason) for i in opened if not work.handoffs[i].active}
     if overtaken:
@@ -316,7 +310,11 @@ def _move(ledger: Ledger, run: Run, work: _Work, to_state: str, facts: Mapping[s
     work.handoffs |= move(ledger, run, to_state, facts)
 
 
-def _fail(work: _Work, handoff_id: str, outcome: Outcome) -> None:
-    work.failed[handoff_id] = outcome.reason
-    if outcome.retryable:
-        work.deferred.add(handoff_id)
+def _settle(ledger: Ledger, run: Run, work: _Work, outcomes: Mapping[str, Outcome]) -> None:
+    """What became of handoffs whose row was refused: withdrawn when the account is gone, else failed."""
+    refused = {i: outcome for i, outcome in outcomes.items() if not outcome.ok}
+    gone = {i: {"reason": "account deleted: no longer in the CRM"} for i, o in refused.items() if o.deleted}
+    _move(ledger, run, work, "withdrawn", gone)
+    left = {i: outcome for i, outcome in refused.items() if i not in gone}
+    work.failed |= {i: outcome.reason for i, outcome in left.items()}
+    work.deferred |= {i for i, outcome in left.items() if outcome.retryable}

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from onetouch.delivery.crm import WITHDRAWN, Crm
+from onetouch.delivery.one_touch import in_touch_at
 from onetouch.delivery.rows import rows_where
 from onetouch.lake import Lake
 from onetouch.ledger import ACTIVE, Handoff, IllegalMove, Ledger, Run
@@ -93,9 +94,10 @@ def _touched(ledger: Ledger, run: Run, crm: Crm, unseen: list[Handoff]) -> set[s
     moments: dict[str, list[datetime]] = {}
     for account_id, at in zip(logged["account_id"], logged["at"], strict=True):
         moments.setdefault(account_id, []).append(at)
-    for done in crm.read_activities(run.as_of):
-        if done.is_done and not done.is_deleted and not done.closed_by_us and done.crm_account_id and done.done_at:
-            moments.setdefault(done.crm_account_id, []).append(done.done_at)
+    for activity in crm.read_activities(run.as_of):
+        at = in_touch_at(activity, run.as_of)
+        if at is not None and activity.crm_account_id:
+            moments.setdefault(activity.crm_account_id, []).append(at)
     return {
         h.handoff_id
         for h in unseen
