@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 
 import duckdb
@@ -12,7 +12,8 @@ import pyarrow as pa
 
 from onetouch.events.identity import business_domains
 from onetouch.events.shape import Shape
-from onetouch.exports.lines import SHOWN_BYTES
+from onetouch.exports.lines import ERASED, SHOWN_BYTES
+from onetouch.ledger import Forgotten
 from onetouch.policy import Policy
 
 REASONS = (
@@ -23,6 +24,9 @@ REASONS = (
 
 _HOST_OF_EMAIL = r"^[^@\s]+@([^@\s]+\.[^@\s]+)$"
 _NOBODY = "no_user_and_no_account"
+
+FORGOTTEN = "forgotten"
+"""Why a row of somebody who was forgotten is no event: it is counted, and not kept anywhere."""
 _CONTROL = r"[\x00-\x1f\x7f]"
 
 
@@ -41,19 +45,23 @@ class Canonical:
         policy: Policy,
         until: datetime,
         only: Sequence[str] | None = None,
+        forgotten: Forgotten | None = None,
     ) -> None:
         """`until`: the end of the window; an event can't have happened long after it, whatever its own clock says.
 
-        `only`: the vendor's names of the events wanted; other rows are left out (None: nothing is).
+        `only`: the vendor's names of the events wanted; other rows are left out (None: nothing is). `forgotten`:
+        whose rows are dropped (`stage.bad` then has neither their text nor anything else of theirs).
         """
         self.con = con
         self.rows = 0
-        self.read = _read_statement(shape, policy, until, only)
+        self.forgotten = forgotten or None
+        self.read = _read_statement(shape, policy, until, only, self.forgotten)
         con.execute(
             """CREATE OR REPLACE TABLE stage.rows (row BIGINT, file VARCHAR, line BIGINT, reason VARCHAR, shown VARCHAR,
                 event_id VARCHAR, text_hash VARCHAR, event VARCHAR, occurred_at TIMESTAMP, received_at TIMESTAMP,
-                user_id VARCHAR, group_id VARCHAR, host VARCHAR, properties VARCHAR)"""
+                user_id VARCHAR, group_id VARCHAR, host VARCHAR, properties VARCHAR, email_digest VARCHAR)"""
         )
+        con.execute("CREATE OR REPLACE TABLE stage.dropped (row BIGINT)")
 
     def add(self, batch: pa.RecordBatch) -> None:
         """Reads and judges a batch of `exports.lines.ROWS`."""
@@ -71,6 +79,8 @@ class Canonical:
         self.con.register("found", pa.table(table))
         self.con.execute("CREATE OR REPLACE TABLE stage.domains AS SELECT host, domain FROM found")
         self.con.unregister("found")
+        if self.forgotten:
+            self._drop(self.forgotten)
         self.con.execute(
             """
             CREATE OR REPLACE VIEW stage.good AS
@@ -81,19 +91,62 @@ class Canonical:
                 domain AS email_domain, properties
             FROM stage.rows LEFT JOIN stage.domains USING (host)
             WHERE reason IS NULL AND coalesce(group_id, domain, user_id) IS NOT NULL
+                AND row NOT IN (SELECT row FROM stage.dropped)
             """
         )
         self.con.execute(
             f"""
             CREATE OR REPLACE VIEW stage.bad AS
-            SELECT row, file, line, coalesce(reason, '{_NOBODY}') AS reason, shown
-            FROM stage.rows LEFT JOIN stage.domains USING (host)
-            WHERE reason IS NOT NULL OR coalesce(group_id, domain, user_id) IS NULL
+            SELECT row, file, line, CASE WHEN gone THEN '{FORGOTTEN}' ELSE coalesce(reason, '{_NOBODY}') END AS reason,
+                CASE WHEN NOT gone THEN shown END AS shown
+            FROM (SELECT *, row IN (SELECT row FROM stage.dropped) OR coalesce(reason = '{FORGOTTEN}', false) AS gone
+                FROM stage.rows LEFT JOIN stage.domains USING (host))
+            WHERE gone OR reason IS NOT NULL OR coalesce(group_id, domain, user_id) IS NULL
+            """
+        )
+
+    def _drop(self, forgotten: Forgotten) -> None:
+        """Fills `stage.dropped` with the rows of those who were forgotten, bad rows that mention them among them."""
+        for kind in ("user", "account"):
+            digests = pa.array(sorted(forgotten.digests.get(kind, ())), pa.string())
+            self.con.register(f"forgotten_{kind}", pa.table({"digest": digests}))
+        digest = _digest(forgotten.key)
+        self.con.execute(
+            rf"""
+            CREATE OR REPLACE TABLE stage.dropped AS
+            WITH ids AS (
+                SELECT row, user_id, coalesce(group_id, domain, user_id) AS account_id, email_digest
+                FROM stage.rows LEFT JOIN stage.domains USING (host)
+            ), users AS (
+                SELECT user_id FROM (SELECT DISTINCT user_id FROM ids)
+                WHERE {digest("user", "user_id")} IN (FROM forgotten_user)
+            ), accounts AS (
+                SELECT account_id FROM (SELECT DISTINCT account_id FROM ids)
+                WHERE {digest("account", "account_id")} IN (FROM forgotten_account)
+            ), words AS (
+                SELECT DISTINCT row, unnest(regexp_extract_all(shown, '[^\s"''`,;:<>(){{}}\[\]\|=]+')) AS word
+                FROM stage.rows WHERE shown IS NOT NULL
+            )
+            SELECT row FROM ids SEMI JOIN users USING (user_id)
+            UNION SELECT row FROM ids SEMI JOIN accounts USING (account_id)
+            UNION SELECT row FROM ids WHERE email_digest IN (FROM forgotten_user)
+            UNION SELECT row FROM words WHERE {digest("user", "word")} IN (FROM forgotten_user)
+                OR {digest("account", "word")} IN (FROM forgotten_account)
+                OR {digest("account", "regexp_replace(lower(word), '^.*@', '')")} IN (FROM forgotten_account)
             """
         )
 
 
-def _read_statement(shape: Shape, policy: Policy, until: datetime, only: Sequence[str] | None) -> str:
+def _digest(key: str) -> Callable[[str, str], str]:
+    """SQL of `Forgotten.digest`: of (kind, SQL of a text)."""
+    return lambda kind, value: (
+        f"sha256({_text(f'{key}:{kind}:')} || CASE WHEN contains({value}, '@') THEN lower({value}) ELSE {value} END)"
+    )
+
+
+def _read_statement(
+    shape: Shape, policy: Policy, until: datetime, only: Sequence[str] | None, forgotten: Forgotten | None
+) -> str:
     """The SQL that reads the rows of `received` into `stage.rows`.
 
     It knows every reason but one: whether a row with an e-mail address only has an account is decided by its domain,
@@ -129,6 +182,10 @@ def _read_statement(shape: Shape, policy: Policy, until: datetime, only: Sequenc
     # a group's value is a list (the first counts) or a single value
     group = _coalesce(scalar("groups", t, *index) for t in limits.group_types for index in (["0"], []))
     property_host = _coalesce(host(scalar("user_properties", p)) for p in limits.email_properties)
+    email = "NULL"
+    if forgotten:  # of an address only its digest is kept, and only where somebody asks for it
+        address = _coalesce(scalar("user_properties", p) for p in limits.email_properties)
+        email = _digest(forgotten.key)("user", f"lower({address})")
     odd = [
         *(f"left({column}, 1) <> '{{'" for column in ("groups", "properties", "user_properties")),
         not_scalar("user_id", shape.user_id),
@@ -140,6 +197,7 @@ def _read_statement(shape: Shape, policy: Policy, until: datetime, only: Sequenc
         for column in ("user_id", "group_id", "event", "event_id", "properties")
     ]
     wanted = "" if only is None else f"WHERE event IN ({', '.join(map(_text, only)) or 'NULL'})"
+    placed = "true" if forgotten else "doubtful"  # where a row stands that may have to be taken out of its file
     # TRY: a row that is no JSON becomes null; only such rows are looked at again for the reason
     return f"""
         INSERT INTO stage.rows
@@ -164,12 +222,14 @@ def _read_statement(shape: Shape, policy: Policy, until: datetime, only: Sequenc
                 CASE WHEN groups <> '{{}}' THEN {group} END AS group_id,
                 lower(coalesce(
                     CASE WHEN contains(user_id, '@') THEN {host("user_id")} END,
-                    CASE WHEN contains(user_properties, '@') THEN {property_host} END)) AS host
+                    CASE WHEN contains(user_properties, '@') THEN {property_host} END)) AS host,
+                CASE WHEN contains(user_properties, '@') THEN {email} END AS email_digest
             FROM parts {wanted}
         ), judged AS (
             SELECT *, CASE
                 WHEN problem IS NOT NULL THEN problem
                 WHEN t IS NULL THEN 'invalid_utf8'
+                WHEN rtrim(t, E'\\r\\n') = {_text(ERASED)} THEN '{FORGOTTEN}'
                 WHEN unread AND NOT json_valid(t) THEN 'broken_json'
                 WHEN (unread OR event IS NULL) AND json_type(t) <> 'OBJECT' THEN 'not_an_object'
                 WHEN {" OR ".join(odd)} THEN 'unknown_shape'
@@ -188,8 +248,8 @@ def _read_statement(shape: Shape, policy: Policy, until: datetime, only: Sequenc
             SELECT *, reason IS NOT NULL OR coalesce(user_id, group_id) IS NULL AS doubtful FROM judged
         )
         SELECT row,
-            CASE WHEN doubtful OR event_id IS NULL THEN file::VARCHAR END,
-            CASE WHEN doubtful THEN line END,
+            CASE WHEN {placed} OR event_id IS NULL THEN file::VARCHAR END,
+            CASE WHEN {placed} THEN line END,
             reason,
             CASE WHEN doubtful THEN left(rtrim(coalesce(t, text::VARCHAR), E'\\r\\n'), {SHOWN_BYTES}) END,
             CASE WHEN reason IS NULL THEN event_id END,
@@ -200,7 +260,8 @@ def _read_statement(shape: Shape, policy: Policy, until: datetime, only: Sequenc
             CASE WHEN reason IS NULL THEN user_id END,
             CASE WHEN reason IS NULL THEN group_id END,
             CASE WHEN reason IS NULL THEN host END,
-            CASE WHEN reason IS NULL THEN properties END
+            CASE WHEN reason IS NULL THEN properties END,
+            email_digest
         FROM marked
     """
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from datetime import date, datetime
 from itertools import groupby
@@ -17,8 +17,11 @@ import pyarrow.parquet as pq
 from onetouch.events.canonical import Canonical
 from onetouch.events.shape import SHAPES
 from onetouch.exports import ExportError, extracted, read_rows
+from onetouch.exports.extraction import raw_folder
+from onetouch.exports.lines import ERASED
+from onetouch.exports.rewrite import rewrite_lines
 from onetouch.lake import Lake
-from onetouch.ledger import Ledger, Run
+from onetouch.ledger import Forgotten, Ledger, Run
 from onetouch.policy import Policy
 
 _TIME = pa.timestamp("us", tz="UTC")
@@ -48,8 +51,9 @@ def stage(lake: Lake, ledger: Ledger, policy: Policy, run: Run) -> dict[str, Any
     """Stages every extracted source of the run; returns rows {in, kept, duplicates, quarantined}, files, event_dates.
 
     rows in = kept + duplicates + quarantined, where a refused file is one row. A batch that is in the ledger is not
-    staged again; one that a killed process left half written is, to the same files and counts. Raises ExportError
-    when nothing was extracted.
+    staged again; one that a killed process left half written is, to the same files and counts. Rows of users and
+    accounts that were forgotten are counted as quarantined (`forgotten`) and kept nowhere, the raw file included.
+    Raises ExportError when nothing was extracted.
     """
     rows: Counter[str] = Counter()
     quarantined: Counter[str] = Counter()
@@ -88,7 +92,7 @@ def _stage_source(source: str, lake: Lake, ledger: Ledger, policy: Policy, run: 
     until = datetime.fromisoformat(manifest["window"][1])
     recorded = ledger.batch(batch_id)
     if recorded is None:
-        counts = _write_batch(source, batch_id, lake, policy, run, until)
+        counts = _write_batch(source, batch_id, lake, policy, run, until, ledger.forgotten())
         ledger.record_batch(batch_id, run.run_id, source, counts)
     else:
         counts = recorded["counts"]
@@ -96,14 +100,16 @@ def _stage_source(source: str, lake: Lake, ledger: Ledger, policy: Policy, run: 
     return counts
 
 
-def _write_batch(source: str, batch_id: str, lake: Lake, policy: Policy, run: Run, until: datetime) -> dict[str, Any]:
+def _write_batch(
+    source: str, batch_id: str, lake: Lake, policy: Policy, run: Run, until: datetime, forgotten: Forgotten
+) -> dict[str, Any]:
     """Writes the batch's files and returns its counts {in, kept, duplicates, quarantined, files, dates}."""
     with tempfile.TemporaryDirectory(prefix="stage-") as place, lake.engine(memory=_MEMORY) as con:
         # on disk, so that memory is bounded however large the window is; one transaction, so that it is written once
         con.execute(f"SET temp_directory = '{place}/spill'")
         con.execute(f"ATTACH '{place}/stage.duckdb' AS stage")
         con.execute("BEGIN")
-        canonical = Canonical(con, SHAPES[source], policy, until)
+        canonical = Canonical(con, SHAPES[source], policy, until, forgotten=forgotten)
         for batch in read_rows(source, lake, policy, run):
             canonical.add(batch)
         canonical.finish()
@@ -118,6 +124,8 @@ def _write_batch(source: str, batch_id: str, lake: Lake, policy: Policy, run: Ru
             raise RuntimeError(f"batch {batch_id}: {canonical.rows} rows in, {good} good, {quarantined}: some are lost")
         dates = _write_events(con, lake, source, batch_id)
         _write_quarantine(con, lake, source, batch_id)
+        if forgotten:
+            _erase_dropped(con, lake, source, policy, run)
     return {
         "in": canonical.rows,
         "kept": kept,
@@ -217,6 +225,25 @@ def _write_quarantine(con: duckdb.DuckDBPyConnection, lake: Lake, source: str, b
         """
     ).to_arrow_table()
     lake.write(table, f"quarantine/{source}", f"{batch_id}.parquet")
+
+
+def _erase_dropped(con: duckdb.DuckDBPyConnection, lake: Lake, source: str, policy: Policy, run: Run) -> None:
+    """Takes the rows of those who were forgotten out of the raw files; what stands there then counts the same."""
+    lines: dict[str, set[int]] = defaultdict(set)
+    query = "SELECT DISTINCT file, line FROM stage.rows SEMI JOIN stage.dropped USING (row) WHERE line IS NOT NULL"
+    for file, line in con.execute(query).fetchall():
+        lines[file].add(line)
+    manifest = extracted(source, lake, run)
+    assert manifest is not None
+    for raw in manifest["files"]:
+        if gone := lines.get(raw["file"]):
+            rewrite_lines(
+                lake,
+                raw_folder(source, run),
+                raw["path"],
+                policy.events,
+                lambda number, _, gone=gone: ERASED.encode() if number in gone else None,  # type: ignore[misc]
+            )
 
 
 def _partition(day: date) -> str:

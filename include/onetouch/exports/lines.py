@@ -25,6 +25,9 @@ ROWS = pa.schema(
 SHOWN_BYTES = 65536
 """Of a row that is only shown (too long, cut off), this much is kept."""
 
+ERASED = '{"onetouch": "forgotten"}'
+"""What stands in place of a line whose subject was forgotten: every other line keeps its number."""
+
 _BATCH_BYTES = 16 << 20
 _READ = 1 << 20
 _NEWLINE, _RETURN = 10, 13

@@ -55,7 +55,13 @@ class Lake:
     @contextmanager
     def writing(self, *parts: str) -> Iterator[str]:
         """Gives a temporary path to write to; on a clean exit it becomes the file, otherwise nothing remains."""
-        target = self.path(*parts)
+        with self.replacing(self.path(*parts)) as draft:
+            yield draft
+
+    @contextmanager
+    def replacing(self, path: str) -> Iterator[str]:
+        """`writing` for the file of a full path, as `list` gives them."""
+        target = path
         folder, name = posixpath.split(target)
         self.fs.makedirs(folder, exist_ok=True)
         draft = posixpath.join(folder, f".{name}.{uuid.uuid4().hex[:8]}")

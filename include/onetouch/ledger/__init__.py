@@ -1,5 +1,6 @@
 """What was decided, sent and touched: tables, migrations, state machine. Small, transactional, the only memory."""
 
+from onetouch.ledger.forgotten import PSEUDONYM, Forgotten, Subject
 from onetouch.ledger.handoffs import RECENT, Handoff
 from onetouch.ledger.ledger import Ledger
 from onetouch.ledger.outbox import Outbox
@@ -10,9 +11,11 @@ from onetouch.ledger.states import ACTIVE, LEGAL, STATES, TERMINAL, IllegalMove,
 __all__ = [
     "ACTIVE",
     "LEGAL",
+    "PSEUDONYM",
     "RECENT",
     "STATES",
     "TERMINAL",
+    "Forgotten",
     "Handoff",
     "IllegalMove",
     "Ledger",
@@ -20,5 +23,6 @@ __all__ = [
     "NotInLedger",
     "Outbox",
     "Run",
+    "Subject",
     "Window",
 ]

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from onetouch.ledger.handoffs import Handoffs
+from onetouch.ledger.forgotten import Forgottens
 from onetouch.ledger.runs import Runs
 from onetouch.ledger.sources import Sources
 from onetouch.ledger.stops import Stops
 from onetouch.ledger.touches import Touches
 
 
-class Ledger(Runs, Sources, Handoffs, Touches, Stops):
+class Ledger(Runs, Sources, Forgottens, Touches, Stops):
     """The whole ledger at one database `url`; `migrate()` makes its tables.
 
     Every write is one transaction and the same call twice is as good as once; every moment comes from the

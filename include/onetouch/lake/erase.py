@@ -1,0 +1,219 @@
+"""Taking somebody out of the lake's files, each rewritten whole or not at all, and looking whether anything is left."""
+
+from __future__ import annotations
+
+import gzip
+import posixpath
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from onetouch.lake.lake import Lake
+from onetouch.lake.marks import Marks
+
+FIGURES = ("decisions", "scores", "shadow")
+"""Rooms whose rows stay under a pseudonym: what was decided, when and why, but not about whom."""
+
+IDS = ("account_id", "user_id", "crm_account_id", "domain", "email_domain", "top_user")
+"""Columns that hold an id as their whole value."""
+
+_TEXTS = (".json", ".html", ".csv", ".txt", ".md", ".css", ".js")
+
+
+@dataclass(frozen=True)
+class Erasure:
+    """Whom to take out of tables. `columns`: column of IDS → values whose rows are theirs."""
+
+    columns: Mapping[str, frozenset[str]]
+    pseudonym: str
+    marks: Marks
+
+
+@dataclass
+class Searched:
+    """How much was looked through, and the files in which something was found."""
+
+    files: int
+    bytes: int
+    found: list[str]
+
+
+def erase_files(lake: Lake, erasure: Erasure, text_of_row: Callable[[str], str | None]) -> dict[str, int]:
+    """Takes the subject out of every Parquet and text file; returns {files, rewritten, rows}.
+
+    Rows of the subject go; in the rooms of FIGURES they stay under its pseudonym. Where another's row mentions the
+    subject, the mention is replaced. `text_of_row` gives what may stay of a quarantined row's text (None: nothing).
+    Drafts that a killed process left behind are removed when they mention the subject. Repeated, it changes nothing.
+    """
+    counts = {"files": 0, "rewritten": 0, "rows": 0}
+    for path in _all(lake):
+        counts["files"] += 1
+        room, name = _room(lake, path), posixpath.basename(path)
+        if name.startswith("."):
+            if _search(lake, path, erasure.marks)[1]:
+                lake.fs.rm(path)
+                counts["rewritten"] += 1
+        elif name.endswith(".parquet"):
+            rows = _erase_table(lake, path, room, erasure, text_of_row)
+            if rows is not None:
+                counts["rewritten"] += 1
+                counts["rows"] += rows
+        elif name.endswith(_TEXTS):
+            content = lake.fs.cat_file(path)
+            if (new := erasure.marks.replace_bytes(content)) != content:
+                with lake.replacing(path) as draft, lake.fs.open(draft, "wb") as file:
+                    file.write(new)
+                counts["rewritten"] += 1
+    return counts
+
+
+def search(lake: Lake, marks: Marks) -> Searched:
+    """Looks for the marks in every file, hidden ones too: its bytes, and what they unpack to."""
+    searched = Searched(0, 0, [])
+    for path in _all(lake):
+        size, found = _search(lake, path, marks)
+        searched.files += 1
+        searched.bytes += size
+        if found:
+            searched.found.append(_within(lake, path))
+    return searched
+
+
+def _all(lake: Lake) -> list[str]:
+    return sorted(lake.fs.find(lake.root)) if lake.fs.exists(lake.root) else []
+
+
+def _within(lake: Lake, path: str) -> str:
+    return posixpath.relpath(path, lake.root)
+
+
+def _room(lake: Lake, path: str) -> str:
+    return _within(lake, path).split("/")[0]
+
+
+def _search(lake: Lake, path: str, marks: Marks) -> tuple[int, bool]:
+    """Bytes looked through, and whether a mark is there.
+
+    Letters of a mark in the packed bytes count unless they are part of a longer word that is there by right.
+    """
+    content = lake.fs.cat_file(path)
+    size, longer = len(content), False
+    name = posixpath.basename(path)
+    if ".parquet" in name and content[:4] == b"PAR1" == content[-4:]:
+        table = pq.read_table(pa.BufferReader(content))
+        for column, value in _values(table):
+            text = value.encode("utf-8", "surrogatepass")
+            size += len(text)
+            if marks.stands_in(text) or (column in IDS and value in marks.words):
+                return size, True
+            longer = longer or marks.occurs_in(text)
+    elif content[:2] == b"\x1f\x8b":
+        try:
+            content = gzip.decompress(content)
+        except (OSError, EOFError):  # cut off: what there is of it was looked through as it is
+            content = b""
+        size += len(content)
+        return size, marks.stands_in(content)
+    elif marks.stands_in(content):
+        return size, True
+    else:
+        longer = True  # a text: what is in it by itself was found
+    return size, not longer and marks.occurs_in(content)
+
+
+def _values(table: pa.Table) -> Iterator[tuple[str, str]]:
+    """(column, value) of every different text in a table, lists and structs included."""
+    for name, column in zip(table.column_names, table.columns, strict=True):
+        for array in _texts(column.combine_chunks()):
+            for value in pc.unique(array).to_pylist():
+                if value is not None:
+                    yield name, value
+
+
+def _texts(array: Any) -> Iterator[Any]:
+    kind = array.type
+    if pa.types.is_dictionary(kind):
+        yield from _texts(array.dictionary)
+    elif pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        yield array
+    elif pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        yield from _texts(pc.list_flatten(array))
+    elif pa.types.is_struct(kind):
+        for place in range(kind.num_fields):
+            yield from _texts(array.field(place))
+
+
+def _erase_table(
+    lake: Lake, path: str, room: str, erasure: Erasure, text_of_row: Callable[[str], str | None]
+) -> int | None:
+    """Rows of the subject that were in the file, which is another one now; None when it stays as it is."""
+    with lake.fs.open(path, "rb") as file:
+        there = pq.ParquetFile(file)
+        codec = there.metadata.row_group(0).column(0).compression.lower() if there.metadata.num_row_groups else "zstd"
+        table = there.read()
+    theirs = pa.array([False] * table.num_rows, pa.bool_())
+    for column, ids in erasure.columns.items():
+        if ids and column in table.column_names:
+            values = _plain(table[column])
+            if pa.types.is_string(values.type) or pa.types.is_large_string(values.type):
+                found = pc.is_in(values, value_set=pa.array(sorted(ids), values.type))
+                theirs = pc.or_(theirs, found.combine_chunks() if isinstance(found, pa.ChunkedArray) else found)
+    rows = pc.sum(theirs).as_py() or 0
+    changed = rows > 0
+    if rows and room in FIGURES:
+        table = _under_pseudonym(table, theirs, erasure.pseudonym)
+    elif rows:
+        table = table.filter(pc.invert(theirs))
+    for place, (name, column) in enumerate(zip(table.column_names, table.columns, strict=True)):
+        new = _replaced(name, room, column, erasure.marks, text_of_row)
+        if new is not None:
+            table = table.set_column(place, table.schema.field(place), new)
+            changed = True
+    if not changed:
+        return None
+    with lake.replacing(path) as draft, lake.fs.open(draft, "wb") as file:
+        pq.write_table(table, file, compression=codec)
+    return rows
+
+
+def _plain(column: pa.ChunkedArray) -> Any:
+    return column.cast(column.type.value_type) if pa.types.is_dictionary(column.type) else column
+
+
+def _under_pseudonym(table: pa.Table, theirs: pa.Array, pseudonym: str) -> pa.Table:
+    for name in IDS:
+        if name in table.column_names:
+            place = table.column_names.index(name)
+            kind = table.schema.field(place).type
+            instead = pa.scalar(pseudonym if name == "account_id" else None, kind)
+            table = table.set_column(place, table.schema.field(place), pc.if_else(theirs, instead, table[name]))
+    return table
+
+
+def _replaced(
+    name: str, room: str, column: pa.ChunkedArray, marks: Marks, text_of_row: Callable[[str], str | None]
+) -> Any:
+    """The column without mentions of the subject; None when there are none."""
+
+    def instead(value: str) -> str | None:
+        if room == "quarantine" and name == "row":
+            return text_of_row(value)
+        return marks.words.get(value, marks.replace(value)) if name in IDS else marks.replace(value)
+
+    def within(value: Any) -> Any:
+        if isinstance(value, str):
+            return instead(value)
+        if isinstance(value, list):
+            return [within(item) for item in value]
+        if isinstance(value, dict):
+            return {key: within(item) for key, item in value.items()}
+        return value
+
+    texts = [value for array in _texts(column.combine_chunks()) for value in pc.unique(array).to_pylist()]
+    if all(value is None or instead(value) == value for value in texts):
+        return None
+    return pa.array([within(value) for value in column.to_pylist()], column.type)

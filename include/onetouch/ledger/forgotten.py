@@ -1,0 +1,222 @@
+"""Who was forgotten: digests that tell an id of theirs when it comes again, and the erasure in progress."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import secrets
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from sqlalchemy import Connection, String, Table, delete, select, update
+
+from onetouch.ledger.columns import Document, utc
+from onetouch.ledger.handoffs import Handoffs
+from onetouch.ledger.outbox import FORGOTTEN
+from onetouch.ledger.states import ACTIVE, LedgerError
+from onetouch.ledger.tables import (
+    batches,
+    forget_key,
+    forgetting,
+    forgotten,
+    handoff_moves,
+    handoffs,
+    metadata,
+    outbox,
+    stages,
+    stops,
+    touches,
+)
+
+Kind = Literal["user", "account"]
+
+PSEUDONYM = "forgotten:"
+"""How what stands in place of a forgotten id begins."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """Whom an erasure is about and what identifies them: every list holds what is theirs alone."""
+
+    kind: Kind
+    id: str
+    accounts: list[str] = field(default_factory=list)
+    users: list[str] = field(default_factory=list)
+    emails: list[str] = field(default_factory=list)
+    domains: list[str] = field(default_factory=list)
+    crm_ids: list[str] = field(default_factory=list)
+    names: list[str] = field(default_factory=list)
+
+    def joined(self, other: Subject) -> Subject:
+        """Both together."""
+        lists = {
+            name: sorted({*mine, *getattr(other, name)})
+            for name, mine in asdict(self).items()
+            if isinstance(mine, list)
+        }
+        return Subject(self.kind, self.id, **lists)
+
+
+@dataclass(frozen=True)
+class Forgotten:
+    """The digests of all who were forgotten. False when nobody was."""
+
+    key: str
+    digests: Mapping[str, frozenset[str]]
+    """user, account → digests of user ids and e-mail addresses; of account ids, domains and CRM ids."""
+
+    def __bool__(self) -> bool:
+        return any(self.digests.values())
+
+    def digest(self, kind: Kind, value: str) -> str:
+        """64 hex digits; without the installation's key nobody can try guesses. Addresses count in lower case."""
+        word = value.lower() if "@" in value else value
+        return hashlib.sha256(f"{self.key}:{kind}:{word}".encode("utf-8", "surrogatepass")).hexdigest()
+
+    def has(self, kind: Kind, value: object) -> bool:
+        """Whether that id (text; anything else is nobody's) was forgotten."""
+        return isinstance(value, str) and bool(value) and self.digest(kind, value) in self.digests.get(kind, ())
+
+    def pseudonym(self, kind: Kind, value: str) -> str:
+        """What stands in its place, the same at each call."""
+        return PSEUDONYM + self.digest(kind, value)[:32]
+
+
+class Forgottens(Handoffs):
+    """The part of the ledger about erasures."""
+
+    def forgotten(self) -> Forgotten:
+        """The digests of all who were forgotten."""
+        with self.reading() as connection:
+            return _forgotten(connection)
+
+    def erasures(self) -> list[Subject]:
+        """Erasures that were begun and not finished: they name whom they are about until they are."""
+        with self.reading() as connection:
+            found = connection.execute(select(forgetting.c.subject).order_by(forgetting.c.digest)).scalars()
+            return [Subject(**document) for document in found]
+
+    def begin_erasure(self, subject: Subject, at: datetime) -> None:
+        """From now on what arrives of the subject is dropped. Begun before, it is about both findings together."""
+        with self.writing() as connection:
+            if connection.scalar(select(forget_key.c.key)) is None:
+                connection.execute(self.insert(forget_key).values(key=secrets.token_hex(32)))
+            known = _forgotten(connection)
+            marks: list[tuple[Kind, str]] = [("user", value) for value in (*subject.users, *subject.emails)]
+            marks += [("account", value) for value in (*subject.accounts, *subject.domains, *subject.crm_ids)]
+            marks.append((subject.kind, subject.id))
+            rows = {(kind, known.digest(kind, value)): utc(at) for kind, value in marks}
+            connection.execute(
+                self.insert(forgotten).on_conflict_do_nothing(),
+                [{"kind": kind, "digest": digest, "at": moment} for (kind, digest), moment in rows.items()],
+            )
+            place = {"kind": subject.kind, "digest": known.digest(subject.kind, subject.id)}
+            before = connection.scalar(select(forgetting.c.subject).filter_by(**place))
+            both = subject if before is None else subject.joined(Subject(**before))
+            statement = self.insert(forgetting).values(**place, subject=asdict(both))
+            connection.execute(
+                statement.on_conflict_do_update(index_elements=["kind", "digest"], set_={"subject": asdict(both)})
+            )
+
+    def end_handoffs(self, account_ids: Collection[str], at: datetime) -> int:
+        """Withdraws the active handoffs of accounts that are being forgotten; returns how many."""
+        active = self.handoffs(states=ACTIVE, account_ids=account_ids)
+        at = max([utc(at), *(h.decided_at for h in active)])
+        self.move_all(
+            {"handoff_id": h.handoff_id, "to_state": "withdrawn", "at": at, "reason": FORGOTTEN} for h in active
+        )
+        return len(active)
+
+    def pseudonymise(self, subject: Subject, redact: Callable[[Any], Any]) -> int:
+        """Replaces what identifies the subject in every table but the policies; returns how many rows changed.
+
+        `redact` gives a JSON value without the subject's marks. Figures, states and moments stay as they are. What
+        waits in the outbox for a handoff of the subject is not sent any more. Repeated, it changes nothing.
+        """
+        changed = 0
+        with self.writing() as connection:
+            known = _forgotten(connection)
+            names = {a: known.pseudonym("account", a) for a in subject.accounts}
+            theirs = _handoff_ids(connection, names)
+            if theirs:
+                waiting = outbox.c.handoff_id.in_(theirs) & (outbox.c.state != "sent")
+                connection.execute(update(outbox).where(waiting).values(state="failed", reason=FORGOTTEN))
+                emptied = outbox.c.handoff_id.in_(theirs) & (outbox.c.payload != {})
+                changed += connection.execute(update(outbox).where(emptied).values(payload={})).rowcount
+            for table in (handoffs, touches):
+                for account_id, name in names.items():
+                    of = table.c.account_id == account_id
+                    changed += connection.execute(update(table).where(of).values(account_id=name)).rowcount
+            for table in (handoffs, handoff_moves, touches, outbox, stages, batches, stops):
+                changed += _redact(connection, table, redact)
+        return changed
+
+    def finish_erasure(self, subject: Subject) -> None:
+        """Nothing names the subject any more: neither this ledger's rows nor the pages it has freed."""
+        with self.writing() as connection:
+            digest = _forgotten(connection).digest(subject.kind, subject.id)
+            connection.execute(delete(forgetting).filter_by(kind=subject.kind, digest=digest))
+        self.rewrite()
+
+    def rewrite(self) -> None:
+        """Writes the database anew, so that its files hold its rows and nothing that was deleted.
+
+        Raises LedgerError when another process is in its way.
+        """
+        if not self._is_sqlite:
+            with self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+                for table in metadata.sorted_tables:
+                    connection.exec_driver_sql(f"VACUUM FULL {table.name}")
+            return
+        raw = self.engine.raw_connection()
+        try:
+            cursor = raw.cursor()
+            cursor.execute("VACUUM")
+            [(busy, *_)] = cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        finally:
+            raw.close()
+        if busy:
+            raise LedgerError("the ledger is in use: what was erased is still in its log; repeat it afterwards")
+
+    def files(self) -> list[Path]:
+        """The database's own files: none for PostgreSQL, which keeps its own."""
+        name = self.url.database
+        if not self._is_sqlite or name in (None, "", ":memory:"):
+            return []
+        return [path for end in ("", "-wal", "-shm", "-journal") if (path := Path(f"{name}{end}")).exists()]
+
+    def texts(self) -> Iterable[tuple[str, str]]:
+        """(table, text) of every row, each as JSON: what a search through the ledger looks at."""
+        for name, rows in self.dump().items():
+            for row in rows:
+                yield name, json.dumps(row, ensure_ascii=False, default=str)
+
+
+def _forgotten(connection: Connection) -> Forgotten:
+    digests: dict[str, set[str]] = {}
+    for kind, digest in connection.execute(select(forgotten.c.kind, forgotten.c.digest)):
+        digests.setdefault(kind, set()).add(digest)
+    key = connection.scalar(select(forget_key.c.key))
+    return Forgotten(key or "", {kind: frozenset(found) for kind, found in digests.items()})
+
+
+def _handoff_ids(connection: Connection, names: Mapping[str, str]) -> list[str]:
+    wanted = [*names, *names.values()]
+    return list(connection.execute(select(handoffs.c.handoff_id).where(handoffs.c.account_id.in_(wanted))).scalars())
+
+
+def _redact(connection: Connection, table: Table, redact: Callable[[Any], Any]) -> int:
+    """Redacts every text and document of a table; a key of the table changes like any other text."""
+    keys = [column for column in table.primary_key.columns]
+    words = [c for c in table.columns if isinstance(c.type, String | Document) and not c.foreign_keys]
+    words = [c for c in words if c.name not in ("handoff_id", "run_id", "decision_id", "state", "kind")]
+    changed = 0
+    for row in connection.execute(select(*keys, *words)).mappings().all():
+        new = {c.name: value for c in words if (value := redact(row[c.name])) != row[c.name]}
+        if new:
+            statement = update(table).where(*(key == row[key.name] for key in keys)).values(new)
+            changed += connection.execute(statement).rowcount
+    return changed
