@@ -134,7 +134,7 @@ class _Round:
             else:
                 if place is None:
                     self.ledger.failed(row.key, "over before it was announced", retryable=False)
-                else:
+                elif posting is not row:
                     self._sent([row], place)
 
     def _arrived(self, row: Outbox) -> Place | None:
