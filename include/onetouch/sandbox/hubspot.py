@@ -653,7 +653,12 @@ class HubSpot:
     # -- the tooling's side
 
     def load(self, document: Mapping[str, Any]) -> None:
-        """Puts owners, records and associations there. Raises ApiError."""
+        """Puts owners, property definitions, records and associations there. Raises ApiError."""
+        for type_, definitions in document.get("properties", {}).items():
+            for definition in definitions:
+                group = (_type(type_), definition["groupName"], definition["groupName"])
+                self.store.db.execute("INSERT OR IGNORE INTO hubspot_group VALUES (?, ?, ?)", group)
+                self._define(_type(type_), definition)
         for owner in document.get("owners", []):
             shown = {
                 "firstName": "",
