@@ -24,15 +24,16 @@ from onetouch.sandbox.records import DmlError
 from onetouch.sandbox.store import Store
 
 ERRORS: Final = {
-    "INVALID_SESSION_ID": (401, "Session expired or invalid"),
-    "REQUEST_LIMIT_EXCEEDED": (403, "TotalRequests Limit exceeded."),
-    "API_DISABLED_FOR_ORG": (403, "The REST API is not enabled for this Organization."),
-    "REQUEST_RUNNING_TOO_LONG": (400, "Your request was running for too long, and has been stopped."),
-    "TOO_MANY_REQUESTS": (429, "Too many requests"),
-    "UNKNOWN_EXCEPTION": (500, "An unexpected error occurred. Please include this ErrorId if you contact support"),
-    "SERVER_UNAVAILABLE": (503, "Server is too busy to serve the request"),
-}
-"""Refusals of a whole call: errorCode → HTTP status, message."""
+    "INVALID_SESSION_ID": (401, "INVALID_SESSION_ID", "Session expired or invalid"),
+    "REQUEST_LIMIT_EXCEEDED": (403, "REQUEST_LIMIT_EXCEEDED", "TotalRequests Limit exceeded."),
+    "CONCURRENT_LIMIT": (403, "REQUEST_LIMIT_EXCEEDED", "ConcurrentPerOrgLongTxn Limit exceeded."),
+    "API_DISABLED_FOR_ORG": (403, "API_DISABLED_FOR_ORG", "The REST API is not enabled for this Organization."),
+    "TOO_MANY_REQUESTS": (429, "TOO_MANY_REQUESTS", "Too many requests"),
+    "UNKNOWN_EXCEPTION": (500, "UNKNOWN_EXCEPTION", "An unexpected error occurred. Please include this ErrorId if you"
+                          " contact support: 1234567890-12345 (1234567890)"),
+    "SERVER_UNAVAILABLE": (503, "SERVER_UNAVAILABLE", "Server is too busy to serve the request"),
+}  # fmt: skip
+"""Refusals of a whole call: our name → HTTP status, errorCode, message."""
 
 ROW_ERRORS: Final[dict[str, tuple[str, ...]]] = {
     "UNABLE_TO_LOCK_ROW": ("unable to obtain exclusive access to this record or 1 records",),
@@ -122,8 +123,8 @@ def of_call(store: Store, method: str, path: str) -> dict[str, Any]:
     """The next fault planned for this call, counted down; empty when there is none. An `error` has its status, body."""
     spec = _take(store, {"status", "error", "drop", "slow"}, method, path)
     if "error" in spec:
-        status, message = ERRORS[spec["error"]]
-        return {**spec, "status": status, "body": ApiError(status, spec["error"], message).body}
+        refusal = ApiError(*ERRORS[spec["error"]])
+        return {**spec, "status": refusal.status, "body": refusal.body}
     return spec
 
 

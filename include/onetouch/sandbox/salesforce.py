@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import json
 import re
 import secrets
@@ -19,11 +17,10 @@ from onetouch.sandbox.api import Answer, ApiError, Call, not_found
 from onetouch.sandbox.bulk import Ingest
 from onetouch.sandbox.fields import Field, SObject, full_id
 from onetouch.sandbox.records import DmlError, Records, clean
+from onetouch.sandbox.sign_in import sign_in
 from onetouch.sandbox.soql import SoqlError, Statement, compile_soql
-from onetouch.sandbox.store import INTEGRATION_USER, Store
+from onetouch.sandbox.store import Store
 
-CONSUMER_KEY: Final = "sandbox-key"
-CONSUMER_SECRET: Final = "sandbox-secret"  # noqa: S105 - the stand-in's own, loopback only
 VERSIONS: Final = tuple(range(59, 67))
 
 _T = TypeVar("_T")
@@ -58,37 +55,8 @@ class Salesforce:
     # -- sign-in
 
     def token(self, form: Mapping[str, str], authorization: str, base_url: str) -> Answer:
-        """POST /services/oauth2/token: client credentials only, as new orgs have it."""
-        grant = form.get("grant_type", "")
-        if grant in ("password", "urn:ietf:params:oauth:grant-type:jwt-bearer", "refresh_token"):
-            return Answer(400, {"error": "invalid_grant", "error_description": "authentication failure"})
-        if grant != "client_credentials":
-            return Answer(400, {"error": "unsupported_grant_type", "error_description": "grant type not supported"})
-        key, secret = form.get("client_id", ""), form.get("client_secret", "")
-        if authorization.lower().startswith("basic "):
-            try:
-                key, _, secret = base64.b64decode(authorization[6:], validate=True).decode().partition(":")
-            except (binascii.Error, UnicodeDecodeError):
-                key, secret = "", ""
-        if key != CONSUMER_KEY:
-            return Answer(400, {"error": "invalid_client_id", "error_description": "client identifier invalid"})
-        if not secrets.compare_digest(secret.encode(), CONSUMER_SECRET.encode()):
-            return Answer(400, {"error": "invalid_client", "error_description": "invalid client credentials"})
-        token = f"00DOt0000000001EAA!{secrets.token_urlsafe(48)}"
-        self.store.db.execute("INSERT INTO session VALUES (?)", (token,))
-        issued = str(int(self.store.now().timestamp() * 1000))
-        return Answer(
-            200,
-            {
-                "access_token": token,
-                "signature": base64.b64encode(secrets.token_bytes(32)).decode(),
-                "scope": "api",
-                "instance_url": base_url,
-                "id": f"{base_url}/id/00DOt0000000001EAA/{INTEGRATION_USER}",
-                "token_type": "Bearer",
-                "issued_at": issued,
-            },
-        )
+        """POST /services/oauth2/token."""
+        return sign_in(self.store, form, authorization, base_url)
 
     # -- one HTTP request
 

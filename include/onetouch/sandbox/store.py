@@ -40,6 +40,7 @@ CREATE TABLE IF NOT EXISTS channel (id TEXT PRIMARY KEY, name TEXT, kind TEXT, m
 INSERT OR IGNORE INTO channel VALUES
     ('C0ALERTS', 'sales-alerts', 'channel', 1),
     ('C0LEADERS', 'leadership', 'channel', 1),
+    ('C0OPS', 'data-ops', 'channel', 1),
     ('C0RANDOM', 'random', 'channel', 0);
 """
 
@@ -48,12 +49,15 @@ SETTINGS: Final[dict[str, Any]] = {
     "api_daily": 100_000,  # Salesforce calls a day
     "slack_per_second": 1.0,  # messages a second and channel
     "slack_burst": 5,  # messages a quiet channel takes at once
+    "slack_scopes": None,  # what the bot may do; null: everything
+    "slack_archived": [],  # ids of channels that take no more messages
     "hubspot_daily": 650_000,  # HubSpot calls a day
     "hubspot_ten_seconds": 190,  # HubSpot calls in ten seconds
     "hubspot_searches": 5,  # HubSpot searches a second
     "file_looks": 1,  # files.info answers without a mimetype before the file is processed
     "export_hours": 24 * 365,  # hours of an Amplitude export before it times out
     "bulk_looks": 1,  # times a bulk job answers InProgress before it is complete
+    "certificate": None,  # the key pair of the app that signs in by JWT
     "sequence": 0,
 }
 

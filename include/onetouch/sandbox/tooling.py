@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Final, TypeVar
@@ -16,7 +16,8 @@ from onetouch.sandbox import faults
 from onetouch.sandbox.blocks import notified
 from onetouch.sandbox.fields import SObject, full_id
 from onetouch.sandbox.records import DmlError, Records
-from onetouch.sandbox.slack import Slack
+from onetouch.sandbox.sign_in import key_pair, set_certificate
+from onetouch.sandbox.slack import SCOPES, Slack
 from onetouch.sandbox.store import Store
 
 _ADJUSTABLE: Final = {
@@ -128,9 +129,28 @@ class Tooling:
         self.slack.buckets.clear()
         return {name: self.store.setting(name) for name in sorted(_ADJUSTABLE)}
 
+    def slack_workspace(self, scopes: list[str] | None = None, archived: Sequence[str] = ()) -> dict[str, Any]:
+        """Sets what Slack's bot may do (None: everything) and which channels are archived; answers both."""
+        if scopes is not None and not (isinstance(scopes, list) and set(scopes) <= SCOPES):
+            raise Refused(f"scopes {scopes!r}: null, or a list of {', '.join(sorted(SCOPES))}")
+        if isinstance(archived, str) or not all(isinstance(channel, str) for channel in archived):
+            raise Refused(f"archived {archived!r}: a list of channel ids")
+        self.store.set("slack_scopes", scopes)
+        self.store.set("slack_archived", list(archived))
+        return {"scopes": scopes, "archived": list(archived)}
+
     def expire_sessions(self) -> int:
         """Ends every session: the next call of each is answered 401."""
         return self.store.db.execute("DELETE FROM session").rowcount
+
+    def certificate(self, public_key: str | None = None) -> dict[str, str]:
+        """The key pair of JWT sign-in, made when first asked for; or uploads the public key of another."""
+        if public_key is not None:
+            try:
+                set_certificate(self.store, public_key)
+            except ValueError as error:
+                raise Refused(f"public_key: PEM of an RSA public key: {error}") from error
+        return key_pair(self.store)
 
     def empty(self) -> None:
         """Forgets everything."""
@@ -195,8 +215,16 @@ def routes(tooling: Tooling) -> list[Route]:
     async def limits(request: Request) -> Response:
         return JSONResponse(tooling.limits(**(await _object(request) if request.method == "POST" else {})))
 
+    async def slack(request: Request) -> Response:
+        given = await _object(request)
+        return JSONResponse(tooling.slack_workspace(given.get("scopes"), given.get("archived", ())))
+
     async def sessions(request: Request) -> Response:
         return JSONResponse({"expired": tooling.expire_sessions()})
+
+    async def certificate(request: Request) -> Response:
+        given = (await _object(request)).get("public_key") if request.method == "POST" else None
+        return JSONResponse(tooling.certificate(given))
 
     async def state(request: Request) -> Response:
         if request.method == "DELETE":
@@ -217,7 +245,9 @@ def routes(tooling: Tooling) -> list[Route]:
         Route("/_sandbox/purge", _guarded(purge), methods=["POST"]),
         Route("/_sandbox/faults", _guarded(planned), methods=["GET", "POST", "DELETE"]),
         Route("/_sandbox/limits", _guarded(limits), methods=["GET", "POST"]),
+        Route("/_sandbox/slack", _guarded(slack), methods=["POST"]),
         Route("/_sandbox/sessions", _guarded(sessions), methods=["DELETE"]),
+        Route("/_sandbox/certificate", _guarded(certificate), methods=["GET", "POST"]),
         Route("/_sandbox/state", _guarded(state), methods=["GET", "DELETE"]),
         Route("/_sandbox/log", _guarded(log), methods=["GET", "DELETE"]),
     ]
