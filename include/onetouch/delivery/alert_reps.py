@@ -23,7 +23,7 @@ _FOLLOWED = timedelta(days=30)
 _BEGUN = ("pending", "sending")
 
 _STUCK = frozenset(
-    {"message_not_found", "cant_update_message", "edit_window_closed", "is_archived", "channel_not_found"}
+    {"message_not_found", "cant_update_message", "edit_window_closed", "is_inactive", "channel_not_found"}
 )
 """Answers after which a message stays as it is for good."""
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from typing import Final
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
 from markupsafe import Markup, escape
 
@@ -20,8 +20,15 @@ _EMOJI: Final = {
     "chart_with_upwards_trend": "📈", "chart_with_downwards_trend": "📉", "bar_chart": "📊", "dart": "🎯", "tada": "🎉",
     "eyes": "👀", "moneybag": "💰", "hourglass": "⌛", "x": "❌", "arrow_up": "⬆️", "arrow_down": "⬇️", "bulb": "💡",
     "large_green_circle": "🟢", "large_yellow_circle": "🟡", "red_circle": "🔴", "no_entry": "⛔", "zap": "⚡",
+    "leftwards_arrow_with_hook": "↩️",
     "point_right": "👉", "wave": "👋", "handshake": "🤝", "speech_balloon": "💬", "calendar": "📅", "rocket": "🚀",
 }  # fmt: skip
+_RICH: Final = {
+    "rich_text_section": "<div>{}</div>",
+    "rich_text_quote": "<blockquote>{}</blockquote>",
+    "rich_text_preformatted": "<pre>{}</pre>",
+}
+_TAGS: Final = {"code": "code", "bold": "strong", "italic": "em", "strike": "s"}
 
 
 def render(text: str, names: Mapping[str, str]) -> Markup:
@@ -33,6 +40,43 @@ def render(text: str, names: Mapping[str, str]) -> Markup:
         out += around.format(_plain(match[1] or match[2]).strip("\n"))
         at = match.end()
     return out + _lines(text[at:], names)
+
+
+def rich(elements: Sequence[Mapping[str, Any]], names: Mapping[str, str]) -> Markup:
+    """The elements of a rich_text block: their text is never read for marks."""
+    return Markup("").join(_rich(element, names) for element in elements)
+
+
+def _rich(element: Mapping[str, Any], names: Mapping[str, str]) -> Markup:
+    kind = element["type"]
+    if kind == "rich_text_list":
+        tag = "ol" if element.get("style") == "ordered" else "ul"
+        items = Markup("").join(
+            Markup("<li>{}</li>").format(rich(item["elements"], names)) for item in element["elements"]
+        )
+        return Markup("<{0}>{1}</{0}>").format(Markup(tag), items)  # noqa: S704 - one of two
+    if kind in _RICH:
+        return Markup(_RICH[kind]).format(rich(element["elements"], names))  # noqa: S704 - our own tags
+    shown = _piece(element, names)
+    for style, tag in _TAGS.items():
+        if element.get("style", {}).get(style):
+            shown = Markup("<{0}>{1}</{0}>").format(Markup(tag), shown)  # noqa: S704 - one of four
+    return shown
+
+
+def _piece(element: Mapping[str, Any], names: Mapping[str, str]) -> Markup:
+    kind = element["type"]
+    if kind in ("user", "channel"):
+        mark, target = ("@", element["user_id"]) if kind == "user" else ("#", element["channel_id"])
+        return Markup('<span class="mention">{}{}</span>').format(mark, names.get(target, target))
+    if kind == "broadcast":
+        return Markup('<span class="mention loud">@{}</span>').format(element["range"])
+    if kind == "emoji":
+        return escape(_EMOJI.get(element["name"], f":{element['name']}:"))
+    if kind == "link" and re.match(r"(https?://|mailto:)", element["url"], re.IGNORECASE):
+        link = Markup('<a href="{}" rel="noreferrer noopener">{}</a>')
+        return link.format(element["url"], element.get("text") or element["url"])
+    return Markup("<br>").join(escape(line) for line in str(element.get("text", "")).split("\n"))
 
 
 def plain(text: str) -> Markup:

@@ -221,7 +221,7 @@ class Pages:
         elif kind == "markdown":
             shown = {"kind": "section", "text": mrkdwn.render(block["text"], names), "fields": [], "accessory": None}
         elif kind == "rich_text":
-            text = mrkdwn.plain("".join(_rich(block["elements"])))
+            text = mrkdwn.rich(block["elements"], names)
             shown = {"kind": "section", "text": text, "fields": [], "accessory": None}
         return shown
 
@@ -260,16 +260,6 @@ class Pages:
         more = {} if picture else {"Content-Disposition": "attachment"}
         kind = row["mimetype"] if picture else "application/octet-stream"
         return Response(row["content"], media_type=kind, headers=_HEADERS | more)
-
-
-def _rich(elements: list[Any]) -> list[str]:
-    out = []
-    for element in elements:
-        if isinstance(element, dict):
-            out += (
-                [str(element["text"])] if isinstance(element.get("text"), str) else _rich(element.get("elements", []))
-            )
-    return out
 
 
 def _zone(name: str | None) -> tzinfo:

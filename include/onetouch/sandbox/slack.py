@@ -23,6 +23,27 @@ TEAM: Final = "T0SANDBOX"
 _MAX_TEXT: Final = 40_000
 _MAX_METADATA: Final = 16_384
 
+_SCOPES: Final = {
+    "chat.postMessage": "chat:write",
+    "chat.update": "chat:write",
+    "chat.delete": "chat:write",
+    "conversations.history": "channels:history",
+    "conversations.replies": "channels:history",
+    "conversations.open": "im:write",
+    "conversations.info": "channels:read",
+    "conversations.list": "channels:read",
+    "users.lookupByEmail": "users:read.email",
+    "users.info": "users:read",
+    "users.list": "users:read",
+    "files.getUploadURLExternal": "files:write",
+    "files.completeUploadExternal": "files:write",
+    "files.info": "files:read",
+    "files.list": "files:read",
+}
+"""Method → the scope it needs; reading a direct message needs im:history instead."""
+
+SCOPES: Final = frozenset(_SCOPES.values()) | {"im:history"}
+
 
 class SlackError(Exception):
     """A refused method: ok is false, HTTP is 200."""
@@ -92,6 +113,7 @@ class Slack:
                     raise SlackError("not_authed")
                 if token != TOKEN:
                     raise SlackError("invalid_auth")
+                self._check_scope(method, str(given.get("channel") or ""))
             with self.store.transaction():
                 body = self.methods[method]({**given, "base_url": base_url})
             return 200, {"ok": True, **body}, {}
@@ -99,6 +121,13 @@ class Slack:
             return 200, error.body, {}
         except RateLimited as limited:
             return 429, {"ok": False, "error": "ratelimited"}, {"Retry-After": str(limited.seconds)}
+
+    def _check_scope(self, method: str, channel: str) -> None:
+        granted, needed = self.store.setting("slack_scopes"), _SCOPES.get(method)
+        if needed == "channels:history" and channel.startswith("D"):
+            needed = "im:history"
+        if granted is not None and needed and needed not in granted:
+            raise SlackError("missing_scope", needed=needed, provided=",".join(granted))
 
     # -- who and where
 
@@ -162,6 +191,8 @@ class Slack:
         channel = str(given.get("channel") or "")
         if write and channel in self.users():
             return self._direct(channel)
+        if write and channel in self.store.setting("slack_archived"):
+            raise SlackError("is_archived")
         row = self.db.execute("SELECT member FROM channel WHERE id = ?", (channel,)).fetchone()
         if row is None:
             raise SlackError("channel_not_found")
@@ -197,11 +228,11 @@ class Slack:
         page, cursor = self._page([self._shown_channel(row) for row in rows], given, 100, 1000)
         return {"channels": page, "response_metadata": {"next_cursor": cursor}}
 
-    @staticmethod
-    def _shown_channel(row: Any) -> dict[str, Any]:
+    def _shown_channel(self, row: Any) -> dict[str, Any]:
+        archived = self.store.setting("slack_archived")
         direct = row["kind"] == "direct"
         return {"id": row["id"], "name": row["name"], "is_im": direct, "is_channel": not direct,
-                "is_member": bool(row["member"]), "is_archived": False}  # fmt: skip
+                "is_member": bool(row["member"]), "is_archived": row["id"] in archived}  # fmt: skip
 
     # -- messages
 
@@ -304,6 +335,10 @@ class Slack:
         row = self._row(channel, ts)
         if row is None:
             raise SlackError("message_not_found")
+        if row["sender"] != BOT_USER:
+            raise SlackError("cant_update_message")
+        if channel in self.store.setting("slack_archived"):
+            raise SlackError("is_inactive")
         content = self._content({"text": row["text"], **{k: v for k, v in given.items() if v is not None}})
         if "blocks" not in given and "text" not in given:
             content["blocks"] = row["blocks"]
