@@ -15,22 +15,10 @@ from tenacity.wait import wait_base
 from onetouch.connections import Connection
 from onetouch.delivery.crm import RELEASED, UNKNOWN, Activity, CrmError, FieldsMissing, Outcome, Row
 from onetouch.delivery.salesforce_bulk import Job
+from onetouch.delivery.salesforce_fields import ACCOUNT_ID, DISPOSITION, HANDOFF_ID, OUTCOME, problems
 from onetouch.delivery.salesforce_rows import DELETED, DUPLICATE, LOCKED, ROWS, Batch, Look
 from onetouch.delivery.salesforce_wire import Record, Wire, soql_of
 from onetouch.policy import Policy
-
-ACCOUNT_ID = "Onetouch_Account_Id__c"
-HANDOFF_ID = "Onetouch_Handoff_Id__c"
-OUTCOME = "Onetouch_Outcome__c"
-DISPOSITION = "Onetouch_Disposition__c"
-
-ACCOUNT_FIELDS = (
-    ACCOUNT_ID, "Onetouch_Score__c", "Onetouch_Tier__c", "Onetouch_Trigger__c", "Onetouch_Motion__c",
-    "Onetouch_Activated__c", "Onetouch_Milestones__c", "Onetouch_Team_Size__c", "Onetouch_Features_Used__c",
-    "Onetouch_Usage_28d__c", "Onetouch_Limit_Share__c", "Onetouch_Dossier__c", "Onetouch_Policy_Version__c",
-    "Onetouch_As_Of__c",
-)  # fmt: skip
-"""Our fields of the account."""
 
 _TASK = (
     "Id", "Subject", "Description", "Status", "IsClosed", "IsDeleted", "WhatId", "WhoId", "AccountId", "OwnerId",
@@ -86,7 +74,7 @@ class Salesforce:
         self._wire = Wire(connection, api_reserve=api_reserve, wait=wait, sleep=sleep, session=session, clock=clock)
         self._bulk_above = bulk_above
         self._fields = account_fields or {}
-        self._checked = False
+        self._checked: set[str] = set()
 
     # ── reading ──────────────────────────────────────────────────────────────────────────────────
 
@@ -213,31 +201,28 @@ class Salesforce:
 
     def check_fields(self) -> None:
         """See Crm."""
-        if self._checked:
-            return
-        problems = []
-        for thing, wanted in (("Account", ACCOUNT_FIELDS), ("Task", (HANDOFF_ID, OUTCOME))):
-            there = self._wire.fields(thing) or {}
-            problems += [f"{thing}.{name} is missing" for name in wanted if name not in there]
-            problems += [
-                f"{thing}.{name} may not be written"
-                for name in wanted
-                if name in there and name != OUTCOME and not there[name].get("updateable", True)
-            ]
-            if thing == "Task" and not there.get(HANDOFF_ID, {"externalId": True}).get("externalId", True):
-                problems.append(f"Task.{HANDOFF_ID} is no external id")
-        if problems:
+        self._check("Account", "Task")
+
+    def _check(self, *things: str) -> None:
+        """Once a client and object."""
+        wrong: list[str] = []
+        for thing in [thing for thing in things if thing not in self._checked]:
+            read = [name for name in self._fields.values() if name] if thing == "Account" else []
+            wrong += problems(thing, self._wire.fields(thing) or {}, read)
+        if wrong:
             raise FieldsMissing(
-                f"Salesforce: {', '.join(problems)}; deploy include/salesforce "
-                "(sf project deploy start) and give the integration user the permission set Onetouch"
+                f"Salesforce: {'; '.join(wrong)}. Deploy include/salesforce (sf project deploy start) and give the "
+                "integration user the permission set Onetouch"
             )
-        self._checked = True
+        self._checked |= set(things)
 
     def ensure_accounts(self, rows: Mapping[str, Row], kind: str) -> dict[str, Outcome]:
         """See Crm. A record of ours that was deleted is not made again (`deleted`); a merged one is the other.
 
         A record of the same domain that has another product account's id is that one's; the first made counts.
         """
+        thing = "Lead" if kind == "lead" else "Account"
+        self._check(thing)
         outcomes = self._known_accounts(rows)
         unknown = sorted(set(rows) - set(outcomes))
         twins = self._of_same_domain({a: str(rows[a]["domain"]) for a in unknown if rows[a].get("domain")})
@@ -245,7 +230,6 @@ class Salesforce:
         written = self._update([_thing(twins[a]) for a in claims], [{"id": twins[a], ACCOUNT_ID: a} for a in claims])
         outcomes |= dict(zip(claims, written, strict=True))
         new = [a for a in unknown if a not in twins]
-        thing = "Lead" if kind == "lead" else "Account"
         records = [self._new_account(thing, a, rows[a]) for a in new]
         made = self._insert(thing, records, Look(ACCOUNT_ID, self._known_accounts), begun=bool(claims))
         outcomes |= dict(zip(new, made, strict=True))
