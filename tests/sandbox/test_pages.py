@@ -99,6 +99,39 @@ def test_slack_shows_blocks_pictures_and_threads(sandbox: Sandbox) -> None:
     assert "fallback" not in text
 
 
+def test_slack_shows_rich_text_edits_and_direct_messages(sandbox: Sandbox) -> None:
+    slack = sandbox.slack()
+    ann = slack.users_lookupByEmail(email="ann@acme.example")["user"]["id"]
+    direct = slack.conversations_open(users=ann)["channel"]["id"]
+    inline = [
+        {"type": "user", "user_id": ann},
+        {"type": "text", "text": f" *{EVIL}* <!channel>", "style": {"strike": True, "bold": True}},
+        {"type": "emoji", "name": "no_entry"},
+        {"type": "link", "url": "javascript:alert(1)", "text": "click"},
+    ]
+    item = {"type": "rich_text_section", "elements": [{"type": "text", "text": "first"}]}
+    block = {
+        "type": "rich_text",
+        "elements": [
+            {"type": "rich_text_section", "elements": inline},
+            {"type": "rich_text_list", "style": "bullet", "elements": [item]},
+        ],
+    }
+    ts = slack.chat_postMessage(channel=direct, text="fallback")["ts"]
+    assert "(edited)" not in page(sandbox, f"/slack?channel={direct}")
+    slack.chat_update(channel=direct, ts=ts, text="fallback", blocks=[block])
+    text = page(sandbox, f"/slack?channel={direct}")
+    assert "Direct messages" in text
+    assert "<title>Ann Rep" in text
+    assert '<span class="mention">@Ann Rep</span>' in text
+    assert "<s><strong> *&lt;script&gt;" in text
+    assert "&lt;!channel&gt;" in text
+    assert "⛔" in text
+    assert "<ul><li>first</li></ul>" in text
+    assert "javascript:" not in text
+    assert "(edited)" in text
+
+
 def test_an_empty_org_has_a_page(sandbox: Sandbox) -> None:
     requests.delete(f"{sandbox.url}/_sandbox/state", timeout=20)
     assert "An empty org" in page(sandbox, "/")

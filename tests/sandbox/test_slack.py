@@ -7,6 +7,9 @@ from typing import Any
 
 import pytest
 import requests
+from onetouch.sandbox.fields import build_org
+from onetouch.sandbox.slack import Slack as StandIn
+from onetouch.sandbox.store import Store
 from slack_sdk import WebClient
 from slack_sdk.errors import SlackApiError
 
@@ -201,3 +204,90 @@ def test_form_and_json_are_the_same(slack: WebClient, sandbox: Sandbox) -> None:
     assert requests.post(f"{sandbox.url}/api/chat.postMessage", data=form, timeout=20).json()["ok"]
     (message,) = slack.conversations_history(channel=ALERTS)["messages"]
     assert message["blocks"] == [section()]
+
+
+def test_what_the_bot_may_not_do_is_named(slack: WebClient, sandbox: Sandbox) -> None:
+    ann = slack.users_lookupByEmail(email="ann@acme.example")["user"]["id"]
+    direct = slack.conversations_open(users=ann)["channel"]["id"]
+    sandbox.admin("slack", {"scopes": ["chat:write", "channels:history"]})
+    for call, needed in [
+        (lambda: slack.users_lookupByEmail(email="ann@acme.example"), "users:read.email"),
+        (lambda: slack.conversations_open(users=ann), "im:write"),
+        (lambda: slack.conversations_history(channel=direct), "im:history"),
+    ]:
+        with pytest.raises(SlackApiError, match="missing_scope") as caught:
+            call()
+        answer = caught.value.response
+        assert (answer["needed"], answer["provided"]) == (needed, "chat:write,channels:history")
+    assert slack.chat_postMessage(channel=direct, text="hi")["ok"]
+    wrong = requests.post(f"{sandbox.url}/_sandbox/slack", json={"scopes": ["admin"]}, timeout=20)
+    assert (wrong.status_code, "chat:write" in wrong.text) == (400, True)
+
+
+def test_an_archived_channel_takes_no_message_and_no_change(slack: WebClient, sandbox: Sandbox) -> None:
+    ts = slack.chat_postMessage(channel=ALERTS, text="before")["ts"]
+    sandbox.admin("slack", {"archived": [ALERTS]})
+    assert refused(slack)["error"] == "is_archived"
+    with pytest.raises(SlackApiError, match="is_inactive"):
+        slack.chat_update(channel=ALERTS, ts=ts, text="after")
+    assert slack.conversations_info(channel=ALERTS)["channel"]["is_archived"]
+    assert [m["text"] for m in slack.conversations_history(channel=ALERTS)["messages"]] == ["before"]
+
+
+def test_a_message_is_changed_where_it_stands_and_only_by_its_author(slack: WebClient) -> None:
+    metadata = {"event_type": "alert", "event_payload": {"key": "k1"}}
+    ts = slack.chat_postMessage(channel=ALERTS, text="before", blocks=[section()], metadata=metadata)["ts"]
+    slack.chat_update(channel=ALERTS, ts=ts, text="after", blocks=[rich(word("after"))])
+    (message,) = slack.conversations_history(channel=ALERTS, include_all_metadata=True)["messages"]
+    assert (message["ts"], message["text"], message["metadata"]) == (ts, "after", metadata)
+    assert message["edited"]["user"] == "U0ONETOUCH"
+    with pytest.raises(SlackApiError, match="message_not_found"):
+        slack.chat_update(channel=ALERTS, ts="1.000000", text="x")
+    store = Store(None, build_org({}))
+    content = {"text": "a person's", "blocks": None, "metadata": None}
+    with store.transaction():
+        its = StandIn(store)
+        its._store(ALERTS, "1.000000", None, content, None)
+    store.db.execute("UPDATE message SET sender = 'U0ANN'")
+    given = {"channel": ALERTS, "ts": "1.000000", "text": "x"}
+    assert its.request("chat.update", given, "Bearer xoxb-sandbox", "http://x")[1]["error"] == "cant_update_message"
+
+
+def word(text: str = "hello", **more: Any) -> dict[str, Any]:
+    return {"type": "text", "text": text} | more
+
+
+def rich(*elements: dict[str, Any], kind: str = "rich_text_section") -> dict[str, Any]:
+    return {"type": "rich_text", "elements": [{"type": kind, "elements": list(elements)}]}
+
+
+@pytest.mark.parametrize(
+    ("block", "at", "problem"),
+    [
+        ({"type": "rich_text", "elements": []}, "/elements", "must be a list of rich text elements"),
+        (rich(kind="rich_text_verse"), "/elements/0/type", "unsupported type: rich_text_verse"),
+        (rich(word("")), "/elements/0/elements/0/text", "must be more than 0 characters"),
+        (rich(section()), "/elements/0/elements/0/type", "unsupported type: section"),
+        (rich(word(style={"loud": True})), "/elements/0/elements/0/style", "invalid style"),
+        (rich(word(), kind="rich_text_list"), "/elements/0/style", "must be one of: bullet, ordered"),
+        (rich({"type": "user"}), "/elements/0/elements/0/user_id", "must be a string"),
+    ],
+)  # fmt: skip
+def test_a_wrong_piece_of_rich_text_is_named(slack: WebClient, block: Any, at: str, problem: str) -> None:
+    messages = refused(slack, blocks=[block])["response_metadata"]["messages"]
+    assert f"[ERROR] {problem} [json-pointer:/blocks/0{at}]" in messages
+
+
+def test_only_what_slack_reads_as_a_command_wakes_anybody(sandbox: Sandbox) -> None:
+    sandbox.admin("limits", {"slack_burst": 1000})
+    client = sandbox.slack()
+    for text, blocks in [
+        ("<!here>", []),
+        ("<!here>", [rich(word("<!channel>"))]),
+        ("x", [section("<!everyone>")]),
+        ("x", [rich({"type": "broadcast", "range": "channel"})]),
+        ("x", [{"type": "context", "elements": [{"type": "plain_text", "text": "<!here>"}]}]),
+    ]:
+        client.chat_postMessage(channel=ALERTS, text=text, blocks=blocks)
+    woken = [post["notifies"] for post in sandbox.admin("state")["posts"]]
+    assert woken == [["here"], [], ["everyone"], ["channel"], []]
