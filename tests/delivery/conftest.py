@@ -114,6 +114,13 @@ class Org:
         db.close()
         return row
 
+    def sql(self, statement: str, *values: Any) -> int:
+        """Changes the stand-in's state behind its API; gives how many rows changed."""
+        with sqlite3.connect(self.home / "sandbox.sqlite", timeout=10) as db:
+            changed = db.execute(statement, values).rowcount
+        db.close()
+        return changed
+
     def empty(self) -> None:
         db = sqlite3.connect(self.home / "sandbox.sqlite", timeout=10)
         for table in (

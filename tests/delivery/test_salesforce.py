@@ -2,13 +2,47 @@
 
 from __future__ import annotations
 
+import re
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 from onetouch.connections import Connection, ConnectionConfigError
 from onetouch.delivery import CrmError, Salesforce
-from onetouch.delivery.crm import FieldsMissing, LimitReached, Refused, SignInRefused, Unreachable
+from onetouch.delivery.crm import (
+    RELEASED,
+    FieldsMissing,
+    LimitReached,
+    Outcome,
+    Refused,
+    SignInRefused,
+    Unreachable,
+)
+from onetouch.delivery.salesforce_fields import WANTED, problems
 from onetouch.sandbox.fields import make_id
+from tenacity import wait_none
+
+from tests.delivery.conftest import AS_OF, OTHER, OWNER
+
+METADATA = Path(__file__).parents[2] / "include/salesforce/force-app/main/default/objects"
+ACCOUNT = make_id("001", 1)
+
+
+def client(world: Any, **settings: Any) -> Salesforce:
+    extra = {"instance_url": world.org.url, "consumer_key": "sandbox-key", "consumer_secret": "sandbox-secret"}
+    given = {"wait": wait_none(), "sleep": lambda _: None} | settings
+    return Salesforce(Connection("salesforce_default", extra=extra), **given)
+
+
+def writes(world: Any, method: str) -> int:
+    """Requests that wrote rows."""
+    calls = [c for c in world.org.calls() if c["method"] == method and c["path"].endswith("/composite/sobjects")]
+    return sum(c["n"] for c in calls)
+
+
+# ── the way there ────────────────────────────────────────────────────────────────────────────────
 
 
 def test_signs_in_with_client_credentials_and_once_more_when_the_session_has_ended(world: Any) -> None:
@@ -118,6 +152,33 @@ def test_a_bug_is_refused_with_its_code_and_not_retried(world: Any) -> None:
         list(world.salesforce().read_accounts(policy))
 
 
+def test_one_request_too_many_at_once_is_waited_out_not_taken_for_the_end_of_the_day(world: Any) -> None:
+    body = [{"errorCode": "REQUEST_LIMIT_EXCEEDED", "message": "ConcurrentPerOrgLongTxn Limit exceeded."}]
+    world.org.post("faults", [{"match": "/query", "status": 403, "body": body, "times": 2}])
+    assert len(list(world.salesforce().read_reps())) == 3
+
+
+def test_calls_are_left_to_others(world: Any) -> None:
+    world.accounts(*range(1, 5))
+    world.org.post("limits", {"api_daily": 10})
+    crm = client(world, api_reserve=0.5)
+    for _ in range(5):
+        list(crm.read_reps())
+    with pytest.raises(LimitReached, match=r"5 of 10 .* 50% are left to others \(delivery.api_reserve\)"):
+        list(crm.read_reps())
+    assert sum(c["n"] for c in world.org.calls() if c["api"] == "salesforce") == 5
+
+
+def test_the_last_call_of_the_day_is_not_gone_over(world: Any) -> None:
+    world.org.post("limits", {"api_daily": 3})
+    crm = client(world)
+    for _ in range(3):
+        list(crm.read_reps())
+    with pytest.raises(LimitReached, match="next run"):
+        list(crm.read_reps())
+    assert {c["status"] for c in world.org.calls() if c["api"] == "salesforce"} == {200}
+
+
 @pytest.mark.parametrize(
     "extra",
     [
@@ -130,3 +191,304 @@ def test_a_bug_is_refused_with_its_code_and_not_retried(world: Any) -> None:
 def test_connections_that_cannot_work_are_refused_at_once(extra: dict[str, Any]) -> None:
     with pytest.raises((ConnectionConfigError, CrmError)):
         Salesforce(Connection("salesforce_default", extra=extra))
+
+
+# ── reading ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_accounts_come_with_the_policys_columns_and_say_what_was_merged_into_what(world: Any) -> None:
+    world.accounts(1, 2, 3, Plan__c="team", Onetouch_Account_Id__c=None)
+    db = world.org.sql(
+        "UPDATE Account SET IsDeleted = 1, MasterRecordId = ? WHERE Id = ?", make_id("001", 1), make_id("001", 2)
+    )
+    assert db == 1
+    rows = {r["crm_account_id"]: r for r in world.salesforce().read_accounts(world.policy)}
+    assert set(rows) == {make_id("001", 1), make_id("001", 3)}
+    first = rows[ACCOUNT]
+    assert (first["name"], first["plan"], first["owner_id"]) == ("Company 1", "team", OWNER)
+    assert (first["created_at"], first["is_deleted"]) == (AS_OF - timedelta(days=90), False)
+    since = world.salesforce().read_accounts(world.policy, datetime(2020, 1, 1, tzinfo=UTC))
+    gone = {r["crm_account_id"]: (r["is_deleted"], r["merged_into"]) for r in since}
+    assert gone[make_id("001", 2)] == (True, ACCOUNT)
+
+
+def test_what_is_gone_names_the_account_that_is_left(world: Any) -> None:
+    world.accounts(1, 2, 3, 4)
+    for loser, master in ((2, 3), (3, 1)):
+        world.org.sql(
+            "UPDATE Account SET IsDeleted = 1, MasterRecordId = ? WHERE Id = ?",
+            make_id("001", master),
+            make_id("001", loser),
+        )
+    world.rep_writes("Account", make_id("001", 4))
+    gone = world.salesforce().gone_since(datetime(2020, 1, 1, tzinfo=UTC))
+    assert gone == {make_id("001", 2): ACCOUNT, make_id("001", 3): ACCOUNT, make_id("001", 4): None}
+    assert world.salesforce().gone_since(AS_OF + timedelta(days=1)) == {}
+
+
+def test_open_opportunities_changed_since(world: Any) -> None:
+    world.accounts(1, 2)
+    for number, stage in ((1, "Prospecting"), (2, "Closed Lost")):
+        world.rep_writes("Opportunity", None, AccountId=make_id("001", number), Name="Deal", StageName=stage,
+                         CloseDate="2025-12-31", Amount=10)  # fmt: skip
+    crm = world.salesforce()
+    assert crm.opportunities_since(AS_OF) == {ACCOUNT}
+    assert crm.opportunities_since(AS_OF + timedelta(minutes=1)) == set()
+    deals = {d["crm_account_id"]: d for d in crm.read_opportunities()}
+    assert (deals[ACCOUNT]["is_closed"], deals[ACCOUNT]["closed_at"], deals[ACCOUNT]["amount"]) == (False, None, 10)
+    assert deals[make_id("001", 2)]["closed_at"] == datetime(2025, 12, 31, tzinfo=UTC)
+
+
+def test_every_kind_of_activity_tells_when_it_took_place(world: Any) -> None:
+    world.accounts(1)
+    for fields in (
+        {"Subject": "open"},
+        {"Subject": "call", "TaskSubtype": "Call", "Status": "Completed"},
+        {"Subject": "mail", "TaskSubtype": "Email", "Status": "Completed", "OwnerId": OTHER},
+        {"Subject": "typed", "Type": "Call", "Status": "Completed"},
+    ):
+        world.rep_writes("Task", None, WhatId=ACCOUNT, **fields)
+    world.rep_writes(
+        "Event", None, Subject="demo", WhatId=ACCOUNT, ActivityDateTime="2025-11-17T15:00:00Z", DurationInMinutes=45
+    )
+    found = {a.subject: a for a in world.salesforce().read_activities(AS_OF)}
+    assert {s: (a.kind, a.is_done, a.done_at) for s, a in found.items()} == {
+        "open": ("task", False, None),
+        "call": ("call", True, AS_OF),
+        "mail": ("email", True, AS_OF),
+        "typed": ("call", True, AS_OF),
+        "demo": ("meeting", True, datetime(2025, 11, 17, 15, 45, tzinfo=UTC)),
+    }
+    assert {a.crm_account_id for a in found.values()} == {ACCOUNT}
+    assert found["mail"].owner_id == OTHER
+
+
+def test_a_meeting_comes_again_once_it_has_taken_place(world: Any) -> None:
+    world.accounts(1)
+    world.rep_writes(
+        "Event", None, Subject="demo", WhatId=ACCOUNT, ActivityDateTime="2025-11-20T15:00:00Z", DurationInMinutes=30
+    )
+    later = AS_OF + timedelta(days=2)
+    assert [a.done_at for a in world.salesforce().read_activities(later)] == [
+        datetime(2025, 11, 20, 15, 30, tzinfo=UTC)
+    ]
+    assert list(world.salesforce().read_activities(later + timedelta(days=1))) == []
+
+
+def test_an_org_without_meetings_is_read_without_them(world: Any) -> None:
+    world.accounts(1)
+    world.rep_writes("Task", None, Subject="open", WhatId=ACCOUNT)
+    body = [{"errorCode": "NOT_FOUND", "message": "The requested resource does not exist"}]
+    world.org.post("faults", [{"match": "Event/describe", "status": 404, "body": body}])
+    assert [a.subject for a in world.salesforce().read_activities(AS_OF)] == ["open"]
+
+
+def test_tasks_of_ours_are_read_also_without_an_account_and_after_their_end(world: Any) -> None:
+    world.accounts(1)
+    crm = world.salesforce()
+    made = crm.create_tasks({"h1": {"Subject": "s", "WhatId": ACCOUNT}, "h2": {"Subject": "t"}})
+    world.rep_writes("Task", made["h1"].id)
+    assert {t.handoff_id: t.is_deleted for t in crm.keyed_tasks(AS_OF)} == {"h1": True, "h2": False}
+    assert {a.handoff_id for a in crm.read_activities(AS_OF)} == {"h1", "h2"}
+    assert list(crm.keyed_tasks(AS_OF + timedelta(minutes=1))) == []
+
+
+def test_contacts_are_found_whatever_the_case_of_their_address(world: Any) -> None:
+    first = world.rep_writes("Contact", None, LastName="Doe", Email="Jane@Acme.example")
+    world.rep_writes("Contact", None, LastName="Doe", Email="jane@acme.example")
+    found = world.salesforce().contacts(["JANE@acme.example", "nobody@acme.example", "o'neil@acme.example"])
+    assert found == {"jane@acme.example": first}
+    assert world.salesforce().contacts([]) == {}
+
+
+# ── tasks ────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_task_is_made_once_and_never_written_over(world: Any) -> None:
+    world.accounts(1)
+    crm = world.salesforce()
+    rows = {"h1": {"Subject": "ours", "WhatId": ACCOUNT, "ActivityDate": None}}
+    made = crm.create_tasks(rows)["h1"]
+    world.rep_writes("Task", made.id, Subject="Mine now", Priority="Low")
+    assert crm.create_tasks(rows) == {"h1": Outcome(ok=True, id=made.id)}
+    assert crm.create_tasks(rows, unsure=["h1"]) == {"h1": Outcome(ok=True, id=made.id)}
+    assert [t["Subject"] for t in world.org.tasks()] == ["Mine now"]
+
+
+def test_a_task_a_rep_deleted_while_we_were_unsure_is_not_made_again(world: Any) -> None:
+    crm = world.salesforce()
+    made = crm.create_tasks({"h1": {"Subject": "s"}})["h1"]
+    world.rep_writes("Task", made.id)
+    assert crm.create_tasks({"h1": {"Subject": "s"}}, unsure=["h1"]) == {
+        "h1": Outcome(ok=True, id=made.id, deleted=True)
+    }
+    assert len(world.org.tasks()) == 1
+
+
+def test_a_task_of_a_lead_names_it_as_its_person(world: Any) -> None:
+    lead = world.rep_writes("Lead", None, LastName="Doe", Company="Acme")
+    made = world.salesforce().create_tasks({"h1": {"Subject": "s", "WhatId": lead}})["h1"]
+    assert made.ok
+    (task,) = world.org.tasks()
+    assert (task["WhatId"], task["WhoId"]) == (None, lead)
+    (activity,) = world.salesforce().tasks_of(["h1"]).values()
+    assert activity.crm_account_id == lead
+
+
+def test_a_contact_that_is_gone_is_no_reason_to_go_without_the_task(world: Any) -> None:
+    world.accounts(1, 2)
+    contact = world.rep_writes("Contact", None, LastName="Doe", Email="jane@acme.example", AccountId=ACCOUNT)
+    world.rep_writes("Contact", contact)
+    world.rep_writes("Account", make_id("001", 2))
+    rows = {f"h{n}": {"Subject": "s", "WhatId": make_id("001", n), "WhoId": contact} for n in (1, 2)}
+    outcomes = world.salesforce().create_tasks(rows)
+    assert outcomes["h1"].ok
+    assert (outcomes["h2"].ok, outcomes["h2"].code, outcomes["h2"].deleted) == (False, "ENTITY_IS_DELETED", True)
+    assert [t["WhoId"] for t in world.org.tasks()] == [None]
+
+
+def test_a_release_is_noted_on_the_task_the_rep_closed(world: Any) -> None:
+    crm = world.salesforce()
+    made = crm.create_tasks({"h1": {"Subject": "s", "Description": "d"}, "h2": {"Subject": "t"}})
+    world.rep_writes("Task", made["h1"].id, Status="Completed")
+    outcomes = crm.close_tasks({"h1": (RELEASED, "silent"), "h2": (RELEASED, "silent"), "h3": (RELEASED, "silent")})
+    assert [(o.ok, o.by_rep) for o in outcomes.values()] == [(True, True), (True, False), (True, False)]
+    tasks = {t["Onetouch_Handoff_Id__c"]: t for t in world.org.tasks()}
+    assert (tasks["h1"]["Subject"], tasks["h1"]["Description"]) == ("s", "Released: silent\n\nd")
+    assert (tasks["h2"]["Subject"], tasks["h2"]["Status"]) == ("[Released] t", "Completed")
+
+
+def test_one_row_that_cannot_be_read_does_not_hold_up_the_others(world: Any) -> None:
+    world.accounts(1)
+    rows = {f"h{n}": {"Subject": "s", "WhatId": ACCOUNT} for n in range(1, 9)}
+    body = [{"errorCode": "JSON_PARSER_ERROR", "message": "Cannot deserialize instance of date"}]
+    # Refused as a whole as long as the bad row is among them: eight, then the half, the quarter, the one it is in.
+    fault = {"match": "composite/sobjects$", "method": "POST", "status": 400, "body": body}
+    world.org.post("faults", [fault | {"times": 4}])
+    outcomes = world.salesforce().create_tasks(rows)
+    refused = [outcome for outcome in outcomes.values() if not outcome.ok]
+    assert [(o.code, o.retryable) for o in refused] == [("JSON_PARSER_ERROR", False)]
+    assert len(world.org.tasks()) == 7
+
+
+# ── accounts ─────────────────────────────────────────────────────────────────────────────────────
+
+
+def row(name: str, domain: str | None = None) -> dict[str, Any]:
+    return {"name": name, "domain": domain, "owner_id": OWNER}
+
+
+def test_an_account_is_found_by_our_id_then_by_its_domain_else_made_once(world: Any) -> None:
+    world.accounts(1, Onetouch_Account_Id__c="org-1")
+    world.accounts(2, Website="http://www.Two.example/en")
+    rows = {"org-1": row("One"), "org-2": row("Two", "two.example"), "org-3": row("Three", "three.example")}
+    first = world.salesforce().ensure_accounts(rows, "account")
+    assert (first["org-1"].id, first["org-2"].id) == (ACCOUNT, make_id("001", 2))
+    assert world.org.account(make_id("001", 2))["Onetouch_Account_Id__c"] == "org-2"
+    made = world.org.account(first["org-3"].id)
+    assert (made["Name"], made["Website"], made["OwnerId"]) == ("Three", "three.example", OWNER)
+    assert world.salesforce().ensure_accounts(rows, "account") == first
+    assert world.org.state()["accounts"] == 3
+
+
+def test_a_domain_within_another_is_not_the_same(world: Any) -> None:
+    world.accounts(1, Website="https://notacme.example")
+    world.accounts(2, Website="https://shop.acme.example")
+    outcomes = world.salesforce().ensure_accounts({"org-1": row("Acme", "acme.example")}, "account")
+    assert outcomes["org-1"].id == make_id("001", 2)
+
+
+def test_two_product_accounts_of_one_domain_stay_two_records(world: Any) -> None:
+    world.accounts(1, Website="acme.example")
+    rows = {"org-1": row("Acme", "acme.example"), "org-2": row("Acme labs", "acme.example")}
+    outcomes = world.salesforce().ensure_accounts(rows, "account")
+    assert outcomes["org-1"].id == ACCOUNT
+    assert outcomes["org-2"].id != ACCOUNT
+    assert world.org.account(ACCOUNT)["Onetouch_Account_Id__c"] == "org-1"
+
+
+def test_a_deleted_account_is_not_made_again_and_a_merged_one_is_the_other(world: Any) -> None:
+    world.accounts(1)
+    world.accounts(2, Onetouch_Account_Id__c="org-2")
+    world.accounts(3, Onetouch_Account_Id__c="org-3")
+    world.org.sql("UPDATE Account SET IsDeleted = 1, MasterRecordId = ? WHERE Id = ?", ACCOUNT, make_id("001", 2))
+    world.rep_writes("Account", make_id("001", 3))
+    outcomes = world.salesforce().ensure_accounts({"org-2": row("Two"), "org-3": row("Three")}, "account")
+    assert outcomes["org-2"] == Outcome(ok=True, id=ACCOUNT)
+    assert (outcomes["org-3"].ok, outcomes["org-3"].deleted, outcomes["org-3"].retryable) == (False, True, False)
+    assert world.org.state()["accounts"] == 1
+
+
+@pytest.mark.parametrize("drop", ["request", "answer"])
+@pytest.mark.parametrize("kind", ["account", "lead"])
+def test_an_account_is_made_once_whatever_is_lost(world: Any, kind: str, drop: str) -> None:
+    world.org.post("faults", [{"match": "composite/sobjects$", "method": "POST", "drop": drop, "times": 2}])
+    rows = {"org-1": row("One", "one.example"), "org-2": row("Two")}
+    outcomes = world.salesforce().ensure_accounts(rows, kind)
+    assert {o.id[:3] for o in outcomes.values()} == {"00Q" if kind == "lead" else "001"}
+    again = world.salesforce().ensure_accounts(rows, kind)
+    assert again == outcomes
+    written = world.salesforce().update_accounts({o.id: {"Onetouch_Tier__c": "high"} for o in outcomes.values()})
+    assert all(outcome.ok for outcome in written.values())
+
+
+# ── our fields ───────────────────────────────────────────────────────────────────────────────────
+
+
+def test_what_is_wanted_is_what_is_deployed() -> None:
+    kinds = {"Text": "text", "LongTextArea": "text", "Picklist": "pick", "Number": "number", "Percent": "number",
+             "Checkbox": "yes or no", "DateTime": "moment"}  # fmt: skip
+    for folder, thing in (("Account", "Account"), ("Lead", "Lead"), ("Activity", "Task")):
+        deployed = {}
+        for file in (METADATA / folder / "fields").glob("*.xml"):
+            field = {re.sub("{.*}", "", e.tag): e.text or "" for e in ElementTree.parse(file).getroot().iter()}
+            values = tuple(e.text for e in ElementTree.parse(file).getroot().iter() if e.tag.endswith("}fullName"))
+            deployed[field["fullName"] if len(values) == 1 else values[0]] = field | {"values": values[1:]}
+        wanted = {name: field for name, field in WANTED[thing].items() if name.startswith("Onetouch")}
+        assert set(wanted) == set(deployed)
+        for name, field in wanted.items():
+            there = deployed[name]
+            assert kinds[there["type"]] == field.kind, name
+            assert field.key == (there.get("unique") == there.get("externalId") == "true"), name
+            assert set(field.values) <= set(there["values"]), name
+            held = int(there.get("length") or int(there.get("precision", 0)) - int(there.get("scale", 0)))
+            assert held >= field.size, name
+
+
+def test_the_org_of_the_stand_in_has_them_all(world: Any) -> None:
+    crm = client(world, account_fields=world.policy.crm.account_fields)
+    crm.check_fields()
+    assert world.salesforce().ensure_accounts({}, "lead") == {}
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"type": "string", "length": 255, "name": "Onetouch_Score__c"}, "Account.Onetouch_Score__c is of type string"),
+        ({"name": "Onetouch_Usage_28d__c", "type": "double", "precision": 9, "scale": 0}, "fewer than 12 digits"),
+        ({"name": "Onetouch_Dossier__c", "type": "textarea", "length": 255}, "holds 255 characters, not 32000"),
+        ({"name": "Onetouch_Tier__c", "updateable": False}, "Onetouch_Tier__c may not be written"),
+        ({"name": "Onetouch_Account_Id__c", "externalId": True, "unique": False}, "is no unique external id"),
+        ({"name": "Plan__c", "gone": True}, r"Account.Plan__c \(crm.account_fields\) is missing"),
+        ({"name": "OwnerId", "relationshipName": None}, r"Account.Owner.Name \(crm.account_fields\) is missing"),
+    ],
+)
+def test_a_field_that_is_not_as_it_must_be_is_named(changed: dict[str, Any], said: str) -> None:
+    org = {name: {"name": name} for name in [*WANTED["Account"], "Plan__c"]}
+    org["OwnerId"] = {"name": "OwnerId", "relationshipName": "Owner"}
+    assert list(problems("Account", org, ["Plan__c", "Owner.Name"])) == []
+    org[changed["name"]] = changed
+    if changed.get("gone"):
+        del org["Plan__c"]
+    (found,) = problems("Account", org, ["Plan__c", "Owner.Name"])
+    assert re.search(said, found)
+
+
+def test_a_picklist_must_offer_what_we_set() -> None:
+    org = {name: {"name": name} for name in WANTED["Task"]}
+    org["Status"] = {
+        "name": "Status",
+        "type": "picklist",
+        "picklistValues": [{"value": "Open"}, {"value": "Completed"}],
+    }
+    assert list(problems("Task", org)) == ["Task.Status lacks the value Not Started"]
