@@ -104,7 +104,7 @@ class HubSpot:
         """See Crm. Time zones are those of the users' settings, where the app may read them."""
         zones = self._timezones()
         for archived in (False, True):
-            for owner in self._pages(self._wire.owners.get_page, limit=_OWNER_PAGE, archived=archived):
+            for owner in self._pages(self._wire.owners.get_page, limit=_OWNER_PAGE, archived=_flag(archived)):
                 user = str(owner.get("userId") or owner.get("userIdIncludingInactive") or "")
                 yield {
                     "owner_id": str(owner["id"]),
@@ -424,7 +424,7 @@ class HubSpot:
             body["properties"] = list(_ACTIVITIES.get(thing, ()) if wanted is None else wanted)
             if key:
                 body["idProperty"] = key
-            answer = self._wire.call(self._wire.batch.read, thing, body, archived=archived)
+            answer = self._wire.call(self._wire.batch.read, thing, body, archived=_flag(archived))
             _check(answer)
             found += answer["results"]
         return found
@@ -453,7 +453,7 @@ class HubSpot:
         """All records, or all deleted ones (HubSpot keeps them for 90 days)."""
         properties = list(dict.fromkeys(wanted))
         yield from self._pages(
-            self._wire.records.get_page, thing, limit=_LIST_PAGE, properties=properties, archived=archived
+            self._wire.records.get_page, thing, limit=_LIST_PAGE, properties=properties, archived=_flag(archived)
         )
 
     def _archived(self, thing: str, wanted: Sequence[str], since: datetime) -> Iterator[Record]:
@@ -553,6 +553,11 @@ def _parts(items: Iterable[Any], size: int, chars: int | None = None) -> Iterato
         length += more
     if part:
         yield part
+
+
+def _flag(value: bool) -> str:
+    """A boolean of a query; the client would write it as Python does."""
+    return str(value).lower()
 
 
 def _check(answer: Mapping[str, Any]) -> None:

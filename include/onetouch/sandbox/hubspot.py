@@ -198,7 +198,7 @@ class HubSpot:
     def _batch(self, what: str, type_: str, query: Mapping[str, str], body: Any) -> Answer:
         inputs = _inputs(body, _BATCH)
         if what == "read":
-            return self._read(type_, inputs, body, query.get("archived") == "true")
+            return self._read(type_, inputs, body, _flag(query, "archived"))
         if what == "archive":
             for given in inputs:
                 self._archive(type_, self._number(type_, given.get("id")))
@@ -284,7 +284,7 @@ class HubSpot:
     # -- one record
 
     def _one(self, method: str, type_: str, record: str, query: Mapping[str, str], body: Any) -> Answer:
-        number = self._find(type_, record, query.get("idProperty"), query.get("archived") == "true")
+        number = self._find(type_, record, query.get("idProperty"), _flag(query, "archived"))
         if number is None:
             raise _not_found()
         if method == "DELETE":
@@ -453,7 +453,7 @@ class HubSpot:
         wanted = self._wanted(type_, [n for n in query.get("properties", "").split(",") if n])
         rows = self.store.db.execute(
             "SELECT * FROM hubspot_object WHERE type = ? AND archived = ? AND id > ? ORDER BY id LIMIT ?",
-            (type_, int(query.get("archived") == "true"), after, limit + 1),
+            (type_, int(_flag(query, "archived")), after, limit + 1),
         ).fetchall()
         body: dict[str, Any] = {"results": [self._shown(type_, row, wanted) for row in rows[:limit]]}
         if len(rows) > limit:
@@ -642,8 +642,7 @@ class HubSpot:
         found = [
             owner
             for owner in all_
-            if owner["archived"] == (query.get("archived") == "true")
-            and query.get("email", owner["email"]) == owner["email"]
+            if owner["archived"] == _flag(query, "archived") and query.get("email", owner["email"]) == owner["email"]
         ]
         body: dict[str, Any] = {"results": found[after : after + limit]}
         if after + limit < len(found):
@@ -749,6 +748,13 @@ def _query(text: str) -> dict[str, str]:
     for name, value in parse_qsl(text, keep_blank_values=True):
         found[name] = f"{found[name]},{value}" if name in found else value
     return found
+
+
+def _flag(query: Mapping[str, str], name: str) -> bool:
+    given = query.get(name, "false")
+    if given not in ("true", "false"):
+        raise _invalid(f"{name} {given!r}: true or false")
+    return given == "true"
 
 
 def _json(method: str, raw: bytes, headers: Mapping[str, str]) -> Any:

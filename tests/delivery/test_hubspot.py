@@ -1,0 +1,718 @@
+"""HubSpot through its official client, against the stand-in: nothing done twice, no row's outcome lost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from threading import Thread
+from typing import Any
+
+import pytest
+import requests
+import urllib3
+from onetouch.connections import Connection, ConnectionConfigError
+from onetouch.delivery import back_off, deliver_tasks, extract_crm
+from onetouch.delivery.crm import (
+    RELEASED,
+    UNKNOWN,
+    WITHDRAWN,
+    CrmError,
+    FieldsMissing,
+    LimitReached,
+    Refused,
+    SignInRefused,
+    Unreachable,
+)
+from onetouch.delivery.hubspot import HubSpot
+from onetouch.delivery.hubspot_fields import PROPERTIES
+from tenacity import wait_none
+
+AS_OF = datetime(2025, 11, 18, 10, tzinfo=UTC)
+RITA, OTTO = "101", "102"
+OWNERS = [
+    {"id": RITA, "email": "rita@rep.example", "firstName": "Rita", "lastName": "Rep", "userId": 9101},
+    {"id": OTTO, "email": "otto@rep.example", "firstName": "Otto", "archived": True},
+]
+
+
+class Portal:
+    """The stand-in as a HubSpot account, and what reps do in it."""
+
+    def __init__(self, org: Any, world: Any) -> None:
+        self.org, self.world, self.url = org, world, org.url
+        self.http = requests.Session()
+        self.http.headers["Authorization"] = "Bearer pat-sandbox-token"
+
+    def empty(self, properties: bool = True) -> None:
+        self.http.delete(f"{self.url}/_sandbox/state", timeout=10).raise_for_status()
+        self.org.clock(AS_OF)
+        self.org.post("limits", {"hubspot_ten_seconds": 1e6, "hubspot_searches": 1e6})
+        self.load(owners=OWNERS, properties=PROPERTIES if properties else {})
+
+    def load(self, **document: Any) -> None:
+        self.org.post("hubspot", document)
+
+    def client(
+        self, token: str = "pat-sandbox-token", sleep: Callable[[float], None] | None = None, **more: Any
+    ) -> HubSpot:
+        connection = Connection("hubspot_default", password=token, extra={"base_url": self.url})
+        return HubSpot(connection, wait=wait_none(), sleep=sleep or (lambda _: None), **more)
+
+    def post(self, path: str, body: Any) -> Any:
+        answer = self.http.post(f"{self.url}/crm/{path}", json=body, timeout=10)
+        assert answer.ok, answer.text
+        return answer.json()
+
+    def make(self, thing: str, company: str | None = None, **properties: Any) -> str:
+        types = {"tasks": 192, "calls": 182, "emails": 186, "meetings": 188, "deals": 341}
+        body: dict[str, Any] = {"properties": properties}
+        if company:
+            kind = {"associationCategory": "HUBSPOT_DEFINED", "associationTypeId": types[thing]}
+            body["associations"] = [{"to": {"id": company}, "types": [kind]}]
+        return str(self.post(f"v3/objects/{thing}", body)["id"])
+
+    def companies(self, *numbers: int) -> dict[int, str]:
+        made = datetime(2025, 8, 1, tzinfo=UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z")
+        rows = [
+            {
+                "id": 500 + n,
+                "createdAt": made,
+                "properties": {"name": f"Company {n}", "domain": f"company{n}.example", "hubspot_owner_id": RITA},
+            }
+            for n in numbers
+        ]
+        self.load(objects={"companies": rows})
+        return {n: str(500 + n) for n in numbers}
+
+    def write(self, thing: str, record: str, **properties: Any) -> None:
+        url = f"{self.url}/crm/v3/objects/{thing}/{record}"
+        self.http.patch(url, json={"properties": properties}, timeout=10).raise_for_status()
+
+    def delete(self, thing: str, record: str) -> None:
+        self.http.delete(f"{self.url}/crm/v3/objects/{thing}/{record}", timeout=10).raise_for_status()
+
+    def records(self, thing: str) -> list[dict[str, Any]]:
+        state = self.http.get(f"{self.url}/_sandbox/hubspot", timeout=10).json()
+        return list(state.get(thing, []))
+
+    def record(self, thing: str, **values: str) -> dict[str, Any]:
+        (found,) = (r for r in self.records(thing) if values.items() <= (r["properties"] | {"id": r["id"]}).items())
+        return found
+
+    def fault(self, **spec: Any) -> None:
+        self.org.post("faults", [spec])
+
+    def requests(self, path: str) -> int:
+        return sum(call["n"] for call in self.org.calls() if path in call["path"])
+
+    # -- the pipeline
+
+    def decide(self, run: Any, companies: dict[int, str]) -> None:
+        self.world.decide(run, *companies, owner_id=RITA)
+        for room in ("decisions", "signals"):
+            rows = self.world.lake.read(room, f"{run.run_id}.parquet")
+            rows["crm_account_id"] = list(companies.values())
+            self.world.lake.write(rows, room, f"{run.run_id}.parquet")
+
+    def deliver(self, run: Any) -> dict[str, Any]:
+        world = self.world
+        recheck = lambda ids: {i: why for i, why in world.rechecked.items() if i in ids}  # noqa: E731
+        return deliver_tasks(world.lake, world.ledger, world.policy, run, self.client(), recheck=recheck, held=None)
+
+    def extract(self, run: Any) -> dict[str, Any]:
+        return extract_crm(self.world.lake, self.world.ledger, self.world.policy, run, self.client())
+
+
+@pytest.fixture
+def portal(world: Any) -> Portal:
+    one = Portal(world.org, world)
+    one.empty()
+    return one
+
+
+def task(company: str | None = None, **given: Any) -> dict[str, Any]:
+    fields = {
+        "Subject": "[High] Company 1 — at 92 %",
+        "Description": "Hello <b>there</b> & welcome\n\nSecond line",
+        "Priority": "Normal",
+        "Status": "Not Started",
+        "ActivityDate": "2025-11-18",
+        "IsReminderSet": True,
+        "ReminderDateTime": "2025-11-18T10:15:00Z",
+        "OwnerId": RITA,
+        "WhatId": company,
+    }
+    return {name: value for name, value in (fields | given).items() if value is not None}
+
+
+# ── connection, errors ───────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("password", "extra"), [(None, {}), ("t", {"base_url": "http://api.hubapi.example"}), ("", {"base_url": "x"})]
+)
+def test_connections_that_cannot_work_are_refused_at_once(password: str | None, extra: dict[str, Any]) -> None:
+    with pytest.raises(ConnectionConfigError):
+        HubSpot(Connection("hubspot_default", password=password, extra=extra))
+
+
+def test_a_wrong_token_says_what_to_check_and_not_the_token(portal: Portal) -> None:
+    with pytest.raises(SignInRefused, match="password") as refused:
+        portal.client(token="pat-hunter2").check_fields()
+    assert "hunter2" not in str(refused.value)
+    assert portal.requests("/crm/") == 1
+
+
+BUSY = {"status": "error", "errorType": "RATE_LIMIT", "policyName": "TEN_SECONDLY_ROLLING", "category": "RATE_LIMITS"}
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [{"status": 503, "body": "busy"}, {"drop": "request"}, {"drop": "answer"}, {"status": 200, "body": '{"results": ['},
+     {"status": 429, "body": BUSY}, {"status": 423, "body": {}}],
+)  # fmt: skip
+def test_passing_faults_are_waited_out(portal: Portal, fault: dict[str, Any]) -> None:
+    portal.fault(match="/crm/v3/owners", times=3, **fault)
+    assert {rep["email"] for rep in portal.client().read_reps()} == {"rita@rep.example", "otto@rep.example"}
+
+
+def test_waits_as_long_as_the_limit_lasts_or_as_it_is_told(portal: Portal) -> None:
+    waited: list[float] = []
+    portal.fault(match="/crm/v3/owners", status=429, body=BUSY)
+    portal.fault(match="/crm/v3/owners", status=429, body=BUSY, headers={"Retry-After": "7"})
+    list(portal.client(sleep=waited.append).read_reps())
+    assert waited == [10, 7]
+
+
+@pytest.mark.parametrize("fault", [{"status": 500, "body": "x"}, {"drop": "answer"}, {"status": 477, "body": {}}])
+def test_lasting_faults_end_in_one_clear_error_without_the_address(portal: Portal, fault: dict[str, Any]) -> None:
+    portal.fault(match="/crm/v3/owners", times=99, **fault)
+    with pytest.raises(Unreachable) as lost:
+        list(portal.client().read_reps())
+    assert "127.0.0.1" not in str(lost.value)
+    assert lost.value.__suppress_context__
+
+
+def test_a_missing_scope_is_named_and_not_tried_again(portal: Portal) -> None:
+    body = {
+        "status": "error",
+        "category": "MISSING_SCOPES",
+        "message": "This app hasn't been granted all required scopes",
+        "errors": [{"context": {"requiredGranularScopes": ["crm.objects.owners.read"]}}],
+    }
+    portal.fault(match="/crm/v3/owners", status=403, body=body, times=9)
+    with pytest.raises(Refused, match=r"MISSING_SCOPES.*crm\.objects\.owners\.read"):
+        list(portal.client().read_reps())
+    assert portal.requests("/crm/v3/owners") == 1
+
+
+def test_a_redirect_is_not_followed(portal: Portal) -> None:
+    portal.fault(match="/crm/v3/owners", status=302, body="", headers={"Location": "http://127.0.0.1:1/"})
+    with pytest.raises(CrmError, match="302"):
+        list(portal.client().read_reps())
+
+
+def test_the_days_calls_are_named_and_not_tried_again(portal: Portal) -> None:
+    portal.org.post("limits", {"hubspot_daily": 0})
+    with pytest.raises(LimitReached, match="next run"):
+        list(portal.client().read_reps())
+    assert portal.requests("/crm/") == 1
+
+
+def test_a_share_of_the_days_calls_is_left_to_others(portal: Portal) -> None:
+    portal.org.post("limits", {"hubspot_daily": 10})
+    client = portal.client(api_reserve=0.5)
+    calls = 0
+    with pytest.raises(LimitReached, match=r"50% are left to others"):
+        for _ in range(20):
+            client.contacts([f"a{calls}@x.example"])
+            calls += 1
+    assert calls == 5
+
+
+# ── properties ───────────────────────────────────────────────────────────────────────────────────
+
+
+def test_missing_properties_are_named_and_created_on_demand(portal: Portal) -> None:
+    portal.empty(properties=False)
+    companies = portal.companies(1)
+    client = portal.client()
+    with pytest.raises(
+        FieldsMissing, match=r"companies\.onetouch_score is missing.*tasks\.onetouch_handoff_id is missing"
+    ):
+        client.update_accounts({companies[1]: {"Onetouch_Score__c": 1}})
+    assert "onetouch_score" not in portal.record("companies", id=companies[1])["properties"]
+    assert len(client.create_properties()) == 17
+    assert client.create_properties() == []
+    client.check_fields()
+    assert client.update_accounts({companies[1]: {"Onetouch_Score__c": 57.5}})[companies[1]].ok
+
+
+def test_a_key_that_is_not_unique_is_refused(portal: Portal) -> None:
+    portal.empty(properties=False)
+    portal.load(
+        properties=PROPERTIES
+        | {"tasks": [{k: v for k, v in d.items() if k != "hasUniqueValue"} for d in PROPERTIES["tasks"]]}
+    )
+    with pytest.raises(FieldsMissing, match=r"tasks\.onetouch_handoff_id is not unique"):
+        portal.client().create_tasks({"h1": task()})
+    assert portal.records("tasks") == []
+
+
+# ── accounts ─────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_account_fields_are_written_and_nothing_is_erased(portal: Portal) -> None:
+    companies = portal.companies(1, 2)
+    first = {"Onetouch_Activated__c": True, "Onetouch_Tier__c": "high", "Onetouch_As_Of__c": "2025-11-18T10:00:00Z"}
+    portal.client().update_accounts({companies[1]: first | {"Onetouch_Limit_Share__c": 92.5}})
+    portal.client().update_accounts({companies[1]: {"Onetouch_Tier__c": None, "Onetouch_Activated__c": False}})
+    kept = portal.record("companies", id=companies[1])["properties"]
+    assert (kept["onetouch_tier"], kept["onetouch_activated"], kept["onetouch_limit_share"]) == (
+        "high",
+        "false",
+        "92.5",
+    )
+    assert kept["onetouch_as_of"] == "2025-11-18T10:00:00.000Z"
+    assert kept["name"] == "Company 1"
+
+
+def test_every_row_has_its_own_outcome(portal: Portal) -> None:
+    companies = portal.companies(*range(1, 251))
+    rows = {i: {"Onetouch_Score__c": n} for n, i in companies.items()}
+    rows[companies[120]] = {"Onetouch_Tier__c": "no such tier"}
+    rows["99"] = {"Onetouch_Score__c": 1}
+    portal.delete("companies", companies[7])
+    outcomes = portal.client().update_accounts(rows)
+    failed = {i: o for i, o in outcomes.items() if not o.ok}
+    assert set(failed) == {companies[120], companies[7], "99"}
+    assert failed[companies[120]].reason == "VALIDATION_ERROR: INVALID_VALUE (onetouch_tier)"
+    assert not failed[companies[120]].retryable
+    assert failed[companies[7]].deleted and failed["99"].deleted
+    assert portal.record("companies", id=companies[250])["properties"]["onetouch_score"] == "250"
+
+
+def test_a_batch_refused_as_a_whole_is_sent_again_in_halves(portal: Portal) -> None:
+    companies = portal.companies(*range(1, 9))
+    body = {"status": "error", "category": "VALIDATION_ERROR", "message": "one of them"}
+    portal.fault(match="companies/batch/update", status=400, body=body, times=4)
+    outcomes = portal.client().update_accounts({i: {"Onetouch_Score__c": 5} for i in companies.values()})
+    assert [o.ok for o in outcomes.values()].count(False) == 1  # 8, 4, 2, 1 were refused
+    assert sum("onetouch_score" in c["properties"] for c in portal.records("companies")) == 7
+
+
+def test_an_update_of_a_merged_company_says_where_it_went(portal: Portal) -> None:
+    companies = portal.companies(1, 2, 3)
+    new = portal.post("v3/objects/companies/merge", {"primaryObjectId": companies[1], "objectIdToMerge": companies[2]})[
+        "id"
+    ]
+    outcomes = portal.client().update_accounts({i: {"Onetouch_Score__c": 1} for i in companies.values()})
+    assert outcomes[companies[3]].ok
+    assert (outcomes[companies[2]].code, outcomes[companies[2]].retryable) == ("MERGED", True)
+    assert new in outcomes[companies[1]].message
+
+
+def test_accounts_are_found_by_id_then_by_domain_else_made(portal: Portal) -> None:
+    companies = portal.companies(1, 2, 3, 4)
+    portal.write("companies", companies[1], onetouch_account_id="org-1")
+    portal.write("companies", companies[4], onetouch_account_id="org-4")
+    portal.delete("companies", companies[4])
+    rows = {
+        f"org-{n}": {"name": f"Company {n}", "domain": f"www.Company{n}.example", "owner_id": RITA}
+        for n in (1, 2, 4, 5)
+    } | {"org-9": {"name": "Twin", "domain": "company1.example", "owner_id": None}}
+    outcomes = portal.client().ensure_accounts(rows, "lead")
+    assert all(o.ok for o in outcomes.values())
+    assert (outcomes["org-1"].id, outcomes["org-2"].id) == (companies[1], companies[2])
+    assert outcomes["org-4"].deleted
+    made = portal.record("companies", id=str(outcomes["org-5"].id))["properties"]
+    assert (made["lifecyclestage"], made["hubspot_owner_id"], made["domain"]) == ("lead", RITA, "company5.example")
+    assert outcomes["org-9"].id not in companies.values()  # the company of its domain is another account's
+    assert portal.record("companies", id=companies[2])["properties"]["onetouch_account_id"] == "org-2"
+    assert portal.client().ensure_accounts(rows, "lead") == outcomes
+    assert len(portal.records("companies")) == 6
+
+
+def test_a_new_account_is_no_lead_unless_asked_for(portal: Portal) -> None:
+    outcome = portal.client().ensure_accounts({"org-1": {"name": "A", "domain": None, "owner_id": None}}, "account")[
+        "org-1"
+    ]
+    assert "lifecyclestage" not in portal.record("companies", id=str(outcome.id))["properties"]
+
+
+# ── tasks ────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_task_is_what_hubspot_shows(portal: Portal) -> None:
+    company = portal.companies(1)[1]
+    contact = portal.make("contacts", email="Eve@company1.example")
+    assert portal.client().contacts(["EVE@company1.example ", "nobody@x.example", ""]) == {
+        "eve@company1.example": contact
+    }
+    outcomes = portal.client().create_tasks({"h1": task(company, WhoId=contact)})
+    made = portal.record("tasks", onetouch_handoff_id="h1")
+    assert outcomes["h1"].ok and outcomes["h1"].id == made["id"]
+    assert made["associations"] == {"companies": [company], "contacts": [contact]}
+    assert made["properties"] == {
+        "hs_task_subject": "[High] Company 1 — at 92 %",
+        "hs_task_body": "Hello &lt;b&gt;there&lt;/b&gt; &amp; welcome<br><br>Second line",
+        "hs_task_priority": "MEDIUM",
+        "hs_task_status": "NOT_STARTED",
+        "hs_task_type": "TODO",
+        "hs_timestamp": "2025-11-18T12:00:00.000Z",
+        "hs_task_reminders": str(int(datetime(2025, 11, 18, 10, 15, tzinfo=UTC).timestamp() * 1000)),
+        "hubspot_owner_id": RITA,
+        "onetouch_handoff_id": "h1",
+    }
+    told = portal.client().tasks_of(["h1", "h2"])["h1"]
+    assert told.description == "Hello <b>there</b> & welcome\n\nSecond line"
+    assert (told.crm_account_id, told.owner_id, told.is_done, told.handoff_id) == (company, RITA, False, "h1")
+
+
+def test_a_text_longer_than_hubspot_takes_is_cut(portal: Portal) -> None:
+    assert portal.client().create_tasks({"h1": task(Description="<&>" * 10_000)})["h1"].ok
+    body = portal.record("tasks", onetouch_handoff_id="h1")["properties"]["hs_task_body"]
+    assert 50_000 < len(body) <= 65_536
+
+
+def test_a_task_that_is_there_is_adopted_and_never_written_over(portal: Portal) -> None:
+    company = portal.companies(1)[1]
+    first = portal.client().create_tasks({"h1": task(company)})["h1"]
+    portal.write("tasks", str(first.id), hs_task_subject="Rita's own words", hs_task_status="COMPLETED")
+    for unsure in ([], ["h1"]):
+        again = portal.client().create_tasks({"h1": task(company)}, unsure)["h1"]
+        assert (again.ok, again.id, again.deleted) == (True, first.id, False)
+    (kept,) = portal.records("tasks")
+    assert kept["properties"]["hs_task_subject"] == "Rita's own words"
+
+
+def test_a_deleted_task_is_not_made_again(portal: Portal) -> None:
+    first = portal.client().create_tasks({"h1": task()})["h1"]
+    portal.delete("tasks", str(first.id))
+    again = portal.client().create_tasks({"h1": task()}, unsure=["h1"])["h1"]
+    assert (again.ok, again.id, again.deleted) == (True, first.id, True)
+    assert len(portal.records("tasks")) == 1
+
+
+@pytest.mark.parametrize("status", [400, 409])
+def test_a_duplicate_is_read_by_its_key_however_hubspot_calls_it(portal: Portal, status: int) -> None:
+    first = portal.client().create_tasks({"h1": task()})["h1"]
+    body = {"status": "error", "category": "CONFLICT", "message": "already exists"}
+    portal.fault(match="tasks/batch/create", status=status, body=body, times=9)
+    outcomes = portal.client().create_tasks({"h1": task(), "h2": task()})
+    assert (outcomes["h1"].ok, outcomes["h1"].id) == (True, first.id)
+    assert (outcomes["h2"].ok, outcomes["h2"].code) == (False, "CONFLICT")
+
+
+@pytest.mark.parametrize("fault", [{"drop": "request"}, {"drop": "answer"}, {"status": 502, "body": "bad gateway"}])
+def test_a_lost_request_or_answer_makes_no_second_task(portal: Portal, fault: dict[str, Any]) -> None:
+    portal.fault(match="tasks/batch/create", times=2, **fault)
+    outcomes = portal.client().create_tasks({f"h{n}": task() for n in range(5)})
+    assert all(o.ok for o in outcomes.values())
+    assert len(portal.records("tasks")) == 5
+
+
+def test_a_row_refused_does_not_stop_the_others(portal: Portal) -> None:
+    rows = {f"h{n:03}": task() for n in range(150)} | {"h007": task(OwnerId="404"), "h120": task(WhatId="77")}
+    outcomes = portal.client().create_tasks(rows)
+    assert {h for h, o in outcomes.items() if not o.ok} == {"h007", "h120"}
+    assert outcomes["h007"].reason == "VALIDATION_ERROR: INVALID_OWNER_ID (hubspot_owner_id)"
+    assert outcomes["h120"].deleted  # its company is not there
+    assert len(portal.records("tasks")) == 148
+
+
+def test_the_day_ending_in_the_middle_loses_no_outcome(portal: Portal) -> None:
+    daily = {"status": "error", "policyName": "DAILY", "message": "You have reached your daily limit."}
+    portal.fault(match="tasks/batch/create", status=429, body=daily, after=1, times=9)
+    outcomes = portal.client().create_tasks({f"h{n:03}": task() for n in range(250)})
+    codes = [(o.ok, o.code, o.retryable) for _, o in sorted(outcomes.items())]
+    assert codes == [(True, "", False)] * 100 + [(False, "REQUEST_LIMIT_EXCEEDED", True)] * 150
+    assert len(portal.records("tasks")) == 100
+
+
+def test_silence_in_the_middle_loses_no_outcome(portal: Portal) -> None:
+    portal.fault(match="tasks/batch/create", drop="request", after=1, times=99)
+    outcomes = portal.client().create_tasks({f"h{n:03}": task() for n in range(250)})
+    codes = [(o.ok, o.code, o.retryable) for _, o in sorted(outcomes.items())]
+    assert codes == [(True, "", False)] * 100 + [(False, UNKNOWN, True)] * 100 + [(False, "NOT_SENT", True)] * 50
+
+
+def test_nothing_sent_is_an_error_not_an_outcome(portal: Portal) -> None:
+    client = portal.client()
+    client.check_fields()
+    portal.fault(match="tasks/batch/read", drop="request", times=99)
+    with pytest.raises(Unreachable):
+        client.create_tasks({"h1": task()}, unsure=["h1"])
+    assert portal.records("tasks") == []
+
+
+def test_two_writers_at_once_make_one_task_each(portal: Portal) -> None:
+    outcomes: list[dict[str, Any]] = []
+    rows = {f"h{n}": task() for n in range(40)}
+    threads = [Thread(target=lambda: outcomes.append(portal.client().create_tasks(rows))) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(outcomes) == 3
+    assert outcomes[0] == outcomes[1] == outcomes[2]
+    assert all(o.ok for o in outcomes[0].values())
+    assert len(portal.records("tasks")) == 40
+
+
+def test_tasks_are_closed_with_the_reason_and_those_of_reps_left_alone(portal: Portal) -> None:
+    client = portal.client()
+    made = client.create_tasks({h: task() for h in ("open", "done", "released", "gone")})
+    for handoff_id in ("done", "released"):
+        portal.write("tasks", str(made[handoff_id].id), hs_task_status="COMPLETED", hs_task_body="<p>I called</p>")
+    portal.delete("tasks", str(made["gone"].id))
+    labels = {"open": WITHDRAWN, "done": WITHDRAWN, "released": RELEASED, "gone": WITHDRAWN, "never": WITHDRAWN}
+    for _ in range(2):  # the second time changes nothing
+        outcomes = client.close_tasks({h: (label, "1 < 2 & done") for h, label in labels.items()})
+        assert all(o.ok for o in outcomes.values())
+        assert {h for h, o in outcomes.items() if o.by_rep} == {"done", "released"}
+        tasks = {t["properties"]["onetouch_handoff_id"]: t["properties"] for t in portal.records("tasks")}
+        assert tasks["open"]["hs_task_status"] == "COMPLETED"
+        assert tasks["open"]["hs_task_subject"] == "[Withdrawn] [High] Company 1 — at 92 %"
+        assert tasks["open"]["hs_task_body"].startswith("Withdrawn: 1 &lt; 2 &amp; done<br><br>Hello &lt;b&gt;")
+        assert tasks["done"]["hs_task_body"] == "<p>I called</p>"
+        assert tasks["released"]["hs_task_body"] == "Released: 1 &lt; 2 &amp; done<br><br><p>I called</p>"
+    portal.write("tasks", str(made["open"].id), hs_task_status="NOT_STARTED")  # the rep reopens it
+    client.close_tasks({"open": (WITHDRAWN, "again")})
+    assert portal.record("tasks", onetouch_handoff_id="open")["properties"]["hs_task_status"] == "NOT_STARTED"
+
+
+# ── reading ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_reps_with_their_time_zones_where_the_app_may_read_them(portal: Portal) -> None:
+    zone = {"hs_internal_user_id": "9101", "hs_standard_time_zone": "Europe/Berlin"}
+    portal.load(objects={"users": [{"id": 1, "properties": zone}]})
+    reps = {rep["owner_id"]: rep for rep in portal.client().read_reps()}
+    assert reps[RITA] == {
+        "owner_id": RITA, "email": "rita@rep.example", "name": "Rita Rep", "active": True, "timezone": "Europe/Berlin",
+    }  # fmt: skip
+    assert (reps[OTTO]["active"], reps[OTTO]["timezone"]) == (False, None)
+    portal.fault(match="/objects/users", status=403, body={"category": "MISSING_SCOPES"})
+    assert {rep["timezone"] for rep in portal.client().read_reps()} == {None}
+
+
+def test_accounts_beyond_a_page_all_of_them_or_what_changed(portal: Portal) -> None:
+    companies = portal.companies(*range(1, 451))
+    client = portal.client()
+    rows = list(client.read_accounts(portal.world.policy))
+    assert len({row["crm_account_id"] for row in rows}) == 450
+    assert rows[0]["domain"] == "company1.example"
+    assert rows[0]["created_at"] == datetime(2025, 8, 1, tzinfo=UTC)
+    assert (rows[0]["owner_id"], rows[0]["account_id"], rows[0]["is_deleted"]) == (RITA, None, False)
+    later = AS_OF + timedelta(hours=1)
+    portal.org.clock(later)
+    assert list(client.read_accounts(portal.world.policy, later)) == []
+    portal.client().update_accounts({i: {"Onetouch_Score__c": 1} for i in list(companies.values())[:420]})
+    portal.delete("companies", companies[450])
+    new = portal.post("v3/objects/companies/merge", {"primaryObjectId": companies[1], "objectIdToMerge": companies[2]})[
+        "id"
+    ]
+    changed = {row["crm_account_id"]: row for row in client.read_accounts(portal.world.policy, later)}
+    assert len(changed) == 418 + 1 + 2 + 1
+    assert changed[companies[450]]["is_deleted"] and changed[companies[450]]["merged_into"] is None
+    assert changed[companies[2]]["is_deleted"] and changed[companies[2]]["merged_into"] == new
+    assert client.gone_since(later) == {companies[450]: None, companies[1]: new, companies[2]: new}
+    assert client.gone_since(later + timedelta(hours=1)) == {}
+
+
+def test_opportunities_are_deals_of_companies(portal: Portal) -> None:
+    companies = portal.companies(1, 2, 3)
+    open_ = portal.make(
+        "deals", companies[1], dealname="a", dealstage="contractsent", amount="1200.5", hubspot_owner_id=RITA
+    )
+    won = portal.make("deals", companies[2], dealname="b", dealstage="closedwon", closedate="2025-11-17T09:00:00Z")
+    lost = portal.make("deals", companies[3], dealname="c", dealstage="closedlost")
+    portal.make("deals", dealname="of nobody", dealstage="contractsent")
+    client = portal.client()
+    rows = {row["opportunity_id"]: row for row in client.read_opportunities()}
+    assert set(rows) == {open_, won, lost}
+    first = rows[open_]
+    assert (first["crm_account_id"], first["stage"], first["amount"], first["owner_id"]) == (
+        companies[1],
+        "Contract Sent",
+        1200.5,
+        RITA,
+    )
+    assert [(rows[i]["is_closed"], rows[i]["is_won"]) for i in (open_, won, lost)] == [
+        (False, False),
+        (True, True),
+        (True, False),
+    ]
+    assert (rows[won]["closed_at"], first["closed_at"]) == (datetime(2025, 11, 17, 9, tzinfo=UTC), None)
+    assert client.opportunities_since(AS_OF) == {companies[1]}
+    later = AS_OF + timedelta(hours=1)
+    portal.org.clock(later)
+    assert client.opportunities_since(later) == set()
+    portal.delete("deals", open_)
+    assert [(r["opportunity_id"], r["is_deleted"]) for r in client.read_opportunities(later)] == [(open_, True)]
+
+
+def test_activities_are_tasks_calls_emails_and_meetings(portal: Portal) -> None:
+    company = portal.companies(1)[1]
+    at = "2025-11-18T09:00:00Z"
+    portal.make(
+        "calls", company, hs_timestamp=at, hs_call_title="Called", hs_call_status="COMPLETED", hubspot_owner_id=RITA
+    )
+    portal.make("calls", company, hs_timestamp=at, hs_call_title="Rings", hs_call_status="RINGING")
+    portal.make(
+        "emails", company, hs_timestamp=at, hs_email_subject="Wrote", hs_email_direction="EMAIL", hs_email_status="SENT"
+    )
+    portal.make("emails", company, hs_timestamp=at, hs_email_subject="Answer", hs_email_direction="INCOMING_EMAIL")
+    portal.make(
+        "meetings", company, hs_timestamp=at, hs_meeting_title="Met", hs_meeting_end_time="2025-11-18T09:30:00Z"
+    )
+    portal.make("meetings", company, hs_timestamp=at, hs_meeting_title="Cancelled", hs_meeting_outcome="CANCELED")
+    portal.make("tasks", company, hs_timestamp=at, hs_task_subject="Done", hs_task_status="COMPLETED")
+    portal.make("tasks", hs_timestamp=at, hs_task_subject="Rita's own")
+    gone = portal.make("tasks", company, hs_timestamp=at, hs_task_subject="Gone", onetouch_handoff_id="h1")
+    portal.delete("tasks", gone)
+    found = {a.subject: a for a in portal.client().read_activities(AS_OF)}
+    assert set(found) == {"Called", "Rings", "Wrote", "Met", "Cancelled", "Done", "Gone"}
+    nine, half_past = datetime(2025, 11, 18, 9, tzinfo=UTC), datetime(2025, 11, 18, 9, 30, tzinfo=UTC)
+    assert {s: (a.kind, a.is_done, a.done_at) for s, a in found.items() if s != "Gone"} == {
+        "Called": ("call", True, nine),
+        "Rings": ("call", False, None),
+        "Wrote": ("email", True, nine),
+        "Met": ("meeting", True, half_past),
+        "Cancelled": ("meeting", False, None),
+        "Done": ("task", True, AS_OF),
+    }
+    assert (found["Called"].crm_account_id, found["Called"].owner_id) == (company, RITA)
+    assert (found["Gone"].is_deleted, found["Gone"].handoff_id) == (True, "h1")
+    assert list(portal.client().read_activities(AS_OF + timedelta(minutes=1))) == []
+    assert [a.handoff_id for a in portal.client().keyed_tasks(AS_OF)] == ["h1"]
+    assert list(portal.client().keyed_tasks(AS_OF + timedelta(minutes=1))) == []
+    assert portal.client().tasks_of(["h1"])["h1"].is_deleted
+
+
+# ── the whole way ────────────────────────────────────────────────────────────────────────────────
+
+
+def test_from_the_decision_to_the_release(portal: Portal) -> None:
+    world, companies = portal.world, portal.companies(1, 2)
+    run = world.run()
+    portal.extract(run)
+    portal.decide(run, companies)
+    assert portal.deliver(run)["delivered"] == 2
+    handoff = world.handoff(1)
+    made = portal.record("tasks", onetouch_handoff_id=handoff.handoff_id)
+    assert (
+        made["properties"]["hs_task_subject"] == "[High] Company 1 — at 92 % of the API calls limit (9,200 of 10,000)"
+    )
+    assert made["associations"]["companies"] == [companies[1]]
+    context = portal.record("companies", id=companies[1])["properties"]
+    assert (context["onetouch_account_id"], context["onetouch_limit_share"]) == ("org-1", "92")
+    assert "EXPANSION SIGNALS" in context["onetouch_dossier"]
+    assert {row["destination"] for row in world.ledger.dump()["outbox"]} == {"hubspot"}
+    assert portal.deliver(run)["delivered"] == 2
+    assert len(portal.records("tasks")) == 2
+
+    called = AS_OF + timedelta(hours=1)
+    portal.org.clock(called)
+    portal.write(
+        "tasks", made["id"], hs_task_status="COMPLETED", onetouch_outcome="No response", onetouch_disposition="Not now"
+    )
+    later = world.run(AS_OF + timedelta(hours=2))
+    portal.extract(later)
+    assert (world.handoff(1).state, world.handoff(1).touched_at) == ("touched", called)
+
+    days = world.policy.handoff.touches * world.policy.handoff.silence_days
+    portal.org.clock(called + timedelta(days=days))
+    end = world.run(called + timedelta(days=days))
+    portal.extract(end)
+    back_off(world.ledger, world.policy, end, portal.client(), held=None)
+    assert (world.handoff(1).state, world.handoff(2).state) == ("released", "expired")
+    released = portal.record("tasks", id=made["id"])["properties"]
+    assert released["hs_task_body"].startswith("Released: ")
+    assert portal.record("tasks", onetouch_handoff_id=world.handoff(2).handoff_id)["properties"][
+        "hs_task_subject"
+    ].startswith("[Expired] ")
+
+
+def seen(portal: Portal) -> dict[str, Any]:
+    """Ledger and CRM as they ended, without the stand-in's numbering."""
+    tasks = portal.records("tasks")
+    names = {t["id"]: f"task of {t['properties']['onetouch_handoff_id']}" for t in tasks}
+    assert len(set(names.values())) == len(tasks)
+    dump = portal.world.ledger.dump()
+    for row in dump["handoffs"]:
+        row["task_id"] = names.get(row["task_id"], row["task_id"])
+    for row in dump["outbox"]:
+        row["external_id"] = names.get(row["external_id"], row["external_id"])
+        del row["attempts"]
+    dump["outbox"].sort(key=lambda row: row["key"])
+    kept = {names[t["id"]]: (t["properties"], t["associations"]) for t in tasks}
+    return {"ledger": dump, "tasks": kept, "companies": [c["properties"] for c in portal.records("companies")]}
+
+
+def test_killed_anywhere_and_run_again_nobody_can_tell(
+    make_world: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now: dict[str, Any] = {}
+    send = urllib3.PoolManager.request
+
+    def mortal(self: urllib3.PoolManager, *given: Any, **more: Any) -> Any:
+        effects = now["world"].ledger.effects
+        if effects:
+            effects.happens()
+        answer = send(self, *given, **more)
+        if effects:
+            effects.happens()
+        return answer
+
+    monkeypatch.setattr(urllib3.PoolManager, "request", mortal)
+
+    def ready(name: str) -> tuple[Portal, Any]:
+        now["world"] = world = make_world(name)
+        portal = Portal(world.org, world)
+        portal.empty()
+        run = world.run()
+        portal.decide(run, portal.companies(1, 2))
+        world.rechecked = {"org-2": "checkout started 2025-11-18 10:02 UTC"}
+        return portal, run
+
+    portal, run = ready("undisturbed")
+    portal.world.mortal(None)
+    portal.deliver(run)
+    effects = portal.world.effects.count
+    portal.world.immortal()
+    undisturbed = seen(portal)
+    assert effects > 20
+    assert len(undisturbed["tasks"]) == 1
+    for die_at in range(1, effects + 1):
+        portal, run = ready(f"killed-{die_at}")
+        portal.world.mortal(die_at)
+        with pytest.raises(BaseException) as death:  # noqa: PT011 - Killed is the fixture's
+            portal.deliver(run)
+        assert type(death.value).__name__ == "Killed"
+        portal.world.immortal()
+        summary = portal.deliver(run)
+        assert (summary["delivered"], summary["withheld"]) == (1, {"checkout": 1})
+        assert seen(portal) == undisturbed, f"killed at effect {die_at}"
+
+
+def test_two_runs_at_once_make_one_task_each(portal: Portal) -> None:
+    run = portal.world.run()
+    portal.decide(run, portal.companies(1, 2, 3))
+    errors: list[BaseException] = []
+
+    def once() -> None:
+        try:
+            portal.deliver(run)
+        except BaseException as error:  # noqa: BLE001 - the test's thread must tell
+            errors.append(error)
+
+    threads = [Thread(target=once) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert errors == []
+    assert len(portal.records("tasks")) == 3
+    assert {portal.world.handoff(n).state for n in (1, 2, 3)} == {"task_open"}
