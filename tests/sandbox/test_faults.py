@@ -11,8 +11,10 @@ from typing import Any
 
 import pytest
 import requests
+from onetouch.sandbox.faults import ERRORS, ROW_ERRORS
 
 from tests.sandbox.conftest import ACME, NOW, ORG, Sandbox
+from tests.sandbox.test_bulk import create, look, put, results, state
 
 TASKS = "composite/sobjects/Task/Onetouch_Handoff_Id__c"
 
@@ -58,6 +60,71 @@ def test_one_row_of_a_call_can_fail(sandbox: Sandbox) -> None:
     assert upsert(sandbox, "b").json()[0]["success"]
 
 
+@pytest.mark.parametrize("name", sorted(ROW_ERRORS))
+def test_a_row_can_fail_in_every_way_there_is(sandbox: Sandbox, name: str) -> None:
+    sandbox.admin("faults", {"match": "sobjects/Task", "row_error": name, "rows": [0, 2], "times": 2})
+    outcome = upsert(sandbox, "a", "b", "c").json()
+    assert [row["success"] for row in outcome] == [False, True, False]
+    [error] = outcome[0]["errors"]
+    assert (error["statusCode"], set(error)) == (name, {"statusCode", "message", "fields"})
+    sandbox.admin("faults", {"match": "sobjects/Task", "row_error": name})
+    single = sandbox.rest("POST", "sobjects/Task", json={"WhatId": ACME})
+    assert (single.status_code, single.json()[0]["errorCode"]) == (404 if name == "ENTITY_IS_DELETED" else 400, name)
+    assert keys(sandbox) == ["b"]
+
+
+@pytest.mark.parametrize("name", sorted(ERRORS))
+def test_a_call_can_fail_in_every_way_there_is(sandbox: Sandbox, name: str) -> None:
+    status, code, message = ERRORS[name]
+    sandbox.admin("faults", {"match": "composite/sobjects/Task", "error": name})
+    answer = upsert(sandbox, "a")
+    assert (answer.status_code, answer.json()) == (status, [{"message": message, "errorCode": code}])
+    assert "Retry-After" not in answer.headers
+    assert keys(sandbox) == []
+
+
+def test_a_session_can_end_in_the_middle(sandbox: Sandbox) -> None:
+    sandbox.admin("faults", {"match": "composite/sobjects", "after": 2, "error": "INVALID_SESSION_ID"})
+    assert [upsert(sandbox, key).status_code for key in "abcd"] == [200, 200, 401, 200]
+    assert keys(sandbox) == ["a", "b", "d"]
+
+
+def test_every_answer_about_data_tells_the_days_calls(sandbox: Sandbox) -> None:
+    sandbox.http.delete(f"{sandbox.url}/_sandbox/log", timeout=20)
+    sandbox.admin(
+        "faults", [{"match": "q=SELECT", "status": 500, "body": "<html>"}, {"match": "limits", "status": 503}]
+    )
+    answers = [
+        sandbox.query("SELECT Id FROM Account"),
+        sandbox.rest("GET", "limits"),
+        sandbox.query("SELECT Nothing FROM Account"),
+        sandbox.rest("GET", "nowhere"),
+        sandbox.query(f"SELECT Id FROM Account WHERE Name = '{'x' * 20_000}'"),
+        sandbox.http.get(
+            f"{sandbox.url}/services/data/v62.0/limits", headers={"Authorization": "Bearer x"}, timeout=20
+        ),
+        sandbox.rest("DELETE", "sobjects/Account/001000000000009AAA"),
+        upsert(sandbox, "a"),
+    ]
+    assert [answer.status_code for answer in answers] == [500, 503, 400, 404, 414, 401, 404, 200]
+    assert [answer.headers["Sforce-Limit-Info"] for answer in answers] == [f"api-usage={n}/100000" for n in range(1, 9)]
+
+
+def test_a_late_answer_is_of_a_call_that_was_done(sandbox: Sandbox) -> None:
+    sandbox.admin("faults", {"match": "composite/sobjects/Task", "slow": 0.3})
+    row = {"attributes": {"type": "Task"}, "Onetouch_Handoff_Id__c": "a", "WhatId": ACME}
+    with pytest.raises(requests.ReadTimeout):
+        sandbox.http.patch(f"{sandbox.url}/services/data/v62.0/{TASKS}", json={"records": [row]}, timeout=(5, 0.05))
+    assert keys(sandbox) == ["a"]
+
+
+def test_an_answer_can_be_cut_in_the_middle(sandbox: Sandbox) -> None:
+    sandbox.admin("faults", {"match": "composite/sobjects/Task", "drop": "half"})
+    with pytest.raises((requests.exceptions.ChunkedEncodingError, requests.ConnectionError)):
+        upsert(sandbox, "a")
+    assert keys(sandbox) == ["a"]
+
+
 def test_a_lost_slack_answer_is_a_second_post_for_a_naive_client(sandbox: Sandbox) -> None:
     sandbox.admin("faults", [{"match": "chat.postMessage", "drop": "answer"}])
     sandbox.slack().chat_postMessage(channel="C0ALERTS", text="once?")  # the client's default sends again
@@ -73,6 +140,11 @@ def test_a_lost_slack_answer_is_a_second_post_for_a_naive_client(sandbox: Sandbo
         {"match": "x", "status": 500, "drop": "answer"},
         {"status": 500},
         {"match": "x", "status": 500, "colour": 1},
+        {"match": "x", "error": "NO_SUCH_ERROR"},
+        {"match": "x", "row_error": "NO_SUCH_ERROR"},
+        {"match": "x", "row_error": {"message": "no code"}},
+        {"match": "x", "slow": -1},
+        {"match": "x", "status": 500, "after": "later"},
     ],
 )
 def test_a_fault_that_makes_no_sense_is_refused(sandbox: Sandbox, fault: dict[str, Any]) -> None:
@@ -129,6 +201,10 @@ def test_the_same_home_is_the_same_org_after_a_kill(tmp_path: Path) -> None:
         one.sign_in()
         assert upsert(one, "a").json()[0]["created"]
         ts = one.slack().chat_postMessage(channel="C0ALERTS", text="still here")["ts"]
+        job = create(one, object="Task", operation="insert")
+        put(one, job, f"Subject,WhatId\nx,{ACME}\ny,{ACME}\n")
+        state(one, job, "UploadComplete")
+        assert look(one, job)["state"] == "InProgress"
     finally:
         os.kill(process.pid, signal.SIGKILL)
         process.communicate()
@@ -138,6 +214,7 @@ def test_the_same_home_is_the_same_org_after_a_kill(tmp_path: Path) -> None:
         assert upsert(two, "a").json()[0]["created"] is False
         assert [m["ts"] for m in two.slack().conversations_history(channel="C0ALERTS")["messages"]] == [ts]
         assert two.admin("clock")["now"] == NOW
+        assert (look(two, job)["state"], len(results(two, job, "successfulResults"))) == ("JobComplete", 2)
     finally:
         process.terminate()
         process.communicate(timeout=20)

@@ -77,3 +77,11 @@ def test_a_field_nobody_was_granted_is_not_seen(copy: Path) -> None:
     (copy / SET).write_text(text.replace("<field>Task.Onetouch_Outcome__c", "<field>Activity.Onetouch_Outcome__c"))
     with pytest.raises(MetadataError, match="no such field"):
         read_metadata(copy)
+
+
+def test_a_permission_on_a_field_without_field_level_security_is_refused(copy: Path) -> None:
+    text = (copy / SET).read_text()
+    for wrong in ("Account.Name", "Account.SystemModstamp", "Contract.Name"):
+        (copy / SET).write_text(text.replace("<field>Account.Website", f"<field>{wrong}"))
+        with pytest.raises(MetadataError, match="no such field"):
+            read_metadata(copy)

@@ -7,7 +7,8 @@ A fault is planned through the tooling and happens to the next calls it matches.
 - exactly one of
     `status` (with `body`, `headers`): an answer of the caller's own making, nothing is done;
     `error`: one of ERRORS, as Salesforce words it, nothing is done;
-    `drop`: `request` (nothing is done, no answer) or `answer` (it is done, no answer);
+    `drop`: `request` (nothing is done, no answer), `answer` (it is done, no answer) or `half` (it is done, half of
+    the answer);
     `slow`: seconds that the answer comes late: it is done, and a client with less patience never learns;
     `row_error`: {statusCode, message, fields} or one of ROW_ERRORS, for the records numbered in `rows` (all);
     `job_error`: the errorMessage with which a bulk job fails, once `rows` (a number) of its records are done.
@@ -77,8 +78,8 @@ def check(spec: Any) -> None:
         raise ValueError(f"fault match {spec['match']!r}: {error}") from error
     if sum(kind in spec for kind in _KINDS) != 1:
         raise ValueError(f"a fault has exactly one of {', '.join(sorted(_KINDS))}")
-    if spec.get("drop") not in (None, "request", "answer"):
-        raise ValueError(f"fault drop {spec['drop']!r}: request or answer")
+    if spec.get("drop") not in (None, "request", "answer", "half"):
+        raise ValueError(f"fault drop {spec['drop']!r}: request, answer or half")
     if "error" in spec and spec["error"] not in ERRORS:
         raise ValueError(f"fault error {spec['error']!r}: one of {', '.join(ERRORS)}")
     row = spec.get("row_error", {"statusCode": "-"})

@@ -240,6 +240,12 @@ _STANDARD: Final[dict[str, tuple[str, tuple[Field, ...]]]] = {
 }  # fmt: skip
 
 
+def is_guarded(name: str, field: str) -> bool:
+    """Whether a standard field is subject to field-level security: optional, and no system field."""
+    known = {f.name: f for f in _STANDARD[name][1]} if name in _STANDARD else {}
+    return field in known and known[field].createable and not known[field].required
+
+
 def build_org(custom: dict[str, list[Field]]) -> dict[str, SObject]:
     """The org's sObjects by lower-case name, custom fields added."""
     org = {}

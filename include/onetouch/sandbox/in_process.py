@@ -131,7 +131,7 @@ class Org:
         finally:
             if api:
                 self.store.count_call(api, method, faults.pattern(path), status)
-        if fault.get("drop") == "answer":
+        if "drop" in fault:
             raise Lost(late=False)
         if patience is not None and fault.get("slow", 0) > patience:
             raise Lost(late=True)

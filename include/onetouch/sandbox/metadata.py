@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 import onetouch
-from onetouch.sandbox.fields import Field
+from onetouch.sandbox.fields import Field, is_guarded
 
 METADATA: Final = Path(onetouch.__file__).parents[1] / "salesforce"
 """The SFDX project of this repository."""
@@ -69,7 +69,7 @@ def _granted(main: Path, deployed: dict[str, list[Field]]) -> set[tuple[str, str
     for path in sorted(main.glob("permissionsets/*.permissionset-meta.xml")):
         for permission in _root(path, "PermissionSet").findall(f"{_NS}fieldPermissions"):
             name, _, field = (permission.findtext(f"{_NS}field") or "").partition(".")
-            if (name, field) not in known:
+            if (name, field) not in known and not is_guarded(name, field):
                 raise MetadataError(f"{path.name}: fieldPermissions of {name}.{field}: no such field")
             if permission.findtext(f"{_NS}editable") == "true":
                 granted.add((name, field))

@@ -71,7 +71,10 @@ class Faults:
                 status = message["status"]
             if "slow" in fault and message["type"] == "http.response.start":
                 await asyncio.sleep(fault["slow"])
-            if fault.get("drop") != "answer":
+            if fault.get("drop") == "half" and message["type"] == "http.response.body":
+                body = message.get("body", b"")
+                await send({**message, "body": body[: len(body) // 2], "more_body": True})
+            elif fault.get("drop") != "answer":
                 await send(message)
 
         if fault.get("drop") == "request":
@@ -89,7 +92,7 @@ class Faults:
             await answer(scope, receive, watch)
         else:
             await self.app(scope, receive, watch)
-            if fault.get("drop") == "answer":
+            if "drop" in fault:
                 await self._cut(scope)
         self.store.count_call(api, scope["method"], faults.pattern(path), status)
 
