@@ -1,0 +1,109 @@
+"""`python -m benchmarks.faults`: lives many seeds and prints what they came to; exits with 1 when a promise was broken.
+
+`--seed N` replays one seed and prints its history; `--bugs` plants each known bug and looks for the seed that finds it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import multiprocessing
+import os
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from benchmarks.faults.oracle import GUARANTEES
+from benchmarks.faults.simulator import Result, simulate
+
+SHOWN = 5
+"""Histories of failing seeds that are printed."""
+
+
+def main() -> int:
+    """1 when a guarantee was violated, or a planted bug was not found."""
+    arguments = _arguments()
+    console = Console(soft_wrap=True, highlight=False)
+    if arguments.seed is not None:
+        result = simulate(arguments.seed)
+        console.print(*result.history, sep="\n", markup=False)
+        return int(bool(result.violations))
+    return _many(console, range(arguments.start, arguments.start + arguments.seeds), arguments.jobs)
+
+
+def _many(console: Console, seeds: range, jobs: int) -> int:
+    begun = time.perf_counter()
+    seen: Counter[str] = Counter()
+    failed: list[Result] = []
+    with Progress(console=console, disable=not console.is_terminal) as progress:
+        task = progress.add_task("seeds", total=len(seeds))
+        for number, result in enumerate(_results(seeds, jobs), 1):
+            progress.advance(task)
+            seen.update(result.counted)
+            if result.violations:
+                failed.append(result)
+            if not console.is_terminal and number % 1000 == 0:
+                console.print(f"{number:,} seeds, {time.perf_counter() - begun:,.0f} s, {len(failed)} failed")
+    seconds = time.perf_counter() - begun
+    _print(console, seeds, seen, failed, seconds)
+    for result in sorted(failed, key=lambda r: r.seed)[:SHOWN]:
+        console.print(f"\n── seed {result.seed} (again: python -m benchmarks.faults --seed {result.seed})")
+        console.print(*result.history, sep="\n", markup=False)
+    return int(bool(failed))
+
+
+def _results(seeds: range, jobs: int) -> Iterator[Result]:
+    gc.freeze()
+    if jobs == 1:
+        yield from map(_one, seeds)
+        return
+    with multiprocessing.get_context("spawn").Pool(jobs) as pool:
+        yield from pool.imap_unordered(_one, seeds, chunksize=10)
+
+
+def _one(seed: int) -> Result:
+    result = simulate(seed)
+    if not result.violations:
+        result.history.clear()  # it can be had again
+    return result
+
+
+def _print(console: Console, seeds: range, seen: Counter[str], failed: list[Result], seconds: float) -> None:
+    console.print(
+        f"Seeds {seeds.start:,} to {seeds.stop - 1:,}: {len(seeds):,}, of which {len(failed):,} broke a promise · "
+        f"{seconds:,.0f} s, {seconds / max(1, len(seeds)) * 1000:.0f} ms a seed"
+    )
+    lived = Table(title="What happened")
+    lived.add_column("")
+    lived.add_column("times", justify="right")
+    for what, count in sorted(seen.items()):
+        lived.add_row(what, f"{count:,}")
+    console.print(lived)
+    kept = Table(title="Violations")
+    kept.add_column("guarantee")
+    kept.add_column("seeds", justify="right")
+    for number, name in GUARANTEES.items():
+        broken = sum(any(v.guarantee == number for v in result.violations) for result in failed)
+        kept.add_row(f"{number} {name}", f"{broken:,}")
+    console.print(kept)
+    if failed:
+        console.print("failing seeds:", ", ".join(str(s) for s in sorted(r.seed for r in failed)[:50]))
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])  # type: ignore[union-attr]
+    parser.add_argument("--seeds", type=int, default=1_000)
+    parser.add_argument("--from", dest="start", type=int, default=0)
+    parser.add_argument("--jobs", type=int, default=min(2, os.cpu_count() or 1))
+    parser.add_argument("--seed", type=int, help="replay this one and print its history")
+    parser.add_argument("--bugs", action="store_true", help="plant each known bug and find it")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

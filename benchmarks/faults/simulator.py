@@ -1,0 +1,587 @@
+"""One seed: a few accounts, a few runs of the delivery, and everything that can go wrong while it is at work.
+
+The library is the real one, with its real clients and a real ledger. Time, the network, the database and the scheduler
+are the simulator's: it decides at every step of every process what happens there, by a generator seeded once.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from functools import cache, partial
+from types import SimpleNamespace
+from typing import Any
+
+import pyarrow as pa
+from onetouch import delivery
+from onetouch.connections import Connection
+from onetouch.delivery import DeliveryFailed, breaker
+from onetouch.delivery.rows import rows_where
+from onetouch.ledger import ACTIVE, Ledger, Run
+from onetouch.policy import Policy, read_policy
+from onetouch.sandbox.api import Answer
+from onetouch.sandbox.records import DmlError
+from slack_sdk.http_retry import builtin_handlers
+from tenacity import wait_fixed
+
+from benchmarks.faults.memory import MemoryLake, extraction, quick
+from benchmarks.faults.oracle import Oracle, Violation
+from benchmarks.faults.process import Killed, Process, Scheduler, SteppedLedger
+from benchmarks.faults.wire import BASE, Channel, Lost, Org, Request, Session
+from benchmarks.faults.world import REPS, World
+
+START = datetime(2025, 11, 17, 9, tzinfo=UTC)
+ATTEMPTS = 3
+"""How often a stage is tried before its run is given up, as the DAGs have it."""
+
+PERMANENT = ("FIELD_CUSTOM_VALIDATION_EXCEPTION", "REQUIRED_FIELD_MISSING")
+PASSING = ("UNABLE_TO_LOCK_ROW",)
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class Result:
+    """What a seed came to."""
+
+    seed: int
+    history: list[str]
+    violations: list[Violation]
+    counted: Counter[str]
+
+
+@cache
+def policies() -> list[Policy]:
+    """Rules of engagement the seeds draw from: caps, approval and bulk within reach of a few accounts."""
+    plain = read_policy().changed(slack__quiet_from=None, routing__cooldown_days=5, crm__link_contact=False)
+    return [
+        plain,
+        plain.changed(assignment__tasks_per_day=2),
+        plain.changed(delivery__bulk_above=1),
+        plain.changed(delivery__approval_above=2, handoff__expires_hours=24),
+        plain.changed(assignment__tasks_per_day=3, crm__link_contact=True),
+    ]
+
+
+@cache
+def _empty_ledger() -> tuple[Ledger, Any, bytes]:
+    """A ledger in memory made once, its connection, and the bytes of its database while it is empty."""
+    ledger = Ledger("sqlite://")
+    ledger.migrate()
+    connection = ledger.engine.raw_connection()
+    return ledger, connection, connection.driver_connection.serialize()  # type: ignore[union-attr]
+
+
+def simulate(seed: int) -> Result:
+    """Lives one seed from its beginning to a quiet end."""
+    return Simulation(seed).live()
+
+
+class Simulation:
+    """One seed's world and everything that happens in it."""
+
+    def __init__(self, seed: int) -> None:
+        self.seed, self.rng = seed, random.Random(seed)
+        self.scheduler = Scheduler(self.rng, START)
+        self.history: list[str] = []
+        self.ledger, connection, empty = _empty_ledger()
+        connection.driver_connection.deserialize(empty)
+        connection.driver_connection.execute("PRAGMA foreign_keys = ON")
+        self.org = Org(START)
+        self.policy = self.rng.choice(policies())
+        self.world = World(self.org, self.rng, accounts=self.rng.choice((1, 2, 3, 3, 4)))
+        self.oracle = Oracle(self.world, self.policy, self.note)
+        # How rough a seed is: many are nearly calm, so that one trouble at a time is tried as well as many.
+        self.troubles = self.rng.choice((0, 1, 1, 2, 2, 3, 5, 8))
+        self.trouble_rate = self.rng.choice((0.02, 0.05, 0.1))
+        self.event_rate = self.rng.choice((0.0, 0.01, 0.02, 0.05, 0.1))
+        self.switch_rate = self.rng.choice((0.1, 0.3, 0.6))
+        self.late: list[tuple[Process, Request]] = []
+        self.limited = self.changes = 0
+        self.whole = self.rng.random() < 0.2
+        # Most routers keep to the cap; a careless one shows what the last gate is worth.
+        self.careful = self.rng.random() < 0.8
+        self.called: Counter[date] = Counter()
+        self.runs: list[Run] = []
+        self.steps = 0
+        self.counted: Counter[str] = Counter()
+        self.lake = MemoryLake()
+
+    # ── a seed's life ────────────────────────────────────────────────────────────────────────────
+
+    def live(self) -> Result:
+        """Some rough runs, then quiet ones that must put everything right."""
+        with _virtual_slack_pauses(self), quick():
+            for _ in range(self.rng.choice((1, 2, 2, 3))):
+                self._phase()
+                self._jump()
+            self._settle()
+        self.counted["steps"] = self.steps
+        self.counted["tasks"] = len(self.oracle.made)
+        self.counted["runs"] = len(self.runs)
+        return Result(self.seed, self.history, self.oracle.violations, self.counted)
+
+    def _phase(self) -> None:
+        """One run alone, or two processes at once: the same run twice, or a run that the next one has caught up with."""
+        now = self.scheduler.now
+        kind = self.rng.choices(("alone", "twice", "overtaken", "backfill", "dry"), (10, 4, 4, 1, 1))[0]
+        self.note(f"── {kind}")
+        if kind == "alone":
+            plans = [(now, False)]
+        elif kind == "twice":
+            plans = [(now, False)] * 2
+        elif kind == "overtaken":
+            plans = [(now - timedelta(hours=1), False), (now, False)]
+        elif kind == "backfill":
+            plans = [(now - timedelta(days=2), False), (now, False)]
+        else:
+            plans = [(now, True)]
+        names = "ab"[: len(plans)]
+        self.scheduler.run(
+            *(
+                Process(f"{name}", partial(self._pipeline, as_of=as_of, dry_run=dry))
+                for name, (as_of, dry) in zip(names, plans, strict=True)
+            )
+        )
+
+    def _jump(self) -> None:
+        hours = self.rng.choices((1, 24, 73, 8 * 24, 14 * 24), (12, 2, 2, 2, 1))[0]
+        self.scheduler.now = (self.scheduler.now + timedelta(hours=hours)).replace(minute=0, second=0, microsecond=0)
+        if self.event_rate and self.rng.random() < 0.3:
+            self._event()
+
+    def _settle(self) -> None:
+        """No more trouble: two runs, and on some seeds the days in which everything runs out."""
+        self.troubles = self.limited = 0
+        self.event_rate = 0.0
+        self._land_late()
+        self.ledger.resume(self.scheduler.now)
+        self.oracle.stopped_at = None
+        self.note("── quiet")
+        jumps = (1,) if self.rng.random() < 0.7 else (1, 80, 8 * 24)
+        for number, hours in enumerate(jumps):
+            self.scheduler.now += timedelta(hours=hours)
+            quiet = Process("quiet", partial(self._pipeline, as_of=self.scheduler.now, dry_run=False, decides=not number))
+            self.scheduler.run(quiet)
+        self.org.now = self.scheduler.now
+        self.oracle.final(ran_out=len(jumps) > 2)
+
+    # ── what one process does ────────────────────────────────────────────────────────────────────
+
+    def _pipeline(self, process: Process, as_of: datetime, dry_run: bool, decides: bool = True) -> None:
+        """The stages of one run that have to do with delivery, each tried a few times, as the DAG does."""
+        holder: list[Run] = []
+
+        def begin(ledger: Ledger) -> None:
+            holder[:] = [ledger.begin_run(as_of, self.policy, dry_run)]
+
+        if not self._tries(process, "begin", begin):
+            return
+        run = holder[0]
+        process.run_id = run.run_id
+        if run not in self.runs:
+            self.runs.append(run)
+        stages: dict[str, Callable[[Ledger], Any]] = {
+            "extract_crm": lambda ledger: self._extract(process, ledger, run),
+            "back_off": lambda ledger: self._back_off(process, ledger, run),
+            "route": lambda ledger: self._route(ledger, run, decides),
+            "deliver_tasks": lambda ledger: self._deliver(process, ledger, run),
+            "alert_reps": lambda ledger: self._alert(process, ledger, run),
+        }
+        for name, work in stages.items():
+            if not self._tries(process, name, work):
+                return
+        process.stage = ""
+
+    def _tries(self, process: Process, stage: str, work: Callable[[Ledger], Any]) -> bool:
+        """Whether the stage succeeded, at one of its attempts."""
+        for attempt in range(1, ATTEMPTS + 1):
+            process.stage, process.attempt = stage, attempt
+            process.began, process.held = self.scheduler.now, None
+            process.looked, process.read, process.refused, process.capped = {}, {}, [], False
+            ledger = SteppedLedger(self.ledger, self.scheduler, process, partial(self._step, process))
+            try:
+                work(ledger)
+            except Killed:
+                self.scheduler.free(process)
+                process.dead = False
+                self.note("killed", process)
+                self.oracle.failed(process, None)
+            except Exception as error:  # noqa: BLE001 - what an attempt dies of is the product's affair
+                said = str(error).splitlines()[0][:160]
+                self.note(f"failed: {type(error).__name__}: {said}", process)
+                self.oracle.failed(process, error)
+                if isinstance(error, DeliveryFailed) and not self.troubles and attempt > 1:
+                    break
+            else:
+                return True
+            self.scheduler.sleep(process, self.rng.choice((30, 300)))
+        self.note(f"gave up {stage}", process)
+        self.oracle.gave_up(process, quiet=process.name == "quiet")
+        return False
+
+    def _crm(self, process: Process) -> Any:
+        extra = {"instance_url": BASE, "consumer_key": "sandbox-key", "consumer_secret": "sandbox-secret"}
+        return delivery.Salesforce(
+            Connection("salesforce_default", extra=extra | {"version": "62.0"}),
+            wait=wait_fixed(5),
+            sleep=partial(self.scheduler.sleep, process),
+            session=Session(self.org, SimpleNamespace(carry=partial(self._carry, process))),
+            **({"bulk_above": self.policy.delivery.bulk_above, "api_reserve": 0.2} if _takes_bulk() else {}),
+        )
+
+    def _slack(self, process: Process) -> delivery.Slack:
+        connection = Connection("slack_default", password="xoxb-sandbox", extra={"base_url": f"{BASE}/api/"})
+        slack = delivery.Slack(connection, sleep=partial(self.scheduler.sleep, process))
+        channel = Channel(
+            token="xoxb-sandbox", base_url=slack.client.base_url, retry_handlers=slack.client.retry_handlers
+        )
+        channel.org, channel.traveller = self.org, SimpleNamespace(carry=partial(self._carry, process))
+        slack.client = channel
+        return slack
+
+    def _may_not(self, process: Process, ledger: Ledger, run: Run) -> str | None:
+        held = breaker.held(
+            self.policy, run.as_of, self.scheduler.now, dry_run=run.dry_run, stopped=ledger.stopped()
+        )
+        process.held = held
+        return held
+
+    def _extract(self, process: Process, ledger: Ledger, run: Run) -> Any:
+        crm = self._crm(process)
+        if self.whole:
+            return delivery.extract_crm(self.lake, ledger, self.policy, run, crm)
+        # The part of it that the ledger hears of, without the tables for scoring.
+        reps = extraction.frame_of(crm.read_reps(), extraction.REPS)
+        self.lake.write(reps, "crm", run.run_id, "reps.parquet")
+        accounts = [row for row in crm.read_accounts(self.policy) if not row["is_deleted"]]
+        deals = extraction.frame_of((r for r in crm.read_opportunities() if not r["is_deleted"]), extraction.OPPORTUNITIES)
+        open_ones = Counter(deals.loc[~deals["is_closed"].fillna(False), "crm_account_id"])
+        self.lake.tables[self.lake.path("crm", run.run_id, "accounts.parquet")] = pa.Table.from_pylist(
+            [{name: row[name] for name in ("crm_account_id", "owner_id")} | {"open_opportunities": open_ones[row["crm_account_id"]]} for row in accounts],
+            _ACCOUNTS,
+        )
+        ids = {account.crm_id: account.account_id for account in self.world.accounts}
+        overlap = timedelta(hours=self.policy.events.overlap_hours)
+        return extraction.follow(
+            ledger, run, crm, deals, {row["crm_account_id"]: ids.get(row["crm_account_id"], row["crm_account_id"]) for row in accounts},
+            extraction.emails_of(reps), overlap=overlap, first=run.as_of - timedelta(days=90),
+        )
+
+    def _back_off(self, process: Process, ledger: Ledger, run: Run) -> Any:
+        held = self._may_not(process, ledger, run)
+        crm = breaker.stoppable(self._crm(process), breaker.CRM_WRITES, ledger.stopped)
+        return delivery.back_off(ledger, self.policy, run, crm, held=held)
+
+    def _deliver(self, process: Process, ledger: Ledger, run: Run) -> Any:
+        held = self._may_not(process, ledger, run)
+        crm = None if held else breaker.stoppable(self._crm(process), breaker.CRM_WRITES, ledger.stopped)
+        approved = self.oracle.marks[run.run_id] % 2 == 0
+        before = self.oracle.delivery_begins(process, run, approved=approved)
+        summary = delivery.deliver_tasks(
+            self.lake, ledger, self.policy, run, crm, recheck=partial(self._recheck, process), held=held,
+            approved=approved,
+        )  # fmt: skip
+        self.oracle.delivered(process, run, summary, before)
+        return summary
+
+    def _alert(self, process: Process, ledger: Ledger, run: Run) -> Any:
+        held = self._may_not(process, ledger, run)
+        slack = None if held else self._slack(process)
+        return delivery.alert_reps(
+            self.lake, ledger, self.policy, run, slack, now=self.scheduler.now, held=held
+        )
+
+    def _recheck(self, process: Process, account_ids: list[str]) -> dict[str, str]:
+        """What the product's own events say at this moment."""
+        self._step(process, "before", "recheck")
+        now = self.scheduler.now
+        process.looked |= dict.fromkeys(account_ids, now)
+        buying = [i for i in account_ids if self.world.by_id[i].buying(now)]
+        self._step(process, "after", "recheck")
+        return {i: "in progress" for i in buying}
+
+    # ── decisions, by a plain router of our own ──────────────────────────────────────────────────
+
+    def _route(self, ledger: Ledger, run: Run, decides: bool) -> None:
+        """One decision an account, from what the run knows; written once a run."""
+        if self.lake.exists("decisions", f"{run.run_id}.parquet"):
+            return
+        rows = rows_where(self.lake, "crm", f"{run.run_id}/accounts", "crm_account_id", list(self.world.by_crm_id))
+        crm = {row["crm_account_id"]: row for row in rows}
+        told = ledger.handoff_frame(run.as_of)
+        handoffs = {row["account_id"]: row for row in told.astype(object).where(told.notna(), None).to_dict("records")}
+        mark = self.oracle.mark(run)
+        decisions, signals = [], []
+        cooldown = timedelta(days=self.policy.routing.cooldown_days)
+        for account in self.world.accounts:
+            known = crm.get(account.crm_id)
+            handoff = handoffs.get(account.account_id)
+            news = ["limit_share"]
+            if known is None or not decides:
+                action = "nurture"
+            elif handoff and handoff["state"] in ACTIVE:
+                action = "hold_touched"
+            elif account.buying(run.as_of):
+                action = "hold_converting"
+            elif known["open_opportunities"]:
+                action = "hold_open_opportunity"
+            elif handoff and handoff["closed_at"] is not None and handoff["closed_at"] + cooldown > run.as_of:
+                action = "hold_cooldown"
+            else:
+                # A signal that was not there before: the customer did something new since the last call.
+                news += [f"news {len(handoff['signals'])}"] if handoff else []
+                room = self.policy.assignment.tasks_per_day - self.called[run.as_of.date()]
+                wanted = (self.seed + account.number + mark) % 5 and (room > 0 or not self.careful)
+                action = "sales_now" if wanted else "nurture"
+                self.called[run.as_of.date()] += bool(wanted)
+            owner = next((rep for rep in REPS if known and rep[0] == known["owner_id"]), REPS[0])
+            decisions.append(_decision(account, run, action, owner, news))
+            signals.append(_signals(account, run, mark, action))
+        self.lake.write(pa.Table.from_pylist(signals, _SIGNALS), "signals", f"{run.run_id}.parquet")
+        self.lake.write(pa.Table.from_pylist(decisions, _DECISIONS), "decisions", f"{run.run_id}.parquet")
+        self.oracle.decided(run, self.careful, {d["account_id"]: d["action"] for d in decisions})
+        shown = ", ".join(f"{d['account_id']} {d['action']}" for d in decisions)
+        self.note(f"decided as of {run.as_of:%d %H:%M}: {shown}")
+
+    # ── steps, and what happens at them ──────────────────────────────────────────────────────────
+
+    def note(self, text: str, process: Process | None = None) -> None:
+        """A line of the history."""
+        self.history.append(f"{self.scheduler.now:%d %H:%M:%S} {process or 'world'}: {text}")
+
+    def _step(self, process: Process, when: str, what: str) -> bool:
+        """A moment between two instructions of a process: it may die, others may take their turn, things happen.
+
+        True when the database shall be out of reach at that moment.
+        """
+        if process.dead:
+            raise Killed
+        self.steps += 1
+        rng, scheduler = self.rng, self.scheduler
+        drawn = rng.random()
+        scheduler.now += timedelta(seconds=(0, 0, 1, 1, 3)[int(drawn * 1e6) % 5])
+        self.org.now = scheduler.now
+        ledger = what in ("commit", "read the ledger") or what.startswith("alone")
+        trouble = None
+        if self.troubles and drawn < self.trouble_rate:
+            kinds = ("die", "die", "unreachable") if ledger else ("die",)
+            trouble = rng.choice((*kinds, "stall") if "chat." not in what else kinds)
+            self.troubles -= 1
+        self.note(f"{when} {what}" + (f" — {trouble}" if trouble else ""), process)
+        if trouble:
+            self.counted[f"fault: {trouble}"] += 1
+        if self.event_rate and rng.random() < self.event_rate:
+            self._event()
+        if trouble == "die":
+            process.dead = True
+            raise Killed
+        if trouble == "stall":
+            scheduler.sleep(process, rng.choice((60, 1200)))
+        elif len(scheduler.live) > 1 and rng.random() < self.switch_rate:
+            scheduler.pause()
+        self.org.now = scheduler.now
+        return trouble == "unreachable"
+
+    def _event(self) -> None:
+        self.org.now = self.scheduler.now
+        if self.rng.random() < 0.05:
+            text = self._kill_switch()
+        elif self.late:  # while a request is under way nobody but the product touches what it is about
+            return
+        else:
+            text = self.world.event()
+        if text:
+            self.note(text)
+            self.counted[f"event: {text.partition(':')[0]}"] += 1
+            self.oracle.looks(None)
+
+    def _kill_switch(self) -> str:
+        if self.ledger.stopped():
+            self.ledger.resume(self.scheduler.now)
+            self.oracle.stopped_at = None
+            return "sending resumed"
+        self.ledger.stop("drill", self.scheduler.now)
+        self.oracle.stopped_at = self.scheduler.now
+        return "sending stopped"
+
+    def _carry(self, process: Process, request: Request) -> Answer:
+        """A request's way there and back."""
+        self._step(process, "before", request.name)
+        self._land_late()
+        trouble = self._trouble(request)
+        if trouble:
+            self.note(f"{request.name}: {trouble}", process)
+            self.counted[f"fault: {trouble}"] += 1
+        self.oracle.sends(process, request)
+        if trouble in ("request lost", "late"):
+            if trouble == "late":
+                self.late.append((process, request))
+            raise Lost
+        if trouble in _STATUS:
+            return _STATUS[trouble]
+        if trouble == "signed out":
+            self.org.db.execute("DELETE FROM session")
+        if trouble in _ROW_ERRORS:
+            row = self.rng.randrange(3)
+            code = _ROW_ERRORS[trouble]
+            self.org.salesforce.row_faults = lambda call, index: (
+                DmlError(code, "as the administrator wants it") if index == row else None
+            )
+        answer = self._arrives(process, request)
+        if trouble == "delivered twice":
+            again = self._arrives(process, request)
+            answer = self.rng.choice((answer, again))
+        self._step(process, "after", request.name)
+        if trouble == "answer lost":
+            raise Lost
+        if trouble == "little left":
+            answer.headers["Sforce-Limit-Info"] = "api-usage=950/1000"
+        self.oracle.answered(process, request, answer)
+        return answer
+
+    def _arrives(self, process: Process, request: Request) -> Answer:
+        try:
+            answer = request.execute()
+        finally:
+            self.org.salesforce.row_faults = _no_fault
+        if self.org.db.total_changes != self.changes:  # a bulk job is done when somebody asks for it
+            self.oracle.looks(process)
+        self.changes = self.org.db.total_changes
+        return answer
+
+    def _land_late(self) -> None:
+        """What was under way when its sender stopped waiting arrives after all."""
+        for process, request in self.late:
+            self.note(f"{request.name} arrives late", process)
+            self._arrives(process, request)
+        self.late = []
+
+    def _trouble(self, request: Request) -> str | None:
+        """What goes wrong with this request, if anything."""
+        if self.limited and request.api == "salesforce":
+            self.limited -= 1
+            return "limit exceeded"
+        if not self.troubles or self.rng.random() >= self.trouble_rate:
+            return None
+        self.troubles -= 1
+        if request.api == "slack":
+            return self.rng.choice(("request lost", "answer lost", "503", "429"))
+        kinds = ["request lost", "answer lost", "503", "429", "signed out", "401", "limit exceeded", "little left"]
+        if request.writes:
+            kinds += ["answer lost", "delivered twice", "row locked", "row refused", "row locked", "row refused"]
+            if b"Onetouch_Handoff_Id__c" in request.body:
+                kinds += ["late", "answer lost"]
+        trouble = self.rng.choice(kinds)
+        if trouble == "limit exceeded":
+            self.limited = self.rng.choice((0, 1, 5))
+        return trouble
+
+
+def _no_fault(call: Any, index: int) -> None:
+    return None
+
+
+def _refusal(status: int, code: str) -> Answer:
+    return Answer(status, [{"errorCode": code, "message": code.lower()}], {})
+
+
+_STATUS = {
+    "503": Answer(503, "Service Unavailable"),
+    "429": Answer(429, {"ok": False, "error": "ratelimited"}, {"Retry-After": "1"}),
+    "401": _refusal(401, "INVALID_SESSION_ID"),
+    "limit exceeded": _refusal(403, "REQUEST_LIMIT_EXCEEDED"),
+}
+_ROW_ERRORS = {"row locked": "UNABLE_TO_LOCK_ROW", "row refused": "FIELD_CUSTOM_VALIDATION_EXCEPTION"}
+
+
+@cache
+def _takes_bulk() -> bool:
+    import inspect
+
+    return "bulk_above" in inspect.signature(delivery.Salesforce).parameters
+
+
+@contextmanager
+def _virtual_slack_pauses(simulation: Simulation) -> Iterator[None]:
+    """slack_sdk's own handlers wait for Retry-After on the clock of the simulation."""
+    time, random_ = builtin_handlers.time, builtin_handlers.random
+    logger = logging.getLogger("slack_sdk")
+    level = logger.level
+
+    def sleep(seconds: float) -> None:
+        simulation.scheduler.now += timedelta(seconds=seconds)
+
+    builtin_handlers.time = SimpleNamespace(sleep=sleep)  # type: ignore[assignment]
+    builtin_handlers.random = SimpleNamespace(random=lambda: 0.0)  # type: ignore[assignment]
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        builtin_handlers.time, builtin_handlers.random = time, random_
+        logger.setLevel(level)
+
+
+# ── rows of the lake ─────────────────────────────────────────────────────────────────────────────
+
+_UTC = pa.timestamp("us", tz="UTC")
+_REASON = pa.struct([("signal", pa.string()), ("value", pa.float64()), ("points", pa.float64())])
+_ACCOUNTS = pa.schema([("crm_account_id", pa.string()), ("owner_id", pa.string()), ("open_opportunities", pa.int64())])
+_DECISIONS = pa.schema(
+    [
+        *((name, pa.string()) for name in ("decision_id", "account_id", "crm_account_id", "policy_version", "tier")),
+        ("as_of", _UTC), ("score", pa.float64()), ("pql", pa.bool_()), ("reasons", pa.list_(_REASON)),
+        *((name, pa.string()) for name in ("value_band", "engagement_band", "motion", "action", "rule")),
+        ("potential_arr", pa.float64()), ("owner_email", pa.string()), ("owner_id", pa.string()),
+        ("due_at", _UTC), ("contact_at", _UTC), ("inputs_ref", pa.string()),
+    ]
+)  # fmt: skip
+_SIGNALS = pa.schema(
+    [
+        *((name, pa.string()) for name in ("account_id", "crm_account_id", "name", "domain", "industry", "timezone")),
+        ("features_used_list", pa.list_(pa.string())), ("features_unused", pa.list_(pa.string())),
+        ("limit_name", pa.string()), ("checkout_state", pa.string()), ("open_opportunities", pa.int64()),
+        *(
+            (name, pa.float64())
+            for name in (
+                "employees", "features_used", "users", "active_users_28d", "events_28d", "activated",
+                "milestones_done", "limit_share", "limit_used", "limit_cap", "invites_28d",
+            )
+        ),
+    ]
+)  # fmt: skip
+
+
+def _decision(account: Any, run: Run, action: str, owner: tuple[str, str, str], news: list[str]) -> dict[str, Any]:
+    return {
+        "decision_id": f"{account.account_id}-{run.run_id}", "account_id": account.account_id,
+        "crm_account_id": account.crm_id, "policy_version": run.policy_version, "tier": "high", "as_of": run.as_of,
+        "score": 57.5, "pql": True, "reasons": [{"signal": name, "value": 1.0, "points": 10.0} for name in news],
+        "value_band": "high", "engagement_band": "high", "motion": "sales_assist", "action": action, "rule": action,
+        "potential_arr": 12_000.0, "owner_email": owner[1], "owner_id": owner[0],
+        "due_at": run.as_of + timedelta(hours=2), "contact_at": run.as_of + timedelta(minutes=15),
+        "inputs_ref": f"signals/{run.run_id}",
+    }  # fmt: skip
+
+
+def _signals(account: Any, run: Run, mark: int, action: str) -> dict[str, Any]:
+    return {
+        "account_id": account.account_id, "crm_account_id": account.crm_id, "name": f"Company {account.number}",
+        "domain": f"company{account.number}.example", "industry": "Software", "timezone": "UTC",
+        "features_used_list": ["dashboards", "alerts"], "features_unused": ["audit_log"], "limit_name": "api_calls",
+        "checkout_state": "started" if account.buying(run.as_of) else "none",
+        "open_opportunities": int(action == "hold_open_opportunity"),
+        "employees": 120.0, "features_used": 4.0, "users": 7.0, "active_users_28d": 6.0, "events_28d": 1234.0,
+        "activated": 1.0, "milestones_done": 4.0, "limit_share": 0.92, "limit_used": float(mark),
+        "limit_cap": 10_000.0, "invites_28d": 3.0,
+    }  # fmt: skip
+
+
+MARK = re.compile(r"\((\d,\d{3}) of 10,000\)")
+"""What a run writes into each of its tasks: which run decided it can be read off the task itself."""

@@ -1,0 +1,187 @@
+"""The wire without a network: the clients' requests go straight to the stand-in org and channel, faults on the way."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import tempfile
+from collections.abc import Mapping
+from datetime import datetime
+from email.message import Message
+from functools import cache
+from pathlib import Path
+from typing import Any, Protocol
+from urllib.error import URLError
+from urllib.parse import parse_qsl, unquote_plus, urlsplit
+
+import requests
+from onetouch.sandbox.fields import build_org
+from onetouch.sandbox.metadata import read_metadata
+from onetouch.sandbox.salesforce import Answer, Call, Salesforce
+from onetouch.sandbox.server import METADATA
+from onetouch.sandbox.slack import Slack
+from onetouch.sandbox.store import Store
+from slack_sdk import WebClient
+
+BASE = "http://127.0.0.1:9"
+"""Where the clients believe the stand-in is; nothing listens there and nothing is ever connected."""
+
+
+@cache
+def _empty_org() -> tuple[Store, bytes]:
+    """A store made once, and the bytes of its database while it is empty."""
+    with tempfile.TemporaryDirectory(prefix="onetouch-faults-") as home:
+        store = Store(Path(home), build_org(read_metadata(METADATA)))
+        for name, value in (("slack_per_second", 1e6), ("slack_burst", 1e6)):
+            store.set(name, value)
+        store.db.execute("PRAGMA journal_mode = DELETE")  # a write-ahead log has no place in memory
+        content = store.db.serialize()
+        store.db.close()
+    store.db = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+    store.db.row_factory = sqlite3.Row
+    return store, content
+
+
+class Org:
+    """One stand-in of Salesforce and Slack in memory; `now` is its clock. Only one at a time: they share a store."""
+
+    def __init__(self, now: datetime) -> None:
+        self.store, content = _empty_org()
+        self.store.db.deserialize(content)
+        self.store.db.execute("PRAGMA case_sensitive_like = OFF")
+        self.now = now
+        self.store.now = lambda: self.now  # type: ignore[method-assign]
+        self.salesforce, self.slack = Salesforce(self.store), Slack(self.store)
+        self.db = self.store.db
+
+    def rest(self, method: str, url: str, body: bytes, headers: Mapping[str, str]) -> Answer:
+        """One request of the REST API or the token endpoint, as the server passes it on."""
+        parts = urlsplit(url)
+        lower = {name.lower(): value for name, value in headers.items()}
+        with self.store.transaction():
+            if parts.path == "/services/oauth2/token":
+                form = dict(parse_qsl(body.decode()))
+                return self.salesforce.token(form, lower.get("authorization", ""), BASE)
+            return self.salesforce.request(method, parts.path, parts.query, body, lower)
+
+    def rows(self, table: str) -> dict[str, dict[str, Any]]:
+        """Every record of a table by id, deleted ones too."""
+        return {row["Id"]: dict(row) for row in self.db.execute(f'SELECT * FROM "{table}"')}
+
+    def messages(self) -> list[dict[str, Any]]:
+        """Every message of every channel, with its metadata."""
+        found = [dict(row) for row in self.db.execute("SELECT * FROM message ORDER BY ts")]
+        return [row | {"metadata": json.loads(row["metadata"]) if row["metadata"] else {}} for row in found]
+
+
+class Traveller(Protocol):
+    """What lets a request through: may hold it, lose it, or end the process that sends it."""
+
+    def carry(self, request: Request) -> Answer:
+        """The answer. Raises Lost when none arrives."""
+
+
+class Lost(Exception):
+    """No answer came; `sent` when the request may have arrived."""
+
+
+class Request:
+    """One request on its way; `execute` lets it arrive, each time it is called."""
+
+    def __init__(self, org: Org, api: str, method: str, url: str, body: Any, headers: Mapping[str, str]) -> None:
+        self.org, self.api, self.method, self.url, self.body, self.headers = org, api, method, url, body, headers
+        parts = urlsplit(url)
+        self.path = parts.path
+        self.query = unquote_plus(parts.query)
+
+    @property
+    def writes(self) -> bool:
+        """Whether it may change what people see."""
+        if self.api == "slack":
+            return self.path.endswith(("chat.postMessage", "chat.update", "chat.delete"))
+        return self.method != "GET" and not self.path.endswith("/token")
+
+    @property
+    def name(self) -> str:
+        """What it is, in a word or two, without ids."""
+        if self.api == "slack":
+            return self.path.rpartition("/")[2]
+        if "/query" in self.path:
+            return f"query {self.query.partition(' FROM ')[2].partition(' ')[0]}"
+        tail = self.path.partition("/services/data/")[2].partition("/")[2] or self.path.rpartition("/")[2]
+        return f"{self.method} {tail}"
+
+    def execute(self) -> Answer:
+        """Lets it arrive."""
+        if self.api == "salesforce":
+            return self.org.rest(self.method, self.url, self.body, self.headers)
+        method = self.path.rpartition("/")[2]
+        authorization = self.headers.get("Authorization", "")
+        status, body, headers = self.org.slack.request(method, dict(self.body), authorization, BASE)
+        return Answer(status, body, headers)
+
+
+class Session(requests.Session):
+    """A session of one process: what would cross the network is carried by it instead."""
+
+    def __init__(self, org: Org, traveller: Traveller) -> None:
+        super().__init__()
+        self.org, self.traveller, self.trust_env = org, traveller, False
+
+    def send(self, request: requests.PreparedRequest, **kwargs: Any) -> requests.Response:
+        body = request.body or b""
+        raw = body.encode() if isinstance(body, str) else body if isinstance(body, bytes) else body.read()
+        going = Request(self.org, "salesforce", str(request.method), str(request.url), raw, dict(request.headers))
+        try:
+            answer = self.traveller.carry(going)
+        except Lost:
+            raise requests.ConnectionError("no answer", request=request) from None
+        return _response(request, answer)
+
+
+def _response(request: requests.PreparedRequest, answer: Answer) -> requests.Response:
+    response = requests.Response()
+    response.status_code, response.request, response.url = answer.status, request, str(request.url)
+    response.headers.update({name: str(value) for name, value in answer.headers.items()})
+    response.encoding = "utf-8"
+    if answer.status == 204 or answer.body is None:
+        content = b""
+    elif isinstance(answer.body, bytes):
+        content = answer.body
+    elif isinstance(answer.body, str):
+        content = answer.body.encode()
+    else:
+        content = json.dumps(answer.body).encode()
+        response.headers["Content-Type"] = "application/json"
+    response._content = content
+    return response
+
+
+class Channel(WebClient):
+    """slack_sdk's client with its own retries and errors; only the bytes do not leave the process."""
+
+    org: Org
+    traveller: Traveller
+
+    def _perform_urllib_http_request_internal(self, url: str, req: Any) -> dict[str, Any]:
+        kind = req.get_header("Content-type", "")
+        data = req.data or b""
+        given = json.loads(data) if kind.startswith("application/json") else dict(parse_qsl(data.decode()))
+        going = Request(self.org, "slack", "POST", url, given, dict(req.headers))
+        try:
+            answer = self.traveller.carry(going)
+        except Lost:
+            raise URLError("no answer") from None
+        headers = Message()
+        for name, value in answer.headers.items():
+            headers[name] = value
+        if answer.status != 200:
+            from io import BytesIO
+            from urllib.error import HTTPError
+
+            raise HTTPError(url, answer.status, "", headers, BytesIO(json.dumps(answer.body).encode()))
+        return {"status": 200, "headers": headers, "body": json.dumps(answer.body)}
+
+
+def row_error(call: Call, index: int) -> None:
+    """No row is refused, unless a fault says so."""
