@@ -177,6 +177,7 @@ def replay(
             run = proof.find(workspace.lake, decision).run_id
         found = proof.replay(workspace.lake, workspace.ledger, run, None if decision is None else [decision])
         result = {"run_id": run, "decision_id": decision, "identical": found.empty, "differences": proof.plain(found)}
+        result["forgotten"] = proof.forgotten_in(workspace.lake, run)
         if as_json:
             typer.echo(json.dumps(result))
         else:
@@ -299,10 +300,13 @@ def forget(
             raise ValueError(f"forget: {kind!r} can't be forgotten; give user or account, then the id")
         if not yes:
             raise ValueError(f"forget: this erases the {kind} for good; say so with --yes")
+        from onetouch import screen
         from onetouch.forget import forget as erase
 
         found = erase(_workspace(context), kind, id, datetime.now(UTC))
-        typer.echo(json.dumps(found, default=str)) if as_json else _show_counts(found)
+        typer.echo(json.dumps(found)) if as_json else out.print(screen.erased(found))
+        if found["found"]:
+            _fail(f"something of the {kind} is left in {len(found['found'])} places; let runs end, then do it again")
 
 
 @crm_app.command("check")

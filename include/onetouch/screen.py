@@ -210,10 +210,35 @@ def replayed(result: Mapping[str, Any]) -> RenderableType:
     """Whether everything came out the same, else what did not."""
     if result["identical"]:
         what = f"decision {result['decision_id']}" if result["decision_id"] else "every decision"
-        return Text(f"identical: {what} of run {result['run_id']}", style="green")
+        left_out = f"; {result['forgotten']} of accounts forgotten since are left out" if result["forgotten"] else ""
+        return Text(f"identical: {what} of run {result['run_id']}{left_out}", style="green")
     table = _table("account", "column", "stored", "again")
     for row in result["differences"][:CHANGES]:
         table.add_row(*(Text(str(row[name])) for name in ("account_id", "column", "stored", "again")))
+    if result["forgotten"]:
+        room = "accounts of the run were forgotten since: what they had taken of a rep's room is free here"
+        return Group(table, Text(f"{result['forgotten']} {room}", style="yellow"))
+    return table
+
+
+def erased(found: Mapping[str, Any]) -> RenderableType:
+    """What was erased, where it was looked for afterwards, and what lies elsewhere."""
+    lake, ledger, searched, shared = (found[name] for name in ("lake", "ledger", "searched", "shared"))
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
+    table.add_row(found["kind"], f"is {found['pseudonym']} from now on")
+    table.add_row("lake", f"{lake['rows']:,} rows and {lake['lines']:,} raw lines, in {lake['rewritten']:,} files")
+    table.add_row("ledger", f"{ledger['rows']:,} rows; {ledger['handoffs']:,} handoffs withdrawn")
+    if shared["users"] or shared["domains"]:
+        table.add_row("kept", f"{shared['users']:,} users and {shared['domains']:,} domains: they are others', too")
+    looked = f"{searched['files']:,} files, {searched['bytes']:,} bytes; {searched['rows']:,} rows of the ledger"
+    table.add_row("searched", looked)
+    table.add_row("found", Text(str(len(found["found"])), style="red" if found["found"] else "green"))
+    for place in found["found"]:
+        table.add_row("", Text(place, style="red"))
+    for step in found["elsewhere"]:
+        table.add_row("elsewhere", Text(step))
     return table
 
 

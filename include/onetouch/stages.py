@@ -134,7 +134,7 @@ def score(workspace: Workspace, run: Run, policy: Policy) -> Summary:
 def extract_crm(workspace: Workspace, run: Run, policy: Policy) -> Summary:
     """Reads accounts, touches, replies and opportunities from the CRM, or accounts alone from a file."""
     if workspace.accounts:
-        return delivery.extract_accounts_file(workspace.lake, run, workspace.accounts)
+        return delivery.extract_accounts_file(workspace.lake, workspace.ledger, run, workspace.accounts)
     return delivery.extract_crm(workspace.lake, workspace.ledger, policy, run, crm_of(workspace, policy))
 
 

@@ -35,7 +35,8 @@ def extract_crm(lake: Lake, ledger: Ledger, policy: Policy, run: Run, crm: Crm) 
 
     The day's first run reads the whole CRM (formula fields change without a trace); the others what changed since
     the run before, and take the rest from it. All times are the CRM's. What is told again changes nothing. An
-    account's `account_id` is null until the product's account is known (`signals` joins them).
+    account's `account_id` is null until the product's account is known (`signals` joins them); one that was forgotten
+    is left out.
     Returns {"accounts", "opportunities", "reps"} and what `follow` does.
     """
     base = _base(lake, ledger, run)
@@ -47,8 +48,11 @@ def extract_crm(lake: Lake, ledger: Ledger, policy: Policy, run: Run, crm: Crm) 
 
     known = _product_accounts(lake, run)
     opportunities = _opportunities(lake, crm, base, since)
-    accounts = _accounts(lake, policy, crm, base, since)
-    accounts = _with_owners(accounts, reps)
+    everybody = _accounts(lake, policy, crm, base, since)
+    accounts = ledger.forgotten().without(everybody)
+    gone = set(everybody["crm_account_id"]) - set(accounts["crm_account_id"])
+    opportunities = opportunities[~opportunities["crm_account_id"].isin(gone)].reset_index(drop=True)
+    accounts = _with_owners(accounts.reset_index(drop=True), reps)
     open_ones = opportunities.loc[~opportunities["is_closed"].fillna(False), "crm_account_id"].value_counts()
     accounts["open_opportunities"] = accounts["crm_account_id"].map(open_ones).fillna(0).astype("Int64")
     ids = _account_ids(accounts, known)

@@ -11,6 +11,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
+import pandas as pd
 from sqlalchemy import Connection, String, Table, delete, select, update
 
 from onetouch.ledger.columns import Document, utc
@@ -79,6 +80,23 @@ class Forgotten:
     def has(self, kind: Kind, value: object) -> bool:
         """Whether that id (text; anything else is nobody's) was forgotten."""
         return isinstance(value, str) and bool(value) and self.digest(kind, value) in self.digests.get(kind, ())
+
+    def without(self, records: pd.DataFrame) -> pd.DataFrame:
+        """Rows of the CRM (crm_account_id, account_id, domain; any may lack) less those of forgotten accounts.
+
+        A domain tells only where no account is named: the company may have come back with another one.
+        """
+        if not self:
+            return records
+
+        def has(column: str) -> pd.Series:
+            if column not in records:
+                return pd.Series(False, index=records.index)
+            found = {value for value in records[column].dropna().unique() if self.has("account", value)}
+            return records[column].isin(found)
+
+        nameless = records["account_id"].isna() if "account_id" in records else True
+        return records[~(has("account_id") | has("crm_account_id") | (has("domain") & nameless))]
 
     def pseudonym(self, kind: Kind, value: str) -> str:
         """What stands in its place, the same at each call."""

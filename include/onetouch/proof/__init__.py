@@ -3,7 +3,7 @@
 from onetouch.proof.assigned import assigned
 from onetouch.proof.difference import Difference, compare
 from onetouch.proof.explain import Explanation, decision_rows, explain, plain, run_of
-from onetouch.proof.replay import find, replay
+from onetouch.proof.replay import find, forgotten_in, replay
 from onetouch.proof.scenarios import Result, run_scenarios
 from onetouch.proof.shadow import read_shadow, shadow
 
@@ -16,6 +16,7 @@ __all__ = [
     "decision_rows",
     "explain",
     "find",
+    "forgotten_in",
     "plain",
     "read_shadow",
     "replay",

@@ -19,7 +19,7 @@ import pandas as pd
 import pyarrow as pa
 
 from onetouch.lake import Lake
-from onetouch.ledger import Ledger, Run
+from onetouch.ledger import PSEUDONYM, Ledger, Run
 from onetouch.policy import Policy
 from onetouch.proof.stored import earlier, of_run, table
 from onetouch.routing import decide
@@ -152,8 +152,9 @@ def decided_under(lake: Lake, ledger: Ledger, policy: Policy, run: Run) -> tuple
 
 
 def decisions(lake: Lake, run: Run) -> pd.DataFrame:
-    """The decisions the run stored."""
-    return of_run(lake, "decisions", run.run_id).to_pandas()
+    """The decisions the run stored, but those on accounts that were forgotten since."""
+    stored = of_run(lake, "decisions", run.run_id).to_pandas()
+    return stored[~stored["account_id"].str.startswith(PSEUDONYM)].reset_index(drop=True)
 
 
 def names(lake: Lake, run: Run) -> pd.Series:

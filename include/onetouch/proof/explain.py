@@ -16,7 +16,7 @@ import pandas as pd
 import pyarrow as pa
 
 from onetouch.lake import Lake
-from onetouch.ledger import Ledger, Run
+from onetouch.ledger import PSEUDONYM, Ledger, Run
 from onetouch.policy import Condition, Policy
 from onetouch.proof.stored import of_run, table
 from onetouch.routing import RULES
@@ -69,6 +69,8 @@ def explain(lake: Lake, ledger: Ledger, run: Run, account_id: str) -> Explanatio
     Raises ValueError when the run decided nothing about it, naming near accounts; FileNotFoundError when what the
     run stored is gone.
     """
+    if account_id.startswith(PSEUDONYM):
+        raise ValueError(f"account {account_id}: was forgotten; why it got its decision is erased with it")
     decision = _row(of_run(lake, "decisions", run.run_id, account_id))
     if decision is None:
         raise ValueError(_unknown(lake, run, account_id))

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from onetouch.lake import Lake
-from onetouch.ledger import Ledger
+from onetouch.ledger import PSEUDONYM, Ledger
 from onetouch.proof.stored import earlier, of_run
 from onetouch.routing import DECISION, decide
 from onetouch.routing.inputs import kept
@@ -54,9 +54,10 @@ def find(lake: Lake, decision_id: str) -> Found:
 def replay(lake: Lake, ledger: Ledger, run_id: str, decision_ids: Collection[str] | None = None) -> pd.DataFrame:
     """What differs between a run's stored decisions (None: all) and the same ones made again: DIFFERENCES.
 
-    Empty when every column of every decision, and of its score, is the same in canonical JSON. Raises
-    FileNotFoundError naming the input that is gone, NotInLedger for an unknown run, ValueError for a decision that
-    is not of the run.
+    Empty when every column of every decision, and of its score, is the same in canonical JSON. Decisions on accounts
+    that were forgotten (`forgotten_in`) are left out: what they were made from is erased. Raises FileNotFoundError
+    naming the input that is gone, NotInLedger for an unknown run, ValueError for a decision that is not of the run,
+    or of a forgotten account.
     """
     run = ledger.run(run_id)
     policy = ledger.policy(run.policy_version)
@@ -67,12 +68,20 @@ def replay(lake: Lake, ledger: Ledger, run_id: str, decision_ids: Collection[str
         if missing := sorted(set(decision_ids) - set(ids.filter(chosen).to_pylist())):
             raise ValueError(f"decision {missing[0]}: not of run {run_id}; `onetouch replay {missing[0]}` looks for it")
         stored = stored.filter(chosen)
+        if (erased := _forgotten(stored)).num_rows:
+            raise ValueError(
+                f"decision {erased['decision_id'][0]}: is about an account that was forgotten; what it was made from "
+                "is erased, so it can't be made again"
+            )
+    stored = stored.filter(pc.invert(pc.starts_with(stored["account_id"], PSEUDONYM)))
     inputs = kept(lake, run_id)
     scores = score_frame(inputs.signals, policy, run.as_of, earlier(lake, run_id))
     decisions = decide(replace(inputs, scores=scores), policy, run.as_of)
     decisions["inputs_ref"] = f"signals/{run_id}"
     again = pa.Table.from_pandas(decisions[list(DECISION)], preserve_index=False)
-    scored, scored_again = of_run(lake, "scores", run_id), pa.Table.from_pandas(scores, preserve_index=False)
+    scored = of_run(lake, "scores", run_id)
+    scored = scored.filter(pc.invert(pc.starts_with(scored["account_id"], PSEUDONYM)))
+    scored_again = pa.Table.from_pandas(scores, preserve_index=False)
     if decision_ids is not None:
         again, scored, scored_again = (_about(stored, rows) for rows in (again, scored, scored_again))
     found = [_differences(lake, stored, again), _differences(lake, scored, scored_again, "score: ")]
@@ -80,6 +89,18 @@ def replay(lake: Lake, ledger: Ledger, run_id: str, decision_ids: Collection[str
     of_account = dict(zip(stored["account_id"].to_pylist(), stored["decision_id"].to_pylist(), strict=True))
     different.insert(0, "decision_id", different["account_id"].map(of_account).astype("str"))
     return different[list(DIFFERENCES)]
+
+
+def forgotten_in(lake: Lake, run_id: str) -> int:
+    """How many decisions of the run are about accounts that were forgotten since.
+
+    Where such an account had taken a rep's room, another's decision may come out otherwise without it.
+    """
+    return _forgotten(of_run(lake, "decisions", run_id)).num_rows
+
+
+def _forgotten(decisions: pa.Table) -> pa.Table:
+    return decisions.filter(pc.starts_with(decisions["account_id"], PSEUDONYM))
 
 
 def _about(chosen: pa.Table, rows: pa.Table) -> pa.Table:
