@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import csv
 import io
+from functools import cache
 from typing import Any
 
 import pytest
 import requests
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from onetouch.sandbox.in_process import URL, Org
 
-from tests.sandbox.conftest import ACME, OTHER, Sandbox
+from tests.sandbox.conftest import ACME, NOW, ORG, OTHER, Sandbox
 from tests.sandbox.test_salesforce import code
 
 UPSERT = {"object": "Task", "operation": "upsert", "externalIdFieldName": "Onetouch_Handoff_Id__c"}
@@ -226,6 +230,76 @@ def test_every_request_of_a_job_is_a_call_of_the_day(sandbox: Sandbox) -> None:
     assert sandbox.admin("log")["by_api"] == {"salesforce": 5}
     sandbox.admin("limits", {"api_daily": 5})
     assert code(sandbox.rest("POST", "jobs/ingest", json=UPSERT)) == (403, "REQUEST_LIMIT_EXCEEDED")
+
+
+VALUES = st.one_of(
+    st.none(),
+    st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=12).filter(lambda text: text != "#N/A"),
+    st.sampled_from(["Completed", "High", "2025-03-04", "true", ACME, "x" * 300, 'say "hi", twice\nand leave']),
+)
+ROWS = st.lists(
+    st.fixed_dictionaries(
+        {"Onetouch_Handoff_Id__c": st.sampled_from("abcdef")},
+        optional={name: VALUES for name in ("Subject", "Status", "Priority", "ActivityDate", "WhatId", "Description")},
+    ),
+    min_size=1,
+    max_size=8,
+)
+
+
+@cache
+def start() -> bytes:
+    org = Org()
+    org.tooling.clock(NOW)
+    org.tooling.load(ORG)
+    return org.image()
+
+
+def signed_in() -> tuple[Org, requests.Session]:
+    org = Org(start())
+    session = org.session()
+    form = {"grant_type": "client_credentials", "client_id": "sandbox-key", "client_secret": "sandbox-secret"}
+    token = session.post(f"{URL}/services/oauth2/token", data=form).json()["access_token"]
+    session.headers["Authorization"] = f"Bearer {token}"
+    return org, session
+
+
+@settings(max_examples=60)
+@given(ROWS, st.sampled_from(["LF", "CRLF"]), st.sampled_from(["COMMA", "TAB", "PIPE"]))
+def test_a_job_does_to_the_org_what_a_collection_does(rows: list[dict[str, Any]], ending: str, delimiter: str) -> None:
+    # A job has one set of columns; what a row leaves out is an empty cell.
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    out = io.StringIO()
+    writer = csv.writer(
+        out,
+        delimiter={"COMMA": ",", "TAB": "\t", "PIPE": "|"}[delimiter],
+        lineterminator={"LF": "\n", "CRLF": "\r\n"}[ending],
+        quoting=csv.QUOTE_ALL,
+    )
+    writer.writerow(columns)
+    for row in rows:
+        writer.writerow("#N/A" if row.get(name, "") is None else row.get(name, "") for name in columns)
+
+    one, session = signed_in()
+    records = [{"attributes": {"type": "Task"}, **row} for row in rows]
+    address = f"{URL}/services/data/v62.0/composite/sobjects/Task/Onetouch_Handoff_Id__c"
+    told = session.patch(address, json={"records": records}).json()
+
+    other, session = signed_in()
+    other.tooling.limits(bulk_looks=0)
+    jobs = f"{URL}/services/data/v62.0/jobs/ingest"
+    job = session.post(jobs, json=UPSERT | {"lineEnding": ending, "columnDelimiter": delimiter}).json()["id"]
+    session.put(f"{jobs}/{job}/batches", data=out.getvalue().encode(), headers={"Content-Type": "text/csv"})
+    session.patch(f"{jobs}/{job}", json={"state": "UploadComplete"})
+    info = session.get(f"{jobs}/{job}").json()
+    assert (info["state"], info["numberRecordsProcessed"]) == ("JobComplete", len(rows))
+    assert info["numberRecordsFailed"] == sum(not row["success"] for row in told)
+    every = "SELECT * FROM Task ORDER BY Onetouch_Handoff_Id__c"
+    held = [
+        [{k: row[k] for k in row.keys() if k != "Id"} for row in org.store.db.execute(every)]  # noqa: SIM118
+        for org in (one, other)
+    ]
+    assert held[0] == held[1]
 
 
 def test_the_library_people_use_gets_through(sandbox: Sandbox) -> None:

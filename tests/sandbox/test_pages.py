@@ -59,6 +59,18 @@ def test_a_rep_sees_open_tasks_ranked_and_done_ones_apart(sandbox: Sandbox) -> N
     assert page(sandbox, "/") == page(sandbox, "/tasks")
 
 
+def test_a_task_of_a_lead_shows_the_leads_context_and_what_the_rep_thought_of_it(sandbox: Sandbox) -> None:
+    context = {"Company": "Nova GmbH", "Website": "https://nova.example", "Onetouch_Dossier__c": "WHY NOW\n  Two seats"}
+    lead = sandbox.rest("POST", "sobjects/Lead", json={"LastName": "L", **context}).json()["id"]
+    add(sandbox, WhatId=None, WhoId=lead)
+    done = add(sandbox, Subject="Done")
+    picks = {"Status": "Completed", "Onetouch_Outcome__c": "Replied", "Onetouch_Disposition__c": "Not now"}
+    sandbox.rest("PATCH", f"sobjects/Task/{done}", json=picks)
+    text = page(sandbox, f"/tasks?rep={ANN}")
+    assert "Nova GmbH" in text and "Two seats" in text and "No account" not in text
+    assert text.index("Replied</span>") < text.index("Not now</span>")
+
+
 def test_names_and_subjects_are_text(sandbox: Sandbox) -> None:
     sandbox.rest("PATCH", f"sobjects/Account/{OTHER}", json={"Name": EVIL})
     add(sandbox, Subject=EVIL, WhatId=OTHER, Description=EVIL)

@@ -424,6 +424,19 @@ def test_an_emptied_recycle_bin_leaves_no_trace(sandbox: Sandbox) -> None:
     assert code(sandbox.rest("GET", f"sobjects/Task/{first}")) == (404, "NOT_FOUND")
 
 
+def test_what_went_into_the_bin_together_comes_out_together(sandbox: Sandbox) -> None:
+    upsert(sandbox, task("h1"), task("h2"))
+    alone = sandbox.rows("SELECT Id FROM Task WHERE Onetouch_Handoff_Id__c = 'h2'")[0]["Id"]
+    sandbox.rest("DELETE", f"sobjects/Task/{alone}")
+    sandbox.admin("clock", {"now": "2025-03-03T11:00:00+00:00"})
+    sandbox.rest("DELETE", f"sobjects/Account/{ACME}")
+    sandbox.admin("undelete", {"ids": [ACME]})
+    assert [row["Onetouch_Handoff_Id__c"] for row in sandbox.rows("SELECT Onetouch_Handoff_Id__c FROM Task")] == ["h1"]
+    upsert(sandbox, task("h2"))
+    refused = sandbox.http.post(f"{sandbox.url}/_sandbox/undelete", json={"ids": [alone]}, timeout=20)
+    assert (refused.status_code, "DUPLICATE_VALUE" in refused.text) == (400, True)
+
+
 def test_a_lead_has_our_fields_and_takes_its_tasks_along(sandbox: Sandbox) -> None:
     lead = made(
         sandbox, "Lead", LastName="Doe", Company="Acme", Website="acme.example", Email="doe@acme.example",

@@ -27,6 +27,14 @@ _HEADERS: Final = {
     "Cache-Control": "no-store",
 }
 _PRIORITY: Final = {"High": 0, "Normal": 1, "Low": 2}
+_CONTEXT: Final = ", ".join(
+    f"coalesce(a.{name}, l.{name}) AS {name}"
+    for name in (
+        "Website", "Industry", "Onetouch_Score__c", "Onetouch_Tier__c", "Onetouch_Trigger__c", "Onetouch_Motion__c",
+        "Onetouch_Activated__c", "Onetouch_Milestones__c", "Onetouch_Team_Size__c", "Onetouch_Features_Used__c",
+        "Onetouch_Usage_28d__c", "Onetouch_Limit_Share__c", "Onetouch_Dossier__c", "Onetouch_As_Of__c",
+    )
+)  # fmt: skip
 _SHOWN_DONE: Final = 30
 _SHOWN_MESSAGES: Final = 200
 
@@ -83,11 +91,10 @@ class Pages:
         rep = next((r for r in reps if r["Id"] == request.query_params.get("rep")), reps[0])
         zone = _zone(rep["TimeZoneSidKey"])
         rows = self.store.db.execute(
-            "SELECT t.*, a.Name AS AccountName, a.Website, a.Industry, a.Plan__c, a.Onetouch_Score__c,"
-            " a.Onetouch_Tier__c, a.Onetouch_Trigger__c, a.Onetouch_Motion__c, a.Onetouch_Activated__c,"
-            " a.Onetouch_Milestones__c, a.Onetouch_Team_Size__c, a.Onetouch_Features_Used__c, a.Onetouch_Usage_28d__c,"
-            " a.Onetouch_Limit_Share__c, a.Onetouch_Dossier__c, a.Onetouch_As_Of__c"
-            " FROM Task t LEFT JOIN Account a ON a.Id = t.AccountId WHERE t.OwnerId = ? AND t.IsDeleted = 0",
+            # A task of a lead has no account: the lead holds the context.
+            f"SELECT t.*, coalesce(a.Name, l.Company) AS AccountName, a.Plan__c, {_CONTEXT}"
+            " FROM Task t LEFT JOIN Account a ON a.Id = t.AccountId LEFT JOIN Lead l ON l.Id = t.WhoId"
+            " WHERE t.OwnerId = ? AND t.IsDeleted = 0",
             (rep["Id"],),
         ).fetchall()
         tasks = [self._task(row, zone) for row in rows]

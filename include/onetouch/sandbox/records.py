@@ -165,15 +165,20 @@ class Records:
         return account_id, contact_id
 
     def undelete(self, sobject: SObject, record_id: str) -> None:
-        """Takes a record out of the recycle bin. Raises DmlError when it is not in there."""
+        """Takes a record out of the recycle bin, and what went in with it. Raises DmlError when it cannot."""
         row = self.row(sobject, record_id)
         if row is None or not row["IsDeleted"]:
             raise DmlError("UNDELETE_FAILED", f"undelete: {record_id} is not in the recycle bin")
         stamp = self.store.stamp()
-        self.db.execute(
-            f'UPDATE "{sobject.name}" SET IsDeleted = 0, SystemModstamp = ?, LastModifiedDate = ? WHERE Id = ?',
-            (stamp, stamp, record_id),
-        )
+        for name, column in ((sobject.name, "Id"), *_CHILDREN.get(sobject.name, ())):
+            try:
+                self.db.execute(
+                    f'UPDATE "{name}" SET IsDeleted = 0, SystemModstamp = ?, LastModifiedDate = ?'
+                    f" WHERE {column} = ? AND IsDeleted = 1 AND SystemModstamp = ?",
+                    (stamp, stamp, record_id, row["SystemModstamp"]),
+                )
+            except sqlite3.IntegrityError as error:
+                raise DmlError("DUPLICATE_VALUE", f"undelete: a unique value of {name} is another's by now") from error
 
     def purge(self) -> int:
         """Empties the recycle bin: no query sees those records any more. Returns how many."""

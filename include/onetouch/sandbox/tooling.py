@@ -288,8 +288,9 @@ def _state(store: Store) -> dict[str, Any]:
     ]
     accounts = {row["Id"]: row for row in store.db.execute("SELECT * FROM Account")}
     owners = dict(store.db.execute("SELECT Id, Email FROM User").fetchall())
+    leads = {row["Id"]: row for row in store.db.execute("SELECT *, Company AS Name FROM Lead")}
     for task in tasks:
-        account = accounts.get(task["AccountId"])
+        account = accounts.get(task["AccountId"]) or leads.get(task["WhoId"])
         task["owner"] = owners.get(task["OwnerId"])
         task["account"] = account and {k: account[k] for k in account.keys() if k == "Name" or k.startswith("Onetouch")}  # noqa: SIM118
     posts = []
