@@ -32,8 +32,8 @@ _IN_CHARS = 12_000
 _TIMEOUT = (10, 120)
 """Ours: seconds to connect and to wait for an answer. simple-salesforce sets none."""
 
-_ASSERTION_SECONDS = 180
-"""How long a signed assertion is good for; Salesforce takes five minutes at most."""
+_ASSERTION_SECONDS = 120
+"""Ours: how long a signed assertion is good for; Salesforce takes three minutes at most, by its own clock."""
 
 Record = dict[str, Any]
 T = TypeVar("T")
