@@ -9,6 +9,9 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
+import requests
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
 from onetouch.connections import Connection, ConnectionConfigError
 from onetouch.delivery import CrmError, Salesforce
 from onetouch.delivery.crm import (
@@ -66,6 +69,58 @@ def test_a_wrong_secret_says_what_to_check_and_not_the_secret(world: Any) -> Non
     with pytest.raises(SignInRefused, match="consumer_key") as refused:
         list(world.salesforce(consumer_secret="hunter2-secret").read_reps())
     assert "hunter2" not in str(refused.value)
+
+
+@pytest.fixture(scope="module")
+def keys(running_org: Any) -> dict[str, str]:
+    """The key pair of the app's certificate, and another that is not the app's."""
+    pair = requests.get(f"{running_org.url}/_sandbox/certificate", timeout=10).json()
+    other = rsa.generate_private_key(public_exponent=65537, key_size=2048).private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    return pair | {"other": other.decode()}
+
+
+def by_key(world: Any, private_key: str, login: str = "integration@sandbox.example", **settings: Any) -> Salesforce:
+    """A client that signs in by JWT; the app's certificate is set anew, since every test begins with an empty org."""
+    extra = {"instance_url": world.org.url, "consumer_key": "sandbox-key", "private_key": private_key}
+    connection = Connection("salesforce_default", login=login, extra=extra)
+    given = {"wait": wait_none(), "sleep": lambda _: None, "clock": AS_OF.timestamp} | settings
+    return Salesforce(connection, **given)
+
+
+def test_signs_in_with_a_signed_assertion(world: Any, keys: dict[str, str]) -> None:
+    world.org.post("certificate", {"public_key": keys["public_key"]})
+    client = by_key(world, keys["private_key"])
+    assert len(list(client.read_reps())) == 3
+    world.org.expire_sessions()
+    assert len(list(client.read_reps())) == 3
+    assert sum(c["n"] for c in world.org.calls() if c["api"] == "salesforce sign-in") == 2
+
+
+@pytest.mark.parametrize(
+    ("key", "settings"),
+    [
+        ("other", {}),
+        ("private_key", {"login": "nobody@sandbox.example"}),
+        ("private_key", {"clock": (AS_OF - timedelta(hours=1)).timestamp}),
+    ],
+    ids=["another key", "another user", "a clock an hour behind"],
+)
+def test_an_assertion_that_is_not_accepted_says_what_to_check(
+    world: Any, keys: dict[str, str], key: str, settings: dict[str, Any]
+) -> None:
+    world.org.post("certificate", {"public_key": keys["public_key"]})
+    with pytest.raises(SignInRefused, match=r"private_key .* certificate") as refused:
+        list(by_key(world, keys[key], **settings).read_reps())
+    assert "sandbox.example" not in str(refused.value)
+
+
+def test_a_key_that_is_none_is_named_and_not_shown(world: Any) -> None:
+    with pytest.raises(SignInRefused, match="private_key cannot be read") as refused:
+        list(by_key(world, "-----BEGIN PRIVATE KEY-----\nhunter2\n-----END PRIVATE KEY-----").read_reps())
+    assert "hunter2" not in str(refused.value)
+    assert refused.value.__suppress_context__
 
 
 @pytest.mark.parametrize("fault", [{"status": 503, "body": "busy"}, {"drop": "request"}, {"drop": "answer"}])
