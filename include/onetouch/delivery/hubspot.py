@@ -145,21 +145,21 @@ class HubSpot:
                 yield _opportunity(deal, None, stages)
 
     def read_activities(self, since: datetime) -> Iterator[Activity]:
-        """See Crm. An e-mail the customer wrote is none; meetings come when they changed or ended since `since`."""
+        """See Crm. An e-mail the customer wrote is none; meetings come when they changed or ended since `since`.
+
+        Of what was deleted only tasks are told: a call or an e-mail that is gone is nobody's touch.
+        """
         for thing, wanted in _ACTIVITIES.items():
             groups = [[_changed(since)]]
             if thing == "meetings":
                 groups.append([_from("hs_meeting_end_time", since)])
             found = (r for r in self._search(thing, wanted, *groups) if not _from_customer(r))
             yield from (a for a in self._activities(thing, found) if a.crm_account_id or a.handoff_id)
-            yield from (_activity(thing, r, None) for r in self._archived(thing, wanted, since))
+        yield from (_activity("tasks", r, None) for r in self._archived("tasks", _ACTIVITIES["tasks"], since))
 
     def tasks_of(self, handoff_ids: Iterable[str]) -> dict[str, Activity]:
         """See Crm."""
-        wanted = sorted(set(handoff_ids))
-        found = {r["properties"][HANDOFF_ID]: r for r in self._read("tasks", wanted, HANDOFF_ID)}
-        missing = [h for h in wanted if h not in found]
-        found |= {r["properties"][HANDOFF_ID]: r for r in self._read("tasks", missing, HANDOFF_ID, archived=True)}
+        found = self._keyed("tasks", HANDOFF_ID, handoff_ids, _ACTIVITIES["tasks"])
         return {str(a.handoff_id): a for a in self._activities("tasks", found.values())}
 
     def keyed_tasks(self, since: datetime) -> Iterator[Activity]:
@@ -209,11 +209,11 @@ class HubSpot:
                     problems.append(f"{thing}.{name} is not unique")
         if problems:
             raise FieldsMissing(
-                f"HubSpot: {', '.join(problems)}; create the properties as docs/hubspot.md says (onetouch crm setup)"
+                f"HubSpot: {', '.join(problems)}; create them (onetouch crm check --create, or docs/hubspot.md)"
             )
         self._checked = True
 
-    def create_properties(self) -> list[str]:
+    def create_fields(self) -> list[str]:
         """Creates our properties that are missing, in a group of their own. Returns their names (tasks.onetouch_…)."""
         made = []
         for thing, wanted in fields.PROPERTIES.items():
@@ -269,7 +269,8 @@ class HubSpot:
     def close_tasks(self, reasons: Mapping[str, tuple[str, str]]) -> dict[str, Outcome]:
         """See Crm."""
         outcomes = {handoff_id: Outcome(ok=True) for handoff_id in reasons}
-        found = {r["properties"][HANDOFF_ID]: r for r in self._read("tasks", sorted(reasons), HANDOFF_ID)}
+        live = self._read("tasks", sorted(reasons), HANDOFF_ID, _ACTIVITIES["tasks"])
+        found = {record["properties"][HANDOFF_ID]: record for record in live}
         changes: dict[str, dict[str, str]] = {}
         by_rep: set[str] = set()
         for handoff_id, record in found.items():
@@ -369,11 +370,8 @@ class HubSpot:
 
     def _made(self, thing: str, key: str, values: Iterable[str]) -> dict[str, Outcome]:
         """Those of the unique values that a record has, deleted ones too."""
-        wanted = sorted(values)
-        live = {r["properties"][key]: Outcome(ok=True, id=r["id"]) for r in self._read(thing, wanted, key, [key])}
-        missing = [value for value in wanted if value not in live]
-        gone = self._read(thing, missing, key, [key], archived=True)
-        return live | {r["properties"][key]: Outcome(ok=True, id=r["id"], deleted=True) for r in gone}
+        found = self._keyed(thing, key, values, [key])
+        return {v: Outcome(ok=True, id=r["id"], deleted=bool(r.get("archived"))) for v, r in found.items()}
 
     def _follow(self, thing: str, ids: Sequence[str], outcomes: dict[str, Outcome]) -> None:
         """Records an update left out: HubSpot does so with those merged into another, which the old id leads to."""
@@ -413,20 +411,31 @@ class HubSpot:
         thing: str,
         ids: Sequence[str],
         key: str | None = None,
-        wanted: Sequence[str] | None = None,
-        *,
-        archived: bool = False,
+        wanted: Sequence[str] = (),
     ) -> list[Record]:
         """The records of ids, or of unique values of the property `key`; those that are not there are left out."""
         found: list[Record] = []
         for part in _parts(ids, BATCH):
             body: Row = {"inputs": [{"id": i} for i in part], "propertiesWithHistory": []}
-            body["properties"] = list(_ACTIVITIES.get(thing, ()) if wanted is None else wanted)
+            body["properties"] = list(wanted)
             if key:
                 body["idProperty"] = key
-            answer = self._wire.call(self._wire.batch.read, thing, body, archived=_flag(archived))
+            answer = self._wire.call(self._wire.batch.read, thing, body)
             _check(answer)
             found += answer["results"]
+        return found
+
+    def _keyed(self, thing: str, key: str, values: Iterable[str], wanted: Sequence[str]) -> dict[str, Record]:
+        """Unique value → the record that has it; a deleted one only when there is no other.
+
+        Deleted ones are read from their list: that they can be asked for by a unique value is nowhere promised.
+        """
+        asked = sorted(set(values))
+        found = {r["properties"][key]: r for r in self._read(thing, asked, key, wanted)}
+        missing = {value for value in asked if value not in found}
+        if missing:
+            deleted = self._list(thing, wanted, archived=True)
+            found |= {r["properties"][key]: r for r in deleted if r["properties"].get(key) in missing}
         return found
 
     def _search(self, thing: str, wanted: Sequence[str], *groups: list[Filter]) -> Iterator[Record]:

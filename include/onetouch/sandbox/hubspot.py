@@ -411,7 +411,7 @@ class HubSpot:
                 "SELECT id FROM hubspot_unique WHERE type = ? AND name = ? AND value = ?",
                 (type_, name, str(given).lower()),
             ).fetchone()
-            number = found and found["id"]
+            number = found["id"] if found and not archived else None  # deleted ones are not found by their values
         else:
             number = int(given) if str(given).isdigit() else None
             while number is not None:
