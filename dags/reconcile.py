@@ -1,8 +1,10 @@
 """
 # reconcile
 
-Every night at 03:30 UTC: does the CRM hold what the ledger says, and the ledger know what the CRM holds? What can be
-mended is mended, what cannot is listed in the task's log and in Slack.
+Every night at 03:30 UTC: does the CRM hold what the ledger says, and the ledger know what the CRM holds? What is safe
+to mend is mended: a task left open though its handoff has ended, one the ledger never heard of, a touch that was
+missed. What a person must judge (two tasks of one handoff, a task nobody owns, a key the ledger does not know) is
+listed in the task's result, and Slack says how much there is.
 
     reconcile
 
@@ -21,9 +23,8 @@ As often as you like: what is in order is left alone. By hand: `onetouch reconci
 
 ## When a task fails
 
-- **reconcile**: the CRM cannot be reached (as `extract_crm` of `pql_pipeline`), or something is not as it should be
-  and could not be mended: the log and the alert name each handoff and what is wrong with it. Look at the task in the
-  CRM and at `onetouch outbox`; a dead letter is laid out again with `onetouch outbox retry KEY` once its cause is gone.
+- **reconcile**: the CRM cannot be reached (as `extract_crm` of `pql_pipeline`), or refused what was to be mended: the
+  log and the alert name each handoff and the reason. Mend the cause, clear it, or leave it to the next night.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from datetime import timedelta
 from typing import Any
 
 from airflow.sdk import DAG, task
+from onetouch_airflow.alerts import tell
 from onetouch_airflow.defaults import DEFAULT_ARGS, TAGS, deadline, params
 from onetouch_airflow.opening import as_of, dry_run, now, workspace
 
@@ -50,9 +52,13 @@ with DAG(
 
     @task
     def reconcile() -> Any:
-        """Compares ledger and CRM, mends what can be mended, fails when something could not."""
+        """Compares ledger and CRM, mends what can be mended, tells what a person must judge."""
         from onetouch import stages
 
-        return stages.reconcile(workspace(), as_of(), now(), dry_run=dry_run())
+        found = stages.reconcile(workspace(), as_of(), now(), dry_run=dry_run())
+        if found["reported"]:
+            what = ", ".join(sorted({row["what"] for row in found["reported"]}))
+            tell(f":mag: reconcile: {len(found['reported'])} differences for a person to judge: {what}", "reconcile")
+        return found
 
     reconcile()

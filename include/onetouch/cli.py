@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn, cast
 
 import typer
 from rich.console import Console
@@ -176,8 +176,13 @@ def replay(
             assert decision is not None
             run = proof.find(workspace.lake, decision).run_id
         found = proof.replay(workspace.lake, workspace.ledger, run, None if decision is None else [decision])
-        result = {"run_id": run, "decision_id": decision, "identical": found.empty, "differences": proof.plain(found)}
-        result["forgotten"] = proof.forgotten_in(workspace.lake, run)
+        result = {
+            "run_id": run,
+            "decision_id": decision,
+            "identical": found.empty,
+            "differences": proof.plain(found),
+            "forgotten": proof.forgotten_in(workspace.lake, run),
+        }
         if as_json:
             typer.echo(json.dumps(result))
         else:
@@ -303,7 +308,7 @@ def forget(
         from onetouch import screen
         from onetouch.forget import forget as erase
 
-        found = erase(_workspace(context), kind, id, datetime.now(UTC))
+        found = erase(_workspace(context), cast("Literal['user', 'account']", kind), id, datetime.now(UTC))
         typer.echo(json.dumps(found)) if as_json else out.print(screen.erased(found))
         if found["found"]:
             _fail(f"something of the {kind} is left in {len(found['found'])} places; let runs end, then do it again")
@@ -322,13 +327,16 @@ def crm_check(
     with _one_line_errors():
         workspace = _workspace(context, policy)
         crm = stages.crm_of(workspace, workspace.policy)
-        if create and crm.name != "hubspot":
-            raise ValueError(f"--create: {crm.name}'s fields are deployed, see include/salesforce/README.md")
+        made: list[str] = []
         if create:
-            crm.create_fields()
+            if (creates := getattr(crm, "create_fields", None)) is None:
+                raise ValueError(f"--create: {crm.name}'s fields are deployed, see include/salesforce/README.md")
+            made = creates()
         crm.check_fields()
-        found = {"crm": crm.name, "fields": "complete"}
-        typer.echo(json.dumps(found)) if as_json else out.print(f"{crm.name}: reached, every field is there")
+        if as_json:
+            typer.echo(json.dumps({"crm": crm.name, "missing": [], "created": made}))
+        else:
+            out.print(f"{crm.name}: reached, every field is there" + f"; created {', '.join(made)}" * bool(made))
 
 
 @policy_app.command("check")

@@ -47,10 +47,9 @@ class AskForTasks(ApprovalOperator):
         self.subject = f"{asked.tasks} new tasks, more than {asked.limit} at once: make them?"
         self.body = body(asked)
         self.response_timeout = asked.until - opening.now()
-        link = self.generate_link_to_ui(task_instance=context["task_instance"])
         alerts.tell(
             f":raised_hand: {asked.tasks} new tasks wait for a person's yes until {asked.until:%H:%M} UTC; "
-            f"without one they are not made\n{link}"
+            f"without one they are not made\n{context['ti'].log_url}"
         )
         return super().execute(context)
 
@@ -78,9 +77,9 @@ def body(asked: Question) -> str:
         "|---|---:|",
         *(f"| {_escaped(email.partition('@')[0])} | {n} |" for email, n in asked.by_rep.items()),
         "",
-        "| the best of them | score | because of rule |",
+        "| the best of them | score | because of |",
         "|---|---:|---|",
-        *(f"| {_escaped(company)} | {score:g} | {_escaped(rule)} |" for company, score, rule in asked.top),
+        *(f"| {_escaped(company)} | {score:g} | {_escaped(call)} |" for company, score, call in asked.top),
         "",
         f"All: `onetouch decisions --run {asked.run_id} --action sales_now`. Why: `onetouch explain ACCOUNT`.",
     ]

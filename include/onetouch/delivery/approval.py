@@ -24,7 +24,7 @@ MARGIN = timedelta(minutes=10)
 class Question:
     """What is asked: may these tasks of the run be made? `until`: an answer after that comes too late.
 
-    `by_rep`: owner's e-mail → tasks; `top`: (company, score, rule) of the best, no person's name among them.
+    `by_rep`: owner's e-mail → tasks; `top`: (company, score, call) of the best, no person's name among them.
     """
 
     run_id: str
@@ -62,7 +62,7 @@ def question(lake: Lake, ledger: Ledger, policy: Policy, run: Run, now: datetime
         tasks=len(due),
         limit=limit,
         by_rep=dict(Counter(decision["owner_email"] or "nobody" for decision in due).most_common()),
-        top=[(names.get(d["account_id"], "a company"), float(d["score"]), str(d["rule"])) for d in best],
+        top=[(names.get(d["account_id"], "a company"), float(d["score"]), str(d["call"])) for d in best],
         until=until,
     )
 

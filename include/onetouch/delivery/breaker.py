@@ -11,7 +11,7 @@ from onetouch.policy import Policy
 
 T = TypeVar("T")
 
-CRM_WRITES = ("ensure_accounts", "update_accounts", "create_tasks", "close_tasks")
+CRM_WRITES = ("create_fields", "ensure_accounts", "update_accounts", "create_tasks", "close_tasks")
 """The methods of a Crm that change something in it."""
 
 SLACK_WRITES = ("post", "update", "upload")
