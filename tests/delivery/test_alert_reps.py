@@ -155,10 +155,10 @@ def calls(world: Any, method: str) -> int:
 
 
 BECOMES = {
-    "touched": (("touched",), False, ":wave: Contacted Tue 18 Nov 2025, 11:00"),
-    "replied": (("touched", "replied"), False, ":speech_balloon: They replied Tue 18 Nov 2025, 11:00"),
-    "won": (("touched", "replied", "won"), False, ":tada: Won Tue 18 Nov 2025, 11:00"),
-    "lost": (("touched", "lost"), True, ":x: Lost Tue 18 Nov 2025, 11:00"),
+    "touched": (("touched",), False, ":wave: Contacted Tue 18 Nov, 11:00"),
+    "replied": (("touched", "replied"), False, ":speech_balloon: They replied Tue 18 Nov, 11:00"),
+    "won": (("touched", "replied", "won"), False, ":tada: Won Tue 18 Nov, 11:00"),
+    "lost": (("touched", "lost"), True, ":x: Lost Tue 18 Nov, 11:00"),
     "withdrawn": (("withdrawn",), True, ":no_entry: Withdrawn: checkout started"),
     "released": (("touched", "released"), True, ":leftwards_arrow_with_hook: Back to self-serve: checkout started"),
     "expired": (("expired",), True, ":hourglass: Expired: checkout started"),

@@ -14,7 +14,7 @@ from typing import Any
 
 from onetouch.delivery.slack import escape
 from onetouch.handoff import Alert, plain, without_addresses
-from onetouch.handoff.words import capital, count, moment, zone
+from onetouch.handoff.words import capital, count, near_moment, zone
 from onetouch.ledger import Handoff
 
 Blocks = list[dict[str, Any]]
@@ -48,13 +48,14 @@ _MOMENTS = {"touched": "touched_at", "replied": "replied_at", "won": "closed_at"
 class Told:
     """One task in a message: what was said of it, and how things are now.
 
-    `user` is the Slack id of its present owner (None: not known there), `handed_on` whether that is another than the
-    one it was announced to, `direct` whether the message is the owner's own.
+    `became` is what is said of its state, a word and the rest (both empty: open), `user` the Slack id of its present
+    owner (None: not known there), `handed_on` whether that is another than the one it was announced to, `direct`
+    whether the message is the owner's own.
     """
 
     alert: Alert
     state: str
-    became: str = ""
+    became: tuple[str, str] = ("", "")
     user: str | None = None
     handed_on: bool = False
     direct: bool = False
@@ -83,22 +84,25 @@ def payload_of(alert: Alert, timezone: str | None, handoff: Handoff) -> dict[str
 
 def one(told: Told) -> tuple[str, Blocks]:
     """A message of its own: text for notifications, and blocks."""
-    mention = [] if told.direct and not told.handed_on else _mention(told.user)
+    open_now = told.state == "task_open"
+    # Whoever has it now is named once: before the line, or after it as news.
+    mention = [] if told.direct or (told.handed_on and open_now) else _mention(told.user)
     elements = [_section([*mention, *([_text(" ")] if mention else []), *_line(told)])]
-    if told.became or told.handed_on:
+    if not open_now:
         elements.append(_section(_news(told)))
+    elif told.handed_on:
+        elements.append(_section([_text("Now with "), *(_mention(told.user) or [_text("a colleague")])]))
     blocks: Blocks = [{"type": "rich_text", "elements": elements}]
-    if told.state == "task_open":
+    if open_now:
         blocks.append(_small(_details(told.alert)))
-    says = f"{told.became}: {told.alert.account} — {told.alert.why}" if told.became else told.alert.text
-    text = escape(says)
-    return (f"<@{told.user}>: {text}" if mention and told.user else text), blocks
+    line = told.alert.text if open_now else f"{''.join(told.became)} · {told.alert.account} — {told.alert.why}"
+    return (f"<@{told.user}>: {escape(line)}" if mention and told.user else escape(line)), blocks
 
 
 def digest(tasks: Sequence[Told]) -> tuple[str, Blocks]:
     """One message for many tasks, in the order given, grouped by owner; what has no room is counted."""
     groups: dict[str | None, list[Told]] = {}
-    for told in tasks:
+    for told in sorted(tasks, key=lambda told: told.user is None):
         groups.setdefault(told.user, []).append(told)
     blocks: Blocks = []
     room, shown = _CHARACTERS, 0
@@ -112,12 +116,10 @@ def digest(tasks: Sequence[Told]) -> tuple[str, Blocks]:
         if not items:
             break
         shown += len(items)
-        head = [] if tasks[0].direct else [_section([*_mention(user, "No owner known in Slack"), _text(_many(theirs))])]
+        head = [*_mention(user, "Owner not known in Slack"), _text(f" · {count(len(theirs), 'task')}")]
         listed = {"type": "rich_text_list", "style": "bullet", "elements": items}
-        blocks.append({"type": "rich_text", "elements": [*head, listed]})
-        if room < 0:
-            break
-    title = f"{count(len(tasks), 'new task')}"
+        blocks.append({"type": "rich_text", "elements": [listed] if tasks[0].direct else [_section(head), listed]})
+    title = count(len(tasks), "new task")
     if over := sum(told.state != "task_open" for told in tasks):
         title = f"{count(len(tasks), 'task')}, {over} no longer waiting"
     rest = f"And {len(tasks) - shown} more in the CRM. " if shown < len(tasks) else ""
@@ -137,28 +139,28 @@ def _line(told: Told) -> list[dict[str, Any]]:
 
 
 def _item(told: Told) -> list[dict[str, Any]]:
-    line = _line(told)
-    if told.became or told.handed_on:
-        return [*line, _text("  "), *_news(told)]
-    return [*line, _text(f" · due {told.alert.due}" if told.alert.due else "")] if told.alert.due else line
+    if told.state != "task_open":
+        return [*_line(told), _text(" · "), *_news(told)]
+    rest = (f" · due {told.alert.due}" if told.alert.due else "") + (" · handed on" if told.handed_on else "")
+    return [*_line(told), _text(rest)] if rest else _line(told)
 
 
 def _news(told: Told) -> list[dict[str, Any]]:
-    """What became of it, after its emoji; or with whom it is now."""
-    if not told.became:
-        return [_text("Now with "), *(_mention(told.user) or [_text("a colleague")])]
-    return [{"type": "emoji", "name": _BECAME[told.state][0]}, _text(f" {told.became}", bold=True)]
+    """What became of it, after its emoji."""
+    said, more = told.became
+    emoji = {"type": "emoji", "name": _BECAME[told.state][0]}
+    return [emoji, _text(f" {said}", bold=True), *([_text(more)] if more else [])]
 
 
-def _became(handoff: Handoff, where: tzinfo) -> str:
-    """ "Withdrawn: checkout started"; empty while the task is open."""
+def _became(handoff: Handoff, where: tzinfo) -> tuple[str, str]:
+    """("Withdrawn", ": checkout started"), ("Contacted", " Tue 18 Nov, 11:00 CET")."""
     if handoff.state not in _BECAME:
-        return ""
+        return "", ""
     said = _BECAME[handoff.state][1]
     if at := getattr(handoff, _MOMENTS.get(handoff.state, ""), None):
-        return f"{said} {moment(at, where)}"
+        return said, f" {near_moment(at, where)}"
     reason = plain(without_addresses(plain(handoff.reason, _LONGEST_REASON)), _LONGEST_REASON)
-    return f"{said}: {reason}" if reason else said
+    return said, f": {reason}" if reason else ""
 
 
 def _details(alert: Alert) -> str:
@@ -168,13 +170,9 @@ def _details(alert: Alert) -> str:
     ]
     parts += [
         f"first message due {alert.due}" if alert.due else "",
-        "dossier and a first message are in your task list",
+        "dossier in your task list",
     ]
     return capital(" · ".join(part for part in parts if part))
-
-
-def _many(theirs: Sequence[Told]) -> str:
-    return f" · {count(len(theirs), 'task')}"
 
 
 def _mention(user: str | None, otherwise: str = "") -> list[dict[str, Any]]:

@@ -10,7 +10,7 @@ from typing import Any
 from onetouch.handoff.facts import Facts, account_name, known_facts
 from onetouch.handoff.plain_text import plain
 from onetouch.handoff.situations import fill, why_now
-from onetouch.handoff.words import capital, count, in_words, listed, moment, number, zone
+from onetouch.handoff.words import capital, count, in_words, listed, near_moment, number, zone
 from onetouch.policy import Policy
 from onetouch.policy.texts import names, sentences
 
@@ -86,7 +86,7 @@ def alert(
         why=without_addresses(why_now(facts, policy).headline),
         urgency=urgency(facts),
         score=number(facts["score"]) if "score" in facts else "",
-        due=moment(facts["due_at"], zone(timezone)) if "due_at" in facts else "",
+        due=near_moment(facts["due_at"], zone(timezone)) if "due_at" in facts else "",
     )
 
 

@@ -108,9 +108,17 @@ def zone(name: Any) -> tzinfo:
 
 def moment(at: datetime, where: tzinfo) -> str:
     """ "Tue 18 Nov 2025, 09:15 CET": in the zone `where`."""
-    local = at.astimezone(where)
+    return _moment(at.astimezone(where), "%b %Y, %H:%M")
+
+
+def near_moment(at: datetime, where: tzinfo) -> str:
+    """ "Tue 18 Nov, 09:15 CET": one so near that nobody asks which year."""
+    return _moment(at.astimezone(where), "%b, %H:%M")
+
+
+def _moment(local: datetime, rest: str) -> str:
     name = f"{local:%Z}"
-    return f"{local:%a} {local.day} {local:%b %Y, %H:%M} {name if name.isalpha() else f'UTC{name}'}"
+    return f"{local:%a} {local.day} {local:{rest}} {name if name.isalpha() else f'UTC{name}'}"
 
 
 def day(at: datetime, where: tzinfo) -> str:
