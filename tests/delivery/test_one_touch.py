@@ -7,8 +7,10 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from onetouch.delivery import back_off
 from onetouch.delivery.crm import CLOSED_BY_US, Activity
 from onetouch.delivery.one_touch import LABELS, Seen, ending, merged, moves, new_owner
 from onetouch.ledger import Handoff
@@ -199,22 +201,29 @@ HISTORIES = st.lists(
 )
 
 
-@settings(max_examples=1_500)
-@given(HISTORIES)
-def test_any_history_ends_as_the_rules_say(history: list[tuple[str, str, int, bool]]) -> None:
-    play = Play()
-    for what, who, gap, looks in history:
-        play.now += timedelta(minutes=gap)
-        play.act(what, who)
-        if looks:
-            ends = expected(play)
-            play.look()
-            assert (play.handoff.state, play.handoff.touched_at) == ends, (what, who, play.now)
-            if play.handoff.active and not play.task["is_deleted"]:
-                assert play.handoff.owner_id == play.task["owner_id"], "the handoff is whose task it is"
+def test_any_history_ends_as_the_rules_say() -> None:
+    ends: Counter[str] = Counter()
+
+    @settings(max_examples=500)
+    @given(HISTORIES)
+    def plays(history: list[tuple[str, str, int, bool]]) -> None:
+        play = Play()
+        for what, who, gap, looks in history:
+            play.now += timedelta(minutes=gap)
+            play.act(what, who)
+            if looks:
+                rules = expected(play)
+                play.look()
+                assert (play.handoff.state, play.handoff.touched_at) == rules, (what, who, play.now)
+                if play.handoff.active and not play.task["is_deleted"]:
+                    assert play.handoff.owner_id == play.task["owner_id"], "the handoff is whose task it is"
+        ends[play.handoff.state] += 1
+
+    plays()
+    assert set(ends) >= {"touched", "replied", "won", "lost", "withdrawn", "released", "expired"}, ends
 
 
-@settings(max_examples=300)
+@settings(max_examples=200)
 @given(HISTORIES)
 def test_whatever_people_do_the_promises_hold(history: list[tuple[str, str, int, bool]]) -> None:
     play, ended = Play(), None
@@ -246,25 +255,6 @@ def test_whatever_people_do_the_promises_hold(history: list[tuple[str, str, int,
             assert stamp is None or after.touched_at is None or stamp >= after.touched_at
 
 
-def test_the_histories_come_to_every_end() -> None:
-    """The two tests above have something to look at."""
-    ends: Counter[str] = Counter()
-
-    @settings(max_examples=600, database=None)
-    @given(HISTORIES)
-    def tell(history: list[tuple[str, str, int, bool]]) -> None:
-        play = Play()
-        for what, who, gap, looks in history:
-            play.now += timedelta(minutes=gap)
-            play.act(what, who)
-            if looks:
-                play.look()
-        ends[play.handoff.state] += 1
-
-    tell()
-    assert set(ends) >= {"touched", "replied", "won", "lost", "withdrawn", "released", "expired"}, ends
-
-
 def test_a_deal_ends_the_handoff_when_the_first_is_won_or_the_last_is_lost() -> None:
     handoff = handed_over(state="touched", touched_at=hours(1))
     deal = {"owner_id": RITA, "created_at": hours(2), "is_closed": True, "is_won": False}
@@ -288,3 +278,291 @@ def test_of_two_handoffs_of_one_record_the_one_that_has_come_further_stays() -> 
     assert merged([first, replace(second, crm_account_id="001B")]) == {}
     assert merged([replace(first, state="won"), second]) == {}
     assert merged([replace(first, crm_account_id=None), replace(second, crm_account_id=None)]) == {}
+
+
+# ── each case by name, at the CRM's far end ──────────────────────────────────────────────────────
+
+
+def opened(world: Any, *numbers: int) -> None:
+    world.accounts(*numbers)
+    run = world.run()
+    world.decide(run, *numbers)
+    world.deliver(run)
+
+
+def calls(world: Any, who: str, at: datetime, number: int = 1, **fields: Any) -> str:
+    world.org.clock(at)
+    given = {"Subject": "Call", "Status": "Completed", "WhatId": crm_id(number), "TaskSubtype": "Call"}
+    return str(world.rep_writes("Task", None, **given | {"OwnerId": who} | fields))
+
+
+def completes(world: Any, at: datetime, number: int = 1, **fields: Any) -> None:
+    world.org.clock(at)
+    world.rep_writes("Task", world.task(number)["Id"], Status="Completed", **fields)
+
+
+def looks(world: Any, at: datetime, *, held: str | None = None) -> dict[str, Any]:
+    """What the hourly run does before it decides: it reads the CRM and backs off."""
+    world.org.clock(at)
+    run = world.run(at)
+    read = world.extract(run)
+    return read | back_off(world.ledger, world.policy, run, world.salesforce(), held=held)
+
+
+def delivers(world: Any, at: datetime, action: str = "nurture", **signals: Any) -> dict[str, Any]:
+    """A later run in which the account is not handed over, with these signals."""
+    world.org.clock(at)
+    run = world.run(at)
+    world.decide(run, 1, action=action, signals=signals)
+    return world.deliver(run)
+
+
+def told(world: Any, number: int = 1) -> tuple[str, bool, str]:
+    """How the task stands in the CRM: the label before its subject, whether it is closed, the note on top of it."""
+    task = world.task(number)
+    label = next((label for label in CLOSED_BY_US if task["Subject"].startswith(label)), "").strip()
+    return label, task["IsClosed"], task["Description"].split("\n")[0]
+
+
+def test_a_rep_who_calls_between_decision_and_delivery_gets_no_task(world: Any) -> None:
+    world.accounts(1)
+    run = world.run()
+    world.decide(run, 1)
+    calls(world, OTTO, hours(0.1))
+    assert world.deliver(run)["delivered"] == 0
+    assert [task["Subject"] for task in world.org.tasks()] == ["Call"]
+    assert (world.handoff(1).state, world.handoff(1).task_id) == ("withdrawn", None)
+
+
+@pytest.mark.parametrize("who", [RITA, OTTO])
+def test_a_call_before_the_decision_that_was_logged_after_it_withdraws_the_task(world: Any, who: str) -> None:
+    opened(world, 1)
+    world.org.clock(hours(1))
+    call = {"Id": make_id("00T", 9), "Subject": "Call", "Status": "Completed", "WhatId": crm_id(1), "OwnerId": who}
+    moments = {"CreatedDate": hours(1).isoformat(), "CompletedDateTime": hours(-3).isoformat()}
+    world.org.post("load", {"Task": [call | moments]})
+    assert looks(world, hours(2))["withdrawn"] == 1
+    label, closed, note = told(world)
+    assert (label, closed) == ("[Withdrawn]", True)
+    assert note == "Withdrawn: touched before the decision: logged since"
+    assert (world.handoff(1).state, world.handoff(1).touched_at) == ("withdrawn", None)
+
+
+def test_a_call_the_decision_knew_of_withdraws_nothing(world: Any) -> None:
+    calls_first = hours(-100)
+    world.accounts(1)
+    calls(world, OTTO, calls_first)
+    world.extract(world.run(hours(-99)))
+    run = world.run()
+    world.decide(run, 1)
+    world.org.clock(AS_OF)
+    world.deliver(run)
+    assert world.ledger.touches(account_ids=["org-1"]).empty  # kept under the CRM's name of it until now
+    assert looks(world, hours(1))["withdrawn"] == 0
+    assert len(world.ledger.touches(account_ids=["org-1"])) == 1
+    assert told(world)[:2] == ("", False)
+
+
+def test_a_colleague_with_the_customer_ends_the_reps_task(world: Any) -> None:
+    opened(world, 1)
+    calls(world, OTTO, hours(1))
+    assert looks(world, hours(2), held="dry run")["withdrawn"] == 1
+    assert (world.handoff(1).state, told(world)[:2]) == ("task_open", ("", False))  # said, not done
+    assert looks(world, hours(3))["withdrawn"] == 1
+    assert told(world) == (
+        "[Withdrawn]", True, "Withdrawn: in the hands of a colleague: the account was touched since"
+    )  # fmt: skip
+    assert (world.handoff(1).state, world.handoff(1).owner_email) == ("withdrawn", "rita@rep.example")
+
+
+def test_a_colleague_after_the_reps_own_touch_changes_nothing(world: Any) -> None:
+    opened(world, 1)
+    completes(world, hours(1))
+    calls(world, OTTO, hours(2))
+    looks(world, hours(3))
+    assert (world.handoff(1).state, world.handoff(1).touched_at) == ("touched", hours(1))
+    assert len(world.ledger.touches(account_ids=["org-1"])) == 2
+
+
+def test_a_colleagues_meeting_that_lies_ahead_holds_the_account_until_it_is_over(world: Any) -> None:
+    opened(world, 1)
+    world.org.clock(hours(1))
+    world.rep_writes("Event", None, Subject="Demo", WhatId=crm_id(1), OwnerId=OTTO, DurationInMinutes=30,
+                     ActivityDateTime=hours(200).isoformat())  # fmt: skip
+    looks(world, hours(2))
+    assert world.handoff(1).state == "withdrawn"
+    looks(world, hours(100))
+    assert world.ledger.touches(as_of=hours(100))["at"].max() == hours(100)
+    looks(world, hours(230))
+    assert world.ledger.touches(as_of=hours(230))["at"].max() == hours(200.5)
+
+
+def test_the_owners_meeting_is_touch_and_answer(world: Any) -> None:
+    opened(world, 1)
+    world.org.clock(hours(1))
+    world.rep_writes("Event", None, Subject="Onboarding", WhatId=crm_id(1), OwnerId=RITA, DurationInMinutes=30,
+                     ActivityDateTime=hours(48).isoformat())  # fmt: skip
+    looks(world, hours(2))
+    handoff = world.handoff(1)
+    assert (handoff.state, handoff.touched_at, handoff.replied_at) == ("replied", hours(1), hours(1))
+    assert looks(world, hours(300))["released"] == 0
+
+
+def test_a_task_given_to_a_colleague_takes_the_handoff_along(world: Any) -> None:
+    opened(world, 1)
+    world.org.clock(hours(1))
+    world.rep_writes("Task", world.task(1)["Id"], OwnerId=OTTO)
+    calls(world, OTTO, hours(1.5))
+    assert looks(world, hours(2))["withdrawn"] == 0  # the one who called is the one whose task it is
+    handoff = world.handoff(1)
+    assert (handoff.state, handoff.owner_id, handoff.owner_email) == ("touched", OTTO, "otto@rep.example")
+    assert told(world)[:2] == ("", False)
+
+
+def test_whose_task_it_is_follows_without_a_touch_too(world: Any) -> None:
+    opened(world, 1)
+    world.org.clock(hours(1))
+    world.rep_writes("Task", world.task(1)["Id"], OwnerId=OTTO)
+    assert looks(world, hours(2))["reassigned"] == 1
+    assert (world.handoff(1).state, world.handoff(1).owner_email) == ("task_open", "otto@rep.example")
+    assert looks(world, hours(3))["reassigned"] == 0
+    calls(world, RITA, hours(3.5))  # no longer hers: she is the colleague now
+    assert looks(world, hours(4))["withdrawn"] == 1
+
+
+def test_a_deleted_task_ends_the_handoff_and_is_not_made_again(world: Any) -> None:
+    opened(world, 1)
+    world.org.clock(hours(1))
+    world.rep_writes("Task", world.task(1)["Id"])
+    looks(world, hours(2))
+    handoff = world.handoff(1)
+    assert (handoff.state, handoff.reason, handoff.closed_at) == ("withdrawn", "task deleted: by a rep", hours(1))
+    delivers(world, hours(3))
+    assert [task["IsDeleted"] for task in world.org.tasks()] == [True]
+
+
+def test_who_has_called_and_then_deletes_the_task_has_been_in_touch(world: Any) -> None:
+    opened(world, 1)
+    calls(world, RITA, hours(1))
+    world.rep_writes("Task", world.task(1)["Id"])
+    looks(world, hours(2))
+    assert (world.handoff(1).state, world.handoff(1).touched_at) == ("touched", hours(1))
+
+
+def test_a_task_opened_again_stays_touched_and_is_closed_when_the_days_are_over(world: Any) -> None:
+    opened(world, 1)
+    completes(world, hours(1))
+    looks(world, hours(2))
+    world.org.clock(hours(3))
+    world.rep_writes("Task", world.task(1)["Id"], Status="In Progress")
+    looks(world, hours(4))
+    assert (world.handoff(1).state, world.handoff(1).touched_at) == ("touched", hours(1))
+    completes(world, hours(90))  # done once more: the first touch counts
+    assert looks(world, hours(1 + 7 * 24 - 0.1))["released"] == 0
+    world.org.clock(hours(160))
+    world.rep_writes("Task", world.task(1)["Id"], Status="In Progress")
+    assert looks(world, hours(1 + 7 * 24))["released"] == 1
+    assert told(world) == ("[Released]", True, "Released: no response within 7 days of the touch")
+
+
+def test_the_days_of_a_touch_logged_late_run_from_the_touch(world: Any) -> None:
+    opened(world, 1)
+    task = world.task(1) | {"Status": "Completed", "CompletedDateTime": hours(2).isoformat()}
+    world.org.clock(hours(60))  # written down more than two days later
+    world.org.post("load", {"Task": [{k: v for k, v in task.items() if k in ("Id", "Status", "CompletedDateTime")}]})
+    looks(world, hours(61))
+    assert (world.handoff(1).state, world.handoff(1).touched_at) == ("touched", hours(2))
+    assert looks(world, hours(2 + 7 * 24 - 0.1))["released"] == 0
+    assert looks(world, hours(2 + 7 * 24))["released"] == 1
+
+
+def test_a_touch_logged_after_the_handoff_expired_is_kept_and_the_end_stands(world: Any) -> None:
+    opened(world, 1)
+    assert looks(world, hours(72))["expired"] == 1
+    calls(world, RITA, hours(73))
+    looks(world, hours(74))
+    assert (world.handoff(1).state, world.handoff(1).touched_at) == ("expired", None)
+    assert world.ledger.touches(account_ids=["org-1"])["at"].tolist() == [hours(73)]
+    assert told(world)[0] == "[Expired]"
+
+
+def test_a_reply_after_the_release_is_kept_and_the_release_stands(world: Any) -> None:
+    opened(world, 1)
+    completes(world, hours(1))
+    looks(world, hours(2))
+    assert looks(world, hours(170))["released"] == 1
+    world.org.clock(hours(180))
+    world.rep_writes("Task", world.task(1)["Id"], Onetouch_Outcome__c="Replied", Onetouch_Disposition__c="Good")
+    looks(world, hours(181))
+    touch = world.ledger.touches().iloc[0]
+    assert (touch["outcome"], touch["disposition"], touch["at"]) == ("Replied", "Good", hours(1))
+    assert (world.handoff(1).state, world.handoff(1).replied_at) == ("released", None)
+
+
+def test_an_outcome_noted_on_an_open_task_is_a_touch(world: Any) -> None:
+    opened(world, 1)
+    world.org.clock(hours(5))
+    world.rep_writes("Task", world.task(1)["Id"], Onetouch_Outcome__c="No response", Onetouch_Disposition__c="Not now")
+    looks(world, hours(6))
+    assert (world.handoff(1).state, world.handoff(1).touched_at) == ("touched", hours(5))
+    assert world.ledger.touches()["disposition"].tolist() == ["Not now"]
+    assert looks(world, hours(80))["expired"] == 0
+
+
+def test_a_checkout_during_the_week_ends_it_and_the_reps_task_stays_theirs(world: Any) -> None:
+    opened(world, 1)
+    completes(world, hours(1))
+    looks(world, hours(2))
+    before = world.task(1)
+    assert delivers(world, hours(50), checkout_state="started", checkout_at=hours(49))["withdrawn"] == 1
+    handoff = world.handoff(1)
+    assert (handoff.state, handoff.reason) == ("withdrawn", "checkout: started by the customer")
+    assert world.task(1) == before
+    assert looks(world, hours(200))["released"] == 0
+
+
+def test_a_customer_who_buys_by_themselves_is_called_by_nobody(world: Any) -> None:
+    opened(world, 1)
+    assert delivers(world, hours(5), checkout_state="completed", checkout_at=hours(4))["withdrawn"] == 1
+    assert told(world) == ("[Withdrawn]", True, "Withdrawn: bought: by themselves")
+    assert world.handoff(1).state == "withdrawn"
+
+
+def test_an_account_that_was_deleted_ends_its_handoff_whatever_it_had_come_to(world: Any) -> None:
+    opened(world, 1, 2)
+    completes(world, hours(1), 2, Onetouch_Outcome__c="Replied")
+    looks(world, hours(2))
+    world.org.clock(hours(3))
+    for number in (1, 2):
+        world.rep_writes("Account", crm_id(number))
+    assert looks(world, hours(4))["moved"] == {"withdrawn": 2}
+    assert {world.handoff(n).reason for n in (1, 2)} == {"account deleted: no longer in the CRM"}
+
+
+def test_a_merged_accounts_handoff_follows_and_its_touch_counts(world: Any) -> None:
+    opened(world, 1)
+    world.accounts(3)
+    world.org.clock(hours(1))
+    world.org.post("merge", {"winner": crm_id(3), "losers": [crm_id(1)]})
+    calls(world, RITA, hours(2), 3)
+    assert looks(world, hours(3))["relinked"] == 1
+    handoff = world.handoff(1)
+    assert (handoff.state, handoff.crm_account_id, handoff.touched_at) == ("touched", crm_id(3), hours(2))
+    assert world.task(1)["AccountId"] == crm_id(3)
+    assert looks(world, hours(4))["relinked"] in (0, 1)
+
+
+def test_two_handoffs_that_meet_in_a_merged_account_are_one_conversation(world: Any) -> None:
+    world.accounts(1, 2)
+    for at, number in ((AS_OF, 1), (hours(1), 2)):
+        run = world.run(at)
+        world.org.clock(at)
+        world.decide(run, number)
+        world.deliver(run)
+    world.org.clock(hours(2))
+    world.org.post("merge", {"winner": crm_id(2), "losers": [crm_id(1)]})
+    assert looks(world, hours(3))["withdrawn"] == 1
+    assert [world.handoff(n).state for n in (1, 2)] == ["task_open", "withdrawn"]
+    assert told(world, 1)[:2] == ("", False)
+    assert told(world, 2) == ("[Withdrawn]", True, "Withdrawn: account merged: another handoff of it is active")
+    assert {task["AccountId"] for task in world.org.tasks()} == {crm_id(2)}
