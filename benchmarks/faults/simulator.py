@@ -118,7 +118,7 @@ class Simulation:
     def live(self) -> Result:
         """Some rough runs, then quiet ones that must put everything right."""
         with _virtual_slack_pauses(self), quick():
-            for _ in range(self.rng.choice((1, 2, 2, 3))):
+            for _ in range(self.rng.choice((1, 1, 1, 2, 2, 3))):
                 self._phase()
                 self._jump()
             self._settle()
@@ -164,7 +164,7 @@ class Simulation:
         self.ledger.resume(self.scheduler.now)
         self.oracle.stopped_at = None
         self.note("── quiet")
-        jumps = (1,) if self.rng.random() < 0.7 else (1, 80, 8 * 24)
+        jumps = (1,) if self.rng.random() < 0.85 else (1, 80, 8 * 24)
         for number, hours in enumerate(jumps):
             self.scheduler.now += timedelta(hours=hours)
             quiet = Process("quiet", partial(self._pipeline, as_of=self.scheduler.now, dry_run=False, decides=not number))
@@ -343,7 +343,7 @@ class Simulation:
                 self.called[run.as_of.date()] += bool(wanted)
             owner = next((rep for rep in REPS if known and rep[0] == known["owner_id"]), REPS[0])
             decisions.append(_decision(account, run, action, owner, news))
-            signals.append(_signals(account, run, mark, action))
+            signals.append(_signals(account, run, mark, known["open_opportunities"] if known else 0))
         self.lake.write(pa.Table.from_pylist(signals, _SIGNALS), "signals", f"{run.run_id}.parquet")
         self.lake.write(pa.Table.from_pylist(decisions, _DECISIONS), "decisions", f"{run.run_id}.parquet")
         self.oracle.decided(run, self.careful, {d["account_id"]: d["action"] for d in decisions})
@@ -570,13 +570,13 @@ def _decision(account: Any, run: Run, action: str, owner: tuple[str, str, str], 
     }  # fmt: skip
 
 
-def _signals(account: Any, run: Run, mark: int, action: str) -> dict[str, Any]:
+def _signals(account: Any, run: Run, mark: int, open_opportunities: int) -> dict[str, Any]:
     return {
         "account_id": account.account_id, "crm_account_id": account.crm_id, "name": f"Company {account.number}",
         "domain": f"company{account.number}.example", "industry": "Software", "timezone": "UTC",
         "features_used_list": ["dashboards", "alerts"], "features_unused": ["audit_log"], "limit_name": "api_calls",
         "checkout_state": "started" if account.buying(run.as_of) else "none",
-        "open_opportunities": int(action == "hold_open_opportunity"),
+        "open_opportunities": open_opportunities,
         "employees": 120.0, "features_used": 4.0, "users": 7.0, "active_users_28d": 6.0, "events_28d": 1234.0,
         "activated": 1.0, "milestones_done": 4.0, "limit_share": 0.92, "limit_used": float(mark),
         "limit_cap": 10_000.0, "invites_28d": 3.0,

@@ -9,15 +9,17 @@ from collections.abc import Mapping
 from datetime import datetime
 from email.message import Message
 from functools import cache
+from io import BytesIO
 from pathlib import Path
 from typing import Any, Protocol
-from urllib.error import URLError
+from urllib.error import HTTPError, URLError
 from urllib.parse import parse_qsl, unquote_plus, urlsplit
 
 import requests
 from onetouch.sandbox.fields import build_org
 from onetouch.sandbox.metadata import read_metadata
-from onetouch.sandbox.salesforce import Answer, Call, Salesforce
+from onetouch.sandbox.api import Answer
+from onetouch.sandbox.salesforce import Salesforce
 from onetouch.sandbox.server import METADATA
 from onetouch.sandbox.slack import Slack
 from onetouch.sandbox.store import Store
@@ -139,6 +141,19 @@ class Session(requests.Session):
         return _response(request, answer)
 
 
+_described: dict[str, bytes] = {}
+
+
+def _encoded(request: requests.PreparedRequest, answer: Answer) -> bytes:
+    """The answer's JSON; descriptions are long, always the same, and asked for by every client."""
+    url = str(request.url)
+    if not (url.endswith("/describe") and answer.status == 200):
+        return json.dumps(answer.body).encode()
+    if url not in _described:
+        _described[url] = json.dumps(answer.body).encode()
+    return _described[url]
+
+
 def _response(request: requests.PreparedRequest, answer: Answer) -> requests.Response:
     response = requests.Response()
     response.status_code, response.request, response.url = answer.status, request, str(request.url)
@@ -151,7 +166,7 @@ def _response(request: requests.PreparedRequest, answer: Answer) -> requests.Res
     elif isinstance(answer.body, str):
         content = answer.body.encode()
     else:
-        content = json.dumps(answer.body).encode()
+        content = _encoded(request, answer)
         response.headers["Content-Type"] = "application/json"
     response._content = content
     return response
@@ -176,12 +191,5 @@ class Channel(WebClient):
         for name, value in answer.headers.items():
             headers[name] = value
         if answer.status != 200:
-            from io import BytesIO
-            from urllib.error import HTTPError
-
             raise HTTPError(url, answer.status, "", headers, BytesIO(json.dumps(answer.body).encode()))
         return {"status": 200, "headers": headers, "body": json.dumps(answer.body)}
-
-
-def row_error(call: Call, index: int) -> None:
-    """No row is refused, unless a fault says so."""
