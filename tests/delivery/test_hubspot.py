@@ -11,7 +11,7 @@ import pytest
 import requests
 import urllib3
 from onetouch.connections import Connection, ConnectionConfigError
-from onetouch.delivery import back_off, deliver_tasks, extract_crm
+from onetouch.delivery import DeliveryFailed, back_off, deliver_tasks, extract_crm
 from onetouch.delivery.crm import (
     RELEASED,
     UNKNOWN,
@@ -25,6 +25,7 @@ from onetouch.delivery.crm import (
 )
 from onetouch.delivery.hubspot import HubSpot
 from onetouch.delivery.hubspot_fields import PROPERTIES
+from onetouch.delivery.reconcile import reconcile
 from tenacity import wait_none
 
 AS_OF = datetime(2025, 11, 18, 10, tzinfo=UTC)
@@ -634,6 +635,99 @@ def test_from_the_decision_to_the_release(portal: Portal) -> None:
     assert portal.record("tasks", onetouch_handoff_id=world.handoff(2).handoff_id)["properties"][
         "hs_task_subject"
     ].startswith("[Expired] ")
+
+
+def opened(portal: Portal, companies: dict[int, str]) -> Any:
+    run = portal.world.run()
+    portal.extract(run)
+    portal.decide(run, companies)
+    portal.deliver(run)
+    return portal.world.handoff(1)
+
+
+def an_hour_later(portal: Portal) -> Any:
+    portal.org.clock(AS_OF + timedelta(minutes=30))
+    return portal.world.run(AS_OF + timedelta(hours=1))
+
+
+def test_ledger_and_hubspot_agree_and_what_a_rep_deleted_is_found(portal: Portal) -> None:
+    handoff = opened(portal, portal.companies(1, 2))
+    portal.make("tasks", hs_timestamp="2025-11-18T10:00:00Z", onetouch_handoff_id="unknown")
+    portal.delete("tasks", portal.record("tasks", onetouch_handoff_id=handoff.handoff_id)["id"])
+    later = an_hour_later(portal)
+    found = reconcile(portal.world.ledger, portal.world.policy, later, portal.client(), held=None)
+    assert (found["looked_at"], found["agreeing"]) == (3, 1)
+    assert found["repaired"] == {"a task that was deleted": 1}
+    assert [row["handoff_id"] for row in found["reported"]] == ["unknown"]
+    assert portal.world.handoff(1).state == "withdrawn"
+
+
+def test_a_handoff_follows_its_company_into_a_merge_and_its_task_to_another_rep(portal: Portal) -> None:
+    companies = portal.companies(1, 2)
+    portal.load(owners=[OWNERS[1] | {"archived": False}])
+    handoff = opened(portal, {1: companies[1]})
+    later = an_hour_later(portal)
+    merge = {"primaryObjectId": companies[2], "objectIdToMerge": companies[1]}
+    new = portal.post("v3/objects/companies/merge", merge)["id"]
+    portal.write("tasks", handoff.task_id, hubspot_owner_id=OTTO)
+    portal.extract(later)
+    moved = portal.world.handoff(1)
+    assert (moved.crm_account_id, moved.owner_id, moved.owner_email) == (new, OTTO, "otto@rep.example")
+    assert moved.state == "task_open"
+
+
+def test_a_deal_or_a_call_since_the_decision_keeps_the_task_back(portal: Portal) -> None:
+    companies = portal.companies(1, 2, 3)
+    run = portal.world.run()
+    portal.extract(run)
+    portal.decide(run, companies)
+    portal.org.clock(AS_OF + timedelta(minutes=1))
+    portal.make("deals", companies[1], dealname="own", dealstage="contractsent")
+    at = "2025-11-18T10:01:00Z"
+    portal.make(
+        "calls", companies[2], hs_timestamp=at, hs_call_title="c", hs_call_status="COMPLETED", hubspot_owner_id=OTTO
+    )
+    summary = portal.deliver(run)
+    assert (summary["delivered"], summary["withheld"]) == (1, {"open opportunity": 1, "touched": 1})
+    assert [t["associations"]["companies"] for t in portal.records("tasks")] == [[companies[3]]]
+
+
+def test_an_unknown_account_gets_a_company_and_the_task_names_the_contact(portal: Portal) -> None:
+    world, contact = portal.world, portal.make("contacts", email="eve@company1.example")
+    run = world.run()
+    signals = {"crm_account_id": None, "top_user": "Eve@company1.example"}
+    world.decide(run, 1, owner_id=RITA, crm_account_id=None, signals=signals)
+    portal.deliver(run)
+    (company,) = portal.records("companies")
+    assert company["properties"]["onetouch_account_id"] == "org-1"
+    assert company["properties"]["onetouch_tier"] == "high"
+    (made,) = portal.records("tasks")
+    assert made["associations"] == {"companies": [company["id"]], "contacts": [contact]}
+    assert world.handoff(1).crm_account_id == company["id"]
+
+
+def test_what_the_days_calls_leave_goes_out_with_the_next_run(portal: Portal) -> None:
+    run = portal.world.run()
+    portal.decide(run, portal.companies(1, 2))
+    daily = {"status": "error", "policyName": "DAILY", "message": "You have reached your daily limit."}
+    portal.fault(match="tasks/batch/create", status=429, body=daily)
+    with pytest.raises(DeliveryFailed, match="next run"):
+        portal.deliver(run)
+    assert {portal.world.handoff(n).state for n in (1, 2)} == {"context_written"}
+    assert portal.deliver(run)["delivered"] == 2
+    assert len(portal.records("tasks")) == 2
+
+
+def test_a_task_hubspot_refuses_is_a_dead_letter_and_the_rest_goes_on(portal: Portal) -> None:
+    run = portal.world.run()
+    portal.decide(run, portal.companies(1, 2))
+    refusal = {"statusCode": "VALIDATION_ERROR", "message": "no"}
+    portal.fault(match="tasks/batch/create", row_error=refusal, rows=[0])
+    with pytest.raises(DeliveryFailed, match="VALIDATION_ERROR"):
+        portal.deliver(run)
+    assert len(portal.records("tasks")) == 1
+    dead = [row for row in portal.world.ledger.dump()["outbox"] if row["state"] == "failed"]
+    assert [row["key"].split(":")[0] for row in dead] == ["task"]
 
 
 def seen(portal: Portal) -> dict[str, Any]:
