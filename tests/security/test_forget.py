@@ -1,0 +1,324 @@
+"""Who is forgotten is nowhere in lake and ledger any more, stays away, and nobody else loses anything."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+from onetouch import forget as module
+from onetouch import proof
+from onetouch.forget import forget
+from onetouch.lake import Lake
+from onetouch.ledger import Ledger
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
+from typer.testing import CliRunner
+
+from tests.security.conftest import AS_OF, Home
+
+ACCOUNT, DOMAIN, CRM_ID = "org_00003", "kestrel-0003.example", "001Simorg_00003IAA"
+
+
+def contents(home: Path) -> dict[str, bytes]:
+    """Every file with its bytes, and what they unpack to; the ledger's pages, log and shared memory too."""
+    found = {}
+    for path in sorted(home.rglob("*")):
+        if not path.is_file():
+            continue
+        name, content = str(path.relative_to(home)), path.read_bytes()
+        if content[:2] == b"\x1f\x8b":
+            content += gzip.decompress(content)
+        elif path.suffix == ".parquet":
+            content += json.dumps(pq.read_table(path).to_pylist(), default=str, ensure_ascii=False).encode()
+        found[name] = content
+    return found
+
+
+def where(home: Path, *words: str) -> list[tuple[str, str]]:
+    return [(word, name) for name, content in contents(home).items() for word in words if word.encode() in content]
+
+
+def events(lake: Lake) -> pd.DataFrame:
+    return pd.concat([pd.read_parquet(path) for path in lake.list("events")], ignore_index=True)
+
+
+def users_of(lake: Lake, account_id: str) -> list[str]:
+    known = events(lake)
+    return sorted(known.loc[known["account_id"] == account_id, "user_id"].dropna().unique())
+
+
+def raw_lines(lake: Lake) -> list[bytes]:
+    return [line for path in lake.list("raw", ".gz") for line in gzip.decompress(Path(path).read_bytes()).splitlines()]
+
+
+def test_an_account_is_nowhere_afterwards_and_nobody_else_has_lost_anything(home: Home) -> None:
+    workspace, lake = home.workspace, home.workspace.lake
+    users = [user for user in users_of(lake, ACCOUNT) if user != "u_consultant"]
+    words = [ACCOUNT, DOMAIN, CRM_ID, "Kestrel Simulated", "simulated.u.00003", *users]
+    assert len(users) > 2 and {word for word, _ in where(workspace.home, *words)} == set(words)
+    before, stages_before = events(lake), workspace.ledger.stage_summaries(home.run_id)
+    decisions = lake.read("decisions", f"{home.run_id}.parquet")
+
+    said = forget(workspace, "account", ACCOUNT, AS_OF)
+
+    assert where(workspace.home, *words) == []
+    assert said["found"] == [] and said["searched"]["files"] > 20 and said["searched"]["rows"] > 15
+    # The consultant is another company's, too, and stays there; a row of others that names the account is theirs.
+    assert said["shared"] == {"users": 1, "domains": 1} and where(workspace.home, "u_consultant")
+    after, others = events(lake), before[before["account_id"] != ACCOUNT]
+    mention = after["event_id"] == "00000000-0000-4000-8000-000000000900"
+    assert json.loads(after.loc[mention, "properties"].item())["invited"].startswith("forgotten:")
+    pd.testing.assert_frame_equal(
+        after[~mention].sort_values("event_id", ignore_index=True),
+        others[others["event_id"] != after.loc[mention, "event_id"].item()].sort_values("event_id", ignore_index=True),
+    )
+    stored = lake.read("decisions", f"{home.run_id}.parquet")
+    assert len(stored) == len(decisions)
+    assert stored["action"].value_counts().equals(decisions["action"].value_counts())
+    assert stored.loc[decisions["account_id"] == ACCOUNT, "account_id"].tolist() == [said["pseudonym"]]
+    others = decisions["account_id"] != ACCOUNT
+    pd.testing.assert_frame_equal(stored[others], decisions[others])
+    assert raw_lines(lake).count(b'{"onetouch": "forgotten"}') == said["lake"]["lines"] > 0
+    for stage, summary in workspace.ledger.stage_summaries(home.run_id).items():
+        assert json.loads(json.dumps(stages_before[stage]).replace(ACCOUNT, said["pseudonym"])) == summary
+
+
+def test_the_ledger_keeps_the_figures_under_a_pseudonym(home: Home) -> None:
+    ledger = home.workspace.ledger
+    before = ledger.dump()
+    said = forget(home.workspace, "account", ACCOUNT, AS_OF)
+    [mine] = [h for h in ledger.handoffs() if h.account_id.startswith("forgotten:")]
+    assert (mine.state, mine.reason, mine.score, mine.signals) == ("withdrawn", "forgotten", 50.0, ["users"])
+    assert mine.account_id == said["pseudonym"]
+    assert mine.crm_account_id is not None and mine.crm_account_id.startswith("forgotten:")
+    rows = {row.kind: row for row in ledger.outbox() if row.handoff_id == mine.handoff_id}
+    assert (rows["account_fields"].state, rows["account_fields"].payload) == ("sent", {})
+    assert (rows["task"].state, rows["task"].payload, rows["task"].reason) == ("failed", {}, "forgotten")
+    assert ledger.retry() == 0
+    after = ledger.dump()
+    for table, rows_before in before.items():
+        if table not in ("forgotten", "forget_key", "handoff_moves", "stages"):
+            assert len(after[table]) == len(rows_before)
+        kept = [row for row in rows_before if ACCOUNT not in json.dumps(row) and "00003" not in json.dumps(row)]
+        kept = [row for row in kept if row.get("handoff_id") != mine.handoff_id]
+        assert [row for row in kept if row not in after[table]] == []
+    assert after["forgetting"] == []
+    assert {row["kind"] for row in after["forgotten"]} == {"account", "user"}
+
+
+def test_a_user_is_nowhere_afterwards_and_its_company_stays(home: Home) -> None:
+    workspace, lake = home.workspace, home.workspace.lake
+    user = users_of(lake, ACCOUNT)[0]
+    address = f"simulated.{user.replace('_', '.')}@{DOMAIN}"
+    assert where(workspace.home, address)
+    before = events(lake)
+    scores = lake.read("scores", f"{home.run_id}.parquet")
+    said = forget(workspace, "user", user, AS_OF)
+    assert where(workspace.home, user, address) == [] and said["found"] == []
+    pd.testing.assert_frame_equal(
+        events(lake).sort_values("event_id", ignore_index=True),
+        before[before["user_id"] != user].sort_values("event_id", ignore_index=True),
+    )
+    pd.testing.assert_frame_equal(lake.read("scores", f"{home.run_id}.parquet"), scores)
+    assert lake.exists("crm", home.run_id, "accounts.parquet") and where(workspace.home, DOMAIN)
+    assert proof.replay(lake, workspace.ledger, home.run_id).empty
+
+
+def test_by_the_address_of_a_user_the_user_is_found(home: Home) -> None:
+    user = users_of(home.workspace.lake, ACCOUNT)[0]
+    forget(home.workspace, "user", f"Simulated.{user.replace('_', '.')}@{DOMAIN}", AS_OF)
+    assert where(home.workspace.home, user) == []
+
+
+def test_a_lone_user_is_an_account_too(home: Home) -> None:
+    lake = home.workspace.lake
+    known = events(lake)
+    user = known.loc[known["account_basis"] == "personal", "account_id"].iloc[0]
+    assert any(name.startswith("lake/signals") for _, name in where(home.workspace.home, user))
+    forget(home.workspace, "user", user, AS_OF)
+    assert where(home.workspace.home, user) == []
+
+
+def test_an_account_without_group_goes_with_its_domain(home: Home) -> None:
+    lake = home.workspace.lake
+    known = events(lake)
+    domain = known.loc[known["account_basis"] == "domain", "account_id"].iloc[0]
+    users = users_of(lake, domain)
+    forget(home.workspace, "account", domain, AS_OF)
+    assert where(home.workspace.home, domain, *users) == []
+
+
+def test_again_finds_nothing_left_to_do(home: Home) -> None:
+    forget(home.workspace, "account", ACCOUNT, AS_OF)
+    before = contents(home.workspace.home / "lake")
+    ledger = home.workspace.ledger.dump()
+    again = forget(home.workspace, "account", ACCOUNT, AS_OF)
+    assert (again["lake"]["rewritten"], again["ledger"], again["found"]) == (0, {"rows": 0, "handoffs": 0}, [])
+    assert contents(home.workspace.home / "lake") == before
+    assert home.workspace.ledger.dump() == ledger
+
+
+class Killed(BaseException):
+    """The process ends here."""
+
+
+STEPS = {
+    "begin_erasure": (Ledger, "begin_erasure"),
+    "end_handoffs": (Ledger, "end_handoffs"),
+    "pseudonymise": (Ledger, "pseudonymise"),
+    "finish_erasure": (Ledger, "finish_erasure"),
+    "rewrite": (Ledger, "rewrite"),
+    "raw": (module, "rewrite_lines"),
+    "tables": (Lake, "replacing"),
+    "search": (module, "search"),
+}
+
+
+@pytest.mark.parametrize(("step", "call"), [(s, 1) for s in STEPS] + [("raw", 3), ("tables", 9)])
+def test_killed_at_any_step_the_next_call_finishes_it(
+    home: Home, monkeypatch: pytest.MonkeyPatch, step: str, call: int
+) -> None:
+    words = [ACCOUNT, DOMAIN, CRM_ID, "simulated.u.00003", "u_00003_00", "u_00003_02"]
+    owner, name = STEPS[step]
+    original: Callable[..., Any] = getattr(owner, name)
+    calls = 0
+
+    def dying(*args: Any, **kwargs: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == call:
+            raise Killed
+        return original(*args, **kwargs)
+
+    with monkeypatch.context() as patched, pytest.raises(Killed):
+        patched.setattr(owner, name, dying)
+        forget(home.workspace, "account", ACCOUNT, AS_OF)
+    # Whoever is forgotten next: what is left of this erasure is finished with it.
+    other = "account" if step == "begin_erasure" else "user"
+    said = forget(home.workspace, other, ACCOUNT if other == "account" else "nobody", AS_OF)
+    assert where(home.workspace.home, *words) == [] and said["found"] == []
+    assert home.workspace.ledger.erasures() == []
+
+
+def test_what_arrives_again_is_counted_and_kept_nowhere(home: Home) -> None:
+    users = ["u_00003_00", "u_00003_02"]
+    forget(home.workspace, "account", ACCOUNT, AS_OF)
+    alone = users_of(home.workspace.lake, "org_00004")[0]
+    forget(home.workspace, "user", alone, AS_OF)
+    # The overlap of two days reads rows of both again, and the file still names the account.
+    run_id = home.run(AS_OF.replace(hour=15))
+    rows = home.workspace.ledger.stage_summary(run_id, "stage_events")["rows"]
+    assert rows["quarantined"]["forgotten"] == 22
+    assert rows["in"] == rows["kept"] + rows["duplicates"] + sum(rows["quarantined"].values())
+    assert where(home.workspace.home, ACCOUNT, DOMAIN, alone, "simulated.u.00003", *users) == []
+    quarantine = home.workspace.lake.read("quarantine", "amplitude", f"amplitude-{run_id}.parquet")
+    assert quarantine.loc[quarantine["reason"] == "forgotten", "row"].isna().all()
+    profile = home.workspace.lake.read("quality", run_id, "profile.parquet").iloc[0]
+    assert profile["forgotten"] == rows["quarantined"]["forgotten"]
+    assert profile["quarantine_rate"] == 0, "being forgotten is no fault of the data"
+
+
+def test_a_batch_staged_again_after_an_erasure_counts_the_same(home: Home) -> None:
+    lake, ledger = home.workspace.lake, home.workspace.ledger
+    before = ledger.stage_summary(home.run_id, "stage_events")["rows"]
+    forget(home.workspace, "account", ACCOUNT, AS_OF)
+    run = ledger.run(home.run_id)
+    from onetouch.events import staging
+
+    ledger.batch = lambda batch_id: None  # type: ignore[method-assign]
+    again = staging.stage(lake, ledger, home.workspace.policy, run)["rows"]
+    assert again["in"] == before["in"]
+    assert again["in"] == again["kept"] + again["duplicates"] + sum(again["quarantined"].values())
+    assert where(home.workspace.home, ACCOUNT) == []
+
+
+def test_activity_is_not_summed_up_again(home: Home, caplog: pytest.LogCaptureFixture) -> None:
+    forget(home.workspace, "account", ACCOUNT, AS_OF)
+    with caplog.at_level("INFO", logger="onetouch.signals.build"):
+        from onetouch import signals
+
+        signals.build(
+            home.workspace.lake, home.workspace.ledger, home.workspace.policy, home.workspace.ledger.run(home.run_id)
+        )
+    assert "0 dates of activity rebuilt" in caplog.text
+    assert where(home.workspace.home, ACCOUNT, DOMAIN) == []
+
+
+def test_a_replay_says_who_is_missing(home: Home) -> None:
+    lake, ledger = home.workspace.lake, home.workspace.ledger
+    decisions = lake.read("decisions", f"{home.run_id}.parquet")
+    mine = decisions.loc[decisions["account_id"] == ACCOUNT, "decision_id"].item()
+    said = forget(home.workspace, "account", ACCOUNT, AS_OF)
+    command = ["--home", str(home.workspace.home)]
+    from onetouch.cli import app
+
+    of_it = CliRunner().invoke(app, [*command, "replay", mine])
+    assert of_it.exit_code == 1 and "was forgotten" in of_it.output and "Traceback" not in of_it.output
+    whole = CliRunner().invoke(app, [*command, "replay", "--run", home.run_id])
+    assert whole.exit_code == 0 and "1 of accounts forgotten since are left out" in " ".join(whole.output.split())
+    why = CliRunner().invoke(app, [*command, "explain", said["pseudonym"]])
+    assert why.exit_code == 1 and "was forgotten" in why.output
+    assert proof.replay(lake, ledger, home.run_id).empty
+
+
+def test_the_command_tells_what_was_searched_and_what_lies_elsewhere(home: Home) -> None:
+    from onetouch.cli import app
+
+    command = ["--home", str(home.workspace.home), "forget", "account", ACCOUNT]
+    assert CliRunner().invoke(app, command).exit_code == 1, "only with --yes"
+    shown = CliRunner().invoke(app, [*command, "--yes"], env={"COLUMNS": "200"})
+    assert shown.exit_code == 0, shown.output
+    words = " ".join(shown.output.split())
+    assert "found 0" in words and CRM_ID in words
+    for place in ("CRM", "Slack", "Backups", "Airflow", "Product analytics"):
+        assert f"elsewhere {place}" in words
+
+
+def test_what_is_left_is_found_and_fails(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "rewrite_lines", lambda *args: 0)
+    said = forget(home.workspace, "account", ACCOUNT, AS_OF)
+    assert any(place.startswith("lake: raw/amplitude/") for place in said["found"])
+
+
+def test_deleted_pages_and_the_log_are_looked_through(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Ledger, "rewrite", lambda self: None)
+    said = forget(home.workspace, "account", ACCOUNT, AS_OF)
+    assert any(place.startswith("ledger: ledger.db") for place in said["found"])
+
+
+RULES = {
+    "another account": "UPDATE handoffs SET account_id = 'other' WHERE account_id = 'org_00005'",
+    "a pseudonym": "UPDATE handoffs SET account_id = 'forgotten:1' WHERE account_id = 'org_00005'",
+    "a move": "UPDATE handoff_moves SET reason = 'forgotten:1'",
+    "a move's state": "UPDATE handoff_moves SET to_state = 'won' WHERE step = 1",
+    "what was sent": "UPDATE outbox SET external_id = 'forgotten:1' WHERE state = 'sent'",
+    "a row": "DELETE FROM handoffs",
+    "a row of the outbox": "DELETE FROM outbox",
+    "a move away": "DELETE FROM handoff_moves",
+}
+
+
+@pytest.mark.parametrize("statement", RULES.values(), ids=RULES)
+def test_the_rules_hold_for_everyone_else(home: Home, statement: str) -> None:
+    forget(home.workspace, "account", ACCOUNT, AS_OF)
+    with pytest.raises(DBAPIError), home.workspace.ledger.writing() as connection:
+        connection.execute(text(statement))
+
+
+def test_while_an_erasure_is_under_way_only_pseudonyms_pass(home: Home) -> None:
+    ledger = home.workspace.ledger
+    with ledger.writing() as connection:
+        connection.execute(text("INSERT INTO forgetting VALUES ('user', 'd', '{}')"))
+    for name in ("another account", "a move's state", "a row", "a row of the outbox", "a move away"):
+        with pytest.raises(DBAPIError), ledger.writing() as connection:
+            connection.execute(text(RULES[name]))
+    with pytest.raises(DBAPIError), ledger.writing() as connection:
+        connection.execute(text("UPDATE outbox SET external_id = 'other' WHERE state = 'sent'"))
+    with ledger.writing() as connection:
+        connection.execute(text(RULES["a pseudonym"]))
