@@ -16,6 +16,7 @@ from onetouch.connections import Connection, ConnectionConfigError
 from onetouch.delivery import CrmError, Salesforce
 from onetouch.delivery.crm import (
     RELEASED,
+    UNKNOWN,
     FieldsMissing,
     LimitReached,
     Outcome,
@@ -413,6 +414,20 @@ def test_a_release_is_noted_on_the_task_the_rep_closed(world: Any) -> None:
     assert (tasks["h2"]["Subject"], tasks["h2"]["Status"]) == ("[Released] t", "Completed")
 
 
+def test_tasks_are_made_in_the_order_of_their_accounts(world: Any) -> None:
+    world.accounts(1, 2, 3)
+    world.salesforce().create_tasks({f"h{n}": {"Subject": "s", "WhatId": make_id("001", n)} for n in (3, 1, 2)})
+    assert [task["WhatId"] for task in world.org.tasks()] == [make_id("001", n) for n in (1, 2, 3)]
+
+
+@pytest.mark.parametrize("body", ["[]", '{"x": 1}', "[{", "<html>", '[{"success": true, "id": "1"}]'])
+def test_an_answer_nobody_can_read_is_none(world: Any, body: str) -> None:
+    fault = {"match": "composite/sobjects$", "method": "POST", "status": 200, "body": body, "times": 9}
+    world.org.post("faults", [fault])
+    outcomes = world.salesforce().create_tasks({"h1": {"Subject": "s"}, "h2": {"Subject": "s"}})
+    assert {(o.ok, o.code, o.retryable) for o in outcomes.values()} == {(False, UNKNOWN, True)}
+
+
 def test_one_row_that_cannot_be_read_does_not_hold_up_the_others(world: Any) -> None:
     world.accounts(1)
     rows = {f"h{n}": {"Subject": "s", "WhatId": ACCOUNT} for n in range(1, 9)}
@@ -485,6 +500,38 @@ def test_an_account_is_made_once_whatever_is_lost(world: Any, kind: str, drop: s
     assert again == outcomes
     written = world.salesforce().update_accounts({o.id: {"Onetouch_Tier__c": "high"} for o in outcomes.values()})
     assert all(outcome.ok for outcome in written.values())
+
+
+def test_a_lead_that_was_converted_is_the_account_it_became(world: Any) -> None:
+    crm = world.salesforce()
+    lead = crm.ensure_accounts({"org-1": row("One", "one.example")}, "lead")["org-1"].id
+    made = crm.create_tasks({"h1": {"Subject": "s", "WhatId": lead}})["h1"]
+    world.org.post("convert", {"lead": lead})
+    (account,) = [r["crm_account_id"] for r in crm.read_accounts(world.policy)]
+    assert crm.gone_since(AS_OF) == {lead: account}
+    assert crm.ensure_accounts({"org-1": row("One", "one.example")}, "lead")["org-1"].id == account
+    (refused,) = crm.update_accounts({lead: {"Onetouch_Tier__c": "high"}}).values()
+    assert (refused.ok, refused.retryable) == (False, True)
+    assert crm.tasks_of(["h1"])["h1"].activity_id == made.id
+
+
+def test_an_account_that_is_gone_for_good_is_gone(world: Any) -> None:
+    world.accounts(1)
+    world.rep_writes("Account", ACCOUNT)
+    world.org.post("purge", {})
+    (outcome,) = world.salesforce().update_accounts({ACCOUNT: {"Onetouch_Tier__c": "high"}}).values()
+    assert (outcome.ok, outcome.deleted, outcome.retryable) == (False, True, False)
+
+
+def test_accounts_merged_by_people_are_followed(world: Any) -> None:
+    world.accounts(1, Onetouch_Account_Id__c="org-1")
+    world.accounts(2, Onetouch_Account_Id__c="org-2")
+    crm = world.salesforce()
+    crm.create_tasks({"h2": {"Subject": "s", "WhatId": make_id("001", 2)}})
+    world.org.post("merge", {"winner": ACCOUNT, "losers": [make_id("001", 2)]})
+    assert crm.gone_since(AS_OF) == {make_id("001", 2): ACCOUNT}
+    assert crm.ensure_accounts({"org-2": row("Two")}, "account")["org-2"].id == ACCOUNT
+    assert crm.tasks_of(["h2"])["h2"].crm_account_id == ACCOUNT
 
 
 # ── our fields ───────────────────────────────────────────────────────────────────────────────────

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from onetouch.connections import Connection
 from onetouch.delivery import Salesforce, salesforce_bulk
-from onetouch.delivery.crm import UNKNOWN, LimitReached, Outcome
+from onetouch.delivery.crm import UNKNOWN, LimitReached, Outcome, Refused, SignInRefused
 from onetouch.sandbox.fields import make_id
 from tenacity import wait_none
 
@@ -29,11 +29,10 @@ def context(*numbers: int, **more: Any) -> dict[str, dict[str, Any]]:
 
 
 def tasks(*numbers: int) -> dict[str, dict[str, Any]]:
+    same = {"Description": "one\ntwo", "IsReminderSet": True, "ReminderDateTime": "2025-11-18T11:00:00Z"}
     return {
-        f"h{n}": {"Subject": f'Call, "{n}"', "Description": "one\ntwo", "WhatId": make_id("001", n), "IsReminderSet": True,
-                  "ReminderDateTime": "2025-11-18T11:00:00Z", "ActivityDate": None}
-        for n in numbers
-    }  # fmt: skip
+        f"h{n}": {"Subject": f'Call, "{n}"', "WhatId": make_id("001", n), "ActivityDate": None} | same for n in numbers
+    }
 
 
 def uploads(world: Any) -> list[str]:
@@ -195,6 +194,16 @@ def test_the_day_s_calls_end_before_the_job_begins(world: Any) -> None:
     with pytest.raises(LimitReached):
         crm.create_tasks(tasks(1, 2, 3))
     assert world.org.tasks() == []
+
+
+@pytest.mark.parametrize("error", ["REQUEST_LIMIT_EXCEEDED", "API_DISABLED_FOR_ORG", "INVALID_SESSION_ID"])
+def test_a_job_that_was_not_let_begin_has_done_nothing(world: Any, error: str) -> None:
+    world.accounts(1, 2, 3)
+    world.org.post("faults", [{"match": r"jobs/ingest/\w+$", "method": "PATCH", "error": error, "times": 9}])
+    with pytest.raises((LimitReached, Refused, SignInRefused)):
+        client(world).create_tasks(tasks(1, 2, 3))
+    world.org.clock(AS_OF + timedelta(minutes=5))
+    assert client(world).tasks_of(["h1", "h2", "h3"]) == {}
 
 
 def test_the_day_s_calls_end_between_two_jobs(world: Any, monkeypatch: pytest.MonkeyPatch) -> None:

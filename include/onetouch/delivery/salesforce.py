@@ -145,9 +145,10 @@ class Salesforce:
         if self._wire.fields("Event") is None:
             return
         more = self._present("Event", "EndDateTime", "IsChild")
+        ends = ["ActivityDateTime", *(name for name in more if name == "EndDateTime")]
         soql = (
             f"SELECT {', '.join([*_EVENT, *more])} FROM Event WHERE AccountId != null "
-            "AND (SystemModstamp >= {since} OR ActivityDateTime >= {since})"
+            f"AND (SystemModstamp >= {{since}} OR {' OR '.join(f'{name} >= {{since}}' for name in ends)})"
         )
         for event in self._wire.query(soql_of(soql, since=since), include_deleted=True):
             if not event.get("IsChild"):  # the copies of those invited are the same meeting
@@ -174,11 +175,20 @@ class Salesforce:
         return {deal["AccountId"] for deal in self._wire.query(soql_of(soql + "{since}", since=since))}
 
     def gone_since(self, since: datetime) -> dict[str, str | None]:
-        """See Crm. An account merged into one that was merged itself is in the last of them."""
+        """See Crm. An account merged into one that was merged itself is in the last of them; a lead of ours that was
+        converted is in the account it became.
+        """
         names = ["Id", *self._present("Account", "MasterRecordId")]
         soql = f"SELECT {', '.join(names)} FROM Account WHERE IsDeleted = true AND SystemModstamp >= {{since}}"
         records = self._wire.query(soql_of(soql, since=since), include_deleted=True)
         gone = {record["Id"]: record.get("MasterRecordId") for record in records}
+        if self._present("Lead", ACCOUNT_ID, "ConvertedAccountId") == [ACCOUNT_ID, "ConvertedAccountId"]:
+            soql = (
+                f"SELECT Id, ConvertedAccountId FROM Lead WHERE {ACCOUNT_ID} != null AND SystemModstamp >= {{since}} "
+                "AND (IsDeleted = true OR ConvertedAccountId != null)"
+            )
+            leads = self._wire.query(soql_of(soql, since=since), include_deleted=True)
+            gone |= {lead["Id"]: lead["ConvertedAccountId"] for lead in leads}
         return {account: _survivor(account, gone) for account in gone}
 
     def contacts(self, emails: Collection[str]) -> dict[str, str]:
@@ -270,14 +280,12 @@ class Salesforce:
 
     def _new_account(self, thing: str, account_id: str, row: Row) -> Record:
         name = str(row.get("name") or row.get("domain") or account_id)
-        if thing == "Lead":
-            record = {"Company": name[:255], "LastName": name[:80]}
-            domain = "Website" if self._present("Lead", "Website") else None
-        else:
-            record = {self._fields.get("name") or "Name": name[:255]}
-            domain = self._fields.get("domain") or "Website"
-        record |= {domain: row["domain"]} if domain and row.get("domain") else {}
-        record |= {"OwnerId": row["owner_id"]} if row.get("owner_id") else {}
+        record = {"Company": name[:255], "LastName": name[:80]} if thing == "Lead" else {"Name": name[:255]}
+        website = self._fields.get("domain") or "Website"
+        if row.get("domain") and (self._wire.fields(thing) or {}).get(website, {}).get("createable"):
+            record[website] = row["domain"]
+        if row.get("owner_id"):
+            record["OwnerId"] = row["owner_id"]
         return record | {ACCOUNT_ID: account_id}
 
     def update_accounts(self, rows: Mapping[str, Row]) -> dict[str, Outcome]:

@@ -15,7 +15,7 @@ from typing import Any
 import requests
 from tenacity import RetryCallState, Retrying, retry_if_result, stop_after_attempt, wait_exponential
 
-from onetouch.delivery.crm import UNKNOWN, CrmError, Outcome, Refused, Unreachable
+from onetouch.delivery.crm import UNKNOWN, CrmError, LimitReached, Outcome, Refused, SignInRefused, Unreachable
 from onetouch.delivery.salesforce_rows import Batch, Unanswered, refusal
 from onetouch.delivery.salesforce_wire import Record, said
 
@@ -31,6 +31,14 @@ _JOBS = "jobs/ingest"
 _ENDED = ("JobComplete", "Failed", "Aborted")
 _NULL = "#N/A"
 """What empties a field: never sent. An empty cell leaves the field as it is."""
+
+
+class _NotBegun(Exception):
+    """The job has its rows and will never touch them."""
+
+    def __init__(self, reason: CrmError) -> None:
+        super().__init__(str(reason))
+        self.reason = reason
 
 
 class Job(Batch):
@@ -54,13 +62,15 @@ class Job(Batch):
         """Sends these rows as one job and reads what became of each."""
         content = _csv([self.records[i] for i in rows])
         job = self.wire.retrying(Unreachable)(self._prepare, _type(self.records[rows[0]]), content)
-        with contextlib.suppress(Refused):  # closed already, by a request whose answer was lost: the look will tell
-            self._close(job, rows)
         try:
+            self._close(job)
             state, message = self._wait(job)
             self._read(job, rows, message or f"the job ended as {state}")
+        except _NotBegun as error:
+            raise error.reason from None
         except CrmError as error:
-            self._unknown(rows, error)
+            for i in rows:
+                self.outcomes[i] = Outcome(ok=False, code=UNKNOWN, message=said(error), retryable=True)
             raise Unanswered from None
 
     @property
@@ -77,12 +87,15 @@ class Job(Batch):
         self.wire.once("PUT", f"{_JOBS}/{job['id']}/batches", data=content, headers=headers, read=lambda _: None)
         return str(job["id"])
 
-    def _close(self, job: str, rows: Sequence[int]) -> None:
+    def _close(self, job: str) -> None:
+        """Lets the job begin. Raises _NotBegun when it certainly did not."""
         try:
             self.wire.call("PATCH", f"{_JOBS}/{job}", json={"state": "UploadComplete"})
-        except Unreachable as error:
-            self._unknown(rows, error)
-            raise Unanswered from None
+        except (LimitReached, SignInRefused) as error:
+            raise _NotBegun(error) from None
+        except Refused as error:  # closed already, by a request whose answer was lost?
+            if self.wire.call("GET", f"{_JOBS}/{job}")["state"] == "Open":
+                raise _NotBegun(error) from None
 
     def _wait(self, job: str) -> tuple[str, str]:
         """State and message of the job when it has ended. One that takes too long is aborted."""
@@ -123,17 +136,13 @@ class Job(Batch):
         text = self.wire.call("GET", f"{_JOBS}/{job}/{which}", headers={"Accept": "text/csv"}, read=_text)
         return csv.DictReader(io.StringIO(text, newline=""))
 
-    def _unknown(self, rows: Sequence[int], error: CrmError) -> None:
-        for i in rows:
-            self.outcomes[i] = Outcome(ok=False, code=UNKNOWN, message=said(error), retryable=True)
-
 
 def _type(record: Record) -> str:
     return str(record["attributes"]["type"])
 
 
 def _text(answer: requests.Response) -> str:
-    return answer.content.decode()
+    return answer.content.decode("utf-8", "replace")
 
 
 def _csv(records: Sequence[Record]) -> bytes:

@@ -20,9 +20,10 @@ LIMIT = "REQUEST_LIMIT_EXCEEDED"
 
 RETRYABLE = frozenset(
     {LOCKED, LIMIT, UNKNOWN, "NOT_SENT", "SERVER_UNAVAILABLE", "UNKNOWN_EXCEPTION", "STORAGE_LIMIT_EXCEEDED",
-     "UNPROCESSED", "QUERY_TIMEOUT", "API_CURRENTLY_DISABLED"}
+     "UNPROCESSED", "QUERY_TIMEOUT", "API_CURRENTLY_DISABLED", "CANNOT_UPDATE_CONVERTED_LEAD"}
 )  # fmt: skip
-"""Codes of a row that say nothing against the row itself: a later run may succeed with it."""
+"""Codes of a row that say nothing against the row itself: a later run may succeed with it (a converted lead is then
+known as the account it became)."""
 
 _SUSPECTS = 24
 """Ours: requests spent on finding the rows for which whole requests are refused."""
@@ -120,12 +121,12 @@ class Batch:
         payload = {"allOrNone": False, "records": [self.records[i] for i in left]}
         try:
             answers: Any = self.wire.once(self.method, "composite/sobjects", json=payload)
+            if not isinstance(answers, list) or len(answers) != len(left):
+                raise Unreachable(f"Salesforce: answered something else than {len(left)} outcomes")
         except Unreachable as error:
             for i in left:
                 self.outcomes[i] = replace(_UNANSWERED, message=said(error))
             raise Unanswered from None
-        if not isinstance(answers, list) or len(answers) != len(left):
-            raise Refused(f"Salesforce: answered {len(answers or [])} outcomes for {len(left)} rows")
         for i, answer in zip(left, answers, strict=True):
             self.outcomes[i] = outcome_of(answer)
         if any(self.outcomes[i].code == LOCKED for i in left):
