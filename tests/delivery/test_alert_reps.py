@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 import requests
 from onetouch.delivery import DeliveryFailed, alert_reps
+from onetouch.ledger.forgotten import Subject
 
 from tests.delivery.conftest import OTHER, OWNER
 
@@ -410,6 +411,52 @@ def test_a_digest_for_each_owner(world: Any) -> None:
     assert alert(world, assigned(world, 1, 2, 3)) == says(3, 3)
     (post,) = world.org.posts()
     assert (post["channel"][0], shown(post).split("\n")[0]) == ("D", "3 new tasks")
+
+
+def test_a_direct_message_says_with_whom_the_task_is_now(world: Any) -> None:
+    tuned(world, alerts_to="owner")
+    alert(world, assigned(world, 1))
+    world.ledger.reassign(world.handoff(1).handoff_id, OTHER, "otto@rep.example")
+    alert(world, later(world))
+    (post,) = world.org.posts()
+    assert f"Now with @{world.slack().user('otto@rep.example')}" in shown(post)
+
+
+def test_without_leave_to_send_nothing_is_put_right(world: Any) -> None:
+    alert(world, assigned(world, 1))
+    move(world, 1, "withdrawn", reason="checkout started")
+    run = later(world)
+    assert alert(world, run, held="stopped: wrong prices") == says()
+    assert not world.org.posts()[0]["edited"]
+    assert alert(world, run) == says(updated=1)
+
+
+# ── who is forgotten ─────────────────────────────────────────────────────────────────────────────
+
+
+def forget(world: Any, number: int) -> None:
+    subject = Subject("account", f"org-{number}", accounts=[f"org-{number}"])
+    world.ledger.begin_erasure(subject, AS_OF)
+    world.ledger.end_handoffs([f"org-{number}"], AS_OF + timedelta(hours=1))
+    world.ledger.pseudonymise(subject, lambda value: value)
+
+
+@pytest.mark.parametrize("digest_above", [1, 10])
+@pytest.mark.parametrize("ended_before", [False, True])
+def test_nothing_of_a_forgotten_account_is_left_in_slack(world: Any, digest_above: int, ended_before: bool) -> None:
+    tuned(world, digest_above=digest_above)
+    alert(world, assigned(world, 1, 2))
+    if ended_before:
+        move(world, 1, "withdrawn", reason="checkout started")
+        alert(world, later(world))
+    forget(world, 1)
+    long_after = 24 * 60 if ended_before else 2
+    assert alert(world, later(world, long_after)) == says(updated=1)
+    posts = str(world.org.posts())
+    assert "Company 1" not in posts
+    assert "Company 2" in posts
+    world.ledger.pseudonymise(Subject("account", "org-1", accounts=["org-1"]), lambda value: value)
+    assert alert(world, later(world, long_after + 1)) == says()
 
 
 # ── crashes, rivals, refusals ────────────────────────────────────────────────────────────────────

@@ -99,6 +99,12 @@ def one(told: Told) -> tuple[str, Blocks]:
     return (f"<@{told.user}>: {escape(line)}" if mention and told.user else escape(line)), blocks
 
 
+def erased() -> tuple[str, Blocks]:
+    """What is left of a message about an account that was forgotten."""
+    text = "A task of an account that was deleted."
+    return text, [_small(text)]
+
+
 def digest(tasks: Sequence[Told]) -> tuple[str, Blocks]:
     """One message for many tasks, in the order given, grouped by owner; what has no room is counted."""
     groups: dict[str | None, list[Told]] = {}

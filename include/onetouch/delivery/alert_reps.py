@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from onetouch.delivery.alert_message import UNKNOWN, Told, digest, one, payload_of
+from onetouch.delivery.alert_message import UNKNOWN, Told, digest, erased, one, payload_of
 from onetouch.delivery.failure import DeliveryFailed
 from onetouch.delivery.rows import rows_where, timezones
 from onetouch.delivery.slack import Place, Slack, SlackError
@@ -15,6 +15,7 @@ from onetouch.handoff import Alert, alert
 from onetouch.handoff.words import zone
 from onetouch.lake import Lake
 from onetouch.ledger import Handoff, Ledger, Outbox, Run
+from onetouch.ledger.forgotten import PSEUDONYM
 from onetouch.policy import Policy
 
 _FOLLOWED = timedelta(days=30)
@@ -48,7 +49,8 @@ def alert_reps(
 
     Nothing is said twice, whoever crashes, and one process at a time says it. An announcement is written anew when
     its task is touched, replied to, won, lost, withdrawn, released, expired or another's, which notifies nobody; one
-    that was deleted in Slack stays so. With `held` (why nothing may be sent) nothing leaves and `slack` may be None.
+    that was deleted in Slack stays so; of an account that was forgotten nothing is left in it. With `held` (why
+    nothing may be sent) nothing leaves and `slack` may be None.
 
     Returns {"alerts": tasks of this run, "posted": those announced by now, "earlier": tasks of earlier runs announced
     only now, "waiting": for the end of quiet hours, "updated": announcements put right, "gone": those that could not
@@ -105,16 +107,21 @@ class _Round:
             self.summary["gone"] += row.kind == "alert_update" and row.state == "failed"
 
     def _read(self) -> None:
-        """The outbox rows of every handoff that is open, or ended not long ago."""
+        """The outbox rows of every handoff that is open, ended not long ago, or of a forgotten account."""
         since = self.now - _FOLLOWED
-        followed = [h.handoff_id for h in self.handoffs.values() if h.closed_at is None or h.closed_at > since]
+        followed = [
+            h.handoff_id
+            for h in self.handoffs.values()
+            if h.closed_at is None or h.closed_at > since or h.account_id.startswith(PSEUDONYM)
+        ]
         self.alerts: dict[str, list[Outbox]] = {}  # by handoff
         self.updates: dict[str, list[Outbox]] = {}  # by the key of the alert
         for row in self.ledger.outbox(destination="slack", handoff_ids=followed):
             if row.kind == "alert":
                 self.alerts.setdefault(str(row.handoff_id), []).append(row)
             elif row.kind == "alert_update":
-                self.updates.setdefault(str(row.payload["of"]), []).append(row)
+                place, _, rest = row.key.partition("_update:")
+                self.updates.setdefault(f"{place}:{rest.partition(':')[0]}", []).append(row)
 
     def _handoff(self, row: Outbox) -> Handoff:
         return self.handoffs[str(row.handoff_id)]
@@ -256,6 +263,8 @@ class _Round:
         self.summary["earlier"] += sum(self._handoff(row).run_id != self.run.run_id for row in news)
 
     def _message(self, rows: list[Outbox], together: str | None) -> tuple[str, list[dict[str, Any]]]:
+        if _forgotten(rows[0]):
+            return erased()
         told = []
         for row in rows:
             handoff = self._handoff(row)
@@ -287,9 +296,11 @@ class _Round:
 
     def _says_otherwise(self, row: Outbox) -> bool:
         """Whether its message shows another state or owner than the handoff has; False once it cannot be changed."""
+        updates = self.updates.get(row.key, [])
+        if _forgotten(row):
+            return not any(u.key.endswith(":forgotten") and u.state in ("sent", "failed") for u in updates)
         if "alert" not in row.payload:  # of an earlier version: what it said is not known
             return False
-        updates = self.updates.get(row.key, [])
         if any(update.state == "failed" for update in updates):
             return False
         shown = max((u for u in updates if u.state == "sent"), key=lambda u: u.payload["step"], default=None)
@@ -300,13 +311,15 @@ class _Round:
     def _update_of(self, row: Outbox) -> dict[str, Any]:
         handoff, updates = self._handoff(row), self.updates.get(row.key, [])
         place, _, its_id = row.key.partition(":")
+        if _forgotten(row):
+            return self._new(f"{place}_update:{its_id}:forgotten", "alert_update", handoff, {})
         now = {"state": handoff.state, "owner": handoff.owner_id}
         key, n = f"{place}_update:{its_id}:{handoff.state}", 1
         known = {update.key: update for update in updates}
         while key in known and (known[key].state == "sent" or now.items() - known[key].payload.items()):
             n += 1  # a task may change hands again and again
             key = f"{place}_update:{its_id}:{handoff.state}:{n}"
-        return self._new(key, "alert_update", handoff, now | {"of": row.key, "step": len(updates) + 1})
+        return self._new(key, "alert_update", handoff, now | {"step": len(updates) + 1})
 
     def _write_anew(self, place: Place, rows: list[Outbox], keys: list[str]) -> None:
         if place.channel in self.hopeless:
@@ -315,7 +328,8 @@ class _Round:
         # Older updates of the same message that never left: what is written now says their news, too.
         stale = [u.key for row in rows for u in self.updates.get(row.key, []) if u.state in _BEGUN]
         keys = list(dict.fromkeys((*keys, *stale)))
-        together = rows[0].payload.get("digest")
+        there = [r for of in self.alerts.values() for r in of if r.external_id == str(place)]
+        together = next((row.payload["digest"] for row in there if "digest" in row.payload), None)
         try:
             text, blocks = self._message(self._members(together) if together else rows, together)
             self.ledger.sending(*keys)
@@ -369,6 +383,11 @@ class _Round:
                     else UNKNOWN
                 )
         return texts
+
+
+def _forgotten(row: Outbox) -> bool:
+    """Whether the row is of an account that was erased, and with it what the row held."""
+    return not row.payload
 
 
 def _key(handoff: Handoff) -> str:
