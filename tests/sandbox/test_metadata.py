@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from onetouch.sandbox.metadata import METADATA, MetadataError, read_metadata
 
+from tests.sandbox.conftest import ACME, ANN, Sandbox
+
 FIELDS = "force-app/main/default/objects"
 SET = "force-app/main/default/permissionsets/Onetouch.permissionset-meta.xml"
 
@@ -85,3 +87,34 @@ def test_a_permission_on_a_field_without_field_level_security_is_refused(copy: P
         (copy / SET).write_text(text.replace("<field>Account.Website", f"<field>{wrong}"))
         with pytest.raises(MetadataError, match="no such field"):
             read_metadata(copy)
+
+
+def test_the_permission_set_is_all_the_integration_may_do(sandbox: Sandbox) -> None:
+    deal = {"Name": "D", "AccountId": ACME, "StageName": "Prospecting", "CloseDate": "2025-04-01"}
+    assert sandbox.rest("POST", "sobjects/Opportunity", json=deal).status_code == 201
+    sandbox.admin("limits", {"permissions": 1})
+
+    def refused(method: str, path: str, body: dict[str, object] | None = None) -> str:
+        answer = sandbox.rest(method, path, json=body)
+        assert answer.status_code in (400, 404), answer.text
+        return str(answer.json()[0]["errorCode"])
+
+    assert refused("POST", "sobjects/Opportunity", deal) == "INSUFFICIENT_ACCESS_OR_READONLY"
+    assert refused("DELETE", f"sobjects/Account/{ACME}") == "INSUFFICIENT_ACCESS_OR_READONLY"
+    assert refused("PATCH", f"sobjects/Account/{ACME}", {"Seats__c": 5}) == "INVALID_FIELD_FOR_INSERT_UPDATE"
+    assert refused("PATCH", f"sobjects/Account/{ACME}", {"Industry": "x"}) == "INVALID_FIELD_FOR_INSERT_UPDATE"
+    assert refused("PATCH", f"sobjects/Account/{ACME}", {"Phone": "1"}) == "INVALID_FIELD"
+    assert refused("GET", "sobjects/Contract/describe") == "NOT_FOUND"
+    assert sandbox.query("SELECT Phone FROM Account").json()[0]["errorCode"] == "INVALID_FIELD"
+    described = {field["name"]: field for field in sandbox.rest("GET", "sobjects/Account/describe").json()["fields"]}
+    assert "Phone" not in described
+    assert (described["Industry"]["updateable"], described["Website"]["updateable"]) == (False, True)
+
+    account = {"Name": "New", "Website": "new.example", "Onetouch_Account_Id__c": "org-9", "OwnerId": ANN}
+    assert sandbox.rest("POST", "sobjects/Account", json=account).status_code == 201
+    lead = {"LastName": "New", "Company": "New", "Website": "new.example", "Onetouch_Account_Id__c": "org-8"}
+    assert sandbox.rest("POST", "sobjects/Lead", json=lead).status_code == 201
+    task = {"Subject": "Call", "WhatId": ACME, "OwnerId": ANN, "Onetouch_Handoff_Id__c": "h1"}
+    made = sandbox.rest("POST", "sobjects/Task", json=task).json()["id"]
+    assert sandbox.rest("PATCH", f"sobjects/Task/{made}", json={"Status": "Completed"}).status_code == 204
+    assert refused("DELETE", f"sobjects/Task/{made}") == "INSUFFICIENT_ACCESS_OR_READONLY"

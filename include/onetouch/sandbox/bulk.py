@@ -37,8 +37,8 @@ Act = Callable[[SObject, Field | None, dict[str, Any], set[str]], dict[str, Any]
 class Ingest:
     """The jobs of an org."""
 
-    def __init__(self, store: Store, acts: Mapping[str, Act]) -> None:
-        self.store, self.acts = store, acts
+    def __init__(self, store: Store, org: Callable[[], dict[str, SObject]], acts: Mapping[str, Act]) -> None:
+        self.store, self.org, self.acts = store, org, acts
 
     def call(self, call: Call, raw: bytes) -> Answer:
         """One call below jobs/ingest. Raises ApiError."""
@@ -83,7 +83,7 @@ class Ingest:
     def _create(self, call: Call, given: dict[str, Any]) -> Answer:
         if unknown := given.keys() - _GIVEN - {"assignmentRuleId"}:
             raise ApiError(400, "JSON_PARSER_ERROR", f'Unrecognized field "{sorted(unknown)[0]}"')
-        sobject = self.store.org.get(str(given.get("object", "")).lower())
+        sobject = self.org().get(str(given.get("object", "")).lower())
         operation, key = given.get("operation"), given.get("externalIdFieldName")
         if not sobject:
             raise ApiError(400, "INVALIDJOB", f"InvalidJob : Unable to find object: {given.get('object')}")
@@ -171,7 +171,7 @@ class Ingest:
 
     def _rows(self, job: Any) -> tuple[list[Field | None], list[list[str]]]:
         """The fields of the columns (None: Id) and the rows. Raises _BadBatch: Salesforce fails the whole job."""
-        sobject = self.store.org[job["sobject"].lower()]
+        sobject = self.org()[job["sobject"].lower()]
         names, rows = _parse(job)
         if not names:
             return [], []
@@ -192,7 +192,7 @@ class Ingest:
         return header, rows
 
     def _save(self, job: Any, address: str, header: list[Field | None], rows: list[list[str]], first: int) -> None:
-        sobject = self.store.org[job["sobject"].lower()]
+        sobject = self.org()[job["sobject"].lower()]
         key = sobject.find(job["key"]) if job["key"] else None
         act = self.acts[job["operation"]]
         outcomes = []

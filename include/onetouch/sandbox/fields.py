@@ -57,12 +57,12 @@ class Field:
 
 @dataclass(frozen=True)
 class SObject:
-    """One type of record and the first three characters of its ids."""
+    """One type of record, the first three characters of its ids, and what may be done to one."""
 
     name: str
     prefix: str
     fields: dict[str, Field] = field(default_factory=dict)
-    writable: bool = True
+    allows: frozenset[str] = frozenset(("create", "edit", "delete"))
 
     def find(self, name: str) -> Field | None:
         """The field of that API name, whatever its case."""
@@ -243,15 +243,18 @@ _STANDARD: Final[dict[str, tuple[str, tuple[Field, ...]]]] = {
 def is_guarded(name: str, field: str) -> bool:
     """Whether a standard field is subject to field-level security: optional, and no system field."""
     known = {f.name: f for f in _STANDARD[name][1]} if name in _STANDARD else {}
-    return field in known and known[field].createable and not known[field].required
+    return field in known and field != "OwnerId" and known[field].createable and not known[field].required
 
 
 def build_org(custom: dict[str, list[Field]]) -> dict[str, SObject]:
     """The org's sObjects by lower-case name, custom fields added."""
     org = {}
-    for name, (prefix, fields) in _STANDARD.items():
-        every = (*_AUDIT, *fields, *custom.get(name, ()))
-        org[name.lower()] = SObject(name, prefix, {f.name.lower(): f for f in every}, writable=name != "User")
+    for name, (prefix, standard) in _STANDARD.items():
+        every = (*_AUDIT, *standard, *custom.get(name, ()))
+        fields = {f.name.lower(): f for f in every}
+        org[name.lower()] = (
+            SObject(name, prefix, fields) if name != "User" else SObject(name, prefix, fields, frozenset())
+        )
     return org
 
 

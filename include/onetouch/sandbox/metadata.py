@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 import onetouch
-from onetouch.sandbox.fields import Field, is_guarded
+from onetouch.sandbox.fields import Field, SObject, is_guarded
 
 METADATA: Final = Path(onetouch.__file__).parents[1] / "salesforce"
 """The SFDX project of this repository."""
@@ -36,6 +37,7 @@ _NEEDS: Final = {
 }
 _COMMON: Final = {"fullName", "label", "type", "description", "inlineHelpText", "required", "trackHistory"}
 _KEY: Final = {"externalId", "unique", "caseSensitive"}
+_RIGHTS: Final = ("Read", "Create", "Edit", "Delete")
 _NAME: Final = re.compile(r"[A-Za-z](?:[A-Za-z0-9]|_(?!_))*(?<!_)__c")
 
 
@@ -61,6 +63,48 @@ def read_metadata(folder: Path) -> dict[str, list[Field]]:
     granted = _granted(main, deployed)
     # A deployed field nobody was granted is invisible to the API: "No such column".
     return {name: [f for f in fields if (name, f.name) in granted] for name, fields in deployed.items()}
+
+
+def as_seen(org: dict[str, SObject], folder: Path) -> dict[str, SObject]:
+    """The org as the integration user sees it, who has nothing but the permission set of `folder`.
+
+    Hidden are objects without read permission and optional standard fields without field permission; what is not
+    editable cannot be written. The customer's own fields are taken to be readable, as the README asks for; activities
+    come with ActivitiesAccess, and tasks are written with EditTask.
+    """
+    main = folder / "force-app" / "main" / "default"
+    objects: dict[str, set[str]] = {"User": {"Read"}}
+    fields: dict[str, bool] = {}
+    for path in sorted(main.glob("permissionsets/*.permissionset-meta.xml")):
+        root = _root(path, "PermissionSet")
+        for found in root.findall(f"{_NS}objectPermissions"):
+            given = {right for right in _RIGHTS if found.findtext(f"{_NS}allow{right}") == "true"}
+            objects.setdefault(found.findtext(f"{_NS}object") or "", set()).update(given)
+        for found in root.findall(f"{_NS}fieldPermissions"):
+            fields[found.findtext(f"{_NS}field") or ""] = found.findtext(f"{_NS}editable") == "true"
+        users = {found.findtext(f"{_NS}name") for found in root.findall(f"{_NS}userPermissions")}
+        if "ActivitiesAccess" in users:
+            objects |= {"Task": {"Read", *(("Create", "Edit") if "EditTask" in users else ())}, "Event": {"Read"}}
+    seen = {}
+    for key, sobject in org.items():
+        rights = objects.get(sobject.name, set())
+        if "Read" in rights:
+            shown = {name: _as_seen(sobject.name, field, fields) for name, field in sobject.fields.items()}
+            allows = sobject.allows & {right.lower() for right in rights}
+            seen[key] = replace(sobject, allows=allows, fields={name: field for name, field in shown.items() if field})
+    return seen
+
+
+def _as_seen(name: str, field: Field, fields: dict[str, bool]) -> Field | None:
+    if name in ("Task", "Event", "User"):
+        return field
+    if is_guarded(name, field.name) and not field.name.endswith("__c"):
+        editable = fields.get(f"{name}.{field.name}")
+    else:  # a custom field that is here and not in the set is the customer's own
+        editable = fields.get(f"{name}.{field.name}", not field.name.endswith("__c"))
+    if editable is None:
+        return None
+    return field if editable else replace(field, createable=False, updateable=False)
 
 
 def _granted(main: Path, deployed: dict[str, list[Field]]) -> set[tuple[str, str]]:

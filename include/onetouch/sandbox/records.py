@@ -48,8 +48,9 @@ class Records:
 
     def insert(self, sobject: SObject, values: Mapping[str, Any]) -> str:
         """Creates a record and returns its id. Raises DmlError."""
-        self._writable(sobject)
+        _check_right(sobject, "create")
         given = self._clean_all(sobject, values, creating=True)
+        sobject = self.store.org[sobject.name.lower()]  # what follows is the system's, whatever the caller may see
         if sobject.name == "Event":
             _check_times(given)
         missing = [f.name for f in sobject.fields.values() if f.required and given.get(f.name) is None]
@@ -71,7 +72,7 @@ class Records:
 
     def update(self, sobject: SObject, record_id: str, values: Mapping[str, Any]) -> None:
         """Changes fields of a live record. Raises DmlError."""
-        self._writable(sobject)
+        _check_right(sobject, "edit")
         row = self.row(sobject, record_id)
         if row is None:
             raise DmlError("INVALID_CROSS_REFERENCE_KEY", "invalid cross reference id")
@@ -80,6 +81,7 @@ class Records:
         if sobject.name == "Lead" and row["IsConverted"]:
             raise DmlError("CANNOT_UPDATE_CONVERTED_LEAD", "cannot reference converted lead")
         given = self._clean_all(sobject, values, creating=False)
+        sobject = self.store.org[sobject.name.lower()]
         emptied = [f.name for f in sobject.fields.values() if f.required and f.name in given and given[f.name] is None]
         if emptied:
             raise DmlError("REQUIRED_FIELD_MISSING", f"Required fields are missing: [{', '.join(emptied)}]", *emptied)
@@ -87,7 +89,7 @@ class Records:
 
     def delete(self, sobject: SObject, record_id: str) -> None:
         """Moves a record to the recycle bin. Raises DmlError."""
-        self._writable(sobject)
+        _check_right(sobject, "delete")
         row = self.row(sobject, record_id)
         if row is None:
             raise DmlError("INVALID_CROSS_REFERENCE_KEY", "invalid cross reference id")
@@ -217,11 +219,6 @@ class Records:
 
     # -- inside
 
-    @staticmethod
-    def _writable(sobject: SObject) -> None:
-        if not sobject.writable:
-            raise DmlError("INSUFFICIENT_ACCESS_OR_READONLY", f"entity type {sobject.name} does not support this")
-
     def _clean_all(self, sobject: SObject, values: Mapping[str, Any], *, creating: bool) -> dict[str, Any]:
         given: dict[str, Any] = {}
         forbidden = []
@@ -329,6 +326,12 @@ class Records:
             return None
         row = self.db.execute(f'SELECT AccountId FROM "{table}" WHERE Id = ?', (related,)).fetchone()
         return row["AccountId"] if row else None
+
+
+def _check_right(sobject: SObject, right: str) -> None:
+    if right not in sobject.allows:
+        message = f"insufficient access rights on object id: {sobject.name} does not allow to {right}"
+        raise DmlError("INSUFFICIENT_ACCESS_OR_READONLY", message)
 
 
 _CHILDREN: Final = {

@@ -16,6 +16,7 @@ from onetouch.sandbox import faults
 from onetouch.sandbox.api import Answer, ApiError, Call, not_found
 from onetouch.sandbox.bulk import Ingest
 from onetouch.sandbox.fields import Field, SObject, full_id
+from onetouch.sandbox.metadata import METADATA, as_seen
 from onetouch.sandbox.records import DmlError, Records, clean
 from onetouch.sandbox.sign_in import sign_in
 from onetouch.sandbox.soql import SoqlError, Statement, compile_soql
@@ -42,8 +43,10 @@ class Salesforce:
         self.store = store
         self.records = Records(store)
         self.cursors: OrderedDict[str, tuple[Statement, list[Any]]] = OrderedDict()
+        self._seen: dict[str, SObject] = {}
         self.ingest = Ingest(
             store,
+            lambda: self.org,
             {
                 "insert": lambda sobject, _, values, seen: self._insert_row(sobject, values, seen),
                 "update": lambda sobject, _, values, seen: self._update_row(sobject, values, seen),
@@ -51,6 +54,14 @@ class Salesforce:
                 "delete": lambda sobject, _, values, seen: self._delete_row(str(values.get("Id")), sobject),
             },
         )
+
+    @property
+    def org(self) -> dict[str, SObject]:
+        """The sObjects as the caller sees them: all of them, or what the permission set shows (`permissions`)."""
+        if not self.store.setting("permissions"):
+            return self.store.org
+        self._seen = self._seen or as_seen(self.store.org, METADATA)
+        return self._seen
 
     # -- sign-in
 
@@ -130,7 +141,7 @@ class Salesforce:
                 left = max(0, limit - self.store.calls_today("salesforce"))
                 return Answer(200, {"DailyApiRequests": {"Max": limit, "Remaining": left}})
             case "sobjects", []:
-                known = [_summary(s, call.root) for s in self.store.org.values()]
+                known = [_summary(s, call.root) for s in self.org.values()]
                 return Answer(200, {"encoding": "UTF-8", "maxBatchSize": 200, "sobjects": known})
             case "sobjects", [name, *below]:
                 return self._sobject(call, self._type(name), below)
@@ -148,7 +159,7 @@ class Salesforce:
         return f"v{number}.0"
 
     def _type(self, name: str) -> SObject:
-        sobject = self.store.org.get(name.lower())
+        sobject = self.org.get(name.lower())
         if not sobject:
             raise not_found()
         return sobject
@@ -160,7 +171,7 @@ class Salesforce:
         if not text:
             raise ApiError(400, "MALFORMED_QUERY", "unexpected token: '<EOF>'")
         try:
-            statement = compile_soql(text, self.store.org, self.store.now(), deleted=deleted)
+            statement = compile_soql(text, self.org, self.store.now(), deleted=deleted)
             rows = self.store.db.execute(statement.sql, statement.parameters).fetchall()
         except SoqlError as error:
             raise ApiError(400, error.code, error.message) from error
@@ -373,7 +384,7 @@ class Salesforce:
         name = attributes.get("type") if isinstance(attributes, dict) else None
         if not isinstance(name, str):
             raise ApiError(400, "INVALID_INPUT", "Include attributes with a type in each record")
-        sobject = self.store.org.get(name.lower())
+        sobject = self.org.get(name.lower())
         if not sobject:
             raise ApiError(400, "INVALID_TYPE", f"sObject type '{name}' is not supported.")
         if only and sobject is not only:
@@ -466,7 +477,7 @@ class Salesforce:
 
     def _delete_row(self, text: str, only: SObject | None = None) -> dict[str, Any]:
         record_id = full_id(text)
-        sobject = next((s for s in self.store.org.values() if record_id and record_id[:3] == s.prefix), None)
+        sobject = next((s for s in self.org.values() if record_id and record_id[:3] == s.prefix), None)
         if not record_id or not sobject or (only and sobject is not only):
             raise DmlError("MALFORMED_ID", f"malformed id {text}")
         self.records.delete(sobject, record_id)
@@ -606,8 +617,8 @@ def _summary(sobject: SObject, root: str) -> dict[str, Any]:
         "label": sobject.name,
         "keyPrefix": sobject.prefix,
         "custom": False,
-        "createable": sobject.writable,
-        "updateable": sobject.writable,
+        "createable": "create" in sobject.allows,
+        "updateable": "edit" in sobject.allows,
         "queryable": True,
         "urls": {
             "sobject": f"{root}/sobjects/{sobject.name}",
@@ -631,8 +642,8 @@ def _describe(sobject: SObject, root: str) -> dict[str, Any]:
             "scale": f.scale,
             "custom": f.name.endswith("__c"),
             "nillable": not f.required and f.type != "boolean",
-            "createable": f.createable and sobject.writable,
-            "updateable": f.updateable and sobject.writable,
+            "createable": f.createable and "create" in sobject.allows,
+            "updateable": f.updateable and "edit" in sobject.allows,
             "filterable": f.filterable,
             "sortable": f.filterable,
             "unique": f.unique,

@@ -56,6 +56,7 @@ SETTINGS: Final[dict[str, Any]] = {
     "hubspot_searches": 5,  # HubSpot searches a second
     "file_looks": 1,  # files.info answers without a mimetype before the file is processed
     "export_hours": 24 * 365,  # hours of an Amplitude export before it times out
+    "permissions": 0,  # 1: callers may do no more than the permission set allows; 0: everything, as reps in tests do
     "bulk_looks": 1,  # times a bulk job answers InProgress before it is complete
     "certificate": None,  # the key pair of the app that signs in by JWT
     "sequence": 0,

@@ -21,7 +21,7 @@ from onetouch.sandbox.slack import SCOPES, Slack
 from onetouch.sandbox.store import Store
 
 _ADJUSTABLE: Final = {
-    "api_daily", "slack_per_second", "slack_burst", "file_looks", "export_hours", "bulk_looks",
+    "api_daily", "slack_per_second", "slack_burst", "file_looks", "export_hours", "bulk_looks", "permissions",
     "hubspot_daily", "hubspot_ten_seconds", "hubspot_searches",
 }  # fmt: skip
 
