@@ -5,6 +5,7 @@ What each guarantee means here, and what "as far as could be known at the moment
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
@@ -34,7 +35,11 @@ GUARANTEES = {
     8: "a rep's edits are theirs",
     9: "bounded blast radius",
 }
+REFUSED = "FIELD_CUSTOM_VALIDATION_EXCEPTION"
+"""How the simulator refuses a row for good."""
+
 LABELS = ("[Withdrawn] ", "[Released] ", "[Expired] ")
+TOUCHES = ("task done by the rep", "call logged", "outcome noted", "opportunity opened")
 _OURS_ON_TASK = {"Status", "Subject", "Description"}
 _SYSTEM = {"IsClosed", "CompletedDateTime", "SystemModstamp", "LastModifiedDate", "LastModifiedById"}
 _MARK = re.compile(r"\((\d,\d{3}) of 10,000\)")
@@ -111,11 +116,17 @@ class Oracle:
         """A process was told something."""
         if request.api == "salesforce" and not request.writes and "FROM Task" in request.query:
             process.read = {i: row for i, row in self.tasks.items()}
-        if request.writes and isinstance(answer.body, list):
-            for row in answer.body:
-                for error in row.get("errors", ()) if isinstance(row, dict) else ():
-                    if error["statusCode"] == "FIELD_CUSTOM_VALIDATION_EXCEPTION":
-                        process.refused.append(request.name)
+        if request.path.endswith("composite/sobjects") and isinstance(answer.body, list):
+            for sent, told in zip(json.loads(request.body)["records"], answer.body, strict=False):
+                if any(error["statusCode"] == REFUSED for error in told.get("errors", ())):
+                    process.refused.append(request.name)
+                    record = sent.get("WhatId") or sent.get("id") or ""
+                    record = self.tasks[record]["AccountId"] if record in self.tasks else record
+                    if record in self.world.by_crm_id:
+                        self.exempt.add(self.world.by_crm_id[record].account_id)
+        elif request.path.endswith("failedResults") and REFUSED in str(answer.body):
+            process.refused.append(request.name)
+            self.exempt |= set(self.world.by_id)
 
     def looks(self, process: Process | None) -> None:
         """Something may have changed: compares with the tables as they were. None: it was not the product."""
@@ -226,8 +237,19 @@ class Oracle:
             self.violated(8, f"the subject {known['Subject']!r} became {task['Subject']!r}")
         if "Description" in changed and not str(task["Description"]).endswith(str(known["Description"] or "")):
             self.violated(8, f"the description {str(known['Description'])[:40]!r} was written over")
+        if str(task["Subject"]).startswith("[Released]") or str(task["Description"]).startswith("Released:"):
+            if not str(before["Description"]).startswith("Released:"):
+                self._released(task)
         if "Status" in changed and (known["IsClosed"] or task["Status"] != "Completed"):
             self.violated(8, f"the status {known['Status']!r} became {task['Status']!r}")
+
+    def _released(self, task: Row) -> None:
+        """Silence lasts from the rep's touch, not from our task."""
+        account, (made, _) = self.world.by_crm_id[task["AccountId"]], self.made[task["Id"]]
+        touches = [at for at in account.at(*TOUCHES) if at > made]
+        silence = timedelta(days=self.policy.handoff.touches * self.policy.handoff.silence_days)
+        if not touches or min(touches) + silence > self.world.org.now:
+            self.violated(3, f"{_named(account)} was released before the days of silence were over")
 
     def _account_changed(self, process: Process, before: Row | None, account: Row) -> None:
         if before is None:
@@ -265,8 +287,6 @@ class Oracle:
 
     def delivered(self, process: Process, run: Run, summary: Mapping[str, Any], open_before: set[str]) -> None:
         """A delivery ended green."""
-        if process.refused:
-            self.violated(6, f"{process} is green although rows of {process.refused[0]} were refused")
         if summary["failed"]:
             self.violated(6, f"{process} is green with {len(summary['failed'])} failed rows")
         self._adds_up(process, summary)
@@ -288,6 +308,11 @@ class Oracle:
             if not gone and account.buying_throughout(run.as_of, self.world.org.now):
                 self.violated(1, f"the task of {_named(account)} stays open while they are buying")
 
+    def went_well(self, process: Process) -> None:
+        """A stage ended green."""
+        if process.refused:
+            self.violated(6, f"{process} is green although rows of {process.refused[0]} were refused")
+
     def _may_go(self, run: Run) -> bool:
         limit = self.policy.delivery.approval_above
         return limit is None or len(self.wanted[run.run_id]) <= limit or run.run_id in self.approved
@@ -300,10 +325,8 @@ class Oracle:
         """An attempt ended red."""
         if isinstance(error, DeliveryFailed) and process.stage == "deliver_tasks":
             summary = error.summary
-            rows = summary["failed"] if isinstance(summary.get("failed"), list) else []
             process.capped = any("tasks_per_day" in reason for reason in summary["withheld"])
             self._adds_up(process, summary)
-            self.exempt |= {row["account_id"] for row in rows if isinstance(row, dict) and "account_id" in row}
 
     def _adds_up(self, process: Process, summary: Mapping[str, Any]) -> None:
         due = len(self.wanted.get(process.run_id, ()))

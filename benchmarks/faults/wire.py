@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import json
-import sqlite3
-import tempfile
 from collections.abc import Mapping
 from datetime import datetime
 from email.message import Message
 from functools import cache
 from io import BytesIO
-from pathlib import Path
 from typing import Any, Protocol
 from urllib.error import HTTPError, URLError
 from urllib.parse import parse_qsl, unquote_plus, urlsplit
 
 import requests
-from onetouch.sandbox.fields import build_org
-from onetouch.sandbox.metadata import read_metadata
+from onetouch.sandbox.fields import SObject, build_org
+from onetouch.sandbox.metadata import METADATA, read_metadata
 from onetouch.sandbox.api import Answer
 from onetouch.sandbox.salesforce import Salesforce
-from onetouch.sandbox.server import METADATA
 from onetouch.sandbox.slack import Slack
 from onetouch.sandbox.store import Store
 from slack_sdk import WebClient
@@ -30,27 +26,20 @@ BASE = "http://127.0.0.1:9"
 
 
 @cache
-def _empty_org() -> tuple[Store, bytes]:
-    """A store made once, and the bytes of its database while it is empty."""
-    with tempfile.TemporaryDirectory(prefix="onetouch-faults-") as home:
-        store = Store(Path(home), build_org(read_metadata(METADATA)))
-        for name, value in (("slack_per_second", 1e6), ("slack_burst", 1e6)):
-            store.set(name, value)
-        store.db.execute("PRAGMA journal_mode = DELETE")  # a write-ahead log has no place in memory
-        content = store.db.serialize()
-        store.db.close()
-    store.db = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
-    store.db.row_factory = sqlite3.Row
-    return store, content
+def _template() -> tuple[dict[str, SObject], bytes]:
+    """The objects of an org, and the bytes of one that is empty."""
+    org = build_org(read_metadata(METADATA))
+    store = Store(None, org)
+    for name, value in (("slack_per_second", 1e6), ("slack_burst", 1e6)):
+        store.set(name, value)
+    return org, store.db.serialize()
 
 
 class Org:
-    """One stand-in of Salesforce and Slack in memory; `now` is its clock. Only one at a time: they share a store."""
+    """A stand-in of Salesforce and Slack in memory; `now` is its clock."""
 
     def __init__(self, now: datetime) -> None:
-        self.store, content = _empty_org()
-        self.store.db.deserialize(content)
-        self.store.db.execute("PRAGMA case_sensitive_like = OFF")
+        self.store = Store(None, *_template())
         self.now = now
         self.store.now = lambda: self.now  # type: ignore[method-assign]
         self.salesforce, self.slack = Salesforce(self.store), Slack(self.store)

@@ -77,6 +77,7 @@ class World:
                         "OwnerId": REPS[account.owner][0],
                         "CreatedDate": created,
                         "Plan__c": "team",
+                        "Onetouch_Motion__c": "sales_led",
                     },
                 )
 
