@@ -7,6 +7,8 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from onetouch.delivery import extract_crm
+from onetouch.delivery.extract_crm import _successors
 from onetouch.sandbox.fields import make_id
 from onetouch.signals import CRM, SNAPSHOT
 
@@ -77,10 +79,8 @@ def test_the_next_hour_reads_what_changed_and_ends_with_the_same_snapshot(world:
     client = world.salesforce()
     accounts_of = client.read_accounts
     client.read_accounts = lambda *given: (read.append(r) or r for r in accounts_of(*given))
-    from onetouch.delivery import extract_crm
-
     assert extract_crm(world.lake, world.ledger, world.policy, run, client)["accounts"] == 39
-    assert {r["Id"] for r in read} == {crm_id(3), crm_id(4)}
+    assert {r["crm_account_id"] for r in read} == {crm_id(3), crm_id(4)}
     merged = world.lake.read("crm", run.run_id, "accounts.parquet")
     # A run of another day reads everything: both must say the same.
     full = world.run(AS_OF + timedelta(days=1))
@@ -194,3 +194,141 @@ def test_touches_of_an_account_not_joined_yet_are_renamed_when_it_is(world: Any)
     world.decide(first, 1)  # its signals file joins CRM and product
     world.extract(world.run())
     assert world.ledger.touches()["account_id"].tolist() == ["org-1"]
+
+
+def test_calls_emails_and_meetings_are_touches_and_what_is_open_or_deleted_is_none(world: Any) -> None:
+    world.accounts(1)
+    world.org.clock(hours(-2))
+    about = {"WhatId": crm_id(1), "OwnerId": OWNER}
+    world.rep_writes("Task", None, Subject="a", Status="Completed", TaskSubtype="Call", **about)
+    world.rep_writes("Task", None, Subject="b", Status="Completed", TaskSubtype="Email", **about)
+    world.rep_writes("Task", None, Subject="c", Status="Completed", **about)
+    world.rep_writes("Task", None, Subject="meet them", Status="Not Started", Type="Meeting", **about)
+    gone = world.rep_writes("Task", None, Subject="e", Status="Completed", **about)
+    world.rep_writes("Task", gone)
+    held = {"DurationInMinutes": 60, "ActivityDateTime": hours(-5).isoformat()}
+    world.rep_writes("Event", None, Subject="f", **about, **held)
+    world.extract(world.run())
+    touches = world.ledger.touches()
+    told = sorted(zip(touches["kind"], touches["at"], strict=True))
+    assert told == [("call", hours(-2)), ("email", hours(-2)), ("meeting", hours(-4)), ("task", hours(-2))]
+    assert set(touches["owner_email"]) == {"rita@rep.example"}
+
+
+def test_an_hour_costs_the_same_calls_however_many_handoffs_go_on(world: Any) -> None:
+    def calls_of(run: Any) -> int:
+        before = len(world.org.calls())
+        world.extract(run)
+        return len(world.org.calls()) - before
+
+    world.extract(world.run(hours(-1)))
+    idle = calls_of(world.run(hours(-0.5)))
+    opened(world, *range(1, 61))
+    assert calls_of(world.run(hours(0.5))) == idle
+    assert {world.handoff(n).state for n in (1, 30, 60)} == {"task_open"}
+
+
+def test_a_task_is_looked_up_only_where_a_run_may_have_died(world: Any) -> None:
+    opened(world, 1)
+    world.accounts(2)
+    run = world.run(hours(1))
+    world.org.clock(hours(1))
+    world.decide(run, 2)
+    world.die_after_writing_tasks(run)
+    client, asked = world.salesforce(), []
+    look_up = client.tasks_of
+
+    def looks_up(handoff_ids: Any) -> Any:
+        asked.extend(handoff_ids)
+        return look_up(asked)
+
+    client.tasks_of = looks_up
+    extract_crm(world.lake, world.ledger, world.policy, world.run(hours(60)), client)
+    assert asked == [world.handoff(2).handoff_id]
+    assert (world.handoff(2).state, world.handoff(2).task_id) == ("task_open", world.task(2)["Id"])
+    [row] = world.ledger.outbox(keys=[f"task:{world.handoff(2).handoff_id}"])
+    assert (row.state, row.external_id) == ("sent", world.task(2)["Id"])
+
+
+def test_what_a_rep_thinks_of_a_handoff_is_kept_as_it_changes(world: Any) -> None:
+    opened(world, 1)
+    task = world.task(1)["Id"]
+    for at, disposition in ((1, "Good"), (2, "Would have bought anyway")):
+        world.org.clock(hours(at))
+        world.rep_writes("Task", task, Status="Completed", Onetouch_Disposition__c=disposition)
+        world.extract(world.run(hours(at + 0.5)))
+        assert world.ledger.touches()["disposition"].tolist() == [disposition]
+    assert world.ledger.touches()["at"].tolist() == [hours(1)]
+
+
+def test_the_opportunities_of_a_merged_account_are_those_of_the_one_that_is_left(world: Any) -> None:
+    opened(world, 1)
+    world.accounts(2)
+    world.org.clock(hours(1))
+    world.rep_writes("Opportunity", None, AccountId=crm_id(1), Name="d", StageName="Prospecting", OwnerId=OWNER,
+                     CloseDate="2026-01-31")  # fmt: skip
+    world.org.clock(hours(2))
+    world.org.post("merge", {"winner": crm_id(2), "losers": [crm_id(1)]})
+    run = world.run(hours(3))
+    summary = world.extract(run)
+    assert (summary["accounts"], summary["relinked"]) == (1, 1)
+    accounts = world.lake.read("crm", run.run_id, "accounts.parquet")
+    assert accounts[["crm_account_id", "open_opportunities"]].to_numpy().tolist() == [[crm_id(2), 1]]
+    assert (world.handoff(1).state, world.handoff(1).crm_account_id) == ("replied", crm_id(2))
+
+
+def test_an_accounts_new_owner_is_told_without_touching_the_handoff(world: Any) -> None:
+    opened(world, 1)
+    world.org.clock(hours(1))
+    world.rep_writes("Account", crm_id(1), OwnerId=make_id("005", 102))
+    run = world.run(hours(2))
+    world.extract(run)
+    accounts = world.lake.read("crm", run.run_id, "accounts.parquet")
+    assert accounts["owner_email"].tolist() == ["otto@rep.example"]
+    assert world.handoff(1).owner_email == "rita@rep.example"  # the task is hers until somebody gives it away
+
+
+def test_a_lead_that_was_handed_over_is_followed_and_becomes_an_account_with_it(world: Any) -> None:
+    lead = make_id("00Q", 1)
+    world.org.post("load", {"Lead": [{"Id": lead, "LastName": "Doe", "Company": "Company 1", "OwnerId": OWNER,
+                                      "Onetouch_Account_Id__c": "org-1"}]})  # fmt: skip
+    run = world.run()
+    world.decide(run, 1, crm_account_id=lead)
+    world.deliver(run)
+    world.org.clock(hours(1))
+    world.rep_writes("Task", world.task(1)["Id"], Status="Completed")
+    world.extract(world.run(hours(2)))
+    assert (world.handoff(1).state, world.handoff(1).touched_at) == ("touched", hours(1))
+    assert world.ledger.touches()["account_id"].tolist() == ["org-1"]
+    world.accounts(7)
+    world.org.clock(hours(3))
+    world.org.post("convert", {"lead": lead, "account": crm_id(7)})
+    world.rep_writes("Opportunity", None, AccountId=crm_id(7), Name="d", StageName="Prospecting", OwnerId=OWNER,
+                     CloseDate="2026-01-31")  # fmt: skip
+    assert world.extract(world.run(hours(4)))["relinked"] == 1
+    assert (world.handoff(1).state, world.handoff(1).crm_account_id) == ("replied", crm_id(7))
+
+
+def test_a_reading_that_breaks_off_is_read_again_whole(world: Any) -> None:
+    opened(world, 1)
+    world.org.clock(hours(1))
+    world.rep_writes("Task", world.task(1)["Id"], Status="Completed")
+    client = world.salesforce()
+    told = client.read_activities
+
+    def breaks_off(since: datetime) -> Any:
+        yield next(iter(told(since)))
+        raise KeyboardInterrupt
+
+    client.read_activities = breaks_off
+    before = world.ledger.watermark("salesforce_tasks")
+    with pytest.raises(KeyboardInterrupt):
+        extract_crm(world.lake, world.ledger, world.policy, world.run(hours(2)), client)
+    assert world.ledger.watermark("salesforce_tasks") == before
+    world.extract(world.run(hours(3)))
+    assert world.handoff(1).state == "touched"
+
+
+def test_several_accounts_merged_one_after_the_other_lead_to_the_last() -> None:
+    assert _successors({"a": "b", "b": "c", "d": None, "e": "d"}) == {"a": "c", "b": "c", "e": "d"}
+    assert set(_successors({"a": "b", "b": "a"})) == {"a", "b"}  # a CRM that contradicts itself ends nothing

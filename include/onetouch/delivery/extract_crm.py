@@ -193,7 +193,9 @@ def follow(
     active = ledger.handoffs(states=ACTIVE)
     of_account = {handoff.crm_account_id for handoff in active}
     of_handoff = {handoff.handoff_id for handoff in active}
-    known = {old: ids[new] for old, new in successors.items() if new in ids} | dict(ids)
+    # A lead is handed over, too, and no account of the snapshot.
+    known = {str(h.crm_account_id): h.account_id for h in active} | dict(ids)
+    known |= {old: known[new] for old, new in successors.items() if new in known}
     touched, kept = 0, list[Activity]()
     activities = crm.read_activities(window.start)
     while chunk := list(islice(activities, _AT_ONCE)):

@@ -71,14 +71,13 @@ def in_touch_at(activity: Activity, as_of: datetime) -> datetime | None:
     """
     if activity.is_deleted:
         return None
-    if activity.kind == MEETING:
-        held = activity.done_at is not None and activity.done_at <= as_of
-        return activity.done_at if held else activity.created_at
     if activity.outcome and (activity.closed_by_us or not activity.is_done):
         return activity.changed_at
-    if activity.is_done and not activity.closed_by_us:
-        return activity.done_at or activity.changed_at
-    return None
+    if activity.closed_by_us or not activity.is_done:
+        return None
+    if activity.kind == MEETING and activity.done_at is not None and activity.done_at > as_of:
+        return activity.created_at
+    return activity.done_at or activity.changed_at
 
 
 def moves(handoff: Handoff, seen: Seen, emails: Mapping[str, str | None], as_of: datetime) -> list[Move]:
