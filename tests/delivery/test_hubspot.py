@@ -414,6 +414,22 @@ def test_a_lost_request_or_answer_makes_no_second_task(portal: Portal, fault: di
     assert len(portal.records("tasks")) == 5
 
 
+def test_after_silence_it_is_looked_before_anything_is_sent_again(portal: Portal) -> None:
+    portal.fault(match="tasks/batch/create", drop="answer")
+    portal.fault(match="tasks/batch/create", status=400, body={"category": "SENT_TWICE"})
+    assert portal.client().create_tasks({"h1": task()})["h1"].ok
+    assert len(portal.org.faults()) == 1  # no second creation was sent
+
+
+def test_while_hubspot_is_busy_a_creation_waits(portal: Portal) -> None:
+    portal.fault(match="tasks/batch/create", status=429, body=BUSY, times=4)
+    assert portal.client().create_tasks({"h1": task()})["h1"].ok
+    portal.fault(match="tasks/batch/create", status=429, body=BUSY, times=9)
+    with pytest.raises(Unreachable, match="TEN_SECONDLY_ROLLING"):
+        portal.client().create_tasks({"h2": task()})
+    assert portal.requests("tasks/batch/create") == 10
+
+
 def test_a_row_refused_does_not_stop_the_others(portal: Portal) -> None:
     rows = {f"h{n:03}": task() for n in range(150)} | {"h007": task(OwnerId="404"), "h120": task(WhatId="77")}
     outcomes = portal.client().create_tasks(rows)

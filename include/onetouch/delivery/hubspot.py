@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -12,34 +12,18 @@ from tenacity.wait import wait_base
 
 from onetouch.connections import Connection
 from onetouch.delivery import hubspot_fields as fields
-from onetouch.delivery.crm import (
-    RELEASED,
-    UNKNOWN,
-    Activity,
-    CrmError,
-    FieldsMissing,
-    LimitReached,
-    Outcome,
-    Refused,
-    Row,
-    Unreachable,
-)
+from onetouch.delivery.crm import RELEASED, Activity, FieldsMissing, Outcome, Refused, Row
 from onetouch.delivery.hubspot_fields import ACCOUNT_ID, DISPOSITION, HANDOFF_ID, OUTCOME, moment
-from onetouch.delivery.hubspot_wire import Busy, Wire, said
+from onetouch.delivery.hubspot_records import BATCH, Filter, Record, Records, parts
+from onetouch.delivery.hubspot_rows import Rows
+from onetouch.delivery.hubspot_wire import Wire
 from onetouch.policy import Policy
 
-BATCH = 100
-"""Records a batch holds."""
+_TOGETHER = 1_000
+"""Ours: records whose companies are asked for at once."""
 
-_ASSOCIATIONS = 1_000
-"""Records whose associations are asked for at once."""
-
-_SEARCH_PAGE, _LIST_PAGE, _OWNER_PAGE = 200, 100, 500
 _SEARCH_CHARS = 2_000
 """Ours: characters of one search's list of values; the whole search may have 3,000."""
-
-_PRIMARY = 5
-"""Association type of a deal's primary company."""
 
 _MERGED = "hs_merged_object_ids"
 _COMPANY = ("hubspot_owner_id", ACCOUNT_ID, "createdate", _MERGED)
@@ -69,14 +53,6 @@ _NO_CALL = {"QUEUED", "RINGING", "CONNECTING", "CALLING_CRM_USER", "IN_PROGRESS"
 _NO_EMAIL = {"BOUNCED", "FAILED", "SCHEDULED", "SENDING"}
 _NO_MEETING = {"CANCELED", "NO_SHOW", "RESCHEDULED"}
 
-_NOT_FOUND = "OBJECT_NOT_FOUND"
-_NO_ASSOCIATIONS = "crm.associations.NO_ASSOCIATIONS_FOUND"
-_PASSING = {"RATE_LIMITS", "INTERNAL_ERROR", "SERVICE_UNAVAILABLE", "TIMEOUT"}
-"""Categories of a row's refusal that a later run may not meet again."""
-
-Record = dict[str, Any]
-Filter = dict[str, Any]
-
 
 class HubSpot:
     """One account, through its official client. The connection's password is the token of a private app.
@@ -96,6 +72,8 @@ class HubSpot:
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._wire = Wire(connection, api_reserve=api_reserve, wait=wait, sleep=sleep)
+        self._records = Records(self._wire)
+        self._rows = Rows(self._wire, self._records)
         self._checked = False
 
     # ── reading ──────────────────────────────────────────────────────────────────────────────────
@@ -103,14 +81,14 @@ class HubSpot:
     def read_reps(self) -> Iterator[Row]:
         """See Crm. Time zones are those of the users' settings, where the app may read them."""
         zones = self._timezones()
-        for archived in (False, True):
-            for owner in self._pages(self._wire.owners.get_page, limit=_OWNER_PAGE, archived=_flag(archived)):
+        for left in (False, True):
+            for owner in self._records.owners(deleted=left):
                 user = str(owner.get("userId") or owner.get("userIdIncludingInactive") or "")
                 yield {
                     "owner_id": str(owner["id"]),
                     "email": owner.get("email"),
                     "name": f"{owner.get('firstName') or ''} {owner.get('lastName') or ''}".strip(),
-                    "active": not archived,
+                    "active": not left,
                     "timezone": zones.get(user),
                 }
 
@@ -119,29 +97,33 @@ class HubSpot:
         columns = {c: fields.company_property(f) for c, f in policy.crm.account_fields.items() if f}
         wanted = [*_COMPANY, *columns.values()]
         if since is None:
-            for record in self._list("companies", wanted):
+            for record in self._records.all("companies", wanted):
                 yield _account(record, columns)
             return
-        for record in self._search("companies", wanted, [_changed(since)]):
+        for record in self._records.search("companies", wanted, [_changed(since)]):
             yield _account(record, columns)
             for old in _merged(record):
                 yield _account(record, columns) | {
                     "crm_account_id": old, "account_id": None, "is_deleted": True, "merged_into": record["id"],
                 }  # fmt: skip
-        for record in self._archived("companies", wanted, since):
+        for record in self._records.deleted_since("companies", wanted, since):
             yield _account(record, columns)
 
     def read_opportunities(self, since: datetime | None = None) -> Iterator[Row]:
         """See Crm. Opportunities are deals; one of several companies counts for its primary one."""
-        stages = self._stages()
-        records = self._list("deals", _DEAL) if since is None else self._search("deals", _DEAL, [_changed(since)])
-        for part in _parts(records, _ASSOCIATIONS):
-            companies = self._companies("deals", [deal["id"] for deal in part])
+        stages = self._records.stages()
+        records = (
+            self._records.all("deals", _DEAL)
+            if since is None
+            else self._records.search("deals", _DEAL, [_changed(since)])
+        )
+        for part in parts(records, _TOGETHER):
+            companies = self._records.companies_of("deals", [deal["id"] for deal in part])
             for deal in part:
                 if deal["id"] in companies:
                     yield _opportunity(deal, companies[deal["id"]], stages)
         if since is not None:
-            for deal in self._archived("deals", _DEAL, since):
+            for deal in self._records.deleted_since("deals", _DEAL, since):
                 yield _opportunity(deal, None, stages)
 
     def read_activities(self, since: datetime) -> Iterator[Activity]:
@@ -153,41 +135,46 @@ class HubSpot:
             groups = [[_changed(since)]]
             if thing == "meetings":
                 groups.append([_from("hs_meeting_end_time", since)])
-            found = (r for r in self._search(thing, wanted, *groups) if not _from_customer(r))
+            found = (r for r in self._records.search(thing, wanted, *groups) if not _from_customer(r))
             yield from (a for a in self._activities(thing, found) if a.crm_account_id or a.handoff_id)
-        yield from (_activity("tasks", r, None) for r in self._archived("tasks", _ACTIVITIES["tasks"], since))
+        yield from (
+            _activity("tasks", r, None) for r in self._records.deleted_since("tasks", _ACTIVITIES["tasks"], since)
+        )
 
     def tasks_of(self, handoff_ids: Iterable[str]) -> dict[str, Activity]:
         """See Crm."""
-        found = self._keyed("tasks", HANDOFF_ID, handoff_ids, _ACTIVITIES["tasks"])
+        found = self._records.of_values("tasks", HANDOFF_ID, handoff_ids, _ACTIVITIES["tasks"])
         return {str(a.handoff_id): a for a in self._activities("tasks", found.values())}
 
     def keyed_tasks(self, since: datetime) -> Iterator[Activity]:
         """See Crm."""
         key = {"propertyName": HANDOFF_ID, "operator": "HAS_PROPERTY"}
         wanted = _ACTIVITIES["tasks"]
-        yield from self._activities("tasks", self._search("tasks", wanted, [key, _from("hs_createdate", since)]))
-        for record in self._archived("tasks", wanted, since):  # deleted after it was created
+        yield from self._activities(
+            "tasks", self._records.search("tasks", wanted, [key, _from("hs_createdate", since)])
+        )
+        for record in self._records.deleted_since("tasks", wanted, since):  # deleted after it was created
             if record["properties"].get(HANDOFF_ID) and _created(record) >= since:
                 yield _activity("tasks", record, None)
 
     def opportunities_since(self, since: datetime) -> set[str]:
         """See Crm."""
-        stages = self._stages()
-        deals = self._search("deals", _DEAL, [_changed(since)])
-        return set(self._companies("deals", [d["id"] for d in deals if not _state(d, stages)[1]]).values())
+        stages = self._records.stages()
+        deals = self._records.search("deals", _DEAL, [_changed(since)])
+        return set(self._records.companies_of("deals", [d["id"] for d in deals if not _state(d, stages)[1]]).values())
 
     def gone_since(self, since: datetime) -> dict[str, str | None]:
         """See Crm. HubSpot makes a new company of two merged ones, and names in it those it was made of."""
-        gone: dict[str, str | None] = {r["id"]: None for r in self._archived("companies", [], since)}
+        gone: dict[str, str | None] = {r["id"]: None for r in self._records.deleted_since("companies", [], since)}
         merged = {"propertyName": _MERGED, "operator": "HAS_PROPERTY"}
-        for record in self._search("companies", [_MERGED], [merged, _changed(since)]):
+        for record in self._records.search("companies", [_MERGED], [merged, _changed(since)]):
             gone |= dict.fromkeys(_merged(record), record["id"])
         return gone
 
     def contacts(self, emails: Collection[str]) -> dict[str, str]:
         """See Crm."""
-        known = self._read("contacts", sorted({e.strip().lower() for e in emails if e.strip()}), "email", ["email"])
+        addresses = sorted({email.strip().lower() for email in emails if email.strip()})
+        known = self._records.of_ids("contacts", addresses, ["email"], key="email")
         return {r["properties"]["email"].lower(): r["id"] for r in known if r["properties"].get("email")}
 
     # ── writing ──────────────────────────────────────────────────────────────────────────────────
@@ -198,7 +185,7 @@ class HubSpot:
             return
         problems = []
         for thing, wanted in fields.PROPERTIES.items():
-            there = self._defined(thing)
+            there = self._records.definitions(thing)
             for definition in wanted:
                 name = definition["name"]
                 if name not in there:
@@ -217,7 +204,7 @@ class HubSpot:
         """Creates our properties that are missing, in a group of their own. Returns their names (tasks.onetouch_…)."""
         made = []
         for thing, wanted in fields.PROPERTIES.items():
-            there = self._defined(thing)
+            there = self._records.definitions(thing)
             missing = [definition for definition in wanted if definition["name"] not in there]
             if not missing:
                 continue
@@ -237,25 +224,26 @@ class HubSpot:
         if not rows:
             return {}
         self.check_fields()
-        outcomes = self._made("companies", ACCOUNT_ID, rows)
+        outcomes = self._rows.made("companies", ACCOUNT_ID, rows)
         adopted = self._of_domain({a: row for a, row in rows.items() if a not in outcomes})
-        named = self._update("companies", {i: {ACCOUNT_ID: account_id} for account_id, i in adopted.items()})
+        named = self._rows.update("companies", {i: {ACCOUNT_ID: account_id} for account_id, i in adopted.items()})
         outcomes |= {account_id: named[i] for account_id, i in adopted.items()}
+        self._rows.look_again("companies", ACCOUNT_ID, adopted, outcomes)
         new = {a: {"properties": _company(a, row, kind)} for a, row in rows.items() if a not in outcomes}
-        return outcomes | self._create("companies", ACCOUNT_ID, new, sent=bool(adopted))
+        return outcomes | self._rows.create("companies", ACCOUNT_ID, new, sent=bool(adopted))
 
     def update_accounts(self, rows: Mapping[str, Row]) -> dict[str, Outcome]:
         """See Crm."""
         if rows:
             self.check_fields()
-        return self._update("companies", {i: fields.company_properties(row) for i, row in rows.items()})
+        return self._rows.update("companies", {i: fields.company_properties(row) for i, row in rows.items()})
 
     def create_tasks(self, rows: Mapping[str, Row], unsure: Collection[str] = ()) -> dict[str, Outcome]:
         """See Crm."""
         if not rows:
             return {}
         self.check_fields()
-        outcomes = self._made("tasks", HANDOFF_ID, [h for h in unsure if h in rows])
+        outcomes = self._rows.made("tasks", HANDOFF_ID, [h for h in unsure if h in rows])
         new = {
             h: {
                 "properties": fields.task_properties(rows[h]) | {HANDOFF_ID: h},
@@ -264,12 +252,12 @@ class HubSpot:
             for h in rows
             if h not in outcomes
         }
-        return outcomes | self._create("tasks", HANDOFF_ID, new)
+        return outcomes | self._rows.create("tasks", HANDOFF_ID, new)
 
     def close_tasks(self, reasons: Mapping[str, tuple[str, str]]) -> dict[str, Outcome]:
         """See Crm."""
         outcomes = {handoff_id: Outcome(ok=True) for handoff_id in reasons}
-        live = self._read("tasks", sorted(reasons), HANDOFF_ID, _ACTIVITIES["tasks"])
+        live = self._records.of_ids("tasks", sorted(reasons), _ACTIVITIES["tasks"], key=HANDOFF_ID)
         found = {record["properties"][HANDOFF_ID]: record for record in live}
         changes: dict[str, dict[str, str]] = {}
         by_rep: set[str] = set()
@@ -289,108 +277,20 @@ class HubSpot:
                     "hs_task_body": fields.noted(note, body),
                 }
         ids = {record["id"]: handoff_id for handoff_id, record in found.items()}
-        for task_id, outcome in self._update("tasks", changes).items():
+        for task_id, outcome in self._rows.update("tasks", changes).items():
             ok = outcome.ok or outcome.deleted
             outcomes[ids[task_id]] = replace(outcome, ok=ok, by_rep=task_id in by_rep)
         return outcomes
-
-    # ── creating and updating ────────────────────────────────────────────────────────────────────
-
-    def _create(self, thing: str, key: str, inputs: Mapping[str, Row], *, sent: bool = False) -> dict[str, Outcome]:
-        """Creates a record of each input under its unique value of `key`; one that is there is adopted as it is.
-
-        Each batch is sent until it is answered, and before it is sent again the records are looked for.
-        """
-
-        def send(part: list[str], outcomes: dict[str, Outcome]) -> None:
-            def attempt() -> None:
-                left = [k for k in part if k not in outcomes]
-                try:
-                    self._send("create", thing, {k: inputs[k] for k in left}, outcomes)
-                except Busy:
-                    raise
-                except Unreachable:
-                    outcomes.update(self._made(thing, key, [k for k in left if k not in outcomes]))
-                    if not all(k in outcomes for k in left):
-                        raise
-
-            self._wire.retrying(Unreachable)(attempt)
-            # Whatever was refused may be there already: it has our value then, whichever way HubSpot says so.
-            refused = [k for k in part if not outcomes[k].ok]
-            try:
-                outcomes.update(self._made(thing, key, refused))
-            except CrmError:
-                outcomes.update({k: replace(outcomes[k], retryable=True) for k in refused})
-                raise
-
-        return _by_parts(sorted(inputs), send, sent=sent)
-
-    def _update(self, thing: str, changes: Mapping[str, Mapping[str, str]]) -> dict[str, Outcome]:
-        """Sets properties of records, id → properties. May be repeated without harm."""
-
-        def send(part: list[str], outcomes: dict[str, Outcome]) -> None:
-            self._send("update", thing, {i: {"id": i, "properties": dict(changes[i])} for i in part}, outcomes)
-            self._follow(thing, [i for i in part if outcomes[i].code == UNKNOWN], outcomes)
-
-        return _by_parts(sorted(changes), send)
-
-    def _send(self, what: str, thing: str, inputs: Mapping[str, Row], outcomes: dict[str, Outcome]) -> None:
-        """One batch; outcomes are noted as they come. One refused as a whole is sent again in halves.
-
-        Every input has a trace id, with which HubSpot tells of each by itself instead of refusing all for one.
-        """
-        request = getattr(self._wire.batch, what)
-        body = {"inputs": [row | {"objectWriteTraceId": key} for key, row in inputs.items()]}
-        try:
-            answer = self._wire.call(request, thing, body, repeat=what == "update")
-        except Refused as refused:
-            if refused.status == 403:
-                raise
-            keys = list(inputs)
-            if len(keys) == 1:
-                reason = str(refused).removeprefix(f"HubSpot: {refused.status} {refused.code}: ")
-                outcomes[keys[0]] = _refusal(refused.code, reason)
-                return
-            for half in (keys[: len(keys) // 2], keys[len(keys) // 2 :]):
-                self._send(what, thing, {key: inputs[key] for key in half}, outcomes)
-            return
-        ids = {str(row.get("id")): key for key, row in inputs.items()}
-        for record in answer.get("results") or []:
-            key = record.get("objectWriteTraceId") or ids.get(str(record["id"])) or _value_of(record, inputs)
-            if key is not None and key in inputs:
-                outcomes[key] = Outcome(ok=True, id=str(record["id"]))
-        for error in answer.get("errors") or []:
-            context = error.get("context") or {}
-            for key in [*context.get("objectWriteTraceId", []), *(ids.get(str(i)) for i in context.get("ids", []))]:
-                if key in inputs:
-                    outcomes[key] = _refusal(str(error.get("category") or "UNKNOWN_ERROR"), said(error))
-        for key in inputs:
-            message = "HubSpot told nothing of it"
-            outcomes.setdefault(key, Outcome(ok=False, code=UNKNOWN, message=message, retryable=True))
-
-    def _made(self, thing: str, key: str, values: Iterable[str]) -> dict[str, Outcome]:
-        """Those of the unique values that a record has, deleted ones too."""
-        found = self._keyed(thing, key, values, [key])
-        return {v: Outcome(ok=True, id=r["id"], deleted=bool(r.get("archived"))) for v, r in found.items()}
-
-    def _follow(self, thing: str, ids: Sequence[str], outcomes: dict[str, Outcome]) -> None:
-        """Records an update left out: HubSpot does so with those merged into another, which the old id leads to."""
-        for old in ids:
-            new = [record["id"] for record in self._read(thing, [old])]
-            if not new:
-                outcomes[old] = replace(_refusal(_NOT_FOUND, "no longer there"), deleted=True)
-            elif new != [old]:
-                outcomes[old] = Outcome(ok=False, code="MERGED", message=f"is in {new[0]} now", retryable=True)
 
     def _of_domain(self, rows: Mapping[str, Row]) -> dict[str, str]:
         """Account id → company of the same domain that is no other account's; the oldest of several."""
         domains = sorted({_domain(row) for row in rows.values()} - {""})
         free: dict[str, list[str]] = {}
-        for part in _parts(domains, BATCH, _SEARCH_CHARS):
+        for part in parts(domains, BATCH, _SEARCH_CHARS):
             among = {"propertyName": "domain", "operator": "IN", "values": part}
             nobodys = {"propertyName": ACCOUNT_ID, "operator": "NOT_HAS_PROPERTY"}
-            for record in self._search("companies", ["domain", ACCOUNT_ID], [among, nobodys]):
-                free.setdefault(record["properties"]["domain"], []).append(record["id"])
+            for record in self._records.search("companies", ["domain", ACCOUNT_ID], [among, nobodys]):
+                free.setdefault(record["properties"]["domain"].lower(), []).append(record["id"])
         found: dict[str, str] = {}
         for account_id in sorted(rows):
             if companies := free.get(_domain(rows[account_id])):
@@ -404,186 +304,24 @@ class HubSpot:
             if refused.status != 409:
                 raise
 
-    # ── records ──────────────────────────────────────────────────────────────────────────────────
-
-    def _read(
-        self,
-        thing: str,
-        ids: Sequence[str],
-        key: str | None = None,
-        wanted: Sequence[str] = (),
-    ) -> list[Record]:
-        """The records of ids, or of unique values of the property `key`; those that are not there are left out."""
-        found: list[Record] = []
-        for part in _parts(ids, BATCH):
-            body: Row = {"inputs": [{"id": i} for i in part], "propertiesWithHistory": []}
-            body["properties"] = list(wanted)
-            if key:
-                body["idProperty"] = key
-            answer = self._wire.call(self._wire.batch.read, thing, body)
-            _check(answer)
-            found += answer["results"]
-        return found
-
-    def _keyed(self, thing: str, key: str, values: Iterable[str], wanted: Sequence[str]) -> dict[str, Record]:
-        """Unique value → the record that has it; a deleted one only when there is no other.
-
-        Deleted ones are read from their list: that they can be asked for by a unique value is nowhere promised.
-        """
-        asked = sorted(set(values))
-        found = {r["properties"][key]: r for r in self._read(thing, asked, key, wanted)}
-        missing = {value for value in asked if value not in found}
-        if missing:
-            deleted = self._list(thing, wanted, archived=True)
-            found |= {r["properties"][key]: r for r in deleted if r["properties"].get(key) in missing}
-        return found
-
-    def _search(self, thing: str, wanted: Sequence[str], *groups: list[Filter]) -> Iterator[Record]:
-        """Records that fit one of the groups of filters, in the order of their ids.
-
-        Each page begins after the last id, not at an offset: search pages no further than 10,000 records.
-        """
-        last = "0"
-        while True:
-            after = {"propertyName": "hs_object_id", "operator": "GT", "value": last}
-            body = {
-                "filterGroups": [{"filters": [*group, after]} for group in groups],
-                "sorts": [{"propertyName": "hs_object_id", "direction": "ASCENDING"}],
-                "properties": list(dict.fromkeys(wanted)),
-                "limit": _SEARCH_PAGE,
-            }
-            records = self._wire.call(self._wire.search.do_search, thing, body)["results"]
-            yield from records
-            if len(records) < _SEARCH_PAGE:
-                return
-            last = records[-1]["id"]
-
-    def _list(self, thing: str, wanted: Sequence[str], *, archived: bool = False) -> Iterator[Record]:
-        """All records, or all deleted ones (HubSpot keeps them for 90 days)."""
-        properties = list(dict.fromkeys(wanted))
-        yield from self._pages(
-            self._wire.records.get_page, thing, limit=_LIST_PAGE, properties=properties, archived=_flag(archived)
-        )
-
-    def _archived(self, thing: str, wanted: Sequence[str], since: datetime) -> Iterator[Record]:
-        """Records deleted at or after `since`."""
-        for record in self._list(thing, wanted, archived=True):
-            at = moment(record.get("archivedAt"))
-            if at is None or at >= since:
-                yield record
-
-    def _pages(self, request: Callable[..., Any], *given: Any, **query: Any) -> Iterator[Record]:
-        after: str | None = None
-        while True:
-            page = self._wire.call(request, *given, **query | ({"after": after} if after else {}))
-            yield from page["results"]
-            after = ((page.get("paging") or {}).get("next") or {}).get("after")
-            if not after:
-                return
-
-    def _companies(self, thing: str, ids: Sequence[str]) -> dict[str, str]:
-        """Record → the company it belongs to: the primary one, else the one that was there first."""
-        found: dict[str, str] = {}
-        for part in _parts(ids, _ASSOCIATIONS):
-            body = {"inputs": [{"id": i} for i in part]}
-            answer = self._wire.call(self._wire.associations.get_page, thing, "companies", body)
-            _check(answer)
-            for record in answer["results"]:
-                links = sorted(record["to"], key=lambda link: (not _is_primary(link), int(link["toObjectId"])))
-                if links:
-                    found[str(record["from"]["id"])] = str(links[0]["toObjectId"])
-        return found
-
     def _activities(self, thing: str, records: Iterable[Record]) -> Iterator[Activity]:
-        for part in _parts(records, _ASSOCIATIONS):
+        for part in parts(records, _TOGETHER):
             live = [record["id"] for record in part if not record.get("archived")]
-            companies = self._companies(thing, live)
+            companies = self._records.companies_of(thing, live)
             for record in part:
                 yield _activity(thing, record, companies.get(record["id"]))
-
-    def _defined(self, thing: str) -> dict[str, Record]:
-        answer = self._wire.call(self._wire.properties.get_all, thing)
-        return {definition["name"]: definition for definition in answer["results"]}
-
-    def _stages(self) -> dict[str, Record]:
-        """Deal stages of all pipelines, by id."""
-        answer = self._wire.call(self._wire.pipelines.get_all, "deals")
-        return {stage["id"]: stage for pipeline in answer["results"] for stage in pipeline["stages"]}
 
     def _timezones(self) -> dict[str, str]:
         """User → time zone; empty when the app may not read users."""
         wanted = ["hs_internal_user_id", "hs_standard_time_zone"]
         try:
-            users = [record["properties"] for record in self._list("users", wanted)]
+            users = [record["properties"] for record in self._records.all("users", wanted)]
         except Refused as refused:
             if refused.status != 403:
                 raise
             return {}
         zones = ((user.get("hs_internal_user_id"), user.get("hs_standard_time_zone")) for user in users)
         return {str(user): zone for user, zone in zones if user and zone}
-
-
-def _by_parts(
-    keys: Sequence[str], send: Callable[[list[str], dict[str, Outcome]], None], *, sent: bool = False
-) -> dict[str, Outcome]:
-    """Sends rows batch by batch and gives every row's outcome, whatever stops it on the way.
-
-    Only when nothing was sent at all does the error go to the caller.
-    """
-    outcomes: dict[str, Outcome] = {}
-    parts = list(_parts(keys, BATCH))
-    for number, part in enumerate(parts):
-        try:
-            send(part, outcomes)
-        except CrmError as error:
-            unanswered = isinstance(error, Unreachable) and not isinstance(error, Busy)
-            if not (sent or outcomes or number or unanswered):
-                raise
-            code = "REQUEST_LIMIT_EXCEEDED" if isinstance(error, LimitReached) else "NOT_SENT"
-            for key in part:
-                told = Outcome(ok=False, code=UNKNOWN if unanswered else code, message=str(error), retryable=True)
-                outcomes.setdefault(key, told)
-            for key in (key for later in parts[number + 1 :] for key in later):
-                outcomes[key] = Outcome(ok=False, code=code, message=str(error), retryable=True)
-            break
-    return outcomes
-
-
-def _parts(items: Iterable[Any], size: int, chars: int | None = None) -> Iterator[list[Any]]:
-    """Runs of at most `size` items, and of at most `chars` characters when they are texts."""
-    part: list[Any] = []
-    length = 0
-    for item in items:
-        more = len(item) + 4 if chars else 0
-        if part and (len(part) == size or (chars and length + more > chars)):
-            yield part
-            part, length = [], 0
-        part.append(item)
-        length += more
-    if part:
-        yield part
-
-
-def _flag(value: bool) -> str:
-    """A boolean of a query; the client would write it as Python does."""
-    return str(value).lower()
-
-
-def _check(answer: Mapping[str, Any]) -> None:
-    """Raises Refused unless all that is wrong with a batch that was read is that some are not there."""
-    for error in answer.get("errors") or []:
-        if error.get("category") != _NOT_FOUND and error.get("subCategory") != _NO_ASSOCIATIONS:
-            raise Refused(f"HubSpot: {error.get('category')}: {said(error)}")
-
-
-def _refusal(code: str, message: str) -> Outcome:
-    return Outcome(ok=False, code=code, message=message, deleted=code == _NOT_FOUND, retryable=code in _PASSING)
-
-
-def _value_of(record: Record, inputs: Mapping[str, Row]) -> str | None:
-    """Our unique value in an answer, when it has no trace id."""
-    values = {str(value) for value in (record.get("properties") or {}).values()}
-    return next((key for key in inputs if key in values), None)
 
 
 def _changed(since: datetime) -> Filter:
@@ -685,10 +423,6 @@ def _activity(thing: str, record: Record, company: str | None) -> Activity:
 
 def _from_customer(record: Record) -> bool:
     return bool(record["properties"].get("hs_email_direction") == "INCOMING_EMAIL")
-
-
-def _is_primary(link: Record) -> bool:
-    return any(kind.get("typeId") == _PRIMARY for kind in link.get("associationTypes") or [])
 
 
 def _company(account_id: str, row: Row, kind: str) -> dict[str, str]:

@@ -7,7 +7,7 @@ import json
 import re
 from collections.abc import Callable
 from functools import cached_property
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 import hubspot
 import urllib3
@@ -20,7 +20,7 @@ from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_aft
 from tenacity.wait import wait_base
 
 from onetouch.connections import Connection, ConnectionConfigError, require_tls
-from onetouch.delivery.crm import CrmError, LimitReached, Refused, SignInRefused, Unreachable
+from onetouch.delivery.crm import LimitReached, Refused, SignInRefused, Unreachable
 
 _HOST = "https://api.hubapi.com"
 
@@ -37,6 +37,7 @@ _PAUSES = {"SECONDLY": 1, "TEN_SECONDLY_ROLLING": 10}
 """Policy a 429 names → seconds until its window is over; HubSpot seldom sends Retry-After."""
 
 _LOCKED = 423
+T = TypeVar("T")
 _ERRORS = (ObjectsError, AssociationsError, OwnersError, PipelinesError, PropertiesError)
 """Each part of the client has an ApiException of its own."""
 
@@ -118,19 +119,22 @@ class Wire:
     def call(self, request: Callable[..., Any], *given: Any, repeat: bool = True, **query: Any) -> Any:
         """The JSON answer of a request of the client. Raises CrmError.
 
-        Tried again while HubSpot is busy, and, when it may be repeated without harm, while there is no answer.
+        When it may be repeated without harm it is, while HubSpot is busy or does not answer.
         """
-        return self.retrying(Unreachable if repeat else Busy)(self._once, request, *given, **query)
+        if not repeat:
+            return self._once(request, *given, **query)
+        return self.retrying(self._once, request, *given, **query)
 
-    def retrying(self, error: type[CrmError]) -> Retrying:
-        """Tries again on this error, with growing pauses; gives the last one up as it is."""
-        return Retrying(
-            retry=retry_if_exception_type(error),
+    def retrying(self, attempt: Callable[..., T], *given: Any, **named: Any) -> T:
+        """Tries again while it is Unreachable, with growing pauses; gives the last such error up as it is."""
+        tries = Retrying(
+            retry=retry_if_exception_type(Unreachable),
             wait=self._pause,
             stop=stop_after_attempt(_ATTEMPTS),
             sleep=self._sleep,
             reraise=True,
         )
+        return tries(attempt, *given, **named)
 
     def _pause(self, state: RetryCallState) -> float:
         error = state.outcome.exception() if state.outcome else None
