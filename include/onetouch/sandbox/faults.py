@@ -62,22 +62,22 @@ ROW_ERRORS: Final[dict[str, tuple[str, ...]]] = {
 }
 """Refusals of one record: statusCode → message, fields."""
 
-_KEYS: Final = {"match", "method", "after", "times", "body", "headers", "rows"}
-_KINDS: Final = {"status", "error", "drop", "slow", "row_error", "job_error"}
+KEYS: Final = {"match", "method", "after", "times", "body", "headers", "rows"}
+KINDS: Final = {"status", "error", "drop", "slow", "row_error", "job_error"}
 
 
 def check(spec: Any) -> None:
     """Raises ValueError on a fault that makes no sense, in words for whoever planned it."""
     if not isinstance(spec, dict) or not isinstance(spec.get("match"), str):
         raise ValueError("a fault needs match: a regular expression searched in path?query")
-    if unknown := spec.keys() - _KEYS - _KINDS:
-        raise ValueError(f"fault {sorted(unknown)[0]}: known are {', '.join(sorted(_KEYS | _KINDS))}")
+    if unknown := spec.keys() - KEYS - KINDS:
+        raise ValueError(f"fault {sorted(unknown)[0]}: known are {', '.join(sorted(KEYS | KINDS))}")
     try:
         re.compile(spec["match"])
     except re.error as error:
         raise ValueError(f"fault match {spec['match']!r}: {error}") from error
-    if sum(kind in spec for kind in _KINDS) != 1:
-        raise ValueError(f"a fault has exactly one of {', '.join(sorted(_KINDS))}")
+    if sum(kind in spec for kind in KINDS) != 1:
+        raise ValueError(f"a fault has exactly one of {', '.join(sorted(KINDS))}")
     if spec.get("drop") not in (None, "request", "answer", "half"):
         raise ValueError(f"fault drop {spec['drop']!r}: request, answer or half")
     if "error" in spec and spec["error"] not in ERRORS:
