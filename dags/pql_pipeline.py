@@ -7,7 +7,7 @@ Each task calls one stage of the library; data stays in the lake, the ledger rem
     open_run → extract_events[source] → stage_events → check_events → build_signals → check_signals → score ┐
              → extract_crm → back_off ──────────────────────────────────────────────────────────────────────┴→
                route ┬→ check_decisions → deliver_tasks ┬→ alert_reps
-                     └→ shadow                          └→ needs_approval → ask_approval
+                     └→ shadow                          └→ ask_approval
 
 ## Params
 
@@ -72,9 +72,8 @@ alert in Slack and the last lines of the task's log name what failed.
   there is one task each: clear it (with downstream) while the run's moment is fresh, else trigger a new run.
   Reasons: a field the CRM lacks or refuses is a dead letter (`onetouch outbox`; mend the cause, then
   `onetouch outbox retry KEY`); a locked row, a time-out or a used-up API limit waits for the next run by itself.
-- **needs_approval**: the ledger or the lake cannot be read. The new tasks are withheld; the next run asks.
-- **ask_approval**: `approve_tasks` is paused or missing: unpause it, then clear this one. Skipped when nobody needs
-  to be asked.
+- **ask_approval**: `approve_tasks` is paused or missing: unpause it, then clear this one. The new tasks are withheld
+  until a person says yes; when nobody needs to be asked it is done at once.
 - **alert_reps**: Slack refused (`slack_default`, or the bot is not in the channel). The tasks are in the CRM
   already; clear it and no alert is posted twice.
 
@@ -86,8 +85,8 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
 from airflow.sdk import DAG, task
+from onetouch_airflow.approval import StartAsking
 from onetouch_airflow.defaults import DEFAULT_ARGS, TAGS, deadline, params
 from onetouch_airflow.opening import as_of, dry_run, keep_run_id, now, run_id, workspace
 
@@ -206,22 +205,12 @@ with DAG(
 
         return stages.alert_reps(workspace(), run_id(), now())
 
-    @task.short_circuit
-    def needs_approval() -> bool:
-        """Goes on only when a person is to be asked before the new tasks are made."""
-        from onetouch import stages
-
-        return stages.question(workspace(), run_id(), now()) is not None
-
-    # A DAG of its own, so that the hourly withdrawals and releases don't wait for a person.
-    ask_approval = TriggerDagRunOperator(
+    # A DAG of its own asks, so that the hourly withdrawals and releases don't wait for a person.
+    ask_approval = StartAsking(
         task_id="ask_approval",
         trigger_dag_id="approve_tasks",
-        trigger_run_id=RUN_ID,
-        conf={"run_id": RUN_ID},
-        skip_when_already_exists=True,
-        fail_when_dag_is_paused=True,
-        doc_md="Has a person asked: starts `approve_tasks`, once a run.",
+        run_id=RUN_ID,
+        doc_md="Has a person asked, in `approve_tasks`, when there are more new tasks than go unasked.",
     )
 
     sources, crm, signals, decisions = open_run(), extract_crm(), build_signals(), route()
@@ -233,5 +222,5 @@ with DAG(
     crm >> back_off() >> decisions
     delivered = deliver_tasks()
     decisions >> check_decisions() >> delivered >> alert_reps()
-    delivered >> needs_approval() >> ask_approval
+    delivered >> ask_approval
     decisions >> shadow()

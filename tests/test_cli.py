@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from onetouch.cli import app
+from onetouch.ledger import Ledger
 from typer.testing import CliRunner
 
 RUNNER = CliRunner()
@@ -33,6 +34,15 @@ RUNNER = CliRunner()
         (["policy", "diff", "a.yaml", "b.yaml"], "holds no run yet"),
         (["run", "--dry-run", "--shadow", "nowhere.yaml"], "nowhere.yaml: cannot be read"),
         (["policy", "check", "nowhere.yaml"], "nowhere.yaml: cannot be read"),
+        (["stop", "  "], "a stop needs a reason"),
+        (["resume"], "nothing was stopped here"),
+        (["outbox", "--state", "lost"], "'lost' is no state; allowed: pending, sending, sent, failed"),
+        (["outbox", "retry"], "give the keys of dead letters, or --all"),
+        (["outbox", "retry", "task:x"], "task:x: no dead letter"),
+        (["forget", "user", "u-1"], "say so with --yes"),
+        (["forget", "company", "c-1", "--yes"], "give user or account"),
+        (["reconcile", "--json"], "AIRFLOW_CONN_SALESFORCE_DEFAULT"),
+        (["crm", "check"], "AIRFLOW_CONN_SALESFORCE_DEFAULT"),
     ],
 )
 def test_what_is_wrong_is_one_line_and_exit_1(
@@ -55,3 +65,63 @@ def test_policy_check_as_json_lists_every_problem(tmp_path: Path) -> None:
     assert result.exit_code == 1
     problems = json.loads(result.stdout)["problems"]
     assert [p.split(": ")[1] for p in problems] == ["scoring.tiers.hihg", "value.floor"]
+
+
+def test_stop_and_resume_say_what_holds(tmp_path: Path) -> None:
+    def said(*arguments: str) -> dict[str, object]:
+        result = RUNNER.invoke(app, ["--home", str(tmp_path), *arguments, "--json"])
+        assert result.exit_code == 0, result.output
+        return json.loads(result.stdout)
+
+    assert said("stop", "the CRM is being migrated") == {"stopped": "the CRM is being migrated"}
+    assert said("stop", "another reason") == {"stopped": "the CRM is being migrated"}, "the first stands"
+    assert said("resume") == {"stopped": None}
+
+
+def test_dead_letters_are_listed_with_their_reason_and_laid_out_again(tmp_path: Path) -> None:
+    ledger = Ledger(f"sqlite:///{tmp_path / 'ledger.db'}")
+    ledger.migrate()
+    for key in ("task:a", "task:b", "task:c"):
+        ledger.put(key, "salesforce", "task", None, None, {"Subject": "Call Ada at Acme"})
+        ledger.sending(key)
+    ledger.sent("task:a", "00T1")
+    ledger.failed("task:b", "INVALID_FIELD: No such column", retryable=False)
+    ledger.failed("task:c", "UNABLE_TO_LOCK_ROW: somebody else is writing", retryable=True)
+
+    def run(*arguments: str) -> str:
+        result = RUNNER.invoke(app, ["--home", str(tmp_path), "outbox", *arguments])
+        assert result.exit_code == 0, result.output
+        return result.stdout
+
+    rows = [json.loads(line) for line in run("--json").splitlines()]
+    assert [(row["key"], row["state"], row["attempts"], row["reason"].split(":")[0]) for row in rows] == [
+        ("task:b", "failed", 1, "INVALID_FIELD"),
+        ("task:c", "pending", 1, "UNABLE_TO_LOCK_ROW"),
+    ]
+    assert "Ada" not in run("--json"), "payloads name people"
+    shown = run("--state", "failed")
+    assert "task:b" in shown
+    assert "INVALID_FIELD" in shown
+    assert "task:c" not in shown
+
+    assert json.loads(run("retry", "task:b", "--json")) == {"retried": 1}
+    assert [row.state for row in ledger.outbox(keys=["task:a", "task:b"])] == ["sent", "pending"]
+    assert json.loads(run("retry", "--all", "--json")) == {"retried": 0}
+
+
+def test_what_the_crm_refuses_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from onetouch import stages
+    from onetouch.delivery.crm import FieldsMissing
+
+    class Crm:
+        name = "salesforce"
+
+        def check_fields(self) -> None:
+            raise FieldsMissing("Account.Onetouch_Score__c is missing; deploy include/salesforce")
+
+    monkeypatch.setattr(stages, "crm_of", lambda workspace, policy: Crm())
+    for arguments, said in (([], "Onetouch_Score__c is missing"), (["--create"], "fields are deployed")):
+        result = RUNNER.invoke(app, ["--home", str(tmp_path), "crm", "check", *arguments])
+        assert result.exit_code == 1
+        assert said in result.stderr
+        assert len(result.stderr.strip().splitlines()) == 1

@@ -43,6 +43,11 @@ DAYS_BETWEEN_RUNS = 3
 RUN_AT_HOUR = 15  # UTC: reps are at work on both sides of the Atlantic
 QUIET_DAYS = 4  # reps finish their lists before the run through Airflow: its tasks are the open ones
 REUSE_HOURS = 4  # a demo repeated within this time repeats the same period (an as_of stays fresh for 6 h)
+POLICY = """\
+# The demo's: the default policy, but alerts come at once, whatever the hour is where the simulated reps live.
+slack:
+  quiet_from: null
+"""
 
 ROOT = Path(onetouch.__file__).parents[2]
 
@@ -201,7 +206,7 @@ def _poll(look: Any, seconds: float, every: float = 0.5) -> Iterator[Any]:
 
 
 def _environment(home: Path, url: str, api_port: int) -> dict[str, str]:
-    """Airflow on SQLite, quick and on loopback; connections to the sandbox; secrets made here and kept in the home."""
+    """Airflow on SQLite, quick and on loopback; connections to the sandbox; secrets and policy, made here and kept."""
     airflow = home / "airflow"
     airflow.mkdir(exist_ok=True)
     secret_file = airflow / "secret"
@@ -209,6 +214,9 @@ def _environment(home: Path, url: str, api_port: int) -> dict[str, str]:
         secret_file.touch(mode=0o600)
         secret_file.write_text(secrets.token_hex(32))
     secret = secret_file.read_text()
+    policy = home / "policy.yaml"
+    if not policy.exists():
+        policy.write_text(POLICY)
     slack = {"conn_type": "slack", "password": "xoxb-sandbox", "extra": {"base_url": f"{url}/api/"}}
     salesforce = {
         "conn_type": "salesforce",
@@ -250,6 +258,7 @@ def _environment(home: Path, url: str, api_port: int) -> dict[str, str]:
         "AIRFLOW_CONN_SLACK_DEFAULT": json.dumps(slack),
         "AIRFLOW_CONN_AMPLITUDE_DEFAULT": json.dumps(amplitude),
         "ONETOUCH_HOME": str(home),
+        "ONETOUCH_POLICY": str(policy),
     }
 
 

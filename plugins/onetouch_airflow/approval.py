@@ -1,4 +1,4 @@
-"""Asking a person in Airflow whether more new tasks than usual may be made: Airflow's own approval, its words ours."""
+"""Asking a person in Airflow whether more new tasks than usual may be made: Airflow's own operators, our words."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from datetime import UTC, timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.standard.operators.hitl import ApprovalOperator
+from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
 from airflow.sdk.exceptions import AirflowSkipException
 
 from onetouch_airflow import alerts, opening
@@ -16,6 +17,31 @@ if TYPE_CHECKING:
     from onetouch.delivery.approval import Question
 
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]()<>#+\-.!|~&])")
+
+
+class StartAsking(TriggerDagRunOperator):
+    """Starts `trigger_dag_id` for the ledger's run `run_id`, once, when a person is to be asked about its new tasks."""
+
+    template_fields = (*TriggerDagRunOperator.template_fields, "run_id")
+
+    def __init__(self, *, run_id: str, **kwargs: Any) -> None:
+        super().__init__(
+            trigger_run_id=run_id,
+            conf={"run_id": run_id},
+            skip_when_already_exists=True,
+            fail_when_dag_is_paused=True,  # a question that nobody is asked must not look like one
+            **kwargs,
+        )
+        self.run_id = run_id
+
+    def execute(self, context: Context) -> Any:
+        """Does nothing when nobody needs to be asked."""
+        from onetouch import stages
+
+        if stages.question(opening.workspace(), self.run_id, opening.now()) is None:
+            self.log.info("nobody needs to be asked about run %s", self.run_id)
+            return None
+        return super().execute(context)
 
 
 class AskForTasks(ApprovalOperator):

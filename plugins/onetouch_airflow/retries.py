@@ -12,11 +12,14 @@ if TYPE_CHECKING:
 OURS = frozenset(
     {
         "PolicyError", "ConnectionConfigError", "NotConfigured", "AccountsError",  # what was given cannot be used
-        "SignInRefused", "FieldsMissing", "Refused", "LimitReached",  # the CRM says no, and will in ten minutes
-        "ChecksFailed", "DeliveryFailed", "IllegalMove",  # everything was done that could be
+        "SignInRefused", "FieldsMissing", "Refused",  # the CRM says no, and will in ten minutes
+        "LimitReached",  # the day's calls are used up, or the rest is others': rows wait in the outbox for a later run
+        "ChecksFailed", "IllegalMove",
+        "DeliveryFailed",  # every other row is done; what can be sent later the next run sends, the rest needs a person
+        "Stopped",  # somebody wants nothing sent: not even in ten minutes
     }
 )  # fmt: skip
-"""The library's own: what they say stays true until somebody changes something."""
+"""The library's own: what they say stays true until somebody changes something, or until the next run."""
 
 BUGS = frozenset(
     {"ValueError", "TypeError", "KeyError", "AttributeError", "NameError", "ImportError", "ModuleNotFoundError"}

@@ -20,9 +20,8 @@ PIPELINE = {
     "route": {"check_decisions", "shadow"},
     "shadow": set(),
     "check_decisions": {"deliver_tasks"},
-    "deliver_tasks": {"alert_reps", "needs_approval"},
+    "deliver_tasks": {"alert_reps", "ask_approval"},
     "alert_reps": set(),
-    "needs_approval": {"ask_approval"},
     "ask_approval": set(),
 }
 APPROVAL = {"approve": {"deliver_tasks"}, "deliver_tasks": {"alert_reps"}, "alert_reps": set()}

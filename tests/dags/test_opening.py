@@ -52,3 +52,28 @@ def test_the_moment_of_a_run(airflow_database, monkeypatch, param, data_interval
     monkeypatch.setattr(opening, "get_current_context", lambda: {"params": {"as_of": param}, "dag_run": run})
     moment = opening.as_of()
     assert (moment, moment.utcoffset().total_seconds()) == (expected, 0)
+
+
+@pytest.mark.parametrize(("value", "reason"), [(None, None), ("", None), ("  ", None), ("fire ", "fire")])
+def test_any_text_in_the_variable_stops_everything(airflow_database, monkeypatch, tmp_path, value, reason):
+    from onetouch_airflow.opening import workspace
+
+    monkeypatch.setenv("ONETOUCH_HOME", str(tmp_path))
+    if value is not None:
+        monkeypatch.setenv("AIRFLOW_VAR_ONETOUCH_STOP", value)
+    here = workspace()
+    assert here.stopped() == reason
+    here.ledger.stop("by hand", HOUR)
+    assert here.stopped() == "by hand", "either stops"
+
+
+def test_a_variable_that_cannot_be_read_is_no_go(airflow_database, monkeypatch):
+    from airflow.sdk import Variable
+    from onetouch_airflow.opening import stop_switch
+
+    def broken(*args, **kwargs):
+        raise RuntimeError("the API server is down")
+
+    monkeypatch.setattr(Variable, "get", broken)
+    with pytest.raises(RuntimeError):
+        stop_switch()

@@ -6,14 +6,20 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
+import traceback
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 
 import pytest
 import requests
 
-from tests.dags.test_dags import PIPELINE, REPORT
+from tests.dags.test_dags import APPROVAL, PIPELINE, REPORT
+
+GREEN = ("success", dict.fromkeys(PIPELINE, "success"))
+
+AT_ANY_HOUR = "slack: {quiet_from: null}"  # reps' evenings are no matter of the hour at which the tests run
 
 
 @pytest.fixture(scope="module")
@@ -62,13 +68,18 @@ def connected(company, monkeypatch, tmp_path):
     for name, connection in connections.items():
         monkeypatch.setenv(f"AIRFLOW_CONN_{name}_DEFAULT", json.dumps(connection))
     monkeypatch.setenv("ONETOUCH_HOME", str(tmp_path / "home"))
+    policy = tmp_path / "policy.yaml"
+    policy.write_text(AT_ANY_HOUR)
+    monkeypatch.setenv("ONETOUCH_POLICY", str(policy))
     return company
 
 
-def run(dag, as_of, dry_run=False):
+def run(dag, **conf):
     # Only a scheduler watches deadlines, and Airflow 3.3.2 trips over them when it tests a DAG a second time.
     dag.deadline = []
-    done = dag.test(run_conf={"as_of": as_of, "dry_run": dry_run})  # both: what it is given stays in the DAG
+    if "as_of" in conf:
+        conf = {"dry_run": False} | conf  # both: what it is given stays in the DAG
+    done = dag.test(run_conf=conf)
     return str(done.state), {ti.task_id: str(ti.state) for ti in done.get_task_instances()}
 
 
@@ -78,14 +89,16 @@ def sent(company):
     return [task for task in state["tasks"] if task.get("Onetouch_Handoff_Id__c")], state["posts"]
 
 
-def test_a_dry_run_is_green_and_sends_nothing_then_a_real_one_delivers(dags, connected):
+def test_a_dry_run_is_green_and_sends_nothing_then_a_real_one_delivers(dags, connected, monkeypatch, tmp_path):
     pipeline, when = dags["pql_pipeline"], connected.hour.isoformat()
-    green = ("success", dict.fromkeys(PIPELINE, "success"))
+    # Every task is announced by itself, whatever the hour is where the reps are.
+    (tmp_path / "policy.yaml").write_text("slack: {quiet_from: null, digest_above: 1000}")
+    monkeypatch.setenv("ONETOUCH_POLICY", str(tmp_path / "policy.yaml"))
 
-    assert run(pipeline, dry_run=True, as_of=when) == green
+    assert run(pipeline, dry_run=True, as_of=when) == GREEN
     assert sent(connected) == ([], [])
 
-    assert run(pipeline, as_of=when) == green
+    assert run(pipeline, as_of=when) == GREEN
     tasks, alerts = sent(connected)
     assert tasks
     assert len(alerts) == len(tasks)
@@ -104,3 +117,117 @@ def test_a_broken_policy_fails_the_first_task_and_tells_slack(dags, connected, m
     assert tasks.pop("open_run") == "failed"
     assert set(tasks.values()) == {"upstream_failed"}
     assert sent(connected)[0] == before
+
+
+@pytest.fixture(scope="module")
+def asking(company, tmp_path_factory):
+    """A home and a policy of its own, under which two new tasks are more than go unasked."""
+    home = tmp_path_factory.mktemp("asking")
+    (home / "policy.yaml").write_text(f"delivery: {{approval_above: 1}}\n{AT_ANY_HOUR}")
+    return home
+
+
+@pytest.fixture
+def asked(dags, connected, asking, monkeypatch):
+    """The pipeline has run once under that policy; gives its ledger, with no answer in it yet."""
+    from onetouch.ledger import Ledger
+    from sqlalchemy import text
+
+    monkeypatch.setenv("ONETOUCH_HOME", str(asking / "home"))
+    monkeypatch.setenv("ONETOUCH_POLICY", str(asking / "policy.yaml"))
+    file = asking / "home" / "ledger.db"
+    if not file.exists():
+        states = run(dags["pql_pipeline"], as_of=connected.hour.isoformat())
+        assert states == GREEN, "a withheld task is no failure"
+    ledger = Ledger(f"sqlite:///{file}")
+    with ledger.engine.begin() as database:
+        database.execute(text("DELETE FROM stages WHERE stage = 'approve'"))
+    yield ledger
+    ledger.close()
+
+
+def answer(how):
+    """A person answers the open question through Airflow's own API function, or nobody does until it is too late."""
+    from airflow.jobs.job import Job
+    from airflow.jobs.scheduler_job_runner import SchedulerJobRunner
+    from airflow.models import TaskInstance
+    from airflow.utils.session import create_session
+    from airflow.utils.state import TaskInstanceState
+    from sqlalchemy import select
+    from sqlalchemy.orm import joinedload
+
+    until = time.monotonic() + 60
+    while time.monotonic() < until:
+        with create_session() as session:
+            parked = TaskInstance.state == TaskInstanceState.AWAITING_INPUT
+            waiting = session.scalar(select(TaskInstance).where(parked).options(joinedload(TaskInstance.hitl_detail)))
+            if waiting is None:
+                time.sleep(0.1)
+                continue
+            kept = SimpleNamespace(subject=waiting.hitl_detail.subject, body=waiting.hitl_detail.body)
+            kept.waits = waiting.trigger_timeout - datetime.now(UTC)
+            if how == "in time for nothing":
+                waiting.trigger_timeout = datetime.now(UTC) - timedelta(seconds=1)
+            else:
+                from airflow.api_fastapi.core_api.datamodels.hitl import UpdateHITLDetailPayload
+                from airflow.api_fastapi.core_api.routes.public.hitl import update_hitl_detail
+
+                grace = SimpleNamespace(get_id=lambda: "7", get_name=lambda: "grace")
+                chosen = UpdateHITLDetailPayload(chosen_options=[how], params_input={})
+                update_hitl_detail(waiting.dag_id, waiting.run_id, waiting.task_id, chosen, grace, session)
+        if how == "in time for nothing":
+            SchedulerJobRunner(job=Job()).check_awaiting_input_timeouts()
+        return kept
+    raise AssertionError("nobody was asked")
+
+
+def ask(dags, ledger, how):
+    """The question of the pipeline's run, answered; gives the states of the tasks, and what was shown."""
+    shown = []
+
+    def person():
+        try:
+            shown.append(answer(how))
+        except BaseException:
+            traceback.print_exc()
+            os.kill(os.getpid(), signal.SIGINT)  # else the run would wait for ever
+
+    threading.Thread(target=person, daemon=True).start()
+    states = run(dags["approve_tasks"], run_id=ledger.last_run().run_id)
+    return states, shown[0]
+
+
+@pytest.mark.parametrize(("how", "by"), [("in time for nothing", None), ("Reject", "grace")])
+def test_without_a_persons_yes_nothing_is_made(dags, connected, asked, how, by):
+    before = sent(connected)[0]
+    states, shown = ask(dags, asked, how)
+    assert states == ("success", {"approve": "success", "deliver_tasks": "skipped", "alert_reps": "skipped"})
+    assert sent(connected)[0] == before
+    kept = asked.stage_summary(asked.last_run().run_id, "approve")
+    assert (kept["approved"], kept["by"]) == (False, by)
+    # The policy's four hours, but never longer than the moment is fresh.
+    assert timedelta(hours=3) < shown.waits <= timedelta(hours=4)
+
+
+def test_a_persons_yes_makes_the_tasks_of_that_run_and_is_on_record(dags, connected, asked):
+    run_id = asked.last_run().run_id
+    withheld = asked.stage_summary(run_id, "deliver_tasks")
+    assert withheld["delivered"] == 0
+    assert withheld["withheld"] == {"not approved": withheld["to_send"]}
+    before = len(sent(connected)[0])
+
+    states, shown = ask(dags, asked, "Approve")
+
+    assert states == ("success", dict.fromkeys(APPROVAL, "success"))
+    tasks, posts = sent(connected)
+    assert len(tasks) - before == withheld["to_send"]
+    kept = asked.stage_summary(run_id, "approve")
+    assert (kept["approved"], kept["by"], kept["tasks"]) == (True, "grace", withheld["to_send"])
+    assert f"{withheld['to_send']} new tasks, more than 1" in shown.subject
+    assert f"onetouch decisions --run {run_id}" in shown.body
+    assert "@" not in shown.body, "a form is read by many"
+    assert any("wait for a person" in json.dumps(post) for post in posts)
+
+    # Asked once: nothing is left to ask.
+    done = run(dags["approve_tasks"], run_id=run_id)
+    assert done == ("success", dict.fromkeys(APPROVAL, "skipped"))
