@@ -21,7 +21,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 from onetouch import scoring
 from onetouch.delivery import DeliveryFailed, back_off, deliver_tasks
-from onetouch.delivery.extract_crm import REPS, emails_of, follow, frame_of
+from onetouch.delivery.extract_crm import emails_of, follow, read_reps
 from onetouch.lake import Lake
 from onetouch.ledger import ACTIVE, Handoff, Ledger, Run
 from onetouch.policy import Policy, read_policy
@@ -171,7 +171,7 @@ class Year:
     def _read_crm(self, run: Run, policy: Policy) -> None:
         """What `extract_crm` does with its reading; the accounts' own fields are part of the simulated signals."""
         crm, overlap = self.crm, timedelta(hours=policy.events.overlap_hours)
-        reps = frame_of(crm.read_reps(), REPS)
+        reps = read_reps(crm)
         self.lake.write(reps, "crm", run.run_id, "reps.parquet")
         active = [h.crm_account_id for h in self.ledger.handoffs(states=ACTIVE) if h.crm_account_id]
         ids = {crm_id: str(self.company.ids[place]) for crm_id, place in crm.place.items()}

@@ -34,10 +34,7 @@ def back_off(ledger: Ledger, policy: Policy, run: Run, crm: Crm, *, held: str | 
     if held:
         return summary
 
-    # A task written by a run that lost its handoff to another at that very moment, and died: closed here.
-    waiting = timedelta(hours=policy.handoff.expires_hours)
-    ended = ledger.handoffs(states=["withdrawn", "expired"])
-    lost = [h for h in ended if h.task_id is None and h.closed_at and h.closed_at + waiting > run.as_of]
+    lost = _lost(ledger, policy, run)
     reasons = {handoff_id: (LABELS[state], reason) for handoff_id, (state, reason) in due.items()}
     reasons |= {h.handoff_id: (LABELS[h.state], h.reason) for h in lost}
     outcomes = crm.close_tasks(reasons) if reasons else {}
@@ -56,6 +53,16 @@ def back_off(ledger: Ledger, policy: Policy, run: Run, crm: Crm, *, held: str | 
         named = [(f"handoff {h.handoff_id}", outcomes[h.handoff_id].reason) for h in refused]
         raise DeliveryFailed("tasks could not be closed", summary, named)
     return summary
+
+
+def _lost(ledger: Ledger, policy: Policy, run: Run) -> list[Handoff]:
+    """Handoffs of late whose task may have been written by a run that lost them to another at that moment, and died."""
+    waiting = timedelta(hours=policy.handoff.expires_hours)
+    ended = ledger.handoffs(states=["withdrawn", "expired"])
+    lately = [h for h in ended if h.task_id is None and h.closed_at and h.closed_at + waiting > run.as_of]
+    rows = ledger.outbox(keys=[f"task:{h.handoff_id}" for h in lately])
+    never_sent = {row.handoff_id for row in rows if row.attempts == 0}
+    return [h for h in lately if h.handoff_id not in never_sent]
 
 
 def _touches(ledger: Ledger, policy: Policy, run: Run, handoffs: list[Handoff]) -> dict[str, list[dict[str, Any]]]:

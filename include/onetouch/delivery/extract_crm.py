@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 
 from onetouch.delivery.crm import Activity, Crm, Row
 from onetouch.delivery.one_touch import MEETING, Move, Seen, in_touch_at, moves, new_owner
+from onetouch.delivery.rows import storable
 from onetouch.lake import Lake
 from onetouch.ledger import ACTIVE, Handoff, IllegalMove, Ledger, Run
 from onetouch.policy import Policy
@@ -42,8 +43,7 @@ def extract_crm(lake: Lake, ledger: Ledger, policy: Policy, run: Run, crm: Crm) 
     base = _base(lake, ledger, run)
     overlap = timedelta(hours=policy.events.overlap_hours)
     since = None if base is None else base.as_of - overlap
-    reps = frame_of(crm.read_reps(), REPS)
-    reps["email"] = reps["email"].str.strip().str.lower()
+    reps = read_reps(crm)
     lake.write(reps, "crm", run.run_id, "reps.parquet")
 
     known = _product_accounts(lake, run)
@@ -83,13 +83,21 @@ def _base(lake: Lake, ledger: Ledger, run: Run) -> Run | None:
 
 def frame_of(rows: Iterable[Row], types: Mapping[str, str]) -> pd.DataFrame:
     """Rows as a frame of these columns and types; what a row lacks or cannot be read is null."""
-    frame = pd.DataFrame.from_records([tuple(row.get(name) for name in types) for row in rows], columns=list(types))
+    values = [tuple(storable(row.get(name)) for name in types) for row in rows]
+    frame = pd.DataFrame.from_records(values, columns=list(types))
     for name, dtype in types.items():
         if dtype.startswith("datetime64"):
             frame[name] = pd.to_datetime(frame[name], utc=True, errors="coerce", format="ISO8601")
         elif dtype == "float64":
             frame[name] = pd.to_numeric(frame[name], errors="coerce")
     return frame.astype(dict(types))
+
+
+def read_reps(crm: Crm) -> pd.DataFrame:
+    """Every user of the CRM; e-mails as they are compared."""
+    reps = frame_of(crm.read_reps(), REPS)
+    reps["email"] = reps["email"].str.strip().str.lower()
+    return reps
 
 
 def emails_of(reps: pd.DataFrame) -> dict[str, str | None]:
@@ -119,7 +127,8 @@ def _accounts(lake: Lake, policy: Policy, crm: Crm, base: Run | None, since: dat
     columns = ["crm_account_id", "owner_id", "account_id", "created_at", *fields]
     deleted: set[str] = set()
     rows = _living(crm.read_accounts(policy, since), "crm_account_id", deleted)
-    frame = pd.DataFrame.from_records([tuple(row.get(name) for name in columns) for row in rows], columns=columns)
+    values = [tuple(storable(row.get(name)) for name in columns) for row in rows]
+    frame = pd.DataFrame.from_records(values, columns=columns)
     # An account the customer keeps no sign-up date for is at least as old as its record.
     if "signed_up_at" not in frame:
         frame["signed_up_at"] = frame["created_at"]

@@ -9,7 +9,7 @@ from datetime import timedelta
 from typing import Any
 
 from onetouch.delivery.crm import CLOSED_BY_US, WITHDRAWN, Activity, Crm
-from onetouch.delivery.extract_crm import move_on
+from onetouch.delivery.extract_crm import emails_of, move_on, read_reps
 from onetouch.delivery.failure import DeliveryFailed
 from onetouch.delivery.one_touch import LABELS, Move, Seen, moves, new_owner
 from onetouch.ledger import LEGAL, Handoff, Ledger, Run
@@ -57,7 +57,7 @@ def reconcile(ledger: Ledger, policy: Policy, run: Run, crm: Crm, *, held: str |
     since = run.as_of - timedelta(days=policy.signals.lookback_days)
     for task in crm.keyed_tasks(since):
         tasks.setdefault(str(task.handoff_id), []).append(task)
-    emails = {str(rep["owner_id"]): rep["email"] for rep in crm.read_reps()}
+    emails = emails_of(read_reps(crm))
     handoffs = {handoff.handoff_id: handoff for handoff in ledger.handoffs()}
     compared = tasks.keys() | {i for i, h in handoffs.items() if h.active or (h.task_id and h.decided_at >= since)}
     without = [i for i in compared - tasks.keys() if handoffs[i].active]
