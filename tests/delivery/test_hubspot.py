@@ -150,7 +150,8 @@ def task(company: str | None = None, **given: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("password", "extra"), [(None, {}), ("t", {"base_url": "http://api.hubapi.example"}), ("", {"base_url": "x"})]
+    ("password", "extra"),
+    [(None, {}), ("t", {"base_url": "http://api.hubapi.example"}), ("", {"base_url": "x"}), ("pat-1\n", {})],
 )
 def test_connections_that_cannot_work_are_refused_at_once(password: str | None, extra: dict[str, Any]) -> None:
     with pytest.raises(ConnectionConfigError):
@@ -249,13 +250,19 @@ def test_missing_properties_are_named_and_created_on_demand(portal: Portal) -> N
     assert client.update_accounts({companies[1]: {"Onetouch_Score__c": 57.5}})[companies[1]].ok
 
 
-def test_a_key_that_is_not_unique_is_refused(portal: Portal) -> None:
+@pytest.mark.parametrize(
+    ("name", "change", "problem"),
+    [
+        ("onetouch_handoff_id", {"hasUniqueValue": False}, "is not unique"),
+        ("onetouch_outcome", {"type": "string", "options": []}, "is of type string, not enumeration"),
+        ("onetouch_disposition", {"options": [{"label": "Good", "value": "Good"}]}, "lacks Not now, Would have"),
+    ],
+)
+def test_a_property_of_another_making_is_named(portal: Portal, name: str, change: dict[str, Any], problem: str) -> None:
     portal.empty(properties=False)
-    portal.load(
-        properties=PROPERTIES
-        | {"tasks": [{k: v for k, v in d.items() if k != "hasUniqueValue"} for d in PROPERTIES["tasks"]]}
-    )
-    with pytest.raises(FieldsMissing, match=r"tasks\.onetouch_handoff_id is not unique"):
+    tasks = [d | change if d["name"] == name else d for d in PROPERTIES["tasks"]]
+    portal.load(properties=PROPERTIES | {"tasks": tasks})
+    with pytest.raises(FieldsMissing, match=rf"tasks\.{name} {problem}"):
         portal.client().create_tasks({"h1": task()})
     assert portal.records("tasks") == []
 
@@ -516,26 +523,26 @@ def test_reps_with_their_time_zones_where_the_app_may_read_them(portal: Portal) 
 
 
 def test_accounts_beyond_a_page_all_of_them_or_what_changed(portal: Portal) -> None:
-    companies = portal.companies(*range(1, 451))
+    companies = portal.companies(*range(1, 251))
     client = portal.client()
     rows = list(client.read_accounts(portal.world.policy))
-    assert len({row["crm_account_id"] for row in rows}) == 450
+    assert len({row["crm_account_id"] for row in rows}) == 250
     assert rows[0]["domain"] == "company1.example"
     assert rows[0]["created_at"] == datetime(2025, 8, 1, tzinfo=UTC)
     assert (rows[0]["owner_id"], rows[0]["account_id"], rows[0]["is_deleted"]) == (RITA, None, False)
     later = AS_OF + timedelta(hours=1)
     portal.org.clock(later)
     assert list(client.read_accounts(portal.world.policy, later)) == []
-    portal.client().update_accounts({i: {"Onetouch_Score__c": 1} for i in list(companies.values())[:420]})
-    portal.delete("companies", companies[450])
+    portal.client().update_accounts({i: {"Onetouch_Score__c": 1} for i in list(companies.values())[:220]})
+    portal.delete("companies", companies[250])
     new = portal.post("v3/objects/companies/merge", {"primaryObjectId": companies[1], "objectIdToMerge": companies[2]})[
         "id"
     ]
     changed = {row["crm_account_id"]: row for row in client.read_accounts(portal.world.policy, later)}
-    assert len(changed) == 418 + 1 + 2 + 1
-    assert changed[companies[450]]["is_deleted"] and changed[companies[450]]["merged_into"] is None
+    assert len(changed) == 218 + 1 + 2 + 1
+    assert changed[companies[250]]["is_deleted"] and changed[companies[250]]["merged_into"] is None
     assert changed[companies[2]]["is_deleted"] and changed[companies[2]]["merged_into"] == new
-    assert client.gone_since(later) == {companies[450]: None, companies[1]: new, companies[2]: new}
+    assert client.gone_since(later) == {companies[250]: None, companies[1]: new, companies[2]: new}
     assert client.gone_since(later + timedelta(hours=1)) == {}
 
 

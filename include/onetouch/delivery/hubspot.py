@@ -194,6 +194,10 @@ class HubSpot:
                     problems.append(f"{thing}.{name} may not be written")
                 elif definition.get("hasUniqueValue") and not there[name].get("hasUniqueValue"):
                     problems.append(f"{thing}.{name} is not unique")
+                elif there[name].get("type") != definition["type"]:
+                    problems.append(f"{thing}.{name} is of type {there[name].get('type')}, not {definition['type']}")
+                elif lacking := _options(definition) - _options(there[name]):
+                    problems.append(f"{thing}.{name} lacks {', '.join(sorted(lacking))}")
         if problems:
             raise FieldsMissing(
                 f"HubSpot: {', '.join(problems)}; create them (onetouch crm check --create, or docs/hubspot.md)"
@@ -322,6 +326,10 @@ class HubSpot:
             return {}
         zones = ((user.get("hs_internal_user_id"), user.get("hs_standard_time_zone")) for user in users)
         return {str(user): zone for user, zone in zones if user and zone}
+
+
+def _options(definition: Record) -> set[str]:
+    return {str(option.get("value")) for option in definition.get("options") or []}
 
 
 def _changed(since: datetime) -> Filter:

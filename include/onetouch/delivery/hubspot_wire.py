@@ -65,6 +65,8 @@ class Wire:
     ) -> None:
         if not connection.password:
             raise ConnectionConfigError(f"{connection.conn_id}: password is missing; give the private app's token")
+        if not connection.password.isascii() or re.search(r"[\s\x00-\x1f]", connection.password):
+            raise ConnectionConfigError(f"{connection.conn_id}: password holds blanks or line breaks; a token has none")
         base = str(connection.extra.get("base_url") or connection.base_url(_HOST)).rstrip("/")
         require_tls(base)
         # urllib3's own retries would send a request again without telling.
