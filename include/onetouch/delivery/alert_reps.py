@@ -97,10 +97,10 @@ class _Round:
     def go(self) -> None:
         """What is over first: it is not announced; then the new; then what became of the announced."""
         self._read()
-        self._settle()
-        self._read()
-        self._announce()
-        self._read()
+        if self._settle():
+            self._read()
+        if self._announce():
+            self._read()
         self._put_right()
         for row in self.ledger.outbox(run_id=self.run.run_id, destination="slack"):
             self.summary["updated"] += row.kind == "alert_update" and row.state == "sent"
@@ -128,11 +128,14 @@ class _Round:
 
     # ── announcing ───────────────────────────────────────────────────────────────────────────────
 
-    def _settle(self) -> None:
-        """Announcements that were begun and whose task is over: those that did arrive are known from now on."""
-        for row in [row for rows in self.alerts.values() for row in rows if row.state in _BEGUN]:
-            if self._handoff(row).state == "task_open":
-                continue
+    def _settle(self) -> bool:
+        """Announcements that were begun and whose task is over: those that did arrive are known from now on.
+
+        Returns whether there were any.
+        """
+        begun = [row for rows in self.alerts.values() for row in rows if row.state in _BEGUN]
+        over = [row for row in begun if self._handoff(row).state != "task_open"]
+        for row in over:
             posting = self._row(row.payload["digest"]) if "digest" in row.payload else row
             try:
                 place = self._arrived(posting)
@@ -143,6 +146,7 @@ class _Round:
                     self.ledger.failed(row.key, "over before it was announced", retryable=False)
                 elif posting is not row:
                     self._sent([row], place)
+        return bool(over)
 
     def _arrived(self, row: Outbox) -> Place | None:
         """Where a message stands that may have been posted."""
@@ -151,7 +155,8 @@ class _Round:
             return place
         return Place.of(row) if row.state == "sent" else None
 
-    def _announce(self) -> None:
+    def _announce(self) -> bool:
+        """Posts what nobody was told of yet; returns whether there was anything."""
         opened = [h for h in self.handoffs.values() if h.state == "task_open"]
         fresh = [h for h in opened if h.handoff_id not in self.alerts]
         begun = [row for h in opened for row in self.alerts.get(h.handoff_id, []) if row.state in _BEGUN]
@@ -168,6 +173,7 @@ class _Round:
             else:
                 done.add(together)
                 self._post(self._members(together), together)
+        return bool(begun or laid_out)
 
     def _quiet(self, handoff: Handoff) -> bool:
         start, end = self.policy.slack.quiet_from, self.policy.slack.quiet_until
