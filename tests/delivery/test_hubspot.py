@@ -413,6 +413,13 @@ def test_a_duplicate_is_read_by_its_key_however_hubspot_calls_it(portal: Portal,
     assert (outcomes["h2"].ok, outcomes["h2"].code) == (False, "CONFLICT")
 
 
+def test_a_duplicate_that_cannot_be_read_is_tried_again_by_the_next_run(portal: Portal) -> None:
+    portal.client().create_tasks({"h1": task()})
+    portal.fault(match="tasks/batch/read", status=503, body="x", times=99)
+    outcome = portal.client().create_tasks({"h1": task()})["h1"]
+    assert (outcome.ok, outcome.retryable) == (False, True)
+
+
 @pytest.mark.parametrize("fault", [{"drop": "request"}, {"drop": "answer"}, {"status": 502, "body": "bad gateway"}])
 def test_a_lost_request_or_answer_makes_no_second_task(portal: Portal, fault: dict[str, Any]) -> None:
     portal.fault(match="tasks/batch/create", times=2, **fault)
@@ -554,6 +561,10 @@ def test_opportunities_are_deals_of_companies(portal: Portal) -> None:
     won = portal.make("deals", companies[2], dealname="b", dealstage="closedwon", closedate="2025-11-17T09:00:00Z")
     lost = portal.make("deals", companies[3], dealname="c", dealstage="closedlost")
     portal.make("deals", dealname="of nobody", dealstage="contractsent")
+    for company, type_id in ((companies[1], 341), (companies[3], 5)):
+        kind = {"associationCategory": "HUBSPOT_DEFINED", "associationTypeId": type_id}
+        link = {"from": {"id": won}, "to": {"id": company}, "types": [kind]}
+        portal.post("v4/associations/deals/companies/batch/create", {"inputs": [link]})
     client = portal.client()
     rows = {row["opportunity_id"]: row for row in client.read_opportunities()}
     assert set(rows) == {open_, won, lost}
@@ -569,6 +580,7 @@ def test_opportunities_are_deals_of_companies(portal: Portal) -> None:
         (True, True),
         (True, False),
     ]
+    assert rows[won]["crm_account_id"] == companies[3]  # of three, the primary one
     assert (rows[won]["closed_at"], first["closed_at"]) == (datetime(2025, 11, 17, 9, tzinfo=UTC), None)
     assert client.opportunities_since(AS_OF) == {companies[1]}
     later = AS_OF + timedelta(hours=1)
@@ -713,6 +725,23 @@ def test_a_deal_or_a_call_since_the_decision_keeps_the_task_back(portal: Portal)
     summary = portal.deliver(run)
     assert (summary["delivered"], summary["withheld"]) == (1, {"open opportunity": 1, "touched": 1})
     assert [t["associations"]["companies"] for t in portal.records("tasks")] == [[companies[3]]]
+
+
+def test_what_search_does_not_know_yet_is_read_with_the_next_run(portal: Portal) -> None:
+    companies = portal.companies(1)
+    portal.org.post("limits", {"hubspot_search_lag": 30})
+    opened(portal, companies)
+    called = AS_OF + timedelta(minutes=30)
+    portal.org.clock(called)
+    at = "2025-11-18T10:30:00Z"
+    portal.make(
+        "calls", companies[1], hs_timestamp=at, hs_call_title="c", hs_call_status="COMPLETED", hubspot_owner_id=RITA
+    )
+    portal.extract(portal.world.run(called))
+    assert portal.world.handoff(1).state == "task_open"
+    portal.org.clock(AS_OF + timedelta(hours=1))
+    portal.extract(portal.world.run(AS_OF + timedelta(hours=1)))
+    assert (portal.world.handoff(1).state, portal.world.handoff(1).touched_at) == ("touched", called)
 
 
 def test_an_unknown_account_gets_a_company_and_the_task_names_the_contact(portal: Portal) -> None:

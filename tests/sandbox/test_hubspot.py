@@ -193,6 +193,16 @@ def test_search_has_limits(account: Account, body: dict[str, Any]) -> None:
     assert account.post("v3/objects/companies/search", body).status_code == 400
 
 
+def test_search_is_as_late_as_it_is_set_and_reading_is_not(account: Account) -> None:
+    made = account.make("companies", name="A", ext_key="k1")
+    account.admin("limits", {"hubspot_search_lag": 30})
+    assert account.post("v3/objects/companies/search", {}).json()["total"] == 0
+    read = account.post("v3/objects/companies/batch/read", {"inputs": [{"id": "k1"}], "idProperty": "ext_key"})
+    assert [r["id"] for r in read.json()["results"]] == [made]
+    account.admin("clock", {"now": "2025-03-03T10:00:30+00:00"})
+    assert account.post("v3/objects/companies/search", {}).json()["total"] == 1
+
+
 def test_archived_records_are_listed_apart_and_free_their_associations(account: Account) -> None:
     company = account.make("companies", name="A", ext_key="k1")
     task = account.post(
@@ -208,6 +218,9 @@ def test_archived_records_are_listed_apart_and_free_their_associations(account: 
     assert read.json()["results"][0]["to"][0]["toObjectId"] == int(company)
     assert account.http.delete(f"{account.url}/crm/v3/objects/tasks/{task}", timeout=20).status_code == 204
     assert account.get(f"v3/objects/tasks/{task}").status_code == 404
+    read = {"inputs": [{"id": task}], "properties": []}
+    assert account.post("v3/objects/tasks/batch/read?archived=true", read).json()["results"][0]["archived"]
+    assert account.get("v3/objects/tasks", archived="True").status_code == 400
     (archived,) = account.get("v3/objects/tasks", archived="true").json()["results"]
     assert (archived["id"], archived["archived"], archived["archivedAt"]) == (task, True, "2025-03-03T10:00:00.000Z")
     read = account.post("v4/associations/tasks/companies/batch/read", {"inputs": [{"id": task}]})

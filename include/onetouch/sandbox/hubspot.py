@@ -1,6 +1,7 @@
 """The HubSpot CRM API (v3 objects, v4 associations): records, search, properties, owners, pipelines, merges, limits.
 
-Not simulated: the delay of some seconds until a change is found by search, scopes of the app's token.
+Not simulated: scopes of the app's token. Where the documentation is silent, the inconvenient is assumed: a deleted
+record keeps its unique values and is not found by them.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import uuid
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 from urllib.parse import parse_qsl, unquote
 
@@ -484,11 +485,12 @@ class HubSpot:
         sort = sorts[0] if isinstance(sorts[0], dict) else {"propertyName": str(sorts[0])}
         column, _ = _column(definitions, str(sort.get("propertyName")))
         order = "DESC" if sort.get("direction") == "DESCENDING" else "ASC"
-        condition = f"type = ? AND archived = 0 AND ({' OR '.join(f'({w})' for w in where) or '1'})"
-        total = self.store.db.execute(f"SELECT count(*) FROM hubspot_object WHERE {condition}", (type_, *values))
+        known = _stamp(self.store.now() - timedelta(seconds=self.store.setting("hubspot_search_lag")))
+        condition = f"type = ? AND updated <= ? AND archived = 0 AND ({' OR '.join(f'({w})' for w in where) or '1'})"
+        total = self.store.db.execute(f"SELECT count(*) FROM hubspot_object WHERE {condition}", (type_, known, *values))
         rows = self.store.db.execute(
             f"SELECT * FROM hubspot_object WHERE {condition} ORDER BY {column} {order}, id LIMIT ? OFFSET ?",
-            (type_, *values, limit, after),
+            (type_, known, *values, limit, after),
         ).fetchall()
         wanted = self._wanted(type_, body.get("properties"))
         answer = {"total": total.fetchone()[0], "results": [self._shown(type_, row, wanted) for row in rows]}

@@ -54,6 +54,7 @@ SETTINGS: Final[dict[str, Any]] = {
     "hubspot_daily": 650_000,  # HubSpot calls a day
     "hubspot_ten_seconds": 190,  # HubSpot calls in ten seconds
     "hubspot_searches": 5,  # HubSpot searches a second
+    "hubspot_search_lag": 0,  # seconds until HubSpot's search knows of a change
     "file_looks": 1,  # files.info answers without a mimetype before the file is processed
     "export_hours": 24 * 365,  # hours of an Amplitude export before it times out
     "permissions": 0,  # 1: callers may do no more than the permission set allows; 0: everything, as reps in tests do
