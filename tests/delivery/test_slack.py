@@ -89,12 +89,66 @@ def test_a_refusal_is_named_kept_and_tried_again_later(world: Any) -> None:
     assert len(world.org.posts()) == 1
 
 
-def test_too_many_requests_are_waited_out(world: Any) -> None:
-    world.org.post(
-        "faults", [{"match": "chat.postMessage", "status": 429, "body": "", "headers": {"Retry-After": "0"}}]
-    )
+@pytest.mark.parametrize(("asked", "waited"), [("7", 7), ("0", 0), ("Thu, 01 Jan 2026 00:00:00 GMT", 1), (None, 1)])
+def test_too_many_requests_are_waited_out(world: Any, asked: str | None, waited: float) -> None:
+    headers = {"Retry-After": asked} if asked else {}
+    world.org.post("faults", [{"match": "chat.postMessage", "status": 429, "headers": headers, "times": 3}])
+    slept: list[float] = []
+    say(world, world.slack(slept.append))
+    assert slept == [waited] * 3
+    assert len(world.org.posts()) == 1
+
+
+@pytest.mark.parametrize(("asked", "times"), [("3600", 0), ("2", 5)])
+def test_who_is_to_wait_too_long_is_refused_and_posts_with_the_next_attempt(world: Any, asked: str, times: int) -> None:
+    body = {"ok": False, "error": "ratelimited"}
+    refusal = {"match": "chat.postMessage", "status": 429, "headers": {"Retry-After": asked}, "body": body}
+    world.org.post("faults", [refusal | {"times": 6 if times else 1}])
+    slept: list[float] = []
+    with pytest.raises(SlackError, match="ratelimited"):
+        say(world, world.slack(slept.append))
+    assert len(slept) == times
+    assert [r.state for r in world.ledger.outbox(keys=["k"])] == ["pending"]
     say(world, world.slack())
     assert len(world.org.posts()) == 1
+
+
+def test_a_message_is_written_anew_where_it_stands(world: Any) -> None:
+    slack = world.slack()
+    place = slack.post(world.ledger, key="k", kind="alert", channel="C0ALERTS", text="before", blocks=[])
+    for _ in range(2):
+        slack.update(place, text="after", blocks=[])
+    (post,) = world.org.posts()
+    assert (post["ts"], post["text"], post["edited"]) == (place.ts, "after", True)
+    assert post["metadata"]["event_payload"] == {"key": "k"}
+    world.org.post("slack", {"archived": ["C0ALERTS"]})
+    with pytest.raises(SlackError, match="is_inactive") as refused:
+        slack.update(place, text="later", blocks=[])
+    assert refused.value.code == "is_inactive"
+
+
+def test_a_dead_letter_is_not_posted_until_a_person_lays_it_out_again(world: Any) -> None:
+    world.ledger.put("k", "slack", "alert", None, None, {"channel": "C0ALERTS"})
+    world.ledger.failed("k", "over", retryable=False)
+    with pytest.raises(SlackError, match="outbox retry"):
+        say(world, world.slack())
+    assert world.org.posts() == []
+
+
+def test_rows_of_earlier_versions_hold_the_ts_alone(world: Any) -> None:
+    world.ledger.put("k", "slack", "alert", None, None, {"channel": "C0ALERTS"})
+    world.ledger.sending("k")
+    world.ledger.sent("k", "1763460000.000100")
+    assert say(world, world.slack()) == "1763460000.000100"
+
+
+def test_a_channel_put_right_after_an_unknown_outcome_is_not_posted_to_twice(world: Any) -> None:
+    world.org.post("faults", [{"match": "chat.postMessage", "drop": "answer"},
+                              {"match": "conversations.history", "status": 500}])  # fmt: skip
+    with pytest.raises(SlackError):
+        say(world, world.slack())
+    place = world.slack().post(world.ledger, key="k", kind="alert", channel="C0LEADERS", text="hello", blocks=[])
+    assert [post["channel"] for post in world.org.posts()] == [place.channel] == ["C0ALERTS"]
 
 
 def test_killed_anywhere_and_run_again_there_is_one_post(make_world: Any, report: Report) -> None:

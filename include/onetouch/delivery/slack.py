@@ -10,7 +10,7 @@ from urllib.error import URLError
 
 from slack_sdk import WebClient
 from slack_sdk.errors import SlackApiError, SlackClientError
-from slack_sdk.http_retry.builtin_handlers import RateLimitErrorRetryHandler
+from slack_sdk.http_retry import HttpRequest, HttpResponse, RetryHandler, RetryState
 
 from onetouch.connections import Connection, ConnectionConfigError, require_tls
 from onetouch.ledger import Ledger, Outbox
@@ -24,6 +24,9 @@ _SETTLING = _TIMEOUT + 5
 
 _RATE_RETRIES = 5
 """Ours: how often a call waits for Retry-After."""
+
+_LONGEST_WAIT = 60.0
+"""Ours: seconds of Retry-After that are waited; who is to wait longer is told so, and the next run goes on."""
 
 _LOOKS = 20
 """Ours: pages of 200 messages looked through for a post whose outcome is unknown."""
@@ -106,6 +109,44 @@ def escape(text: str) -> str:
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
+class _WaitingOut(RetryHandler):
+    """Waits as long as Slack asks when it takes no more messages at the moment (HTTP 429, Retry-After)."""
+
+    def __init__(self, sleep: Callable[[float], None]) -> None:
+        super().__init__(max_retry_count=_RATE_RETRIES)
+        self._sleep = sleep
+
+    def _can_retry(
+        self,
+        *,
+        state: RetryState,
+        request: HttpRequest,
+        response: HttpResponse | None = None,
+        error: Exception | None = None,
+    ) -> bool:
+        return response is not None and response.status_code == 429 and _seconds(response) <= _LONGEST_WAIT
+
+    def prepare_for_next_attempt(
+        self,
+        *,
+        state: RetryState,
+        request: HttpRequest,
+        response: HttpResponse | None = None,
+        error: Exception | None = None,
+    ) -> None:
+        """Waits, then lets the call be made again."""
+        if response is not None:
+            self._sleep(_seconds(response))
+        state.next_attempt_requested = True
+        state.increment_current_attempt()
+
+
+def _seconds(response: HttpResponse) -> float:
+    """Retry-After; one second where it is missing or no number."""
+    given = next((values[0] for name, values in response.headers.items() if name.lower() == "retry-after"), "")
+    return float(given) if given.isdigit() else 1.0
+
+
 class Slack:
     """One workspace. The token is the connection's password; the extra `base_url` leads elsewhere than slack.com.
 
@@ -124,7 +165,7 @@ class Slack:
             token=connection.password,
             base_url=base_url,
             timeout=_TIMEOUT,
-            retry_handlers=[RateLimitErrorRetryHandler(max_retry_count=_RATE_RETRIES)],
+            retry_handlers=[_WaitingOut(sleep)],
         )
         self._sleep = sleep
         self._users: dict[str, str | None] = {}
