@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo
 import pandas as pd
 import pytest
 import requests
+from onetouch.sandbox import in_process
 from onetouch.simulation import simulate, work
 
 SEED, START = 5, datetime(2025, 6, 2, tzinfo=UTC)
@@ -27,26 +28,27 @@ def folder(tmp_path_factory):
 
 
 class Org:
-    """The stand-in in a process of its own."""
+    """The stand-in, in this process or in one of its own."""
 
-    def __init__(self, home):
-        command = [sys.executable, "-m", "onetouch.sandbox", "--home", str(home), "--port", "0"]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-        self.url = self.process.stdout.readline().split()[-1]
+    def __init__(self, url, session):
+        self.url, self.session = url, session
         form = {"grant_type": "client_credentials", "client_id": "sandbox-key", "client_secret": "sandbox-secret"}
-        token = requests.post(f"{self.url}/services/oauth2/token", data=form, timeout=10).json()["access_token"]
+        token = session.post(f"{self.url}/services/oauth2/token", data=form, timeout=10).json()["access_token"]
         self.headers = {"Authorization": f"Bearer {token}"}
+
+    def work(self, folder, since, until):
+        return work(self.url, folder, seed=SEED, since=since, until=until, session=self.session)
 
     def query(self, soql):
         path, params, found = "/services/data/v62.0/query", {"q": soql}, []
         while path:
-            answer = requests.get(self.url + path, params=params, headers=self.headers, timeout=30).json()
+            answer = self.session.get(self.url + path, params=params, headers=self.headers, timeout=30).json()
             found += answer["records"]
             path, params = answer.get("nextRecordsUrl"), None
         return found
 
     def create(self, name, values):
-        answer = requests.post(
+        answer = self.session.post(
             f"{self.url}/services/data/v62.0/sobjects/{name}", json=values, headers=self.headers, timeout=30
         )
         assert answer.status_code == 201, answer.text
@@ -87,29 +89,29 @@ class Org:
 
 
 @pytest.fixture
-def org(tmp_path):
-    made = []
+def org():
+    return lambda: Org(in_process.URL, in_process.Org().session())
 
-    def make(name):
-        made.append(Org(tmp_path / name))
-        return made[-1]
 
-    yield make
-    for one in made:
-        one.process.terminate()
-        one.process.wait(10)
+@pytest.fixture
+def served(tmp_path):
+    command = [sys.executable, "-m", "onetouch.sandbox", "--home", str(tmp_path / "org"), "--port", "0"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    yield Org(process.stdout.readline().split()[-1], requests.Session())
+    process.terminate()
+    process.wait(10)
 
 
 def active_reps(org):
     return [u["Id"] for u in org.query("SELECT Id FROM User WHERE IsActive = true") if u["Id"].startswith("005Sim")]
 
 
-def test_a_month_of_work(org, folder):
-    crm = org("month")
-    first = work(crm.url, folder, seed=SEED, since=START, until=FIRST)
+def test_a_month_of_work(served, folder):
+    crm = served
+    first = crm.work(folder, START, FIRST)
     assert first["loaded"] > 100 and first["touches"] == 0
     receptive = crm.hand_out(folder, active_reps(crm))
-    done = work(crm.url, folder, seed=SEED, since=FIRST, until=LAST)
+    done = crm.work(folder, FIRST, LAST)
     assert datetime.fromisoformat(crm.clock()) == LAST
 
     tasks = crm.query(
@@ -141,27 +143,27 @@ def test_a_month_of_work(org, folder):
 
 
 def test_the_same_interval_again_changes_nothing(org, folder):
-    crm = org("again")
-    work(crm.url, folder, seed=SEED, since=START, until=FIRST)
+    crm = org()
+    crm.work(folder, START, FIRST)
     crm.hand_out(folder, active_reps(crm))
     middle = FIRST + timedelta(days=9)
-    work(crm.url, folder, seed=SEED, since=FIRST, until=middle)
+    crm.work(folder, FIRST, middle)
     before = crm.state()
-    again = work(crm.url, folder, seed=SEED, since=FIRST, until=middle)
+    again = crm.work(folder, FIRST, middle)
     assert crm.state() == before
     assert not any(again.values())
 
 
 def test_day_by_day_is_the_same_as_at_once(org, folder):
-    at_once, daily = org("at-once"), org("daily")
+    at_once, daily = org(), org()
     for crm in (at_once, daily):
-        work(crm.url, folder, seed=SEED, since=START, until=FIRST)
+        crm.work(folder, START, FIRST)
         crm.hand_out(folder, active_reps(crm))
     until = FIRST + timedelta(days=12)
-    work(at_once.url, folder, seed=SEED, since=FIRST, until=until)
+    at_once.work(folder, FIRST, until)
     day = FIRST
     while day < until:
-        work(daily.url, folder, seed=SEED, since=day, until=day + timedelta(days=1))
+        daily.work(folder, day, day + timedelta(days=1))
         day += timedelta(days=1)
     for left, right in zip(at_once.state(), daily.state(), strict=True):
         assert left == right

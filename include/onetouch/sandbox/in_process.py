@@ -154,6 +154,11 @@ class Org:
             given = _fields(query, headers, body)
             status, document, more = self.slack.request(path.removeprefix("/api/"), given, authorization, base)
             return _reply(status, document, more)
+        if path == "/_sandbox/clock" and method == "POST":
+            self.tooling.clock(json.loads(body)["now"])
+            return _reply(200, {"now": self.store.now().isoformat()}, {})
+        if path == "/_sandbox/load" and method == "POST":
+            return _reply(200, self.tooling.load(json.loads(body)), {})
         if path.startswith("/upload/v1/"):
             status, text = self.slack.upload(path.removeprefix("/upload/v1/"), body)
             return _reply(status, text, {})

@@ -10,7 +10,7 @@ import heapq
 import json
 import zlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 from typing import Any
@@ -41,7 +41,7 @@ class _Crm:
     """The part of the Salesforce REST API that reps' work needs, and the stand-in's clock."""
 
     url: str
-    session: requests.Session = field(default_factory=requests.Session)
+    session: requests.Session
 
     def sign_in(self) -> None:
         form = {"grant_type": "client_credentials", "client_id": "sandbox-key", "client_secret": "sandbox-secret"}
@@ -80,7 +80,15 @@ class _Crm:
         return answer.json() if answer.content else None
 
 
-def work(url: str, folder: str | Path, *, seed: int, since: datetime, until: datetime) -> dict[str, int]:
+def work(
+    url: str,
+    folder: str | Path,
+    *,
+    seed: int,
+    since: datetime,
+    until: datetime,
+    session: requests.Session | None = None,
+) -> dict[str, int]:
     """Lets the company's CRM live from `since` to `until` (UTC-aware) and leaves the stand-in's clock at `until`.
 
     Customers that signed up meanwhile appear, purchases are booked, reps work their open tasks in their own working
@@ -91,6 +99,7 @@ def work(url: str, folder: str | Path, *, seed: int, since: datetime, until: dat
         url: the stand-in's address, e.g. http://127.0.0.1:8765.
         folder: what `simulate` wrote, at least up to `until`.
         seed: the simulation's.
+        session: the way to a stand-in in this process (`in_process.Org.session`); None goes over HTTP.
 
     Returns:
         How many records of each kind were touched: loaded, purchases, touches, outcomes, opportunities, stages, calls.
@@ -101,7 +110,7 @@ def work(url: str, folder: str | Path, *, seed: int, since: datetime, until: dat
     """
     if since.tzinfo is None or until.tzinfo is None or until < since:
         raise ValueError(f"since={since.isoformat()}, until={until.isoformat()}: need zones, and since first")
-    crm = _Crm(url.rstrip("/"))
+    crm = _Crm(url.rstrip("/"), session or requests.Session())
     crm.sign_in()
     shift = _Shift(crm, Path(folder), seed, since.astimezone(UTC), until.astimezone(UTC))
     shift.arrivals()
