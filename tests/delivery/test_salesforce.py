@@ -403,6 +403,40 @@ def test_a_contact_that_is_gone_is_no_reason_to_go_without_the_task(world: Any) 
     assert [t["WhoId"] for t in world.org.tasks()] == [None]
 
 
+def test_the_end_of_the_days_calls_before_the_second_try_loses_no_outcome(world: Any) -> None:
+    world.accounts(1, 2)
+    contact = world.rep_writes("Contact", None, LastName="Doe", Email="jane@acme.example", AccountId=ACCOUNT)
+    world.rep_writes("Contact", contact)
+    fault = {
+        "match": "composite/sobjects$",
+        "method": "POST",
+        "error": "REQUEST_LIMIT_EXCEEDED",
+        "after": 1,
+        "times": 9,
+    }
+    world.org.post("faults", [fault])
+    rows = {"h1": {"Subject": "s", "WhatId": ACCOUNT, "WhoId": contact}, "h2": {"Subject": "s", "WhatId": ACCOUNT}}
+    outcomes = world.salesforce().create_tasks(rows)
+    assert outcomes["h2"].ok
+    assert (outcomes["h1"].code, outcomes["h1"].retryable) == ("REQUEST_LIMIT_EXCEEDED", True)
+
+
+def test_a_twin_nobody_can_look_up_now_is_looked_up_by_the_next_run(world: Any) -> None:
+    crm = world.salesforce()
+    made = crm.create_tasks({"h1": {"Subject": "s"}})["h1"]
+    world.org.post("faults", [{"match": "queryAll", "error": "SERVER_UNAVAILABLE", "times": 5}])
+    unsure = crm.create_tasks({"h1": {"Subject": "s"}})["h1"]
+    assert (unsure.ok, unsure.code, unsure.retryable) == (False, UNKNOWN, True)
+    assert crm.create_tasks({"h1": {"Subject": "s"}}, unsure=["h1"])["h1"].id == made.id
+
+
+def test_a_lock_a_trigger_ran_into_is_a_lock(world: Any) -> None:
+    message = "TaskTrigger: execution of AfterInsert caused by: UNABLE_TO_LOCK_ROW, unable to obtain exclusive access"
+    error = {"statusCode": "CANNOT_INSERT_UPDATE_ACTIVATE_ENTITY", "message": message}
+    world.org.post("faults", [{"match": "composite/sobjects$", "method": "POST", "row_error": error, "times": 2}])
+    assert world.salesforce().create_tasks({"h1": {"Subject": "s"}})["h1"].ok
+
+
 def test_a_release_is_noted_on_the_task_the_rep_closed(world: Any) -> None:
     crm = world.salesforce()
     made = crm.create_tasks({"h1": {"Subject": "s", "Description": "d"}, "h2": {"Subject": "t"}})

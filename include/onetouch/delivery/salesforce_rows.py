@@ -70,11 +70,10 @@ class Batch:
             except Unanswered:
                 break
             except CrmError as error:
-                if not begun and not any(o is not _NOT_SENT for o in self.outcomes):
+                if not begun and all(outcome is _NOT_SENT for outcome in self.outcomes):
                     raise
                 self._give_up(error)
                 break
-            begun = True
         return self.outcomes
 
     def parts(self) -> Iterator[Sequence[int]]:
