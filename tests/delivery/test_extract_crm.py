@@ -332,3 +332,14 @@ def test_a_reading_that_breaks_off_is_read_again_whole(world: Any) -> None:
 def test_several_accounts_merged_one_after_the_other_lead_to_the_last() -> None:
     assert _successors({"a": "b", "b": "c", "d": None, "e": "d"}) == {"a": "c", "b": "c", "e": "d"}
     assert set(_successors({"a": "b", "b": "a"})) == {"a", "b"}  # a CRM that contradicts itself ends nothing
+
+
+def test_what_became_visible_late_is_read_by_the_overlap(world: Any) -> None:
+    opened(world, 1)
+    world.extract(world.run(hours(30)))
+    world.org.clock(hours(31))
+    late = {"Id": make_id("00T", 5), "Subject": "Call", "Status": "Completed", "WhatId": crm_id(1), "OwnerId": OWNER}
+    stamps = dict.fromkeys(("CreatedDate", "CompletedDateTime", "SystemModstamp"), hours(1).isoformat())
+    world.org.post("load", {"Task": [late | stamps]})
+    world.extract(world.run(hours(31)))
+    assert (world.handoff(1).state, world.handoff(1).touched_at) == ("touched", hours(1))
