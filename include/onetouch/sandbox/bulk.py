@@ -11,6 +11,7 @@ import io
 import json
 from collections.abc import Callable, Mapping
 from datetime import timedelta
+from functools import lru_cache
 from typing import Any, Final
 
 from onetouch.sandbox import faults
@@ -172,7 +173,7 @@ class Ingest:
     def _rows(self, job: Any) -> tuple[list[Field | None], list[list[str]]]:
         """The fields of the columns (None: Id) and the rows. Raises _BadBatch: Salesforce fails the whole job."""
         sobject = self.org()[job["sobject"].lower()]
-        names, rows = _parse(job)
+        names, rows = _parse(job["content"], job["ending"], job["delimiter"])
         if not names:
             return [], []
         header: list[Field | None] = []
@@ -219,7 +220,7 @@ class Ingest:
         if job["state"] not in _ENDED:
             raise _wrong_state(f"Job {job['id']} is in state {job['state']}: results are there when it has ended")
         try:
-            names, rows = _parse(job)
+            names, rows = _parse(job["content"], job["ending"], job["delimiter"])
         except _BadBatch:
             names, rows = [], []
         out = io.StringIO()
@@ -264,20 +265,21 @@ def _object(raw: bytes) -> dict[str, Any]:
     return given
 
 
-def _parse(job: Any) -> tuple[list[str], list[list[str]]]:
+@lru_cache(maxsize=1)  # a job is read at every look at it and at its results
+def _parse(content: bytes | None, ending: str, delimiter: str) -> tuple[list[str], list[list[str]]]:
     """The header's names and the rows. Raises _BadBatch."""
-    if not job["content"]:
+    if not content:
         return [], []
     try:
-        text = bytes(job["content"]).decode("utf-8-sig")
+        text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise _BadBatch("InvalidBatch : The upload is not UTF-8") from error
     first = text.split("\n", 1)[0]
-    if first.endswith("\r") != (job["ending"] == "CRLF"):
-        message = f"LineEnding is invalid on user data. Current LineEnding setting is {job['ending']}"
+    if first.endswith("\r") != (ending == "CRLF"):
+        message = f"LineEnding is invalid on user data. Current LineEnding setting is {ending}"
         raise _BadBatch(f"ClientInputError : {message}")
     try:
-        lines = list(csv.reader(io.StringIO(text, newline=""), delimiter=_DELIMITERS[job["delimiter"]], strict=True))
+        lines = list(csv.reader(io.StringIO(text, newline=""), delimiter=_DELIMITERS[delimiter], strict=True))
     except csv.Error as error:
         raise _BadBatch(f"InvalidBatch : Failed to parse CSV: {error}") from error
     names, *rows = lines
