@@ -261,6 +261,8 @@ def test_accounts_come_with_the_policys_columns_and_say_what_was_merged_into_wha
     rows = {r["crm_account_id"]: r for r in world.salesforce().read_accounts(world.policy)}
     assert set(rows) == {make_id("001", 1), make_id("001", 3)}
     first = rows[ACCOUNT]
+    known = {"crm_account_id", "owner_id", "account_id", "created_at", "is_deleted", "merged_into"}
+    assert set(first) == known | {column for column, field in world.policy.crm.account_fields.items() if field}
     assert (first["name"], first["plan"], first["owner_id"]) == ("Company 1", "team", OWNER)
     assert (first["created_at"], first["is_deleted"]) == (AS_OF - timedelta(days=90), False)
     since = world.salesforce().read_accounts(world.policy, datetime(2020, 1, 1, tzinfo=UTC))

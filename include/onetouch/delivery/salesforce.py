@@ -98,18 +98,14 @@ class Salesforce:
         if since is not None:
             soql += soql_of(" WHERE SystemModstamp >= {since}", since=since)
         for record in self._wire.query(soql, include_deleted=since is not None):
-            yield (
-                {
-                    "crm_account_id": record["Id"],
-                    "owner_id": record["OwnerId"],
-                    "account_id": record[ACCOUNT_ID],
-                    "created_at": _at(record["CreatedDate"]),
-                    "is_deleted": record["IsDeleted"],
-                    "merged_into": record.get("MasterRecordId"),
-                }
-                | {column: _value(record, field) for column, field in own.items()}
-                | record
-            )
+            yield {
+                "crm_account_id": record["Id"],
+                "owner_id": record["OwnerId"],
+                "account_id": record[ACCOUNT_ID],
+                "created_at": _at(record["CreatedDate"]),
+                "is_deleted": record["IsDeleted"],
+                "merged_into": record.get("MasterRecordId"),
+            } | {column: _value(record, field) for column, field in own.items()}
 
     def read_opportunities(self, since: datetime | None = None) -> Iterator[Row]:
         """See Crm. `closed_at` is the day of a closed one's CloseDate."""
