@@ -204,7 +204,7 @@ HISTORIES = st.lists(
 def test_any_history_ends_as_the_rules_say() -> None:
     ends: Counter[str] = Counter()
 
-    @settings(max_examples=500)
+    @settings(max_examples=350)
     @given(HISTORIES)
     def plays(history: list[tuple[str, str, int, bool]]) -> None:
         play = Play()
@@ -223,7 +223,7 @@ def test_any_history_ends_as_the_rules_say() -> None:
     assert set(ends) >= {"touched", "replied", "won", "lost", "withdrawn", "released", "expired"}, ends
 
 
-@settings(max_examples=200)
+@settings(max_examples=150)
 @given(HISTORIES)
 def test_whatever_people_do_the_promises_hold(history: list[tuple[str, str, int, bool]]) -> None:
     play, ended = Play(), None
