@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 import requests
 import urllib3
+from hypothesis import given
+from hypothesis import strategies as st
 from onetouch.connections import Connection, ConnectionConfigError
 from onetouch.delivery import DeliveryFailed, back_off, deliver_tasks, extract_crm
 from onetouch.delivery.crm import (
@@ -24,7 +26,7 @@ from onetouch.delivery.crm import (
     Unreachable,
 )
 from onetouch.delivery.hubspot import HubSpot
-from onetouch.delivery.hubspot_fields import PROPERTIES
+from onetouch.delivery.hubspot_fields import PROPERTIES, task_properties, text_of
 from onetouch.delivery.reconcile import reconcile
 from tenacity import wait_none
 
@@ -375,6 +377,13 @@ def test_a_task_is_what_hubspot_shows(portal: Portal) -> None:
     told = portal.client().tasks_of(["h1", "h2"])["h1"]
     assert told.description == "Hello <b>there</b> & welcome\n\nSecond line"
     assert (told.crm_account_id, told.owner_id, told.is_done, told.handoff_id) == (company, RITA, False, "h1")
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"]), max_size=200) | st.text("<>&;bra/p\n ", max_size=50))
+def test_no_text_becomes_markup_and_none_is_lost(text: str) -> None:
+    body = task_properties({"Description": text}).get("hs_task_body", "")
+    assert "<" not in body.replace("<br>", "")
+    assert text_of(body) == text.strip()
 
 
 def test_a_text_longer_than_hubspot_takes_is_cut(portal: Portal) -> None:
