@@ -248,6 +248,8 @@ def test_a_merge_makes_a_new_record_the_old_ids_lead_to(account: Account) -> Non
     assert (merged["properties"]["name"], merged["properties"]["domain"]) == ("A", "b.example")
     for old in (one, two):
         assert account.get(f"v3/objects/companies/{old}").json()["id"] == merged["id"]
+    assert [r["id"] for r in account.get("v3/objects/companies", archived="true").json()["results"]] == [one, two]
+    assert [r["id"] for r in account.get("v3/objects/companies").json()["results"]] == [merged["id"]]
     read = account.post("v4/associations/tasks/companies/batch/read", {"inputs": [{"id": task}]})
     assert str(read.json()["results"][0]["to"][0]["toObjectId"]) == merged["id"]
     # an update by an old id is passed over in silence

@@ -102,12 +102,9 @@ class HubSpot:
             return
         for record in self._records.search("companies", wanted, [_changed(since)]):
             yield _account(record, columns)
-            for old in _merged(record):
-                yield _account(record, columns) | {
-                    "crm_account_id": old, "account_id": None, "is_deleted": True, "merged_into": record["id"],
-                }  # fmt: skip
-        for record in self._records.deleted_since("companies", wanted, since):
-            yield _account(record, columns)
+        nothing = dict.fromkeys(["owner_id", "account_id", "created_at", *columns])
+        for old, new in self.gone_since(since).items():
+            yield nothing | {"crm_account_id": old, "is_deleted": True, "merged_into": new}
 
     def read_opportunities(self, since: datetime | None = None) -> Iterator[Row]:
         """See Crm. Opportunities are deals; one of several companies counts for its primary one."""
@@ -167,7 +164,12 @@ class HubSpot:
         """See Crm. HubSpot makes a new company of two merged ones, and names in it those it was made of."""
         gone: dict[str, str | None] = {r["id"]: None for r in self._records.deleted_since("companies", [], since)}
         merged = {"propertyName": _MERGED, "operator": "HAS_PROPERTY"}
-        for record in self._records.search("companies", [_MERGED], [merged, _changed(since)]):
+        into = [
+            *self._records.search("companies", [_MERGED], [merged, _changed(since)]),
+            # An id of a merged company leads to the new one at once, also while search does not know of it.
+            *self._records.of_ids("companies", list(gone), [_MERGED]),
+        ]
+        for record in into:
             gone |= dict.fromkeys(_merged(record), record["id"])
         return gone
 
@@ -360,7 +362,7 @@ def _account(record: Record, columns: Mapping[str, str]) -> Row:
         "owner_id": properties.get("hubspot_owner_id"),
         "account_id": properties.get(ACCOUNT_ID),
         "created_at": _created(record),
-        "is_deleted": bool(record.get("archived")),
+        "is_deleted": False,
         "merged_into": None,
     } | {column: properties.get(name) for column, name in columns.items()}
 

@@ -546,7 +546,7 @@ class HubSpot:
         return self._batched(results, errors, 201 if what == "create" else 200)
 
     def _merge(self, type_: str, body: Any) -> Answer:
-        """Both become a new record with a new id; the old ids lead to it. The primary's values win."""
+        """Both become a new record with a new id and are archived; the old ids lead to it. The primary's values win."""
         if not isinstance(body, dict):
             raise _bad_input("an object is expected")
         primary = self._number(type_, body.get("primaryObjectId"))
@@ -565,7 +565,10 @@ class HubSpot:
             (type_, number, created, moment, json.dumps(values)),
         )
         for old in (primary, other):
-            self.store.db.execute("DELETE FROM hubspot_object WHERE type = ? AND id = ?", (type_, old))
+            self.store.db.execute(
+                "UPDATE hubspot_object SET archived = 1, archived_at = ? WHERE type = ? AND id = ?",
+                (moment, type_, old),
+            )
             self.store.db.execute("DELETE FROM hubspot_unique WHERE type = ? AND id = ?", (type_, old))
             self.store.db.execute("INSERT INTO hubspot_alias VALUES (?, ?, ?)", (type_, old, number))
             for side in ("from", "to"):
