@@ -345,7 +345,7 @@ def _elsewhere(workspace: Workspace, subject: Subject, tasks: int) -> list[str]:
     else:
         steps.append("CRM: a contact of that address, and task descriptions that name the user; delete them there")
     steps += [
-        "Slack: alerts that name the account; delete the messages in the alerts channel",
+        "Slack: the next run takes an account out of its alerts; what people wrote about it there stays",
         "Product analytics: its own copy; use the vendor's deletion API, or it is dropped again at every export",
         "Backups of the ledger, versions of the lake's bucket: let them expire; after a restore, repeat this",
         "Airflow: its logs hold ids of accounts that failed to be delivered; prune them as usual",

@@ -76,7 +76,7 @@ class Place(NamedTuple):
     def of(cls, row: Outbox) -> Place:
         """Where the message of a sent row stands."""
         channel, _, ts = str(row.external_id).rpartition(":")
-        return cls(channel or str(row.payload["channel"]), ts)  # rows of earlier versions hold the ts alone
+        return cls(channel or str(row.payload.get("channel", "")), ts)  # rows of earlier versions hold the ts alone
 
 
 class Chart(Protocol):
