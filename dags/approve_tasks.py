@@ -1,9 +1,9 @@
 """
 # approve_tasks
 
-More new tasks at once than the policy lets through unasked (`delivery.approval_above`): a person decides. Started by
-`pql_pipeline` when a run of it withheld its new tasks; apart from it, so that the hourly withdrawals and releases go on
-while the question is open.
+More new tasks at once than the policy lets through unasked (`delivery.approval_above`, or a jump: `approval_jump`): a
+person decides. Started by `pql_pipeline` when a run of it withheld its new tasks; apart from it, so that the hourly
+withdrawals and releases go on while the question is open.
 
     approve → deliver_tasks → alert_reps
 

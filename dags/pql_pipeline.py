@@ -25,8 +25,8 @@ Each task calls one stage of the library; data stays in the lake, the ledger rem
   `onetouch resume` (and an empty Variable) lifts it; the next run does what is then still right.
 - **By themselves** runs send nothing when a critical check fails (stale or missing events, odd volume, bad rows,
   decisions that jump, more tasks than a day or a rep may get), when their moment is not fresh, or in a dry run.
-- **More new tasks than `delivery.approval_above`** are withheld, and a person is asked in `approve_tasks`; all else
-  goes on.
+- **More new tasks than `delivery.approval_above`**, or a jump beyond the busiest of the last days
+  (`delivery.approval_jump`), are withheld, and a person is asked in `approve_tasks`; all else goes on.
 
 ## Running it again
 

@@ -198,7 +198,8 @@ def alert_reps(workspace: Workspace, run: Run, policy: Policy, now: datetime) ->
     """Tells the owner of each new task in Slack."""
     why_not = held(workspace, run, policy, now)
     slack = None if why_not else _slack(workspace)
-    return delivery.alert_reps(workspace.lake, workspace.ledger, policy, run, slack, now=now, held=why_not)
+    told = delivery.alert_reps(workspace.lake, workspace.ledger, policy, run, slack, now=now, held=why_not)
+    return told | {"held": why_not}
 
 
 def question(workspace: Workspace, run_id: str, now: datetime) -> Question | None:

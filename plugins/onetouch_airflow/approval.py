@@ -94,10 +94,10 @@ class AskForTasks(ApprovalOperator):
 def body(asked: Question) -> str:
     """What the form shows, in Markdown: how many, for whom, the best of them, and where to see all."""
     lines = [
-        f"Run `{asked.run_id}` decided on **{asked.tasks}** sales tasks; the policy lets {asked.limit} through "
-        f"unasked (`delivery.approval_above`). Approve before **{asked.until.astimezone(UTC):%Y-%m-%d %H:%M} UTC**, "
-        "else they are not made and the next run decides anew. Each account is looked at once more before its task is "
-        "written.",
+        f"Run `{asked.run_id}` decided on **{asked.tasks}** sales tasks; the policy lets {asked.limit} through unasked "
+        "(`delivery.approval_above`, `delivery.approval_jump`). Approve before "
+        f"**{asked.until.astimezone(UTC):%Y-%m-%d %H:%M} UTC**, else they are not made and the next run decides anew. "
+        "Each account is looked at once more before its task is written.",
         "",
         "| rep | new tasks |",
         "|---|---:|",

@@ -19,10 +19,7 @@ MINUTE = timedelta(minutes=1)
 
 @pytest.fixture
 def policy() -> Policy:
-    found = read_policy()
-    return found.model_copy(
-        update={"delivery": found.delivery.model_copy(update={"approval_above": 2, "approval_hours": 4})}
-    )
+    return read_policy().changed(delivery__approval_above=2, delivery__approval_hours=4)
 
 
 @pytest.fixture
@@ -86,7 +83,9 @@ def test_a_person_is_asked_above_the_limit_and_not_at_it(lake: Lake, ledger: Led
 
 
 def test_nobody_is_asked_when_the_policy_has_no_limit(lake: Lake, ledger: Ledger, policy: Policy) -> None:
-    free = policy.model_copy(update={"delivery": policy.delivery.model_copy(update={"approval_above": None})})
+    free = policy.model_copy(
+        update={"delivery": policy.delivery.model_copy(update={"approval_above": None, "approval_jump": None})}
+    )
     assert approval.question(lake, ledger, free, decide(lake, ledger, free, 5), AS_OF) is None
 
 
@@ -139,6 +138,38 @@ def test_what_another_run_has_handed_over_meanwhile_is_not_asked_about(
 ) -> None:
     earlier = ledger.begin_run(AS_OF - timedelta(hours=1), policy, False)
     run = decide(lake, ledger, policy, 3)
-    row = {"account_id": "a0", "decision_id": "d", "crm_account_id": None, "score": 1.0, "tier": "high"}
-    ledger.open_handoffs([row | {"owner_email": None, "owner_id": None, "due_at": None}], earlier)
+    row = {"decision_id": "d", "crm_account_id": None, "score": 1.0, "tier": "high", "due_at": None}
+    ledger.open_handoffs([row | {"account_id": "a0", "owner_email": None, "owner_id": None}], earlier)
     assert approval.question(lake, ledger, policy, run, AS_OF) is None
+
+
+@pytest.mark.parametrize(
+    ("days", "a_day", "earlier_today", "due", "asks"),
+    [
+        (14, 10, 0, 30, False),  # three times the busiest day
+        (14, 10, 0, 31, True),
+        (14, 10, 15, 16, True),  # with those of the hours before
+        (14, 10, 30, 8, False),  # no more than one rep's day is no jump
+        (14, 1, 0, 8, False),
+        (14, 1, 0, 9, True),
+        (6, 1, 0, 50, False),  # too young to know what is usual
+        (7, 1, 0, 50, True),
+        (0, 0, 0, 50, False),
+    ],
+)
+def test_a_jump_beyond_the_busiest_of_the_trailing_days_asks(
+    lake: Lake, ledger: Ledger, days: int, a_day: int, earlier_today: int, due: int, asks: bool
+) -> None:
+    policy = read_policy()
+    for day in range(1, days + 1):
+        hand_over(ledger, policy, AS_OF - timedelta(days=day), a_day)
+    hand_over(ledger, policy, AS_OF - timedelta(hours=1), earlier_today)
+    run = decide(lake, ledger, policy, due)
+    assert (approval.question(lake, ledger, policy, run, AS_OF) is not None) == asks
+
+
+def hand_over(ledger: Ledger, policy: Policy, at: Any, count: int) -> None:
+    run = ledger.begin_run(at, policy, False)
+    row = {"decision_id": "d", "crm_account_id": None, "score": 1.0, "tier": "high", "due_at": None}
+    who = {"owner_email": None, "owner_id": None}
+    ledger.open_handoffs([row | who | {"account_id": f"{at:%d%H}-{n}"} for n in range(count)], run)

@@ -35,24 +35,46 @@ class Question:
     until: datetime
 
 
+def unasked(ledger: Ledger, policy: Policy, run: Run, due: int) -> int | None:
+    """How many new tasks the run may make without a person's yes, of the `due` ones; None: any number.
+
+    `delivery.approval_above`; or what is left of `delivery.approval_jump` times the busiest (UTC) day of the trailing
+    ones, when that is less, but never less than one rep's day.
+    """
+    limits = [] if policy.delivery.approval_above is None else [policy.delivery.approval_above]
+    least, jump, days = (
+        policy.assignment.tasks_per_rep_per_day,
+        policy.delivery.approval_jump,
+        policy.quality.trailing_days,
+    )
+    if jump is not None and due > least:
+        today = run.as_of.replace(hour=0, minute=0, second=0, microsecond=0)
+        per_day = Counter(at.date() for at in ledger.decided_at(today - timedelta(days=days), run.as_of))
+        before = [n for day, n in per_day.items() if day < today.date()]
+        first = min(per_day, default=today.date())
+        if before and (today.date() - first).days * 2 >= days:
+            limits.append(max(least, int(jump * max(before)) - per_day[today.date()]))
+    return min(limits, default=None)
+
+
 def question(lake: Lake, ledger: Ledger, policy: Policy, run: Run, now: datetime) -> Question | None:
     """The question to ask about the run's new tasks at `now`; None when none is (left) to be asked.
 
     Asked is once a run, about its `sales_now` decisions on accounts without a handoff under way, when they are more
-    than `delivery.approval_above`, while an answer can still be acted on (`approval_hours`, never beyond the run's
+    than may go `unasked`, while an answer can still be acted on (`approval_hours`, never beyond the run's
     freshness), and unless a later run has decided anew.
     """
-    limit = policy.delivery.approval_above
     until = min(
         now + timedelta(hours=policy.delivery.approval_hours),
         run.as_of + timedelta(hours=policy.delivery.fresh_hours) - MARGIN,
     )
-    if limit is None or until <= now or ledger.stage_summary(run.run_id, "approve") or _overtaken(ledger, run):
+    if until <= now or ledger.stage_summary(run.run_id, "approve") or _overtaken(ledger, run):
         return None
     due = rows_where(lake, "decisions", run.run_id, "action", ["sales_now"])
     under_way = {h.account_id for h in ledger.handoffs(states=ACTIVE, account_ids=[d["account_id"] for d in due])}
     due = [decision for decision in due if decision["account_id"] not in under_way]
-    if len(due) <= limit:
+    limit = unasked(ledger, policy, run, len(due))
+    if limit is None or len(due) <= limit:
         return None
     best = sorted(due, key=lambda decision: (-decision["score"], decision["account_id"]))[:TOP]
     signals = rows_where(lake, "signals", run.run_id, "account_id", [decision["account_id"] for decision in best])

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from onetouch.delivery.approval import unasked
 from onetouch.delivery.crm import WITHDRAWN, Crm, CrmError, Outcome, Unreachable
 from onetouch.delivery.failure import DeliveryFailed
 from onetouch.delivery.last_look import Recheck, last_look, move, overtaken, withdraw_overtaken
@@ -58,7 +59,7 @@ def deliver_tasks(
 
     Handoff and outbox rows are made in one transaction; one process at a time sends. Every step can be repeated:
     after a crash between any two of them a re-run ends with the same ledger and CRM. What an earlier run left half
-    done is finished here, too. More new decisions than `delivery.approval_above` are opened only when `approved`.
+    done is finished here, too. More new decisions than may go `unasked` are opened only when `approved`.
     `crm` may be None when `held` says why nothing may be sent: then nothing is read or written outside, and the
     ledger does not move.
 
@@ -89,7 +90,7 @@ def _deliver(
 ) -> dict[str, Any]:
     withdrawn = withdraw_overtaken(lake, ledger, run, crm)
     _check_radius(ledger, policy, run, len(due))
-    limit = policy.delivery.approval_above
+    limit = unasked(ledger, policy, run, len(due))
     asks = limit is not None and len(due) > limit and not approved
     opened, lacking = ([], []) if asks else _open(lake, ledger, policy, run, crm.name, due)
 

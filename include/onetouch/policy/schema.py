@@ -494,12 +494,15 @@ class Delivery(Part):
     """When the outside may be reached, and how much at once.
 
     `approval_above`: a run with more new tasks than that waits `approval_hours` for a person's yes; without it they are
-    withheld (null: nobody is asked). `bulk_above`: writes of more rows than that go through the CRM's bulk interface.
-    `api_reserve`: the share of the CRM's daily calls that is left to others.
+    withheld (null: nobody is asked). `approval_jump`: so does one with which a day gets more than so many times the
+    tasks of the busiest of `quality.trailing_days` (null: no jump is looked for; nor is one without half of those days
+    of history, or in a run of no more tasks than a rep may get in a day). `bulk_above`: writes of more rows than that
+    go through the CRM's bulk interface. `api_reserve`: the share of the CRM's daily calls that is left to others.
     """
 
     fresh_hours: Positive
     approval_above: Positive | None
+    approval_jump: Annotated[float, Field(gt=1)] | None
     approval_hours: Positive
     bulk_above: Positive
     api_reserve: Annotated[float, Field(ge=0, lt=1)]
