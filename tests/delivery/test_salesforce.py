@@ -13,7 +13,7 @@ import requests
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from onetouch.connections import Connection, ConnectionConfigError
-from onetouch.delivery import CrmError, Salesforce
+from onetouch.delivery import CrmError, Salesforce, salesforce_wire
 from onetouch.delivery.crm import (
     RELEASED,
     UNKNOWN,
@@ -128,6 +128,17 @@ def test_a_key_that_is_none_is_named_and_not_shown(world: Any) -> None:
 def test_passing_faults_are_waited_out(world: Any, fault: dict[str, Any]) -> None:
     world.org.post("faults", [{"match": "/query|oauth2", "times": 3} | fault])
     assert {r["email"] for r in world.salesforce().read_reps()} >= {"rita@rep.example", "otto@rep.example"}
+
+
+def test_an_answer_is_not_waited_for_forever(world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.accounts(1)
+    crm = world.salesforce()
+    crm.check_fields()
+    monkeypatch.setattr(salesforce_wire, "_TIMEOUT", (5, 0.2))
+    world.org.post("faults", [{"match": "composite/sobjects$", "method": "PATCH", "slow": 0.6}])
+    (outcome,) = crm.update_accounts({ACCOUNT: {"Onetouch_Tier__c": "high"}}).values()
+    assert outcome.ok
+    assert writes(world, "PATCH") == 2
 
 
 def test_lasting_faults_end_in_one_clear_error_without_the_address(world: Any) -> None:
