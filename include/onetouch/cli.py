@@ -17,10 +17,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn, cast
 
 import typer
-from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
+
+from onetouch.terminal import console
 
 if TYPE_CHECKING:
     from onetouch.workspace import Workspace
@@ -37,8 +38,8 @@ app.add_typer(outbox_app, name="outbox")
 crm_app = typer.Typer(no_args_is_help=True, help="The CRM as the integration needs it.")
 app.add_typer(crm_app, name="crm")
 
-out = Console()
-err = Console(stderr=True)
+out = console()
+err = console(stderr=True)
 
 Json = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
 AsOf = Annotated[str | None, typer.Option(help="The moment to decide for, ISO 8601 with zone. Default: now.")]

@@ -9,7 +9,7 @@ from typing import Any
 from onetouch.handoff.dossier import LONGEST, dossier
 from onetouch.handoff.facts import account_name, known_facts
 from onetouch.handoff.message import first_message, urgency
-from onetouch.handoff.plain_text import plain
+from onetouch.handoff.plain_text import inert, plain
 from onetouch.handoff.situations import why_now
 from onetouch.handoff.words import capital, listed, zone
 from onetouch.policy import Policy
@@ -22,6 +22,8 @@ REQUIRED_FIELDS = (
     "Onetouch_Features_Used__c", "Onetouch_Usage_28d__c", "Onetouch_Trigger__c", "Onetouch_Dossier__c",
 )  # fmt: skip
 """What a record must show before a rep sees a task: features used, team size, usage volume, activation (S0)."""
+
+ACCOUNT_ID = "Onetouch_Account_Id__c"
 
 _PRIORITY = {"high": "High", "medium": "Normal", "low": "Low"}
 
@@ -41,7 +43,7 @@ def account_fields(decision: Mapping[str, Any], signals_row: Mapping[str, Any], 
     done, all_of_them = facts.get("milestones_done"), len(policy.product.milestones)
     fields = {
         # The identity as it is, never cleaned: it joins product and CRM. One too long for the field stays out.
-        "Onetouch_Account_Id__c": decision["account_id"] if len(decision["account_id"]) <= _TEXT else None,
+        ACCOUNT_ID: decision["account_id"] if len(decision["account_id"]) <= _TEXT else None,
         "Onetouch_Score__c": _within(facts.get("score"), 5),
         "Onetouch_Tier__c": facts.get("tier"),
         "Onetouch_Trigger__c": plain(why_now(facts, policy).headline, _TEXT),
@@ -56,7 +58,8 @@ def account_fields(decision: Mapping[str, Any], signals_row: Mapping[str, Any], 
         "Onetouch_Policy_Version__c": facts.get("policy_version"),
         "Onetouch_As_Of__c": _utc(facts["as_of"]) if "as_of" in facts else None,
     }
-    return {name: value for name, value in fields.items() if value is not None}
+    told = {name: value for name, value in fields.items() if value is not None}
+    return told | {name: inert(value) for name, value in told.items() if isinstance(value, str) and name != ACCOUNT_ID}
 
 
 def task_fields(

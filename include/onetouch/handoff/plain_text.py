@@ -25,3 +25,8 @@ def plain(text: str, limit: int) -> str:
     if len(line) <= limit and len(head) == len(text):
         return line
     return line[: limit - 1].rstrip() + "…" if line else ""
+
+
+def inert(text: str) -> str:
+    """`text` as a cell that no spreadsheet computes: a CRM's reports are opened in one (OWASP: CSV injection)."""
+    return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text

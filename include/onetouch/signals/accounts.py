@@ -45,7 +45,7 @@ CRM: dict[str, str] = {
 """What a snapshot taken from the CRM knows besides."""
 
 _NUMBERS = ("employees", "seats", "arr", "open_opportunities")
-_LONGEST = 1_000
+_LONGEST = 500
 """Ours: characters of a text kept; nobody reads more of a name, and it is copied into every run."""
 
 _SHOWN = 5  # rows named in one error
@@ -165,7 +165,9 @@ def _each(given: pd.Series, read: Callable[[Any], str | None]) -> pd.Series:
 
 
 def _text(value: Any) -> str | None:
-    return clean(str(value))[:_LONGEST].strip() or None
+    """Text that shows something: of nothing but blanks and invisible characters nobody can be called."""
+    text = clean(str(value)[: 2 * _LONGEST])[:_LONGEST].strip()
+    return text if any(c.isprintable() and not c.isspace() for c in text) else None
 
 
 def _email(value: Any) -> str | None:
