@@ -112,6 +112,9 @@ class Oracle:
         if request.writes and self.stopped_at is not None and process.began > self.stopped_at:
             self.violated(5, f"{process} began after the stop and sends {request.name}")
 
+        if request.path.endswith("composite/sobjects") and b'"Account"' in request.body:
+            process.wrote = self.world.org.now
+
     def answered(self, process: Process, request: Request, answer: Answer) -> None:
         """A process was told something."""
         if request.api == "salesforce" and not request.writes and "FROM Task" in request.query:
@@ -183,7 +186,7 @@ class Oracle:
 
     def _made_at_a_good_moment(self, process: Process, account: Account, task: Row, run: Run | None) -> None:
         now = self.world.org.now
-        looked = max(process.began, process.looked.get(account.account_id, process.began))
+        looked = max(process.began, process.wrote, process.looked.get(account.account_id, process.began))
         if account.buying_throughout(looked, now):
             self.violated(1, f"a task for {_named(account)}, whose checkout was known to be in progress")
         opened = [at for at in account.at("opportunity opened") if at <= process.began]
@@ -263,9 +266,7 @@ class Oracle:
     # ── Slack ────────────────────────────────────────────────────────────────────────────────────
 
     def _messages(self) -> None:
-        keys = Counter(
-            str((m["metadata"].get("event_payload") or {}).get("key")) for m in self.world.org.messages()
-        )
+        keys = Counter(str((m["metadata"].get("event_payload") or {}).get("key")) for m in self.world.org.messages())
         for key, count in keys.items():
             if count > self.alerts[key] and count > 1:
                 self.violated(4, f"{count} messages of one alert")

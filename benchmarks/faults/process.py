@@ -20,13 +20,13 @@ class Killed(BaseException):
 class Process:
     """One process of the product: what it is at, and what it was told so far, as far as the oracle needs it.
 
-    `began`: when it took up its present stage; `looked`: account → when it last asked whether a checkout is under way;
+    `began`: when it took up its present stage; `wrote`: when it last wrote accounts; `looked`: account → when it last asked whether a checkout is under way;
     `read`: the tasks as they were when it last read them; `refused`: rows it was told are refused for good.
     """
 
     def __init__(self, name: str, work: Callable[[Process], None]) -> None:
         self.name, self.stage, self.attempt = name, "", 0
-        self.began = datetime.min.replace(tzinfo=UTC)
+        self.began = self.wrote = datetime.min.replace(tzinfo=UTC)
         self.held: str | None = None
         self.looked: dict[str, datetime] = {}
         self.read: dict[str, dict[str, Any]] = {}

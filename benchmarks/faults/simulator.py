@@ -161,7 +161,9 @@ class Simulation:
         jumps = (1,) if self.rng.random() < 0.85 else (1, 80, 8 * 24)
         for number, hours in enumerate(jumps):
             self.scheduler.now += timedelta(hours=hours)
-            quiet = Process("quiet", partial(self._pipeline, as_of=self.scheduler.now, dry_run=False, decides=not number))
+            quiet = Process(
+                "quiet", partial(self._pipeline, as_of=self.scheduler.now, dry_run=False, decides=not number)
+            )
             self.scheduler.run(quiet)
         self.org.now = self.scheduler.now
         self.oracle.final(ran_out=len(jumps) > 2)
@@ -201,7 +203,8 @@ class Simulation:
         """Whether the stage succeeded, at one of its attempts."""
         for attempt in range(1, ATTEMPTS + 1):
             process.stage, process.attempt = stage, attempt
-            process.began, process.held = self.scheduler.now, None
+            process.began = process.wrote = self.scheduler.now
+            process.held = None
             process.looked, process.read, process.refused, process.capped = {}, {}, [], False
             ledger = SteppedLedger(self.ledger, self.scheduler, process, partial(self._step, process))
             try:
@@ -246,9 +249,7 @@ class Simulation:
         return slack
 
     def _may_not(self, process: Process, ledger: Ledger, run: Run) -> str | None:
-        held = breaker.held(
-            self.policy, run.as_of, self.scheduler.now, dry_run=run.dry_run, stopped=ledger.stopped()
-        )
+        held = breaker.held(self.policy, run.as_of, self.scheduler.now, dry_run=run.dry_run, stopped=ledger.stopped())
         process.held = held
         return held
 
@@ -256,22 +257,45 @@ class Simulation:
         crm = self._crm(process)
         if self.whole:
             return delivery.extract_crm(self.lake, ledger, self.policy, run, crm)
+        if not self.oracle.made and not self.world.crm_events:
+            # Nothing has happened that could be followed: what a look at the CRM would tell is known.
+            self.lake.tables[self.lake.path("crm", run.run_id, "reps.parquet")] = _reps()
+            self._keep_accounts(
+                run,
+                [{"crm_account_id": a.crm_id, "owner_id": REPS[a.owner][0]} for a in self.world.accounts],
+                Counter(),
+            )
+            return {}
         # The part of it that the ledger hears of, without the tables for scoring.
         reps = extraction.frame_of(crm.read_reps(), extraction.REPS)
         self.lake.write(reps, "crm", run.run_id, "reps.parquet")
         accounts = [row for row in crm.read_accounts(self.policy) if not row["is_deleted"]]
-        deals = extraction.frame_of((r for r in crm.read_opportunities() if not r["is_deleted"]), extraction.OPPORTUNITIES)
-        open_ones = Counter(deals.loc[~deals["is_closed"].fillna(False), "crm_account_id"])
-        self.lake.tables[self.lake.path("crm", run.run_id, "accounts.parquet")] = pa.Table.from_pylist(
-            [{name: row[name] for name in ("crm_account_id", "owner_id")} | {"open_opportunities": open_ones[row["crm_account_id"]]} for row in accounts],
-            _ACCOUNTS,
+        deals = extraction.frame_of(
+            (r for r in crm.read_opportunities() if not r["is_deleted"]), extraction.OPPORTUNITIES
         )
+        open_ones = Counter(deals.loc[~deals["is_closed"].fillna(False), "crm_account_id"])
+        self._keep_accounts(run, accounts, open_ones)
         ids = {account.crm_id: account.account_id for account in self.world.accounts}
         overlap = timedelta(hours=self.policy.events.overlap_hours)
         return extraction.follow(
-            ledger, run, crm, deals, {row["crm_account_id"]: ids.get(row["crm_account_id"], row["crm_account_id"]) for row in accounts},
-            extraction.emails_of(reps), overlap=overlap, first=run.as_of - timedelta(days=90),
+            ledger,
+            run,
+            crm,
+            deals,
+            {row["crm_account_id"]: ids.get(row["crm_account_id"], row["crm_account_id"]) for row in accounts},
+            extraction.emails_of(reps),
+            overlap=overlap,
+            first=run.as_of - timedelta(days=90),
         )
+
+    def _keep_accounts(self, run: Run, accounts: list[dict[str, Any]], open_ones: Counter[str]) -> None:
+        rows = [
+            {name: row[name] for name in ("crm_account_id", "owner_id")}
+            | {"open_opportunities": open_ones[row["crm_account_id"]]}
+            for row in accounts
+        ]
+        path = self.lake.path("crm", run.run_id, "accounts.parquet")
+        self.lake.tables[path] = pa.Table.from_pylist(rows, _ACCOUNTS)
 
     def _back_off(self, process: Process, ledger: Ledger, run: Run) -> Any:
         held = self._may_not(process, ledger, run)
@@ -298,9 +322,7 @@ class Simulation:
     def _alert(self, process: Process, ledger: Ledger, run: Run) -> Any:
         held = self._may_not(process, ledger, run)
         slack = None if held else self._slack(process)
-        return delivery.alert_reps(
-            self.lake, ledger, self.policy, run, slack, now=self.scheduler.now, held=held
-        )
+        return delivery.alert_reps(self.lake, ledger, self.policy, run, slack, now=self.scheduler.now, held=held)
 
     def _recheck(self, process: Process, account_ids: list[str]) -> dict[str, str]:
         """What the product's own events say at this moment."""
@@ -370,18 +392,19 @@ class Simulation:
         self.steps += 1
         rng, scheduler = self.rng, self.scheduler
         drawn = rng.random()
-        scheduler.now += timedelta(seconds=(0, 0, 1, 1, 3)[int(drawn * 1e6) % 5])
+        # Never quite the same moment, so that it can be told what came before what; the org's clock has whole seconds.
+        scheduler.now += timedelta(seconds=(0, 0, 1, 1, 3)[int(drawn * 1e6) % 5], microseconds=1)
         self.org.now = scheduler.now
         ledger = what in ("commit", "read the ledger") or what.startswith("alone")
         trouble = None
-        if self.troubles and drawn < self.trouble_rate:
+        if self.troubles and drawn < self.trouble_rate * self._roughness(process):
             kinds = ("die", "die", "unreachable") if ledger else ("die",)
             trouble = rng.choice((*kinds, "stall") if "chat." not in what else kinds)
             self.troubles -= 1
         self.note(f"{when} {what}" + (f" — {trouble}" if trouble else ""), process)
         if trouble:
             self.counted[f"fault: {trouble}"] += 1
-        if self.event_rate and rng.random() < self.event_rate:
+        if self.event_rate and rng.random() < self.event_rate * self._roughness(process):
             self._event()
         if trouble == "die":
             process.dead = True
@@ -393,7 +416,13 @@ class Simulation:
         self.org.now = scheduler.now
         return trouble == "unreachable"
 
+    @staticmethod
+    def _roughness(process: Process) -> float:
+        """Where something is written more goes wrong than where the CRM is only read."""
+        return 0.3 if process.stage in ("begin", "extract_crm") else 1.5
+
     def _event(self) -> None:
+        self.scheduler.now += timedelta(microseconds=1)
         self.org.now = self.scheduler.now
         if self.rng.random() < 0.05:
             text = self._kill_switch()
@@ -405,6 +434,7 @@ class Simulation:
             self.note(text)
             self.counted[f"event: {text.partition(':')[0]}"] += 1
             self.oracle.looks(None)
+        self.scheduler.now += timedelta(microseconds=1)
 
     def _kill_switch(self) -> str:
         if self.ledger.stopped():
@@ -419,7 +449,7 @@ class Simulation:
         """A request's way there and back."""
         self._step(process, "before", request.name)
         self._land_late()
-        trouble = self._trouble(request)
+        trouble = self._trouble(process, request)
         if trouble:
             self.note(f"{request.name}: {trouble}", process)
             self.counted[f"fault: {trouble}"] += 1
@@ -464,12 +494,13 @@ class Simulation:
             self._arrives(process, request)
         self.late = []
 
-    def _trouble(self, request: Request) -> str | None:
+    def _trouble(self, process: Process, request: Request) -> str | None:
         """What goes wrong with this request, if anything."""
         if self.limited and request.api == "salesforce":
             self.limited -= 1
             return "limit exceeded"
-        if not self.troubles or self.rng.random() >= self.trouble_rate:
+        rate = self.trouble_rate * (4 if request.writes else self._roughness(process))
+        if not self.troubles or self.rng.random() >= rate:
             return None
         self.troubles -= 1
         if request.api == "slack":
@@ -523,6 +554,12 @@ def _virtual_slack_pauses(simulation: Simulation) -> Iterator[None]:
     finally:
         builtin_handlers.time, builtin_handlers.random = time, random_
         logger.setLevel(level)
+
+
+@cache
+def _reps() -> pa.Table:
+    rows = [{"owner_id": i, "email": e, "name": n, "active": True, "timezone": "UTC"} for i, e, n in REPS]
+    return pa.Table.from_pylist(rows)
 
 
 # ── rows of the lake ─────────────────────────────────────────────────────────────────────────────

@@ -54,7 +54,7 @@ class World:
     """The org with its people and the product's customers; `event` lets one thing happen."""
 
     def __init__(self, org: Org, rng: random.Random, accounts: int) -> None:
-        self.org, self.rng = org, rng
+        self.org, self.rng, self.crm_events = org, rng, 0
         self.records = org.salesforce.records
         types = org.store.org
         self.task, self.account_type = types["task"], types["account"]
@@ -93,7 +93,11 @@ class World:
         """Lets one thing happen, drawn by weight among those that can; its description, None when it came to nothing."""
         tasks = [row for row in self.keyed_tasks() if not row["IsDeleted"]]
         open_tasks = [row for row in tasks if not row["IsClosed"]]
-        kinds: list[tuple[int, Callable[[], str | None]]] = [(6, self._checkout), (3, self._opportunity), (2, self._call)]
+        kinds: list[tuple[int, Callable[[], str | None]]] = [
+            (6, self._checkout),
+            (3, self._opportunity),
+            (2, self._call),
+        ]
         kinds += [(1, self._new_owner), (1, self._account_deleted)]
         if open_tasks:
             kinds += [(4, lambda: self._done(self.rng.choice(open_tasks))), (4, lambda: self._edit(open_tasks))]
@@ -110,6 +114,7 @@ class World:
             return f"came to nothing: {error.code}"
 
     def _note(self, account: Account, kind: str) -> str:
+        self.crm_events += not kind.startswith("checkout")
         account.facts.append((self.org.now, kind))
         return f"{kind}: {account.account_id}"
 
