@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import requests
 import urllib3
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from onetouch.connections import Connection, ConnectionConfigError
 from onetouch.delivery import DeliveryFailed, back_off, deliver_tasks, extract_crm
@@ -499,6 +499,59 @@ def test_two_writers_at_once_make_one_task_each(portal: Portal) -> None:
     assert outcomes[0] == outcomes[1] == outcomes[2]
     assert all(o.ok for o in outcomes[0].values())
     assert len(portal.records("tasks")) == 40
+
+
+FAULTS = st.fixed_dictionaries(
+    {
+        "match": st.sampled_from(["tasks/batch/create", "tasks/batch/read", "tasks/batch"]),
+        "after": st.integers(0, 2),
+        "times": st.integers(1, 7),
+        "what": st.sampled_from(
+            [{"drop": "request"}, {"drop": "answer"}, {"drop": "half"}, {"status": 503, "body": "x"},
+             {"status": 429, "body": BUSY}, {"status": 429, "body": {"policyName": "DAILY"}},
+             {"status": 409, "body": {"category": "CONFLICT"}}, {"row_error": {"statusCode": "INTERNAL_ERROR"}}]
+        ),
+    }
+)  # fmt: skip
+REPS = st.lists(st.tuples(st.integers(0, 3), st.sampled_from(["edit", "delete"])), max_size=3)
+
+
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(rows=st.sampled_from([1, 4, 101]), rounds=st.lists(st.tuples(st.lists(FAULTS, max_size=3), REPS), max_size=3))
+def test_whatever_happens_each_task_is_made_once(portal: Portal, rows: int, rounds: list[Any]) -> None:
+    portal.empty()
+    wanted = {f"h{n:03}": task() for n in range(rows)}
+    left, unsure, edited = set(wanted), set[str](), set[str]()
+    for faults, reps in [*rounds, ([], [])]:
+        for fault in faults:
+            portal.fault(**{k: v for k, v in fault.items() if k != "what"} | fault["what"])
+        try:
+            outcomes = portal.client().create_tasks({h: wanted[h] for h in left}, unsure)
+        except CrmError:
+            outcomes = {}  # nothing was sent
+        portal.http.delete(f"{portal.url}/_sandbox/faults", timeout=10)
+        there = {t["properties"]["onetouch_handoff_id"]: t for t in portal.records("tasks")}
+        assert not outcomes or set(outcomes) == left
+        for handoff_id, outcome in outcomes.items():
+            if outcome.ok:
+                assert (outcome.id, outcome.deleted) == (there[handoff_id]["id"], there[handoff_id]["archived"])
+            elif outcome.code != UNKNOWN and not outcome.retryable:
+                assert handoff_id not in there
+        left = {h for h in left if h not in outcomes or not outcomes[h].ok}
+        unsure = {h for h in left if (outcomes[h].code == UNKNOWN if h in outcomes else h in unsure)}
+        for number, deed in reps:
+            found = there.get(f"h{number:03}")
+            if found and not found["archived"]:
+                portal.write("tasks", found["id"], hs_task_subject="Rita's own words")
+                edited.add(f"h{number:03}")
+                if deed == "delete":
+                    portal.delete("tasks", found["id"])
+                    found["archived"] = True
+    assert left == set()
+    made = [t["properties"]["onetouch_handoff_id"] for t in portal.records("tasks")]
+    assert sorted(made) == sorted(wanted)
+    kept = {t["properties"]["onetouch_handoff_id"]: t["properties"]["hs_task_subject"] for t in portal.records("tasks")}
+    assert {kept[h] for h in edited} <= {"Rita's own words"}
 
 
 def test_tasks_are_closed_with_the_reason_and_those_of_reps_left_alone(portal: Portal) -> None:

@@ -37,14 +37,16 @@ class Rows:
 
         def send(part: list[str], outcomes: dict[str, Outcome]) -> None:
             def attempt() -> None:
-                left = [k for k in part if k not in outcomes]
+                left = [k for k in part if k not in outcomes or outcomes[k].code == UNKNOWN]
                 try:
                     self._send("create", thing, {k: inputs[k] for k in left}, outcomes)
                 except Busy:
                     raise
-                except Unreachable:
-                    outcomes.update(self.made(thing, key, [k for k in left if k not in outcomes]))
-                    if not all(k in outcomes for k in left):
+                except Unreachable as error:  # from here on they are unknown, whatever stops us next
+                    silent = [k for k in left if k not in outcomes or outcomes[k].code == UNKNOWN]
+                    outcomes.update(dict.fromkeys(silent, _unknown(str(error))))
+                    outcomes.update(self.made(thing, key, silent))
+                    if any(outcomes[k].code == UNKNOWN for k in silent):
                         raise
 
             self._wire.retrying(attempt)
@@ -99,9 +101,8 @@ class Rows:
             for key in [*context.get("objectWriteTraceId", []), *(ids.get(str(i)) for i in context.get("ids", []))]:
                 if key in inputs:
                     outcomes[key] = _refusal(str(error.get("category") or "UNKNOWN_ERROR"), said(error))
-        for key in inputs:
-            message = "HubSpot told nothing of it"
-            outcomes.setdefault(key, Outcome(ok=False, code=UNKNOWN, message=message, retryable=True))
+        told = {key for key in inputs if key in outcomes and outcomes[key].code != UNKNOWN}
+        outcomes.update(dict.fromkeys(inputs.keys() - told, _unknown("HubSpot told nothing of it")))
 
     def _follow(self, thing: str, ids: Sequence[str], outcomes: dict[str, Outcome]) -> None:
         """Records an update left out: HubSpot does so with those merged into another, which the old id leads to."""
@@ -132,11 +133,15 @@ def _by_parts(
             code = "REQUEST_LIMIT_EXCEEDED" if isinstance(error, LimitReached) else "NOT_SENT"
             not_sent = Outcome(ok=False, code=code, message=str(error), retryable=True)
             for key in part:
-                outcomes.setdefault(key, replace(not_sent, code=UNKNOWN) if unanswered else not_sent)
+                outcomes.setdefault(key, _unknown(str(error)) if unanswered else not_sent)
             for later in batches[number + 1 :]:
                 outcomes |= dict.fromkeys(later, not_sent)
             break
     return outcomes
+
+
+def _unknown(message: str) -> Outcome:
+    return Outcome(ok=False, code=UNKNOWN, message=message, retryable=True)
 
 
 def _refusal(code: str, message: str) -> Outcome:
