@@ -38,7 +38,7 @@ FOR_GOOD = (
 FOR_NOW = ("UNABLE_TO_LOCK_ROW", "STORAGE_LIMIT_EXCEEDED", "UNKNOWN_EXCEPTION")
 NO_ANSWER = (
     {"error": "SERVER_UNAVAILABLE"}, {"error": "UNKNOWN_EXCEPTION"}, {"error": "TOO_MANY_REQUESTS"},
-    {"drop": "request"}, {"drop": "answer"}, {"slow": 0.5},
+    {"drop": "request"}, {"drop": "answer"}, {"drop": "half"}, {"slow": 0.5},
 )  # fmt: skip
 
 

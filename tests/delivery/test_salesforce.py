@@ -445,6 +445,16 @@ def test_a_lock_a_trigger_ran_into_is_a_lock(world: Any) -> None:
     assert world.salesforce().create_tasks({"h1": {"Subject": "s"}})["h1"].ok
 
 
+def test_a_task_that_was_completed_and_deleted_is_over(world: Any) -> None:
+    crm = world.salesforce()
+    made = crm.create_tasks({"h1": {"Subject": "s"}})["h1"]
+    world.rep_writes("Task", made.id, Status="Completed")
+    world.rep_writes("Task", made.id)
+    assert crm.close_tasks({"h1": (RELEASED, "silent")}) == {"h1": Outcome(ok=True)}
+    (task,) = world.org.tasks()
+    assert (task["IsDeleted"], task["Description"]) == (True, None)
+
+
 def test_a_release_is_noted_on_the_task_the_rep_closed(world: Any) -> None:
     crm = world.salesforce()
     made = crm.create_tasks({"h1": {"Subject": "s", "Description": "d"}, "h2": {"Subject": "t"}})
