@@ -508,7 +508,7 @@ FAULTS = st.fixed_dictionaries(
         "times": st.integers(1, 7),
         "what": st.sampled_from(
             [{"drop": "request"}, {"drop": "answer"}, {"drop": "half"}, {"status": 503, "body": "x"},
-             {"status": 429, "body": BUSY}, {"status": 429, "body": {"policyName": "DAILY"}},
+             {"status": 429, "body": BUSY}, {"status": 429, "body": {"message": "You have reached your daily limit."}},
              {"status": 409, "body": {"category": "CONFLICT"}}, {"row_error": {"statusCode": "INTERNAL_ERROR"}}]
         ),
     }

@@ -195,7 +195,8 @@ def _refuse(error: Any) -> NoReturn:
             f"HubSpot: the token is not accepted ({category or status}); check the connection's password, and that "
             "the private app is there"
         ) from None
-    if status == 429 and document.get("policyName") == "DAILY":
+    message = str(document.get("message") or "").lower()
+    if status == 429 and (document.get("policyName") == "DAILY" or "daily limit" in message):
         raise LimitReached(
             "HubSpot: the account's API calls of the day are used up (DAILY); what is left goes out with the next run"
         ) from None
