@@ -18,13 +18,13 @@ Each task calls one stage of the library; data stays in the lake, the ledger rem
 ## Stopping it
 
 - **Everything at once**: `onetouch stop REASON`, or an Airflow Variable `onetouch_stop` with any text in it. From then
-  on nothing is written to the CRM or posted for anybody, whoever runs what. Runs go on, compute everything, and say in
-  their summaries what they withheld and which open tasks they would have closed. It is looked at when a sending task
-  begins and again before each of its requests that write: what still leaves after a stop is the request under way, no
-  more, and the task it interrupts fails with the reason. Only the data team goes on hearing of failed tasks.
-  `onetouch resume` (and an empty Variable) lifts it; the next run does what is then still right.
+  on nothing is written to the CRM or posted for anybody, whoever runs what; at most the request under way still
+  arrives, and the task it interrupts fails with the reason. Runs go on, compute everything, and say in their summaries
+  what they withheld and how many open tasks they would have closed. Only the data team goes on hearing of failed
+  tasks. `onetouch resume` (and an empty Variable) lifts it; the next run does what is then still right.
 - **By themselves** runs send nothing when a critical check fails (stale or missing events, odd volume, bad rows,
-  decisions that jump, more tasks than a day or a rep may get), when their moment is not fresh, or in a dry run.
+  decisions that break a rule, more tasks than a day or a rep may get), when their moment is not fresh, or in a dry
+  run. All of it: `docs/breaker.md`.
 - **More new tasks than `delivery.approval_above`**, or a jump beyond the busiest of the last days
   (`delivery.approval_jump`), are withheld, and a person is asked in `approve_tasks`; all else goes on.
 
@@ -65,7 +65,7 @@ alert in Slack and the last lines of the task's log name what failed.
   signals it reads otherwise could not be computed anew: memory or disk. Nothing waits for it, and tasks are delivered
   as if it were not there. Clear it when it is mended, or leave it: the next run compares again. Without a second
   policy it says so and is done.
-- **check_decisions**: the decisions jump (many more tasks than on other days) or do not add up. Nothing is sent.
+- **check_decisions**: more tasks than a day or a rep may get, or decisions that do not add up. Nothing is sent.
   Look at the Data Docs, then `onetouch decisions --action sales_now`. When they are right, raise the cap or
   threshold in the policy and trigger a new run.
 - **deliver_tasks**: some decisions were not delivered; the log lists reasons. Delivered ones stay delivered, and

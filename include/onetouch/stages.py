@@ -336,6 +336,7 @@ def crm_of(workspace: Workspace, policy: Policy) -> Crm:
             bulk_above=limits.bulk_above,
             api_reserve=limits.api_reserve,
             account_fields=policy.crm.account_fields,
+            session=breaker.StoppableSession(workspace.stopped),
         )
     return breaker.stoppable(crm, breaker.CRM_WRITES, workspace.stopped)
 

@@ -7,6 +7,8 @@ from collections.abc import Callable, Collection
 from datetime import datetime, timedelta
 from typing import Any, TypeVar, cast
 
+import requests
+
 from onetouch.policy import Policy
 
 T = TypeVar("T")
@@ -47,6 +49,25 @@ def stoppable(client: T, writes: Collection[str], stopped: Callable[[], str | No
     A stage's own look at its beginning may be minutes old when its last rows are written.
     """
     return cast("T", _Stoppable(client, frozenset(writes), stopped))
+
+
+class StoppableSession(requests.Session):
+    """An HTTP session that asks before each request that writes under /services/data/, and then raises Stopped instead.
+
+    One call of a client may be many requests: thousands of tasks in parts. What was answered before is found again by
+    its key. Reading and signing in go on.
+    """
+
+    def __init__(self, stopped: Callable[[], str | None]) -> None:
+        super().__init__()
+        self._stopped = stopped
+
+    def send(self, request: requests.PreparedRequest, **kwargs: Any) -> requests.Response:
+        """Sends, unless it writes and is stopped."""
+        writes = request.method not in ("GET", "HEAD") and "/services/data/" in str(request.url)
+        if writes and (reason := self._stopped()):
+            raise Stopped(reason)
+        return super().send(request, **kwargs)
 
 
 class _Stoppable:
