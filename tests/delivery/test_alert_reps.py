@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import random
 import re
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from threading import Thread
@@ -365,6 +367,19 @@ def test_what_waited_is_said_by_the_first_run_after_unless_it_is_over(world: Any
     assert "Company 2" in shown(post)
 
 
+@pytest.mark.parametrize("digest_above", [1, 10])
+def test_what_could_not_be_said_by_day_is_not_said_at_night(world: Any, digest_above: int) -> None:
+    tuned(world, digest_above=digest_above)
+    run = assigned(world, 1, 2)
+    refusal = {"match": "chat.postMessage", "status": 200, "body": {"ok": False, "error": "not_in_channel"}}
+    world.org.post("faults", [refusal])
+    with pytest.raises(DeliveryFailed):
+        alert(world, run)
+    assert alert(world, run, now=AS_OF.replace(hour=23)) == says(2, waiting=2)
+    assert world.org.posts() == []
+    assert alert(world, run, now=AS_OF + timedelta(hours=21)) == says(2, 2)
+
+
 def test_what_became_of_a_task_is_also_said_at_night(world: Any) -> None:
     alert(world, assigned(world, 1))
     move(world, 1, "touched")
@@ -515,6 +530,73 @@ def test_killed_anywhere_and_run_again_each_thing_is_said_once(make_world: Any) 
         world.immortal()
         two_runs(world, *runs, world.slack())
         assert looks(world) == wanted, f"killed at effect {die_at}"
+
+
+NEXT = {
+    "task_open": ["touched", "withdrawn", "expired"],
+    "touched": ["replied", "won", "lost", "released", "withdrawn"],
+    "replied": ["won", "lost", "withdrawn"],
+}
+FAULTS = [
+    {"match": "chat.postMessage", "drop": "answer"},
+    {"match": "chat.postMessage", "drop": "request"},
+    {"match": "chat.postMessage", "status": 502, "body": ""},
+    {"match": "chat.update", "drop": "answer"},
+    {"match": "chat.update", "status": 503, "body": ""},
+    {"match": "conversations.history", "status": 500},
+    {
+        "match": "/api/",
+        "status": 429,
+        "headers": {"Retry-After": "3600"},
+        "body": {"ok": False, "error": "ratelimited"},
+    },
+]
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_whatever_happens_each_announced_task_is_in_one_message_that_says_how_it_is(world: Any, seed: int) -> None:
+    dice = random.Random(seed)  # noqa: S311 - a test's
+    tuned(world, digest_above=2, quiet_from=None, alerts_to=dice.choice(["channel", "owner"]))
+    numbers: list[int] = []
+    at = AS_OF
+    for _ in range(14):
+        at += timedelta(hours=1)
+        fresh = range(len(numbers) + 1, len(numbers) + 1 + dice.choice([0, 0, 1, 2, 4]))
+        run = assigned(world, *fresh, at=at) if fresh else world.run(at)
+        numbers += fresh
+        for number in numbers:
+            handoff = world.handoff(number)
+            if handoff.state in NEXT and dice.random() < 0.3:
+                world.ledger.move(handoff.handoff_id, dice.choice(NEXT[handoff.state]), at, f"reason {number}")
+            elif handoff.state in NEXT and dice.random() < 0.2:
+                owner, name = dice.choice([(OWNER, "rita"), (OTHER, "otto")])
+                world.ledger.reassign(handoff.handoff_id, owner, f"{name}@rep.example")
+        if dice.random() < 0.5:
+            world.org.post("faults", [dice.choice(FAULTS)])
+        with suppress(DeliveryFailed):
+            alert(world, run)
+    requests.delete(f"{world.org.url}/_sandbox/faults", timeout=10)
+    assert alert(world, world.run(at + timedelta(hours=1)))["failed"] == []
+    assert alert(world, world.run(at + timedelta(hours=2))) == says()
+
+    lines = [line for post in world.org.posts() for line in _lines(post)]
+    sent = {r.handoff_id for r in world.ledger.outbox(destination="slack", states=["sent"]) if r.kind == "alert"}
+    assert len(sent) > 5
+    for number in numbers:
+        handoff = world.handoff(number)
+        mine = [line for line in lines if re.search(rf"Company {number}\b", line)]
+        assert len(mine) == (handoff.handoff_id in sent), f"company {number}, {handoff.state}: {mine}"
+        assert handoff.state != "task_open" or mine, f"company {number} was never announced"
+        if mine and handoff.state in BECOMES:
+            assert BECOMES[handoff.state][2].split(" ")[0] in mine[0]
+        elif mine:
+            assert not any(f":{emoji}:" in mine[0] for emoji in ("wave", "no_entry", "hourglass", "tada"))
+
+
+def _lines(post: dict[str, Any]) -> list[str]:
+    """What is said of each task: a message of its own is one line."""
+    listed = [e for b in post["blocks"] for e in b.get("elements", []) if e.get("type") == "rich_text_list"]
+    return [_text(item) for block in listed for item in block["elements"]] or [shown(post).replace("\n", " ")]
 
 
 def test_two_processes_at_once_say_everything_once(world: Any) -> None:
