@@ -118,6 +118,18 @@ def test_a_task_we_closed_is_no_touch_even_before_the_ledger_knows(world: Any) -
     assert backing_off(world, at + timedelta(hours=1))["expired"] == 1
 
 
+def test_a_task_we_closed_stays_nobodys_touch_when_a_rep_edits_its_subject(world: Any) -> None:
+    opened(world, 1)
+    backing_off(world, AS_OF + timedelta(hours=72))
+    world.rep_writes("Task", world.task(1)["Id"], Subject="tidied up")
+    world.extract(world.run(AS_OF + timedelta(hours=73)))
+    assert len(world.ledger.touches()) == 0
+    world.rep_writes("Task", world.task(1)["Id"], Onetouch_Outcome__c="Replied")  # and yet they have been in touch
+    world.extract(world.run(AS_OF + timedelta(hours=74)))
+    assert world.ledger.touches()["outcome"].tolist() == ["Replied"]
+    assert world.handoff(1).state == "expired"
+
+
 def test_without_leave_to_send_nothing_moves_and_nothing_is_written(world: Any) -> None:
     opened(world, 1)
     before = (world.ledger.dump()["handoffs"], world.org.tasks())

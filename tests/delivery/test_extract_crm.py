@@ -261,14 +261,19 @@ def test_what_a_rep_thinks_of_a_handoff_is_kept_as_it_changes(world: Any) -> Non
     assert world.ledger.touches()["at"].tolist() == [hours(1)]
 
 
-def test_the_opportunities_of_a_merged_account_are_those_of_the_one_that_is_left(world: Any) -> None:
+@pytest.mark.parametrize("told", [True, False])
+def test_the_opportunities_of_a_merged_account_are_those_of_the_one_that_is_left(world: Any, told: bool) -> None:
     opened(world, 1)
     world.accounts(2)
     world.org.clock(hours(1))
-    world.rep_writes("Opportunity", None, AccountId=crm_id(1), Name="d", StageName="Prospecting", OwnerId=OWNER,
-                     CloseDate="2026-01-31")  # fmt: skip
+    deal = world.rep_writes("Opportunity", None, AccountId=crm_id(1), Name="d", StageName="Prospecting", OwnerId=OWNER,
+                            CloseDate="2026-01-31")  # fmt: skip
+    if not told:  # a CRM that moves a deal along without calling that a change: it was read before, and is not now
+        world.extract(world.run(hours(1.5)))
     world.org.clock(hours(2))
     world.org.post("merge", {"winner": crm_id(2), "losers": [crm_id(1)]})
+    if not told:
+        world.org.post("load", {"Opportunity": [{"Id": deal, "SystemModstamp": hours(-60).isoformat()}]})
     run = world.run(hours(3))
     summary = world.extract(run)
     assert (summary["accounts"], summary["relinked"]) == (1, 1)
@@ -343,3 +348,13 @@ def test_what_became_visible_late_is_read_by_the_overlap(world: Any) -> None:
     world.org.post("load", {"Task": [late | stamps]})
     world.extract(world.run(hours(31)))
     assert (world.handoff(1).state, world.handoff(1).touched_at) == ("touched", hours(1))
+
+
+def test_an_hour_reads_from_the_last_one_on_with_two_days_of_overlap(world: Any) -> None:
+    asked: list[datetime] = []
+    for at in (hours(0), hours(1)):
+        client = world.salesforce()
+        told = client.read_activities
+        client.read_activities = lambda since, told=told: [asked.append(since), told(since)][1]
+        extract_crm(world.lake, world.ledger, world.policy, world.run(at), client)
+    assert asked == [AS_OF - timedelta(days=world.policy.signals.lookback_days), hours(-48)]

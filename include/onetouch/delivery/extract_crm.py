@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
 from itertools import islice
 from typing import Any
@@ -48,7 +48,9 @@ def extract_crm(lake: Lake, ledger: Ledger, policy: Policy, run: Run, crm: Crm) 
 
     known = _product_accounts(lake, run)
     opportunities = _opportunities(lake, crm, base, since)
-    everybody = _accounts(lake, policy, crm, base, since)
+    everybody, merged = _accounts(lake, policy, crm, base, since)
+    # A deal read before a merge, and not changed by it, still names the account that is gone.
+    opportunities["crm_account_id"] = opportunities["crm_account_id"].replace(_successors(merged))
     accounts = ledger.forgotten().without(everybody)
     gone = set(everybody["crm_account_id"]) - set(accounts["crm_account_id"])
     opportunities = opportunities[~opportunities["crm_account_id"].isin(gone)].reset_index(drop=True)
@@ -105,28 +107,31 @@ def emails_of(reps: pd.DataFrame) -> dict[str, str | None]:
     return dict(zip(reps["owner_id"], reps["email"].astype(object).where(reps["email"].notna(), None), strict=True))
 
 
-def _merged(base: pd.DataFrame | None, changed: pd.DataFrame, deleted: set[str], key: str) -> pd.DataFrame:
-    """`changed` in place of the base's rows of the same key; deleted ones are gone."""
+def _updated(base: pd.DataFrame | None, changed: pd.DataFrame, gone: Collection[str], key: str) -> pd.DataFrame:
+    """`changed` in place of the base's rows of the same key, without those that are gone."""
     if base is not None:
-        kept = base[~base[key].isin(set(changed[key]) | deleted)]
+        kept = base[~base[key].isin({*changed[key], *gone})]
         changed = pd.concat([kept, changed], ignore_index=True) if len(changed) else kept
     return changed.sort_values(key, ignore_index=True)
 
 
-def _living(rows: Iterable[Row], key: str, deleted: set[str]) -> Iterator[Row]:
-    """The rows that are not deleted; the ids of the others are added to `deleted`."""
+def _living(rows: Iterable[Row], key: str, gone: dict[str, str | None]) -> Iterator[Row]:
+    """The rows that are not deleted; the ids of the others are added to `gone`, with what they were merged into."""
     for row in rows:
         if row["is_deleted"]:
-            deleted.add(row[key])
+            gone[row[key]] = row.get("merged_into")
         else:
             yield row
 
 
-def _accounts(lake: Lake, policy: Policy, crm: Crm, base: Run | None, since: datetime | None) -> pd.DataFrame:
+def _accounts(
+    lake: Lake, policy: Policy, crm: Crm, base: Run | None, since: datetime | None
+) -> tuple[pd.DataFrame, dict[str, str | None]]:
+    """The accounts, and those that are gone since the base: merged into another, or (None) deleted."""
     fields = [column for column, field in policy.crm.account_fields.items() if field]
     columns = ["crm_account_id", "owner_id", "account_id", "created_at", *fields]
-    deleted: set[str] = set()
-    rows = _living(crm.read_accounts(policy, since), "crm_account_id", deleted)
+    gone: dict[str, str | None] = {}
+    rows = _living(crm.read_accounts(policy, since), "crm_account_id", gone)
     values = [tuple(storable(row.get(name)) for name in columns) for row in rows]
     frame = pd.DataFrame.from_records(values, columns=columns)
     # An account the customer keeps no sign-up date for is at least as old as its record.
@@ -134,15 +139,15 @@ def _accounts(lake: Lake, policy: Policy, crm: Crm, base: Run | None, since: dat
         frame["signed_up_at"] = frame["created_at"]
     changed = normalise_accounts(frame.drop(columns="created_at"))
     earlier = lake.read("crm", base.run_id, "accounts.parquet") if base else None
-    return _merged(earlier, changed, deleted, "crm_account_id")
+    return _updated(earlier, changed, gone, "crm_account_id"), gone
 
 
 def _opportunities(lake: Lake, crm: Crm, base: Run | None, since: datetime | None) -> pd.DataFrame:
-    deleted: set[str] = set()
-    changed = frame_of(_living(crm.read_opportunities(since), "opportunity_id", deleted), OPPORTUNITIES)
+    gone: dict[str, str | None] = {}
+    changed = frame_of(_living(crm.read_opportunities(since), "opportunity_id", gone), OPPORTUNITIES)
     changed["closed_at"] = changed["closed_at"].where(changed["is_closed"].fillna(False))
     earlier = lake.read("crm", base.run_id, "opportunities.parquet") if base else None
-    return _merged(earlier, changed, deleted, "opportunity_id")
+    return _updated(earlier, changed, gone, "opportunity_id")
 
 
 def _with_owners(accounts: pd.DataFrame, reps: pd.DataFrame) -> pd.DataFrame:
@@ -213,8 +218,7 @@ def follow(
         touched += len(rows)
         kept += [a for a in chunk if a.crm_account_id in of_account or a.handoff_id in of_handoff]
 
-    deals = opportunities.assign(crm_account_id=opportunities["crm_account_id"].replace(successors))
-    seen = _seen(crm, active, kept, deals, {crm_id for crm_id, successor in gone.items() if successor is None})
+    seen = _seen(crm, active, kept, opportunities, {crm_id for crm_id, successor in gone.items() if successor is None})
     moved = move_on(
         ledger, run, {handoff.handoff_id: moves(handoff, shown, emails, run.as_of) for handoff, shown in seen}
     )
