@@ -389,6 +389,14 @@ def test_a_task_a_rep_deleted_while_we_were_unsure_is_not_made_again(world: Any)
     assert len(world.org.tasks()) == 1
 
 
+def test_a_deleted_task_stands_for_its_handoff_only_when_there_is_no_other(world: Any) -> None:
+    crm = world.salesforce()
+    first, second, third = [crm.create_tasks({f"h{n}": {"Subject": "s"}})[f"h{n}"].id for n in (1, 2, 3)]
+    world.org.sql("UPDATE Task SET IsDeleted = 1 WHERE Id IN (?, ?)", first, third)
+    world.org.sql("UPDATE Task SET Onetouch_Handoff_Id__c = 'h'")
+    assert crm.tasks_of(["h"])["h"].activity_id == second
+
+
 def test_a_task_of_a_lead_names_it_as_its_person(world: Any) -> None:
     lead = world.rep_writes("Lead", None, LastName="Doe", Company="Acme")
     made = world.salesforce().create_tasks({"h1": {"Subject": "s", "WhatId": lead}})["h1"]
@@ -472,12 +480,18 @@ def test_tasks_are_made_in_the_order_of_their_accounts(world: Any) -> None:
     assert [task["WhatId"] for task in world.org.tasks()] == [make_id("001", n) for n in (1, 2, 3)]
 
 
-@pytest.mark.parametrize("body", ["[]", '{"x": 1}', "[{", "<html>", '[{"success": true, "id": "1"}]'])
+@pytest.mark.parametrize("body", ["[]", "[1, 2]", '{"x": 1}', "[{", "<html>", '[{"success": true, "id": "1"}]'])
 def test_an_answer_nobody_can_read_is_none(world: Any, body: str) -> None:
     fault = {"match": "composite/sobjects$", "method": "POST", "status": 200, "body": body, "times": 9}
     world.org.post("faults", [fault])
     outcomes = world.salesforce().create_tasks({"h1": {"Subject": "s"}, "h2": {"Subject": "s"}})
     assert {(o.ok, o.code, o.retryable) for o in outcomes.values()} == {(False, UNKNOWN, True)}
+
+
+@pytest.mark.parametrize("body", ["[]", "{}", '{"records": []}', "<html>"])
+def test_a_page_nobody_can_read_is_asked_for_again(world: Any, body: str) -> None:
+    world.org.post("faults", [{"match": "/query", "status": 200, "body": body, "times": 2}])
+    assert len(list(world.salesforce().read_reps())) == 3
 
 
 def test_one_row_that_cannot_be_read_does_not_hold_up_the_others(world: Any) -> None:
@@ -518,6 +532,26 @@ def test_a_domain_within_another_is_not_the_same(world: Any) -> None:
     world.accounts(2, Website="https://shop.acme.example")
     outcomes = world.salesforce().ensure_accounts({"org-1": row("Acme", "acme.example")}, "account")
     assert outcomes["org-1"].id == make_id("001", 2)
+
+
+def test_a_lead_of_the_domain_is_the_record_unless_an_account_is(world: Any) -> None:
+    lead = world.rep_writes("Lead", None, LastName="Doe", Company="Acme", Website="www.acme.example")
+    rows = {"org-1": row("Acme", "acme.example")}
+    assert world.salesforce().ensure_accounts(rows, "account") == {"org-1": Outcome(ok=True, id=lead)}
+    assert world.salesforce().ensure_accounts(rows, "lead") == {"org-1": Outcome(ok=True, id=lead)}
+    world.rep_writes("Lead", None, LastName="Roe", Company="Two", Website="two.example")
+    world.accounts(2, Website="two.example")
+    outcomes = world.salesforce().ensure_accounts({"org-2": row("Two", "two.example")}, "lead")
+    assert outcomes["org-2"].id == make_id("001", 2)
+
+
+def test_a_domain_is_text_not_a_pattern(world: Any) -> None:
+    world.accounts(1, Website="acme.example")
+    rows = {
+        f"org-{n}": row("Acme", domain) for n, domain in enumerate(["a%e.example", "acm_.example", "x') OR (Id != '"])
+    }
+    outcomes = world.salesforce().ensure_accounts(rows, "account")
+    assert ACCOUNT not in {outcome.id for outcome in outcomes.values()}
 
 
 def test_two_product_accounts_of_one_domain_stay_two_records(world: Any) -> None:

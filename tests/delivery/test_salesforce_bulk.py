@@ -159,6 +159,20 @@ def test_a_job_nobody_saw_the_end_of_is_looked_up_by_its_keys(world: Any, match:
     assert len(world.org.tasks()) == 3
 
 
+@pytest.mark.parametrize(
+    ("method", "match"),
+    [("POST", "jobs/ingest$"), ("PATCH", r"ingest/\w+$"), ("GET", r"ingest/\w+$"), ("GET", "Results")],
+)
+def test_an_answer_nobody_can_read_loses_no_outcome(world: Any, method: str, match: str) -> None:
+    world.accounts(1, 2, 3)
+    world.org.post("faults", [{"match": match, "method": method, "status": 200, "body": "{}", "times": 2}])
+    outcomes = client(world).create_tasks(tasks(1, 2, 3))
+    assert all(outcome.ok or outcome.code == UNKNOWN for outcome in outcomes.values())
+    again = client(world).create_tasks(tasks(1, 2, 3), unsure=list(outcomes))
+    assert [outcome.ok for outcome in again.values()] == [True, True, True]
+    assert len(world.org.tasks()) == 3
+
+
 def test_rows_a_failed_job_did_not_reach_go_out_with_the_next_run(world: Any) -> None:
     world.accounts(1, 2, 3)
     world.org.post("faults", [{"match": "batches", "job_error": "InternalServerError : try again", "rows": 2}])

@@ -259,13 +259,17 @@ class Salesforce:
         return {account_id: outcome for account_id, outcome in found.items() if account_id in wanted}
 
     def _of_same_domain(self, domains: Mapping[str, str]) -> dict[str, str]:
-        """Account ids → the record of the account's domain that has no id of ours yet; each record once."""
+        """Account ids → the record of its domain without an id of ours, rather an account than a lead; each once."""
         field = self._fields.get("domain") or "Website"
         free: dict[str, str] = {}
-        soql = f"SELECT Id, {field}, {ACCOUNT_ID} FROM Account WHERE"
-        for record in self._wire.query_any(soql, f"{field} LIKE '%{{value:like}}%'", domains.values()):
-            if not record[ACCOUNT_ID]:
-                free[record["Id"]] = _host(_value(record, field))
+        for thing in ("Account", "Lead"):
+            if self._present(thing, ACCOUNT_ID, field) != [ACCOUNT_ID, field]:
+                continue
+            converted = self._present(thing, "ConvertedAccountId")
+            soql = f"SELECT {', '.join(['Id', field, ACCOUNT_ID, *converted])} FROM {thing} WHERE"
+            for record in self._wire.query_any(soql, f"{field} LIKE '%{{value:like}}%'", domains.values()):
+                if not record[ACCOUNT_ID] and not record.get("ConvertedAccountId"):
+                    free[record["Id"]] = _host(record[field])
         found: dict[str, str] = {}
         for account_id, domain in sorted(domains.items()):
             same = [i for i, host in sorted(free.items()) if f".{host}".endswith(f".{domain.lower()}")]

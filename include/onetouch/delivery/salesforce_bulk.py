@@ -17,7 +17,7 @@ from tenacity import RetryCallState, Retrying, retry_if_result, stop_after_attem
 
 from onetouch.delivery.crm import UNKNOWN, CrmError, LimitReached, Outcome, Refused, SignInRefused, Unreachable
 from onetouch.delivery.salesforce_rows import Batch, Unanswered, refusal
-from onetouch.delivery.salesforce_wire import Record, said
+from onetouch.delivery.salesforce_wire import Record, having, said
 
 UPLOAD_BYTES = 90_000_000
 """Ours: bytes of one upload. Salesforce takes 150 MB once they are encoded in base64: 100 MB of CSV."""
@@ -28,6 +28,7 @@ POLLS = 40
 _PAUSE = wait_exponential(multiplier=2, max=30)
 
 _JOBS = "jobs/ingest"
+_JOB = having("id", "state")
 _ENDED = ("JobComplete", "Failed", "Aborted")
 _NULL = "#N/A"
 """What empties a field: never sent. An empty cell leaves the field as it is."""
@@ -82,7 +83,7 @@ class Job(Batch):
         """A job that holds the rows and waits. One that got lost on the way is never started, and does nothing."""
         operation = "update" if self.method == "PATCH" else "insert"
         wanted = {"object": thing, "operation": operation, "contentType": "CSV", "lineEnding": "LF"}
-        job: dict[str, Any] = self.wire.once("POST", _JOBS, json=wanted)
+        job = self.wire.once("POST", _JOBS, json=wanted, read=_JOB)
         headers = {"Content-Type": "text/csv; charset=UTF-8"}
         self.wire.once("PUT", f"{_JOBS}/{job['id']}/batches", data=content, headers=headers, read=lambda _: None)
         return str(job["id"])
@@ -90,12 +91,16 @@ class Job(Batch):
     def _close(self, job: str) -> None:
         """Lets the job begin. Raises _NotBegun when it certainly did not."""
         try:
-            self.wire.call("PATCH", f"{_JOBS}/{job}", json={"state": "UploadComplete"})
+            self.wire.call("PATCH", f"{_JOBS}/{job}", json={"state": "UploadComplete"}, read=_JOB)
         except (LimitReached, SignInRefused) as error:
             raise _NotBegun(error) from None
         except Refused as error:  # closed already, by a request whose answer was lost?
-            if self.wire.call("GET", f"{_JOBS}/{job}")["state"] == "Open":
+            if self._state(job)["state"] == "Open":
                 raise _NotBegun(error) from None
+
+    def _state(self, job: str) -> Record:
+        answer: Record = self.wire.call("GET", f"{_JOBS}/{job}", read=_JOB)
+        return answer
 
     def _wait(self, job: str) -> tuple[str, str]:
         """State and message of the job when it has ended. One that takes too long is aborted."""
@@ -103,7 +108,7 @@ class Job(Batch):
         def given_up(state: RetryCallState) -> Any:
             with contextlib.suppress(Refused):  # it has ended meanwhile
                 self.wire.call("PATCH", f"{_JOBS}/{job}", json={"state": "Aborted"})
-            return self.wire.call("GET", f"{_JOBS}/{job}")
+            return self._state(job)
 
         looks = Retrying(
             retry=retry_if_result(lambda told: told["state"] not in _ENDED),
@@ -112,7 +117,7 @@ class Job(Batch):
             sleep=self.wire.sleep,
             retry_error_callback=given_up,
         )
-        told = looks(self.wire.call, "GET", f"{_JOBS}/{job}")
+        told = looks(self._state, job)
         return str(told["state"]), str(told.get("errorMessage") or "")
 
     def _read(self, job: str, rows: Sequence[int], ended: str) -> None:

@@ -120,7 +120,7 @@ class Batch:
         payload = {"allOrNone": False, "records": [self.records[i] for i in left]}
         try:
             answers: Any = self.wire.once(self.method, "composite/sobjects", json=payload)
-            if not isinstance(answers, list) or len(answers) != len(left):
+            if not isinstance(answers, list) or [type(answer) for answer in answers] != [dict] * len(left):
                 raise Unreachable(f"Salesforce: answered something else than {len(left)} outcomes")
         except Unreachable as error:
             for i in left:

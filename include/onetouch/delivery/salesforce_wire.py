@@ -97,12 +97,13 @@ class Wire:
 
     def query(self, soql: str, *, include_deleted: bool = False) -> Iterator[Record]:
         """All records of a query, page by page."""
-        page = self.call("GET", "queryAll" if include_deleted else "query", params={"q": soql})
+        read = having("records", "done")
+        page = self.call("GET", "queryAll" if include_deleted else "query", params={"q": soql}, read=read)
         while True:
             yield from page["records"]
             if page["done"]:
                 return
-            page = self.call("GET", page["nextRecordsUrl"])
+            page = self.call("GET", page["nextRecordsUrl"], read=read)
 
     def query_in(
         self, soql: str, values: Iterable[str], *, include_deleted: bool = False, **others: Any
@@ -120,7 +121,7 @@ class Wire:
         """What describe tells of each field of an object, by name; None when we cannot see it. Asked once a client."""
         if thing not in self._described:
             try:
-                answer = self.call("GET", f"sobjects/{thing}/describe")
+                answer = self.call("GET", f"sobjects/{thing}/describe", read=having("fields"))
                 self._described[thing] = {field["name"]: field for field in answer["fields"]}
             except Refused as error:
                 if error.code != "NOT_FOUND":
@@ -240,6 +241,18 @@ class Wire:
         except (ValueError, TypeError, jwt.PyJWTError):
             # `from None`: the chained error may show part of the key
             raise SignInRefused("Salesforce: private_key cannot be read; it must be the PEM of an RSA key") from None
+
+
+def having(*names: str) -> Callable[[requests.Response], Record]:
+    """Reads an answer that must be an object with these; anything else is no answer."""
+
+    def read(answer: requests.Response) -> Record:
+        document = answer.json()
+        if not isinstance(document, dict) or not document.keys() >= set(names):
+            raise requests.exceptions.InvalidJSONError("not what was asked for")
+        return document
+
+    return read
 
 
 def soql_of(soql: str, **values: Any) -> str:
