@@ -419,7 +419,7 @@ def sandbox(
     port: Annotated[int, typer.Option(help="Port on the loopback interface.")] = 8765,
     exports: Annotated[Path | None, typer.Option(help="Folder the Amplitude stand-in answers from.")] = None,
 ) -> None:
-    """Serve loopback stand-ins for Salesforce, Slack and Amplitude until interrupted."""
+    """Serve loopback stand-ins for Salesforce, HubSpot, Slack and Amplitude until interrupted."""
     from onetouch.sandbox import serve
 
     with _one_line_errors():
@@ -540,9 +540,14 @@ def _show_accounting(result: dict[str, Any]) -> None:
     if result["delivered"] is not None:
         table.add_row("delivered", f"{result['delivered']:,} of {result['to_send']:,} decisions to send")
         for reason, n in (result["withheld"] or {}).items():
-            table.add_row("  withheld", f"{n:,} × {reason}")
+            hint = " (a person's yes: --approve)" if reason == "not approved" else ""
+            table.add_row("  withheld", Text(f"{n:,} × {reason}{hint}"))
         for failure in result["failed"] or []:
             table.add_row("  failed", Text(f"{failure['account_id']}: {failure['reason']}"))
+        if result["deferred"]:
+            table.add_row("  deferred", f"{result['deferred']:,} of the failed: the next run tries again")
+    if result["held"]:
+        table.add_row("held", Text(f"{result['held']}; open tasks to be closed: {result['to_withdraw'] or 0:,}"))
     out.print(table)
 
 
