@@ -205,10 +205,11 @@ def test_a_repair_that_is_refused_turns_the_night_red_after_all_others(world: An
 
 
 def test_handoffs_older_than_the_lookback_are_still_compared_while_they_go_on(world: Any) -> None:
-    opened(world, 1, 2)
+    opened(world, 1, 2, 3)
     for number in (1, 2):
         world.rep_writes("Task", world.task(number)["Id"], Status="Completed", Onetouch_Outcome__c="Replied")
     world.extract(world.run(hours(1)))
     world.ledger.move(world.handoff(2).handoff_id, "lost", hours(2))
     summary = compared(world, AS_OF + timedelta(days=world.policy.signals.lookback_days + 1))
-    assert (summary["looked_at"], summary["agreeing"]) == (1, 1)
+    assert (summary["looked_at"], summary["agreeing"]) == (2, 2)
+    assert world.handoff(3).state == "task_open"  # its task is there, however old

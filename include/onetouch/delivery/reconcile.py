@@ -59,9 +59,9 @@ def reconcile(ledger: Ledger, policy: Policy, run: Run, crm: Crm, *, held: str |
         tasks.setdefault(str(task.handoff_id), []).append(task)
     emails = emails_of(read_reps(crm))
     handoffs = {handoff.handoff_id: handoff for handoff in ledger.handoffs()}
-    compared = tasks.keys() | {i for i, h in handoffs.items() if h.active or (h.task_id and h.decided_at >= since)}
-    without = [i for i in compared - tasks.keys() if handoffs[i].active]
-    tasks |= {handoff_id: [task] for handoff_id, task in crm.tasks_of(without).items()}
+    compared = tasks.keys() | {handoff_id for handoff_id, handoff in handoffs.items() if handoff.active}
+    # One made before the lookback, or since the tasks were read.
+    tasks |= {handoff_id: [task] for handoff_id, task in crm.tasks_of(compared - tasks.keys()).items()}
 
     findings = [
         finding
