@@ -339,6 +339,14 @@ def test_a_meeting_comes_again_once_it_has_taken_place(world: Any) -> None:
     assert list(world.salesforce().read_activities(later + timedelta(days=1))) == []
 
 
+def test_those_invited_to_a_meeting_make_it_no_second_one(world: Any) -> None:
+    world.accounts(1)
+    same = {"Subject": "demo", "WhatId": ACCOUNT, "ActivityDateTime": "2025-11-17T15:00:00Z", "DurationInMinutes": 30}
+    events = [{"Id": make_id("00U", n), "IsChild": n > 1} | same for n in (1, 2, 3)]
+    world.org.post("load", {"Event": events})
+    assert [a.activity_id for a in world.salesforce().read_activities(AS_OF - timedelta(days=9))] == [make_id("00U", 1)]
+
+
 def test_an_org_without_meetings_is_read_without_them(world: Any) -> None:
     world.accounts(1)
     world.rep_writes("Task", None, Subject="open", WhatId=ACCOUNT)
@@ -559,6 +567,7 @@ def test_two_product_accounts_of_one_domain_stay_two_records(world: Any) -> None
     rows = {"org-1": row("Acme", "acme.example"), "org-2": row("Acme labs", "acme.example")}
     outcomes = world.salesforce().ensure_accounts(rows, "account")
     assert outcomes["org-1"].id == ACCOUNT
+    assert outcomes["org-2"].ok
     assert outcomes["org-2"].id != ACCOUNT
     assert world.org.account(ACCOUNT)["Onetouch_Account_Id__c"] == "org-1"
 
