@@ -127,6 +127,30 @@ def test_a_message_is_written_anew_where_it_stands(world: Any) -> None:
     assert refused.value.code == "is_inactive"
 
 
+@pytest.mark.parametrize("code", ["users_not_found", "missing_scope", "user_disabled", "invalid_arguments"])
+def test_somebody_slack_may_not_tell_of_is_nobody(world: Any, code: str) -> None:
+    refusal = {"match": "/api/(users|conversations.open)", "status": 200, "body": {"ok": False, "error": code}}
+    world.org.post("faults", [refusal | {"times": 2}])
+    slack = world.slack()
+    assert slack.user("rita@rep.example") is None
+    assert slack.direct("U1") is None
+    assert slack.user("rita@rep.example") is None  # asked once
+    assert slack.user(None) is slack.direct(None) is None
+    assert len(world.org.faults()) == 0
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [{"status": 200, "body": {"ok": False, "error": "invalid_auth"}}, {"status": 503, "body": ""}, {"drop": "request"}],
+)
+def test_a_slack_that_cannot_say_is_asked_again(world: Any, fault: dict[str, Any]) -> None:
+    world.org.post("faults", [{"match": "users.lookupByEmail"} | fault])
+    slack = world.slack()
+    with pytest.raises(SlackError):
+        slack.user("rita@rep.example")
+    assert slack.direct(slack.user("rita@rep.example"))
+
+
 def test_a_dead_letter_is_not_posted_until_a_person_lays_it_out_again(world: Any) -> None:
     world.ledger.put("k", "slack", "alert", None, None, {"channel": "C0ALERTS"})
     world.ledger.failed("k", "over", retryable=False)

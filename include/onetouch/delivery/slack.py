@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 from urllib.error import URLError
+from urllib.request import HTTPRedirectHandler, HTTPSHandler, ProxyHandler, Request, build_opener
 
 from slack_sdk import WebClient
 from slack_sdk.errors import SlackApiError, SlackClientError
@@ -37,13 +38,10 @@ _FILE_POLLS, _FILE_WAIT = 30, 1.0
 _BLOCKS, _TEXT = 50, 39_000
 """Blocks a message holds; characters of its text (40,000), with room to spare."""
 
-_NOBODY = frozenset(
-    {"users_not_found", "user_not_found", "user_not_visible", "missing_scope", "not_allowed_token_type"}
+_NOT_NOW = frozenset(
+    {"ratelimited", "invalid_auth", "not_authed", "account_inactive", "token_revoked", "token_expired"}
 )
-"""Answers that say Slack knows nobody of that address, or may not tell: the alert is worth posting without."""
-
-_NO_DIRECT = _NOBODY | {"user_disabled", "cannot_dm_bot", "channel_not_found", "messages_tab_disabled"}
-"""Answers after which that person gets no direct message."""
+"""Answers that say nothing about a person. Any other to a question about one means: not known, or may not be told."""
 
 _UNSURE = frozenset({"internal_error", "fatal_error", "request_timeout", "service_unavailable"})
 """Answers after which a message may or may not have been posted."""
@@ -147,6 +145,25 @@ def _seconds(response: HttpResponse) -> float:
     return float(given) if given.isdigit() else 1.0
 
 
+class _NoRedirects(HTTPRedirectHandler):
+    """An answer that leads elsewhere is an answer like any other."""
+
+    def redirect_request(self, *_: Any) -> None:
+        """Nothing is sent again."""
+
+
+class _Client(WebClient):
+    """Speaks to its own address only: urllib would carry the token along a redirect, to any host and without TLS."""
+
+    def _perform_urllib_http_request_internal(self, url: str, req: Request) -> dict[str, Any]:
+        # A proxy of the environment does not lead to this machine.
+        proxies = {} if url.startswith("http:") else {"https": self.proxy} if self.proxy else None
+        opener = build_opener(_NoRedirects(), HTTPSHandler(context=self.ssl), ProxyHandler(proxies))
+        with opener.open(req, timeout=self.timeout) as answer:
+            text = answer.read().decode(answer.headers.get_content_charset() or "utf-8")
+            return {"status": answer.code, "headers": answer.headers, "body": text}
+
+
 class Slack:
     """One workspace. The token is the connection's password; the extra `base_url` leads elsewhere than slack.com.
 
@@ -161,7 +178,7 @@ class Slack:
         base_url = str(connection.extra.get("base_url") or WebClient.BASE_URL)
         require_tls(base_url)
         # In place of the default handlers: they send again after a dropped connection, and Slack would post twice.
-        self.client = WebClient(
+        self.client = _Client(
             token=connection.password,
             base_url=base_url,
             timeout=_TIMEOUT,
@@ -176,9 +193,7 @@ class Slack:
         if not email:
             return None
         if email not in self._users:
-            self._users[email] = self._unless_unknown(
-                lambda: self.client.users_lookupByEmail(email=email)["user"]["id"], _NOBODY
-            )
+            self._users[email] = _unless_unknown(lambda: self.client.users_lookupByEmail(email=email)["user"]["id"])
         return self._users[email]
 
     def direct(self, user: str | None) -> str | None:
@@ -186,21 +201,8 @@ class Slack:
         if not user:
             return None
         if user not in self._directs:
-            self._directs[user] = self._unless_unknown(
-                lambda: self.client.conversations_open(users=user)["channel"]["id"], _NO_DIRECT
-            )
+            self._directs[user] = _unless_unknown(lambda: self.client.conversations_open(users=user)["channel"]["id"])
         return self._directs[user]
-
-    @staticmethod
-    def _unless_unknown(ask: Callable[[], str], unknown: frozenset[str]) -> str | None:
-        try:
-            return ask()
-        except SlackApiError as error:
-            if (code := _said(error)) in unknown:
-                return None
-            raise SlackError(f"Slack: refused: {code}", code) from None
-        except _NO_ANSWER as error:
-            raise SlackError(f"Slack: no answer ({type(error).__name__})", "no_answer") from None
 
     def post(
         self,
@@ -399,6 +401,17 @@ def _image(file_id: str, chart: Chart) -> dict[str, Any]:
         "alt_text": chart.alt[:2000],
         "title": {"type": "plain_text", "text": chart.title[:2000]},
     }
+
+
+def _unless_unknown(ask: Callable[[], str]) -> str | None:
+    try:
+        return ask()
+    except SlackApiError as error:
+        if (code := _said(error)) in _NOT_NOW or _unsure(error):
+            raise SlackError(f"Slack: refused: {code}", code) from None
+        return None
+    except _NO_ANSWER as error:
+        raise SlackError(f"Slack: no answer ({type(error).__name__})", "no_answer") from None
 
 
 def _unsure(error: SlackApiError) -> bool:
