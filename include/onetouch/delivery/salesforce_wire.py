@@ -40,11 +40,13 @@ T = TypeVar("T")
 
 
 class _Adapter(HTTPAdapter):
-    """Sets time-outs."""
+    """Sets time-outs, and follows no redirect: requests would take dossiers along, to any host and without TLS."""
 
     def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:  # noqa: D102
         kwargs["timeout"] = kwargs.get("timeout") or _TIMEOUT
-        return super().send(request, *args, **kwargs)
+        answer = super().send(request, *args, **kwargs)
+        answer.headers.pop("Location", None)
+        return answer
 
 
 class Wire:
