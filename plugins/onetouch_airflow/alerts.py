@@ -88,13 +88,10 @@ def _words(failure: Any) -> str:
     kind = type(failure).__name__
     if not type(failure).__module__.startswith("onetouch."):
         return kind
-    from onetouch.quality import ChecksFailed
-
-    if isinstance(failure, ChecksFailed):
-        found = "".join(f"\n• {finding}" for finding in failure.summary["critical"])
-        return (
-            f"{kind}: nothing is sent. Check: observed (expected){found[:_LONGEST]}\nDetails: {failure.summary['docs']}"
-        )
+    summary = getattr(failure, "summary", {})
+    if "critical" in summary:
+        found = "".join(f"\n• {finding}" for finding in summary["critical"])[:_LONGEST]
+        return f"{kind}: nothing is sent. Check: observed (expected){found}\nDetails: {summary['docs']}"
     return f"{kind}: {str(failure)[:_LONGEST]}"
 
 
