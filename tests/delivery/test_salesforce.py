@@ -196,6 +196,14 @@ def test_more_rows_than_a_request_holds_keep_their_order(world: Any) -> None:
     assert world.org.account(make_id("001", 401))["Onetouch_Score__c"] == 40.1
 
 
+def test_what_is_unknown_erases_nothing(world: Any) -> None:
+    world.accounts(1, Onetouch_Milestones__c="4 of 5")
+    rows = {ACCOUNT: {"Onetouch_Milestones__c": None, "Onetouch_Tier__c": "high"}}
+    assert world.salesforce().update_accounts(rows)[ACCOUNT].ok
+    account = world.org.account(ACCOUNT)
+    assert (account["Onetouch_Milestones__c"], account["Onetouch_Tier__c"]) == ("4 of 5", "high")
+
+
 def test_missing_fields_are_named_before_anything_is_written(world: Any) -> None:
     world.accounts(1)
     fields = [{"name": "Id", "updateable": False}]

@@ -70,8 +70,9 @@ class Ingest:
     # -- jobs
 
     def _job(self, job_id: str) -> Any:
-        found = self.store.db.execute("SELECT * FROM job WHERE id LIKE ?", (f"{job_id[:15]}%",)).fetchone()
-        if not found or job_id not in (found["id"], found["id"][:15]):
+        # Ids tell upper from lower case, LIKE does not.
+        found = self.store.db.execute("SELECT * FROM job WHERE ? IN (id, substr(id, 1, 15))", (job_id,)).fetchone()
+        if not found:
             raise not_found()
         return found
 
