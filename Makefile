@@ -4,7 +4,7 @@ SHELL := /bin/bash
 BIN := .venv/bin
 HOME_DIR ?= .onetouch
 
-.PHONY: help setup demo up test lint bench year mutants lock docs clean
+.PHONY: help setup demo up test lint bench year faults mutants lock docs clean
 
 help:  ## this list
 	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,12 +33,18 @@ lint: setup  ## style, types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: setup  ## this project beside hand-written DuckDB SQL and Polars
+bench: setup  ## this project beside hand-written DuckDB SQL, Polars and a loop over simple-salesforce
 	$(BIN)/python -m benchmarks.signals
 	$(BIN)/python -m benchmarks.decisions
+	$(BIN)/python -m benchmarks.delivery
 
 year: setup  ## the rules over a simulated year of 20,000 accounts, judged by an oracle (about 20 minutes)
 	$(BIN)/python -m benchmarks.year --accounts 20000 --days 365
+
+faults: setup  ## the delivery under 10,000 seeds of faults, with planted bugs, and killed 50 times (takes a while)
+	$(BIN)/python -m benchmarks.faults --seeds 10000
+	$(BIN)/python -m benchmarks.faults --bugs
+	$(BIN)/python -m benchmarks.faults.real --kills 50
 
 mutants: setup  ## what the tests of scoring and routing notice when a line is changed (takes a while)
 	$(BIN)/python -m benchmarks.mutants

@@ -193,7 +193,7 @@ class Oracle:
         closed = [at for at in account.at("opportunity closed") if at <= now]
         if len(opened) > len(closed):
             self.violated(1, f"a task for {_named(account)}, who is talking to someone else")
-        if run and any(run.as_of < at < process.began for at in account.at("call logged")):
+        if run and any(run.as_of + timedelta(seconds=1) <= at < process.began for at in account.at("call logged")):
             self.violated(1, f"a task for {_named(account)}, whom a rep has called since the decision")
 
     def _made_with_context(self, account: Account, task: Row) -> None:

@@ -29,6 +29,7 @@ from onetouch.sandbox.api import Answer
 from slack_sdk.http_retry import builtin_handlers
 from tenacity import wait_fixed
 
+from benchmarks.faults import rows
 from benchmarks.faults.memory import MemoryLake, extraction, quick
 from benchmarks.faults.oracle import Oracle, Violation
 from benchmarks.faults.process import Killed, Process, Scheduler, SteppedLedger
@@ -289,13 +290,13 @@ class Simulation:
         )
 
     def _keep_accounts(self, run: Run, accounts: list[dict[str, Any]], open_ones: Counter[str]) -> None:
-        rows = [
+        shown = [
             {name: row[name] for name in ("crm_account_id", "owner_id")}
             | {"open_opportunities": open_ones[row["crm_account_id"]]}
             for row in accounts
         ]
         path = self.lake.path("crm", run.run_id, "accounts.parquet")
-        self.lake.tables[path] = pa.Table.from_pylist(rows, _ACCOUNTS)
+        self.lake.tables[path] = pa.Table.from_pylist(shown, rows.ACCOUNTS)
 
     def _back_off(self, process: Process, ledger: Ledger, run: Run) -> Any:
         held = self._may_not(process, ledger, run)
@@ -339,8 +340,10 @@ class Simulation:
         """One decision an account, from what the run knows; written once a run."""
         if self.lake.exists("decisions", f"{run.run_id}.parquet"):
             return
-        rows = rows_where(self.lake, "crm", f"{run.run_id}/accounts", "crm_account_id", list(self.world.by_crm_id))
-        crm = {row["crm_account_id"]: row for row in rows}
+        known_ones = rows_where(
+            self.lake, "crm", f"{run.run_id}/accounts", "crm_account_id", list(self.world.by_crm_id)
+        )
+        crm = {row["crm_account_id"]: row for row in known_ones}
         told = ledger.handoff_frame(run.as_of)
         handoffs = {row["account_id"]: row for row in told.astype(object).where(told.notna(), None).to_dict("records")}
         mark = self.oracle.mark(run)
@@ -368,10 +371,10 @@ class Simulation:
                 action = "sales_now" if wanted else "nurture"
                 self.called[run.as_of.date()] += bool(wanted)
             owner = next((rep for rep in REPS if known and rep[0] == known["owner_id"]), REPS[0])
-            decisions.append(_decision(account, run, mark, action, owner, news))
-            signals.append(_signals(account, run, mark, known["open_opportunities"] if known else 0))
-        self.lake.write(pa.Table.from_pylist(signals, _SIGNALS), "signals", f"{run.run_id}.parquet")
-        self.lake.write(pa.Table.from_pylist(decisions, _DECISIONS), "decisions", f"{run.run_id}.parquet")
+            decisions.append(rows.decision(account, run, mark, action, owner, news))
+            signals.append(rows.signals(account, run, mark, known["open_opportunities"] if known else 0))
+        self.lake.write(pa.Table.from_pylist(signals, rows.SIGNALS), "signals", f"{run.run_id}.parquet")
+        self.lake.write(pa.Table.from_pylist(decisions, rows.DECISIONS), "decisions", f"{run.run_id}.parquet")
         self.oracle.decided(run, self.careful, {d["account_id"]: d["action"] for d in decisions})
         shown = ", ".join(f"{d['account_id']} {d['action']}" for d in decisions)
         self.note(f"decided as of {run.as_of:%d %H:%M}: {shown}")
@@ -560,60 +563,3 @@ def _virtual_slack_pauses(simulation: Simulation) -> Iterator[None]:
 def _reps() -> pa.Table:
     rows = [{"owner_id": i, "email": e, "name": n, "active": True, "timezone": "UTC"} for i, e, n in REPS]
     return pa.Table.from_pylist(rows)
-
-
-# ── rows of the lake ─────────────────────────────────────────────────────────────────────────────
-
-_UTC = pa.timestamp("us", tz="UTC")
-_REASON = pa.struct([("signal", pa.string()), ("value", pa.float64()), ("points", pa.float64())])
-_ACCOUNTS = pa.schema([("crm_account_id", pa.string()), ("owner_id", pa.string()), ("open_opportunities", pa.int64())])
-_DECISIONS = pa.schema(
-    [
-        *((name, pa.string()) for name in ("decision_id", "account_id", "crm_account_id", "policy_version", "tier")),
-        ("as_of", _UTC), ("score", pa.float64()), ("pql", pa.bool_()), ("reasons", pa.list_(_REASON)),
-        *((name, pa.string()) for name in ("value_band", "engagement_band", "motion", "action", "rule")),
-        ("potential_arr", pa.float64()), ("owner_email", pa.string()), ("owner_id", pa.string()),
-        ("due_at", _UTC), ("contact_at", _UTC), ("inputs_ref", pa.string()),
-    ]
-)  # fmt: skip
-_SIGNALS = pa.schema(
-    [
-        *((name, pa.string()) for name in ("account_id", "crm_account_id", "name", "domain", "industry", "timezone")),
-        ("features_used_list", pa.list_(pa.string())), ("features_unused", pa.list_(pa.string())),
-        ("limit_name", pa.string()), ("checkout_state", pa.string()), ("open_opportunities", pa.int64()),
-        *(
-            (name, pa.float64())
-            for name in (
-                "employees", "features_used", "users", "active_users_28d", "events_28d", "activated",
-                "milestones_done", "limit_share", "limit_used", "limit_cap", "invites_28d",
-            )
-        ),
-    ]
-)  # fmt: skip
-
-
-def _decision(
-    account: Account, run: Run, mark: int, action: str, owner: tuple[str, str, str], news: list[str]
-) -> dict[str, Any]:
-    return {
-        "decision_id": f"{account.account_id}-{run.run_id}", "account_id": account.account_id,
-        "crm_account_id": account.crm_id, "policy_version": run.policy_version, "tier": "high", "as_of": run.as_of,
-        "score": 57.5, "pql": True, "reasons": [{"signal": name, "value": 1.0, "points": 10.0} for name in news],
-        "value_band": "high", "engagement_band": "high", "motion": ("sales_assist", None)[mark % 2], "action": action, "rule": action,
-        "potential_arr": 12_000.0, "owner_email": owner[1], "owner_id": owner[0],
-        "due_at": run.as_of + timedelta(hours=2), "contact_at": run.as_of + timedelta(minutes=15),
-        "inputs_ref": f"signals/{run.run_id}",
-    }  # fmt: skip
-
-
-def _signals(account: Account, run: Run, mark: int, open_opportunities: int) -> dict[str, Any]:
-    return {
-        "account_id": account.account_id, "crm_account_id": account.crm_id, "name": f"Company {account.number}",
-        "domain": f"company{account.number}.example", "industry": "Software", "timezone": "UTC",
-        "features_used_list": ["dashboards", "alerts"], "features_unused": ["audit_log"], "limit_name": "api_calls",
-        "checkout_state": "started" if account.buying(run.as_of) else "none",
-        "open_opportunities": open_opportunities,
-        "employees": 120.0, "features_used": 4.0, "users": 7.0, "active_users_28d": 6.0, "events_28d": 1234.0,
-        "activated": 1.0, "milestones_done": 4.0, "limit_share": 0.92, "limit_used": float(mark),
-        "limit_cap": 10_000.0, "invites_28d": 3.0,
-    }  # fmt: skip
