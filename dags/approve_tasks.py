@@ -7,7 +7,7 @@ withdrawals and releases go on while the question is open.
 
     approve → deliver_tasks → alert_reps
 
-**Where to answer:** Airflow's home page and the run's page list it under *Required actions*, and the alerts channel
+**Where to answer:** Airflow's home page and the run's page list it under *Required actions*, and the ops channel
 has the link. The form says how many tasks there are, for which rep, and which accounts are the best of them. Anybody
 may answer who may edit required actions in Airflow. The ledger keeps who did, and when.
 
