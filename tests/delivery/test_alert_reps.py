@@ -626,6 +626,18 @@ def test_a_channel_that_takes_nothing_is_asked_once(world: Any, error: str) -> N
     assert len(world.org.posts()) == 3
 
 
+def test_a_slack_that_does_not_answer_is_asked_for_one_owner(world: Any) -> None:
+    tuned(world, alerts_to="owner")
+    run = assigned(world, 1, 2, 3)
+    world.org.post("faults", [{"match": "users.lookupByEmail", "drop": "request", "times": 9}])
+    with pytest.raises(DeliveryFailed, match="no answer") as failure:
+        alert(world, run)
+    assert len(failure.value.summary["failed"]) == 3
+    assert world.org.faults()[0]["times"] == 8
+    requests.delete(f"{world.org.url}/_sandbox/faults", timeout=10)
+    assert alert(world, run) == says(3, 3)
+
+
 def test_they_come_by_due_time_then_account(world: Any) -> None:
     run = assigned(world, 3, 1, 2)
     alert(world, run)

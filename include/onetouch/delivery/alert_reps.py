@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from onetouch.delivery.alert_message import UNKNOWN, Told, digest, erased, one, payload_of
@@ -188,13 +188,19 @@ class _Round:
     def _lay_out(self, fresh: list[Handoff]) -> list[Outbox]:
         """Rows for the tasks nobody was told of yet: where it goes, what it says, and whether in a digest."""
         texts = self._texts(fresh)
+        last = datetime.max.replace(tzinfo=UTC)
+        fresh = sorted(fresh, key=lambda h: (h.due_at or last, texts[h.handoff_id].account, h.handoff_id))
         rows: list[dict[str, Any]] = []
-        for handoff in sorted(fresh, key=lambda h: (h.due_at or datetime.max.replace(tzinfo=h.decided_at.tzinfo),
-                                                    texts[h.handoff_id].account, h.handoff_id)):  # fmt: skip
+        hopeless = ""
+        for handoff in fresh:
+            if hopeless:
+                self._note(handoff.handoff_id, hopeless)
+                continue
             try:
                 places, unknown = self._places(handoff)
             except SlackError as error:
                 self._note(handoff.handoff_id, str(error))
+                hopeless = str(error) if error.code in _HOPELESS else ""
                 continue
             self.summary["unknown_owners"] += unknown and handoff.run_id != self.run.run_id
             kept = payload_of(texts[handoff.handoff_id], self._timezone(handoff), handoff) | {"owner_unknown": unknown}
