@@ -13,11 +13,14 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
+from functools import partial
 
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
+from benchmarks.faults.bugs import BUGS
+from benchmarks.faults.many import hunt, one
 from benchmarks.faults.oracle import GUARANTEES
 from benchmarks.faults.simulator import Result, simulate
 
@@ -33,6 +36,8 @@ def main() -> int:
         result = simulate(arguments.seed)
         console.print(*result.history, sep="\n", markup=False)
         return int(bool(result.violations))
+    if arguments.bugs:
+        return _plant(console, arguments.names or list(BUGS), arguments.seeds, arguments.jobs)
     return _many(console, range(arguments.start, arguments.start + arguments.seeds), arguments.jobs)
 
 
@@ -57,20 +62,29 @@ def _many(console: Console, seeds: range, jobs: int) -> int:
     return int(bool(failed))
 
 
+def _plant(console: Console, names: list[str], seeds: int, jobs: int) -> int:
+    """Plants each bug and lives seeds until one finds it."""
+    table = Table(title="Planted bugs")
+    for column in ("bug", "what is wrong", "found by seed", "promise broken"):
+        table.add_column(column)
+    missed = 0
+    with multiprocessing.get_context("spawn").Pool(jobs) as pool:
+        for name, seed, violation in pool.imap(partial(hunt, seeds=seeds), names):
+            missed += seed is None
+            table.add_row(name, BUGS[name].wrong, "none" if seed is None else str(seed), violation)
+            if not console.is_terminal:
+                console.print(f"{name}: {seed}: {violation}")
+    console.print(table)
+    return int(bool(missed))
+
+
 def _results(seeds: range, jobs: int) -> Iterator[Result]:
     gc.freeze()
     if jobs == 1:
-        yield from map(_one, seeds)
+        yield from map(one, seeds)
         return
     with multiprocessing.get_context("spawn").Pool(jobs) as pool:
-        yield from pool.imap_unordered(_one, seeds, chunksize=10)
-
-
-def _one(seed: int) -> Result:
-    result = simulate(seed)
-    if not result.violations:
-        result.history.clear()  # it can be had again
-    return result
+        yield from pool.imap_unordered(one, seeds, chunksize=10)
 
 
 def _print(console: Console, seeds: range, seen: Counter[str], failed: list[Result], seconds: float) -> None:
@@ -102,6 +116,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--jobs", type=int, default=min(2, os.cpu_count() or 1))
     parser.add_argument("--seed", type=int, help="replay this one and print its history")
     parser.add_argument("--bugs", action="store_true", help="plant each known bug and find it")
+    parser.add_argument("names", nargs="*", help="with --bugs: only these")
     return parser.parse_args()
 
 

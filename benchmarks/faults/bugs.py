@@ -15,7 +15,7 @@ from typing import Any
 from unittest.mock import patch
 
 from onetouch import delivery
-from onetouch.delivery import DeliveryFailed, breaker, crm, deliver, last_look, one_touch, salesforce, salesforce_rows
+from onetouch.delivery import DeliveryFailed, breaker, crm, deliver, last_look, one_touch, salesforce_rows
 from onetouch.delivery.salesforce import Salesforce
 from onetouch.delivery.salesforce_wire import Wire
 from onetouch.delivery.slack import Slack
@@ -142,9 +142,19 @@ def _() -> list[tuple[Any, str, Any]]:
     return [(Wire, "once", afterwards)]
 
 
-@_bug("duplicate-is-failure", "DUPLICATE_VALUE after a lost answer is a failure, not the task that is there", 4, 6)
+@_bug("silence-is-success", "a request without an answer counts as one that arrived", 4, 6)
 def _() -> list[tuple[Any, str, Any]]:
-    return [(salesforce, "_twins", lambda outcomes, find: {}), (Salesforce, "_adopted", lambda self, ids: {})]
+    whole = Wire.once
+
+    def hopeful(self: Any, method: str, path: str, **kwargs: Any) -> Any:
+        try:
+            return whole(self, method, path, **kwargs)
+        except crm.Unreachable:
+            if not (method == "POST" and path == ROWS):
+                raise
+            return [{"success": True, "id": "00T000000000000AAA"} for _ in kwargs["json"]["records"]]
+
+    return [(Wire, "once", hopeful)]
 
 
 @_bug("deleted-made-again", "a task the rep has deleted counts as one that was never made", 4)
@@ -365,3 +375,7 @@ def _() -> list[tuple[Any, str, Any]]:
 
 def _without(body: Any, name: str) -> Any:
     return body | {"records": [{k: v for k, v in row.items() if k != name} for row in body["records"]]}
+
+
+FOUND: dict[str, int] = {}
+"""Bug → the seed that found it (`python -m benchmarks.faults --bugs`)."""

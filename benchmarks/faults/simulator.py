@@ -11,7 +11,7 @@ import random
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from functools import cache, partial
 from types import SimpleNamespace
@@ -34,7 +34,7 @@ from benchmarks.faults.memory import MemoryLake, extraction, quick
 from benchmarks.faults.oracle import Oracle, Violation
 from benchmarks.faults.process import Killed, Process, Scheduler, SteppedLedger
 from benchmarks.faults.wire import BASE, Channel, Lost, Org, Request, Session
-from benchmarks.faults.world import REPS, Account, World
+from benchmarks.faults.world import REPS, World
 
 START = datetime(2025, 11, 17, 9, tzinfo=UTC)
 ATTEMPTS = 3
@@ -123,7 +123,7 @@ class Simulation:
         return Result(self.seed, self.history, self.oracle.violations, self.counted)
 
     def _phase(self) -> None:
-        """One run alone, or two processes at once: the same run twice, or a run that the next one has caught up with."""
+        """One run alone, or two processes at once: the same run twice, or a run and its successor."""
         now = self.scheduler.now
         kind = self.rng.choices(("alone", "twice", "overtaken", "backfill", "dry"), (10, 4, 4, 1, 1))[0]
         self.note(f"── {kind}")
@@ -424,15 +424,15 @@ class Simulation:
         """Where something is written more goes wrong than where the CRM is only read."""
         return 0.3 if process.stage in ("begin", "extract_crm") else 1.5
 
-    def _event(self) -> None:
+    def _event(self, *, of_tasks: bool = False) -> None:
         self.scheduler.now += timedelta(microseconds=1)
         self.org.now = self.scheduler.now
-        if self.rng.random() < 0.05:
+        if not of_tasks and self.rng.random() < 0.05:
             text = self._kill_switch()
         elif self.late:  # while a request is under way nobody but the product touches what it is about
             return
         else:
-            text = self.world.event()
+            text = self.world.event(of_tasks=of_tasks)
         if text:
             self.note(text)
             self.counted[f"event: {text.partition(':')[0]}"] += 1
@@ -473,6 +473,8 @@ class Simulation:
         if trouble == "delivered twice":
             again = self._arrives(process, request)
             answer = self.rng.choice((answer, again))
+        if trouble == "answer lost" and request.makes_tasks and self.event_rate:
+            self._event(of_tasks=True)  # the worst moment: there is a task that the product does not know of
         self._step(process, "after", request.name)
         if trouble == "answer lost":
             raise Lost
@@ -511,7 +513,7 @@ class Simulation:
         kinds = ["request lost", "answer lost", "503", "429", "signed out", "401", "limit exceeded", "little left"]
         if request.writes:
             kinds += ["answer lost", "delivered twice", "row locked", "row refused", "row locked", "row refused"]
-            if b"Onetouch_Handoff_Id__c" in request.body:
+            if request.makes_tasks:
                 kinds += ["late", "answer lost"]
         trouble = self.rng.choice(kinds)
         if trouble == "limit exceeded":

@@ -13,9 +13,9 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import parse_qsl, unquote_plus, urlsplit
 
 import requests
+from onetouch.sandbox.api import Answer
 from onetouch.sandbox.fields import SObject, build_org
 from onetouch.sandbox.metadata import METADATA, read_metadata
-from onetouch.sandbox.api import Answer
 from onetouch.sandbox.salesforce import Salesforce
 from onetouch.sandbox.slack import Slack
 from onetouch.sandbox.store import Store
@@ -91,6 +91,11 @@ class Request:
         if self.api == "slack":
             return self.path.endswith(("chat.postMessage", "chat.update", "chat.delete"))
         return self.method != "GET" and not self.path.endswith("/token")
+
+    @property
+    def makes_tasks(self) -> bool:
+        """Whether it creates tasks of ours."""
+        return self.api == "salesforce" and self.method == "POST" and b"Onetouch_Handoff_Id__c" in self.body
 
     @property
     def name(self) -> str:

@@ -89,8 +89,8 @@ class World:
 
     # ── what happens ─────────────────────────────────────────────────────────────────────────────
 
-    def event(self) -> str | None:
-        """Lets one thing happen, drawn by weight among those that can; its description, None when it came to nothing."""
+    def event(self, *, of_tasks: bool = False) -> str | None:
+        """Lets one thing happen, drawn by weight among those that can (`of_tasks`: to our tasks); None: nothing did."""
         tasks = [row for row in self.keyed_tasks() if not row["IsDeleted"]]
         open_tasks = [row for row in tasks if not row["IsClosed"]]
         kinds: list[tuple[int, Callable[[], str | None]]] = [
@@ -105,6 +105,10 @@ class World:
             kinds += [(1, lambda: self._reassign(self.rng.choice(open_tasks)))]
         if closed := [row for row in tasks if row["IsClosed"]]:
             kinds += [(1, lambda: self._reopen(self.rng.choice(closed))), (2, lambda: self._reply(closed))]
+        if of_tasks:
+            kinds = kinds[5:]
+        if not kinds:
+            return None
         weights = [weight for weight, _ in kinds]
         happens = self.rng.choices([kind for _, kind in kinds], weights)[0]
         try:

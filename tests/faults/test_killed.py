@@ -1,4 +1,4 @@
-"""Guarantees 3 and 4 for real: deliveries killed by SIGKILL, several deliverers at once; one task a handoff, no loss."""
+"""Guarantees 3 and 4 for real: deliveries killed by SIGKILL, several at once; one task a handoff, none lost."""
 
 from __future__ import annotations
 
