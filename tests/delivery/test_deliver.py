@@ -207,12 +207,16 @@ def test_an_opportunity_or_a_deletion_since_the_decision_prevents_the_task(world
 
 
 def test_a_touch_since_the_decision_prevents_the_task(world: Any) -> None:
-    run = ready(world, 1, 2)
+    run = ready(world, 1, 2, 3)
     world.org.clock(AS_OF + timedelta(minutes=2))
     call = {"WhatId": crm_id(1), "Subject": "Call", "Status": "Completed", "OwnerId": make_id("005", 102)}
     world.rep_writes("Task", None, **call)
+    # Three days ago, but logged only now; and one long enough ago.
+    late = {"Subject": "Lunch", "OwnerId": make_id("005", 102), "DurationInMinutes": 60}
+    world.rep_writes("Event", None, WhatId=crm_id(3), ActivityDateTime="2025-11-15T10:00:00Z", **late)
+    world.rep_writes("Event", None, WhatId=crm_id(2), ActivityDateTime="2025-11-01T10:00:00Z", **late)
     summary = world.deliver(run)
-    assert (summary["delivered"], summary["withheld"]) == (1, {"touched": 1})
+    assert (summary["delivered"], summary["withheld"]) == (1, {"touched": 2})
     assert [t["WhatId"] for t in world.org.tasks() if t["Onetouch_Handoff_Id__c"]] == [crm_id(2)]
 
 

@@ -40,7 +40,10 @@ class FieldsMissing(CrmError):
 
 
 class Refused(CrmError):
-    """The request as such was refused: a bug or a missing permission, no use in trying again. `status` and `code` are the CRM's."""
+    """The request as such was refused: a bug or a missing permission, no use in trying again.
+
+    `status` and `code` are the CRM's.
+    """
 
     status, code = 0, ""
 

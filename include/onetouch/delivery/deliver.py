@@ -102,7 +102,7 @@ def _deliver(
     try:
         _find_records(ledger, policy, run, crm, work)
         _write_context(ledger, run, crm, work)
-        last_look(ledger, run, crm, work.in_state(*_UNSEEN), recheck, work.handoffs, work.failed)
+        last_look(ledger, policy, run, crm, work.in_state(*_UNSEEN), recheck, work.handoffs, work.failed)
         _write_tasks(ledger, policy, run, crm, work)
     except Unreachable:
         raise  # the task's retries are for this

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from onetouch.delivery.crm import WITHDRAWN, Crm
@@ -11,6 +11,7 @@ from onetouch.delivery.one_touch import in_touch_at
 from onetouch.delivery.rows import rows_where
 from onetouch.lake import Lake
 from onetouch.ledger import ACTIVE, Handoff, IllegalMove, Ledger, Run
+from onetouch.policy import Policy
 
 Recheck = Callable[[list[str]], Mapping[str, str]]
 """Account ids → those that may not be interrupted now, each with the reason."""
@@ -49,6 +50,7 @@ def overtaken(lake: Lake, ledger: Ledger, run: Run) -> list[tuple[Handoff, str]]
 
 def last_look(
     ledger: Ledger,
+    policy: Policy,
     run: Run,
     crm: Crm,
     unseen: list[Handoff],
@@ -65,7 +67,7 @@ def last_look(
         return
     converting = recheck(sorted(h.account_id for h in unseen))
     opportunities, gone = crm.opportunities_since(run.as_of), crm.gone_since(run.as_of)
-    touched = _touched(ledger, run, crm, unseen)
+    touched = _touched(ledger, policy, run, crm, unseen)
     reasons: dict[str, str] = {}
     for handoff in unseen:
         if handoff.account_id in converting:
@@ -87,8 +89,13 @@ def last_look(
             failed[handoff.handoff_id] = f"to be withdrawn ({reason}), but its task stands"
 
 
-def _touched(ledger: Ledger, run: Run, crm: Crm, unseen: list[Handoff]) -> set[str]:
-    """Handoffs whose account somebody has touched since the decision: as the ledger knows, or the CRM since the run."""
+def _touched(ledger: Ledger, policy: Policy, run: Run, crm: Crm, unseen: list[Handoff]) -> set[str]:
+    """Handoffs whose account somebody has touched, as the decision could not know.
+
+    Since the decision, as the ledger has it; or, logged in the CRM since the run's moment, within the days of silence
+    before it: had the decision known of that one, the account would have been held.
+    """
+    silence = timedelta(days=policy.handoff.silence_days)
     since = min(h.decided_at for h in unseen)
     logged = ledger.touches(account_ids={h.account_id for h in unseen}, since=since)
     moments: dict[str, list[datetime]] = {}
@@ -97,7 +104,7 @@ def _touched(ledger: Ledger, run: Run, crm: Crm, unseen: list[Handoff]) -> set[s
     for activity in crm.read_activities(run.as_of):
         at = in_touch_at(activity, run.as_of)
         if at is not None and activity.crm_account_id:
-            moments.setdefault(activity.crm_account_id, []).append(at)
+            moments.setdefault(activity.crm_account_id, []).append(at + silence)  # what it would have held back
     return {
         h.handoff_id
         for h in unseen
