@@ -2,8 +2,8 @@
 
 `python -m benchmarks.delivery`. Both write the same fields of the account, then the task. The loop looks at nothing
 before, keeps nothing, and makes duplicates when it is run again; this project opens the handoffs in its ledger, takes
-the last look at checkouts, opportunities, deletions and touches, and keeps each row's outcome. The loop is measured on a
-slice: its calls are exactly as many a handoff, its time is scaled.
+the last look at checkouts, opportunities, deletions and touches, and keeps each row's outcome. The loop is measured on
+a slice: its calls are exactly as many a handoff, its time is scaled.
 """
 
 from __future__ import annotations

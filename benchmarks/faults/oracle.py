@@ -240,9 +240,9 @@ class Oracle:
             self.violated(8, f"the subject {known['Subject']!r} became {task['Subject']!r}")
         if "Description" in changed and not str(task["Description"]).endswith(str(known["Description"] or "")):
             self.violated(8, f"the description {str(known['Description'])[:40]!r} was written over")
-        if str(task["Subject"]).startswith("[Released]") or str(task["Description"]).startswith("Released:"):
-            if not str(before["Description"]).startswith("Released:"):
-                self._released(task)
+        noted = str(task["Description"]).startswith("Released:")
+        if noted and not str(before["Description"]).startswith("Released:"):
+            self._released(task)
         if "Status" in changed and (known["IsClosed"] or task["Status"] != "Completed"):
             self.violated(8, f"the status {known['Status']!r} became {task['Status']!r}")
 
@@ -298,7 +298,9 @@ class Oracle:
             self.violated(6, f"{process} says {summary['delivered']} delivered, the org holds {len(theirs)}")
         if self.careful and self._may_go(run):
             with_task = {t["AccountId"] for t in self.tasks.values() if t[HANDOFF_ID]}
-            for account in (self.world.by_id[i] for i in sorted(self.wanted[run.run_id])):
+            # What a later run, at work at the same time, has opened is that run's to finish.
+            later = {i for r in self.runs.values() if r.as_of > run.as_of for i in self.wanted.get(r.run_id, ())}
+            for account in (self.world.by_id[i] for i in sorted(self.wanted[run.run_id] - later)):
                 if self._calm(account) and account.crm_id not in with_task:
                     self.violated(6, f"{process} is green, {_named(account)} has no task")
         for i in open_before:

@@ -20,8 +20,9 @@ class Killed(BaseException):
 class Process:
     """One process of the product: what it is at, and what it was told so far, as far as the oracle needs it.
 
-    `began`: when it took up its present stage; `wrote`: when it last wrote accounts; `looked`: account → when it last asked whether a checkout is under way;
-    `read`: the tasks as they were when it last read them; `refused`: rows it was told are refused for good.
+    `began`: when it took up its present stage; `wrote`: when it last wrote accounts; `looked`: account → when it last
+    asked whether a checkout is under way; `read`: the tasks as they were when it last read them; `refused`: rows it was
+    told are refused for good; `capped`: it was stopped at the daily cap.
     """
 
     def __init__(self, name: str, work: Callable[[Process], None]) -> None:
