@@ -22,6 +22,7 @@ from onetouch.delivery import DeliveryFailed, approval, breaker
 from onetouch.delivery.approval import Question
 from onetouch.delivery.breaker import Stopped
 from onetouch.delivery.crm import Crm
+from onetouch.handoff import without_addresses
 from onetouch.ledger import Run
 from onetouch.policy import Policy, read_policy
 from onetouch.quality import ChecksFailed
@@ -51,13 +52,24 @@ def _stage(
         try:
             summary = function(workspace, run, workspace.ledger.policy(run.policy_version), *args, **kwargs)
         except (ChecksFailed, DeliveryFailed, Stopped) as error:
+            error.summary = _impersonal(error.summary)
             workspace.ledger.finish_stage(run_id, function.__name__, error.summary)
             raise
+        summary = _impersonal(summary)
         workspace.ledger.finish_stage(run_id, function.__name__, summary)
         log.info("%s of %s: %s", function.__name__, run_id, summary)
         return summary
 
     return of_run
+
+
+def _impersonal(summary: Any) -> Any:
+    """A summary without e-mail addresses, a lone user's account may be called by one: it goes to log and XCom."""
+    if isinstance(summary, str):
+        return without_addresses(summary)
+    if isinstance(summary, dict):
+        return {_impersonal(name): _impersonal(value) for name, value in summary.items()}
+    return [_impersonal(value) for value in summary] if isinstance(summary, list | tuple) else summary
 
 
 def with_sources(workspace: Workspace, sources: list[str] | None) -> Workspace:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseHook, Variable, get_current_context
 from airflow.sdk.exceptions import AirflowNotFoundException
+from airflow.sdk.log import mask_secret
 
 if TYPE_CHECKING:
     from onetouch.connections import Connection
@@ -36,6 +37,10 @@ def connection(conn_id: str) -> Connection | None:
         found = BaseHook.get_connection(conn_id)
     except AirflowNotFoundException:
         return None
+    # Airflow masks the extras as one text: what is in them must be masked by itself, a key line by line.
+    mask_secret(found.extra_dejson)
+    for line in str(found.extra_dejson.get("private_key") or "").split():
+        mask_secret(line)
     return Connection(
         conn_id=conn_id,
         host=found.host,

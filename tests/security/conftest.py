@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -45,6 +46,7 @@ def rows() -> list[dict[str, Any] | bytes]:
     ]
     people += [(f"u_00009_{n:02}", f"simulated.u.00009.{n:02}@iris-0009.example", None) for n in range(2)]
     people += [("u_00006_00", "simulated.u.00006.00@gmail.com", None)]
+    people += [("canary.person@gmail.com", "canary.person@gmail.com", None)]
     people += [("u_consultant", "simulated@consultants.example", org) for org in ("org_00003", "org_00004")]
     number, made = 0, []
     for user, email, org in people:
@@ -77,11 +79,12 @@ class Home:
         return run_to_decisions(self.workspace, as_of)
 
 
-def run_to_decisions(workspace: Workspace, as_of: datetime) -> str:
+def run_to_decisions(workspace: Workspace, as_of: datetime, keep: Callable[[Any], None] = lambda said: None) -> str:
+    """Every stage but those that reach the outside; `keep` is given what each returns."""
     run_id = stages.begin(workspace, as_of, as_of)
     for name in STAGES:
         stage = getattr(stages, name)
-        stage(workspace, run_id, "amplitude") if name == "extract_events" else stage(workspace, run_id)
+        keep(stage(workspace, run_id, "amplitude") if name == "extract_events" else stage(workspace, run_id))
     return run_id
 
 

@@ -157,7 +157,8 @@ class Wire:
                 return send()
             except SalesforceExpiredSession:
                 self._token = None  # sign in once more, then give up
-                return send()
+            # out here, so that no later error is chained to one that quotes what was answered
+            return send()
         except SalesforceExpiredSession as error:
             raise SignInRefused(f"Salesforce: the session is refused right after signing in ({_code(error)})") from None
         except SalesforceError as error:

@@ -30,7 +30,10 @@ def shadow(lake: Lake, ledger: Ledger, other: Policy, run: Run) -> dict[str, Any
     table = pa.Table.from_pandas(decided[list(DECISION)], preserve_index=False)
     # With the policy itself: it is in no ledger, as it has run nothing.
     lake.write(table.replace_schema_metadata({"policy": json.dumps(other.document())}), *_place(run, other))
-    return {"policy": other.name, "version": other.version} | difference.record(accounts=ACCOUNTS_TOLD)
+    told = difference.record(accounts=ACCOUNTS_TOLD)
+    for change in told["changes"]:  # the summary goes to log and XCom: ids are enough there
+        del change["name"]
+    return {"policy": other.name, "version": other.version} | told
 
 
 def read_shadow(lake: Lake, ledger: Ledger, run: Run) -> Difference:
