@@ -492,7 +492,7 @@ def test_a_release_is_noted_on_the_task_the_rep_closed(world: Any) -> None:
 
 def test_tasks_are_made_in_the_order_of_their_accounts(world: Any) -> None:
     world.accounts(1, 2, 3)
-    world.salesforce().create_tasks({f"h{n}": {"Subject": "s", "WhatId": make_id("001", n)} for n in (3, 1, 2)})
+    world.salesforce().create_tasks({f"h{9 - n}": {"Subject": "s", "WhatId": make_id("001", n)} for n in (3, 1, 2)})
     assert [task["WhatId"] for task in world.org.tasks()] == [make_id("001", n) for n in (1, 2, 3)]
 
 
@@ -568,6 +568,14 @@ def test_a_domain_is_text_not_a_pattern(world: Any) -> None:
     }
     outcomes = world.salesforce().ensure_accounts(rows, "account")
     assert ACCOUNT not in {outcome.id for outcome in outcomes.values()}
+
+
+def test_a_record_with_the_id_of_another_product_account_is_that_ones(world: Any) -> None:
+    world.accounts(1, Website="acme.example", Onetouch_Account_Id__c="org-9")
+    outcomes = world.salesforce().ensure_accounts({"org-1": row("Acme", "acme.example")}, "account")
+    assert outcomes["org-1"].ok
+    assert outcomes["org-1"].id != ACCOUNT
+    assert world.org.account(ACCOUNT)["Onetouch_Account_Id__c"] == "org-9"
 
 
 def test_two_product_accounts_of_one_domain_stay_two_records(world: Any) -> None:
