@@ -182,8 +182,9 @@ def replay(
             "decision_id": decision,
             "identical": found.empty,
             "differences": proof.plain(found),
-            "forgotten": proof.forgotten_in(workspace.lake, run),
         }
+        if left_out := proof.forgotten_in(workspace.lake, run):
+            result["forgotten"] = left_out
         if as_json:
             typer.echo(json.dumps(result))
         else:

@@ -210,12 +210,12 @@ def replayed(result: Mapping[str, Any]) -> RenderableType:
     """Whether everything came out the same, else what did not."""
     if result["identical"]:
         what = f"decision {result['decision_id']}" if result["decision_id"] else "every decision"
-        left_out = f"; {result['forgotten']} of accounts forgotten since are left out" if result["forgotten"] else ""
+        left_out = f"; {result['forgotten']} of accounts forgotten since are left out" if "forgotten" in result else ""
         return Text(f"identical: {what} of run {result['run_id']}{left_out}", style="green")
     table = _table("account", "column", "stored", "again")
     for row in result["differences"][:CHANGES]:
         table.add_row(*(Text(str(row[name])) for name in ("account_id", "column", "stored", "again")))
-    if result["forgotten"]:
+    if "forgotten" in result:
         room = "accounts of the run were forgotten since: what they had taken of a rep's room is free here"
         return Group(table, Text(f"{result['forgotten']} {room}", style="yellow"))
     return table
