@@ -4,7 +4,7 @@ SHELL := /bin/bash
 BIN := .venv/bin
 HOME_DIR ?= .onetouch
 
-.PHONY: help setup demo up test lint bench year faults mutants lock docs clean
+.PHONY: help setup demo up test lint bench year faults mutants audit lock docs clean
 
 help:  ## this list
 	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -48,6 +48,9 @@ faults: setup  ## the delivery under 10,000 seeds of faults, with planted bugs, 
 
 mutants: setup  ## what the tests of scoring and routing notice when a line is changed (takes a while)
 	$(BIN)/python -m benchmarks.mutants
+
+audit: setup  ## known vulnerabilities of the pinned packages (needs the network; AUDIT=required fails without)
+	.ci/audit
 
 lock: setup  ## resolve pyproject.toml anew: requirements.lock (everything), requirements.txt (what runs)
 	$(BIN)/uv pip compile pyproject.toml --group dev -o requirements.lock --universal --python-version 3.11 \
