@@ -15,7 +15,7 @@ from tenacity.wait import wait_base
 from onetouch.connections import Connection
 from onetouch.delivery.crm import RELEASED, UNKNOWN, Activity, CrmError, FieldsMissing, Outcome, Row
 from onetouch.delivery.salesforce_bulk import Job
-from onetouch.delivery.salesforce_fields import ACCOUNT_ID, DISPOSITION, HANDOFF_ID, OUTCOME, problems
+from onetouch.delivery.salesforce_fields import ACCOUNT_ID, DISPOSITION, HANDOFF_ID, OUTCOME, missing, problems
 from onetouch.delivery.salesforce_rows import DELETED, DUPLICATE, LOCKED, ROWS, Batch, Look
 from onetouch.delivery.salesforce_wire import Record, Wire, soql_of
 from onetouch.policy import Policy
@@ -92,6 +92,7 @@ class Salesforce:
     def read_accounts(self, policy: Policy, since: datetime | None = None) -> Iterator[Row]:
         """See Crm."""
         own = {column: field for column, field in policy.crm.account_fields.items() if field}
+        _raise(list(missing("Account", self._wire.fields("Account") or {}, [ACCOUNT_ID, *own.values()])))
         master = self._present("Account", "MasterRecordId")
         names = dict.fromkeys(["Id", ACCOUNT_ID, "OwnerId", "CreatedDate", "IsDeleted", *master, *own.values()])
         soql = f"SELECT {', '.join(names)} FROM Account"
@@ -201,6 +202,7 @@ class Salesforce:
         return [name for name in names if name in there]
 
     def _task_fields(self) -> list[str]:
+        _raise(list(missing("Task", self._wire.fields("Task") or {}, [HANDOFF_ID, OUTCOME])))
         return [*_TASK, *self._present("Task", DISPOSITION)]
 
     # ── writing ──────────────────────────────────────────────────────────────────────────────────
@@ -213,13 +215,11 @@ class Salesforce:
         """Once a client and object."""
         wrong: list[str] = []
         for thing in [thing for thing in things if thing not in self._checked]:
-            read = [name for name in self._fields.values() if name] if thing == "Account" else []
-            wrong += problems(thing, self._wire.fields(thing) or {}, read)
-        if wrong:
-            raise FieldsMissing(
-                f"Salesforce: {'; '.join(wrong)}. Deploy include/salesforce (sf project deploy start) and give the "
-                "integration user the permission set Onetouch"
-            )
+            there = self._wire.fields(thing) or {}
+            wrong += problems(thing, there)
+            if thing == "Account":
+                wrong += missing(thing, there, filter(None, self._fields.values()))
+        _raise(wrong)
         self._checked |= set(things)
 
     def ensure_accounts(self, rows: Mapping[str, Row], kind: str) -> dict[str, Outcome]:
@@ -376,6 +376,14 @@ class Salesforce:
             for i, outcome in zip(locked, again, strict=True):
                 outcomes[i] = outcome
         return outcomes
+
+
+def _raise(wrong: Sequence[str]) -> None:
+    if wrong:
+        raise FieldsMissing(
+            f"Salesforce: {'; '.join(wrong)}. Deploy include/salesforce (sf project deploy start), give the "
+            "integration user the permission set Onetouch, and let it see the fields of crm.account_fields"
+        )
 
 
 def _task(record: Record) -> Activity:

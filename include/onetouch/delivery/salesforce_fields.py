@@ -79,19 +79,23 @@ WANTED: Mapping[str, Mapping[str, Wanted]] = {
 """Every field the product writes, and those of ours it reads, by object."""
 
 
-def problems(thing: str, there: Mapping[str, Mapping[str, Any]], read: Iterable[str] = ()) -> Iterator[str]:
-    """What is wrong with the object's fields as describe tells them; `read`: other fields the policy reads."""
+def problems(thing: str, there: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    """What is wrong with the object's fields as describe tells them."""
     for name, wanted in WANTED[thing].items():
         field = there.get(name)
         if field is None:
             yield f"{thing}.{name} is missing"
         else:
             yield from (f"{thing}.{name} {wrong}" for wrong in _wrong(field, wanted))
+
+
+def missing(thing: str, there: Mapping[str, Mapping[str, Any]], names: Iterable[str]) -> Iterator[str]:
+    """Those of the fields that describe does not tell of; `Owner.Name` is a field of the record `Owner` refers to."""
     relations = {field.get("relationshipName") for field in there.values()}
-    for name in read:
+    for name in names:
         first, _, rest = name.partition(".")
         if first not in (relations if rest else there):
-            yield f"{thing}.{name} (crm.account_fields) is missing"
+            yield f"{thing}.{name} is missing"
 
 
 def _wrong(field: Mapping[str, Any], wanted: Wanted) -> Iterator[str]:
