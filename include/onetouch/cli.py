@@ -177,7 +177,7 @@ def replay(
             assert decision is not None
             run = proof.find(workspace.lake, decision).run_id
         found = proof.replay(workspace.lake, workspace.ledger, run, None if decision is None else [decision])
-        result = {
+        result: dict[str, Any] = {
             "run_id": run,
             "decision_id": decision,
             "identical": found.empty,
