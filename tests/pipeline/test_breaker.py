@@ -6,6 +6,7 @@ import dataclasses
 import json
 from collections.abc import Callable, Iterator
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ import requests
 from onetouch import stages
 from onetouch.delivery.breaker import Stopped, held, stoppable
 from onetouch.policy import read_policy
-from onetouch.workspace import Workspace
+from onetouch.workspace import Workspace, open_workspace
 
 from tests.pipeline.test_never_interrupt import product_event, subjects_of
 from tests.pipeline.world import AS_OF, Pipeline, World
@@ -164,3 +165,21 @@ def test_reading_goes_on_while_writing_is_stopped() -> None:
     assert (client.read(), client.name) == ("read", "crm")
     with pytest.raises(Stopped, match="stopped: fire"):
         client.write()
+
+
+@pytest.mark.parametrize("by", [None, "grace (command line)"])
+def test_a_yes_on_the_command_line_is_kept_before_anything_is_delivered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, by: str | None
+) -> None:
+    workspace = open_workspace(tmp_path, environ={})
+    answers: list[Any] = []
+    for name in stages.ORDER:
+        monkeypatch.setattr(stages, name, lambda workspace, run_id, *_: None)
+    monkeypatch.setattr(
+        stages,
+        "deliver_tasks",
+        lambda workspace, run_id, now: answers.append(workspace.ledger.stage_summary(run_id, "approve")),
+    )
+    stages.run_all(workspace, AS_OF, AS_OF, approved_by=by)
+    (answer,) = answers
+    assert answer == (by and {"approved": True, "by": by, "at": AS_OF.isoformat(), "tasks": 0})
