@@ -40,6 +40,7 @@ class StartAsking(TriggerDagRunOperator):
 
         if stages.question(opening.workspace(), self.run_id, opening.now()) is None:
             self.log.info("nobody needs to be asked about run %s", self.run_id)
+            self.operator_extra_links = ()  # no run was started that a link could lead to
             return None
         return super().execute(context)
 
