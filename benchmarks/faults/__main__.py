@@ -69,7 +69,7 @@ def _plant(console: Console, names: list[str], seeds: int, jobs: int) -> int:
         table.add_column(column)
     missed = 0
     with multiprocessing.get_context("spawn").Pool(jobs) as pool:
-        for name, seed, violation in pool.imap(partial(hunt, seeds=seeds), names):
+        for name, seed, violation in pool.imap_unordered(partial(hunt, seeds=seeds), names):
             missed += seed is None
             table.add_row(name, BUGS[name].wrong, "none" if seed is None else str(seed), violation)
             if not console.is_terminal:

@@ -93,9 +93,9 @@ class Simulation:
         self.world = World(self.org, self.rng, accounts=self.rng.choice((1, 2, 3, 3, 4)))
         self.oracle = Oracle(self.world, self.policy, self.note)
         # How rough a seed is: many are nearly calm, so that one trouble at a time is tried as well as many.
-        self.troubles = self.rng.choice((0, 1, 1, 2, 2, 3, 5, 8))
+        self.troubles = self.rng.choice((0, 1, 2, 2, 3, 4, 6, 10))
         self.trouble_rate = self.rng.choice((0.02, 0.05, 0.1))
-        self.event_rate = self.rng.choice((0.0, 0.01, 0.02, 0.05, 0.1))
+        self.event_rate = self.rng.choice((0.0, 0.005, 0.01, 0.02, 0.05))
         self.switch_rate = self.rng.choice((0.1, 0.3, 0.6))
         self.late: list[tuple[Process, Request]] = []
         self.limited = self.changes = 0
@@ -400,14 +400,14 @@ class Simulation:
         self.org.now = scheduler.now
         ledger = what in ("commit", "read the ledger") or what.startswith("alone")
         trouble = None
-        if self.troubles and drawn < self.trouble_rate * self._roughness(process):
+        if self.troubles and drawn < 0.1 * self.trouble_rate * self._roughness(process, what):
             kinds = ("die", "die", "unreachable") if ledger else ("die",)
             trouble = rng.choice((*kinds, "stall") if "chat." not in what else kinds)
             self.troubles -= 1
         self.note(f"{when} {what}" + (f" — {trouble}" if trouble else ""), process)
         if trouble:
             self.counted[f"fault: {trouble}"] += 1
-        if self.event_rate and rng.random() < self.event_rate * self._roughness(process):
+        if self.event_rate and rng.random() < self.event_rate * self._roughness(process, what):
             self._event()
         if trouble == "die":
             process.dead = True
@@ -420,14 +420,16 @@ class Simulation:
         return trouble == "unreachable"
 
     @staticmethod
-    def _roughness(process: Process) -> float:
+    def _roughness(process: Process, what: str) -> float:
         """Where something is written more goes wrong than where the CRM is only read."""
-        return 0.3 if process.stage in ("begin", "extract_crm") else 1.5
+        if process.stage in ("begin", "extract_crm"):
+            return 0.2
+        return 3.0 if what == "commit" or "composite" in what or "ingest" in what or "chat." in what else 1.0
 
     def _event(self, *, of_tasks: bool = False) -> None:
         self.scheduler.now += timedelta(microseconds=1)
         self.org.now = self.scheduler.now
-        if not of_tasks and self.rng.random() < 0.05:
+        if not of_tasks and self.rng.random() < 0.02:
             text = self._kill_switch()
         elif self.late:  # while a request is under way nobody but the product touches what it is about
             return
@@ -504,7 +506,7 @@ class Simulation:
         if self.limited and request.api == "salesforce":
             self.limited -= 1
             return "limit exceeded"
-        rate = self.trouble_rate * (4 if request.writes else self._roughness(process))
+        rate = self.trouble_rate * (6 if request.writes else self._roughness(process, request.name))
         if not self.troubles or self.rng.random() >= rate:
             return None
         self.troubles -= 1
@@ -514,7 +516,7 @@ class Simulation:
         if request.writes:
             kinds += ["answer lost", "delivered twice", "row locked", "row refused", "row locked", "row refused"]
             if request.makes_tasks:
-                kinds += ["late", "answer lost"]
+                kinds += ["late", *["answer lost"] * 6]
         trouble = self.rng.choice(kinds)
         if trouble == "limit exceeded":
             self.limited = self.rng.choice((0, 1, 5))

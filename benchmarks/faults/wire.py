@@ -95,7 +95,7 @@ class Request:
     @property
     def makes_tasks(self) -> bool:
         """Whether it creates tasks of ours."""
-        return self.api == "salesforce" and self.method == "POST" and b"Onetouch_Handoff_Id__c" in self.body
+        return self.api == "salesforce" and self.method != "GET" and b"Onetouch_Handoff_Id__c" in self.body
 
     @property
     def name(self) -> str:
