@@ -1,4 +1,4 @@
-"""Loopback stand-ins for the Salesforce, HubSpot, Slack and Amplitude APIs, built from the vendors' documented behaviour.
+"""Loopback stand-ins for the Salesforce, HubSpot, Slack and Amplitude APIs, built from their documentation.
 
 Imports nothing of the product: it must not share the product's misunderstandings.
 """
