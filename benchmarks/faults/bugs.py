@@ -377,5 +377,19 @@ def _without(body: Any, name: str) -> Any:
     return body | {"records": [{k: v for k, v in row.items() if k != name} for row in body["records"]]}
 
 
-FOUND: dict[str, int] = {}
+FOUND: dict[str, int] = {
+    "outbox-row-lost": 65,
+    "failed-row-swallowed": 5,
+    "key-missing": 0,
+    "key-afterwards": 0,
+    "silence-is-success": 52,
+    "alert-without-look": 93,
+    "claim-ignored": 14,
+    "opportunities-not-looked-at": 9,
+    "touches-not-looked-at": 48,
+    "withdrawn-not-closed": 2,
+    "context-after-task": 0,
+    "null-erases": 0,
+    "edit-written-over": 67,
+}
 """Bug → the seed that found it (`python -m benchmarks.faults --bugs`)."""
