@@ -391,5 +391,10 @@ FOUND: dict[str, int] = {
     "context-after-task": 0,
     "null-erases": 0,
     "edit-written-over": 67,
+    "cooldown-ignored": 8,
+    "second-handoff": 2,
+    "stop-ignored": 84,
+    "cap-ignored": 4,
+    "approval-ignored": 0,
 }
 """Bug → the seed that found it (`python -m benchmarks.faults --bugs`)."""
