@@ -200,8 +200,8 @@ def _not_alone(self: Any, what: str, wait: float = 600) -> Iterator[None]:
 def _() -> list[tuple[Any, str, Any]]:
     whole = deliver.last_look
 
-    def blind(ledger: Any, run: Any, crm_: Any, unseen: Any, recheck: Any, *rest: Any) -> Any:
-        return whole(ledger, run, crm_, unseen, lambda ids: {}, *rest)
+    def blind(*args: Any) -> Any:
+        return whole(*args[:-3], lambda ids: {}, *args[-2:])
 
     return [(deliver, "last_look", blind)]
 
@@ -212,12 +212,12 @@ def _() -> list[tuple[Any, str, Any]]:
     asked: list[Any] = []
 
     def noted(*args: Any) -> Any:
-        asked[:] = [args[-2]]
+        asked[:] = [args[2], args[-2]]
         return whole(*args)
 
     def looked_first(ledger: Any, run: Any, crm_: Any, work: Any) -> Any:
         unseen = work.in_state("decided", "context_written")
-        look(ledger, run, crm_, unseen, asked[0], work.handoffs, work.failed)
+        look(ledger, asked[0], run, crm_, unseen, asked[1], work.handoffs, work.failed)
         return context(ledger, run, crm_, work)
 
     return [
@@ -385,6 +385,7 @@ FOUND: dict[str, int] = {
     "silence-is-success": 52,
     "alert-without-look": 93,
     "claim-ignored": 14,
+    "recheck-skipped": 1,
     "opportunities-not-looked-at": 9,
     "touches-not-looked-at": 48,
     "withdrawn-not-closed": 2,
