@@ -386,6 +386,7 @@ FOUND: dict[str, int] = {
     "alert-without-look": 93,
     "claim-ignored": 14,
     "recheck-skipped": 1,
+    "look-too-early": 14,
     "opportunities-not-looked-at": 9,
     "touches-not-looked-at": 48,
     "withdrawn-not-closed": 2,
