@@ -26,7 +26,7 @@ up: setup  ## the same, left running; prints the addresses and the sign-in
 	$(BIN)/onetouch --home $(HOME_DIR) demo --keep
 
 test: setup  ## the test suite
-	$(BIN)/pytest -n 2 --dist loadfile
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: setup  ## style, types
 	$(BIN)/ruff check .

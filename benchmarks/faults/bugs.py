@@ -393,6 +393,7 @@ FOUND: dict[str, int] = {
     "context-after-task": 0,
     "null-erases": 0,
     "edit-written-over": 67,
+    "clock-from-the-task": 15,
     "cooldown-ignored": 8,
     "second-handoff": 2,
     "stop-ignored": 84,

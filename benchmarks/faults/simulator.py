@@ -116,6 +116,8 @@ class Simulation:
             for _ in range(self.rng.choice((1, 1, 1, 2, 2, 3))):
                 self._phase()
                 self._jump()
+            if self.seed % 16 == 15:
+                self._slow_rep()
             self._settle()
         self.counted["steps"] = self.steps
         self.counted["tasks"] = len(self.oracle.made)
@@ -150,6 +152,26 @@ class Simulation:
         self.scheduler.now = (self.scheduler.now + timedelta(hours=hours)).replace(minute=0, second=0, microsecond=0)
         if self.event_rate and self.rng.random() < 0.3:
             self._event()
+
+    def _slow_rep(self) -> None:
+        """Reps take two days to be in touch, and a run comes when the days of silence since the task are over.
+
+        On one seed of sixteen: left to chance it would hardly ever happen.
+        """
+        self.troubles = self.limited = 0
+        self.event_rate = 0.0
+        self._land_late()
+        self.note("── a slow rep")
+        for hours, decides in ((0, True), (40, False), (self.policy.handoff.silence_days * 24 - 24, False)):
+            self.scheduler.now += timedelta(hours=hours)
+            self.org.now = self.scheduler.now
+            if hours == 40:
+                for text in self.world.all_done():
+                    self.note(text)
+                self.oracle.looks(None)
+            self.scheduler.run(
+                Process("slow", partial(self._pipeline, as_of=self.scheduler.now, dry_run=False, decides=decides))
+            )
 
     def _settle(self) -> None:
         """No more trouble: two runs, and on some seeds the days in which everything runs out."""

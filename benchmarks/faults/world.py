@@ -117,6 +117,11 @@ class World:
         except DmlError as error:
             return f"came to nothing: {error.code}"
 
+    def all_done(self) -> list[str]:
+        """Every open task of ours is completed by its rep."""
+        with self.org.store.transaction():
+            return [self._done(row) for row in self.keyed_tasks() if not row["IsClosed"] and not row["IsDeleted"]]
+
     def _note(self, account: Account, kind: str) -> str:
         self.crm_events += not kind.startswith("checkout")
         account.facts.append((self.org.now, kind))

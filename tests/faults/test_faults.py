@@ -7,7 +7,7 @@ import pytest
 from benchmarks.faults.bugs import BUGS, FOUND
 from benchmarks.faults.simulator import simulate
 
-SEEDS = 100
+SEEDS = 240
 
 
 @pytest.mark.parametrize("tenth", range(10))
