@@ -15,9 +15,10 @@ from typing import Any
 from unittest.mock import patch
 
 from onetouch import delivery
-from onetouch.delivery import DeliveryFailed, breaker, crm, deliver, last_look, one_touch, salesforce_rows
+from onetouch.delivery import DeliveryFailed, breaker, crm, deliver, last_look, one_touch
 from onetouch.delivery.salesforce import Salesforce
-from onetouch.delivery.salesforce_wire import Wire
+from onetouch.delivery.salesforce import rows as salesforce_rows
+from onetouch.delivery.salesforce.wire import Wire
 from onetouch.delivery.slack import Slack
 from onetouch.ledger import Ledger
 

@@ -26,7 +26,7 @@ from onetouch.delivery.crm import (
     Unreachable,
 )
 from onetouch.delivery.hubspot import HubSpot
-from onetouch.delivery.hubspot_fields import PROPERTIES, task_properties, text_of
+from onetouch.delivery.hubspot.fields import PROPERTIES, task_properties, text_of
 from onetouch.delivery.reconcile import reconcile
 from tenacity import wait_none
 

@@ -13,7 +13,7 @@ import requests
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from onetouch.connections import Connection, ConnectionConfigError
-from onetouch.delivery import CrmError, Salesforce, salesforce_wire
+from onetouch.delivery import CrmError, Salesforce
 from onetouch.delivery.crm import (
     RELEASED,
     UNKNOWN,
@@ -24,7 +24,8 @@ from onetouch.delivery.crm import (
     SignInRefused,
     Unreachable,
 )
-from onetouch.delivery.salesforce_fields import WANTED, problems
+from onetouch.delivery.salesforce import wire as salesforce_wire
+from onetouch.delivery.salesforce.fields import WANTED, problems
 from onetouch.sandbox.fields import make_id
 from tenacity import wait_none
 

@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 from onetouch.connections import Connection
-from onetouch.delivery import Salesforce, salesforce_bulk
+from onetouch.delivery import Salesforce
 from onetouch.delivery.crm import UNKNOWN, LimitReached, Outcome, Refused, SignInRefused
+from onetouch.delivery.salesforce import bulk as salesforce_bulk
 from onetouch.sandbox.fields import make_id
 from tenacity import wait_none
 

@@ -16,8 +16,8 @@ import requests
 from tenacity import RetryCallState, Retrying, retry_if_result, stop_after_attempt, wait_exponential
 
 from onetouch.delivery.crm import UNKNOWN, CrmError, LimitReached, Outcome, Refused, SignInRefused, Unreachable
-from onetouch.delivery.salesforce_rows import Batch, Unanswered, refusal
-from onetouch.delivery.salesforce_wire import Record, having, said
+from onetouch.delivery.salesforce.rows import Batch, Unanswered, refusal
+from onetouch.delivery.salesforce.wire import Record, having, said
 
 UPLOAD_BYTES = 90_000_000
 """Ours: bytes of one upload. Salesforce takes 150 MB once they are encoded in base64: 100 MB of CSV."""

@@ -11,12 +11,12 @@ from typing import Any
 from tenacity.wait import wait_base
 
 from onetouch.connections import Connection
-from onetouch.delivery import hubspot_fields as fields
 from onetouch.delivery.crm import RELEASED, Activity, FieldsMissing, Outcome, Refused, Row
-from onetouch.delivery.hubspot_fields import ACCOUNT_ID, DISPOSITION, HANDOFF_ID, OUTCOME, moment
-from onetouch.delivery.hubspot_records import BATCH, Filter, Record, Records, parts
-from onetouch.delivery.hubspot_rows import Rows
-from onetouch.delivery.hubspot_wire import Wire
+from onetouch.delivery.hubspot import fields
+from onetouch.delivery.hubspot.fields import ACCOUNT_ID, DISPOSITION, HANDOFF_ID, OUTCOME, moment
+from onetouch.delivery.hubspot.records import BATCH, Filter, Record, Records, parts
+from onetouch.delivery.hubspot.rows import Rows
+from onetouch.delivery.hubspot.wire import Wire
 from onetouch.policy import Policy
 
 _TOGETHER = 1_000

@@ -7,8 +7,8 @@ from dataclasses import replace
 from typing import Any
 
 from onetouch.delivery.crm import UNKNOWN, CrmError, LimitReached, Outcome, Refused, Row, Unreachable
-from onetouch.delivery.hubspot_records import BATCH, NOT_FOUND, Record, Records, parts
-from onetouch.delivery.hubspot_wire import Busy, Wire, said
+from onetouch.delivery.hubspot.records import BATCH, NOT_FOUND, Record, Records, parts
+from onetouch.delivery.hubspot.wire import Busy, Wire, said
 
 _PASSING = {"RATE_LIMITS", "INTERNAL_ERROR", "SERVICE_UNAVAILABLE", "TIMEOUT"}
 """Categories of a row's refusal that a later run may not meet again."""

@@ -7,8 +7,8 @@ from datetime import datetime
 from typing import Any
 
 from onetouch.delivery.crm import Refused
-from onetouch.delivery.hubspot_fields import moment
-from onetouch.delivery.hubspot_wire import Wire, said
+from onetouch.delivery.hubspot.fields import moment
+from onetouch.delivery.hubspot.wire import Wire, said
 
 BATCH = 100
 """Records a batch holds."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from onetouch.delivery.crm import UNKNOWN, CrmError, LimitReached, Outcome, Refused, SignInRefused, Unreachable
-from onetouch.delivery.salesforce_wire import Record, Wire, said
+from onetouch.delivery.salesforce.wire import Record, Wire, said
 
 ROWS = 200
 """Records a SObject Collections request holds."""

@@ -14,10 +14,10 @@ from tenacity.wait import wait_base
 
 from onetouch.connections import Connection
 from onetouch.delivery.crm import RELEASED, UNKNOWN, Activity, CrmError, FieldsMissing, Outcome, Row
-from onetouch.delivery.salesforce_bulk import Job
-from onetouch.delivery.salesforce_fields import ACCOUNT_ID, DISPOSITION, HANDOFF_ID, OUTCOME, missing, problems
-from onetouch.delivery.salesforce_rows import DELETED, DUPLICATE, LOCKED, ROWS, Batch, Look
-from onetouch.delivery.salesforce_wire import Record, Wire, soql_of
+from onetouch.delivery.salesforce.bulk import Job
+from onetouch.delivery.salesforce.fields import ACCOUNT_ID, DISPOSITION, HANDOFF_ID, OUTCOME, missing, problems
+from onetouch.delivery.salesforce.rows import DELETED, DUPLICATE, LOCKED, ROWS, Batch, Look
+from onetouch.delivery.salesforce.wire import Record, Wire, soql_of
 from onetouch.policy import Policy
 
 _TASK = (
