@@ -65,12 +65,12 @@ def tell(text: str, key: str | None = None) -> None:
 def post(connection: Connection, text: str, key: str | None) -> None:
     """One message to the ops channel, or the earlier one of that key written anew; short tries."""
     from onetouch.connections import require_tls
-    from slack_sdk import WebClient
+    from onetouch.delivery.slack import Client
 
-    base_url = connection.extra.get("base_url") or WebClient.BASE_URL
+    base_url = connection.extra.get("base_url") or Client.BASE_URL
     require_tls(base_url)
     # Without the default handler, which sends again after a dropped connection: told twice, and a wait.
-    client = WebClient(token=connection.password, base_url=base_url, timeout=10, retry_handlers=[])
+    client = Client(token=connection.password, base_url=base_url, timeout=10, retry_handlers=[])
     channel = _channel()
     # What an exception quotes may come from outside: no mentions, no links of its own.
     text = html.escape(text[: 2 * _LONGEST], quote=False)

@@ -21,6 +21,7 @@ from onetouch.exports import ExportError, amplitude
 from onetouch.lake import Lake
 from onetouch.ledger import Ledger
 from onetouch.policy import read_policy
+from slack_sdk.errors import SlackClientError
 from tenacity import wait_none
 
 TOKEN = "canary-token-71f3"
@@ -112,6 +113,15 @@ def use_slack(host: Host, tmp_path: Path) -> None:
         slack.post(ledger, key="k", kind="alert", channel="C1", text=TEXT, blocks=[])
 
 
+def use_ops_alert(host: Host, tmp_path: Path) -> None:
+    import airflow.sdk.log  # noqa: F401  Airflow's start makes its plugins importable
+    from onetouch_airflow import alerts
+
+    connection = Connection("slack_default", password=TOKEN, extra={"base_url": f"{host.url}/api/"})
+    with pytest.raises(SlackClientError):
+        alerts.post(connection, TEXT, "key")
+
+
 def use_amplitude(host: Host, tmp_path: Path) -> None:
     connection = Connection("amplitude_default", host=host.url, login="key", password=TOKEN)
     hours = datetime(2025, 3, 1, tzinfo=UTC), datetime(2025, 3, 1, 1, tzinfo=UTC)
@@ -119,7 +129,13 @@ def use_amplitude(host: Host, tmp_path: Path) -> None:
         amplitude.fetch(Lake(tmp_path), "raw", *hours, read_policy().events, connection=connection, wait=lambda _: 0)
 
 
-CLIENTS = {"salesforce": use_salesforce, "hubspot": use_hubspot, "slack": use_slack, "amplitude": use_amplitude}
+CLIENTS = {
+    "salesforce": use_salesforce,
+    "hubspot": use_hubspot,
+    "slack": use_slack,
+    "ops alert": use_ops_alert,
+    "amplitude": use_amplitude,
+}
 
 
 @pytest.mark.parametrize("use", CLIENTS.values(), ids=CLIENTS)

@@ -152,7 +152,7 @@ class _NoRedirects(HTTPRedirectHandler):
         """Nothing is sent again."""
 
 
-class _Client(WebClient):
+class Client(WebClient):
     """Speaks to its own address only: urllib would carry the token along a redirect, to any host and without TLS."""
 
     def _perform_urllib_http_request_internal(self, url: str, req: Request) -> dict[str, Any]:
@@ -178,7 +178,7 @@ class Slack:
         base_url = str(connection.extra.get("base_url") or WebClient.BASE_URL)
         require_tls(base_url)
         # In place of the default handlers: they send again after a dropped connection, and Slack would post twice.
-        self.client = _Client(
+        self.client = Client(
             token=connection.password,
             base_url=base_url,
             timeout=_TIMEOUT,
