@@ -56,9 +56,9 @@ alert in Slack and the last lines of the task's log name what failed.
 - **build_signals**: memory or disk, or a bug. Clear it: only the days that are missing are built.
 - **check_signals**: the account table is not plausible. As check_events.
 - **score**: a bug, or a policy whose signals are not there. Nothing has been sent. Clear after the fix.
-- **extract_crm**: Salesforce cannot be reached, refuses the login (`salesforce_default`), or a field the policy
-  maps is not there. Until it is back nothing is decided: who is being talked to is not known.
-- **back_off**: Salesforce refused to close a task. Clear it: accounts already released stay so. `route` waits for
+- **extract_crm**: the CRM cannot be reached, refuses the login (`salesforce_default` or `hubspot_default`), or a field
+  the policy maps is not there. Until it is back nothing is decided: who is being talked to is not known.
+- **back_off**: the CRM refused to close a task. Clear it: accounts already released stay so. `route` waits for
   it on purpose: a decision must know who was released.
 - **route**: a bug: no decision is kept unless every account has exactly one. Clear after the fix.
 - **shadow**: the second policy (`ONETOUCH_SHADOW_POLICY`) cannot be read: `onetouch policy check FILE` says why. Or the

@@ -336,7 +336,7 @@ def crm_check(
             made = creates()
         crm.check_fields()
         if as_json:
-            typer.echo(json.dumps({"crm": crm.name, "missing": [], "created": made}))
+            typer.echo(json.dumps({"crm": crm.name, "created": made}))
         else:
             out.print(f"{crm.name}: reached, every field is there" + f"; created {', '.join(made)}" * bool(made))
 

@@ -1,4 +1,4 @@
-"""What leaves the house, and what comes back: Salesforce (tasks, fields, touches) and Slack (alerts, reports)."""
+"""What leaves the house, and what comes back: a CRM (Salesforce, HubSpot: tasks, fields, touches) and Slack."""
 
 from onetouch.delivery.accounts_file import extract_accounts_file
 from onetouch.delivery.alert_reps import alert_reps

@@ -141,7 +141,7 @@ class Crm(Protocol):
         """CRM ids of the accounts with an open opportunity that changed at or after `since`. A call or two."""
 
     def gone_since(self, since: datetime) -> dict[str, str | None]:
-        """Accounts deleted at or after `since` → the account each was merged into (None: none). A call or two."""
+        """Accounts deleted at or after `since` → the account each was merged into (None: none)."""
 
     def contacts(self, emails: Collection[str]) -> dict[str, str]:
         """Lower-case e-mail → contact id, for those the CRM knows."""
@@ -149,8 +149,8 @@ class Crm(Protocol):
     # ── writing ──────────────────────────────────────────────────────────────────────────────────
 
     def ensure_accounts(self, rows: Mapping[str, Row], kind: str) -> dict[str, Outcome]:
-        """A record for each product account, `account_id` → {name, domain, owner_id}: the one with our external id,
-        else the one of the same domain (which gets the id), else a new one of `kind` (account or lead). Never two."""
+        """A record for each product account, `account_id` → {name, domain, owner_id, …}: the one with our external
+        id, else the one of the same domain (which gets the id), else a new one of `kind` (account or lead). Never two."""
 
     def update_accounts(self, rows: Mapping[str, Row]) -> dict[str, Outcome]:
         """Writes our own fields, CRM account id → fields; nulls are left out, so nothing is erased."""

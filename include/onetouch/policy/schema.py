@@ -497,7 +497,7 @@ class Delivery(Part):
     withheld (null: nobody is asked). `approval_jump`: so does one with which a day gets more than so many times the
     tasks of the busiest of `quality.trailing_days` (null: no jump is looked for; nor is one without half of those days
     of history, or in a run of no more tasks than a rep may get in a day). `bulk_above`: writes of more rows than that
-    go through the CRM's bulk interface. `api_reserve`: the share of the CRM's daily calls that is left to others.
+    go through Salesforce's Bulk API. `api_reserve`: the share of the CRM's daily calls that is left to others.
     """
 
     fresh_hours: Positive
