@@ -210,6 +210,10 @@ class Oracle:
             if other["AccountId"] != task["AccountId"] or not other[HANDOFF_ID] or other["Id"] == task["Id"]:
                 continue
             ended = self.ended.get(other["Id"])
+            made, _ = self.made[other["Id"]]
+            deals = [at for at in account.at("opportunity closed") if at > made]
+            if ended is not None:  # a deal ends it, whenever its task is tidied away
+                ended = min([ended, *deals])
             if ended is None and other["Id"] not in self.reopened:
                 self.violated(3, f"a second open task for {_named(account)}")
             elif ended is not None and run is not None and run.as_of < ended + cooldown:
@@ -248,8 +252,9 @@ class Oracle:
 
     def _released(self, task: Row) -> None:
         """Silence lasts from the rep's touch, not from our task."""
-        account, (made, _) = self.world.by_crm_id[task["AccountId"]], self.made[task["Id"]]
-        touches = [at for at in account.at(*TOUCHES) if at > made]
+        account, (made, run) = self.world.by_crm_id[task["AccountId"]], self.made[task["Id"]]
+        # Whoever calls after the decision, while the task is on its way, has touched this handoff's account.
+        touches = [at for at in account.at(*TOUCHES) if at > (run.as_of if run else made)]
         silence = timedelta(days=self.policy.handoff.touches * self.policy.handoff.silence_days)
         if not touches or min(touches) + silence > self.world.org.now:
             self.violated(3, f"{_named(account)} was released before the days of silence were over")

@@ -221,6 +221,41 @@ def test_a_touch_since_the_decision_prevents_the_task(world: Any) -> None:
 
 
 @pytest.mark.parametrize(("bought", "state"), [(AS_OF, "withdrawn"), (AS_OF - timedelta(days=1), "task_open")])
+def again(world: Any, number: int) -> Any:
+    """A run that would hand the account over once more, long after its first handoff."""
+    at = AS_OF + timedelta(days=120)
+    world.org.clock(at)
+    run = world.run(at)
+    world.decide(run, number)
+    return run
+
+
+@pytest.mark.parametrize("done", [False, True])
+def test_a_rep_who_opened_a_task_again_that_we_closed_is_not_interrupted_either(world: Any, done: bool) -> None:
+    world.deliver(ready(world, 1))
+    run = world.run(LATER)
+    world.decide(run, 1, action="hold_converting")
+    world.deliver(run)
+    world.org.clock(AS_OF + timedelta(days=119))
+    first = world.org.tasks()[0]["Id"]
+    world.rep_writes("Task", first, Status="In Progress")
+    if done:
+        world.rep_writes("Task", first, Status="Completed")
+    assert world.deliver(again(world, 1))["withheld"] == {"touched": 1}
+    assert [t["Id"] for t in world.org.tasks()] == [first]
+
+
+def test_a_task_that_outlived_its_handoff_is_closed_before_the_next_one_is_made(world: Any) -> None:
+    world.deliver(ready(world, 1))
+    handoff_id = world.handoff(1).handoff_id
+    for state in ("touched", "lost"):
+        world.ledger.move(handoff_id, state, LATER)
+    assert world.deliver(again(world, 1))["delivered"] == 1
+    closed, made = sorted(world.org.tasks(), key=lambda t: t["CreatedDate"])
+    assert closed["IsClosed"] and closed["Description"].startswith("Withdrawn: the handoff is lost")
+    assert not made["IsClosed"]
+
+
 def test_who_has_bought_by_themselves_since_is_left_alone(world: Any, bought: datetime, state: str) -> None:
     world.deliver(ready(world, 1))
     run = world.run(LATER)

@@ -10,7 +10,7 @@ from onetouch.delivery.crm import WITHDRAWN, Crm
 from onetouch.delivery.one_touch import in_touch_at
 from onetouch.delivery.rows import rows_where
 from onetouch.lake import Lake
-from onetouch.ledger import ACTIVE, Handoff, IllegalMove, Ledger, Run
+from onetouch.ledger import ACTIVE, TERMINAL, Handoff, IllegalMove, Ledger, Run
 from onetouch.policy import Policy
 
 Recheck = Callable[[list[str]], Mapping[str, str]]
@@ -60,14 +60,15 @@ def last_look(
 ) -> None:
     """The look directly before tasks are written: what has begun since the run read product and CRM.
 
-    Checkouts, opportunities, accounts deleted or merged, and touches by anybody. What may not go out is withdrawn in
-    `handoffs`; what should be but could not be goes into `failed`, with the reason.
+    Checkouts, opportunities, accounts deleted or merged, touches by anybody, earlier tasks a rep is at. What may not
+    go out is withdrawn in `handoffs`; what should be but could not be goes into `failed`, with the reason.
     """
     if not unseen:
         return
     converting = recheck(sorted(h.account_id for h in unseen))
     opportunities, gone = crm.opportunities_since(run.as_of), crm.gone_since(run.as_of)
     touched = _touched(ledger, policy, run, crm, unseen)
+    at_work = _at_work(ledger, policy, crm, unseen, failed)
     reasons: dict[str, str] = {}
     for handoff in unseen:
         if handoff.account_id in converting:
@@ -81,6 +82,8 @@ def last_look(
             )
         elif handoff.handoff_id in touched:
             reasons[handoff.handoff_id] = "touched: by a rep since the decision"
+        elif handoff.handoff_id in at_work:
+            reasons[handoff.handoff_id] = "touched: a rep is at an earlier task of the account"
     prevented = [h for h in unseen if h.handoff_id in reasons]
     handoffs |= withdraw(ledger, run, crm, prevented, reasons)
     for handoff in prevented:
@@ -110,6 +113,37 @@ def _touched(ledger: Ledger, policy: Policy, run: Run, crm: Crm, unseen: list[Ha
         for h in unseen
         if any(at > h.decided_at for name in (h.account_id, h.crm_account_id) if name for at in moments.get(name, ()))
     }
+
+
+def _at_work(ledger: Ledger, policy: Policy, crm: Crm, unseen: list[Handoff], failed: dict[str, str]) -> set[str]:
+    """Handoffs whose account a rep is still at by the task of an earlier one, which only that task tells.
+
+    One that we closed and the rep has opened again, or completed after that; a task that outlived its handoff (the deal
+    ended it, the task was forgotten) is closed: no account has two. One that can't be closed is told in `failed`.
+    """
+    again = {h.account_id: h for h in unseen if h.episode > 1}
+    past = ledger.handoffs(states=TERMINAL, account_ids=set(again)) if again else []
+    earlier = {h.handoff_id: h for h in past if h.task_id}
+    silence, ours = timedelta(days=policy.handoff.silence_days), timedelta(hours=policy.delivery.fresh_hours)
+    busy: set[str] = set()
+    outlived: dict[str, tuple[str, str]] = {}
+    for handoff_id, task in crm.tasks_of(earlier).items() if earlier else ():
+        before = earlier[handoff_id]
+        now = again[before.account_id]
+        if task.is_deleted:
+            continue
+        if not task.is_done and task.closed_by_us:
+            busy.add(now.handoff_id)
+        elif not task.is_done:
+            outlived[handoff_id] = (WITHDRAWN, f"the handoff is {before.state}")
+        # We close at most `fresh_hours` after the moment the ledger has: what was done later, a rep did.
+        elif task.done_at and task.done_at > max(now.decided_at - silence, (before.closed_at or task.done_at) + ours):
+            busy.add(now.handoff_id)
+    for handoff_id, outcome in crm.close_tasks(outlived).items() if outlived else ():
+        if not outcome.ok:
+            its = again[earlier[handoff_id].account_id].handoff_id
+            failed[its] = f"an earlier task of the account stands: {outcome.reason}"
+    return busy
 
 
 def withdraw(
