@@ -368,6 +368,8 @@ class Simulation:
         crm = {row["crm_account_id"]: row for row in known_ones}
         told = ledger.handoff_frame(run.as_of)
         handoffs = {row["account_id"]: row for row in told.astype(object).where(told.notna(), None).to_dict("records")}
+        if self.lake.exists("decisions", f"{run.run_id}.parquet"):  # meanwhile, by another process at the same run
+            return
         mark = self.oracle.mark(run)
         decisions, signals = [], []
         cooldown = timedelta(days=self.policy.routing.cooldown_days)
