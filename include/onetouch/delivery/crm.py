@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,8 +16,23 @@ WITHDRAWN, RELEASED, EXPIRED = "[Withdrawn] ", "[Released] ", "[Expired] "
 CLOSED_BY_US = (WITHDRAWN, RELEASED, EXPIRED)
 """How the subject of a task begins that we closed: such a task is not a rep's touch."""
 
+OUTCOMES = ("No response", "Replied", "Meeting booked")
+DISPOSITIONS = ("Good", "Not now", "Wrong person", "Would have bought anyway")
+"""What a rep may pick on a task of ours: what came of it, and what the rep thinks of the handoff."""
+
 UNKNOWN = "UNKNOWN_OUTCOME"
 """The code of a row whose request was sent and not answered: look for it before it is sent again."""
+
+
+def note(label: str, reason: str = "") -> str:
+    """What stands on top of the description of a task that we closed or released, by its label of CLOSED_BY_US."""
+    return f"{label.strip('[] ')}: {reason}"
+
+
+def masked(text: str) -> str:
+    """A CRM's words, short, with e-mail addresses and quoted values (they may be personal) masked."""
+    line = re.sub(r"\S+@\S+", "…", " ".join(text.split())[:300])
+    return re.sub(r"'[^']{0,200}'|\"[^\"]{0,200}\"", "'…'", line)[:200]
 
 
 class CrmError(Exception):
@@ -150,7 +166,7 @@ class Crm(Protocol):
 
     def ensure_accounts(self, rows: Mapping[str, Row], kind: str) -> dict[str, Outcome]:
         """A record for each product account, `account_id` → {name, domain, owner_id, …}: the one with our external
-        id, else the one of the same domain (which gets the id), else a new one of `kind` (account or lead). Never two."""
+        id, else the one of the same domain (which gets the id), else a new one of `kind` (account, lead). Never two."""
 
     def update_accounts(self, rows: Mapping[str, Row]) -> dict[str, Outcome]:
         """Writes our own fields, CRM account id → fields; nulls are left out, so nothing is erased."""

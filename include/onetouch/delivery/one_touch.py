@@ -33,7 +33,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from onetouch.delivery.crm import EXPIRED, RELEASED, WITHDRAWN, Activity
+from onetouch.delivery.crm import EXPIRED, OUTCOMES, RELEASED, WITHDRAWN, Activity
 from onetouch.ledger import Handoff
 from onetouch.policy import Policy
 
@@ -43,7 +43,7 @@ Move = dict[str, Any]
 LABELS = {"released": RELEASED, "expired": EXPIRED, "withdrawn": WITHDRAWN}
 """State we end a handoff in → how its task's subject begins then."""
 
-REPLIES = ("Replied", "Meeting booked")
+REPLIES = OUTCOMES[1:]
 """Outcomes that are an answer of the customer."""
 
 MEETING = "meeting"

@@ -8,14 +8,14 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
-from onetouch.delivery.crm import CLOSED_BY_US, WITHDRAWN, Activity, Crm
+from onetouch.delivery.crm import CLOSED_BY_US, WITHDRAWN, Activity, Crm, note
 from onetouch.delivery.extract_crm import emails_of, move_on, read_reps
 from onetouch.delivery.failure import DeliveryFailed
 from onetouch.delivery.one_touch import LABELS, Move, Seen, moves, new_owner
 from onetouch.ledger import LEGAL, Handoff, Ledger, Run
 from onetouch.policy import Policy
 
-_NOTES = tuple(f"{label.strip('[] ')}: " for label in CLOSED_BY_US)
+_NOTES = tuple(note(label) for label in CLOSED_BY_US)
 """How the description of a task begins that we closed or released: one that is open again was reopened by the rep."""
 
 

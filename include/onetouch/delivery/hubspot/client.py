@@ -11,7 +11,7 @@ from typing import Any
 from tenacity.wait import wait_base
 
 from onetouch.connections import Connection
-from onetouch.delivery.crm import RELEASED, Activity, FieldsMissing, Outcome, Refused, Row
+from onetouch.delivery.crm import RELEASED, Activity, FieldsMissing, Outcome, Refused, Row, note
 from onetouch.delivery.hubspot import fields
 from onetouch.delivery.hubspot.fields import ACCOUNT_ID, DISPOSITION, HANDOFF_ID, OUTCOME, moment
 from onetouch.delivery.hubspot.records import BATCH, Filter, Record, Records, parts
@@ -270,17 +270,17 @@ class HubSpot:
         for handoff_id, record in found.items():
             task, body = _activity("tasks", record, None), record["properties"].get("hs_task_body") or ""
             label, reason = reasons[handoff_id]
-            note = f"{label.strip('[] ')}: {reason}"
+            why = note(label, reason)
             outcomes[handoff_id] = Outcome(ok=True, id=task.activity_id, by_rep=task.is_done and not task.closed_by_us)
             if outcomes[handoff_id].by_rep:
                 by_rep.add(task.activity_id)
-                if label == RELEASED and not task.description.startswith(note):
-                    changes[task.activity_id] = {"hs_task_body": fields.noted(note, body)}
+                if label == RELEASED and not task.description.startswith(why):
+                    changes[task.activity_id] = {"hs_task_body": fields.noted(why, body)}
             elif not task.closed_by_us:
                 changes[task.activity_id] = {
                     "hs_task_status": "COMPLETED",
                     "hs_task_subject": f"{label}{task.subject}"[: fields.SUBJECT_CHARS].rstrip(),
-                    "hs_task_body": fields.noted(note, body),
+                    "hs_task_body": fields.noted(why, body),
                 }
         ids = {record["id"]: handoff_id for handoff_id, record in found.items()}
         for task_id, outcome in self._rows.update("tasks", changes).items():

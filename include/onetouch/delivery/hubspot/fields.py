@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from onetouch.delivery.crm import DISPOSITIONS, OUTCOMES
+
 ACCOUNT_ID: Final = "onetouch_account_id"
 HANDOFF_ID: Final = "onetouch_handoff_id"
 OUTCOME: Final = "onetouch_outcome"
@@ -81,10 +83,8 @@ PROPERTIES: Final[dict[str, tuple[dict[str, Any], ...]]] = {
     ),
     "tasks": (
         _property("handoff_id", "handoff id", unique=True),
-        _property("outcome", "outcome", "choice", "No response", "Replied", "Meeting booked"),
-        _property(
-            "disposition", "disposition", "choice", "Good", "Not now", "Wrong person", "Would have bought anyway"
-        ),
+        _property("outcome", "outcome", "choice", *OUTCOMES),
+        _property("disposition", "disposition", "choice", *DISPOSITIONS),
     ),
 }
 """Object type → our properties as HubSpot's API defines them."""

@@ -20,7 +20,7 @@ from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_aft
 from tenacity.wait import wait_base
 
 from onetouch.connections import Connection, ConnectionConfigError, require_tls
-from onetouch.delivery.crm import LimitReached, Refused, SignInRefused, Unreachable
+from onetouch.delivery.crm import LimitReached, Refused, SignInRefused, Unreachable, masked
 
 _HOST = "https://api.hubapi.com"
 
@@ -178,8 +178,7 @@ def said(document: Any) -> str:
         with contextlib.suppress(ValueError):
             problems = [p for p in json.loads(text[start:]) if isinstance(p, dict)]
             return ", ".join(f"{p.get('error')} ({p.get('name')})" for p in problems)[:200]
-    line = re.sub(r"\S+@\S+", "…", " ".join(text.split())[:300])
-    return re.sub(r"'[^']{0,200}'|\"[^\"]{0,200}\"", "'…'", line)[:200]
+    return masked(text)
 
 
 def _refuse(error: Any) -> NoReturn:

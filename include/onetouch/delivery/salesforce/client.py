@@ -13,7 +13,7 @@ import requests
 from tenacity.wait import wait_base
 
 from onetouch.connections import Connection
-from onetouch.delivery.crm import RELEASED, UNKNOWN, Activity, CrmError, FieldsMissing, Outcome, Row
+from onetouch.delivery.crm import RELEASED, UNKNOWN, Activity, CrmError, FieldsMissing, Outcome, Row, note
 from onetouch.delivery.salesforce.bulk import Job
 from onetouch.delivery.salesforce.fields import ACCOUNT_ID, DISPOSITION, HANDOFF_ID, OUTCOME, missing, problems
 from onetouch.delivery.salesforce.rows import DELETED, DUPLICATE, LOCKED, ROWS, Batch, Look
@@ -54,7 +54,9 @@ class Salesforce:
     The connection's extras are those of Airflow's Salesforce connection: `instance_url` (or `domain`),
     `consumer_key`, `consumer_secret` for client credentials, or `private_key` with the user as login for JWT
     bearer; `version`. `api_reserve`: the share of the org's daily calls that is left to others. `account_fields`:
-    those of the policy (`crm.account_fields`). Raises ConnectionConfigError at once when they cannot work.
+    those of the policy (`crm.account_fields`). `bulk_above`: a write of more rows than that is a bulk job. `clock`: the
+    machine's; a signed assertion ends by Salesforce's own clock, never by as_of. Raises ConnectionConfigError at once
+    when they cannot work.
     """
 
     name = "salesforce"
@@ -323,14 +325,14 @@ class Salesforce:
         by_rep: set[str] = set()
         for handoff_id, task in tasks.items():
             label, reason = reasons[handoff_id]
-            note = f"{label.strip('[] ')}: {reason}"
-            noted = f"{note}\n\n{task.description}"[:_DESCRIPTION].rstrip()
+            why = note(label, reason)
+            noted = f"{why}\n\n{task.description}"[:_DESCRIPTION].rstrip()
             if task.closed_by_us:
                 outcomes[handoff_id] = Outcome(ok=True, id=task.activity_id)
             elif task.is_done:
                 by_rep.add(handoff_id)
                 outcomes[handoff_id] = Outcome(ok=True, id=task.activity_id, by_rep=True)
-                if label == RELEASED and not task.description.startswith(note):
+                if label == RELEASED and not task.description.startswith(why):
                     changes[handoff_id] = {"id": task.activity_id, "Description": noted}
             else:
                 changes[handoff_id] = {

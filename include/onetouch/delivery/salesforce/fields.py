@@ -6,6 +6,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from onetouch.delivery.crm import DISPOSITIONS, OUTCOMES
+
 ACCOUNT_ID = "Onetouch_Account_Id__c"
 HANDOFF_ID = "Onetouch_Handoff_Id__c"
 OUTCOME = "Onetouch_Outcome__c"
@@ -60,10 +62,8 @@ WANTED: Mapping[str, Mapping[str, Wanted]] = {
     "Lead": _CONTEXT,
     "Task": {
         HANDOFF_ID: Wanted("text", 64, key=True),
-        OUTCOME: Wanted("pick", values=("No response", "Replied", "Meeting booked"), written=False),
-        DISPOSITION: Wanted(
-            "pick", values=("Good", "Not now", "Wrong person", "Would have bought anyway"), written=False
-        ),
+        OUTCOME: Wanted("pick", values=OUTCOMES, written=False),
+        DISPOSITION: Wanted("pick", values=DISPOSITIONS, written=False),
         "Subject": Wanted("any", 255),
         "Description": Wanted("text", 32_000),
         "Status": Wanted("pick", values=("Not Started", "Completed")),

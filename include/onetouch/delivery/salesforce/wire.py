@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, NoReturn, TypeVar
@@ -18,7 +17,7 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait
 from tenacity.wait import wait_base
 
 from onetouch.connections import Connection, ConnectionConfigError, require_tls
-from onetouch.delivery.crm import LimitReached, Refused, SignInRefused, Unreachable
+from onetouch.delivery.crm import LimitReached, Refused, SignInRefused, Unreachable, masked
 
 VERSION = "62.0"
 """The API version spoken unless the connection names another; pinned, since answers change with it."""
@@ -264,11 +263,10 @@ def soql_of(soql: str, **values: Any) -> str:
 
 
 def said(text: Any) -> str:
-    """What the CRM said, short, with e-mail addresses and quoted values (they may be personal) masked."""
+    """What Salesforce said, `masked`."""
     if isinstance(text, list):
         text = text[0].get("message", "") if text and isinstance(text[0], dict) else ""
-    line = " ".join(str(text).split())[:300]
-    return re.sub(r"'[^']{0,200}'|\"[^\"]{0,200}\"", "'…'", re.sub(r"\S+@\S+", "…", line))[:200]
+    return masked(str(text))
 
 
 def _chunks(values: Sequence[str], each: str) -> Iterator[list[str]]:
