@@ -59,8 +59,7 @@ def forget(workspace: Workspace, kind: Kind, id: str, now: datetime) -> Summary:
         ended += ledger.end_handoffs(one.accounts, now)
         for name, count in _erase_lake(workspace, one, marks, known).items():
             lake[name] += count
-        in_text = _marks(one, known, names=True)
-        rows += ledger.pseudonymise(one, lambda value, by=in_text: by.replace_in(value))  # type: ignore[misc]
+        rows += ledger.pseudonymise(one, _marks(one, known, names=True).replace_in)
     for one in unfinished:
         ledger.finish_erasure(one)
     known = ledger.forgotten()

@@ -14,8 +14,7 @@ from onetouch.delivery.slack import Place, Slack, SlackError
 from onetouch.handoff import Alert, alert
 from onetouch.handoff.words import zone
 from onetouch.lake import Lake
-from onetouch.ledger import Handoff, Ledger, Outbox, Run
-from onetouch.ledger.forgotten import PSEUDONYM
+from onetouch.ledger import PSEUDONYM, Handoff, Ledger, Outbox, Run
 from onetouch.policy import Policy
 
 _FOLLOWED = timedelta(days=30)

@@ -8,15 +8,15 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from onetouch.delivery.rows import rows_where
-from onetouch.handoff.plain_text import plain
+from onetouch.handoff import plain
 from onetouch.lake import Lake
 from onetouch.ledger import ACTIVE, Ledger, Run
 from onetouch.policy import Policy
 
-TOP = 10
+_TOP = 10
 """Accounts shown by name."""
 
-MARGIN = timedelta(minutes=10)
+_MARGIN = timedelta(minutes=10)
 """Left between the latest answer and the end of the run's freshness, for the delivery itself."""
 
 
@@ -66,7 +66,7 @@ def question(lake: Lake, ledger: Ledger, policy: Policy, run: Run, now: datetime
     """
     until = min(
         now + timedelta(hours=policy.delivery.approval_hours),
-        run.as_of + timedelta(hours=policy.delivery.fresh_hours) - MARGIN,
+        run.as_of + timedelta(hours=policy.delivery.fresh_hours) - _MARGIN,
     )
     if until <= now or ledger.stage_summary(run.run_id, "approve") or _overtaken(ledger, run):
         return None
@@ -76,7 +76,7 @@ def question(lake: Lake, ledger: Ledger, policy: Policy, run: Run, now: datetime
     limit = unasked(ledger, policy, run, len(due))
     if limit is None or len(due) <= limit:
         return None
-    best = sorted(due, key=lambda decision: (-decision["score"], decision["account_id"]))[:TOP]
+    best = sorted(due, key=lambda decision: (-decision["score"], decision["account_id"]))[:_TOP]
     signals = rows_where(lake, "signals", run.run_id, "account_id", [decision["account_id"] for decision in best])
     names = {row["account_id"]: _company(row) for row in signals}
     return Question(

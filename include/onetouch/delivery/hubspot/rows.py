@@ -10,7 +10,7 @@ from onetouch.delivery.crm import UNKNOWN, CrmError, LimitReached, Outcome, Refu
 from onetouch.delivery.hubspot.records import BATCH, NOT_FOUND, Record, Records, parts
 from onetouch.delivery.hubspot.wire import Busy, Wire, said
 
-_PASSING = {"RATE_LIMITS", "INTERNAL_ERROR", "SERVICE_UNAVAILABLE", "TIMEOUT"}
+_RETRYABLE = {"RATE_LIMITS", "INTERNAL_ERROR", "SERVICE_UNAVAILABLE", "TIMEOUT"}
 """Categories of a row's refusal that a later run may not meet again."""
 
 _OF_ROWS = {400, 404, 409, 413, 422}
@@ -145,7 +145,7 @@ def _unknown(message: str) -> Outcome:
 
 
 def _refusal(code: str, message: str) -> Outcome:
-    return Outcome(ok=False, code=code, message=message, deleted=code == NOT_FOUND, retryable=code in _PASSING)
+    return Outcome(ok=False, code=code, message=message, deleted=code == NOT_FOUND, retryable=code in _RETRYABLE)
 
 
 def _value_of(record: Record, inputs: Mapping[str, Row]) -> Any:
