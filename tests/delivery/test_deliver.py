@@ -220,7 +220,6 @@ def test_a_touch_since_the_decision_prevents_the_task(world: Any) -> None:
     assert [t["WhatId"] for t in world.org.tasks() if t["Onetouch_Handoff_Id__c"]] == [crm_id(2)]
 
 
-@pytest.mark.parametrize(("bought", "state"), [(AS_OF, "withdrawn"), (AS_OF - timedelta(days=1), "task_open")])
 def again(world: Any, number: int) -> Any:
     """A run that would hand the account over once more, long after its first handoff."""
     at = AS_OF + timedelta(days=120)
@@ -256,6 +255,7 @@ def test_a_task_that_outlived_its_handoff_is_closed_before_the_next_one_is_made(
     assert not made["IsClosed"]
 
 
+@pytest.mark.parametrize(("bought", "state"), [(AS_OF, "withdrawn"), (AS_OF - timedelta(days=1), "task_open")])
 def test_who_has_bought_by_themselves_since_is_left_alone(world: Any, bought: datetime, state: str) -> None:
     world.deliver(ready(world, 1))
     run = world.run(LATER)
@@ -281,6 +281,22 @@ def test_a_checkout_after_the_task_withdraws_it_on_the_next_run(world: Any) -> N
     again = world.deliver(run)
     assert again["withdrawn"] == 0
     assert world.task(1)["Subject"] == task["Subject"]
+
+
+def test_a_withdrawal_that_is_refused_is_no_green_run(world: Any) -> None:
+    world.deliver(ready(world, 1, 2))
+    run = world.run(LATER)
+    world.decide(run, 1, 2, action="hold_converting")
+    refusal = {"statusCode": "FIELD_CUSTOM_VALIDATION_EXCEPTION", "message": "ask rita@rep.example"}
+    world.org.post("faults", [{"match": "composite/sobjects$", "method": "PATCH", "row_error": refusal, "rows": [0]}])
+    with pytest.raises(DeliveryFailed, match="or open tasks closed: FIELD_CUSTOM.*open task of") as failure:
+        world.deliver(run)
+    assert (failure.value.summary["withdrawn"], failure.value.summary["to_withdraw"]) == (1, 1)
+    assert failure.value.summary["failed"] == []
+    assert not world.task(1)["IsClosed"] and world.task(2)["IsClosed"]
+    again = world.deliver(run)
+    assert again["withdrawn"] == 1 and "to_withdraw" not in again
+    assert world.task(1)["IsClosed"]
 
 
 def test_an_account_drawn_into_the_control_group_is_not_interrupted_either(world: Any) -> None:

@@ -65,9 +65,9 @@ def deliver_tasks(
 
     Returns {"to_send", "delivered", "withheld": {reason: n}, "failed": [{account_id, reason}], "deferred": those of
     the failed that the next run tries again, "withdrawn", "earlier": {"delivered", "withheld", "failed"}}: to_send =
-    delivered + withheld + failed; when held also why ("held") and how many open tasks should have been closed
-    ("to_withdraw"). Raises DeliveryFailed with the same summary, after all other rows are done, when any failed;
-    CrmError when the CRM could not be read, or gave no answer.
+    delivered + withheld + failed; when held also why ("held"). "to_withdraw": how many open tasks should have been
+    closed, when held or when the CRM refused it. Raises DeliveryFailed with the same summary, after all other rows
+    are done, when any failed; CrmError when the CRM could not be read, or gave no answer.
     """
     due = rows_where(lake, "decisions", run.run_id, "action", ["sales_now"])
     if held or crm is None:
@@ -88,7 +88,7 @@ def _deliver(
     recheck: Recheck,
     approved: bool,
 ) -> dict[str, Any]:
-    withdrawn = withdraw_overtaken(lake, ledger, run, crm)
+    withdrawn, standing = _withdraw(lake, ledger, run, crm)
     _check_radius(ledger, policy, run, len(due))
     limit = unasked(ledger, policy, run, len(due))
     asks = limit is not None and len(due) > limit and not approved
@@ -122,13 +122,25 @@ def _deliver(
         withheld["another handoff of the account is active"] = len(due) - len(opened) - len(lacking)
     summary = _summary(len(due), delivered, withheld, failed) | {"withdrawn": withdrawn}
     summary["deferred"] = len(work.deferred & own)
+    if standing:
+        summary["to_withdraw"] = len(standing)
     if others:
         summary["earlier"] = dict(zip(("delivered", "withheld", "failed"), _account_for(others, work), strict=True))
-    if work.failed or lacking:
+    if work.failed or lacking or standing:
         named = [(f"handoff {i} of {_record(work.handoffs[i])}", reason) for i, reason in work.failed.items()]
         named += [("a decision", row["reason"]) for row in lacking]
-        raise DeliveryFailed("decisions could not be delivered", summary, named) from stopped
+        what = "decisions could not be delivered" + (", or open tasks closed" if standing else "")
+        raise DeliveryFailed(what, summary, named + standing) from stopped
     return summary
+
+
+def _withdraw(lake: Lake, ledger: Ledger, run: Run, crm: Crm) -> tuple[int, list[tuple[str, str]]]:
+    """How many were withdrawn; and those whose task stands open because it could not be closed, each with why."""
+    try:
+        return withdraw_overtaken(lake, ledger, run, crm), []
+    except DeliveryFailed as error:
+        refused = error.summary["failed"].items()
+        return error.summary["withdrawn"], [(f"open task of handoff {i}", reason) for i, reason in refused]
 
 
 def _record(handoff: Handoff) -> str:

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from onetouch.delivery.crm import WITHDRAWN, Crm
+from onetouch.delivery.failure import DeliveryFailed
 from onetouch.delivery.one_touch import in_touch_at
 from onetouch.delivery.rows import rows_where
 from onetouch.lake import Lake
@@ -18,9 +19,18 @@ Recheck = Callable[[list[str]], Mapping[str, str]]
 
 
 def withdraw_overtaken(lake: Lake, ledger: Ledger, run: Run, crm: Crm) -> int:
-    """Withdraws what is `overtaken`; returns how many."""
+    """Withdraws what is `overtaken`; returns how many.
+
+    Raises DeliveryFailed when tasks could not be closed, after all others were: `withdrawn`, and `failed`, handoff
+    id → why.
+    """
     found = overtaken(lake, ledger, run)
-    return len(withdraw(ledger, run, crm, [handoff for handoff, _ in found], {h.handoff_id: why for h, why in found}))
+    reasons, refused = {h.handoff_id: why for h, why in found}, dict[str, str]()
+    withdrawn = len(withdraw(ledger, run, crm, [handoff for handoff, _ in found], reasons, refused))
+    if refused:
+        summary = {"withdrawn": withdrawn, "failed": refused}
+        raise DeliveryFailed("tasks could not be closed", summary, list(refused.items()))
+    return withdrawn
 
 
 def overtaken(lake: Lake, ledger: Ledger, run: Run) -> list[tuple[Handoff, str]]:
@@ -147,16 +157,23 @@ def _at_work(ledger: Ledger, policy: Policy, crm: Crm, unseen: list[Handoff], fa
 
 
 def withdraw(
-    ledger: Ledger, run: Run, crm: Crm, handoffs: list[Handoff], reasons: Mapping[str, str]
+    ledger: Ledger,
+    run: Run,
+    crm: Crm,
+    handoffs: list[Handoff],
+    reasons: Mapping[str, str],
+    refused: dict[str, str] | None = None,
 ) -> dict[str, Handoff]:
     """Closes their tasks, then moves them to `withdrawn`; gives those that moved.
 
     A handoff whose task the rep has just closed was touched: it waits until `extract_crm` has read that. One whose
-    task could not be closed does not move either; the next run tries again.
+    task could not be closed does not move either, and is named in `refused`, with why; the next run tries again.
     """
     if not handoffs:
         return {}
     outcomes = crm.close_tasks({h.handoff_id: (WITHDRAWN, reasons[h.handoff_id]) for h in handoffs})
+    if refused is not None:
+        refused |= {h.handoff_id: outcomes[h.handoff_id].reason for h in handoffs if not outcomes[h.handoff_id].ok}
     free = [
         h
         for h in handoffs
