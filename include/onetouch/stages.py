@@ -1,4 +1,6 @@
-"""The pipeline's stages, one function each. The DAGs and the command line call these and nothing else.
+"""The pipeline's stages, one function each: every task of a DAG calls one, `onetouch run` calls them in turn.
+
+Beside them stands what both ask about a run: why it sends nothing, the question to a person, its accounting, its CRM.
 
 A stage opens what it needs, calls one room of the library, and returns a small summary that is kept in the
 ledger with the run, so that a run's accounting can be read at any time. A stage may be repeated: it repeats
@@ -311,14 +313,6 @@ def accounting(workspace: Workspace, run_id: str) -> Summary:
         "held": sent.get("held"),
         "to_withdraw": sent.get("to_withdraw"),
     }
-
-
-def decisions_of(workspace: Workspace, run_id: str | None = None, *, action: str | None = None) -> list[Summary]:
-    """Decisions of a run (None: the last), best score first, as plain JSON values.
-
-    Raises ValueError when nothing was decided yet, or there is no such action.
-    """
-    return proof.decision_rows(workspace.lake, workspace.ledger, run_id, action=action)
 
 
 def _fetch_again(

@@ -251,13 +251,6 @@ def test_the_report_is_one_post_with_its_pictures_and_details_in_the_thread(worl
     assert len(world.org.state()["files"]) == 3
 
 
-def test_a_report_that_may_not_be_sent_leaves_nothing(world: Any, report: Report) -> None:
-    told = post_report(world.ledger, world.slack(), world.policy, report, KEY, held="dry run")
-    assert (told["posted"], told["pictures"]) == (False, 3)
-    assert world.org.posts() == []
-    assert world.ledger.outbox() == []
-
-
 def test_a_picture_that_is_never_processed_ends_the_wait(world: Any, report: Report) -> None:
     world.org.post("limits", {"file_looks": 1000})
     slept: list[float] = []

@@ -16,7 +16,7 @@ from onetouch.delivery.breaker import Stopped, held, stoppable
 from onetouch.policy import read_policy
 from onetouch.workspace import Workspace, open_workspace
 
-from tests.pipeline.test_never_interrupt import product_event, subjects_of
+from tests.pipeline.test_never_interrupt import called_in, product_event, subjects_of
 from tests.pipeline.world import AS_OF, Pipeline, World
 
 SENDING = ("back_off", "deliver_tasks", "alert_reps")
@@ -98,7 +98,7 @@ def test_while_stopped_everything_is_computed_and_nothing_is_written(
     assert stages.accounting(workspace, run_id)["held"] is None
 
     # Stopped again: a customer begins to buy, and the task that should be closed is counted, and stays.
-    chosen = stages.decisions_of(workspace, run_id, action="sales_now")[0]["account_id"]
+    chosen = called_in(workspace, run_id)[0]
     product_event(world, chosen, "checkout_started", AS_OF + timedelta(minutes=10))
     later = AS_OF + timedelta(hours=1)
     world.clock(later)

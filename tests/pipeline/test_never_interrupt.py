@@ -8,7 +8,7 @@ import zipfile
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
-from onetouch import stages
+from onetouch import proof, stages
 from onetouch.workspace import Workspace
 
 from tests.pipeline.world import AS_OF, Pipeline, World
@@ -52,6 +52,12 @@ def subjects_of(world: World, account_id: str) -> list[tuple[str, str, bool]]:
     ]
 
 
+def called_in(workspace: Workspace, run_id: str) -> list[str]:
+    """The accounts a run decided to hand over, best score first."""
+    rows = proof.decision_rows(workspace.lake, workspace.ledger, run_id, action="sales_now")
+    return [row["account_id"] for row in rows]
+
+
 def run_up_to_delivery(workspace: Workspace) -> str:
     run_id = stages.begin(workspace, AS_OF, AS_OF)
     for name in stages.ORDER[: stages.ORDER.index("deliver_tasks")]:
@@ -64,7 +70,7 @@ def test_a_checkout_started_between_scoring_and_delivery_prevents_the_task(make_
     world = make_world("between")
     workspace = world.workspace()
     run_id = run_up_to_delivery(workspace)
-    chosen, *others = [d["account_id"] for d in stages.decisions_of(workspace, run_id, action="sales_now")]
+    chosen, *others = called_in(workspace, run_id)
     product_event(world, chosen, "checkout_started", AS_OF + timedelta(minutes=10))
 
     summary = stages.deliver_tasks(workspace, run_id, AS_OF + timedelta(hours=1))
@@ -82,7 +88,7 @@ def test_a_checkout_finished_meanwhile_does_not_count_as_in_progress(make_world:
     world = make_world("finished")
     workspace = world.workspace()
     run_id = run_up_to_delivery(workspace)
-    called = [d["account_id"] for d in stages.decisions_of(workspace, run_id, action="sales_now")]
+    called = called_in(workspace, run_id)
     chosen, gave_up, *_ = [account_id for account_id in called if account_id.startswith("org_")]
     product_event(world, chosen, "checkout_started", AS_OF + timedelta(minutes=10))
     product_event(world, gave_up, "checkout_started", AS_OF + timedelta(minutes=11))
@@ -102,7 +108,7 @@ def test_a_checkout_started_after_the_task_withdraws_it_on_the_next_run(
     assert pipeline.run(world)["error"] is None
     workspace = world.workspace()
     first = stages.begin(workspace, AS_OF, AS_OF)
-    chosen, *others = [d["account_id"] for d in stages.decisions_of(workspace, first, action="sales_now")]
+    chosen, *others = called_in(workspace, first)
     assert len(subjects_of(world, chosen)) == 1
     product_event(world, chosen, "checkout_started", AS_OF + timedelta(minutes=10))
 
@@ -115,6 +121,7 @@ def test_a_checkout_started_after_the_task_withdraws_it_on_the_next_run(
     assert subject.startswith("[Withdrawn]")
     assert {t["account"]["Onetouch_Account_Id__c"] for t in world.open_tasks()} >= set(others)
     second = stages.begin(workspace, later, later)
-    decided = {d["account_id"]: d["action"] for d in stages.decisions_of(workspace, second)}
+    rows = proof.decision_rows(workspace.lake, workspace.ledger, second)
+    decided = {row["account_id"]: row["action"] for row in rows}
     assert decided[chosen] == "hold_converting"
     assert all(decided[other] != "sales_now" for other in others), "one touch: a task under way is not sent again"

@@ -346,18 +346,13 @@ class Slack:
                 return
 
 
-def post_report(
-    ledger: Ledger, slack: Slack, policy: Policy, report: Report, key: str, *, held: str | None = None
-) -> dict[str, Any]:
+def post_report(ledger: Ledger, slack: Slack, policy: Policy, report: Report, key: str) -> dict[str, Any]:
     """Posts a report once for `key` to the leadership channel: blocks and pictures, the text in its thread.
 
-    With `held` (why nothing may be sent) nothing leaves. Returns {"posted", "channel", "ts", "pictures"}; raises
-    SlackError.
+    Returns {"posted", "channel", "ts", "pictures"}; raises SlackError.
     """
     channel = policy.slack.leadership_channel
     pictures = len(report.charts)
-    if held:
-        return {"posted": False, "channel": channel, "ts": None, "pictures": pictures}
     headline = report.text.strip().split("\n")[0]
     there = _of(ledger, key)
     if there is None or there.state != "sent":
