@@ -41,10 +41,10 @@ bench: setup  ## this project beside hand-written DuckDB SQL, Polars and a loop 
 year: setup  ## the rules over a simulated year of 20,000 accounts, judged by an oracle (about 20 minutes)
 	$(BIN)/python -m benchmarks.year --accounts 20000 --days 365
 
-faults: setup  ## the delivery under 10,000 seeds of faults, with planted bugs, and killed 50 times (takes a while)
+faults: setup  ## the delivery under 10,000 seeds of faults, killed 50 times, and with planted bugs (takes a while)
 	$(BIN)/python -m benchmarks.faults --seeds 10000
-	$(BIN)/python -m benchmarks.faults --bugs
 	$(BIN)/python -m benchmarks.faults.real --kills 50
+	$(BIN)/python -m benchmarks.faults --bugs
 
 mutants: setup  ## what the tests of scoring and routing notice when a line is changed (takes a while)
 	$(BIN)/python -m benchmarks.mutants
@@ -57,6 +57,12 @@ lock: setup  ## resolve pyproject.toml anew: requirements.lock (everything), req
 	  --generate-hashes --no-header --no-emit-index-url --quiet --upgrade
 	$(BIN)/uv pip compile pyproject.toml -c requirements.lock -o requirements.txt --universal --python-version 3.11 \
 	  --generate-hashes --no-header --no-emit-index-url --no-annotate --quiet
+
+docs: setup  ## the generated pages
+	$(BIN)/python docs/dags.py
+	$(BIN)/python docs/policy.py
+	$(BIN)/python docs/scenarios.py
+	$(BIN)/python docs/dossiers.py
 
 clean:  ## remove what make made
 	rm -rf .venv $(HOME_DIR) build .pytest_cache .ruff_cache .mypy_cache .hypothesis
