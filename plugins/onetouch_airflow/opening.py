@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def workspace() -> Workspace:
-    """The installation that the ONETOUCH_* variables name, with Airflow's connections and its stop switch."""
+    """The installation that the ONETOUCH_* variables name, with Airflow's connections and its side of the stop."""
     from onetouch.workspace import open_workspace
 
     return open_workspace(connection=connection, stop_switch=stop_switch)

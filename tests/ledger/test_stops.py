@@ -1,4 +1,4 @@
-"""The emergency stop."""
+"""The stop."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The emergency stop: while it is on, nothing is written outside."""
+"""The stop: while it is on, nothing is written outside."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from onetouch.ledger.tables import stops
 
 
 class Stops(Database):
-    """The part of the ledger about the emergency stop; every stop and its end stay on record."""
+    """The part of the ledger about the stop; every stop and its end stay on record."""
 
     def stop(self, reason: str, at: datetime) -> None:
         """From now on nothing is written outside; stopped already, the first reason stays.

@@ -1,4 +1,4 @@
-"""What delivery must remember: attempts, a rep's disposition, the emergency stop, who was forgotten."""
+"""What delivery must remember: attempts, a rep's disposition, the stop, who was forgotten."""
 
 import sqlalchemy as sa
 from alembic import op
