@@ -249,6 +249,19 @@ def _() -> list[tuple[Any, str, Any]]:
     return [(Salesforce, "close_tasks", kept)]
 
 
+@_bug("refused-closing-swallowed", "a task to be withdrawn that could not be closed is left open, in a green run", 1, 6)
+def _() -> list[tuple[Any, str, Any]]:
+    whole = last_look.withdraw_overtaken
+
+    def green(*args: Any) -> int:
+        try:
+            return whole(*args)
+        except DeliveryFailed as error:
+            return int(error.summary["withdrawn"])
+
+    return [(deliver, "withdraw_overtaken", green)]
+
+
 # ── context, and what is the rep's ───────────────────────────────────────────────────────────────
 
 
@@ -361,7 +374,7 @@ def _() -> list[tuple[Any, str, Any]]:
 
 @_bug("cap-ignored", "the last gate of the daily cap is open", 9)
 def _() -> list[tuple[Any, str, Any]]:
-    return [(deliver, "_check_radius", lambda *_: None)]
+    return [(deliver, "_beyond_the_cap", lambda *_: None)]
 
 
 @_bug("approval-ignored", "a run with many tasks does not wait for a person", 9)
@@ -391,11 +404,12 @@ FOUND: dict[str, int] = {
     "opportunities-not-looked-at": 9,
     "touches-not-looked-at": 48,
     "withdrawn-not-closed": 2,
+    "refused-closing-swallowed": 389,
     "context-after-task": 0,
     "null-erases": 0,
     "edit-written-over": 67,
     "clock-from-the-task": 15,
-    "cooldown-ignored": 8,
+    "cooldown-ignored": 9,
     "second-handoff": 2,
     "stop-ignored": 84,
     "cap-ignored": 4,

@@ -420,6 +420,28 @@ def test_an_account_without_a_crm_record_is_a_failure_where_none_may_be_made(wor
     ]
 
 
+def test_the_context_follows_the_record_the_account_was_merged_into(world: Any) -> None:
+    run = ready(world, 1)
+    world.accounts(5)
+    locked = {"statusCode": "UNABLE_TO_LOCK_ROW", "message": "locked"}
+    world.org.post("faults", [{"match": "composite/sobjects$", "method": "POST", "row_error": locked, "times": 5}])
+    with pytest.raises(DeliveryFailed):
+        world.deliver(run)
+    assert world.handoff(1).state == "context_written"
+    world.ledger.relink({crm_id(1): crm_id(5)})
+    assert world.deliver(run)["delivered"] == 1
+    assert world.task(1)["WhatId"] == crm_id(5)
+    assert world.org.account(crm_id(5))["Onetouch_Dossier__c"].startswith("Company 1")
+
+
+def test_accounts_that_are_one_record_in_the_crm_get_one_task(world: Any) -> None:
+    run = ready(world, 1)
+    world.decide(run, 1, 2, crm_account_id=crm_id(1))
+    summary = world.deliver(run)
+    assert (summary["delivered"], summary["withheld"]) == (1, {"account merged": 1})
+    assert len(world.org.tasks()) == 1
+
+
 def test_a_lead_is_made_where_the_policy_says_so(world: Any) -> None:
     world.policy = world.policy.changed(crm__unknown_accounts="lead")
     run = world.run()
@@ -441,6 +463,32 @@ def test_the_task_names_the_most_active_users_contact(world: Any) -> None:
 
 
 # ── bounded blast radius ─────────────────────────────────────────────────────────────────────────
+
+
+def test_a_run_delivered_late_comes_on_top_of_later_ones(world: Any) -> None:
+    world.policy = world.policy.changed(assignment__tasks_per_day=2)
+    world.accounts(1, 2, 3)
+    early = world.run()
+    world.decide(early, 3)
+    later = world.run(LATER)
+    world.decide(later, 1, 2)
+    world.deliver(later)
+    with pytest.raises(DeliveryFailed, match="stopped at the daily cap: 1 new tasks on top of 2 today") as failure:
+        world.deliver(early)
+    assert [row["account_id"] for row in failure.value.summary["failed"]] == ["org-3"]
+    assert len(world.org.tasks()) == 2
+    assert world.deliver(later)["delivered"] == 2  # what was opened stays delivered
+
+
+def test_what_was_laid_out_for_another_crm_is_not_passed_over(world: Any) -> None:
+    run = ready(world, 1)
+    world.ledger.open_handoffs(
+        world.lake.read("decisions", f"{run.run_id}.parquet").to_dict("records"),
+        run,
+        lambda h: [{"key": f"task:{h.handoff_id}", "destination": "hubspot", "kind": "task", "payload": {}}],
+    )
+    with pytest.raises(DeliveryFailed, match="laid out for another CRM"):
+        world.deliver(run)
 
 
 def test_many_new_tasks_wait_for_a_yes_and_the_rest_goes_on(world: Any) -> None:

@@ -5,18 +5,20 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any
 
 from onetouch.delivery.approval import unasked
 from onetouch.delivery.crm import WITHDRAWN, Crm, CrmError, Outcome, Unreachable
 from onetouch.delivery.failure import DeliveryFailed
-from onetouch.delivery.last_look import Recheck, last_look, move, overtaken, withdraw_overtaken
+from onetouch.delivery.last_look import Recheck, last_look, move, overtaken, withdraw, withdraw_overtaken
+from onetouch.delivery.one_touch import merged
 from onetouch.delivery.rows import rows_where, timezones
 from onetouch.delivery.send import send
 from onetouch.handoff import account_fields, missing_context, task_fields
 from onetouch.handoff.plain_text import plain
 from onetouch.lake import Lake
-from onetouch.ledger import Handoff, Ledger, Outbox, Run
+from onetouch.ledger import ACTIVE, Handoff, Ledger, Outbox, Run
 from onetouch.policy import Policy
 
 LOCK = "delivery"
@@ -89,10 +91,15 @@ def _deliver(
     approved: bool,
 ) -> dict[str, Any]:
     withdrawn, standing = _withdraw(lake, ledger, run, crm)
-    _check_radius(ledger, policy, run, len(due))
+    there = _opened_before(ledger, run, due)
+    new = len(due) - len(there)
     limit = unasked(ledger, policy, run, len(due))
     asks = limit is not None and len(due) > limit and not approved
-    opened, lacking = ([], []) if asks else _open(lake, ledger, policy, run, crm.name, due)
+    beyond = None if asks else _beyond_the_cap(ledger, policy, run, new)
+    lacking: list[dict[str, str]] = []
+    opened = there
+    if not asks and not beyond:
+        opened, lacking = _open(lake, ledger, policy, run, crm.name, due)
 
     own = {handoff.handoff_id for handoff in opened}
     unseen = [h for h in ledger.handoffs(states=_UNSEEN) if h.decided_at <= run.as_of]
@@ -101,6 +108,7 @@ def _deliver(
     stopped: CrmError | None = None
     try:
         _find_records(ledger, policy, run, crm, work)
+        _one_of_a_record(ledger, run, crm, work)
         _write_context(ledger, run, crm, work)
         last_look(ledger, policy, run, crm, work.in_state(*_UNSEEN), recheck, work.handoffs, work.failed)
         _write_tasks(ledger, policy, run, crm, work)
@@ -116,8 +124,11 @@ def _deliver(
     others = [h for h in work.handoffs.values() if h.handoff_id not in own]
     delivered, withheld, failed = _account_for(mine, work)
     failed += lacking
-    if asks:
-        withheld["not approved"] = len(due)
+    if beyond:
+        accounts = {handoff.account_id for handoff in there}
+        failed += [{"account_id": d["account_id"], "reason": beyond} for d in due if d["account_id"] not in accounts]
+    elif asks and new:
+        withheld["not approved"] = new
     elif len(opened) + len(lacking) < len(due):
         withheld["another handoff of the account is active"] = len(due) - len(opened) - len(lacking)
     summary = _summary(len(due), delivered, withheld, failed) | {"withdrawn": withdrawn}
@@ -126,8 +137,9 @@ def _deliver(
         summary["to_withdraw"] = len(standing)
     if others:
         summary["earlier"] = dict(zip(("delivered", "withheld", "failed"), _account_for(others, work), strict=True))
-    if work.failed or lacking or standing:
+    if work.failed or failed or standing:
         named = [(f"handoff {i} of {_record(work.handoffs[i])}", reason) for i, reason in work.failed.items()]
+        named += [(run.run_id, beyond)] * new if beyond else []
         named += [("a decision", row["reason"]) for row in lacking]
         what = "decisions could not be delivered" + (", or open tasks closed" if standing else "")
         raise DeliveryFailed(what, summary, named + standing) from stopped
@@ -165,19 +177,26 @@ def _account_for(handoffs: Iterable[Handoff], work: _Work) -> tuple[int, dict[st
     return delivered, dict(withheld), failed
 
 
-def _check_radius(ledger: Ledger, policy: Policy, run: Run, due: int) -> None:
-    """The last gate of the daily cap: more tasks than it stops here and asks, before anything is written."""
-    load = ledger.rep_load(run.as_of)
-    today = sum(moment.date() == run.as_of.date() for moments in load["recent"] for moment in moments)  # UTC's day
+def _opened_before(ledger: Ledger, run: Run, due: list[dict[str, Any]]) -> list[Handoff]:
+    """The handoffs that an earlier attempt of the run has opened."""
+    accounts = {row["account_id"] for row in due}
+    return [handoff for handoff in ledger.handoffs(run_id=run.run_id) if handoff.account_id in accounts]
+
+
+def _beyond_the_cap(ledger: Ledger, policy: Policy, run: Run, new: int) -> str | None:
+    """The last gate of the daily cap: why none of the run's new handoffs is opened; None: they are within it.
+
+    The (UTC) day is counted whole: a run delivered late comes on top of later ones, too.
+    """
+    day = run.as_of.replace(hour=0, minute=0, second=0, microsecond=0)
+    today = len(ledger.decided_at(day, day + timedelta(days=1)))
     cap = policy.assignment.tasks_per_day
-    if due and today + due > cap:
-        reason = (
-            f"{due} new tasks on top of {today} today are more than assignment.tasks_per_day ({cap}); "
-            "look at the decisions, then raise it or tighten the policy"
-        )
-        raise DeliveryFailed(
-            "runs stopped at the daily cap", _summary(due, 0, {reason: due}, []), [(run.run_id, reason)]
-        )
+    if not new or today + new <= cap:
+        return None
+    return (
+        f"stopped at the daily cap: {new} new tasks on top of {today} today are more than assignment.tasks_per_day "
+        f"({cap}); look at the decisions, then raise it or tighten the policy"
+    )
 
 
 # ── laid out with the handoff ────────────────────────────────────────────────────────────────────
@@ -243,6 +262,8 @@ def _read_outbox(ledger: Ledger, destination: str, work: _Work, own: set[str]) -
             continue
         if dead and handoff.handoff_id in own:
             work.failed[handoff.handoff_id] = dead[0].reason
+        elif None in its and handoff.handoff_id in own:
+            work.failed[handoff.handoff_id] = "laid out for another CRM; the policy's crm.system has changed since"
         elif dead or None in its:  # the run it died in has said so; another CRM's: `back_off` lets it expire
             del work.handoffs[handoff.handoff_id]
 
@@ -269,6 +290,13 @@ def _find_records(ledger: Ledger, policy: Policy, run: Run, crm: Crm, work: _Wor
     _settle(ledger, run, work, {h.handoff_id: outcomes[h.account_id] for h in unknown})
 
 
+def _one_of_a_record(ledger: Ledger, run: Run, crm: Crm, work: _Work) -> None:
+    """Of several handoffs of one record (accounts that became one in the CRM) only the one that is furthest goes on."""
+    others = merged(ledger.handoffs(states=ACTIVE))
+    mine = [handoff for handoff in work.in_state(*_UNSEEN) if handoff.handoff_id in others]
+    work.handoffs |= withdraw(ledger, run, crm, mine, others)
+
+
 def _write_context(ledger: Ledger, run: Run, crm: Crm, work: _Work) -> None:
     """Fields and dossier onto the account's record: no task before they are complete."""
     ready = {h.handoff_id: h for h in work.in_state("decided")}
@@ -286,6 +314,7 @@ def _write_context(ledger: Ledger, run: Run, crm: Crm, work: _Work) -> None:
 
 def _write_tasks(ledger: Ledger, policy: Policy, run: Run, crm: Crm, work: _Work) -> None:
     """One task a handoff, and its id into the ledger."""
+    _follow_the_record(ledger, run, crm, work)
     ready = {h.handoff_id: h for h in work.in_state("context_written")}
     rows = {i: work.rows[i, "task"] for i in ready}
 
@@ -305,9 +334,23 @@ def _write_tasks(ledger: Ledger, policy: Policy, run: Run, crm: Crm, work: _Work
     _move(ledger, run, work, "task_open", opened)
     _settle(ledger, run, work, outcomes)
     # Ended by another process while the task was on its way: it must not stay open.
-    overtaken = {i: (WITHDRAWN, work.handoffs[i].reason) for i in opened if not work.handoffs[i].active}
-    if overtaken:
-        crm.close_tasks(overtaken)
+    ended = {i: (WITHDRAWN, work.handoffs[i].reason) for i in opened if not work.handoffs[i].active}
+    for i, outcome in crm.close_tasks(ended).items() if ended else ():
+        if not outcome.ok:
+            work.failed[i] = f"to be withdrawn ({work.handoffs[i].reason}), but its task stands: {outcome.reason}"
+
+
+def _follow_the_record(ledger: Ledger, run: Run, crm: Crm, work: _Work) -> None:
+    """The context once more where the account has another record now than it was written on: merged, converted."""
+    moved = {
+        h.handoff_id: h
+        for h in work.in_state("context_written")
+        if work.rows[h.handoff_id, "account_fields"].external_id not in (None, h.crm_account_id)
+    }
+    if moved:
+        fields = {str(h.crm_account_id): work.rows[i, "account_fields"].payload["fields"] for i, h in moved.items()}
+        outcomes = crm.update_accounts(fields)
+        _settle(ledger, run, work, {i: outcomes[str(h.crm_account_id)] for i, h in moved.items()})
 
 
 def _contacts(policy: Policy, crm: Crm, rows: Mapping[str, Outbox]) -> dict[str, str]:

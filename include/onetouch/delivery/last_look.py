@@ -179,7 +179,9 @@ def withdraw(
         for h in handoffs
         if outcomes[h.handoff_id].ok and not (outcomes[h.handoff_id].by_rep and h.state != "touched")
     ]
-    return move(ledger, run, "withdrawn", {h.handoff_id: {"reason": reasons[h.handoff_id]} for h in free})
+    # The id tells of a task that its writer did not live to tell of.
+    facts = {h.handoff_id: {"reason": reasons[h.handoff_id], "task_id": outcomes[h.handoff_id].id} for h in free}
+    return move(ledger, run, "withdrawn", facts)
 
 
 def move(ledger: Ledger, run: Run, to_state: str, facts: Mapping[str, Mapping[str, Any]]) -> dict[str, Handoff]:
