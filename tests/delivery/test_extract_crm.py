@@ -358,3 +358,23 @@ def test_an_hour_reads_from_the_last_one_on_with_two_days_of_overlap(world: Any)
         client.read_activities = lambda since, told=told: [asked.append(since), told(since)][1]
         extract_crm(world.lake, world.ledger, world.policy, world.run(at), client)
     assert asked == [AS_OF - timedelta(days=world.policy.signals.lookback_days), hours(-48)]
+
+
+def test_a_backfill_rewrites_neither_touches_nor_handoffs(world: Any) -> None:
+    opened(world, 1)
+    world.org.clock(hours(1))
+    held = {"DurationInMinutes": 60, "ActivityDateTime": hours(48).isoformat()}
+    world.rep_writes("Event", None, Subject="talk", WhatId=crm_id(1), OwnerId=OWNER, **held)
+    world.org.clock(hours(51))
+    latest = world.run(hours(50))
+    assert world.extract(latest)["followed"]
+    assert world.ledger.touches()["at"].tolist() == [hours(49)]
+    world.rep_writes("Task", world.task(1)["Id"], Onetouch_Outcome__c="Replied")  # a change that only the next run tells
+    before = world.ledger.dump()
+    back = world.run(hours(-360))
+    summary = world.extract(back)
+    assert (summary["accounts"], summary["followed"], summary["touches"], summary["moved"]) == (1, False, 0, {})
+    assert len(world.lake.read("crm", back.run_id, "accounts.parquet")) == 1
+    assert world.ledger.dump() | {"runs": before["runs"]} == before
+    again = world.extract(latest)  # done over it still follows
+    assert (again["followed"], again["touches"]) == (True, 2)

@@ -37,7 +37,7 @@ def extract_crm(lake: Lake, ledger: Ledger, policy: Policy, run: Run, crm: Crm) 
     The day's first run reads the whole CRM (formula fields change without a trace); the others what changed since
     the run before, and take the rest from it. All times are the CRM's. What is told again changes nothing. An
     account's `account_id` is null until the product's account is known (`signals` joins them); one that was forgotten
-    is left out.
+    is left out. A run behind another that has read further (a backfill) writes the tables alone.
     Returns {"accounts", "opportunities", "reps"} and what `follow` does.
     """
     base = _base(lake, ledger, run)
@@ -64,7 +64,8 @@ def extract_crm(lake: Lake, ledger: Ledger, policy: Policy, run: Run, crm: Crm) 
 
     first = run.as_of - timedelta(days=policy.signals.lookback_days)
     done = follow(ledger, run, crm, opportunities, ids, emails_of(reps), overlap=overlap, first=first)
-    ledger.record_touches(_renamed(ledger, ids, first), as_of=run.as_of)
+    if done["followed"]:
+        ledger.record_touches(_renamed(ledger, ids, first), as_of=run.as_of)
     return {"accounts": len(accounts), "opportunities": len(opportunities), "reps": len(reps)} | done
 
 
@@ -195,10 +196,15 @@ def follow(
     """Records touches and moves handoffs on, by what changed in the CRM since the watermark less `overlap`.
 
     `first`: from when on a CRM is read for the first time; `ids`: CRM account → account; `emails`: user → e-mail.
-    Returns {"touches", "moved": {state: n}, "relinked", "reassigned"}.
+    A run behind the watermark does nothing of it: the CRM shows what is so now, and to its clock what has happened
+    since lies ahead; the run that has read further has kept all of it.
+    Returns {"touches", "moved": {state: n}, "relinked", "reassigned", "followed": whether it did any of it}.
     """
     # The name dates from when tasks were all that was read; another one would forget how far.
     source = f"{crm.name}_tasks"
+    read_until = ledger.watermark(source)
+    if read_until is not None and run.as_of < read_until:
+        return {"touches": 0, "moved": {}, "relinked": 0, "reassigned": 0, "followed": False}
     window = ledger.window(run, source, overlap, first)
     gone = crm.gone_since(window.start)
     successors = _successors(gone)
@@ -224,7 +230,7 @@ def follow(
     )
     reassigned = _reassign(ledger, seen, emails)
     ledger.advance_watermark(source, window.end)
-    return {"touches": touched, "moved": moved, "relinked": relinked, "reassigned": reassigned}
+    return {"touches": touched, "moved": moved, "relinked": relinked, "reassigned": reassigned, "followed": True}
 
 
 def _successors(gone: Mapping[str, str | None]) -> dict[str, str]:
