@@ -428,6 +428,7 @@ def test_the_context_follows_the_record_the_account_was_merged_into(world: Any) 
     with pytest.raises(DeliveryFailed):
         world.deliver(run)
     assert world.handoff(1).state == "context_written"
+    world.org.post("merge", {"winner": crm_id(5), "losers": [crm_id(1)]})
     world.ledger.relink({crm_id(1): crm_id(5)})
     assert world.deliver(run)["delivered"] == 1
     assert world.task(1)["WhatId"] == crm_id(5)
