@@ -20,9 +20,13 @@ def test_no_seed_breaks_a_promise(tenth: int) -> None:
 
 @pytest.mark.parametrize("name", sorted(FOUND))
 def test_a_planted_bug_is_found(name: str) -> None:
+    """By the seed that is listed; a change of the product shifts what a seed draws, then by one of the first."""
     with BUGS[name].planted():
-        broken = {violation.guarantee for violation in simulate(FOUND[name]).violations}
-    assert broken & set(BUGS[name].guarantees), f"--bugs {name} looks for another seed"
+        for seed in (FOUND[name], *range(60)):
+            broken = {violation.guarantee for violation in simulate(seed).violations}
+            if broken & set(BUGS[name].guarantees):
+                return
+    pytest.fail(f"{name} is not found any more; --bugs {name} looks further")
 
 
 def test_enough_bugs_are_planted() -> None:
