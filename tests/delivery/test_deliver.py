@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+import requests
 from onetouch.delivery import DeliveryFailed
 from onetouch.ledger import Ledger
 from onetouch.sandbox.fields import make_id
@@ -288,12 +289,14 @@ def test_a_withdrawal_that_is_refused_is_no_green_run(world: Any) -> None:
     run = world.run(LATER)
     world.decide(run, 1, 2, action="hold_converting")
     refusal = {"statusCode": "FIELD_CUSTOM_VALIDATION_EXCEPTION", "message": "ask rita@rep.example"}
-    world.org.post("faults", [{"match": "composite/sobjects$", "method": "PATCH", "row_error": refusal, "rows": [0]}])
+    fault = {"match": "composite/sobjects$", "method": "PATCH", "row_error": refusal, "rows": [0], "times": 9}
+    world.org.post("faults", [fault])
     with pytest.raises(DeliveryFailed, match="or open tasks closed: FIELD_CUSTOM.*open task of") as failure:
         world.deliver(run)
     assert (failure.value.summary["withdrawn"], failure.value.summary["to_withdraw"]) == (1, 1)
     assert failure.value.summary["failed"] == []
     assert not world.task(1)["IsClosed"] and world.task(2)["IsClosed"]
+    requests.delete(f"{world.org.url}/_sandbox/faults", timeout=10)
     again = world.deliver(run)
     assert again["withdrawn"] == 1 and "to_withdraw" not in again
     assert world.task(1)["IsClosed"]
