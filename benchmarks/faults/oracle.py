@@ -333,7 +333,8 @@ class Oracle:
         """An attempt ended red."""
         if isinstance(error, DeliveryFailed) and process.stage == "deliver_tasks":
             summary = error.summary
-            process.capped = any("tasks_per_day" in reason for reason in summary["withheld"])
+            reasons = [*summary["withheld"], *(row["reason"] for row in summary["failed"])]
+            process.capped = any("tasks_per_day" in reason for reason in reasons)
             self._adds_up(process, summary)
 
     def _adds_up(self, process: Process, summary: Mapping[str, Any]) -> None:
