@@ -5,9 +5,12 @@ Every hour: product usage becomes decisions, and the few decisions to sell becom
 Each task calls one stage of the library; data stays in the lake, the ledger remembers what was done to whom.
 
     open_run → extract_events[source] → stage_events → check_events → build_signals → check_signals → score ┐
-             → extract_crm → back_off ──────────────────────────────────────────────────────────────────────┴→
-               route ┬→ check_decisions → deliver_tasks ┬→ alert_reps
-                     └→ shadow                          └→ ask_approval
+             → extract_crm → back_off → back_off_ended ─────────────────────────────────────────────────────┴→
+               route ┬→ check_decisions → deliver_tasks → delivery_ended ┬→ alert_reps
+                     └→ shadow                                           └→ ask_approval
+
+What the CRM refuses in `back_off` or `deliver_tasks` stops nobody else's task and nobody's alert: what follows waits
+for their end, not for their success, and `crm_written` keeps the run red. A failed check stops all that comes after it.
 
 ## Params
 
@@ -58,8 +61,10 @@ alert in Slack and the last lines of the task's log name what failed.
 - **score**: a bug, or a policy whose signals are not there. Nothing has been sent. Clear after the fix.
 - **extract_crm**: the CRM cannot be reached, refuses the login (`salesforce_default` or `hubspot_default`), or a field
   the policy maps is not there. Until it is back nothing is decided: who is being talked to is not known.
-- **back_off**: the CRM refused to close a task. Clear it: accounts already released stay so. `route` waits for
-  it on purpose: a decision must know who was released.
+- **back_off**: the CRM refused to close a task; the log names it and why. All the rest is released, and the run goes
+  on: the account of an unclosed task stays held, so it gets no second one. The next run tries again; mend the cause,
+  else it is red every hour.
+- **back_off_ended**: is never red. `route` waits for it: a decision must know who was released.
 - **route**: a bug: no decision is kept unless every account has exactly one. Clear after the fix.
 - **shadow**: the second policy (`ONETOUCH_SHADOW_POLICY`) cannot be read: `onetouch policy check FILE` says why. Or the
   signals it reads otherwise could not be computed anew: memory or disk. Nothing waits for it, and tasks are delivered
@@ -72,6 +77,11 @@ alert in Slack and the last lines of the task's log name what failed.
   there is one task each: clear it (with downstream) while the run's moment is fresh, else trigger a new run.
   Reasons: a field the CRM lacks or refuses is a dead letter (`onetouch outbox`; mend the cause, then
   `onetouch outbox retry KEY`); a locked row, a time-out or a used-up API limit waits for the next run by itself.
+  Owners of the delivered ones are told all the same.
+- **delivery_ended**: is never red. Reps are told and a person is asked once delivery has ended, well or not, unless
+  `check_decisions` failed.
+- **crm_written**: `back_off` or `deliver_tasks` is red: see there. It does nothing but keep the run red, and alerts
+  nobody.
 - **ask_approval**: `approve_tasks` is paused or missing: unpause it, then clear this one. The new tasks are withheld
   until a person says yes; when nobody needs to be asked it is done at once.
 - **alert_reps**: Slack refused (`slack_default`, or the bot is not in the channel). The tasks are in the CRM
@@ -85,7 +95,8 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-from airflow.sdk import DAG, task
+from airflow.providers.standard.operators.empty import EmptyOperator
+from airflow.sdk import DAG, TriggerRule, task
 from onetouch_airflow.approval import StartAsking
 from onetouch_airflow.defaults import DEFAULT_ARGS, TAGS, deadline, params
 from onetouch_airflow.opening import as_of, dry_run, keep_run_id, now, run_id, workspace
@@ -213,14 +224,32 @@ with DAG(
         doc_md="Has a person asked, in `approve_tasks`, when there are more new tasks than go unasked.",
     )
 
+    # What needs a task's end but not its success waits for one of these, and for the checks directly.
+    back_off_ended = EmptyOperator(
+        task_id="back_off_ended",
+        trigger_rule=TriggerRule.ALL_DONE,
+        doc_md="A task that cannot be closed holds its own account and no other.",
+    )
+    delivery_ended = EmptyOperator(
+        task_id="delivery_ended",
+        trigger_rule=TriggerRule.ALL_DONE,
+        doc_md="Reps hear of the tasks that were delivered, whatever became of the others.",
+    )
+    # Airflow judges a run by its last tasks alone.
+    crm_written = EmptyOperator(
+        task_id="crm_written", doc_md="Keeps the run red when the CRM was not written as it should be."
+    )
+
     sources, crm, signals, decisions = open_run(), extract_crm(), build_signals(), route()
+    released, checked, delivered = back_off(), check_decisions(), deliver_tasks()
 
     extract_events.expand(source=sources) >> stage_events() >> check_events() >> signals
     # Plan limits, employees and domains come from the CRM; limit signals and the ICP gate cannot do without them.
     sources >> crm >> signals >> check_signals() >> score() >> decisions
     # On the CRM alone: broken product data must not keep an account from being released.
-    crm >> back_off() >> decisions
-    delivered = deliver_tasks()
-    decisions >> check_decisions() >> delivered >> alert_reps()
-    delivered >> ask_approval
+    crm >> released >> back_off_ended >> decisions
+    decisions >> checked >> delivered >> delivery_ended
+    [checked, delivery_ended] >> alert_reps()
+    [checked, delivery_ended] >> ask_approval
+    [released, delivered] >> crm_written
     decisions >> shadow()

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from onetouch import stages
 from onetouch.cli import app
-from onetouch.ledger import Ledger
+from onetouch.delivery import DeliveryFailed
+from onetouch.ledger import Ledger, Run
+from onetouch.quality import ChecksFailed
 from typer.testing import CliRunner
 
 RUNNER = CliRunner()
@@ -125,3 +130,48 @@ def test_what_the_crm_refuses_is_one_line(tmp_path: Path, monkeypatch: pytest.Mo
         assert result.exit_code == 1
         assert said in result.stderr
         assert len(result.stderr.strip().splitlines()) == 1
+
+
+@pytest.fixture
+def run_stages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[list[str], str]]:
+    """`onetouch run` with stages that do nothing, or raise what is given; gives which ran, and what was said."""
+    ran: list[str] = []
+
+    def stage(name: str, failure: Exception | None) -> Callable[..., None]:
+        def of_run(*args: object) -> None:
+            ran.append(name)
+            if failure:
+                raise failure
+
+        return of_run
+
+    def run(**failures: Exception) -> tuple[list[str], str]:
+        for name in stages.ORDER:
+            monkeypatch.setattr(stages, name, stage(name, failures.get(name)))
+        result = RUNNER.invoke(app, ["--home", str(tmp_path), "run", "--json"])
+        assert result.exit_code == 1
+        return ran, json.loads(result.stdout)["stopped"]
+
+    return run
+
+
+def test_what_the_crm_refused_holds_up_no_other_stage(run_stages: Callable[..., tuple[list[str], str]]) -> None:
+    ran, said = run_stages(
+        back_off=DeliveryFailed("tasks could not be closed", {}, [("handoff 1", "a validation rule")]),
+        deliver_tasks=DeliveryFailed("decisions could not be delivered", {}, [("handoff 2", "locked")]),
+    )
+    assert ran == list(stages.ORDER)
+    assert said == (
+        "1 tasks could not be closed: a validation rule (handoff 1); "
+        "1 decisions could not be delivered: locked (handoff 2)"
+    )
+
+
+def test_failed_checks_stop_delivery_whatever_failed_before(run_stages: Callable[..., tuple[list[str], str]]) -> None:
+    run = Run("r1", datetime(2026, 1, 5, tzinfo=UTC), "p1", False)
+    ran, said = run_stages(
+        back_off=DeliveryFailed("tasks could not be closed", {}, [("handoff 1", "a validation rule")]),
+        check_decisions=ChecksFailed("decisions", run, {"critical": ["odd figures"], "docs": "docs"}),
+    )
+    assert ran[-1] == "check_decisions"
+    assert "odd figures" in said

@@ -273,9 +273,12 @@ def run_all(
     """Every stage of a run, in this process; `started` is told each stage's name. Returns the run's id.
 
     `approved_by`: who has said yes to more new tasks than the policy lets through unasked.
+    What the CRM refused holds up nobody else: DeliveryFailed is raised after the last stage, the first with the words
+    of all.
     """
     run_id = begin(workspace, as_of, now, dry_run=dry_run)
     needs_now = {"back_off", "deliver_tasks", "alert_reps"}
+    failures: list[DeliveryFailed] = []
     for name in ORDER:
         started(name)
         if name == "deliver_tasks" and approved_by:
@@ -285,9 +288,17 @@ def run_all(
             for source in workspace.sources or workspace.policy.sources:
                 function(workspace, run_id, source)
         elif name in needs_now:
-            function(workspace, run_id, now)
+            try:
+                function(workspace, run_id, now)
+            except DeliveryFailed as failure:
+                log.warning("%s of %s: %s", name, run_id, failure)
+                failures.append(failure)
         else:
             function(workspace, run_id)
+    if failures:
+        first = failures[0]
+        first.args = ("; ".join(str(failure) for failure in failures),)
+        raise first
     return run_id
 
 

@@ -16,11 +16,14 @@ PIPELINE = {
     "check_signals": {"score"},
     "score": {"route"},
     "extract_crm": {"build_signals", "back_off"},
-    "back_off": {"route"},
+    "back_off": {"back_off_ended", "crm_written"},
+    "back_off_ended": {"route"},
     "route": {"check_decisions", "shadow"},
     "shadow": set(),
-    "check_decisions": {"deliver_tasks"},
-    "deliver_tasks": {"alert_reps", "ask_approval"},
+    "check_decisions": {"deliver_tasks", "alert_reps", "ask_approval"},
+    "deliver_tasks": {"delivery_ended", "crm_written"},
+    "delivery_ended": {"alert_reps", "ask_approval"},
+    "crm_written": set(),
     "alert_reps": set(),
     "ask_approval": set(),
 }
@@ -81,7 +84,10 @@ def test_nothing_is_sent_before_every_check(dags):
     pipeline = dags["pql_pipeline"]
     before = pipeline.get_task("deliver_tasks").get_flat_relative_ids(upstream=True)
     assert {"check_events", "check_signals", "check_decisions"} <= before
-    assert {t.trigger_rule.value for t in pipeline.tasks} == {"all_success"}
+    waits_for_the_end_alone = {t.task_id for t in pipeline.tasks if t.trigger_rule.value != "all_success"}
+    assert waits_for_the_end_alone == {"back_off_ended", "delivery_ended"}
+    for task_id in ("alert_reps", "ask_approval"):
+        assert "check_decisions" in pipeline.get_task(task_id).upstream_task_ids
 
 
 def test_the_shadow_sees_the_decisions_and_nothing_waits_for_it(dags):

@@ -20,6 +20,7 @@ import requests
 from tests.dags.test_dags import APPROVAL, PIPELINE, REPORT
 
 GREEN = ("success", dict.fromkeys(PIPELINE, "success"))
+ENDED = dict.fromkeys(("back_off_ended", "delivery_ended"), "success")
 
 AT_ANY_HOUR = "slack: {quiet_from: null}"  # reps' evenings are no matter of the hour at which the tests run
 
@@ -91,6 +92,13 @@ def sent(company):
     return [task for task in state["tasks"] if task.get("Onetouch_Handoff_Id__c")], state["posts"]
 
 
+def without_our_tasks(company):
+    """Takes back what other tests' runs wrote to the CRM."""
+    with closing(sqlite3.connect(company.folder / "sandbox" / "sandbox.sqlite", timeout=10)) as crm:
+        crm.execute("DELETE FROM Task WHERE Onetouch_Handoff_Id__c IS NOT NULL")
+        crm.commit()
+
+
 def test_a_dry_run_is_green_and_sends_nothing_then_a_real_one_delivers(dags, connected, monkeypatch, tmp_path):
     pipeline, when = dags["pql_pipeline"], connected.hour.isoformat()
     # Every task is announced by itself, whatever the hour is where the reps are.
@@ -116,9 +124,65 @@ def test_a_broken_policy_fails_the_first_task_and_tells_slack(dags, connected, m
     before = sent(connected)[0]
     state, tasks = run(dags["pql_pipeline"], as_of=connected.hour.isoformat())
     assert state == "failed"
-    assert tasks.pop("open_run") == "failed"
-    assert set(tasks.values()) == {"upstream_failed"}
+    assert tasks == dict.fromkeys(PIPELINE, "upstream_failed") | {"open_run": "failed"} | ENDED
     assert sent(connected)[0] == before
+
+
+@pytest.fixture
+def untouched(connected, tmp_path):
+    """The company before any run, under a policy by which every task is announced by itself."""
+    without_our_tasks(connected)
+    (tmp_path / "policy.yaml").write_text("slack: {quiet_from: null, digest_above: 1000}")
+    return connected
+
+
+def outcome(dags, company):
+    """The states of a run of the pipeline; how many tasks and alerts to reps there are more than before it."""
+    before = [len(seen) for seen in sent(company)]
+    states = run(dags["pql_pipeline"], as_of=company.hour.isoformat())
+    tasks, posts = sent(company)
+    told = [post for post in posts[before[1] :] if not post["text"].startswith(":red_circle:")]
+    return states, len(tasks) - before[0], len(told)
+
+
+def test_an_account_that_cannot_be_released_holds_up_no_other(dags, untouched, monkeypatch):
+    from onetouch import stages
+    from onetouch.delivery import DeliveryFailed
+
+    def refused(*args, real=stages.back_off):
+        raise DeliveryFailed("tasks could not be closed", real(*args), [("handoff 1", "a validation rule")])
+
+    monkeypatch.setattr(stages, "back_off", refused)
+    (state, tasks), made, told = outcome(dags, untouched)
+    assert state == "failed"
+    assert tasks == GREEN[1] | {"back_off": "failed", "crm_written": "upstream_failed"}
+    assert made == told > 0
+
+
+def test_reps_hear_of_what_was_delivered_when_a_row_was_refused(dags, untouched):
+    refusal = {"statusCode": "FIELD_CUSTOM_VALIDATION_EXCEPTION", "message": "no"}
+    fault = {"match": "composite/sobjects$", "method": "POST", "row_error": refusal, "rows": [0]}
+    requests.post(f"{untouched.url}/_sandbox/faults", json=[fault], timeout=30).raise_for_status()
+    (state, tasks), made, told = outcome(dags, untouched)
+    assert state == "failed"
+    assert tasks == GREEN[1] | {"deliver_tasks": "failed", "crm_written": "upstream_failed"}
+    assert made == told > 0
+
+
+def test_a_failed_check_of_the_decisions_stops_everything_outside(dags, untouched, monkeypatch):
+    from onetouch import stages
+    from onetouch.ledger import Run
+    from onetouch.quality import ChecksFailed
+
+    def failed(*args):
+        raise ChecksFailed("decisions", Run("r1", untouched.hour, "p1", False), {"critical": ["odd"], "docs": "docs"})
+
+    monkeypatch.setattr(stages, "check_decisions", failed)
+    (state, tasks), made, told = outcome(dags, untouched)
+    assert state == "failed"
+    stopped = dict.fromkeys(("deliver_tasks", "alert_reps", "ask_approval", "crm_written"), "upstream_failed")
+    assert tasks == GREEN[1] | {"check_decisions": "failed"} | stopped
+    assert (made, told) == (0, 0)
 
 
 @pytest.fixture(scope="module")
@@ -139,9 +203,7 @@ def asked(dags, connected, asking, monkeypatch):
     monkeypatch.setenv("ONETOUCH_POLICY", str(asking / "policy.yaml"))
     file = asking / "home" / "ledger.db"
     if not file.exists():
-        with closing(sqlite3.connect(connected.folder / "sandbox" / "sandbox.sqlite", timeout=10)) as crm:
-            crm.execute("DELETE FROM Task WHERE Onetouch_Handoff_Id__c IS NOT NULL")  # other tests' runs
-            crm.commit()
+        without_our_tasks(connected)
         states = run(dags["pql_pipeline"], as_of=connected.hour.isoformat())
         assert states == GREEN, "a withheld task is no failure"
     ledger = Ledger(f"sqlite:///{file}")
