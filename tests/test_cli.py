@@ -12,6 +12,7 @@ from onetouch import stages
 from onetouch.cli import app
 from onetouch.delivery import DeliveryFailed
 from onetouch.ledger import Ledger, Run
+from onetouch.policy import read_policy
 from onetouch.quality import ChecksFailed
 from typer.testing import CliRunner
 
@@ -108,6 +109,13 @@ def test_dead_letters_are_listed_with_their_reason_and_laid_out_again(tmp_path: 
     assert "task:b" in shown
     assert "INVALID_FIELD" in shown
     assert "task:c" not in shown
+
+    ended = ledger.begin_run(datetime(2025, 11, 18, 10, tzinfo=UTC), read_policy(), False)
+    row = {"key": "task:d", "destination": "salesforce", "kind": "task", "payload": {}}
+    handoff = ledger.open_handoff({"account_id": "d"}, ended, lambda _: [row])
+    ledger.move(handoff.handoff_id, "withdrawn", ended.as_of, "checkout: started")
+    assert "task:d" not in run("--json"), "nothing is left to be done about it"
+    assert "the handoff has ended" in run("--state", "failed", "--json")
 
     assert json.loads(run("retry", "task:b", "--json")) == {"retried": 1}
     assert [row.state for row in ledger.outbox(keys=["task:a", "task:b"])] == ["sent", "pending"]

@@ -227,13 +227,14 @@ def resume(context: typer.Context, as_json: Json = False) -> None:
 @outbox_app.callback()
 def outbox(
     context: typer.Context,
-    state: Annotated[str | None, typer.Option(help="Only this state. Default: what is not sent.")] = None,
+    state: Annotated[str | None, typer.Option(help="Only this state. Default: what is still to be sent.")] = None,
     as_json: Json = False,
 ) -> None:
     """What was not sent: dead letters with the reason of their refusal, and what waits for the next run."""
     if context.invoked_subcommand is not None:
         return
     from onetouch import screen
+    from onetouch.ledger.outbox import ENDED
     from onetouch.ledger.tables import OUTBOX_STATES
 
     with _one_line_errors():
@@ -242,7 +243,8 @@ def outbox(
         states = [state] if state else [known for known in OUTBOX_STATES if known != "sent"]
         found = _workspace(context).ledger.outbox(states=states)
         shown = ("key", "state", "destination", "attempts", "reason", "run_id", "handoff_id")  # payloads name people
-        rows = [{name: getattr(row, name) for name in shown} for row in found]
+        to_do = [row for row in found if state or row.reason != ENDED]
+        rows = [{name: getattr(row, name) for name in shown} for row in to_do]
         if as_json:
             for row in rows:
                 typer.echo(json.dumps(row))

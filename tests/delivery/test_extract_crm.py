@@ -250,6 +250,19 @@ def test_a_task_is_looked_up_only_where_a_run_may_have_died(world: Any) -> None:
     assert (row.state, row.external_id) == ("sent", world.task(2)["Id"])
 
 
+@pytest.mark.parametrize("thought", ["pending", "failed"])
+def test_a_task_that_was_thought_refused_is_sent_once_it_is_found(world: Any, thought: str) -> None:
+    world.accounts(1)
+    run = world.run()
+    world.decide(run, 1)
+    world.die_after_writing_tasks(run)
+    key = f"task:{world.handoff(1).handoff_id}"
+    world.ledger.failed(key, "503", retryable=thought == "pending")
+    assert world.extract(world.run(hours(1)))["moved"] == {"task_open": 1}
+    [row] = world.ledger.outbox(keys=[key])
+    assert (row.state, row.external_id, row.reason) == ("sent", world.task(1)["Id"], "")
+
+
 def test_what_a_rep_thinks_of_a_handoff_is_kept_as_it_changes(world: Any) -> None:
     opened(world, 1)
     task = world.task(1)["Id"]
@@ -369,7 +382,7 @@ def test_a_backfill_rewrites_neither_touches_nor_handoffs(world: Any) -> None:
     latest = world.run(hours(50))
     assert world.extract(latest)["followed"]
     assert world.ledger.touches()["at"].tolist() == [hours(49)]
-    world.rep_writes("Task", world.task(1)["Id"], Onetouch_Outcome__c="Replied")  # a change that only the next run tells
+    world.rep_writes("Task", world.task(1)["Id"], Onetouch_Outcome__c="Replied")  # told by the next run
     before = world.ledger.dump()
     back = world.run(hours(-360))
     summary = world.extract(back)

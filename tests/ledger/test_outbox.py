@@ -139,3 +139,66 @@ def test_unknown_keys_say_so(ledger: Ledger) -> None:
     for ask in (lambda: ledger.sending("k"), lambda: ledger.sent("k", "x"), lambda: ledger.failed("k", "x", True)):
         with pytest.raises(NotInLedger, match="outbox key k"):
             ask()
+
+
+def _with_rows(ledger: Ledger, policy: Policy) -> Handoff:
+    """A handoff with what is to be sent for it: one row has arrived, one may have."""
+    run = ledger.begin_run(AS_OF, policy, False)
+    rows = {"fields": "salesforce", "task": "salesforce", "note": "salesforce", "alert": "slack"}
+    handoff = ledger.open_handoff(
+        {"account_id": "a"},
+        run,
+        lambda _: [{"key": key, "destination": to, "kind": key, "payload": {}} for key, to in rows.items()],
+    )
+    assert handoff is not None
+    ledger.sending("fields", "task")
+    ledger.sent("fields", "001")
+    return handoff
+
+
+def test_what_waits_for_the_crm_ends_with_its_handoff(ledger: Ledger, policy: Policy) -> None:
+    handoff = _with_rows(ledger, policy)
+    ledger.move(handoff.handoff_id, "withdrawn", AS_OF, "checkout: started")
+    ended = ("failed", "the handoff has ended")
+    assert {o.key: (o.state, o.reason) for o in ledger.outbox()} == {
+        "fields": ("sent", ""),
+        "task": ended,
+        "note": ended,
+        "alert": ("pending", ""),  # what Slack shows is put right after the end
+    }
+    before = ledger.dump()
+    assert ledger.retry() == 0
+    ledger.failed_all({"task": ("UNABLE_TO_LOCK_ROW", True), "fields": ("x", True)})
+    ledger.unanswered_all({"note": "time-out", "fields": "time-out"})
+    assert {key: row.state for key, row in ledger.begin(["task", "fields"]).items()} == {
+        "task": "failed",
+        "fields": "sent",
+    }
+    assert ledger.dump() == before
+    ledger.sent_all({"task": "00T"})  # it had been on its way
+    assert [(o.state, o.external_id, o.reason) for o in ledger.outbox(keys=["task"])] == [("sent", "00T", "")]
+
+
+def test_a_move_that_is_refused_ends_no_row(ledger: Ledger, policy: Policy) -> None:
+    handoff = _with_rows(ledger, policy)
+    before = ledger.dump()
+    end = {"handoff_id": handoff.handoff_id, "to_state": "withdrawn", "at": AS_OF}
+    with pytest.raises(IllegalMove):
+        ledger.move_all([end, end | {"to_state": "expired"}])
+    assert ledger.dump() == before
+
+
+def test_what_is_found_at_its_destination_has_arrived_whatever_was_thought_of_it(ledger: Ledger) -> None:
+    for key in ("waits", "dead", "sent"):
+        ledger.put(key, "salesforce", "task", None, None, {})
+    ledger.sending("dead", "sent")
+    ledger.failed("dead", "INVALID_FIELD", retryable=False)
+    ledger.sent("sent", "00T0")
+    ledger.sent_all({"waits": "00T1", "dead": "00T2"}, found=True)
+    assert [(o.key, o.external_id) for o in ledger.outbox(states=["sent"])] == [
+        ("dead", "00T2"),
+        ("sent", "00T0"),
+        ("waits", "00T1"),
+    ]
+    with pytest.raises(IllegalMove, match="only what is sending"):
+        ledger.sent_all({"sent": "another"}, found=True)

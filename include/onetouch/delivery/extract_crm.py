@@ -335,7 +335,7 @@ def _seen(
 def move_on(ledger: Ledger, run: Run, steps: Mapping[str, list[Move]]) -> dict[str, int]:
     """Makes the moves of each handoff, id → moves. Returns state → how many reached it.
 
-    A task that a run had written and not heard of is `sent` in the outbox, too.
+    A task that a run had written and not heard of is `sent` in the outbox, too, whatever that run took it for.
     """
     adopted = {
         f"task:{handoff_id}": str(move["task_id"])
@@ -344,8 +344,8 @@ def move_on(ledger: Ledger, run: Run, steps: Mapping[str, list[Move]]) -> dict[s
         if move["to_state"] == "task_open"
     }
     if adopted:
-        sending = ledger.outbox(states=["sending"], keys=adopted)
-        ledger.sent_all({row.key: adopted[row.key] for row in sending})
+        unheard = ledger.outbox(states=["pending", "sending", "failed"], keys=adopted)
+        ledger.sent_all({row.key: adopted[row.key] for row in unheard}, found=True)
     rows: dict[str, list[Row]] = {
         i: [{"handoff_id": i, "as_of": run.as_of} | step for step in theirs] for i, theirs in steps.items()
     }

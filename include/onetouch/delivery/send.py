@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 
 from onetouch.delivery.crm import UNKNOWN, CrmError, Outcome
 from onetouch.ledger import Ledger, Outbox
+from onetouch.ledger.outbox import ENDED, FORGOTTEN
 
 Write = Callable[[Mapping[str, Outbox], set[str]], Mapping[str, Outcome]]
 """Writes rows into the CRM, name → row; the set holds those that may have arrived before. Name → its outcome."""
@@ -15,15 +16,18 @@ def send(ledger: Ledger, rows: Mapping[str, Outbox], write: Write) -> dict[str, 
     """Sends the rows, name → row, and keeps each one's outcome; what was sent before is told again.
 
     Arrived: `sent`. Refused for now: `pending` with the reason. Refused for good: a dead letter. Not answered:
-    `sending`, so that the next attempt looks first. Raises CrmError when the CRM could not be used at all; the rows
-    are then as they were, with the reason.
+    `sending`, so that the next attempt looks first. What another process has settled since the rows were read is told
+    as it is: arrived, dead, or `deleted` where nothing is left that it could be sent for. Raises CrmError when the
+    CRM could not be used at all; the rows are then as they were, with the reason.
     """
-    outcomes = {name: Outcome(ok=True, id=row.external_id) for name, row in rows.items() if row.state == "sent"}
-    due = {name: row for name, row in rows.items() if row.state != "sent"}
+    if all(row.state == "sent" for row in rows.values()):
+        return {name: Outcome(ok=True, id=row.external_id) for name, row in rows.items()}
+    now = ledger.begin([row.key for row in rows.values()])
+    outcomes = {name: outcome for name, row in rows.items() if (outcome := _settled(now[row.key]))}
+    due = {name: now[row.key] for name, row in rows.items() if name not in outcomes}
     if not due:
         return outcomes
     unsure = {name for name, row in due.items() if row.state == "sending"}
-    ledger.sending(*(row.key for row in due.values()))
     try:
         answers = write(due, unsure)
     except CrmError as error:
@@ -37,6 +41,15 @@ def send(ledger: Ledger, rows: Mapping[str, Outbox], write: Write) -> dict[str, 
     ledger.unanswered_all(unanswered)
     ledger.failed_all({key: (_why(outcome), outcome.retryable) for key, outcome in refused.items()})
     return outcomes | dict(answers)
+
+
+def _settled(row: Outbox) -> Outcome | None:
+    """What is known of a row that is not to be sent; None: it is."""
+    if row.state == "sent":
+        return Outcome(ok=True, id=row.external_id)
+    if row.state == "failed":
+        return Outcome(ok=False, code=row.reason, deleted=row.reason in (ENDED, FORGOTTEN))
+    return None
 
 
 def _arrived(outcome: Outcome) -> bool:

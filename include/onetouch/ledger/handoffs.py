@@ -12,7 +12,7 @@ import pandas as pd
 from sqlalchemy import Connection, and_, case, func, select, true, update
 
 from onetouch.ledger.columns import clean, encode, missing, utc
-from onetouch.ledger.outbox import Outboxes
+from onetouch.ledger.outbox import Outboxes, abandon
 from onetouch.ledger.rows import frame, rows_of
 from onetouch.ledger.runs import Run, require_run
 from onetouch.ledger.states import ACTIVE, STATES, TERMINAL, NotInLedger, check_move
@@ -213,6 +213,8 @@ class Handoffs(Outboxes):
         }
         connection.execute(self.insert(handoff_moves).values(step))
         connection.execute(update(handoffs).where(handoffs.c.handoff_id == moving).values(change))
+        if to_state in TERMINAL:
+            abandon(connection, moving)
         history[moving].append(step)
         handoff.update(change)
 

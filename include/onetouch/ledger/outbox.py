@@ -37,6 +37,11 @@ _COLUMNS = [field.name for field in fields(Outbox)]
 FORGOTTEN = "forgotten"
 """Why a row is dead whose account was erased."""
 
+ENDED = "the handoff has ended"
+"""Why a row for the CRM is not sent any more whose handoff ended before."""
+
+_OVER = (FORGOTTEN, ENDED)
+
 _NEW = {"state": "pending", "external_id": None, "reason": "", "attempts": 0}
 
 
@@ -46,6 +51,9 @@ class Outboxes(Database):
     `pending` → `sending` → `sent`. What could not be sent now is `pending` again, with the reason; what never can is
     `failed`, a dead letter, until a person lays it out again (`retry`). `sent` is final. What is found `sending` was
     interrupted or not answered: it may have arrived or not, so look at the destination first.
+
+    While one process sends, another may find that a row has arrived, or end its handoff. So `begin`, `sent_all`,
+    `unanswered_all` and `failed_all` leave rows that are over as they are.
     """
 
     def put(
@@ -120,6 +128,14 @@ class Outboxes(Database):
                     raise IllegalMove(f"outbox key {key}: is {there.state}; it is not sent again")
             _change(connection, {key: {"state": "sending"} for key in keys}, attempt=True)
 
+    def begin(self, keys: Collection[str]) -> dict[str, Outbox]:
+        """`sending` for each key that is neither `sent` nor dead; gives every row as it was before."""
+        with self.writing() as connection:
+            there = _required(connection, keys)
+            due = {key: {"state": "sending"} for key, row in there.items() if row.state in ("pending", "sending")}
+            _change(connection, due, attempt=True)
+        return there
+
     def claim(self, seen: Outbox) -> Outbox | None:
         """Makes the row `sending` for the caller alone, if it still is as `seen`; None when another was faster.
 
@@ -138,14 +154,20 @@ class Outboxes(Database):
         """It has arrived; the same again changes nothing. Raises IllegalMove, NotInLedger."""
         self.sent_all({key: external_id})
 
-    def sent_all(self, external_ids: Mapping[str, str]) -> None:
-        """`sent` for each key → external id, in one transaction."""
+    def sent_all(self, external_ids: Mapping[str, str], *, found: bool = False) -> None:
+        """`sent` for each key → external id, in one transaction.
+
+        `found`: it was seen at the destination, so it has arrived whatever was thought of it.
+        """
         with self.writing() as connection:
             changes: dict[str, dict[str, Any]] = {}
             for key, there in _required(connection, external_ids).items():
                 if there.state == "sent" and there.external_id == external_ids[key]:
                     continue
-                if there.state != "sending":
+                if there.reason == FORGOTTEN:
+                    continue
+                arrived = there.state == "sending" or there.reason == ENDED or (found and there.state != "sent")
+                if not arrived:
                     raise IllegalMove(f"outbox key {key}: is {there.state}; only what is sending can have arrived")
                 changes[key] = {"state": "sent", "external_id": external_ids[key], "reason": ""}
             _change(connection, changes)
@@ -155,26 +177,27 @@ class Outboxes(Database):
 
         Raises IllegalMove for what was sent or is dead already, NotInLedger.
         """
-        self.failed_all({key: (reason, retryable)})
+        with self.writing() as connection:
+            if _required(connection, [key])[key].state == "sent":
+                raise IllegalMove(f"outbox key {key}: is sent; that is final")
+            _fail(connection, {key: (reason, retryable)})
 
     def failed_all(self, reasons: Mapping[str, tuple[str, bool]]) -> None:
-        """`failed` for each key → (reason, retryable), in one transaction."""
+        """`failed` for each key → (reason, retryable), in one transaction; what was sent meanwhile stays."""
         with self.writing() as connection:
-            changes: dict[str, dict[str, Any]] = {}
-            for key, there in _required(connection, reasons).items():
-                reason, retryable = reasons[key]
-                if there.state == "sent" or (there.state == "failed" and retryable):
-                    raise IllegalMove(f"outbox key {key}: is {there.state}; that is final")
-                changes[key] = {"state": "pending" if retryable else "failed", "reason": clean(reason)}
-            _change(connection, changes)
+            _fail(connection, reasons)
 
     def unanswered_all(self, reasons: Mapping[str, str]) -> None:
         """Nobody knows whether these, key → reason, have arrived: they stay `sending`, with the reason."""
         with self.writing() as connection:
+            changes: dict[str, dict[str, Any]] = {}
             for key, there in _required(connection, reasons).items():
+                if there.state == "sent" or there.reason in _OVER:
+                    continue
                 if there.state != "sending":
                     raise IllegalMove(f"outbox key {key}: is {there.state}; only what is sending can be unanswered")
-            _change(connection, {key: {"reason": clean(reason)} for key, reason in reasons.items()})
+                changes[key] = {"reason": clean(reasons[key])}
+            _change(connection, changes)
 
     def retry(self, keys: Collection[str] | None = None) -> int:
         """Lays dead letters out again (None: all); returns how many. Others of `keys` stay as they are.
@@ -191,6 +214,27 @@ class Outboxes(Database):
             dead = rows_of(connection, query, outbox.c.key, keys)
             _change(connection, {row["key"]: {"state": "pending"} for row in dead})
         return len(dead)
+
+
+def abandon(connection: Connection, handoff_id: str) -> None:
+    """What is to be written into the CRM for a handoff that ends is not sent any more."""
+    # An announcement in Slack is put right after the end, also one that may have arrived.
+    waits = (outbox.c.destination != "slack") & outbox.c.state.in_(("pending", "sending"))
+    connection.execute(
+        update(outbox).where(outbox.c.handoff_id == handoff_id, waits).values(state="failed", reason=ENDED)
+    )
+
+
+def _fail(connection: Connection, reasons: Mapping[str, tuple[str, bool]]) -> None:
+    changes: dict[str, dict[str, Any]] = {}
+    for key, there in _required(connection, reasons).items():
+        reason, retryable = reasons[key]
+        if there.state == "sent" or there.reason in _OVER:
+            continue
+        if there.state == "failed" and retryable:
+            raise IllegalMove(f"outbox key {key}: is failed; that is final")
+        changes[key] = {"state": "pending" if retryable else "failed", "reason": clean(reason)}
+    _change(connection, changes)
 
 
 def _change(connection: Connection, changes: Mapping[str, Mapping[str, Any]], *, attempt: bool = False) -> None:
