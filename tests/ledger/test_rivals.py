@@ -9,6 +9,7 @@ import signal
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from threading import Barrier
 from time import monotonic
 from typing import Any
@@ -17,7 +18,7 @@ import pytest
 from onetouch.ledger import IllegalMove, Ledger, LedgerError
 from onetouch.policy import Policy, read_policy
 from sqlalchemy import text
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import IntegrityError, OperationalError
 
 FORK = multiprocessing.get_context("fork")  # real processes, without importing everything anew
 AS_OF = datetime(2025, 3, 5, 9, tzinfo=UTC)
@@ -209,3 +210,47 @@ def test_the_database_alone_keeps_one_active_handoff(own_ledger: Ledger, policy:
 
     with ThreadPoolExecutor(4) as pool:
         assert sorted(pool.map(thread, range(4))) == [False, False, False, True]
+
+
+def test_one_file_has_one_lock_however_it_is_named(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path, target_is_directory=True)
+    (tmp_path / "other.db").symlink_to(tmp_path / "ledger.db")
+    with Ledger(f"sqlite:///{tmp_path}/ledger.db") as ledger:
+        ledger.migrate()
+        names = (f"{tmp_path}/link/ledger.db", f"{tmp_path}/other.db", f"file:{tmp_path}/ledger.db?uri=true")
+        for name in names:
+            with (
+                Ledger(f"sqlite:///{name}") as other,
+                ledger.alone("delivery"),
+                pytest.raises(LedgerError, match="another process is at delivery"),
+                other.alone("delivery", wait=0.05),
+            ):
+                raise AssertionError(f"not alone: {name}")
+
+
+def test_a_connection_that_is_cut_is_no_other_process(postgres_url: str) -> None:
+    with Ledger(postgres_url) as ledger, Ledger(postgres_url) as admin:
+        ledger.migrate()
+
+        def cut() -> None:
+            with admin.engine.connect() as connection:
+                others = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database()"
+                connection.execute(text(f"{others} AND pid <> pg_backend_pid()"))
+
+        with ledger.alone("delivery"):  # what was done is done, though the lock could not be given back
+            cut()
+        with admin.alone("delivery", wait=5), ThreadPoolExecutor(1) as threads:
+            waits = threads.submit(lambda: ledger.alone("delivery", wait=60).__enter__())
+            deadline = monotonic() + 10
+            while monotonic() < deadline:
+                with admin.reading() as connection:
+                    if connection.scalar(
+                        text("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted")
+                    ):
+                        break
+            with admin.engine.connect() as connection:
+                connection.execute(
+                    text("SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted")
+                )
+            with pytest.raises(OperationalError):
+                waits.result(10)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Self
@@ -17,7 +18,7 @@ from alembic.util import CommandError
 from filelock import FileLock, Timeout
 from sqlalchemy import Connection, Engine, ExceptionContext, Table, create_engine, event, make_url, select, text
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
 from tenacity import retry, retry_if_exception, stop_after_delay, wait_random
 
 from onetouch.ledger.states import LedgerError
@@ -25,6 +26,9 @@ from onetouch.ledger.tables import metadata, runs
 
 BUSY_SECONDS = 60
 """How long a writer waits for the one before it (SQLite)."""
+
+_LOCK_NOT_AVAILABLE = "55P03"
+"""What PostgreSQL calls a lock that was not free in time."""
 
 _WRITER = int.from_bytes(b"onetouch")  # the advisory lock's key (PostgreSQL)
 
@@ -99,22 +103,28 @@ class Database:
             connection.execute(text(f"SET lock_timeout = {int(wait * 1000) or 1}"))
             try:
                 connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": key})
-            except OperationalError:
-                raise _taken(what, wait) from None
+            except OperationalError as error:
+                if getattr(error.orig, "pgcode", None) == _LOCK_NOT_AVAILABLE:
+                    raise _taken(what, wait) from None
+                raise
             finally:
-                connection.execute(text("SET lock_timeout = DEFAULT"))
+                with suppress(SQLAlchemyError):  # of a connection that is gone
+                    connection.execute(text("SET lock_timeout = DEFAULT"))
             try:
                 yield
             finally:
-                connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": key})
+                with suppress(SQLAlchemyError):  # the lock dies with its connection
+                    connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": key})
 
     @contextmanager
     def _file_alone(self, what: str, wait: float) -> Iterator[None]:
-        database = self.url.database
-        if database in (None, "", ":memory:"):  # one process, one connection
+        with self.reading() as connection:
+            file = next(row.file for row in connection.execute(text("PRAGMA database_list")) if row.name == "main")
+        if not file:  # in memory: one process, one connection
             yield
             return
-        lock = FileLock(f"{database}.{what}.lock", timeout=wait, thread_local=False)
+        # However the url writes its path: one file, one lock.
+        lock = FileLock(f"{os.path.realpath(file)}.{what}.lock", timeout=wait, thread_local=False)
         try:
             lock.acquire()
         except Timeout:
