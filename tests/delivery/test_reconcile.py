@@ -193,7 +193,8 @@ def test_a_repair_that_is_refused_turns_the_night_red_after_all_others(world: An
         world.ledger.move(world.handoff(number).handoff_id, "withdrawn", hours(1), "checkout: started")
     world.rep_writes("Task", world.task(3)["Id"])
     refusal = {"statusCode": "FIELD_CUSTOM_VALIDATION_EXCEPTION", "message": "no"}
-    world.org.post("faults", [{"match": "composite/sobjects$", "method": "PATCH", "row_error": refusal, "rows": [0]}])
+    fault = {"match": "composite/sobjects$", "method": "PATCH", "row_error": refusal, "rows": [0], "times": 3}
+    world.org.post("faults", [fault])
     summary = compared(world)
     assert "1 differences between ledger and CRM could not be repaired" in summary["error"]
     assert sum(summary["repaired"].values()) == 2
@@ -213,3 +214,24 @@ def test_handoffs_older_than_the_lookback_are_still_compared_while_they_go_on(wo
     summary = compared(world, AS_OF + timedelta(days=world.policy.signals.lookback_days + 1))
     assert (summary["looked_at"], summary["agreeing"]) == (2, 2)
     assert world.handoff(3).state == "task_open"  # its task is there, however old
+
+
+def test_a_task_that_went_to_another_crm_is_named_and_its_handoff_left_alone(world: Any) -> None:
+    opened(world, 1)
+    handoff_id = world.handoff(1).handoff_id
+
+    class Other:
+        """The CRM the policy names since: it knows the reps, and nothing of the task."""
+
+        name = "hubspot"
+        read_reps = staticmethod(lambda: world.salesforce().read_reps())
+        keyed_tasks = staticmethod(lambda since: iter(()))
+        tasks_of = staticmethod(lambda handoff_ids: {})
+
+    before = world.ledger.dump()["handoffs"]
+    summary = reconcile(world.ledger, world.policy, world.run(hours(20)), Other(), held=None)  # type: ignore[arg-type]
+    assert (summary["repaired"], summary["reported"]) == (
+        {},
+        [{"what": "its task is in salesforce", "handoff_id": handoff_id, "task_ids": []}],
+    )
+    assert world.ledger.dump()["handoffs"] == before

@@ -45,7 +45,8 @@ def reconcile(ledger: Ledger, policy: Policy, run: Run, crm: Crm, *, held: str |
     Repaired: a task that stayed open though its handoff has ended is closed with the reason; a task of which the
     ledger did not hear is adopted; a handoff whose task was deleted, or closed by a run that died, ends; a touch or
     reply that was missed is made up for, and the handoff follows its task to another rep. Reported: a key the ledger
-    does not know, two live tasks of one key, a task before its context, a task that nobody owns. With `held` (why
+    does not know, two live tasks of one key, a task before its context, a task that nobody owns, a task that went to
+    another CRM (the policy's has changed since) and is not seen from this one. With `held` (why
     nothing may be written) what would be repaired is reported, too.
 
     Returns {"looked_at", "agreeing", "repaired": {what: n}, "reported": [{what, handoff_id, task_ids}], "held"}:
@@ -63,10 +64,11 @@ def reconcile(ledger: Ledger, policy: Policy, run: Run, crm: Crm, *, held: str |
     # One made before the lookback, or since the tasks were read.
     tasks |= {handoff_id: [task] for handoff_id, task in crm.tasks_of(compared - tasks.keys()).items()}
 
+    elsewhere = _elsewhere(ledger, crm, [key for key in compared & handoffs.keys() if not tasks.get(key)])
     findings = [
         finding
         for key in sorted(compared)
-        if (finding := _finding(key, handoffs.get(key), tasks.get(key, []), emails, run))
+        if (finding := elsewhere.get(key) or _finding(key, handoffs.get(key), tasks.get(key, []), emails, run))
     ]
     agreeing = len(compared) - len(findings)
     safe = [] if held else [finding for finding in findings if finding.safe]
@@ -88,6 +90,13 @@ def reconcile(ledger: Ledger, policy: Policy, run: Run, crm: Crm, *, held: str |
         named = [(f"handoff {handoff_id}", reason) for handoff_id, reason in refused.items()]
         raise DeliveryFailed("differences between ledger and CRM could not be repaired", summary, named)
     return summary
+
+
+def _elsewhere(ledger: Ledger, crm: Crm, keys: Sequence[str]) -> dict[str, _Finding]:
+    """Handoffs without a task here whose task was sent to another CRM: what has become of it, nobody sees from here."""
+    rows = ledger.outbox(keys=[f"task:{key}" for key in keys])
+    sent = {str(row.handoff_id): row.destination for row in rows if row.destination != crm.name and row.attempts > 0}
+    return {key: _Finding(f"its task is in {destination}", key, []) for key, destination in sent.items()}
 
 
 def _finding(
