@@ -220,10 +220,12 @@ class Year:
         figures.to_send += sent["to_send"]
         figures.delivered += sent["delivered"]
         figures.later += sent.get("earlier", {}).get("delivered", 0)
-        stopped = {why: n for why, n in sent["withheld"].items() if "assignment.tasks_per_day" in why}
+        stopped = sum("assignment.tasks_per_day" in row["reason"] for row in sent["failed"])
         figures.stopped += bool(stopped)
-        figures.withheld.update(sent["withheld"] if not stopped else {"daily cap": sum(stopped.values())})
-        figures.failed += len(sent["failed"])
+        figures.withheld.update(sent["withheld"])
+        if stopped:
+            figures.withheld["daily cap"] += stopped
+        figures.failed += len(sent["failed"]) - stopped
         figures.withdrawn += sent.get("withdrawn", 0)
         for account in due["account_id"]:
             if account in self._queue:
