@@ -29,10 +29,41 @@ def note(label: str, reason: str = "") -> str:
     return f"{label.strip('[] ')}: {reason}"
 
 
+_VALUE_FOLLOWS = re.compile(
+    r"\b(?:values?(?! found)|valid|invalid|incorrect|malformed|address|number|token|too (?:large|long))\b[^:]*:"
+    r"|\bVALUE_\w+\s+value\b",
+    re.IGNORECASE,
+)
+"""How a CRM begins to quote what it was sent: `Last Name: data value too large: Doe…`."""
+
+_QUOTES = "'\"`‘’“”„«»"
+_CLOSED_BY = {"'": "'’", '"': '"”', "`": "`'", "‘": "’", "’": "’", "“": "”", "”": "”", "„": "“”", "«": "»", "»": "«"}
+
+
 def masked(text: str) -> str:
-    """A CRM's words, short, with e-mail addresses and quoted values (they may be personal) masked."""
-    line = re.sub(r"\S+@\S+", "…", " ".join(text.split())[:300])
-    return re.sub(r"'[^']{0,200}'|\"[^\"]{0,200}\"", "'…'", line)[:200]
+    """A CRM's words, short and without values, which may be personal: what it quotes, and e-mail addresses.
+
+    They end where a value begins. From the first quote to the last all is masked, since a value may hold quotes
+    itself; when the two are no pair, nothing is left of them.
+    """
+    line = " ".join(text[:5_000].split())
+    if begun := _VALUE_FOLLOWS.search(line):
+        line = f"{line[: begun.end()]} …"
+    line = re.sub(r"\S+@\S+", "…", line)
+    quotes = [at for at, letter in enumerate(line) if letter in _QUOTES and not _apostrophe(line, at)]
+    if quotes:
+        first, last = quotes[0], quotes[-1]
+        opens = not line[:first][-1:].isalnum()
+        closes = not line[last + 1 :][:1].isalnum() and not line[last - 1].isspace()
+        if first == last or not opens or not closes or line[last] not in _CLOSED_BY[line[first]]:
+            return "…"
+        line = f"{line[:first]}'…'{line[last + 1 :]}"
+    return line[:200]
+
+
+def _apostrophe(line: str, at: int) -> bool:
+    """Whether it stands within a word: can't."""
+    return line[at] in "'’" and line[at - 1 : at].isalnum() and line[at + 1 : at + 2].isalnum()
 
 
 class CrmError(Exception):

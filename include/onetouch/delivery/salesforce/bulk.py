@@ -173,5 +173,5 @@ def _cell(value: Any) -> str:
 def _refused(error: str) -> Outcome:
     """What `CODE:message:FIELDS --` says."""
     code, _, rest = error.partition(":")
-    message, _, fields = rest.rpartition(":")
+    message, _, fields = rest.rpartition(":") if rest.endswith("--") else (rest, "", "")
     return refusal(code, message, fields.removesuffix("--").split())
