@@ -172,7 +172,8 @@ def test_killed_anywhere_and_run_again_ends_the_same(make_world: Any, ending: st
 def test_a_task_that_cannot_be_closed_is_reported_and_its_handoff_waits(world: Any) -> None:
     opened(world, 1, 2)
     refusal = {"statusCode": "FIELD_CUSTOM_VALIDATION_EXCEPTION", "message": "no"}
-    world.org.post("faults", [{"match": "composite/sobjects$", "method": "PATCH", "row_error": refusal, "rows": [0]}])
+    fault = {"match": "composite/sobjects$", "method": "PATCH", "row_error": refusal, "rows": [0], "times": 3}
+    world.org.post("faults", [fault])
     with pytest.raises(DeliveryFailed, match="FIELD_CUSTOM_VALIDATION_EXCEPTION") as failure:
         backing_off(world, AS_OF + timedelta(hours=72))
     assert failure.value.summary["expired"] == 1

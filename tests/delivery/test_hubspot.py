@@ -27,6 +27,7 @@ from onetouch.delivery.crm import (
 )
 from onetouch.delivery.hubspot import HubSpot
 from onetouch.delivery.hubspot.fields import PROPERTIES, task_properties, text_of
+from onetouch.delivery.hubspot.wire import Wire
 from onetouch.delivery.reconcile import reconcile
 from tenacity import wait_none
 
@@ -574,6 +575,51 @@ def test_tasks_are_closed_with_the_reason_and_those_of_reps_left_alone(portal: P
     portal.write("tasks", str(made["open"].id), hs_task_status="NOT_STARTED")  # the rep reopens it
     client.close_tasks({"open": (WITHDRAWN, "again")})
     assert portal.record("tasks", onetouch_handoff_id="open")["properties"]["hs_task_status"] == "NOT_STARTED"
+
+
+def test_a_body_that_a_note_does_not_fit_on_stays_whole(portal: Portal) -> None:
+    client = portal.client()
+    made = client.create_tasks({"open": task(), "done": task()})
+    body = f"<p>{'word ' * 13_000}</p>"
+    portal.write("tasks", str(made["open"].id), hs_task_body=body + "<p>x</p>" * 64)
+    portal.write("tasks", str(made["done"].id), hs_task_body=body + "<p>x</p>" * 64, hs_task_status="COMPLETED")
+    outcomes = client.close_tasks({"open": (RELEASED, "silent" * 9), "done": (RELEASED, "silent" * 9)})
+    assert [(o.ok, o.by_rep) for h, o in sorted(outcomes.items())] == [(True, True), (True, False)]
+    tasks = {t["properties"]["onetouch_handoff_id"]: t["properties"] for t in portal.records("tasks")}
+    assert tasks["open"]["hs_task_status"] == "COMPLETED"
+    assert {t["hs_task_body"] for t in tasks.values()} == {body + "<p>x</p>" * 64}
+
+
+def test_what_a_rep_completes_while_others_are_closed_is_left_alone(
+    portal: Portal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = portal.client()
+    made = client.create_tasks({f"h{n:03}": task() for n in range(101)})
+    once, done = Wire._once, []
+
+    def and_the_rep(self: Any, request: Any, *given: Any, **query: Any) -> Any:
+        answer = once(self, request, *given, **query)
+        if request.__name__ == "update" and not done:
+            done.append(request)
+            portal.write("tasks", str(made["h100"].id), hs_task_status="COMPLETED", hs_task_subject="Called her")
+        return answer
+
+    monkeypatch.setattr(Wire, "_once", and_the_rep)
+    outcomes = client.close_tasks({handoff_id: (WITHDRAWN, "why") for handoff_id in made})
+    assert done and all(o.ok for o in outcomes.values())
+    assert {h for h, o in outcomes.items() if o.by_rep} == {"h100"}
+    assert portal.record("tasks", onetouch_handoff_id="h100")["properties"]["hs_task_subject"] == "Called her"
+
+
+def test_the_day_ending_while_tasks_are_closed_loses_no_outcome(portal: Portal) -> None:
+    client = portal.client()
+    made = client.create_tasks({f"h{n:03}": task() for n in range(101)})
+    portal.fault(match="tasks/batch/update", after=1, status=429, body={"policyName": "DAILY"})
+    outcomes = client.close_tasks({handoff_id: (WITHDRAWN, "why") for handoff_id in made})
+    assert [(h, o.retryable) for h, o in outcomes.items() if not o.ok] == [("h100", True)]
+    portal.fault(match="tasks/batch/read", status=503, times=5)
+    with pytest.raises(Unreachable):
+        client.close_tasks({"h100": (WITHDRAWN, "why")})
 
 
 # ── reading ──────────────────────────────────────────────────────────────────────────────────────

@@ -17,15 +17,19 @@ from onetouch.delivery import CrmError, Salesforce
 from onetouch.delivery.crm import (
     RELEASED,
     UNKNOWN,
+    WITHDRAWN,
     FieldsMissing,
     LimitReached,
     Outcome,
     Refused,
     SignInRefused,
     Unreachable,
+    masked,
 )
 from onetouch.delivery.salesforce import wire as salesforce_wire
+from onetouch.delivery.salesforce.bulk import _refused
 from onetouch.delivery.salesforce.fields import WANTED, problems
+from onetouch.delivery.salesforce.rows import refusal
 from onetouch.sandbox.fields import make_id
 from tenacity import wait_none
 
@@ -506,6 +510,111 @@ def test_a_release_is_noted_on_the_task_the_rep_closed(world: Any) -> None:
     tasks = {t["Onetouch_Handoff_Id__c"]: t for t in world.org.tasks()}
     assert (tasks["h1"]["Subject"], tasks["h1"]["Description"]) == ("s", "Released: silent\n\nd")
     assert (tasks["h2"]["Subject"], tasks["h2"]["Status"]) == ("[Released] t", "Completed")
+
+
+@pytest.mark.parametrize("name", ["d" * 31_990, "line\n" * 5_330, "🚀" * 15_999])
+def test_a_description_as_long_as_may_be_does_not_keep_a_task_open(world: Any, name: str) -> None:
+    crm = world.salesforce()
+    crm.create_tasks({"h1": {"Subject": "s", "Description": name}})
+    assert crm.close_tasks({"h1": (WITHDRAWN, "an opportunity was opened")})["h1"].ok
+    (task,) = world.org.tasks()
+    assert (task["Status"], task["Subject"], task["Description"]) == ("Completed", "[Withdrawn] s", name)
+
+
+@pytest.mark.parametrize("subject", ["🚀" * 127, "x" + "🚀" * 127, "x" * 255])
+def test_a_subject_is_cut_as_salesforce_counts(world: Any, subject: str) -> None:
+    crm = world.salesforce()
+    crm.create_tasks({"h1": {"Subject": subject}})
+    assert crm.close_tasks({"h1": (WITHDRAWN, "why")})["h1"].ok
+    (task,) = world.org.tasks()
+    assert f"[Withdrawn] {subject}".startswith(task["Subject"])
+    assert 254 <= len(task["Subject"].encode("utf-16-le")) // 2 <= 255
+
+
+@pytest.mark.parametrize(
+    ("refusals", "written"),
+    [(1, ("Completed", "[Withdrawn] s", "d")), (2, ("Completed", "s", "d")), (3, ("Not Started", "s", "d"))],
+)
+def test_a_closing_the_org_refuses_is_tried_with_less(world: Any, refusals: int, written: tuple[str, ...]) -> None:
+    crm = world.salesforce()
+    crm.create_tasks({"h1": {"Subject": "s", "Description": "d"}})
+    error = {"statusCode": "FIELD_CUSTOM_VALIDATION_EXCEPTION", "message": "No."}
+    world.org.post("faults", [{"match": "sobjects$", "method": "PATCH", "row_error": error, "times": refusals}])
+    outcome = crm.close_tasks({"h1": (WITHDRAWN, "why")})["h1"]
+    (task,) = world.org.tasks()
+    assert (task["Status"], task["Subject"], task["Description"]) == written
+    assert (outcome.ok, outcome.code) == ((True, "") if refusals < 3 else (False, "FIELD_CUSTOM_VALIDATION_EXCEPTION"))
+
+
+def completed_meanwhile(monkeypatch: pytest.MonkeyPatch, world: Any, task_id: str | None) -> None:
+    """The rep completes the task directly after the first request that closes tasks."""
+    once = salesforce_wire.Wire.once
+    done: list[str] = []
+
+    def and_the_rep(self: Any, method: str, path: str, **given: Any) -> Any:
+        answer = once(self, method, path, **given)
+        if method == "PATCH" and not done:
+            done.append(path)
+            world.rep_writes("Task", task_id, Status="Completed", Subject="Called her", Description="Wants a demo")
+        return answer
+
+    monkeypatch.setattr(salesforce_wire.Wire, "once", and_the_rep)
+
+
+def test_what_a_rep_completes_while_others_are_closed_is_left_alone(
+    world: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    crm = client(world, bulk_above=50)
+    made = crm.create_tasks({f"h{n:03}": {"Subject": "s"} for n in range(201)})
+    completed_meanwhile(monkeypatch, world, made["h200"].id)
+    outcomes = crm.close_tasks({handoff_id: (WITHDRAWN, "why") for handoff_id in made})
+    assert {h for h, o in outcomes.items() if o.by_rep} == {"h200"}
+    assert all(o.ok for o in outcomes.values())
+    tasks = {t["Onetouch_Handoff_Id__c"]: t for t in world.org.tasks()}
+    assert (tasks["h200"]["Subject"], tasks["h200"]["Description"]) == ("Called her", "Wants a demo")
+    assert {tasks[h]["Subject"] for h in tasks if h != "h200"} == {"[Withdrawn] s"}
+
+
+def test_a_task_a_rep_was_writing_is_read_again_before_it_is_closed(
+    world: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    crm = world.salesforce()
+    made = crm.create_tasks({"h1": {"Subject": "s"}})
+    world.org.post("faults", [{"match": "sobjects$", "method": "PATCH", "row_error": "UNABLE_TO_LOCK_ROW"}])
+    completed_meanwhile(monkeypatch, world, made["h1"].id)
+    assert crm.close_tasks({"h1": (WITHDRAWN, "why")}) == {"h1": Outcome(ok=True, id=made["h1"].id, by_rep=True)}
+    (task,) = world.org.tasks()
+    assert (task["Subject"], task["Description"]) == ("Called her", "Wants a demo")
+
+
+@pytest.mark.parametrize(
+    ("message", "told"),
+    [
+        ("Last Name: data value too large: Jane Doe (max length=80)", "Last Name: data value too large: …"),
+        ("Role: bad value for restricted picklist field: Jane Doe", "Role: bad value for restricted picklist field: …"),
+        ("Email: invalid email address: Jane Doe(at)acme", "Email: invalid email address: …"),
+        (
+            "Cannot deserialize date from VALUE_STRING value Jane Doe",
+            "Cannot deserialize date from VALUE_STRING value …",
+        ),
+        (
+            "duplicate value found: X__c duplicates value on record with id: Jane",
+            "duplicate value found: X__c duplicates",
+        ),
+        ("Can't assign value 'Jane Doe'", "Can't assign value '…'"),
+        ("Can't assign value 'Jane Doe", "…"),
+        ("the reps' value 'Jane Doe' is taken", "…"),
+        ("value “Jane 'JD' Doe” is taken", "value '…' is taken"),
+        ("Required fields are missing: [Reason__c]", "Required fields are missing: [Reason__c]"),
+    ],
+)
+@pytest.mark.parametrize("bulk", [False, True])
+def test_a_refused_row_names_code_and_fields_and_no_value(message: str, told: str, bulk: bool) -> None:
+    outcome = _refused(f"CODE:{message}:Title --") if bulk else refusal("CODE", message, ["Title"])
+    assert outcome.code == "CODE" and outcome.message.startswith(told) and outcome.message.endswith(" (Title)")
+    assert "Jane" not in outcome.message and "Doe" not in outcome.message
+    assert masked(masked(message)) == masked(message)
+    assert "Doe" not in _refused(f"CODE:{message}").reason
 
 
 def test_tasks_are_made_in_the_order_of_their_accounts(world: Any) -> None:

@@ -262,31 +262,23 @@ class HubSpot:
 
     def close_tasks(self, reasons: Mapping[str, tuple[str, str]]) -> dict[str, Outcome]:
         """See Crm."""
-        outcomes = {handoff_id: Outcome(ok=True) for handoff_id in reasons}
-        live = self._records.of_ids("tasks", sorted(reasons), _ACTIVITIES["tasks"], key=HANDOFF_ID)
-        found = {record["properties"][HANDOFF_ID]: record for record in live}
-        changes: dict[str, dict[str, str]] = {}
         by_rep: set[str] = set()
-        for handoff_id, record in found.items():
+
+        def closed(handoff_id: str, record: Record) -> dict[str, str]:
             task, body = _activity("tasks", record, None), record["properties"].get("hs_task_body") or ""
             label, reason = reasons[handoff_id]
             why = note(label, reason)
-            outcomes[handoff_id] = Outcome(ok=True, id=task.activity_id, by_rep=task.is_done and not task.closed_by_us)
-            if outcomes[handoff_id].by_rep:
-                by_rep.add(task.activity_id)
-                if label == RELEASED and not task.description.startswith(why):
-                    changes[task.activity_id] = {"hs_task_body": fields.noted(why, body)}
-            elif not task.closed_by_us:
-                changes[task.activity_id] = {
-                    "hs_task_status": "COMPLETED",
-                    "hs_task_subject": f"{label}{task.subject}"[: fields.SUBJECT_CHARS].rstrip(),
-                    "hs_task_body": fields.noted(why, body),
-                }
-        ids = {record["id"]: handoff_id for handoff_id, record in found.items()}
-        for task_id, outcome in self._rows.update("tasks", changes).items():
-            ok = outcome.ok or outcome.deleted
-            outcomes[ids[task_id]] = replace(outcome, ok=ok, by_rep=task_id in by_rep)
-        return outcomes
+            if task.closed_by_us:
+                return {}
+            noted = fields.noted(why, body)
+            if task.is_done:
+                by_rep.add(handoff_id)
+                return noted if label == RELEASED and not task.description.startswith(why) else {}
+            subject = f"{label}{task.subject}"[: fields.SUBJECT_CHARS].rstrip()
+            return {"hs_task_status": "COMPLETED", "hs_task_subject": subject} | noted
+
+        outcomes = self._rows.change("tasks", HANDOFF_ID, reasons, _ACTIVITIES["tasks"], closed)
+        return {h: replace(o, ok=o.ok or o.deleted, by_rep=h in by_rep) for h, o in outcomes.items()}
 
     def _of_domain(self, rows: Mapping[str, Row]) -> dict[str, str]:
         """Account id → company of the same domain that is no other account's; the oldest of several."""

@@ -134,9 +134,10 @@ def task_associations(fields: Mapping[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
-def noted(note: str, body: str) -> str:
-    """A task's body (HTML) with a note on top."""
-    return f"{_paragraphs(note)}<br><br>{body}"[:_TEXT_CHARS]
+def noted(note: str, body: str) -> dict[str, str]:
+    """A task's body (HTML) with a note on top; none when it would not fit: the rep's words are never cut."""
+    text = f"{_paragraphs(note)}<br><br>{body}"
+    return {"hs_task_body": text} if len(text.encode("utf-16-le", "surrogatepass")) <= 2 * _TEXT_CHARS else {}
 
 
 def text_of(body: str | None) -> str:

@@ -59,9 +59,39 @@ class Rows:
 
         def send(part: list[str], outcomes: dict[str, Outcome]) -> None:
             self._send("update", thing, {i: {"id": i, "properties": dict(changes[i])} for i in part}, outcomes)
-            self._follow(thing, [i for i in part if outcomes[i].code == UNKNOWN], outcomes)
+            self._follow(thing, {i: i for i in part if outcomes[i].code == UNKNOWN}, outcomes)
 
         return _by_parts(sorted(changes), send)
+
+    def change(
+        self,
+        thing: str,
+        key: str,
+        values: Iterable[str],
+        wanted: Sequence[str],
+        changed: Callable[[str, Record], Mapping[str, str]],
+    ) -> dict[str, Outcome]:
+        """Sets what `changed` says of the record of each unique value, each batch read directly before it is written.
+
+        A record that is not there, or of which nothing is to be changed, is fine as it is.
+        """
+
+        def send(part: list[str], outcomes: dict[str, Outcome]) -> None:
+            try:
+                records = {r["properties"][key]: r for r in self._records.of_ids(thing, part, wanted, key=key)}
+            except Unreachable as error:
+                raise Busy(str(error)) from None  # nothing was sent
+            inputs: dict[str, Row] = {}
+            for value in part:
+                if value in records and (properties := changed(value, records[value])):
+                    inputs[value] = {"id": records[value]["id"], "properties": dict(properties)}
+                else:
+                    outcomes[value] = Outcome(ok=True, id=records[value]["id"] if value in records else None)
+            if inputs:
+                self._send("update", thing, inputs, outcomes)
+                self._follow(thing, {v: inputs[v]["id"] for v in inputs if outcomes[v].code == UNKNOWN}, outcomes)
+
+        return _by_parts(sorted(set(values)), send)
 
     def look_again(self, thing: str, key: str, values: Iterable[str], outcomes: dict[str, Outcome]) -> None:
         """What was refused may be there: somebody else made it, and it has our value, however HubSpot says so."""
@@ -104,14 +134,14 @@ class Rows:
         told = {key for key in inputs if key in outcomes and outcomes[key].code != UNKNOWN}
         outcomes.update(dict.fromkeys(inputs.keys() - told, _unknown("HubSpot told nothing of it")))
 
-    def _follow(self, thing: str, ids: Sequence[str], outcomes: dict[str, Outcome]) -> None:
+    def _follow(self, thing: str, ids: Mapping[str, str], outcomes: dict[str, Outcome]) -> None:
         """Records an update left out: HubSpot does so with those merged into another, which the old id leads to."""
-        for old in ids:
+        for key, old in ids.items():
             new = [record["id"] for record in self._records.of_ids(thing, [old])]
             if not new:
-                outcomes[old] = _refusal(NOT_FOUND, "no longer there")
+                outcomes[key] = _refusal(NOT_FOUND, "no longer there")
             elif new != [old]:
-                outcomes[old] = Outcome(ok=False, code="MERGED", message=f"is in {new[0]} now", retryable=True)
+                outcomes[key] = Outcome(ok=False, code="MERGED", message=f"is in {new[0]} now", retryable=True)
 
 
 def _by_parts(

@@ -13,8 +13,9 @@ import requests
 from tenacity.wait import wait_base
 
 from onetouch.connections import Connection
-from onetouch.delivery.crm import RELEASED, UNKNOWN, Activity, CrmError, FieldsMissing, Outcome, Row, note
+from onetouch.delivery.crm import UNKNOWN, Activity, CrmError, FieldsMissing, Outcome, Row
 from onetouch.delivery.salesforce.bulk import Job
+from onetouch.delivery.salesforce.closing import WAYS, Closing, cut
 from onetouch.delivery.salesforce.fields import ACCOUNT_ID, DISPOSITION, HANDOFF_ID, OUTCOME, missing, problems
 from onetouch.delivery.salesforce.rows import DELETED, DUPLICATE, LOCKED, ROWS, Batch, Look
 from onetouch.delivery.salesforce.wire import Record, Wire, soql_of
@@ -31,8 +32,6 @@ _EVENT = (
 )  # fmt: skip
 
 _KINDS = {"Call": "call", "Email": "email", "ListEmail": "email", "Meeting": "meeting"}
-
-_SUBJECT, _DESCRIPTION = 255, 32_000
 
 _LEAD = "00Q"
 """How the id of a lead begins."""
@@ -282,7 +281,7 @@ class Salesforce:
 
     def _new_account(self, thing: str, account_id: str, row: Row) -> Record:
         name = str(row.get("name") or row.get("domain") or account_id)
-        record = {"Company": name[:255], "LastName": name[:80]} if thing == "Lead" else {"Name": name[:255]}
+        record = {"Company": cut(name, 255), "LastName": cut(name, 80)} if thing == "Lead" else {"Name": cut(name, 255)}
         website = self._fields.get("domain") or "Website"
         if row.get("domain") and (self._wire.fields(thing) or {}).get(website, {}).get("createable"):
             record[website] = row["domain"]
@@ -319,32 +318,16 @@ class Salesforce:
 
     def close_tasks(self, reasons: Mapping[str, tuple[str, str]]) -> dict[str, Outcome]:
         """See Crm."""
-        tasks = {h: task for h, task in self.tasks_of(reasons).items() if not task.is_deleted}
-        outcomes = {handoff_id: Outcome(ok=True) for handoff_id in reasons}
-        changes: dict[str, Record] = {}
-        by_rep: set[str] = set()
-        for handoff_id, task in tasks.items():
-            label, reason = reasons[handoff_id]
-            why = note(label, reason)
-            noted = f"{why}\n\n{task.description}"[:_DESCRIPTION].rstrip()
-            if task.closed_by_us:
-                outcomes[handoff_id] = Outcome(ok=True, id=task.activity_id)
-            elif task.is_done:
-                by_rep.add(handoff_id)
-                outcomes[handoff_id] = Outcome(ok=True, id=task.activity_id, by_rep=True)
-                if label == RELEASED and not task.description.startswith(why):
-                    changes[handoff_id] = {"id": task.activity_id, "Description": noted}
-            else:
-                changes[handoff_id] = {
-                    "id": task.activity_id,
-                    "Status": "Completed",
-                    "Subject": f"{label}{task.subject}"[:_SUBJECT].rstrip(),
-                    "Description": noted,
-                }
-        ordered = sorted(changes, key=lambda h: (str(tasks[h].crm_account_id), h))
-        written = self._update(["Task"] * len(ordered), [changes[h] for h in ordered])
-        for handoff_id, outcome in zip(ordered, written, strict=True):
-            outcomes[handoff_id] = replace(outcome, by_rep=handoff_id in by_rep, ok=outcome.ok or outcome.deleted)
+        outcomes: dict[str, Outcome] = {}
+        if reasons:
+            self.check_fields()
+        for fields in WAYS:
+            left = {
+                handoff_id: why
+                for handoff_id, why in reasons.items()
+                if handoff_id not in outcomes or not (outcomes[handoff_id].ok or outcomes[handoff_id].retryable)
+            }
+            outcomes |= Closing(self._wire, self.tasks_of, left, fields).close(begun=bool(outcomes)) if left else {}
         return outcomes
 
     def _adopted(self, handoff_ids: Iterable[str]) -> dict[str, Outcome]:

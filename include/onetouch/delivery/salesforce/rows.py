@@ -57,7 +57,7 @@ class Batch:
     """
 
     def __init__(self, wire: Wire, method: str, records: Sequence[Record], look: Look | None = None) -> None:
-        self.wire, self.method, self.records, self.look = wire, method, records, look
+        self.wire, self.method, self.records, self.look = wire, method, list(records), look
         self.outcomes = [_NOT_SENT] * len(records)
         self._suspects = _SUSPECTS
 
@@ -106,8 +106,12 @@ class Batch:
                 self.together(left[:half])
                 self.together(left[half:])
 
+    def left(self, rows: Sequence[int]) -> list[int]:
+        """Those of the rows that are to be sent (again)."""
+        return [i for i in rows if self.outcomes[i] is _NOT_SENT or self.outcomes[i].code in (UNKNOWN, LOCKED)]
+
     def _attempt(self, rows: Sequence[int]) -> None:
-        left = [i for i in rows if self.outcomes[i] is _NOT_SENT or self.outcomes[i].code in (UNKNOWN, LOCKED)]
+        left = self.left(rows)
         unsure = [i for i in left if self.outcomes[i].code == UNKNOWN]
         if self.look and unsure:
             keys = {i: self.records[i][self.look.key] for i in unsure}
