@@ -90,6 +90,25 @@ class Task:
         return ""
 
 
+class _Wire:
+    """Where requests would leave: rows are written at once."""
+
+    def __init__(self, write: Callable[[str, Row], Outcome]) -> None:
+        self.write = write
+
+    def retrying(self, *_: type[Exception]) -> Callable[..., None]:
+        """Once: what is locked goes out with the next run."""
+        return lambda attempt, rows: attempt(rows)
+
+    def once(self, method: str, path: str, *, json: Mapping[str, Any]) -> list[Row]:
+        """The answer of a collection: an outcome a row."""
+        outcomes = [self.write(method, dict(record)) for record in json["records"]]
+        return [
+            {"success": o.ok, "id": o.id, "errors": [] if o.ok else [{"statusCode": o.code, "message": o.message}]}
+            for o in outcomes
+        ]
+
+
 class Crm(Salesforce):
     """The client's own logic over tables in memory: only what would cross the wire is replaced.
 
@@ -98,6 +117,7 @@ class Crm(Salesforce):
 
     def __init__(self, company: Company) -> None:
         self.company, self.rng = company, np.random.default_rng(company.size.seed + 1)
+        self._wire = _Wire(self._write)  # type: ignore[assignment]
         self.now = self.as_of = company.start
         self.accounts: dict[str, dict[str, Any]] = {i: {} for i in company.crm_id if i is not None}
         self.place = {i: place for place, i in enumerate(company.crm_id) if i is not None}
@@ -267,6 +287,9 @@ class Crm(Salesforce):
         return np.bincount(np.array(who, dtype=int), minlength=self.company.size.accounts)
 
     # ── what the client asks and writes ──────────────────────────────────────────────────────────
+
+    def check_fields(self) -> None:
+        """All are there."""
 
     def read_reps(self) -> Iterator[Row]:
         """Users."""
