@@ -403,7 +403,7 @@ FOUND: dict[str, int] = {
     "look-too-early": 14,
     "opportunities-not-looked-at": 9,
     "touches-not-looked-at": 48,
-    "withdrawn-not-closed": 2,
+    "withdrawn-not-closed": 64,
     "refused-closing-swallowed": 389,
     "context-after-task": 0,
     "null-erases": 0,

@@ -319,15 +319,15 @@ class Salesforce:
     def close_tasks(self, reasons: Mapping[str, tuple[str, str]]) -> dict[str, Outcome]:
         """See Crm."""
         outcomes: dict[str, Outcome] = {}
-        if reasons:
-            self.check_fields()
         for fields in WAYS:
             left = {
                 handoff_id: why
                 for handoff_id, why in reasons.items()
                 if handoff_id not in outcomes or not (outcomes[handoff_id].ok or outcomes[handoff_id].retryable)
             }
-            outcomes |= Closing(self._wire, self.tasks_of, left, fields).close(begun=bool(outcomes)) if left else {}
+            if left:
+                closing = Closing(self._wire, self.tasks_of, left, fields, self.check_fields)
+                outcomes |= closing.close(begun=bool(outcomes))
         return outcomes
 
     def _adopted(self, handoff_ids: Iterable[str]) -> dict[str, Outcome]:

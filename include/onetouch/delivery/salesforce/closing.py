@@ -17,7 +17,10 @@ WAYS = (("Status", "Subject", "Description"), ("Status", "Subject"), ("Status",)
 
 
 class Closing(Batch):
-    """Closes the task of each handoff, handoff id → (label, reason); writes no other fields than `fields`."""
+    """Closes the task of each handoff, handoff id → (label, reason); writes no other fields than `fields`.
+
+    `check` is called before anything is written.
+    """
 
     def __init__(
         self,
@@ -25,9 +28,10 @@ class Closing(Batch):
         tasks_of: Callable[[Iterable[str]], Mapping[str, Activity]],
         reasons: Mapping[str, tuple[str, str]],
         fields: Collection[str],
+        check: Callable[[], None],
     ) -> None:
         super().__init__(wire, "PATCH", [{} for _ in reasons])
-        self._tasks_of, self._reasons, self._fields = tasks_of, reasons, fields
+        self._tasks_of, self._reasons, self._fields, self._check = tasks_of, reasons, fields, check
         self._handoffs = sorted(reasons)
         self._by_rep: set[int] = set()
 
@@ -55,6 +59,8 @@ class Closing(Batch):
                 accounts[i] = str(task.crm_account_id)
             else:
                 self.outcomes[i] = Outcome(ok=True, id=task.activity_id)
+        if accounts:
+            self._check()
         # Writing a task locks its account: in one order, as they are made.
         super()._attempt(sorted(accounts, key=lambda i: (accounts[i], i)))
 
