@@ -229,8 +229,8 @@ def _open(
         account_id = handoff.account_id
         decision, known = decisions[account_id], signals[account_id]
         zone = zones.get(handoff.owner_id or "")
-        record = {"name": plain(str(known.get("name") or ""), _NAME), "domain": known.get("domain")}
-        record |= {"top_user": known.get("top_user")}
+        name = plain(str(known.get("name") or ""), _NAME)
+        record = {"name": name, "domain": known.get("domain"), "top_user": known.get("top_user")}
         payloads = {
             "account_fields": account_fields(decision, known, policy),
             "task": task_fields(decision, known, policy, zone, before.get(account_id, {})),

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from onetouch.delivery.crm import WITHDRAWN, Crm
+from onetouch.delivery.crm import WITHDRAWN, Crm, Outcome
 from onetouch.delivery.failure import DeliveryFailed
-from onetouch.delivery.one_touch import in_touch_at
+from onetouch.delivery.one_touch import UNTOUCHED, in_touch_at
 from onetouch.delivery.rows import rows_where
 from onetouch.lake import Lake
 from onetouch.ledger import ACTIVE, TERMINAL, Handoff, IllegalMove, Ledger, Run
@@ -174,14 +174,19 @@ def withdraw(
     outcomes = crm.close_tasks({h.handoff_id: (WITHDRAWN, reasons[h.handoff_id]) for h in handoffs})
     if refused is not None:
         refused |= {h.handoff_id: outcomes[h.handoff_id].reason for h in handoffs if not outcomes[h.handoff_id].ok}
-    free = [
-        h
-        for h in handoffs
-        if outcomes[h.handoff_id].ok and not (outcomes[h.handoff_id].by_rep and h.state != "touched")
-    ]
+    free = may_end(handoffs, outcomes)
     # The id tells of a task that its writer did not live to tell of.
     facts = {h.handoff_id: {"reason": reasons[h.handoff_id], "task_id": outcomes[h.handoff_id].id} for h in free}
     return move(ledger, run, "withdrawn", facts)
+
+
+def may_end(handoffs: Iterable[Handoff], outcomes: Mapping[str, Outcome]) -> list[Handoff]:
+    """Those that may end, by what became of closing their tasks (handoff id → outcome).
+
+    Not one whose task could not be closed, nor one whose task the rep has just closed: that is its first touch.
+    """
+    closed = [handoff for handoff in handoffs if outcomes[handoff.handoff_id].ok]
+    return [h for h in closed if not (outcomes[h.handoff_id].by_rep and h.state in UNTOUCHED)]
 
 
 def move(ledger: Ledger, run: Run, to_state: str, facts: Mapping[str, Mapping[str, Any]]) -> dict[str, Handoff]:

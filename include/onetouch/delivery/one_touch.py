@@ -48,6 +48,9 @@ REPLIES = OUTCOMES[1:]
 
 MEETING = "meeting"
 
+UNTOUCHED = ("decided", "context_written", "task_open")
+"""States in which no rep has been in touch yet."""
+
 
 @dataclass(frozen=True)
 class Seen:
@@ -192,8 +195,7 @@ def ending(
         first = handoff.decided_at - timedelta(days=rules.silence_days)
         if any(first < touch["at"] <= handoff.decided_at for touch in others):
             return "withdrawn", "touched before the decision: logged since"
-    untouched = handoff.state in ("decided", "context_written", "task_open")
-    if untouched and handoff.decided_at + timedelta(hours=rules.expires_hours) <= as_of:
+    if handoff.state in UNTOUCHED and handoff.decided_at + timedelta(hours=rules.expires_hours) <= as_of:
         return "expired", f"not contacted within {rules.expires_hours} hours"
     return None
 
