@@ -52,6 +52,7 @@ def _many(console: Console, seeds: range, jobs: int) -> int:
             seen.update(result.counted)
             if result.violations:
                 failed.append(result)
+                console.print(f"seed {result.seed}: {result.violations[0]}")
             if not console.is_terminal and number % 1000 == 0:
                 console.print(f"{number:,} seeds, {time.perf_counter() - begun:,.0f} s, {len(failed)} failed")
     seconds = time.perf_counter() - begun

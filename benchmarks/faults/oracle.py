@@ -189,6 +189,8 @@ class Oracle:
         looked = max(process.began, process.wrote, process.looked.get(account.account_id, process.began))
         if account.buying_throughout(looked, now):
             self.violated(1, f"a task for {_named(account)}, whose checkout was known to be in progress")
+        if run and (bought_at := account.bought_at(looked)) and bought_at >= run.as_of:
+            self.violated(1, f"a task for {_named(account)}, who was known to have bought since the decision")
         opened = [at for at in account.at("opportunity opened") if at <= process.began]
         closed = [at for at in account.at("opportunity closed") if at <= now]
         if len(opened) > len(closed):
@@ -315,6 +317,10 @@ class Oracle:
             gone = task["IsClosed"] or task["IsDeleted"] or talked
             if not gone and account.buying_throughout(run.as_of, self.world.org.now):
                 self.violated(1, f"the task of {_named(account)} stays open while they are buying")
+            _, its_run = self.made[i]
+            bought_at = account.bought_at(run.as_of)
+            if not gone and its_run and bought_at and its_run.as_of <= bought_at:
+                self.violated(1, f"the task of {_named(account)} stays open although they have bought")
 
     def went_well(self, process: Process) -> None:
         """A stage ended green."""

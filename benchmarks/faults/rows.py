@@ -26,7 +26,8 @@ SIGNALS = pa.schema(
     [
         *((name, pa.string()) for name in ("account_id", "crm_account_id", "name", "domain", "industry", "timezone")),
         ("features_used_list", pa.list_(pa.string())), ("features_unused", pa.list_(pa.string())),
-        ("limit_name", pa.string()), ("checkout_state", pa.string()), ("open_opportunities", pa.int64()),
+        ("limit_name", pa.string()), ("checkout_state", pa.string()), ("checkout_at", _UTC),
+        ("open_opportunities", pa.int64()),
         *(
             (name, pa.float64())
             for name in (
@@ -54,11 +55,13 @@ def decision(
 
 
 def signals(account: Account, run: Run, mark: int, open_opportunities: int) -> dict[str, Any]:
+    bought_at = account.bought_at(run.as_of)
+    state = "started" if account.buying(run.as_of) else "completed" if bought_at else "none"
     return {
         "account_id": account.account_id, "crm_account_id": account.crm_id, "name": f"Company {account.number}",
         "domain": f"company{account.number}.example", "industry": "Software", "timezone": "UTC",
         "features_used_list": ["dashboards", "alerts"], "features_unused": ["audit_log"], "limit_name": "api_calls",
-        "checkout_state": "started" if account.buying(run.as_of) else "none",
+        "checkout_state": state, "checkout_at": bought_at,
         "open_opportunities": open_opportunities,
         "employees": 120.0, "features_used": 4.0, "users": 7.0, "active_users_28d": 6.0, "events_28d": 1234.0,
         "activated": 1.0, "milestones_done": 4.0, "limit_share": 0.92, "limit_used": float(mark),

@@ -22,6 +22,7 @@ from onetouch import delivery
 from onetouch.connections import Connection
 from onetouch.delivery import DeliveryFailed, breaker
 from onetouch.delivery.rows import rows_where
+from onetouch.events import Checkout
 from onetouch.ledger import ACTIVE, Ledger, Run
 from onetouch.policy import Policy, read_policy
 from onetouch.sandbox import faults
@@ -350,14 +351,16 @@ class Simulation:
         slack = None if held else self._slack(process)
         return delivery.alert_reps(self.lake, ledger, self.policy, run, slack, now=self.scheduler.now, held=held)
 
-    def _recheck(self, process: Process, account_ids: list[str]) -> dict[str, str]:
+    def _recheck(self, process: Process, account_ids: list[str]) -> dict[str, Checkout]:
         """What the product's own events say at this moment."""
         self._step(process, "before", "recheck")
         now = self.scheduler.now
         process.looked |= dict.fromkeys(account_ids, now)
-        buying = [i for i in account_ids if self.world.by_id[i].buying(now)]
+        asked = {i: self.world.by_id[i] for i in account_ids}
+        found = {i: Checkout(bought=False, at=now) for i, account in asked.items() if account.buying(now)}
+        found |= {i: Checkout(bought=True, at=at) for i, account in asked.items() if (at := account.bought_at(now))}
         self._step(process, "after", "recheck")
-        return {i: "in progress" for i in buying}
+        return found
 
     # ── decisions, by a plain router of our own ──────────────────────────────────────────────────
 

@@ -41,8 +41,17 @@ class Account:
 
     def buying(self, at: datetime) -> bool:
         """Whether a self-serve upgrade was in progress at that moment."""
+        step = self._last_step(at)
+        return step is not None and step[1] == "checkout started" and at - step[0] < CHECKOUT
+
+    def bought_at(self, at: datetime) -> datetime | None:
+        """When its last self-serve upgrade up to that moment was bought; None: it was not."""
+        step = self._last_step(at)
+        return step[0] if step is not None and step[1] == "checkout completed" else None
+
+    def _last_step(self, at: datetime) -> tuple[datetime, str] | None:
         steps = [(moment, kind) for moment, kind in self.facts if kind.startswith("checkout") and moment <= at]
-        return bool(steps) and steps[-1][1] == "checkout started" and at - steps[-1][0] < CHECKOUT
+        return steps[-1] if steps else None
 
     def buying_throughout(self, first: datetime, last: datetime) -> bool:
         """Whether one was in progress from `first` to `last` without a break."""

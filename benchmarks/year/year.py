@@ -22,6 +22,7 @@ import pyarrow.parquet as pq
 from onetouch import scoring
 from onetouch.delivery import DeliveryFailed, back_off, deliver_tasks
 from onetouch.delivery.extract_crm import emails_of, follow, read_reps
+from onetouch.events import Checkout
 from onetouch.lake import Lake
 from onetouch.ledger import ACTIVE, Handoff, Ledger, Run
 from onetouch.policy import Policy, read_policy
@@ -181,11 +182,11 @@ class Year:
     def _deliver(self, run: Run, policy: Policy, now: datetime) -> dict[str, Any]:
         known = microseconds(now)
 
-        def recheck(account_ids: list[str]) -> dict[str, str]:
+        def recheck(account_ids: list[str]) -> dict[str, Checkout]:
             places = np.searchsorted(self.company.ids, account_ids)
             buying = [self.company.upgrading(int(place), known, policy) for place in places]
             return {
-                account: "checkout started"
+                account: Checkout(bought=False, at=now)
                 for account, is_buying in zip(account_ids, buying, strict=True)
                 if is_buying and self.looks_again
             }

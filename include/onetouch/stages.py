@@ -12,7 +12,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any, Concatenate, ParamSpec
 
@@ -190,10 +190,9 @@ def deliver_tasks(workspace: Workspace, run: Run, policy: Policy, now: datetime)
     """
     why_not = held(workspace, run, policy, now)
 
-    def recheck(account_ids: list[str]) -> dict[str, str]:
+    def recheck(account_ids: list[str]) -> Mapping[str, events.Checkout]:
         fetch = functools.partial(_fetch_again, workspace, policy)
-        found = events.fresh_checkouts(workspace.lake, policy, run, account_ids, now, fetch)
-        return {account: f"in progress, last step {at:%Y-%m-%d %H:%M} UTC" for account, at in found.items()}
+        return events.fresh_checkouts(workspace.lake, policy, run, account_ids, now, fetch)
 
     return delivery.deliver_tasks(
         workspace.lake,

@@ -18,6 +18,7 @@ import pytest
 import requests
 from onetouch.connections import Connection
 from onetouch.delivery import Salesforce, Slack, deliver_tasks, extract_crm
+from onetouch.events import Checkout
 from onetouch.lake import Lake
 from onetouch.ledger import Handoff, Ledger, Run
 from onetouch.policy import Policy, read_policy
@@ -26,6 +27,7 @@ from sqlalchemy import event
 from tenacity import wait_none
 
 AS_OF = datetime(2025, 11, 18, 10, tzinfo=UTC)
+BUYING = Checkout(bought=False, at=AS_OF + timedelta(minutes=2))
 OWNER, OTHER = make_id("005", 101), make_id("005", 102)
 
 
@@ -230,7 +232,7 @@ class World:
         self.ledger = MortalLedger(f"sqlite:///{folder / 'ledger.db'}")
         # These tests end the process, never the machine: waiting for the disk would only cost time.
         event.listen(self.ledger.engine, "connect", lambda db, _: db.execute("PRAGMA synchronous = OFF"))
-        self.rechecked: dict[str, str] = {}
+        self.rechecked: dict[str, Checkout] = {}
         org.clock(AS_OF)
         people = [(OWNER, "rita@rep.example", "Rita"), (OTHER, "otto@rep.example", "Otto")]
         org.post(
@@ -305,7 +307,7 @@ class World:
             self.policy,
             run,
             client,
-            recheck=lambda ids: {i: why for i, why in self.rechecked.items() if i in ids},
+            recheck=lambda ids: {i: it for i, it in self.rechecked.items() if i in ids},
             held=held,
             approved=approved,
         )

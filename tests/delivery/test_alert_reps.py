@@ -16,7 +16,7 @@ import requests
 from onetouch.delivery import DeliveryFailed, alert_reps
 from onetouch.ledger.forgotten import Subject
 
-from tests.delivery.conftest import OTHER, OWNER
+from tests.delivery.conftest import BUYING, OTHER, OWNER
 
 AS_OF = datetime(2025, 11, 18, 10, tzinfo=UTC)
 
@@ -87,7 +87,7 @@ def test_a_hostile_name_notifies_nobody(world: Any) -> None:
 
 
 def test_a_withheld_decision_is_not_announced(world: Any) -> None:
-    world.rechecked = {"org-1": "checkout started"}
+    world.rechecked = {"org-1": BUYING}
     assert alert(world, opened(world, 1, 2))["posted"] == 1
     assert "Company 2" in world.org.posts()[0]["text"]
 

@@ -11,8 +11,11 @@ import pandas as pd
 import pytest
 import requests
 from onetouch.delivery import DeliveryFailed
+from onetouch.events import Checkout
 from onetouch.ledger import Ledger
 from onetouch.sandbox.fields import make_id
+
+from tests.delivery.conftest import BUYING
 
 AS_OF = datetime(2025, 11, 18, 10, tzinfo=UTC)
 LATER = AS_OF + timedelta(hours=1)
@@ -93,7 +96,7 @@ def test_a_rerun_does_and_says_the_same(world: Any) -> None:
 def test_killed_anywhere_and_run_again_nobody_can_tell(make_world: Callable[[str], Any]) -> None:
     world = make_world("undisturbed")
     run = ready(world, 1, 2, 3)
-    world.rechecked = {"org-3": "checkout started 2025-11-18 10:02 UTC"}
+    world.rechecked = {"org-3": BUYING}
     world.mortal(None)
     world.deliver(run)
     effects = world.effects.count
@@ -104,7 +107,7 @@ def test_killed_anywhere_and_run_again_nobody_can_tell(make_world: Callable[[str
     for die_at in range(1, effects + 1):
         world = make_world(f"killed-{die_at}")
         run = ready(world, 1, 2, 3)
-        world.rechecked = {"org-3": "checkout started 2025-11-18 10:02 UTC"}
+        world.rechecked = {"org-3": BUYING}
         world.mortal(die_at)
         with pytest.raises(BaseException) as death:  # noqa: PT011 - Killed is the fixture's
             world.deliver(run)
@@ -190,11 +193,23 @@ def test_nothing_leaves_and_nothing_moves_when_it_may_not_send(world: Any) -> No
 
 def test_a_checkout_begun_after_the_decision_prevents_the_task(world: Any) -> None:
     run = ready(world, 1, 2)
-    world.rechecked = {"org-1": "checkout started 2025-11-18 10:05 UTC"}
+    world.rechecked = {"org-1": BUYING}
     summary = world.deliver(run)
     assert (summary["delivered"], summary["withheld"]) == (1, {"checkout": 1})
     assert world.handoff(1).state == "withdrawn"
     assert [t["WhatId"] for t in world.org.tasks()] == [crm_id(2)]
+
+
+def test_a_purchase_since_the_decision_prevents_the_task(world: Any) -> None:
+    run = ready(world, 1, 2, 3)
+    world.rechecked = {
+        "org-1": Checkout(bought=True, at=AS_OF + timedelta(minutes=1)),
+        "org-2": Checkout(bought=True, at=AS_OF - timedelta(minutes=1)),  # known to the decision, or of no account
+    }
+    summary = world.deliver(run)
+    assert (summary["delivered"], summary["withheld"]) == (2, {"bought": 1})
+    assert (world.handoff(1).state, world.handoff(1).reason) == ("withdrawn", "bought: by themselves")
+    assert [t["WhatId"] for t in world.org.tasks()] == [crm_id(2), crm_id(3)]
 
 
 def test_an_opportunity_or_a_deletion_since_the_decision_prevents_the_task(world: Any) -> None:

@@ -31,6 +31,8 @@ from onetouch.delivery.hubspot.wire import Wire
 from onetouch.delivery.reconcile import reconcile
 from tenacity import wait_none
 
+from tests.delivery.conftest import BUYING
+
 AS_OF = datetime(2025, 11, 18, 10, tzinfo=UTC)
 RITA, OTTO = "101", "102"
 OWNERS = [
@@ -931,7 +933,7 @@ def test_killed_anywhere_and_run_again_nobody_can_tell(
         portal.empty()
         run = world.run()
         portal.decide(run, portal.companies(1, 2))
-        world.rechecked = {"org-2": "checkout started 2025-11-18 10:02 UTC"}
+        world.rechecked = {"org-2": BUYING}
         return portal, run
 
     portal, run = ready("undisturbed")

@@ -28,7 +28,8 @@ def step(number, name, moment, account="acme", **changes):
 
 @pytest.fixture
 def ask(stager):
-    def ask(steps, accounts=("acme",), now=NOW, policy=stager.policy):
+    def ask(steps, accounts=("acme",), now=NOW, policy=stager.policy, bought=False):
+        """Account → moment of those in progress, or of those that have bought."""
         members = [(member(moment, n), packed([row])) for n, (moment, row) in enumerate(steps)]
         answer(stager.folder / "a.zip", members)
         fetched = []
@@ -40,7 +41,7 @@ def ask(stager):
         found = events.fresh_checkouts(stager.lake, policy, stager.run(), accounts, now, fetch)
         assert fetched == [("amplitude", AS_OF - timedelta(hours=policy.events.overlap_hours), now)]
         assert not stager.lake.exists("raw") and not stager.lake.exists("events")
-        return found
+        return {account: checkout.at for account, checkout in found.items() if checkout.bought == bought}
 
     return ask
 
@@ -59,7 +60,19 @@ def test_one_received_before_scoring_still_counts(ask):
 
 @pytest.mark.parametrize("ending", ["checkout_completed", "plan_upgraded"])
 def test_one_that_ended_since_is_not_in_progress(ask, ending):
-    assert ask([started(AS_OF - HOUR), step(2, ending, AS_OF)]) == {}
+    steps = [started(AS_OF - HOUR), step(2, ending, AS_OF)]
+    assert ask(steps) == {}
+    assert ask(steps, bought=True) == {"acme": AS_OF}
+
+
+@pytest.mark.parametrize("ending", ["checkout_completed", "plan_upgraded"])
+def test_a_purchase_needs_no_beginning(ask, ending):
+    assert ask([step(1, ending, AS_OF)], bought=True) == {"acme": AS_OF}
+
+
+def test_a_checkout_begun_after_a_purchase_is_in_progress_again(ask):
+    steps = [step(1, "checkout_completed", AS_OF - HOUR), step(2, "checkout_started", AS_OF)]
+    assert (ask(steps), ask(steps, bought=True)) == ({"acme": AS_OF}, {})
 
 
 def test_one_begun_again_after_its_end_is(ask):
@@ -91,7 +104,7 @@ def test_what_is_in_progress_is_what_the_signals_say_of_the_same_events(ask, sta
             received = max(at, AS_OF - 40 * HOUR)
             row = step(len(steps), rng.choice(names), received, account)[1]
             steps.append((received, row | {"event_time": f"{at:%Y-%m-%d %H:%M:%S.%f}"}))
-    found = ask(steps, accounts, now=AS_OF)
+    found, bought = ask(steps, accounts, now=AS_OF), ask(steps, accounts, now=AS_OF, bought=True)
     stager.stage()
     table, _ = compute(stager.lake, stager.policy, pd.DataFrame({"account_id": accounts}), AS_OF)
     signals = table.to_pandas().set_index("account_id")
@@ -99,6 +112,10 @@ def test_what_is_in_progress_is_what_the_signals_say_of_the_same_events(ask, sta
     in_progress = signals[signals["checkout_state"].isin(["started", "stalled"])]
     assert found == in_progress["checkout_at"].to_dict()
     assert 30 < len(found) < 90
+    completed = signals.loc[signals["checkout_state"] == "completed", "checkout_at"].to_dict()
+    assert completed.items() <= bought.items()
+    assert set(signals.loc[signals.index.isin(bought.keys() - completed.keys()), "checkout_state"]) <= {"none"}
+    assert len(completed) > 10
 
 
 def test_other_accounts_and_other_events_say_nothing(ask):

@@ -10,12 +10,13 @@ from onetouch.delivery.crm import WITHDRAWN, Crm, Outcome
 from onetouch.delivery.failure import DeliveryFailed
 from onetouch.delivery.one_touch import UNTOUCHED, in_touch_at
 from onetouch.delivery.rows import rows_where
+from onetouch.events import Checkout
 from onetouch.lake import Lake
 from onetouch.ledger import ACTIVE, TERMINAL, Handoff, IllegalMove, Ledger, Run
 from onetouch.policy import Policy
 
-Recheck = Callable[[list[str]], Mapping[str, str]]
-"""Account ids → those that may not be interrupted now, each with the reason."""
+Recheck = Callable[[list[str]], Mapping[str, Checkout]]
+"""Account ids → the last checkout of those that are at one, or have bought."""
 
 
 def withdraw_overtaken(lake: Lake, ledger: Ledger, run: Run, crm: Crm) -> int:
@@ -75,14 +76,16 @@ def last_look(
     """
     if not unseen:
         return
-    converting = recheck(sorted(h.account_id for h in unseen))
+    buying = recheck(sorted(h.account_id for h in unseen))
     opportunities, gone = crm.opportunities_since(run.as_of), crm.gone_since(run.as_of)
     touched = _touched(ledger, policy, run, crm, unseen)
     at_work = _at_work(ledger, policy, crm, unseen, failed)
     reasons: dict[str, str] = {}
     for handoff in unseen:
-        if handoff.account_id in converting:
-            reasons[handoff.handoff_id] = f"checkout: {converting[handoff.account_id]}"
+        if (checkout := buying.get(handoff.account_id)) and not checkout.bought:
+            reasons[handoff.handoff_id] = f"checkout: in progress, last step {checkout.at:%Y-%m-%d %H:%M} UTC"
+        elif checkout and checkout.at >= handoff.decided_at:
+            reasons[handoff.handoff_id] = "bought: by themselves"
         elif handoff.crm_account_id in opportunities:
             reasons[handoff.handoff_id] = "open opportunity: opened since the decision"
         elif handoff.crm_account_id in gone:

@@ -1,8 +1,9 @@
-"""Upgrades in progress right now: what a run could not know when it was scored."""
+"""Upgrades in progress right now, or bought a moment ago: what a run could not know when it was scored."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 import pyarrow as pa
@@ -24,15 +25,24 @@ _STEPS = {
 }
 
 
+@dataclass(frozen=True)
+class Checkout:
+    """A self-serve upgrade: `bought` at that moment, or in progress, with its last step then (UTC)."""
+
+    bought: bool
+    at: datetime
+
+
 def fresh_checkouts(
     lake: Lake, policy: Policy, run: Run, account_ids: Iterable[str], now: datetime, fetch: Fetch
-) -> dict[str, datetime]:
-    """Of these accounts, those with a checkout in progress, and the moment of its last step.
+) -> dict[str, Checkout]:
+    """Of these accounts, those with a checkout in progress, and those whose last one ended in a purchase.
 
     Reads again what was received from the run's `as_of` less the policy's overlap up to `now`, straight from the
     sources of the policy; nothing is kept. In progress is what `signals.account` calls started or stalled: neither
     completed, nor silent for `signals.checkout_abandoned_hours`, nor said to be abandoned
-    `signals.abandoned_barrier_hours` or longer ago.
+    `signals.abandoned_barrier_hours` or longer ago. A purchase, or a higher plan, needs no beginning: it may have been
+    received before anything read here.
     """
     steps = {theirs: _STEPS[meaning.as_] for theirs, meaning in policy.vocabulary.items() if meaning.as_ in _STEPS}
     start = run.as_of - timedelta(hours=policy.events.overlap_hours)
@@ -59,9 +69,12 @@ def fresh_checkouts(
                     max(occurred_at) FILTER (step = 'ended') AS ended_at
                 FROM taken GROUP BY account_id
             )
-            SELECT account_id, greatest(started_at, left_at) FROM moments
+            SELECT account_id, false, greatest(started_at, left_at) FROM moments
             WHERE coalesce(ended_at < coalesce(started_at, left_at), ended_at IS NULL)
                 AND if(coalesce(left_at <= started_at, left_at IS NULL), started_at > $silent, left_at > $given_up)
+            UNION ALL
+            SELECT account_id, true, ended_at FROM moments
+            WHERE coalesce(ended_at >= coalesce(started_at, left_at), ended_at IS NOT NULL)
             ORDER BY account_id
             """,
             {
@@ -69,7 +82,7 @@ def fresh_checkouts(
                 "given_up": _utc(now - timedelta(hours=policy.signals.abandoned_barrier_hours)),
             },
         ).fetchall()
-    return {account: at.replace(tzinfo=UTC) for account, at in found}
+    return {account: Checkout(bought, at.replace(tzinfo=UTC)) for account, bought, at in found}
 
 
 def _utc(moment: datetime) -> datetime:
