@@ -299,7 +299,7 @@ class Crm(Salesforce):
                 "timezone": rep.timezone,
             }  # fmt: skip
 
-    def read_activities(self, since: datetime) -> Iterator[Activity]:
+    def read_activities(self, since: datetime, records: Collection[str] = ()) -> Iterator[Activity]:
         """Tasks that changed since."""
         ids: dict[str, None] = {}
         for at, task_id in reversed(self.changes):

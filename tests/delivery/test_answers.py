@@ -192,6 +192,17 @@ def test_no_answer_to_a_look_is_tried_again_by_airflow(ready: World) -> None:
     assert ready.org.tasks() == []
 
 
+def test_what_was_refused_before_the_crm_fell_silent_is_told(ready: World) -> None:
+    context = CONTEXT | {"row_error": "FIELD_CUSTOM_VALIDATION_EXCEPTION", "rows": [1]}
+    looks = {"match": "/query.*Opportunity", "error": "SERVER_UNAVAILABLE", "times": 99}
+    ready.org.post("faults", [context, looks])
+    error = deliver(ready)
+    assert isinstance(error, Unreachable)
+    assert retried(error)
+    assert "1 decisions could not be delivered: FIELD_CUSTOM_VALIDATION_EXCEPTION" in str(error)
+    assert outbox(ready, "account_fields") == ["sent", "failed", "sent"]
+
+
 # ── rows ─────────────────────────────────────────────────────────────────────────────────────────
 
 

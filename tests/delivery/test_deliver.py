@@ -15,7 +15,7 @@ from onetouch.events import Checkout
 from onetouch.ledger import Ledger
 from onetouch.sandbox.fields import make_id
 
-from tests.delivery.conftest import BUYING
+from tests.delivery.conftest import BUYING, OWNER
 
 AS_OF = datetime(2025, 11, 18, 10, tzinfo=UTC)
 LATER = AS_OF + timedelta(hours=1)
@@ -234,6 +234,17 @@ def test_a_touch_since_the_decision_prevents_the_task(world: Any) -> None:
     summary = world.deliver(run)
     assert (summary["delivered"], summary["withheld"]) == (1, {"touched": 2})
     assert [t["WhatId"] for t in world.org.tasks() if t["Onetouch_Handoff_Id__c"]] == [crm_id(2)]
+
+
+def test_a_call_logged_on_a_lead_since_the_decision_prevents_its_task(world: Any) -> None:
+    lead = make_id("00Q", 1)
+    world.org.post("load", {"Lead": [{"Id": lead, "LastName": "Doe", "Company": "Company", "OwnerId": OWNER}]})
+    run = world.run()
+    world.decide(run, 1, crm_account_id=lead)
+    world.org.clock(AS_OF + timedelta(minutes=2))
+    world.rep_writes("Task", None, WhoId=lead, Subject="Call", Status="Completed", OwnerId=OWNER)
+    assert world.deliver(run)["withheld"] == {"touched": 1}
+    assert [task["Subject"] for task in world.org.tasks()] == ["Call"]
 
 
 def again(world: Any, number: int) -> Any:

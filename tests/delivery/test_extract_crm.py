@@ -327,6 +327,24 @@ def test_a_lead_that_was_handed_over_is_followed_and_becomes_an_account_with_it(
     assert (world.handoff(1).state, world.handoff(1).crm_account_id) == ("replied", crm_id(7))
 
 
+@pytest.mark.parametrize("thing", ["Task", "Event"])
+def test_who_calls_or_meets_a_lead_has_touched_it(world: Any, thing: str) -> None:
+    leads = [make_id("00Q", n) for n in (1, 2)]
+    known = [{"Id": i, "LastName": "Doe", "Company": "Company", "OwnerId": OWNER} for i in leads]
+    world.org.post("load", {"Lead": known})
+    run = world.run()
+    world.decide(run, 1, crm_account_id=leads[0])
+    world.deliver(run)
+    world.org.clock(hours(1))
+    for lead in leads:  # the second is nobody we handed over
+        held = {"DurationInMinutes": 30, "ActivityDateTime": hours(0.5).isoformat()}
+        done = {"Subject": "Call", "WhoId": lead} | (held if thing == "Event" else {"Status": "Completed"})
+        world.rep_writes(thing, None, OwnerId=OWNER, **done)
+    assert world.extract(world.run(hours(2)))["touches"] == 1
+    assert (world.handoff(1).touched_at, world.handoff(1).active) == (hours(1), True)
+    assert world.ledger.touches()["account_id"].tolist() == ["org-1"]
+
+
 def test_a_reading_that_breaks_off_is_read_again_whole(world: Any) -> None:
     opened(world, 1)
     world.org.clock(hours(1))
@@ -334,8 +352,8 @@ def test_a_reading_that_breaks_off_is_read_again_whole(world: Any) -> None:
     client = world.salesforce()
     told = client.read_activities
 
-    def breaks_off(since: datetime) -> Any:
-        yield next(iter(told(since)))
+    def breaks_off(*asked: Any) -> Any:
+        yield next(iter(told(*asked)))
         raise KeyboardInterrupt
 
     client.read_activities = breaks_off
@@ -368,7 +386,7 @@ def test_an_hour_reads_from_the_last_one_on_with_two_days_of_overlap(world: Any)
     for at in (hours(0), hours(1)):
         client = world.salesforce()
         told = client.read_activities
-        client.read_activities = lambda since, told=told: [asked.append(since), told(since)][1]
+        client.read_activities = lambda since, records, told=told: [asked.append(since), told(since, records)][1]
         extract_crm(world.lake, world.ledger, world.policy, world.run(at), client)
     assert asked == [AS_OF - timedelta(days=world.policy.signals.lookback_days), hours(-48)]
 

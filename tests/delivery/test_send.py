@@ -107,11 +107,11 @@ def test_a_handoff_that_ended_before_its_row_was_begun_is_withheld(world: Any) -
     run = world.run()
     world.decide(run, 1)
     client = world.salesforce()
-    contacts = client.read_activities
+    told = client.read_activities
 
-    def overtaken(since: datetime) -> Any:  # the last look
+    def overtaken(*asked: Any) -> Any:  # the last look
         world.ledger.move(world.handoff(1).handoff_id, "withdrawn", AS_OF, "checkout: started")
-        return contacts(since)
+        return told(*asked)
 
     client.read_activities = overtaken
     summary = world.deliver(run, salesforce=client)

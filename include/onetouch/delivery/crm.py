@@ -175,8 +175,9 @@ class Crm(Protocol):
         """opportunity_id, crm_account_id, stage, is_closed, is_won, amount, created_at, closed_at, lead_source,
         owner_id, changed_at, is_deleted; with `since` as `read_accounts`."""
 
-    def read_activities(self, since: datetime) -> Iterator[Activity]:
-        """Activities of accounts (and tasks of ours) that changed at or after `since`, deleted ones too."""
+    def read_activities(self, since: datetime, records: Collection[str] = ()) -> Iterator[Activity]:
+        """Activities of accounts that changed at or after `since`, deleted ones too; tasks of ours, and those of
+        `records`, also where that is no account (a lead)."""
 
     def tasks_of(self, handoff_ids: Iterable[str]) -> dict[str, Activity]:
         """The task of each handoff that has one; a deleted one only when there is no other."""

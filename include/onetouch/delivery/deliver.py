@@ -27,6 +27,8 @@ LOCK = "delivery"
 _NAME = 255
 """Characters of an account's name in the CRM."""
 
+_WHAT = "decisions could not be delivered"
+
 _UNSEEN = ("decided", "context_written")
 """States in which no rep has seen anything yet."""
 
@@ -44,6 +46,12 @@ class _Work:
         """Handoffs in one of the states that have not failed, by account: two writers then meet in the same order."""
         ready = [h for h in self.handoffs.values() if h.state in states and h.handoff_id not in self.failed]
         return sorted(ready, key=lambda h: (h.crm_account_id or "", h.handoff_id))
+
+    def named(self) -> list[tuple[str, str]]:
+        """Who failed, and why."""
+        records = {i: self.handoffs[i].crm_account_id for i in self.failed}
+        where = {i: f"CRM record {record}" if record else "no CRM record" for i, record in records.items()}
+        return [(f"handoff {i} of {where[i]}", reason) for i, reason in self.failed.items()]
 
 
 def deliver_tasks(
@@ -101,6 +109,7 @@ def _deliver(
     if not asks and not beyond:
         opened, lacking = _open(lake, ledger, policy, run, crm.name, due)
 
+    before = [("a decision", row["reason"]) for row in lacking] + standing
     own = {handoff.handoff_id for handoff in opened}
     unseen = [h for h in ledger.handoffs(states=_UNSEEN) if h.decided_at <= run.as_of]
     work = _Work(handoffs={h.handoff_id: h for h in [*opened, *unseen]})
@@ -112,8 +121,10 @@ def _deliver(
         _write_context(ledger, run, crm, work)
         last_look(ledger, policy, run, crm, work.in_state(*_UNSEEN), recheck, work.handoffs, work.failed)
         _write_tasks(ledger, policy, run, crm, work)
-    except Unreachable:
-        raise  # the task's retries are for this
+    except Unreachable as error:  # the task's retries are for this; what was refused before it is told with it
+        if not (refused := work.named() + before):
+            raise
+        raise Unreachable(f"{error}; before that {DeliveryFailed(_WHAT, {}, refused)}") from error
     except CrmError as error:
         left = [h.handoff_id for h in work.in_state(*_UNSEEN)]
         work.failed |= dict.fromkeys(left, str(error))
@@ -138,11 +149,9 @@ def _deliver(
     if others:
         summary["earlier"] = dict(zip(("delivered", "withheld", "failed"), _account_for(others, work), strict=True))
     if work.failed or failed or standing:
-        named = [(f"handoff {i} of {_record(work.handoffs[i])}", reason) for i, reason in work.failed.items()]
-        named += [(run.run_id, beyond)] * new if beyond else []
-        named += [("a decision", row["reason"]) for row in lacking]
-        what = "decisions could not be delivered" + (", or open tasks closed" if standing else "")
-        raise DeliveryFailed(what, summary, named + standing) from stopped
+        named = work.named() + ([(run.run_id, beyond)] * new if beyond else []) + before
+        what = _WHAT + (", or open tasks closed" if standing else "")
+        raise DeliveryFailed(what, summary, named) from stopped
     return summary
 
 
@@ -153,10 +162,6 @@ def _withdraw(lake: Lake, ledger: Ledger, run: Run, crm: Crm) -> tuple[int, list
     except DeliveryFailed as error:
         refused = error.summary["failed"].items()
         return error.summary["withdrawn"], [(f"open task of handoff {i}", reason) for i, reason in refused]
-
-
-def _record(handoff: Handoff) -> str:
-    return f"CRM record {handoff.crm_account_id}" if handoff.crm_account_id else "no CRM record"
 
 
 def _summary(to_send: int, delivered: int, withheld: dict[str, int], failed: list[dict[str, str]]) -> dict[str, Any]:

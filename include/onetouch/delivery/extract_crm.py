@@ -211,13 +211,13 @@ def follow(
     relinked = ledger.relink(successors) if successors else 0
 
     active = ledger.handoffs(states=ACTIVE)
-    of_account = {handoff.crm_account_id for handoff in active}
+    of_account = {handoff.crm_account_id for handoff in active if handoff.crm_account_id}
     of_handoff = {handoff.handoff_id for handoff in active}
     # A lead is handed over, too, and no account of the snapshot.
     known = {str(h.crm_account_id): h.account_id for h in active} | dict(ids)
     known |= {old: known[new] for old, new in successors.items() if new in known}
     touched, kept = 0, list[Activity]()
-    activities = crm.read_activities(window.start)
+    activities = crm.read_activities(window.start, of_account)
     while chunk := list(islice(activities, _AT_ONCE)):
         rows = _touches(ledger, run, chunk, known, emails)
         ledger.record_touches(rows, as_of=run.as_of)

@@ -117,7 +117,7 @@ def _touched(ledger: Ledger, policy: Policy, run: Run, crm: Crm, unseen: list[Ha
     moments: dict[str, list[datetime]] = {}
     for account_id, at in zip(logged["account_id"], logged["at"], strict=True):
         moments.setdefault(account_id, []).append(at)
-    for activity in crm.read_activities(run.as_of):
+    for activity in crm.read_activities(run.as_of, {h.crm_account_id for h in unseen if h.crm_account_id}):
         at = in_touch_at(activity, run.as_of)
         if at is not None and activity.crm_account_id:
             moments.setdefault(activity.crm_account_id, []).append(at + silence)  # what it would have held back

@@ -123,7 +123,7 @@ class HubSpot:
             for deal in self._records.deleted_since("deals", _DEAL, since):
                 yield _opportunity(deal, None, stages)
 
-    def read_activities(self, since: datetime) -> Iterator[Activity]:
+    def read_activities(self, since: datetime, records: Collection[str] = ()) -> Iterator[Activity]:
         """See Crm. An e-mail the customer wrote is none; meetings come when they changed or ended since `since`.
 
         Of what was deleted only tasks are told: a call or an e-mail that is gone is nobody's touch.

@@ -27,7 +27,7 @@ _TASK = (
 )  # fmt: skip
 
 _EVENT = (
-    "Id", "Subject", "Description", "IsDeleted", "AccountId", "OwnerId", "CreatedDate", "SystemModstamp",
+    "Id", "Subject", "Description", "IsDeleted", "AccountId", "WhoId", "OwnerId", "CreatedDate", "SystemModstamp",
     "ActivityDate", "ActivityDateTime", "DurationInMinutes",
 )  # fmt: skip
 
@@ -133,24 +133,24 @@ class Salesforce:
                 "is_deleted": deal["IsDeleted"],
             }
 
-    def read_activities(self, since: datetime) -> Iterator[Activity]:
+    def read_activities(self, since: datetime, records: Collection[str] = ()) -> Iterator[Activity]:
         """See Crm. Meetings come when they changed or took place at or after `since`."""
-        soql = (
-            f"SELECT {', '.join(self._task_fields())} FROM Task WHERE SystemModstamp >= {{since}} "
-            f"AND (AccountId != null OR {HANDOFF_ID} != null)"
-        )
-        yield from map(_task, self._wire.query(soql_of(soql, since=since), include_deleted=True))
+        leads = [record for record in records if record.startswith(_LEAD)]  # what is theirs names no account
+        tasks = f"SELECT {', '.join(self._task_fields())} FROM Task WHERE SystemModstamp >= {{since}} AND "
+        of_accounts = soql_of(f"{tasks}(AccountId != null OR {HANDOFF_ID} != null)", since=since)
+        yield from map(_task, self._wire.query(of_accounts, include_deleted=True))
+        of_leads = f"{tasks}{HANDOFF_ID} = null AND AccountId = null AND WhoId IN {{values}}"
+        yield from map(_task, self._wire.query_in(of_leads, leads, include_deleted=True, since=since))
         if self._wire.fields("Event") is None:
             return
         more = self._present("Event", "EndDateTime", "IsChild")
-        ends = ["ActivityDateTime", *(name for name in more if name == "EndDateTime")]
-        soql = (
-            f"SELECT {', '.join([*_EVENT, *more])} FROM Event WHERE AccountId != null "
-            f"AND (SystemModstamp >= {{since}} OR {' OR '.join(f'{name} >= {{since}}' for name in ends)})"
-        )
-        for event in self._wire.query(soql_of(soql, since=since), include_deleted=True):
-            if not event.get("IsChild"):  # the copies of those invited are the same meeting
-                yield _event(event)
+        moments = ["SystemModstamp", "ActivityDateTime", *(name for name in more if name == "EndDateTime")]
+        changed = " OR ".join(f"{name} >= {{since}}" for name in moments)
+        meetings = f"SELECT {', '.join([*_EVENT, *more])} FROM Event WHERE ({changed}) AND "
+        of_accounts = soql_of(f"{meetings}AccountId != null", since=since)
+        yield from _meetings(self._wire.query(of_accounts, include_deleted=True))
+        of_leads = f"{meetings}AccountId = null AND WhoId IN {{values}}"
+        yield from _meetings(self._wire.query_in(of_leads, leads, include_deleted=True, since=since))
 
     def tasks_of(self, handoff_ids: Iterable[str]) -> dict[str, Activity]:
         """See Crm."""
@@ -374,11 +374,10 @@ def _raise(wrong: Sequence[str]) -> None:
 def _task(record: Record) -> Activity:
     done = _at(record["CompletedDateTime"]) or _at(record["SystemModstamp"])
     kind = _KINDS.get(record["TaskSubtype"] or "") or _KINDS.get(record["Type"] or "", "task")
-    lead = record["WhoId"] if str(record["WhoId"]).startswith(_LEAD) else None
     return Activity(
         activity_id=record["Id"],
         kind=kind,
-        crm_account_id=record["AccountId"] or lead,
+        crm_account_id=_record(record),
         owner_id=record["OwnerId"],
         subject=record["Subject"] or "",
         description=record["Description"] or "",
@@ -393,6 +392,11 @@ def _task(record: Record) -> Activity:
     )
 
 
+def _meetings(events: Iterable[Record]) -> Iterator[Activity]:
+    """Without the copies of those invited, which are the same meeting."""
+    yield from (_event(event) for event in events if not event.get("IsChild"))
+
+
 def _event(record: Record) -> Activity:
     begins = _at(record["ActivityDateTime"]) or _at(record["ActivityDate"])
     lasts = timedelta(minutes=record["DurationInMinutes"] or 0)
@@ -400,7 +404,7 @@ def _event(record: Record) -> Activity:
     return Activity(
         activity_id=record["Id"],
         kind="meeting",
-        crm_account_id=record["AccountId"],
+        crm_account_id=_record(record),
         owner_id=record["OwnerId"],
         subject=record["Subject"] or "",
         description=record["Description"] or "",
@@ -410,6 +414,12 @@ def _event(record: Record) -> Activity:
         done_at=ends or _at(record["CreatedDate"]),
         changed_at=_moment(record["SystemModstamp"]),
     )
+
+
+def _record(activity: Record) -> str | None:
+    """What it is about: an account, or a lead, which has none."""
+    lead = activity["WhoId"] if str(activity["WhoId"]).startswith(_LEAD) else None
+    return activity["AccountId"] or lead
 
 
 def _moment(text: Any) -> datetime:
