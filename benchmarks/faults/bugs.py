@@ -374,7 +374,7 @@ def _() -> list[tuple[Any, str, Any]]:
 
 @_bug("cap-ignored", "the last gate of the daily cap is open", 9)
 def _() -> list[tuple[Any, str, Any]]:
-    return [(deliver, "_beyond_the_cap", lambda *_: None)]
+    return [(deliver, "beyond_the_cap", lambda *_: None)]
 
 
 @_bug("approval-ignored", "a run with many tasks does not wait for a person", 9)

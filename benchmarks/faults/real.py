@@ -82,7 +82,10 @@ class Company:
         ledger = Ledger(ledger_url)
         ledger.migrate()
         policy = read_policy().changed(
-            assignment__tasks_per_day=1_000_000, delivery__approval_above=None, crm__link_contact=False
+            assignment__tasks_per_day=1_000_000,
+            assignment__tasks_per_rep_per_day=1_000_000,
+            delivery__approval_above=None,
+            crm__link_contact=False,
         )
         company = cls(url, Lake(home / "lake"), ledger, policy)
         users = [{"Id": i, "Name": n, "Email": e, "Username": e, "IsActive": True} for i, e, n in REPS]

@@ -188,6 +188,26 @@ def test_nothing_leaves_and_nothing_moves_when_it_may_not_send(world: Any) -> No
     assert not [c for c in world.org.calls() if c["api"] == "salesforce"]
 
 
+# ── caps ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_run_delivered_late_gives_no_rep_more_than_a_day_takes(world: Any) -> None:
+    """The run an hour later was delivered first; each by itself keeps to the cap of two."""
+    world.policy = world.policy.changed(assignment__tasks_per_rep_per_day=2)
+    world.accounts(1, 2, 3, 4)
+    early, late = world.run(), world.run(LATER)
+    world.decide(late, 3)
+    assert world.deliver(late)["delivered"] == 1
+    scores = pd.DataFrame(
+        [{**_row, "score": score} for _row, score in zip(_rows(world, early, 1, 2), (50.0, 90.0), strict=True)]
+    )
+    world.lake.write(scores, "decisions", f"{early.run_id}.parquet")
+    summary = world.deliver(early)
+    assert (summary["delivered"], summary["withheld"], summary["to_send"]) == (1, {"rep's day is full": 1}, 2)
+    assert sorted(t["WhatId"] for t in world.org.tasks()) == [crm_id(2), crm_id(3)]  # the better of the two
+    assert world.deliver(early)["delivered"] == 1  # again: nothing more
+
+
 # ── never interrupt ──────────────────────────────────────────────────────────────────────────────
 
 
@@ -245,6 +265,11 @@ def test_a_call_logged_on_a_lead_since_the_decision_prevents_its_task(world: Any
     world.rep_writes("Task", None, WhoId=lead, Subject="Call", Status="Completed", OwnerId=OWNER)
     assert world.deliver(run)["withheld"] == {"touched": 1}
     assert [task["Subject"] for task in world.org.tasks()] == ["Call"]
+
+
+def _rows(world: Any, run: Any, *numbers: int) -> list[dict[str, Any]]:
+    world.decide(run, *numbers)
+    return world.lake.read("decisions", f"{run.run_id}.parquet").to_dict("records")
 
 
 def again(world: Any, number: int) -> Any:

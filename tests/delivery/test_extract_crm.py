@@ -221,6 +221,7 @@ def test_an_hour_costs_the_same_calls_however_many_handoffs_go_on(world: Any) ->
         world.extract(run)
         return len(world.org.calls()) - before
 
+    world.policy = world.policy.changed(assignment__tasks_per_rep_per_day=60)
     world.extract(world.run(hours(-1)))
     idle = calls_of(world.run(hours(-0.5)))
     opened(world, *range(1, 61))

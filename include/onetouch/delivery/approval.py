@@ -49,7 +49,7 @@ def unasked(ledger: Ledger, policy: Policy, run: Run, due: int) -> int | None:
     )
     if jump is not None and due > least:
         today = run.as_of.replace(hour=0, minute=0, second=0, microsecond=0)
-        per_day = Counter(at.date() for at in ledger.decided_at(today - timedelta(days=days), run.as_of))
+        per_day = Counter(at.date() for at, _ in ledger.decided(today - timedelta(days=days), run.as_of))
         before = [n for day, n in per_day.items() if day < today.date()]
         first = min(per_day, default=today.date())
         if before and (today.date() - first).days * 2 >= days:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import timedelta
 from typing import Any
 
 from onetouch.delivery.approval import unasked
+from onetouch.delivery.caps import FULL, beyond_the_cap, beyond_the_reps_days
 from onetouch.delivery.crm import WITHDRAWN, Crm, CrmError, Outcome, Unreachable
 from onetouch.delivery.failure import DeliveryFailed
 from onetouch.delivery.last_look import Recheck, last_look, move, overtaken, withdraw, withdraw_overtaken
@@ -100,14 +100,17 @@ def _deliver(
 ) -> dict[str, Any]:
     withdrawn, standing = _withdraw(lake, ledger, run, crm)
     there = _opened_before(ledger, run, due)
-    new = len(due) - len(there)
+    opened_before = {handoff.account_id for handoff in there}
+    new = [decision for decision in due if decision["account_id"] not in opened_before]
     limit = unasked(ledger, policy, run, len(due))
     asks = limit is not None and len(due) > limit and not approved
-    beyond = None if asks else _beyond_the_cap(ledger, policy, run, new)
+    beyond = None if asks else beyond_the_cap(ledger, policy, run, len(new))
     lacking: list[dict[str, str]] = []
+    full: set[str] = set()
     opened = there
     if not asks and not beyond:
-        opened, lacking = _open(lake, ledger, policy, run, crm.name, due)
+        full = beyond_the_reps_days(lake, ledger, policy, run, new)
+        opened, lacking = _open(lake, ledger, policy, run, crm.name, [d for d in due if d["account_id"] not in full])
 
     before = [("a decision", row["reason"]) for row in lacking] + standing
     own = {handoff.handoff_id for handoff in opened}
@@ -136,12 +139,13 @@ def _deliver(
     delivered, withheld, failed = _account_for(mine, work)
     failed += lacking
     if beyond:
-        accounts = {handoff.account_id for handoff in there}
-        failed += [{"account_id": d["account_id"], "reason": beyond} for d in due if d["account_id"] not in accounts]
+        failed += [{"account_id": decision["account_id"], "reason": beyond} for decision in new]
     elif asks and new:
-        withheld["not approved"] = new
-    elif len(opened) + len(lacking) < len(due):
-        withheld["another handoff of the account is active"] = len(due) - len(opened) - len(lacking)
+        withheld["not approved"] = len(new)
+    elif others_active := len(due) - len(full) - len(opened) - len(lacking):
+        withheld["another handoff of the account is active"] = others_active
+    if full:
+        withheld[FULL] = len(full)
     summary = _summary(len(due), delivered, withheld, failed) | {"withdrawn": withdrawn}
     summary["deferred"] = len(work.deferred & own)
     if standing:
@@ -149,7 +153,7 @@ def _deliver(
     if others:
         summary["earlier"] = dict(zip(("delivered", "withheld", "failed"), _account_for(others, work), strict=True))
     if work.failed or failed or standing:
-        named = work.named() + ([(run.run_id, beyond)] * new if beyond else []) + before
+        named = work.named() + ([(run.run_id, beyond)] * len(new) if beyond else []) + before
         what = _WHAT + (", or open tasks closed" if standing else "")
         raise DeliveryFailed(what, summary, named) from stopped
     return summary
@@ -186,22 +190,6 @@ def _opened_before(ledger: Ledger, run: Run, due: list[dict[str, Any]]) -> list[
     """The handoffs that an earlier attempt of the run has opened."""
     accounts = {row["account_id"] for row in due}
     return [handoff for handoff in ledger.handoffs(run_id=run.run_id) if handoff.account_id in accounts]
-
-
-def _beyond_the_cap(ledger: Ledger, policy: Policy, run: Run, new: int) -> str | None:
-    """The last gate of the daily cap: why none of the run's new handoffs is opened; None: they are within it.
-
-    The (UTC) day is counted whole: a run delivered late comes on top of later ones, too.
-    """
-    day = run.as_of.replace(hour=0, minute=0, second=0, microsecond=0)
-    today = len(ledger.decided_at(day, day + timedelta(days=1)))
-    cap = policy.assignment.tasks_per_day
-    if not new or today + new <= cap:
-        return None
-    return (
-        f"stopped at the daily cap: {new} new tasks on top of {today} today are more than assignment.tasks_per_day "
-        f"({cap}); look at the decisions, then raise it or tighten the policy"
-    )
 
 
 # ── laid out with the handoff ────────────────────────────────────────────────────────────────────

@@ -256,12 +256,12 @@ class Handoffs(Outboxes):
         with self.reading() as connection:
             return [_handoff(row) for row in rows_of(connection, query, handoffs.c.account_id, account_ids)]
 
-    def decided_at(self, since: datetime, before: datetime) -> list[datetime]:
-        """When handoffs were decided, from `since` up to before `before`, in order."""
-        query = select(handoffs.c.decided_at).order_by(handoffs.c.decided_at)
+    def decided(self, since: datetime, before: datetime) -> list[tuple[datetime, str | None]]:
+        """(decided_at, owner_email) of the handoffs decided from `since` up to before `before`, in order."""
+        query = select(handoffs.c.decided_at, handoffs.c.owner_email).order_by(handoffs.c.decided_at)
         query = query.where(handoffs.c.decided_at >= utc(since), handoffs.c.decided_at < utc(before))
         with self.reading() as connection:
-            return list(connection.scalars(query))
+            return [(at, email) for at, email in connection.execute(query)]
 
     def moves(self, handoff_ids: Collection[str] | None = None) -> pd.DataFrame:
         """Every move, in order: handoff_id, step, from_state, to_state, at, known_at, owner_email, reason."""

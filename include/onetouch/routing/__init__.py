@@ -1,5 +1,6 @@
 """Ordered rules → one decision an account (`rules`), and who gets it (`assignment`)."""
 
+from onetouch.routing.assignment import team
 from onetouch.routing.inputs import Inputs, gather, keep, kept
 from onetouch.routing.known import CALLS
 from onetouch.routing.obstacles import WOULD_CHANGE
@@ -9,5 +10,5 @@ from onetouch.routing.sentences import sentence
 
 __all__ = [
     "CALLS", "DECISION", "RULES", "WOULD_CHANGE", "Inputs", "Rule", "decide", "facts", "gather", "keep", "kept",
-    "route", "sentence",
+    "route", "sentence", "team",
 ]  # fmt: skip
