@@ -117,18 +117,19 @@ class Oracle:
 
     def answered(self, process: Process, request: Request, answer: Answer) -> None:
         """A process was told something."""
-        if request.api == "salesforce" and not request.writes and "FROM Task" in request.query:
-            process.read = {i: row for i, row in self.tasks.items()}
         if request.path.endswith("composite/sobjects") and isinstance(answer.body, list):
             for sent, told in zip(json.loads(request.body)["records"], answer.body, strict=False):
+                name = sent.get(HANDOFF_ID) or sent.get("id", "")
+                if told.get("success"):
+                    process.refused.pop(name, None)
                 if any(error["statusCode"] == REFUSED for error in told.get("errors", ())):
-                    process.refused.append(request.name)
+                    process.refused[name] = request.name
                     record = sent.get("WhatId") or sent.get("id") or ""
                     record = self.tasks[record]["AccountId"] if record in self.tasks else record
                     if record in self.world.by_crm_id:
                         self.exempt.add(self.world.by_crm_id[record].account_id)
         elif request.path.endswith("failedResults") and REFUSED in str(answer.body):
-            process.refused.append(request.name)
+            process.refused[request.path] = request.name
             self.exempt |= set(self.world.by_id)
 
     def looks(self, process: Process | None) -> None:
@@ -157,11 +158,12 @@ class Oracle:
             return
         gone = bool(task["IsClosed"] or task["IsDeleted"])
         was = before is not None and bool(before["IsClosed"] or before["IsDeleted"])
-        if gone and not was:
+        # One a rep has opened again and forgotten ended when it first did, whenever somebody tidies it away.
+        completed = process is None and not task["IsDeleted"]
+        if gone and not was and (completed or task["Id"] not in self.ended):
             self.ended[task["Id"]] = self.world.org.now
         if was and not gone:
             self.reopened.add(task["Id"])
-            self.ended.pop(task["Id"], None)
 
     # ── tasks ────────────────────────────────────────────────────────────────────────────────────
 
@@ -216,7 +218,8 @@ class Oracle:
             deals = [at for at in account.at("opportunity closed") if at > made]
             if ended is not None:  # a deal ends it, whenever its task is tidied away
                 ended = min([ended, *deals])
-            if ended is None and other["Id"] not in self.reopened:
+            is_open = not other["IsClosed"] and not other["IsDeleted"]
+            if is_open and other["Id"] not in self.reopened:
                 self.violated(3, f"a second open task for {_named(account)}")
             elif ended is not None and run is not None and run.as_of < ended + cooldown:
                 self.violated(3, f"a task for {_named(account)} within the cooldown")
@@ -323,9 +326,10 @@ class Oracle:
                 self.violated(1, f"the task of {_named(account)} stays open although they have bought")
 
     def went_well(self, process: Process) -> None:
-        """A stage ended green."""
-        if process.refused:
-            self.violated(6, f"{process} is green although rows of {process.refused[0]} were refused")
+        """A stage ended green. A task that is over by now, by us at a second try or by the rep, needed no more."""
+        over = {i for i, task in self.tasks.items() if task["IsClosed"] or task["IsDeleted"]}
+        if left := {name for row, name in process.refused.items() if row not in over}:
+            self.violated(6, f"{process} is green although rows of {min(left)} were refused")
 
     def _may_go(self, run: Run) -> bool:
         limit = self.policy.delivery.approval_above
@@ -373,7 +377,7 @@ class Oracle:
                 if calm and is_open and self.alerts[f"alert:{task[HANDOFF_ID]}"] != 1:
                     self.violated(4, f"{_named(account)} has a task that nobody was told of")
                 talked = account.at("opportunity opened", "outcome noted", "task done by the rep", "task reopened")
-                if ran_out and is_open and not talked and "quiet" not in str(task["Subject"]):
+                if ran_out and is_open and not talked:
                     self.violated(3, f"the task of {_named(account)} is open long after its time")
 
 

@@ -31,7 +31,7 @@ class Process:
         self.held: str | None = None
         self.looked: dict[str, datetime] = {}
         self.read: dict[str, dict[str, Any]] = {}
-        self.refused: list[str] = []
+        self.refused: dict[str, str] = {}
         self.run_id = ""
         self.capped = self.dead = False
         self.waits_for: str | None = None

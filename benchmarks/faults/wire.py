@@ -55,6 +55,12 @@ class Org:
                 return self.salesforce.token(form, lower.get("authorization", ""), BASE)
             return self.salesforce.request(method, parts.path, parts.query, body, lower)
 
+    def finish_jobs(self) -> None:
+        """Bulk jobs that have begun are done."""
+        with self.store.transaction():
+            self.db.execute("UPDATE job SET due = ? WHERE due IS NOT NULL", (self.now.isoformat(),))
+            self.salesforce.ingest.process_due()
+
     def rows(self, table: str) -> dict[str, dict[str, Any]]:
         """Every record of a table by id, deleted ones too."""
         return {row["Id"]: dict(row) for row in self.db.execute(f'SELECT * FROM "{table}"')}
@@ -73,7 +79,7 @@ class Traveller(Protocol):
 
 
 class Lost(Exception):
-    """No answer came; `sent` when the request may have arrived."""
+    """No answer came."""
 
 
 class Request:
@@ -96,6 +102,16 @@ class Request:
     def makes_tasks(self) -> bool:
         """Whether it creates tasks of ours."""
         return self.api == "salesforce" and self.method != "GET" and b"Onetouch_Handoff_Id__c" in self.body
+
+    @property
+    def starts_job(self) -> bool:
+        """Whether it lets a bulk job begin."""
+        return self.method == "PATCH" and "/jobs/ingest/" in self.path and b"UploadComplete" in self.body
+
+    @property
+    def reads_tasks(self) -> bool:
+        """Whether it asks for tasks."""
+        return self.api == "salesforce" and not self.writes and "FROM Task" in self.query
 
     @property
     def name(self) -> str:
@@ -167,7 +183,7 @@ def _response(request: requests.PreparedRequest, answer: Answer) -> requests.Res
 
 
 class Channel(WebClient):
-    """slack_sdk's client with its own retries and errors; only the bytes do not leave the process."""
+    """slack_sdk's client with the product's retries; only the bytes do not leave the process."""
 
     org: Org
     traveller: Traveller
