@@ -69,9 +69,9 @@ def _bug(name: str, wrong: str, *guarantees: int) -> Callable[[Callable[[], list
 def _() -> list[tuple[Any, str, Any]]:
     whole = Ledger.open_handoffs
 
-    def in_two(self: Any, decisions: Any, run: Any, rows: Any = None) -> Any:
+    def in_two(self: Any, decisions: Any, run: Any, rows: Any = None, *cooldown: Any) -> Any:
         before = {h.handoff_id for h in self.handoffs()}
-        opened = whole(self, decisions, run)
+        opened = whole(self, decisions, run, None, *cooldown)
         if rows is not None:
             new = [h for h in opened if h is not None and h.handoff_id not in before]
             self.put_all([{"run_id": run.run_id, **row, "handoff_id": h.handoff_id} for h in new for row in rows(h)])
@@ -201,8 +201,8 @@ def _not_alone(self: Any, what: str, wait: float = 600) -> Iterator[None]:
 def _() -> list[tuple[Any, str, Any]]:
     whole = deliver.last_look
 
-    def blind(*args: Any) -> Any:
-        return whole(*args[:-3], lambda ids: {}, *args[-2:])
+    def blind(ledger: Any, policy: Any, run: Any, crm_: Any, unseen: Any, recheck: Any, strangers: Any) -> Any:
+        return whole(ledger, policy, run, crm_, unseen, lambda ids: {}, strangers)
 
     return [(deliver, "last_look", blind)]
 
@@ -218,19 +218,21 @@ def _() -> list[tuple[Any, str, Any]]:
 
     def looked_first(ledger: Any, run: Any, crm_: Any, work: Any) -> Any:
         unseen = work.in_state("decided", "context_written")
-        look(ledger, asked[0], run, crm_, unseen, asked[1], work.handoffs, work.failed)
+        moved, left = look(ledger, asked[0], run, crm_, unseen, asked[1], work.strangers())
+        work.handoffs |= moved
+        work.failed |= left
         return context(ledger, run, crm_, work)
 
     return [
         (deliver, "_deliver", noted),
-        (deliver, "last_look", lambda *_: None),
+        (deliver, "last_look", lambda *_: ({}, {})),
         (deliver, "_write_context", looked_first),
     ]
 
 
 @_bug("opportunities-not-looked-at", "an opportunity a colleague has opened since the decision is not seen", 1)
 def _() -> list[tuple[Any, str, Any]]:
-    return [(Salesforce, "opportunities_since", lambda self, since: set())]
+    return [(Salesforce, "opportunities_since", lambda self, since, records=(): set())]
 
 
 @_bug("touches-not-looked-at", "a call since the decision is not seen before the task is written", 1)
@@ -253,11 +255,8 @@ def _() -> list[tuple[Any, str, Any]]:
 def _() -> list[tuple[Any, str, Any]]:
     whole = last_look.withdraw_overtaken
 
-    def green(*args: Any) -> int:
-        try:
-            return whole(*args)
-        except DeliveryFailed as error:
-            return int(error.summary["withdrawn"])
+    def green(*args: Any) -> Any:
+        return whole(*args)[0], {}
 
     return [(deliver, "withdraw_overtaken", green)]
 
@@ -328,15 +327,18 @@ def _() -> list[tuple[Any, str, Any]]:
     return [(going_back, "ending", early)]
 
 
-@_bug("cooldown-ignored", "the end of the last handoff is not told to the routing", 3)
+@_bug("cooldown-ignored", "the end of the last handoff is told neither to the routing nor to who opens the next", 3)
 def _() -> list[tuple[Any, str, Any]]:
-    whole = Ledger.handoff_frame
+    whole, opens = Ledger.handoff_frame, Ledger.open_handoffs
 
     def forgetful(self: Any, as_of: Any) -> Any:
         told = whole(self, as_of)
         return told.assign(closed_at=told["closed_at"] - timedelta(days=365))
 
-    return [(Ledger, "handoff_frame", forgetful)]
+    def at_once(self: Any, decisions: Any, run: Any, rows: Any = None, cooldown: Any = None) -> Any:
+        return opens(self, decisions, run, rows)
+
+    return [(Ledger, "handoff_frame", forgetful), (Ledger, "open_handoffs", at_once)]
 
 
 @_bug("second-handoff", "a run may open a handoff beside another of the account", 3)
@@ -348,7 +350,7 @@ def _() -> list[tuple[Any, str, Any]]:
 
     expire = Ledger.open_handoffs
 
-    def replacing(self: Any, decisions: Any, run: Any, rows: Any = None) -> Any:
+    def replacing(self: Any, decisions: Any, run: Any, rows: Any = None, *_: Any) -> Any:
         decisions = list(decisions)
         theirs = {row["account_id"] for row in decisions}
         for handoff in self.handoffs(states=["task_open"], account_ids=theirs):

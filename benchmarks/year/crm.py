@@ -312,10 +312,14 @@ class Crm(Salesforce):
         """The task of each handoff that has one."""
         return {h: _activity(self.tasks[self.by_handoff[h]].record) for h in handoff_ids if h in self.by_handoff}
 
-    def opportunities_since(self, since: datetime) -> set[str]:
-        """Accounts with an open opportunity created since."""
-        first, now = microseconds(since), microseconds(self.now)
-        found = (d.account for deals in self.deals.values() for d in deals if d.created >= first and d.closes > now)
+    def activities_of(self, records: Collection[str], since: datetime) -> Iterator[Activity]:
+        """Every account is known here before it is handed over."""
+        return iter(())
+
+    def opportunities_since(self, since: datetime, records: Collection[str] = ()) -> set[str]:
+        """Accounts with an opportunity created since."""
+        first = microseconds(since)
+        found = (d.account for deals in self.deals.values() for d in deals if d.created >= first)
         return {self.company.crm_id[account] for account in found}
 
     def gone_since(self, since: datetime) -> dict[str, str | None]:

@@ -694,7 +694,8 @@ def test_opportunities_are_deals_of_companies(portal: Portal) -> None:
     ]
     assert rows[won]["crm_account_id"] == companies[3]  # of three, the primary one
     assert (rows[won]["closed_at"], first["closed_at"]) == (datetime(2025, 11, 17, 9, tzinfo=UTC), None)
-    assert client.opportunities_since(AS_OF) == {companies[1]}
+    assert client.opportunities_since(AS_OF) == {companies[1], companies[3]}  # the lost one was opened since, too
+    assert client.opportunities_since(AS_OF + timedelta(hours=1), {companies[1], companies[3]}) == {companies[1]}
     later = AS_OF + timedelta(hours=1)
     portal.org.clock(later)
     assert client.opportunities_since(later) == set()

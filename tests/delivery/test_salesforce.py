@@ -326,8 +326,14 @@ def test_open_opportunities_changed_since(world: Any) -> None:
         world.rep_writes("Opportunity", None, AccountId=make_id("001", number), Name="Deal", StageName=stage,
                          CloseDate="2025-12-31", Amount=10)  # fmt: skip
     crm = world.salesforce()
-    assert crm.opportunities_since(AS_OF) == {ACCOUNT}
-    assert crm.opportunities_since(AS_OF + timedelta(minutes=1)) == set()
+    closed = make_id("001", 2)
+    assert crm.opportunities_since(AS_OF) == {ACCOUNT, closed}  # opened since, though it is closed again
+    world.org.clock(later := AS_OF + timedelta(minutes=1))
+    assert crm.opportunities_since(later) == set()
+    assert crm.opportunities_since(later, {ACCOUNT, closed, make_id("00Q", 1)}) == {ACCOUNT}
+    world.rep_writes("Opportunity", list(crm.read_opportunities())[1]["opportunity_id"], Amount=11)
+    assert crm.opportunities_since(later) == set()  # closed long ago, and edited
+    world.org.clock(AS_OF)
     deals = {d["crm_account_id"]: d for d in crm.read_opportunities()}
     assert (deals[ACCOUNT]["is_closed"], deals[ACCOUNT]["closed_at"], deals[ACCOUNT]["amount"]) == (False, None, 10)
     assert deals[make_id("001", 2)]["closed_at"] == datetime(2025, 12, 31, tzinfo=UTC)

@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 from onetouch.delivery import deliver
 from onetouch.lake import Lake
+from onetouch.ledger import Ledger
 from onetouch.policy import read_policy
 from onetouch.policy.schema import MOMENTS, SIGNALS
 from onetouch.routing import RULES
@@ -73,7 +74,7 @@ def test_the_oracle_sees_that_nobody_looked_again_before_writing(tmp_path: Path)
 def test_the_oracle_sees_a_task_that_stays_open_while_the_customer_buys(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(deliver, "withdraw_overtaken", lambda lake, ledger, run, crm: 0)
+    monkeypatch.setattr(deliver, "withdraw_overtaken", lambda lake, ledger, run, crm: (0, {}))
     lived = year(tmp_path, days=1, accounts=2000, provoked=0.4, every=timedelta(hours=6))
     lived.live()
     assert lived.oracle.counted[1] and set(lived.oracle.counted) == {1}, dict(lived.oracle.violations)
@@ -87,7 +88,11 @@ def test_the_oracle_sees_a_task_without_context(tmp_path: Path, monkeypatch: pyt
     assert lived.oracle.counted[2] and set(lived.oracle.counted) == {2}, dict(lived.oracle.violations)
 
 
-def test_the_oracle_sees_an_account_that_comes_back_too_soon(tmp_path: Path) -> None:
+def test_the_oracle_sees_an_account_that_comes_back_too_soon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opens = Ledger.open_handoffs  # which keeps to the cooldown, too
+    monkeypatch.setattr(
+        Ledger, "open_handoffs", lambda self, decisions, run, rows, cooldown: opens(self, decisions, run, rows)
+    )
     lived = year(tmp_path, days=6, accounts=500)
     with without("cooldown"):
         lived.live()

@@ -8,7 +8,7 @@ from typing import Any
 
 from onetouch.delivery.crm import Crm
 from onetouch.delivery.failure import DeliveryFailed
-from onetouch.delivery.last_look import may_end, move
+from onetouch.delivery.last_look import close, may_end, move
 from onetouch.delivery.one_touch import LABELS, ending, merged
 from onetouch.ledger import ACTIVE, Handoff, Ledger, Run
 from onetouch.policy import Policy
@@ -37,7 +37,7 @@ def back_off(ledger: Ledger, policy: Policy, run: Run, crm: Crm, *, held: str | 
     lost = _lost(ledger, policy, run)
     reasons = {handoff_id: (LABELS[state], reason) for handoff_id, (state, reason) in due.items()}
     reasons |= {h.handoff_id: (LABELS[h.state], h.reason) for h in lost}
-    outcomes = crm.close_tasks(reasons) if reasons else {}
+    outcomes = close(ledger, crm, reasons) if reasons else {}
     free = may_end(ending_ones, outcomes)
     for state in LABELS:
         theirs = {h.handoff_id: {"reason": due[h.handoff_id][1]} for h in free if due[h.handoff_id][0] == state}

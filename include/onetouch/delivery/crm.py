@@ -185,8 +185,12 @@ class Crm(Protocol):
     def keyed_tasks(self, since: datetime) -> Iterator[Activity]:
         """Every task with a key of ours that was created at or after `since`, deleted ones too (reconciliation)."""
 
-    def opportunities_since(self, since: datetime) -> set[str]:
-        """CRM ids of the accounts with an open opportunity that changed at or after `since`. A call or two."""
+    def activities_of(self, records: Collection[str], since: datetime) -> Iterator[Activity]:
+        """Activities of these records alone, accounts or leads, that changed at or after `since`, deleted ones too."""
+
+    def opportunities_since(self, since: datetime, records: Collection[str] = ()) -> set[str]:
+        """CRM ids of the accounts with an open opportunity that changed at or after `since`, or with one opened since,
+        whatever has become of it; and of those of `records` with an open one at all. A call or two."""
 
     def gone_since(self, since: datetime) -> dict[str, str | None]:
         """Accounts deleted at or after `since` → the account each was merged into (None: none)."""

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any
 
 from onetouch.delivery.approval import unasked
 from onetouch.delivery.caps import FULL, beyond_the_cap, beyond_the_reps_days
 from onetouch.delivery.crm import WITHDRAWN, Crm, CrmError, Outcome, Unreachable
+from onetouch.delivery.extract_crm import read_reps
 from onetouch.delivery.failure import DeliveryFailed
 from onetouch.delivery.last_look import Recheck, last_look, move, overtaken, withdraw, withdraw_overtaken
 from onetouch.delivery.one_touch import merged
@@ -18,7 +20,7 @@ from onetouch.delivery.send import send
 from onetouch.handoff import account_fields, missing_context, task_fields
 from onetouch.handoff.plain_text import plain
 from onetouch.lake import Lake
-from onetouch.ledger import ACTIVE, Handoff, Ledger, Outbox, Run
+from onetouch.ledger import ACTIVE, LONGEST_ID, Handoff, Ledger, Outbox, Run
 from onetouch.policy import Policy
 
 LOCK = "delivery"
@@ -46,6 +48,12 @@ class _Work:
         """Handoffs in one of the states that have not failed, by account: two writers then meet in the same order."""
         ready = [h for h in self.handoffs.values() if h.state in states and h.handoff_id not in self.failed]
         return sorted(ready, key=lambda h: (h.crm_account_id or "", h.handoff_id))
+
+    def strangers(self) -> set[str]:
+        """CRM records that the decision did not know: found or made since."""
+        tasks = {i: row for (i, kind), row in self.rows.items() if kind == "task" and i in self.handoffs}
+        unknown = [i for i, row in tasks.items() if not row.payload.get("record", {}).get("known")]
+        return {record for i in unknown if (record := self.handoffs[i].crm_account_id)}
 
     def named(self) -> list[tuple[str, str]]:
         """Who failed, and why."""
@@ -98,7 +106,8 @@ def _deliver(
     recheck: Recheck,
     approved: bool,
 ) -> dict[str, Any]:
-    withdrawn, standing = _withdraw(lake, ledger, run, crm)
+    withdrawn, refused = withdraw_overtaken(lake, ledger, run, crm)
+    standing = [(f"open task of handoff {i}", reason) for i, reason in refused.items()]
     there = _opened_before(ledger, run, due)
     opened_before = {handoff.account_id for handoff in there}
     new = [decision for decision in due if decision["account_id"] not in opened_before]
@@ -109,6 +118,7 @@ def _deliver(
     full: set[str] = set()
     opened = there
     if not asks and not beyond:
+        _name_owners(crm, new)
         full = beyond_the_reps_days(lake, ledger, policy, run, new)
         opened, lacking = _open(lake, ledger, policy, run, crm.name, [d for d in due if d["account_id"] not in full])
 
@@ -117,22 +127,26 @@ def _deliver(
     unseen = [h for h in ledger.handoffs(states=_UNSEEN) if h.decided_at <= run.as_of]
     work = _Work(handoffs={h.handoff_id: h for h in [*opened, *unseen]})
     _read_outbox(ledger, crm.name, work, own)
-    stopped: CrmError | None = None
+    cut_short: CrmError | None = None
     try:
         _find_records(ledger, policy, run, crm, work)
         _one_of_a_record(ledger, run, crm, work)
         _write_context(ledger, run, crm, work)
-        last_look(ledger, policy, run, crm, work.in_state(*_UNSEEN), recheck, work.handoffs, work.failed)
+        prevented, standing_ones = last_look(
+            ledger, policy, run, crm, work.in_state(*_UNSEEN), recheck, work.strangers()
+        )
+        work.handoffs |= prevented
+        work.failed |= standing_ones
         _write_tasks(ledger, policy, run, crm, work)
     except Unreachable as error:  # the task's retries are for this; what was refused before it is told with it
-        if not (refused := work.named() + before):
+        if not (told := work.named() + before):
             raise
-        raise Unreachable(f"{error}; before that {DeliveryFailed(_WHAT, {}, refused)}") from error
+        raise Unreachable(f"{error}; before that {DeliveryFailed(_WHAT, {}, told)}") from error
     except CrmError as error:
         left = [h.handoff_id for h in work.in_state(*_UNSEEN)]
         work.failed |= dict.fromkeys(left, str(error))
         work.deferred |= set(left)
-        stopped = error
+        cut_short = error
 
     mine = [work.handoffs.get(h.handoff_id, h) for h in opened]
     others = [h for h in work.handoffs.values() if h.handoff_id not in own]
@@ -143,7 +157,7 @@ def _deliver(
     elif asks and new:
         withheld["not approved"] = len(new)
     elif others_active := len(due) - len(full) - len(opened) - len(lacking):
-        withheld["another handoff of the account is active"] = others_active
+        withheld["another handoff of the account"] = others_active
     if full:
         withheld[FULL] = len(full)
     summary = _summary(len(due), delivered, withheld, failed) | {"withdrawn": withdrawn}
@@ -155,17 +169,8 @@ def _deliver(
     if work.failed or failed or standing:
         named = work.named() + ([(run.run_id, beyond)] * len(new) if beyond else []) + before
         what = _WHAT + (", or open tasks closed" if standing else "")
-        raise DeliveryFailed(what, summary, named) from stopped
+        raise DeliveryFailed(what, summary, named) from cut_short
     return summary
-
-
-def _withdraw(lake: Lake, ledger: Ledger, run: Run, crm: Crm) -> tuple[int, list[tuple[str, str]]]:
-    """How many were withdrawn; and those whose task stands open because it could not be closed, each with why."""
-    try:
-        return withdraw_overtaken(lake, ledger, run, crm), []
-    except DeliveryFailed as error:
-        refused = error.summary["failed"].items()
-        return error.summary["withdrawn"], [(f"open task of handoff {i}", reason) for i, reason in refused]
 
 
 def _summary(to_send: int, delivered: int, withheld: dict[str, int], failed: list[dict[str, str]]) -> dict[str, Any]:
@@ -187,9 +192,9 @@ def _account_for(handoffs: Iterable[Handoff], work: _Work) -> tuple[int, dict[st
 
 
 def _opened_before(ledger: Ledger, run: Run, due: list[dict[str, Any]]) -> list[Handoff]:
-    """The handoffs that an earlier attempt of the run has opened."""
-    accounts = {row["account_id"] for row in due}
-    return [handoff for handoff in ledger.handoffs(run_id=run.run_id) if handoff.account_id in accounts]
+    """The handoffs that an earlier attempt has opened, or a run of the same moment under another policy."""
+    theirs = ledger.handoffs(account_ids={row["account_id"] for row in due})
+    return [handoff for handoff in theirs if handoff.decided_at == run.as_of]
 
 
 # ── laid out with the handoff ────────────────────────────────────────────────────────────────────
@@ -212,8 +217,7 @@ def _open(
     decisions: dict[str, dict[str, Any]] = {}
     lacking = []
     for row in due:
-        if missing := missing_context(signals.get(row["account_id"], {}), policy):
-            reason = f"context missing: {', '.join(missing)}"
+        if reason := _obstacle(row, signals.get(row["account_id"], {}), policy):
             lacking.append({"account_id": row["account_id"], "reason": reason})
         else:
             decisions[row["account_id"]] = row
@@ -223,23 +227,48 @@ def _open(
         decision, known = decisions[account_id], signals[account_id]
         zone = zones.get(handoff.owner_id or "")
         name = plain(str(known.get("name") or ""), _NAME)
-        record = {"name": name, "domain": known.get("domain"), "top_user": known.get("top_user")}
+        record = {
+            "name": name,
+            "domain": known.get("domain"),
+            "top_user": known.get("top_user"),
+            "known": handoff.crm_account_id is not None,
+        }
+        task = task_fields(decision, known, policy, zone, before.get(account_id, {}))
         payloads = {
-            "account_fields": account_fields(decision, known, policy),
-            "task": task_fields(decision, known, policy, zone, before.get(account_id, {})),
+            "account_fields": {"fields": account_fields(decision, known, policy)},
+            "task": {"fields": task, "record": record},
         }
         return [
-            {
-                "key": f"{kind}:{handoff.handoff_id}",
-                "destination": destination,
-                "kind": kind,
-                "payload": {"fields": fields, "record": record},
-            }
-            for kind, fields in payloads.items()
+            {"key": f"{kind}:{handoff.handoff_id}", "destination": destination, "kind": kind, "payload": payload}
+            for kind, payload in payloads.items()
         ]
 
-    opened = ledger.open_handoffs(decisions.values(), run, rows)
+    cooldown = timedelta(days=policy.routing.cooldown_days)
+    opened = ledger.open_handoffs(decisions.values(), run, rows, cooldown)
     return [handoff for handoff in opened if handoff is not None], lacking
+
+
+def _name_owners(crm: Crm, decisions: Iterable[dict[str, Any]]) -> None:
+    """The CRM's ids of owners known by their address alone: accounts from a file are decided on without the CRM."""
+    nameless = [decision for decision in decisions if not decision["owner_id"]]
+    if not nameless:
+        return
+    reps = read_reps(crm)
+    ids = dict(zip(reps["email"], reps["owner_id"], strict=True))
+    for decision in nameless:
+        decision["owner_id"] = ids.get(str(decision["owner_email"] or "").strip().lower())
+
+
+def _obstacle(decision: Mapping[str, Any], known: Mapping[str, Any], policy: Policy) -> str | None:
+    """Why a decision can't become a task, whatever the CRM says; None: it can."""
+    if not decision["owner_id"]:
+        return "owner missing: no user of the CRM has the owner's address"  # the integration user would get the task
+    if len(decision["account_id"]) > LONGEST_ID:
+        return (
+            f"account_id too long: {len(decision['account_id'])} characters, the ledger and the CRM hold {LONGEST_ID}"
+        )
+    lacks = missing_context(known, policy)
+    return f"context missing: {', '.join(lacks)}" if lacks else None
 
 
 def _read_outbox(ledger: Ledger, destination: str, work: _Work, own: set[str]) -> None:

@@ -1,7 +1,7 @@
 """What was decided, sent and touched: tables, migrations, state machine. Small, transactional, the only memory."""
 
 from onetouch.ledger.forgotten import PSEUDONYM, Forgotten, Subject
-from onetouch.ledger.handoffs import RECENT, Handoff
+from onetouch.ledger.handoffs import LONGEST_ID, RECENT, Handoff
 from onetouch.ledger.ledger import Ledger
 from onetouch.ledger.outbox import Outbox
 from onetouch.ledger.runs import Run
@@ -11,6 +11,7 @@ from onetouch.ledger.states import ACTIVE, LEGAL, STATES, TERMINAL, IllegalMove,
 __all__ = [
     "ACTIVE",
     "LEGAL",
+    "LONGEST_ID",
     "PSEUDONYM",
     "RECENT",
     "STATES",

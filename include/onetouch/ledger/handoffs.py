@@ -27,7 +27,7 @@ _LEARNED = frozenset({"task_id", "owner_id", "owner_email", "due_at"})
 RECENT = timedelta(days=7)
 """How far back `rep_load` tells each handoff by itself: a rep's working day and the days off before it lie within."""
 
-_LONGEST = 255
+LONGEST_ID = 255
 """Characters of an account id: what the CRM's field Onetouch_Account_Id__c holds (an index bounds it too)."""
 
 
@@ -92,9 +92,16 @@ class Handoffs(Outboxes):
         return self.open_handoffs([decision], run, rows)[0]
 
     def open_handoffs(
-        self, decisions: Iterable[Mapping[str, Any]], run: Run, rows: Rows | None = None
+        self,
+        decisions: Iterable[Mapping[str, Any]],
+        run: Run,
+        rows: Rows | None = None,
+        cooldown: timedelta = timedelta(0),
     ) -> list[Handoff | None]:
-        """`open_handoff` for each decision, in one transaction: all or none. The answers are in the same order."""
+        """`open_handoff` for each decision, in one transaction: all or none. The answers are in the same order.
+
+        None, too, for an account whose last handoff ended less than `cooldown` ago: its decision did not know of it.
+        """
         if run.dry_run:
             raise ValueError(f"run {run.run_id}: a dry run opens no handoffs")
         wanted = [_opening(decision, run) for decision in decisions]
@@ -114,7 +121,7 @@ class Handoffs(Outboxes):
                     answers.append(_handoff(same[0]))
                 elif account_id in new:
                     answers.append(Handoff(**new[account_id]))
-                elif any(_stands_in_the_way(other, run.as_of) for other in theirs):
+                elif any(_stands_in_the_way(other, run.as_of, cooldown) for other in theirs):
                     answers.append(None)
                 else:
                     episode = 1 + max((other["episode"] for other in theirs), default=0)
@@ -245,6 +252,7 @@ class Handoffs(Outboxes):
         *,
         states: Collection[str] | None = None,
         account_ids: Collection[str] | None = None,
+        crm_account_ids: Collection[str] | None = None,
         run_id: str | None = None,
     ) -> list[Handoff]:
         """Handoffs as they are now, by moment of decision, then id; each filter given must hold."""
@@ -254,7 +262,11 @@ class Handoffs(Outboxes):
         if run_id is not None:
             query = query.where(handoffs.c.run_id == run_id)
         with self.reading() as connection:
-            return [_handoff(row) for row in rows_of(connection, query, handoffs.c.account_id, account_ids)]
+            if crm_account_ids is None:
+                found = rows_of(connection, query, handoffs.c.account_id, account_ids)
+            else:
+                found = rows_of(connection, query, handoffs.c.crm_account_id, crm_account_ids)
+        return [_handoff(row) for row in found if account_ids is None or row["account_id"] in account_ids]
 
     def decided(self, since: datetime, before: datetime) -> list[tuple[datetime, str | None]]:
         """(decided_at, owner_email) of the handoffs decided from `since` up to before `before`, in order."""
@@ -399,8 +411,9 @@ def _last_known() -> Any:
     return moved.scalar_subquery().label("last_known_at")
 
 
-def _stands_in_the_way(other: Mapping[str, Any], as_of: datetime) -> bool:
-    return other["state"] in ACTIVE or other["decided_at"] > as_of or other["last_known_at"] > as_of
+def _stands_in_the_way(other: Mapping[str, Any], as_of: datetime, cooldown: timedelta) -> bool:
+    cooling = other["closed_at"] is not None and other["closed_at"] > as_of - cooldown
+    return other["state"] in ACTIVE or other["decided_at"] > as_of or other["last_known_at"] > as_of or cooling
 
 
 def _opening(decision: Mapping[str, Any], run: Run) -> dict[str, Any]:
@@ -408,9 +421,9 @@ def _opening(decision: Mapping[str, Any], run: Run) -> dict[str, Any]:
     account_id = given.get("account_id")
     if not isinstance(account_id, str) or not account_id:
         raise ValueError("decision without account_id; every decision names its account")
-    if clean(account_id) != account_id or len(account_id) > _LONGEST:
+    if clean(account_id) != account_id or len(account_id) > LONGEST_ID:
         raise ValueError(
-            f"account_id of {len(account_id)} characters: at most {_LONGEST}, neither NUL nor lone surrogates"
+            f"account_id of {len(account_id)} characters: at most {LONGEST_ID}, neither NUL nor lone surrogates"
         )
     if given.get("as_of") is not None and utc(given["as_of"]) != run.as_of:
         raise ValueError(f"decision of {utc(given['as_of']).isoformat()} given to run {run.run_id}; take its own run")

@@ -154,11 +154,20 @@ class HubSpot:
             if record["properties"].get(HANDOFF_ID) and _created(record) >= since:
                 yield _activity("tasks", record, None)
 
-    def opportunities_since(self, since: datetime) -> set[str]:
+    def activities_of(self, records: Collection[str], since: datetime) -> Iterator[Activity]:
+        """See Crm. HubSpot is asked for all that changed: search knows no list of companies."""
+        if records:
+            yield from (activity for activity in self.read_activities(since) if activity.crm_account_id in records)
+
+    def opportunities_since(self, since: datetime, records: Collection[str] = ()) -> set[str]:
         """See Crm."""
         stages = self._records.stages()
         deals = self._records.search("deals", _DEAL, [_changed(since)])
-        return set(self._records.companies_of("deals", [d["id"] for d in deals if not _state(d, stages)[1]]).values())
+        recent = [d["id"] for d in deals if not _state(d, stages)[1] or _created(d) >= since]
+        found = set(self._records.companies_of("deals", recent).values())
+        deals_of_all = self.read_opportunities() if records else ()
+        open_ones = {str(d["crm_account_id"]) for d in deals_of_all if not d["is_closed"]}
+        return found | (open_ones & set(records))
 
     def gone_since(self, since: datetime) -> dict[str, str | None]:
         """See Crm. HubSpot makes a new company of two merged ones, and names in it those it was made of."""

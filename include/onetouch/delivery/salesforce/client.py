@@ -110,13 +110,12 @@ class Salesforce:
             } | {column: _value(record, field) for column, field in own.items()}
 
     def read_opportunities(self, since: datetime | None = None) -> Iterator[Row]:
-        """See Crm. `closed_at` is the day of a closed one's CloseDate."""
+        """See Crm. `closed_at` is the day of a closed one's CloseDate. One that is no account's any more is deleted."""
         soql = (
             "SELECT Id, AccountId, StageName, IsClosed, IsWon, Amount, CreatedDate, CloseDate, SystemModstamp, "
-            "LeadSource, OwnerId, IsDeleted FROM Opportunity WHERE AccountId != null"
+            "LeadSource, OwnerId, IsDeleted FROM Opportunity WHERE "
         )
-        if since is not None:
-            soql += soql_of(" AND SystemModstamp >= {since}", since=since)
+        soql += "AccountId != null" if since is None else soql_of("SystemModstamp >= {since}", since=since)
         for deal in self._wire.query(soql, include_deleted=since is not None):
             yield {
                 "opportunity_id": deal["Id"],
@@ -130,27 +129,40 @@ class Salesforce:
                 "lead_source": deal["LeadSource"],
                 "owner_id": deal["OwnerId"],
                 "changed_at": _at(deal["SystemModstamp"]),
-                "is_deleted": deal["IsDeleted"],
+                "is_deleted": deal["IsDeleted"] or not deal["AccountId"],
             }
 
     def read_activities(self, since: datetime, records: Collection[str] = ()) -> Iterator[Activity]:
         """See Crm. Meetings come when they changed or took place at or after `since`."""
-        leads = [record for record in records if record.startswith(_LEAD)]  # what is theirs names no account
-        tasks = f"SELECT {', '.join(self._task_fields())} FROM Task WHERE SystemModstamp >= {{since}} AND "
-        of_accounts = soql_of(f"{tasks}(AccountId != null OR {HANDOFF_ID} != null)", since=since)
-        yield from map(_task, self._wire.query(of_accounts, include_deleted=True))
-        of_leads = f"{tasks}{HANDOFF_ID} = null AND AccountId = null AND WhoId IN {{values}}"
-        yield from map(_task, self._wire.query_in(of_leads, leads, include_deleted=True, since=since))
+        of_accounts = f"(AccountId != null OR {HANDOFF_ID} != null)"
+        tasks = soql_of(f"{self._task_soql()} AND {of_accounts}", since=since)
+        yield from _tasks(self._wire.query(tasks, include_deleted=True))
+        if soql := self._event_soql():
+            meetings = soql_of(f"{soql} AND AccountId != null", since=since)
+            yield from _meetings(self._wire.query(meetings, include_deleted=True))
+        # What is a lead's names no account.
+        yield from self.activities_of([record for record in records if record.startswith(_LEAD)], since)
+
+    def activities_of(self, records: Collection[str], since: datetime) -> Iterator[Activity]:
+        """See Crm."""
+        leads = {record for record in records if record.startswith(_LEAD)}
+        for field, ids in (("AccountId", set(records) - leads), ("AccountId = null AND WhoId", leads)):
+            for soql, told in ((self._task_soql(), _tasks), (self._event_soql(), _meetings)):
+                if ids and soql:
+                    its = f"{soql} AND {field} IN {{values}}"
+                    yield from told(self._wire.query_in(its, ids, include_deleted=True, since=since))
+
+    def _task_soql(self) -> str:
+        return f"SELECT {', '.join(self._task_fields())} FROM Task WHERE SystemModstamp >= {{since}}"
+
+    def _event_soql(self) -> str:
+        """Empty where the org shows us no meetings."""
         if self._wire.fields("Event") is None:
-            return
+            return ""
         more = self._present("Event", "EndDateTime", "IsChild")
         moments = ["SystemModstamp", "ActivityDateTime", *(name for name in more if name == "EndDateTime")]
         changed = " OR ".join(f"{name} >= {{since}}" for name in moments)
-        meetings = f"SELECT {', '.join([*_EVENT, *more])} FROM Event WHERE ({changed}) AND "
-        of_accounts = soql_of(f"{meetings}AccountId != null", since=since)
-        yield from _meetings(self._wire.query(of_accounts, include_deleted=True))
-        of_leads = f"{meetings}AccountId = null AND WhoId IN {{values}}"
-        yield from _meetings(self._wire.query_in(of_leads, leads, include_deleted=True, since=since))
+        return f"SELECT {', '.join([*_EVENT, *more])} FROM Event WHERE ({changed})"
 
     def tasks_of(self, handoff_ids: Iterable[str]) -> dict[str, Activity]:
         """See Crm."""
@@ -167,10 +179,16 @@ class Salesforce:
         soql = f"SELECT {', '.join(self._task_fields())} FROM Task WHERE {HANDOFF_ID} != null AND CreatedDate >= "
         yield from map(_task, self._wire.query(soql_of(soql + "{since}", since=since), include_deleted=True))
 
-    def opportunities_since(self, since: datetime) -> set[str]:
+    def opportunities_since(self, since: datetime, records: Collection[str] = ()) -> set[str]:
         """See Crm."""
-        soql = "SELECT AccountId FROM Opportunity WHERE IsClosed = false AND AccountId != null AND SystemModstamp >= "
-        return {deal["AccountId"] for deal in self._wire.query(soql_of(soql + "{since}", since=since))}
+        soql = (
+            "SELECT AccountId FROM Opportunity WHERE AccountId != null AND SystemModstamp >= {since} "
+            "AND (IsClosed = false OR CreatedDate >= {since})"
+        )
+        found = {deal["AccountId"] for deal in self._wire.query(soql_of(soql, since=since))}
+        soql = "SELECT AccountId FROM Opportunity WHERE IsClosed = false AND AccountId IN {values}"
+        accounts = [record for record in records if not record.startswith(_LEAD)]
+        return found | {deal["AccountId"] for deal in self._wire.query_in(soql, accounts)}
 
     def gone_since(self, since: datetime) -> dict[str, str | None]:
         """See Crm. An account merged into one that was merged itself is in the last of them; a lead of ours that was
@@ -390,6 +408,10 @@ def _task(record: Record) -> Activity:
         outcome=record[OUTCOME],
         disposition=record.get(DISPOSITION),
     )
+
+
+def _tasks(records: Iterable[Record]) -> Iterator[Activity]:
+    return map(_task, records)
 
 
 def _meetings(events: Iterable[Record]) -> Iterator[Activity]:

@@ -22,6 +22,10 @@ from onetouch.delivery.crm import LimitReached, Refused, SignInRefused, Unreacha
 VERSION = "62.0"
 """The API version spoken unless the connection names another; pinned, since answers change with it."""
 
+_NO_RULES = {"Sforce-Auto-Assign": "FALSE"}
+"""Unless it is told otherwise Salesforce runs the org's assignment rules on a lead or account that is written, and may
+hand a rep's over to somebody else."""
+
 ATTEMPTS = 5
 """Ours: how often a call or a locked row is tried before giving up until the next run."""
 
@@ -180,7 +184,7 @@ class Wire:
         if self._token is None:
             self._sign_in()
         root = "" if path.startswith("/services/") else f"/services/data/v{self.version}/"
-        headers = {"Authorization": f"Bearer {self._token}", "Accept": "application/json"}
+        headers = {"Authorization": f"Bearer {self._token}", "Accept": "application/json", **_NO_RULES}
         answer = call_salesforce(
             f"{self._host}{root}{path}",
             method,
