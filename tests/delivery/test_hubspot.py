@@ -840,6 +840,21 @@ def test_a_deal_or_a_call_since_the_decision_keeps_the_task_back(portal: Portal)
     assert [t["associations"]["companies"] for t in portal.records("tasks")] == [[companies[3]]]
 
 
+@pytest.mark.parametrize("thing", ["calls", "emails"])
+def test_what_is_dated_in_2052_counts_when_it_was_written_down(portal: Portal, thing: str) -> None:
+    world, companies = portal.world, portal.companies(1)
+    opened(portal, companies)
+    written = AS_OF + timedelta(minutes=30)
+    portal.org.clock(written)
+    made = portal.make(thing, companies[1], hs_timestamp="2052-11-18T10:30:00Z", hubspot_owner_id=RITA)
+    portal.org.clock(AS_OF + timedelta(minutes=50))
+    portal.write(thing, made, **{"calls": {"hs_call_title": "c"}, "emails": {"hs_email_subject": "e"}}[thing])
+    portal.extract(world.run(AS_OF + timedelta(hours=1)))
+    assert (world.handoff(1).state, world.handoff(1).touched_at) == ("touched", written)
+    assert world.ledger.touches()["at"].tolist() == [written]
+    assert world.ledger.moves()["known_at"].max() == AS_OF + timedelta(hours=1)
+
+
 def test_what_search_does_not_know_yet_is_read_with_the_next_run(portal: Portal) -> None:
     companies = portal.companies(1)
     portal.org.post("limits", {"hubspot_search_lag": 30})

@@ -405,6 +405,38 @@ def test_a_colleagues_meeting_that_lies_ahead_holds_the_account_until_it_is_over
     assert world.ledger.touches(as_of=hours(230))["at"].max() == hours(200.5)
 
 
+def test_a_meeting_far_ahead_counts_when_it_was_arranged(world: Any) -> None:
+    opened(world, 1, 2)
+    world.org.clock(hours(1))
+    for number, days in ((1, 59), (2, 61)):
+        world.rep_writes("Event", None, Subject="Renewal", WhatId=crm_id(number), OwnerId=RITA, DurationInMinutes=30,
+                         ActivityDateTime=hours(days * 24).isoformat())  # fmt: skip
+    looks(world, hours(2))
+    touches = world.ledger.touches().set_index("account_id")["at"]
+    assert (touches["org-1"], touches["org-2"]) == (hours(2), hours(1))
+    looks(world, hours(100))
+    touches = world.ledger.touches().set_index("account_id")["at"]
+    assert (touches["org-1"], touches["org-2"]) == (hours(100), hours(100))  # 57 days ahead by then
+    assert [world.handoff(n).touched_at for n in (1, 2)] == [hours(1), hours(1)]
+
+
+def test_what_is_done_between_a_runs_moment_and_its_reading_counts_when_it_was_done(world: Any) -> None:
+    opened(world, 1)
+    completes(world, hours(50.2))
+    world.extract(world.run(hours(50)))
+    assert (world.handoff(1).state, world.handoff(1).touched_at) == ("touched", hours(50.2))
+    assert world.ledger.touches()["at"].tolist() == [hours(50.2)]
+
+
+def test_a_task_done_in_the_year_2052_was_done_when_it_last_changed(world: Any) -> None:
+    opened(world, 1)
+    world.org.clock(hours(20))
+    done = {"Id": world.task(1)["Id"], "Status": "Completed", "CompletedDateTime": "2052-11-18T10:00:00Z"}
+    world.org.post("load", {"Task": [done]})
+    looks(world, hours(21))
+    assert (world.handoff(1).state, world.handoff(1).touched_at) == ("touched", hours(20))
+
+
 def test_the_owners_meeting_is_touch_and_answer(world: Any) -> None:
     opened(world, 1)
     world.org.clock(hours(1))

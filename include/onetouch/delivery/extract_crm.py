@@ -22,6 +22,9 @@ from onetouch.signals import CRM, SNAPSHOT, normalise_accounts
 _AT_ONCE = 5_000
 """Activities held in memory at a time: the first reading of a large CRM goes back months."""
 
+_AHEAD = timedelta(days=60)
+"""Ours: how far ahead a meeting may lie for somebody to be in touch until then. A renewal date of 2099 is none."""
+
 OPPORTUNITIES = {
     "opportunity_id": "str", "crm_account_id": "str", "account_id": "str", "stage": "str", "is_closed": "boolean",
     "is_won": "boolean", "amount": "float64", "created_at": "datetime64[us, UTC]", "closed_at": "datetime64[us, UTC]",
@@ -263,8 +266,9 @@ def _touches(
     for activity, at, account_id in done:
         if activity.handoff_id in unseen and not activity.outcome:
             continue
-        # As long as a meeting lies ahead somebody is in touch.
-        ahead = activity.kind == MEETING and activity.done_at is not None and activity.done_at > run.as_of
+        # As long as a meeting lies ahead somebody is in touch; one too far ahead counts when it was arranged.
+        ends = activity.done_at if activity.kind == MEETING else None
+        ahead = ends is not None and run.as_of < ends <= run.as_of + _AHEAD
         rows.append(
             {
                 "touch_id": activity.activity_id,

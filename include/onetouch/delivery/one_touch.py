@@ -69,8 +69,9 @@ class Seen:
 def in_touch_at(activity: Activity, as_of: datetime) -> datetime | None:
     """When somebody was in touch by this activity; None: nobody was, as far as it shows.
 
-    A rep who notes an outcome was, also when the task is still open or was closed by us. A meeting that lies ahead was
-    arranged when it was put into the calendar.
+    A rep who notes an outcome was, also when the task is still open or was closed by us. What is dated ahead of `as_of`
+    was written down when it was created: a meeting was arranged then, and of a call or an e-mail of the year 2052
+    nobody knows better. What was done between the run's moment and its reading has happened, and counts as it is.
     """
     if activity.is_deleted:
         return None
@@ -78,9 +79,11 @@ def in_touch_at(activity: Activity, as_of: datetime) -> datetime | None:
         return activity.changed_at
     if activity.closed_by_us or not activity.is_done:
         return None
-    if activity.kind == MEETING and activity.done_at is not None and activity.done_at > as_of:
-        return activity.created_at
-    return activity.done_at or activity.changed_at
+    at = activity.done_at or activity.changed_at
+    if at <= as_of or (activity.kind != MEETING and at <= activity.changed_at):
+        return at
+    # A task is written long before it is done: it was done at its last change at the latest.
+    return activity.changed_at if activity.kind == "task" else activity.created_at
 
 
 def moves(handoff: Handoff, seen: Seen, emails: Mapping[str, str | None], as_of: datetime) -> list[Move]:
