@@ -723,12 +723,14 @@ def test_activities_are_tasks_calls_emails_and_meetings(portal: Portal) -> None:
     gone = portal.make("tasks", company, hs_timestamp=at, hs_task_subject="Gone", onetouch_handoff_id="h1")
     portal.delete("tasks", gone)
     found = {a.subject: a for a in portal.client().read_activities(AS_OF)}
-    assert set(found) == {"Called", "Rings", "Wrote", "Met", "Cancelled", "Done", "Gone"}
+    assert set(found) == {"Called", "Rings", "Wrote", "Answer", "Met", "Cancelled", "Done", "Gone"}
+    assert [subject for subject, activity in found.items() if activity.is_answer] == ["Answer"]
     nine, half_past = datetime(2025, 11, 18, 9, tzinfo=UTC), datetime(2025, 11, 18, 9, 30, tzinfo=UTC)
     assert {s: (a.kind, a.is_done, a.done_at) for s, a in found.items() if s != "Gone"} == {
         "Called": ("call", True, nine),
         "Rings": ("call", False, None),
         "Wrote": ("email", True, nine),
+        "Answer": ("email", True, nine),
         "Met": ("meeting", True, half_past),
         "Cancelled": ("meeting", False, None),
         "Done": ("task", True, AS_OF),
@@ -838,6 +840,49 @@ def test_a_deal_or_a_call_since_the_decision_keeps_the_task_back(portal: Portal)
     summary = portal.deliver(run)
     assert (summary["delivered"], summary["withheld"]) == (1, {"open opportunity": 1, "touched": 1})
     assert [t["associations"]["companies"] for t in portal.records("tasks")] == [[companies[3]]]
+
+
+def writes(portal: Portal, company: str, at: datetime, **fields: Any) -> str:
+    """The customer writes an e-mail."""
+    portal.org.clock(at)
+    given = {"hs_timestamp": at.isoformat(), "hs_email_direction": "INCOMING_EMAIL", "hubspot_owner_id": RITA}
+    return portal.make("emails", company, **given | fields)
+
+
+def test_a_customer_who_answers_by_email_is_not_released(portal: Portal) -> None:
+    world, companies = portal.world, portal.companies(1)
+    handoff = opened(portal, companies)
+    touched, answered = AS_OF + timedelta(hours=1), AS_OF + timedelta(hours=30)
+    portal.org.clock(touched)
+    portal.write("tasks", handoff.task_id, hs_task_status="COMPLETED")
+    portal.extract(world.run(AS_OF + timedelta(hours=2)))
+    writes(portal, companies[1], answered)
+    portal.extract(world.run(AS_OF + timedelta(hours=31)))
+    assert (world.handoff(1).state, world.handoff(1).replied_at) == ("replied", answered)
+    assert world.ledger.touches()["at"].tolist() == [touched]  # it holds nothing, and is no rep's
+    end = world.run(touched + timedelta(days=8))
+    portal.extract(end)
+    assert back_off(world.ledger, world.policy, end, portal.client(), held=None)["released"] == 0
+
+
+def test_what_a_customer_wrote_before_the_touch_is_neither_touch_nor_answer(portal: Portal) -> None:
+    world, companies = portal.world, portal.companies(1)
+    handoff = opened(portal, companies)
+    writes(portal, companies[1], AS_OF + timedelta(minutes=10))
+    portal.extract(world.run(AS_OF + timedelta(hours=1)))
+    assert (world.handoff(1).state, len(world.ledger.touches())) == ("task_open", 0)
+    portal.org.clock(AS_OF + timedelta(hours=2))
+    portal.write("tasks", handoff.task_id, hs_task_status="COMPLETED")
+    portal.extract(world.run(AS_OF + timedelta(hours=3)))
+    assert world.handoff(1).state == "touched"
+    gone = writes(portal, companies[1], AS_OF + timedelta(hours=4))
+    portal.delete("emails", gone)
+    portal.extract(world.run(AS_OF + timedelta(hours=5)))
+    assert world.handoff(1).state == "touched"
+    written = AS_OF + timedelta(hours=6)  # dated ahead, it came when it was written down
+    writes(portal, companies[1], written, hs_timestamp="2052-11-18T10:30:00Z")
+    portal.extract(world.run(AS_OF + timedelta(hours=7)))
+    assert (world.handoff(1).state, world.handoff(1).replied_at) == ("replied", written)
 
 
 @pytest.mark.parametrize("thing", ["calls", "emails"])

@@ -123,7 +123,8 @@ class Activity:
 
     `handoff_id`: our key, on tasks of ours. `done_at`: when it was completed, or took place; None while open. A
     meeting's is its end, which may lie ahead of now: the CRM does not say that it took place.
-    `outcome` and `disposition` are the rep's picks on a task of ours.
+    `outcome` and `disposition` are the rep's picks on a task of ours. `is_answer`: an e-mail the customer wrote; it is
+    nobody's touch.
     """
 
     activity_id: str
@@ -140,6 +141,7 @@ class Activity:
     handoff_id: str | None = None
     outcome: str | None = None
     disposition: str | None = None
+    is_answer: bool = False
 
     @property
     def closed_by_us(self) -> bool:

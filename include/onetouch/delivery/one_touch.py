@@ -15,7 +15,8 @@ What the CRM shows, and the state it leads to (R is the rep who owns the handoff
 | task_open         | it has another owner                                    | (the handoff follows)               |
 | task_open         | a colleague was in touch after the decision             | `ending`: withdrawn                 |
 | task_open         | anybody was in touch before the decision, logged since  | `ending`: withdrawn                 |
-| touched           | outcome Replied or Meeting booked, R's meeting, a deal  | replied                             |
+| touched           | outcome Replied or Meeting booked, R's meeting, a deal, | replied                             |
+|                   | an e-mail of the customer's after the touch             |                                     |
 | touched, replied  | a deal created since the touch is won; all are lost     | won; lost                           |
 | touched           | the task reopened, deleted or completed once more       | (stays: the first touch counts)     |
 | an ended one      | a reply, a touch logged late                            | (stays: the touch is recorded)      |
@@ -72,13 +73,19 @@ def in_touch_at(activity: Activity, as_of: datetime) -> datetime | None:
     A rep who notes an outcome was, also when the task is still open or was closed by us. What is dated ahead of `as_of`
     was written down when it was created: a meeting was arranged then, and of a call or an e-mail of the year 2052
     nobody knows better. What was done between the run's moment and its reading has happened, and counts as it is.
+    What the customer wrote is nobody's touch.
     """
-    if activity.is_deleted:
+    if activity.is_deleted or activity.is_answer:
         return None
     if activity.outcome and (activity.closed_by_us or not activity.is_done):
         return activity.changed_at
     if activity.closed_by_us or not activity.is_done:
         return None
+    return _moment(activity, as_of)
+
+
+def _moment(activity: Activity, as_of: datetime) -> datetime:
+    """When it was done, or, dated ahead, written down."""
     at = activity.done_at or activity.changed_at
     if at <= as_of or (activity.kind != MEETING and at <= activity.changed_at):
         return at
@@ -150,12 +157,20 @@ def _first_touch(handoff: Handoff, seen: Seen, as_of: datetime) -> tuple[datetim
 
 
 def _answers(handoff: Handoff, seen: Seen, touched_at: datetime, as_of: datetime) -> list[datetime]:
-    """When the customer answered, by the outcomes reps have noted and the meetings of the handoff's rep."""
+    """When the customer answered: by e-mail, by the outcomes reps have noted and the meetings of the handoff's rep.
+
+    Whoever of us an e-mail went to, it is an answer; one from before the touch answers something else.
+    """
     answers = []
     if seen.task is not None and not seen.task.is_deleted and seen.task.outcome in REPLIES:
         answers.append(max(touched_at, seen.task.changed_at))
     owners = _owners(handoff, seen.task)
     for activity in seen.activities:
+        if activity.is_answer:
+            written = _moment(activity, as_of)
+            if activity.is_done and not activity.is_deleted and written > touched_at:
+                answers.append(written)
+            continue
         answered = activity.outcome in REPLIES or (activity.kind == MEETING and activity.owner_id in owners)
         at = in_touch_at(activity, as_of) if answered else None
         if at is not None and at >= touched_at:

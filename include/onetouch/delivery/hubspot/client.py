@@ -124,7 +124,7 @@ class HubSpot:
                 yield _opportunity(deal, None, stages)
 
     def read_activities(self, since: datetime, records: Collection[str] = ()) -> Iterator[Activity]:
-        """See Crm. An e-mail the customer wrote is none; meetings come when they changed or ended since `since`.
+        """See Crm. An e-mail the customer wrote is an answer; meetings come when they changed or ended since `since`.
 
         Of what was deleted only tasks are told: a call or an e-mail that is gone is nobody's touch.
         """
@@ -132,7 +132,7 @@ class HubSpot:
             groups = [[_changed(since)]]
             if thing == "meetings":
                 groups.append([_from("hs_meeting_end_time", since)])
-            found = (r for r in self._records.search(thing, wanted, *groups) if not _from_customer(r))
+            found = self._records.search(thing, wanted, *groups)
             yield from (a for a in self._activities(thing, found) if a.crm_account_id or a.handoff_id)
         yield from (
             _activity("tasks", r, None) for r in self._records.deleted_since("tasks", _ACTIVITIES["tasks"], since)
@@ -429,11 +429,8 @@ def _activity(thing: str, record: Record, company: str | None) -> Activity:
         handoff_id=properties.get(HANDOFF_ID),
         outcome=properties.get(OUTCOME),
         disposition=properties.get(DISPOSITION),
+        is_answer=properties.get("hs_email_direction") == "INCOMING_EMAIL",
     )
-
-
-def _from_customer(record: Record) -> bool:
-    return bool(record["properties"].get("hs_email_direction") == "INCOMING_EMAIL")
 
 
 def _company(account_id: str, row: Row, kind: str) -> dict[str, str]:
