@@ -177,7 +177,8 @@ class Year:
         active = [h.crm_account_id for h in self.ledger.handoffs(states=ACTIVE) if h.crm_account_id]
         ids = {crm_id: str(self.company.ids[place]) for crm_id, place in crm.place.items()}
         deals, first = crm.deals_of(active), run.as_of - overlap
-        follow(self.ledger, run, crm, deals, ids, emails_of(reps), overlap=overlap, first=first)
+        days = policy.handoff.reply_days
+        follow(self.ledger, run, crm, deals, ids, emails_of(reps), overlap=overlap, first=first, reply_days=days)
 
     def _deliver(self, run: Run, policy: Policy, now: datetime) -> dict[str, Any]:
         known = microseconds(now)

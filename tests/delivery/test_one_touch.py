@@ -22,6 +22,8 @@ AS_OF = datetime(2025, 11, 18, 10, tzinfo=UTC)
 RITA, OTTO = make_id("005", 101), make_id("005", 102)
 EMAILS: dict[str, str | None] = {RITA: "rita@rep.example", OTTO: "otto@rep.example"}
 SILENCE, EXPIRES = timedelta(days=7), timedelta(hours=72)
+REPLY = timedelta(days=12)
+"""Shorter than the policy's, for histories to get there."""
 POLICY = read_policy()
 
 
@@ -68,6 +70,7 @@ class Play:
             "activity_id": f"a{len(self.others)}", "kind": "task", "crm_account_id": "001A", "owner_id": who,
             "subject": "s", "description": "", "is_deleted": False, "created_at": self.now, "done_at": self.now,
             "changed_at": self.now, "handoff_id": None, "outcome": None, "is_answer": False,
+            "disposition": None,
         } | given  # fmt: skip
 
     # What people do, by the names of the histories.
@@ -90,6 +93,8 @@ class Play:
                 task["outcome"] = "No response"
             case "notes a reply" if there:
                 task["outcome"] = "Replied"
+            case "says no" if there:
+                task["disposition"] = "Not now"
             case "calls":
                 self.others.append(self._new(who, kind="call"))
             case "logs an old call":
@@ -125,9 +130,9 @@ class Play:
         ]  # fmt: skip
         self.looked = self.now
         seen = Seen(task, [other for other in others if other], self.deals, self.deleted)
-        for step in moves(self.handoff, seen, EMAILS, self.now):
+        for step in moves(self.handoff, seen, EMAILS, self.now, REPLY.days):
             self._move(**step)
-        assert moves(self.handoff, seen, EMAILS, self.now) == []
+        assert moves(self.handoff, seen, EMAILS, self.now, REPLY.days) == []
         if owner := new_owner(self.handoff, seen.task, EMAILS):
             self.handoff = replace(self.handoff, owner_id=owner, owner_email=EMAILS[owner])
         touches = [
@@ -158,7 +163,7 @@ def in_touch(row: dict[str, Any], now: datetime) -> datetime | None:
 def expected(play: Play) -> tuple[str, datetime | None]:
     """The state after a look and the moment of the touch, by the rules as people say them."""
     handoff, task, now = play.handoff, play.task, play.now
-    state, touched = handoff.state, handoff.touched_at
+    state, touched, replied = handoff.state, handoff.touched_at, handoff.replied_at
     if state not in ACTIVE:
         return state, touched
     if play.deleted:
@@ -179,15 +184,19 @@ def expected(play: Play) -> tuple[str, datetime | None]:
         met = [at for row in play.others if row["kind"] == "meeting" and row["owner_id"] in mine
                if (at := in_touch(row, now)) and at >= touched]  # fmt: skip
         met += [r["done_at"] for r in play.others if r["is_answer"] and not r["is_deleted"] and r["done_at"] > touched]
-        answered = task["outcome"] == "Replied" and not task["is_deleted"]
-        if answered or met or any(deal["created_at"] >= touched for deal in play.deals):
-            state = "replied"
+        met += [task["changed_at"]] if task["outcome"] == "Replied" and not task["is_deleted"] else []
+        met += [deal["created_at"] for deal in play.deals if deal["created_at"] >= touched]
+        if met:
+            state, replied = "replied", min(met)
     if state in ("touched", "replied") and touched:
         since = [deal for deal in play.deals if deal["created_at"] >= touched]
         if any(deal["is_won"] for deal in since):
             return "won", touched
         if since and all(deal["is_closed"] for deal in since):
             return "lost", touched
+        if state == "replied" and replied and all(deal["is_closed"] for deal in play.deals):
+            no = task["disposition"] and not task["is_deleted"] and task["changed_at"] >= replied
+            return ("lost" if no or now - replied >= REPLY else "replied"), touched
         return ("released" if state == "touched" and touched + SILENCE <= now else state), touched
     # Nobody of ours was in touch: whoever has the task now, another may have been.
     owner = task["owner_id"] if not task["is_deleted"] else handoff.owner_id
@@ -198,7 +207,7 @@ def expected(play: Play) -> tuple[str, datetime | None]:
 
 
 DOINGS = (
-    "completes", "reopens", "deletes", "restores", "takes over", "notes silence", "notes a reply", "calls",
+    "completes", "reopens", "deletes", "restores", "takes over", "notes silence", "notes a reply", "says no", "calls",
     "logs an old call", "arranges a meeting", "is written to", "takes it back", "opens a deal", "wins", "loses",
     "deletes the account", "", "", "",
 )  # fmt: skip
@@ -259,6 +268,9 @@ def test_whatever_people_do_the_promises_hold(history: list[tuple[str, str, int,
         if after.state == "released":
             assert after.touched_at is not None and after.replied_at is None
             assert after.closed_at is not None and after.closed_at - after.touched_at >= SILENCE
+        if after.state == "lost" and not play.deals:
+            assert after.replied_at is not None and after.closed_at is not None
+            assert after.closed_at >= after.replied_at and after.reason.startswith("no deal: ")
         if after.state == "expired":
             assert after.touched_at is None
             assert after.closed_at is not None and after.closed_at - AS_OF >= EXPIRES
@@ -550,6 +562,63 @@ def test_an_outcome_noted_on_an_open_task_is_a_touch(world: Any) -> None:
     assert (world.handoff(1).state, world.handoff(1).touched_at) == ("touched", hours(5))
     assert world.ledger.touches()["disposition"].tolist() == ["Not now"]
     assert looks(world, hours(80))["expired"] == 0
+
+
+def test_an_answer_that_leads_nowhere_ends_when_the_rep_says_so(world: Any) -> None:
+    opened(world, 1, 2, 3, 4)
+    for number, disposition in enumerate(("Good", "Not now", "Wrong person", "Would have bought anyway"), 1):
+        completes(world, hours(5), number, Onetouch_Outcome__c="Replied", Onetouch_Disposition__c=disposition)
+    assert looks(world, hours(6))["moved"] == {"touched": 4, "replied": 4, "lost": 3}
+    ended = [world.handoff(number) for number in (1, 2, 3, 4)]
+    assert [(h.state, h.replied_at, h.closed_at) for h in ended] == [
+        ("replied", hours(5), None), *[("lost", hours(5), hours(5))] * 3
+    ]  # fmt: skip
+    assert [handoff.reason for handoff in ended[1:]] == [
+        "no deal: not now, says the rep",
+        "no deal: wrong person, says the rep",
+        "no deal: would have bought anyway, says the rep",
+    ]
+    world.org.clock(hours(30))  # what seemed good may come to nothing, too
+    world.rep_writes("Task", world.task(1)["Id"], Onetouch_Disposition__c="Not now")
+    looks(world, hours(31))
+    assert (world.handoff(1).state, world.handoff(1).closed_at) == ("lost", hours(30))
+
+
+def test_who_makes_a_deal_all_the_same_goes_on(world: Any) -> None:
+    opened(world, 1)
+    completes(world, hours(5), Onetouch_Outcome__c="Replied", Onetouch_Disposition__c="Not now")
+    world.rep_writes("Opportunity", None, AccountId=crm_id(1), Name="d", StageName="Prospecting", OwnerId=RITA,
+                     CloseDate="2026-06-30")  # fmt: skip
+    looks(world, hours(6))
+    assert world.handoff(1).state == "replied"
+    looks(world, hours(24 * 100))
+    assert world.handoff(1).state == "replied"
+
+
+def test_what_the_rep_thought_before_the_answer_ends_nothing(world: Any) -> None:
+    opened(world, 1)
+    completes(world, hours(1), Onetouch_Outcome__c="No response", Onetouch_Disposition__c="Not now")
+    looks(world, hours(2))
+    world.org.clock(hours(30))
+    world.rep_writes("Event", None, Subject="Demo", WhatId=crm_id(1), OwnerId=RITA, DurationInMinutes=30,
+                     ActivityDateTime=hours(48).isoformat())  # fmt: skip
+    looks(world, hours(31))
+    assert (world.handoff(1).state, world.handoff(1).replied_at) == ("replied", hours(30))
+
+
+def test_an_answered_conversation_without_a_deal_is_over_in_the_end(world: Any) -> None:
+    days = world.policy.handoff.reply_days
+    opened(world, 1)
+    completes(world, hours(1), Onetouch_Outcome__c="Replied")
+    looks(world, hours(2))
+    looks(world, hours(1 + days * 24 - 0.1))
+    assert world.handoff(1).state == "replied"
+    end = hours(1 + days * 24)
+    assert looks(world, end)["moved"] == {"lost": 1}
+    handoff = world.handoff(1)
+    assert (handoff.state, handoff.closed_at) == ("lost", end)
+    assert handoff.reason == "no deal: none within 60 days of the reply"
+    assert told(world)[0] == ""  # the task is the rep's, and done
 
 
 def test_a_checkout_during_the_week_ends_it_and_the_reps_task_stays_theirs(world: Any) -> None:

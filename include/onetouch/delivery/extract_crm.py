@@ -66,7 +66,10 @@ def extract_crm(lake: Lake, ledger: Ledger, policy: Policy, run: Run, crm: Crm) 
     lake.write(opportunities, "crm", run.run_id, "opportunities.parquet")
 
     first = run.as_of - timedelta(days=policy.signals.lookback_days)
-    done = follow(ledger, run, crm, opportunities, ids, emails_of(reps), overlap=overlap, first=first)
+    reply_days = policy.handoff.reply_days
+    done = follow(
+        ledger, run, crm, opportunities, ids, emails_of(reps), overlap=overlap, first=first, reply_days=reply_days
+    )
     if done["followed"]:
         ledger.record_touches(_renamed(ledger, ids, first), as_of=run.as_of)
     return {"accounts": len(accounts), "opportunities": len(opportunities), "reps": len(reps)} | done
@@ -195,10 +198,12 @@ def follow(
     *,
     overlap: timedelta,
     first: datetime,
+    reply_days: int | None = None,
 ) -> dict[str, Any]:
     """Records touches and moves handoffs on, by what changed in the CRM since the watermark less `overlap`.
 
-    `first`: from when on a CRM is read for the first time; `ids`: CRM account → account; `emails`: user → e-mail.
+    `first`: from when on a CRM is read for the first time; `ids`: CRM account → account; `emails`: user → e-mail;
+    `reply_days`: the policy's (None: an answered conversation has no end of its own).
     A run behind the watermark does nothing of it: the CRM shows what is so now, and to its clock what has happened
     since lies ahead; the run that has read further has kept all of it.
     Returns {"touches", "moved": {state: n}, "relinked", "reassigned", "followed": whether it did any of it}.
@@ -228,9 +233,8 @@ def follow(
         kept += [a for a in chunk if a.crm_account_id in of_account or a.handoff_id in of_handoff]
 
     seen = _seen(crm, active, kept, opportunities, {crm_id for crm_id, successor in gone.items() if successor is None})
-    moved = move_on(
-        ledger, run, {handoff.handoff_id: moves(handoff, shown, emails, run.as_of) for handoff, shown in seen}
-    )
+    steps = {handoff.handoff_id: moves(handoff, shown, emails, run.as_of, reply_days) for handoff, shown in seen}
+    moved = move_on(ledger, run, steps)
     reassigned = _reassign(ledger, seen, emails)
     ledger.advance_watermark(source, window.end)
     return {"touches": touched, "moved": moved, "relinked": relinked, "reassigned": reassigned, "followed": True}

@@ -18,12 +18,16 @@ What the CRM shows, and the state it leads to (R is the rep who owns the handoff
 | touched           | outcome Replied or Meeting booked, R's meeting, a deal, | replied                             |
 |                   | an e-mail of the customer's after the touch             |                                     |
 | touched, replied  | a deal created since the touch is won; all are lost     | won; lost                           |
+| replied           | no open deal, and the rep's disposition, noted with the | lost                                |
+|                   | answer or after it, is another one than Good            |                                     |
+| replied           | no deal within `handoff.reply_days` of the reply        | lost                                |
 | touched           | the task reopened, deleted or completed once more       | (stays: the first touch counts)     |
 | an ended one      | a reply, a touch logged late                            | (stays: the touch is recorded)      |
 
 The clocks: an untouched handoff expires `handoff.expires_hours` after its decision. The days of silence run from the
 moment of the rep's first touch as the CRM has it, never from our task: a touch logged three days late has four days
-left, and one that is logged after its seven days are over is released by the next run. A reply stops them for good.
+left, and one that is logged after its seven days are over is released by the next run. A reply stops them for good;
+from then on the days of `handoff.reply_days` run, which a deal stops.
 """
 
 from __future__ import annotations
@@ -34,7 +38,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from onetouch.delivery.crm import EXPIRED, OUTCOMES, RELEASED, WITHDRAWN, Activity
+from onetouch.delivery.crm import DISPOSITIONS, EXPIRED, OUTCOMES, RELEASED, WITHDRAWN, Activity
 from onetouch.ledger import Handoff
 from onetouch.policy import Policy
 
@@ -46,6 +50,9 @@ LABELS = {"released": RELEASED, "expired": EXPIRED, "withdrawn": WITHDRAWN}
 
 REPLIES = OUTCOMES[1:]
 """Outcomes that are an answer of the customer."""
+
+NO_DEAL = DISPOSITIONS[1:]
+"""What a rep thinks of a handoff no deal will come of."""
 
 MEETING = "meeting"
 
@@ -93,10 +100,17 @@ def _moment(activity: Activity, as_of: datetime) -> datetime:
     return activity.changed_at if activity.kind == "task" else activity.created_at
 
 
-def moves(handoff: Handoff, seen: Seen, emails: Mapping[str, str | None], as_of: datetime) -> list[Move]:
+def moves(
+    handoff: Handoff,
+    seen: Seen,
+    emails: Mapping[str, str | None],
+    as_of: datetime,
+    reply_days: int | None = None,
+) -> list[Move]:
     """The moves a handoff has made according to the CRM, in order; empty when nothing is new.
 
-    `emails`: owner id → e-mail of every user of the CRM. `as_of`: the run's.
+    `emails`: owner id → e-mail of every user of the CRM. `as_of`: the run's. `reply_days`: the policy's; None where
+    the deals were not looked at: then no answered conversation ends for want of one.
     """
     if not handoff.active:
         return []
@@ -127,11 +141,28 @@ def moves(handoff: Handoff, seen: Seen, emails: Mapping[str, str | None], as_of:
         if answers:
             replied_at = min(answers)
             steps.append({"to_state": "replied", "at": replied_at})
+            state = "replied"
     won = [deal for deal in deals if deal["is_won"]]
     if deals and (won or all(deal["is_closed"] for deal in deals)):
         ends = [_closed_at(deal, replied_at or touched_at) for deal in won or deals]
         steps.append({"to_state": "won" if won else "lost", "at": min(ends) if won else max(ends)})
+    elif state == "replied" and replied_at is not None and reply_days is not None:
+        steps += _without_deal(seen, replied_at, as_of, reply_days)
     return steps
+
+
+def _without_deal(seen: Seen, replied_at: datetime, as_of: datetime, reply_days: int) -> list[Move]:
+    """The end of an answered conversation that leads to no deal: its rep says so, or none came in time."""
+    if not all(deal["is_closed"] for deal in seen.deals):
+        return []
+    task = seen.task
+    # What the rep thought before the customer answered is not what came of the answer.
+    if task is not None and not task.is_deleted and task.disposition in NO_DEAL and task.changed_at >= replied_at:
+        reason = f"no deal: {task.disposition.lower()}, says the rep"
+        return [{"to_state": "lost", "at": task.changed_at, "reason": reason}]
+    if replied_at + timedelta(days=reply_days) <= as_of:
+        return [{"to_state": "lost", "at": as_of, "reason": f"no deal: none within {reply_days} days of the reply"}]
+    return []
 
 
 def _owners(handoff: Handoff, task: Activity | None) -> set[str]:

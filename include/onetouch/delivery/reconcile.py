@@ -127,6 +127,7 @@ def _of_ended(handoff: Handoff, live: Sequence[Activity]) -> _Finding | None:
 
 def _of_active(handoff: Handoff, task: Activity | None, emails: Mapping[str, str | None], run: Run) -> _Finding | None:
     key, tasks = handoff.handoff_id, [task] if task else []
+    # Deals are not read at night: an answered conversation without one is ended by the hourly run.
     steps = moves(handoff, Seen(task), emails, run.as_of)
     if steps:
         adopted, gone = steps[0]["to_state"] == "task_open", steps[-1]["to_state"] == "withdrawn"

@@ -328,10 +328,12 @@ class Handoff(Part):
     """The clocks of a handoff and what a rep must be given first.
 
     `touches`: how often a rep may write without an answer; each is followed by `silence_days` of waiting (S0: one).
+    `reply_days`: how long a conversation that was answered goes on without a deal.
     """
 
     touches: Annotated[int, Field(ge=1, le=5)]
     silence_days: Positive
+    reply_days: Positive
     sla_hours: Sla
     expires_hours: Positive
     required_context: Annotated[list[str], Field(min_length=1)]
