@@ -216,6 +216,14 @@ def test_handoffs_older_than_the_lookback_are_still_compared_while_they_go_on(wo
     assert world.handoff(3).state == "task_open"  # its task is there, however old
 
 
+def test_a_night_ends_no_answered_conversation_whose_deals_it_has_not_read(world: Any) -> None:
+    opened(world, 1)
+    picks = {"Onetouch_Outcome__c": "Replied", "Onetouch_Disposition__c": "Not now"}
+    world.rep_writes("Task", world.task(1)["Id"], Status="Completed", **picks)
+    compared(world, AS_OF + timedelta(days=world.policy.handoff.reply_days + 1))
+    assert world.handoff(1).state == "replied"
+
+
 def test_a_task_that_went_to_another_crm_is_named_and_its_handoff_left_alone(world: Any) -> None:
     opened(world, 1)
     handoff_id = world.handoff(1).handoff_id
