@@ -312,6 +312,21 @@ def test_many_new_tasks_are_one_digest_that_is_written_anew_in_place(world: Any)
     assert calls(world, "chat.update") == 1
 
 
+def test_an_older_run_puts_a_digest_right_that_holds_tasks_of_a_later_one(world: Any) -> None:
+    tuned(world, digest_above=1)
+    older, newer = assigned(world, 1), assigned(world, 2, at=AS_OF + timedelta(minutes=30))
+    alert(world, newer)
+    assert len(world.org.posts()) == 1
+    move(world, 1, "touched")
+    assigned(world, 3, at=AS_OF + timedelta(hours=1))
+    assert alert(world, older, now=AS_OF + timedelta(hours=1))["updated"] == 1
+    (post,) = world.org.posts()  # what is decided after the run is not announced by it
+    assert shown(post).startswith("2 tasks, 1 no longer waiting")
+    move(world, 2, "touched")  # a later run's own task, which only the digest shows
+    alert(world, older, now=AS_OF + timedelta(hours=1))
+    assert shown(world.org.posts()[0]).startswith("2 tasks, 2 no longer waiting")
+
+
 def test_as_many_as_the_policy_allows_are_single_messages(world: Any) -> None:
     tuned(world, digest_above=3)
     alert(world, assigned(world, 1, 2, 3))

@@ -10,7 +10,7 @@ from typing import Any
 from onetouch.delivery.alert_message import UNKNOWN, Told, digest, erased, one, payload_of
 from onetouch.delivery.failure import DeliveryFailed
 from onetouch.delivery.rows import rows_where, timezones
-from onetouch.delivery.slack import Place, Slack, SlackError
+from onetouch.delivery.slack import NOT_NOW, Place, Slack, SlackError
 from onetouch.handoff import Alert, alert
 from onetouch.handoff.words import zone
 from onetouch.lake import Lake
@@ -27,12 +27,7 @@ _STUCK = frozenset(
 )
 """Answers after which a message stays as it is for good."""
 
-_HOPELESS = frozenset(
-    {
-        "no_answer", "ratelimited", "channel_not_found", "not_in_channel", "is_archived", "invalid_auth", "not_authed",
-        "account_inactive", "token_revoked", "token_expired", "missing_scope",
-    }
-)  # fmt: skip
+_HOPELESS = NOT_NOW | {"no_answer", "channel_not_found", "not_in_channel", "is_archived", "missing_scope"}
 """Answers after which the next message to the same channel would meet with the same."""
 
 
@@ -91,7 +86,7 @@ class _Round:
         self.now, self.summary = now, summary
         self.zones = timezones(lake, run.run_id)
         self.hopeless: dict[str, str] = {}  # channel → why nothing gets there at this moment
-        self.handoffs = {h.handoff_id: h for h in ledger.handoffs() if h.decided_at <= run.as_of}
+        self.handoffs = {h.handoff_id: h for h in ledger.handoffs()}
 
     def go(self) -> None:
         """What is over first: it is not announced; then the new; then what became of the announced."""
@@ -155,8 +150,11 @@ class _Round:
         return Place.of(row) if row.state == "sent" else None
 
     def _announce(self) -> bool:
-        """Posts what nobody was told of yet; returns whether there was anything."""
-        opened = [h for h in self.handoffs.values() if h.state == "task_open"]
+        """Posts what nobody was told of yet; returns whether there was anything.
+
+        What was decided after this run is its own run's to announce, unless it stands in a digest begun with these.
+        """
+        opened = [h for h in self.handoffs.values() if h.state == "task_open" and h.decided_at <= self.run.as_of]
         fresh = [h for h in opened if h.handoff_id not in self.alerts]
         begun = [row for h in opened for row in self.alerts.get(h.handoff_id, []) if row.state in _BEGUN]
         waiting = {h.handoff_id for h in (*fresh, *map(self._handoff, begun)) if self._quiet(h)}

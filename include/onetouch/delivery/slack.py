@@ -38,9 +38,7 @@ _FILE_POLLS, _FILE_WAIT = 30, 1.0
 _BLOCKS, _TEXT = 50, 39_000
 """Blocks a message holds; characters of its text (40,000), with room to spare."""
 
-_NOT_NOW = frozenset(
-    {"ratelimited", "invalid_auth", "not_authed", "account_inactive", "token_revoked", "token_expired"}
-)
+NOT_NOW = frozenset({"ratelimited", "invalid_auth", "not_authed", "account_inactive", "token_revoked", "token_expired"})
 """Answers that say nothing about a person. Any other to a question about one means: not known, or may not be told."""
 
 _UNSURE = frozenset({"internal_error", "fatal_error", "request_timeout", "service_unavailable"})
@@ -402,7 +400,7 @@ def _unless_unknown(ask: Callable[[], str]) -> str | None:
     try:
         return ask()
     except SlackApiError as error:
-        if (code := _said(error)) in _NOT_NOW or _unsure(error):
+        if (code := _said(error)) in NOT_NOW or _unsure(error):
             raise SlackError(f"Slack: refused: {code}", code) from None
         return None
     except _NO_ANSWER as error:
