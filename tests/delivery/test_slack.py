@@ -127,6 +127,14 @@ def test_a_message_is_written_anew_where_it_stands(world: Any) -> None:
     assert refused.value.code == "is_inactive"
 
 
+def test_a_long_message_can_be_written_anew(world: Any) -> None:
+    slack = world.slack()
+    place = slack.post(world.ledger, key="k", kind="alert", channel="C0ALERTS", text="x" * 5_000, blocks=[])
+    slack.update(place, text="y" * 5_000, blocks=[{"type": "divider"}])
+    (post,) = world.org.posts()
+    assert post["text"] == "y" * 3_900
+
+
 @pytest.mark.parametrize("code", ["users_not_found", "missing_scope", "user_disabled", "invalid_arguments"])
 def test_somebody_slack_may_not_tell_of_is_nobody(world: Any, code: str) -> None:
     refusal = {"match": "/api/(users|conversations.open)", "status": 200, "body": {"ok": False, "error": code}}

@@ -91,6 +91,9 @@ def test_a_message_is_corrected_in_place(slack: WebClient) -> None:
     assert message["edited"]["user"] == "U0ONETOUCH"
     with pytest.raises(SlackApiError, match="message_not_found"):
         slack.chat_update(channel=ALERTS, ts="1.000001", text="x")
+    assert slack.chat_update(channel=ALERTS, ts=ts, text="x" * 4_000)["ok"]
+    with pytest.raises(SlackApiError, match="msg_too_long"):  # a tenth of what a new one may hold
+        slack.chat_update(channel=ALERTS, ts=ts, text="x" * 4_001)
 
 
 @pytest.mark.parametrize(

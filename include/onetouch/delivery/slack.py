@@ -38,6 +38,10 @@ _FILE_POLLS, _FILE_WAIT = 30, 1.0
 _BLOCKS, _TEXT = 50, 39_000
 """Blocks a message holds; characters of its text (40,000), with room to spare."""
 
+_UPDATE_TEXT = 3_900
+"""Characters of the text of a message that is written anew: chat.update refuses more than some 4,000 with
+msg_too_long. The blocks carry the content, the text is for those who see none."""
+
 NOT_NOW = frozenset({"ratelimited", "invalid_auth", "not_authed", "account_inactive", "token_revoked", "token_expired"})
 """Answers that say nothing about a person. Any other to a question about one means: not known, or may not be told."""
 
@@ -259,7 +263,9 @@ class Slack:
         """Writes a message anew where it stands; the same again shows the same. Notifies nobody. Raises SlackError."""
         try:
             # `parse` would be set back to its default, which makes links of names that look like one.
-            self.client.chat_update(channel=place.channel, ts=place.ts, text=text[:_TEXT], blocks=blocks, parse="none")
+            self.client.chat_update(
+                channel=place.channel, ts=place.ts, text=text[:_UPDATE_TEXT], blocks=blocks, parse="none"
+            )
         except SlackApiError as error:
             code = _said(error)
             raise SlackError(f"Slack: update refused: {code}", code) from None

@@ -21,6 +21,7 @@ TOKEN: Final = "xoxb-sandbox"  # noqa: S105 - the stand-in's own, loopback only
 BOT_USER: Final = "U0ONETOUCH"
 TEAM: Final = "T0SANDBOX"
 _MAX_TEXT: Final = 40_000
+_MAX_UPDATED_TEXT: Final = 4_000
 _MAX_METADATA: Final = 16_384
 
 _SCOPES: Final = {
@@ -339,6 +340,8 @@ class Slack:
             raise SlackError("cant_update_message")
         if channel in self.store.setting("slack_archived"):
             raise SlackError("is_inactive")
+        if len(str(given.get("text") or "")) > _MAX_UPDATED_TEXT:
+            raise SlackError("msg_too_long")
         content = self._content({"text": row["text"], **{k: v for k, v in given.items() if v is not None}})
         if "blocks" not in given and "text" not in given:
             content["blocks"] = row["blocks"]
