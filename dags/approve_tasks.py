@@ -24,7 +24,8 @@ longer need asking. Without Airflow: `onetouch run --approve`.
 ## Running it again
 
 A question is asked once a run of the pipeline. Clear `deliver_tasks` to finish what was approved; what was delivered is
-not delivered twice. To be asked again, trigger `pql_pipeline`.
+not delivered twice. A yes is for the very tasks the run had: routed anew to others, they are withheld. To be asked
+again, trigger `pql_pipeline`.
 
 ## When a task fails
 

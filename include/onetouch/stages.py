@@ -202,7 +202,7 @@ def deliver_tasks(workspace: Workspace, run: Run, policy: Policy, now: datetime)
         None if why_not else crm_of(workspace, policy),
         recheck=recheck,
         held=why_not,
-        approved=approval.approved(workspace.ledger, run),
+        approved=approval.approved(workspace.lake, workspace.ledger, run),
     )
 
 
@@ -226,8 +226,8 @@ def question(workspace: Workspace, run_id: str, now: datetime) -> Question | Non
 
 @_stage
 def approve(workspace: Workspace, run: Run, policy: Policy, now: datetime, yes: bool, by: str | None) -> Summary:
-    """Keeps a person's answer about the run's new tasks, and for how many; `by` None: nobody answered in time."""
-    return {"approved": yes, "by": by, "at": now.isoformat(), "tasks": approval.decided(workspace.ledger, run)}
+    """Keeps a person's answer about the run's new tasks, and for which; `by` None: nobody answered in time."""
+    return {"approved": yes, "by": by, "at": now.isoformat()} | approval.answered_for(workspace.lake, run)
 
 
 def reconcile(workspace: Workspace, as_of: datetime, now: datetime, *, dry_run: bool = False) -> Summary:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -89,16 +90,24 @@ def question(lake: Lake, ledger: Ledger, policy: Policy, run: Run, now: datetime
     )
 
 
-def approved(ledger: Ledger, run: Run) -> bool:
-    """Whether a person has said yes to the tasks the run has now: routed anew to more of them, it asks again."""
+def approved(lake: Lake, ledger: Ledger, run: Run) -> bool:
+    """Whether a person has said yes to the very tasks the run asks for now.
+
+    Routed anew to others, it has no yes: they are withheld, and as a run is asked about once, the next one asks. So it
+    is with the answer of an earlier version, which does not tell what it was given for.
+    """
     answer = ledger.stage_summary(run.run_id, "approve")
-    return answer is not None and answer["approved"] and decided(ledger, run) <= answer["tasks"]
+    if answer is None or not answer["approved"]:
+        return False
+    return bool(answer.get("decisions") == answered_for(lake, run)["decisions"])
 
 
-def decided(ledger: Ledger, run: Run) -> int:
-    """How many tasks the run's decisions ask for."""
-    routed: dict[str, Any] = ledger.stage_summary(run.run_id, "route") or {}
-    return (routed.get("decisions") or {}).get("sales_now", 0)
+def answered_for(lake: Lake, run: Run) -> dict[str, Any]:
+    """What an answer is kept with: how many "tasks" the run's "decisions" ask for, and a digest of which."""
+    kept = lake.exists("decisions", f"{run.run_id}.parquet")
+    due = rows_where(lake, "decisions", run.run_id, "action", ["sales_now"]) if kept else []
+    ids = sorted(decision["decision_id"] for decision in due)
+    return {"tasks": len(ids), "decisions": hashlib.sha256("\n".join(ids).encode()).hexdigest()}
 
 
 def _overtaken(ledger: Ledger, run: Run) -> bool:
