@@ -623,6 +623,40 @@ def test_a_refused_row_names_code_and_fields_and_no_value(message: str, told: st
     assert "Doe" not in _refused(f"CODE:{message}").reason
 
 
+@pytest.mark.parametrize("code", ["FIELD_CUSTOM_VALIDATION_EXCEPTION", "CANNOT_EXECUTE_FLOW_TRIGGER"])
+@pytest.mark.parametrize(
+    ("message", "field", "told"),
+    [
+        ("Jane Roe +49 170 1234567 is on the do-not-call list", "", "… … … is on the do-not-call list"),
+        ("Please fill in Region before creating tasks", "Region__c", "Please fill in Region before creating tasks"),
+        ("You can't call Anne-Marie O’Roe (030/123-45 67).", "Phone", "You can't call …-… …’… (…)."),
+        ("Don ÅSA 王小明 D'Arcy asked on 2025-11-18 for 3 days", "", "… … … …'… asked on … for 3 days"),
+        ("The account's owner is McRoe", "OwnerId", "The account's owner is …"),
+        ("Set Lead Source, then ask Jane", "LeadSource", "Set Lead Source, then ask …"),
+        (
+            "TaskTrigger: execution of BeforeInsert caused by: System.DmlException: FIELD_CUSTOM_VALIDATION_EXCEPTION",
+            "Reason__c",
+            "TaskTrigger: execution of BeforeInsert caused by: System.DmlException: FIELD_CUSTOM_VALIDATION_EXCEPTION",
+        ),
+    ],
+)
+@pytest.mark.parametrize("bulk", [False, True])
+def test_what_an_admin_wrote_is_told_without_names_and_numbers(
+    code: str, message: str, field: str, told: str, bulk: bool
+) -> None:
+    fields = [field] if field else []
+    outcome = _refused(f"{code}:{message}:{field} --") if bulk else refusal(code, message, fields)
+    assert outcome.message == (f"{told} ({field})" if field else told)
+
+
+def test_what_an_admin_wrote_is_told_without_names_where_a_request_is_refused_as_a_whole(world: Any) -> None:
+    body = [{"errorCode": "APEX_ERROR", "message": "Jane Roe is on the list"}]
+    world.org.post("faults", [{"match": "sobjects$", "method": "POST", "status": 400, "body": body, "times": 9}])
+    outcomes = world.salesforce().create_tasks({"h1": {"Subject": "s"}, "h2": {"Subject": "s"}})
+    assert {outcome.code for outcome in outcomes.values()} == {"APEX_ERROR"}
+    assert all(outcome.message.endswith("… … is on the list") for outcome in outcomes.values())
+
+
 def test_tasks_are_made_in_the_order_of_their_accounts(world: Any) -> None:
     world.accounts(1, 2, 3)
     world.salesforce().create_tasks({f"h{9 - n}": {"Subject": "s", "WhatId": make_id("001", n)} for n in (3, 1, 2)})

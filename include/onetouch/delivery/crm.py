@@ -66,6 +66,41 @@ def _apostrophe(line: str, at: int) -> bool:
     return line[at] in "'’" and line[at - 1 : at].isalnum() and line[at + 1 : at + 2].isalnum()
 
 
+_NO_NAMES = frozenset(
+    {"a", "after", "all", "before", "by", "can't", "cannot", "closed", "each", "enter", "every", "for", "from", "if",
+     "in", "is", "it", "make", "must", "new", "no", "not", "on", "only", "open", "or", "please", "record", "records",
+     "required", "select", "set", "the", "there", "these", "this", "to", "use", "we", "when", "why", "with", "you",
+     "your", "account", "accounts", "apex", "api", "call", "contact", "email", "error", "event", "flow", "id", "lead",
+     "name", "opportunity", "owner", "phone", "priority", "salesforce", "stage", "status", "subject", "system",
+     "task", "tasks", "team", "type", "user", "validation"}
+)  # fmt: skip
+"""Words that are hardly anybody's name, with a capital letter, too: of the language, and of every org's CRM."""
+
+_TECHNICAL = re.compile(
+    r"\w+__[cr]|[A-Z]+(?:_[A-Z]+){2,}|\w*(?:Exception|Flow|Handler|Trigger|Insert|Update|Delete)", re.ASCII
+)
+_MANY_DIGITS = re.compile(r"\+?\d(?:[\s+\-–/().]*\d){4,}")
+_WORD = re.compile(r"[^\W\d_]\w*(?:['’]t\b)?")
+
+
+def without_names(text: str, fields: Iterable[str] = ()) -> str:
+    """A sentence that somebody in the customer's house wrote, without what may be a person's name or number.
+
+    A validation rule, flow or trigger may put any value into its words: "Jane Roe +49 170 1234567 is on the
+    do-not-call list". Which words are values cannot be told, but the rest tells an admin what to do, so it stays:
+    masked are five digits and more in a row, and every word that does not begin with a small letter, the first one of
+    a sentence, too, save those that are no names, are technical, or stand in the names of `fields`. A name in small
+    letters is not recognized.
+    """
+    known = {part.lower() for field in fields for part in re.findall(r"[A-Z]?[a-z]+|[A-Z]+", field)} | _NO_NAMES
+
+    def seen(word: re.Match[str]) -> str:
+        kept = word[0][0].islower() or word[0].replace("’", "'").lower() in known or _TECHNICAL.fullmatch(word[0])
+        return word[0] if kept else "…"
+
+    return _WORD.sub(seen, _MANY_DIGITS.sub("…", text))
+
+
 class CrmError(Exception):
     """The CRM could not be used. The message holds codes and what to do, no secrets and no personal data."""
 
@@ -207,7 +242,10 @@ class Crm(Protocol):
         id, else the one of the same domain (which gets the id), else a new one of `kind` (account, lead). Never two."""
 
     def update_accounts(self, rows: Mapping[str, Row]) -> dict[str, Outcome]:
-        """Writes our own fields, CRM account id → fields; nulls are left out, so nothing is erased."""
+        """Writes our own fields, CRM account id → fields; nulls are left out, so nothing is erased.
+
+        Fields have the names they have in Salesforce, here and in `create_tasks`; hubspot/fields.py translates them.
+        """
 
     def create_tasks(self, rows: Mapping[str, Row], unsure: Collection[str] = ()) -> dict[str, Outcome]:
         """Creates the task of each handoff, handoff id → fields, under its unique key.

@@ -148,8 +148,7 @@ def outcome_of(answer: Mapping[str, Any]) -> Outcome:
 
 def refusal(code: str, message: Any, fields: Sequence[str] = ()) -> Outcome:
     """A row's refusal. A lock that a trigger or flow of the org ran into is a lock, whatever it is wrapped in."""
+    told = said(message, code, fields)
     code = LOCKED if LOCKED in str(message) else code
     named = f" ({', '.join(fields)})" if fields else ""
-    return Outcome(
-        ok=False, code=code, message=f"{said(message)}{named}", deleted=code == DELETED, retryable=code in RETRYABLE
-    )
+    return Outcome(ok=False, code=code, message=f"{told}{named}", deleted=code == DELETED, retryable=code in RETRYABLE)

@@ -17,7 +17,7 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait
 from tenacity.wait import wait_base
 
 from onetouch.connections import Connection, ConnectionConfigError, require_tls
-from onetouch.delivery.crm import LimitReached, Refused, SignInRefused, Unreachable, masked
+from onetouch.delivery.crm import LimitReached, Refused, SignInRefused, Unreachable, masked, without_names
 
 VERSION = "62.0"
 """The API version spoken unless the connection names another; pinned, since answers change with it."""
@@ -266,11 +266,19 @@ def soql_of(soql: str, **values: Any) -> str:
     return simple_salesforce.format_soql(soql, **values)
 
 
-def said(text: Any) -> str:
-    """What Salesforce said, `masked`."""
+WRITTEN_BY_THE_ORG = frozenset(
+    {"FIELD_CUSTOM_VALIDATION_EXCEPTION", "CANNOT_INSERT_UPDATE_ACTIVATE_ENTITY", "CANNOT_EXECUTE_FLOW_TRIGGER",
+     "FLOW_EXCEPTION", "APEX_ERROR", "DUPLICATES_DETECTED"}
+)  # fmt: skip
+"""Codes whose message is a validation rule's, a flow's, a trigger's or a duplicate rule's, in an admin's words."""
+
+
+def said(text: Any, code: str = "", fields: Sequence[str] = ()) -> str:
+    """What Salesforce said, `masked`; what the org itself wrote, `without_names`."""
     if isinstance(text, list):
         text = text[0].get("message", "") if text and isinstance(text[0], dict) else ""
-    return masked(str(text))
+    line = masked(str(text))
+    return without_names(line, fields) if code in WRITTEN_BY_THE_ORG else line
 
 
 def _chunks(values: Sequence[str], each: str) -> Iterator[list[str]]:
@@ -297,7 +305,8 @@ def _code(error: SalesforceError) -> str:
 
 def _refuse(error: SalesforceError) -> NoReturn:
     """Raises what an HTTP status and errorCode mean. `from None`: the chained error would show the address."""
-    code, message = _code(error), said(error.content)
+    code = _code(error)
+    message = said(error.content, code)
     if code == "REQUEST_LIMIT_EXCEEDED" and not message.startswith("Concurrent"):
         raise LimitReached(
             "Salesforce: the org's API calls of 24 hours are used up (REQUEST_LIMIT_EXCEEDED); what is left "
