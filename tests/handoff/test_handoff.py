@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from onetouch.handoff import account_fields, alert_text, dossier, first_message, missing_context, plain, task_fields
+from onetouch.handoff import account_fields, alert, dossier, first_message, missing_context, plain, task_fields
 from onetouch.policy import read_policy
 
 POLICY = read_policy()
@@ -104,7 +104,7 @@ def said_without(row: dict[str, Any]) -> None:
     texts = [
         dossier(DECISION, row, POLICY),
         first_message(DECISION, row, POLICY),
-        alert_text(DECISION, row, POLICY),
+        alert(DECISION, row, POLICY).text,
         json.dumps(account_fields(DECISION, row, POLICY), allow_nan=False),
         json.dumps(task_fields(DECISION, row, POLICY), allow_nan=False),
     ]

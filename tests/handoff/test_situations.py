@@ -14,7 +14,7 @@ import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from onetouch.handoff import account_fields, alert_text, dossier, first_message, task_fields
+from onetouch.handoff import account_fields, alert, dossier, first_message, task_fields
 from onetouch.handoff.facts import known_facts
 from onetouch.handoff.situations import why_now
 from onetouch.handoff.words import HAPPENED, in_words, label
@@ -391,7 +391,7 @@ def test_a_task_is_as_urgent_as_its_call(call: str | None, tier: str | None, sai
     task = task_fields(decision, {"name": "Acme"}, POLICY)
     assert task["Subject"] == f"[{said}] Acme — steady use of the product"
     assert task["Priority"] == {"High": "High", "Medium": "Normal", "Low": "Low"}[said]
-    assert alert_text(decision, {}, POLICY).startswith(f"{said} priority: " if call or tier else "this account —")
+    assert alert(decision, {}, POLICY).text.startswith(f"{said} priority: " if call or tier else "this account —")
 
 
 def test_without_reasons_nothing_is_added_up() -> None:
@@ -570,17 +570,17 @@ def test_whatever_a_policy_says_and_the_data_holds(
     task = task_fields(decision, row, policy, zone, row)
     fields = account_fields(decision, row, policy)
     message = first_message(decision, row, policy)
-    alert = alert_text(decision, row, policy, zone)
-    json.dumps([task, fields, message, alert], allow_nan=False).encode()
+    line = alert(decision, row, policy, zone).text
+    json.dumps([task, fields, message, line], allow_nan=False).encode()
 
     assert 0 < len(task["Subject"]) <= 255
-    assert "\n" not in task["Subject"] + alert
+    assert "\n" not in task["Subject"] + line
     assert len(task["Description"]) <= 32_000
     assert len(fields["Onetouch_Dossier__c"]) <= 32_000
     assert len(fields["Onetouch_Trigger__c"]) <= 255
     assert message.startswith("Hi,")
     assert len(message) <= policy.message.max_chars
-    assert len(alert) <= 600
+    assert len(line) <= 600
 
     both = row | decision
     told = why_now(known_facts(decision, row), policy)
@@ -589,7 +589,7 @@ def test_whatever_a_policy_says_and_the_data_holds(
         assert held(both, fact), f"{fact} is claimed of {both.get(COLUMN.get(fact, fact))!r}"
     for condition in situation.when:
         assert both[condition.signal] >= condition.at_least
-    for text in [task["Subject"], task["Description"], message, alert, told.headline, told.approach, *told.offer]:
+    for text in [task["Subject"], task["Description"], message, line, told.headline, told.approach, *told.offer]:
         assert not set(text) & {"\x00", "\x1b", "\r", "\u202e", "\ud800"}
 
 

@@ -2,7 +2,7 @@
 
 from onetouch.handoff.dossier import dossier
 from onetouch.handoff.fields import REQUIRED_FIELDS, account_fields, missing_context, task_fields
-from onetouch.handoff.message import Alert, alert, alert_text, first_message, without_addresses
+from onetouch.handoff.message import Alert, alert, first_message, without_addresses
 from onetouch.handoff.plain_text import plain
 
 __all__ = [
@@ -10,7 +10,6 @@ __all__ = [
     "Alert",
     "account_fields",
     "alert",
-    "alert_text",
     "dossier",
     "first_message",
     "missing_context",

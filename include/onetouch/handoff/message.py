@@ -63,7 +63,7 @@ class Alert:
 
     @property
     def text(self) -> str:
-        """All of it in one line."""
+        """All of it in one line. Plain text, not escaped; holds no person's name or address."""
         line = f"{capital(self.urgency)} priority: " if self.urgency else ""
         line += f"{self.account} — {self.why}"
         if self.score:
@@ -88,13 +88,6 @@ def alert(
         score=number(facts["score"]) if "score" in facts else "",
         due=near_moment(facts["due_at"], zone(timezone)) if "due_at" in facts else "",
     )
-
-
-def alert_text(
-    decision: Mapping[str, Any], signals_row: Mapping[str, Any], policy: Policy, timezone: str | None = None
-) -> str:
-    """The alert in one line. Plain text, not escaped; holds no person's name or address."""
-    return alert(decision, signals_row, policy, timezone).text
 
 
 def without_addresses(text: str) -> str:
