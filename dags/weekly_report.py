@@ -21,7 +21,7 @@ To see another week, trigger with `as_of` and look under `reports/` in the lake.
 - **compute_metrics**: the ledger or the lake cannot be read, or the CRM tables of the last pipeline run are missing:
   see that `pql_pipeline` is green, then clear.
 - **draw_charts**: a bug in a chart, or a full disk. The figures are kept already.
-- **post_report**: Slack refused (`slack_default`; the bot needs `chat:write` and `files:write`, and must be in the
+- **post_report**: Slack refused (`slack_default`; the bot needs the scopes of docs/slack.md, and must be in the
   channel). Clear it; what was posted is not posted again.
 
 A run that is not through in 30 minutes says so in Slack and goes on.

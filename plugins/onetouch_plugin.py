@@ -1,4 +1,4 @@
-"""Entry file of the Airflow plugin: it only registers. `onetouch_airflow/` beside it holds what the DAGs share."""
+"""Entry file of the Airflow plugin. What the DAGs share is in `onetouch_airflow/` beside it, which needs no plugin."""
 
 from __future__ import annotations
 
@@ -6,6 +6,6 @@ from airflow.plugins_manager import AirflowPlugin
 
 
 class OnetouchPlugin(AirflowPlugin):
-    """Makes Onetouch known to Airflow (`airflow plugins`); its pages will be registered here."""
+    """Adds nothing to Airflow but its name, which `airflow plugins` lists when the folder is in place."""
 
     name = "onetouch"

@@ -14,7 +14,7 @@ from onetouch.policy import Policy
 T = TypeVar("T")
 
 CRM_WRITES = ("create_fields", "ensure_accounts", "update_accounts", "create_tasks", "close_tasks")
-"""The methods of a Crm that change something in it."""
+"""The methods of a Crm that change something in it; `create_fields` is only HubSpot's."""
 
 SLACK_WRITES = ("post", "update", "upload")
 """The methods of Slack that somebody can see the effect of."""

@@ -175,7 +175,8 @@ class Outboxes(Database):
     def failed(self, key: str, reason: str, retryable: bool) -> None:
         """It has not arrived, and why (no personal data): pending again, or a dead letter unless `retryable`.
 
-        Raises IllegalMove for what was sent or is dead already, NotInLedger.
+        A dead letter takes the new reason; of a forgotten account, or a handoff that has ended, nothing changes.
+        Raises IllegalMove for what was sent, and for what is dead when it is `retryable`; NotInLedger.
         """
         with self.writing() as connection:
             if _required(connection, [key])[key].state == "sent":
