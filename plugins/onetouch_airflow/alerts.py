@@ -113,11 +113,13 @@ def _channel() -> str:
 
 def _earlier(client: WebClient, channel: str, key: str) -> tuple[str | None, int]:
     """The ts of an earlier message of that key, and how often it was told; a look that fails finds nothing."""
+    from http.client import HTTPException
+
     from slack_sdk.errors import SlackClientError
 
     try:
         found = client.conversations_history(channel=channel, include_all_metadata=True, limit=_RECENT)
-    except SlackClientError:
+    except (SlackClientError, HTTPException, OSError):  # refused, or not answered
         return None, 0
     for message in found.get("messages") or []:
         told = (message.get("metadata") or {}).get("event_payload") or {}
