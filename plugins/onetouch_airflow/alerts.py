@@ -65,7 +65,7 @@ def tell(text: str, key: str | None = None) -> None:
 def post(connection: Connection, text: str, key: str | None) -> None:
     """One message to the ops channel, or the earlier one of that key written anew; short tries."""
     from onetouch.connections import require_tls
-    from onetouch.delivery.slack import Client
+    from onetouch.delivery.slack import UPDATE_TEXT, Client
 
     base_url = connection.extra.get("base_url") or Client.BASE_URL
     require_tls(base_url)
@@ -77,7 +77,8 @@ def post(connection: Connection, text: str, key: str | None) -> None:
     ts, times = _earlier(client, channel, key) if key else (None, 0)
     metadata = {"event_type": "onetouch_ops", "event_payload": {"key": key or "", "times": times + 1}}
     if ts:
-        again = f"{text}\n{times + 1} times by now."
+        often = f"\n{times + 1} times by now."
+        again = text[: UPDATE_TEXT - len(often)] + often
         client.chat_update(channel=channel, ts=ts, text=again, metadata=metadata)
     else:
         client.chat_postMessage(channel=channel, text=text, metadata=metadata)

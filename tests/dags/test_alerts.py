@@ -140,6 +140,16 @@ def test_a_task_that_fails_again_writes_its_message_anew(slack):
     assert posts[0]["text"].endswith("3 times by now.")
 
 
+def test_a_long_message_too_is_written_anew(slack):
+    from onetouch.policy import PolicyError
+    from onetouch_airflow.alerts import task_failed
+
+    for _ in range(2):
+        task_failed(context(PolicyError("&" * 9000)))  # five letters each, once escaped
+    (post,) = slack.posts()
+    assert post["text"].endswith("2 times by now.")
+
+
 def test_where_the_channel_may_not_be_read_a_failure_is_told_again(slack):
     from onetouch_airflow.alerts import task_failed
 

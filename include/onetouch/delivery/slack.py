@@ -38,7 +38,7 @@ _FILE_POLLS, _FILE_WAIT = 30, 1.0
 _BLOCKS, _TEXT = 50, 39_000
 """Blocks a message holds; characters of its text (40,000), with room to spare."""
 
-_UPDATE_TEXT = 3_900
+UPDATE_TEXT = 3_900
 """Characters of the text of a message that is written anew: chat.update refuses more than some 4,000 with
 msg_too_long. The blocks carry the content, the text is for those who see none."""
 
@@ -264,7 +264,7 @@ class Slack:
         try:
             # `parse` would be set back to its default, which makes links of names that look like one.
             self.client.chat_update(
-                channel=place.channel, ts=place.ts, text=text[:_UPDATE_TEXT], blocks=blocks, parse="none"
+                channel=place.channel, ts=place.ts, text=text[:UPDATE_TEXT], blocks=blocks, parse="none"
             )
         except SlackApiError as error:
             code = _said(error)
