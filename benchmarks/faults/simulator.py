@@ -313,6 +313,7 @@ class Simulation:
             extraction.emails_of(reps),
             overlap=overlap,
             first=run.as_of - timedelta(days=90),
+            reply_days=self.policy.handoff.reply_days,
         )
 
     def _keep_accounts(self, run: Run, accounts: list[dict[str, Any]], open_ones: Counter[str]) -> None:

@@ -1037,3 +1037,19 @@ def test_two_runs_at_once_make_one_task_each(portal: Portal) -> None:
     assert errors == []
     assert len(portal.records("tasks")) == 3
     assert {portal.world.handoff(n).state for n in (1, 2, 3)} == {"task_open"}
+
+
+def test_a_task_in_the_crm_before_the_policy_changed_it_is_told_once_and_ends(portal: Any, world: Any) -> None:
+    company = portal.companies(1)
+    run = world.run()
+    portal.extract(run)
+    portal.decide(run, company)
+    portal.deliver(run)
+    later = AS_OF + timedelta(hours=73)
+    world.org.clock(later)
+    with pytest.raises(DeliveryFailed, match="its task is in hubspot, and stays open there: close it by hand"):
+        back_off(world.ledger, world.policy, world.run(later), world.salesforce(), held=None)
+    assert world.handoff(1).state == "expired"
+    assert portal.records("tasks")[0]["properties"]["hs_task_status"] == "NOT_STARTED"
+    next_hour = later + timedelta(hours=1)
+    assert back_off(world.ledger, world.policy, world.run(next_hour), world.salesforce(), held=None)["failed"] == []
