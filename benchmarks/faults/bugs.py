@@ -364,7 +364,7 @@ def _() -> list[tuple[Any, str, Any]]:
 # ── checks and caps ──────────────────────────────────────────────────────────────────────────────
 
 
-@_bug("stop-ignored", "the kill switch is looked at by nobody", 5)
+@_bug("stop-ignored", "the stop is looked at by nobody", 5)
 def _() -> list[tuple[Any, str, Any]]:
     whole = breaker.held
 

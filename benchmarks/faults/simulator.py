@@ -41,7 +41,7 @@ _NOT_IN_THE_WAY = ("back_off", "deliver_tasks", "reconcile")
 """Stages that may be red without stopping those after them, as in the DAGs."""
 
 ATTEMPTS = 3
-"""How often a stage is tried before its run is given up, as the DAGs have it."""
+"""How often a stage is tried before its run is given up (the DAGs: five times what may pass, once what will not)."""
 
 
 @dataclass
@@ -197,7 +197,7 @@ class Simulation:
     # ── what one process does ────────────────────────────────────────────────────────────────────
 
     def _pipeline(self, process: Process, as_of: datetime, dry_run: bool, decides: bool = True) -> None:
-        """The stages of one run that have to do with delivery, each tried a few times, as the DAG does."""
+        """The stages of one run that have to do with delivery, each tried a few times."""
         holder: list[Run] = []
 
         def begin(ledger: Ledger) -> None:
