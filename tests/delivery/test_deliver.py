@@ -243,6 +243,9 @@ def test_an_owner_known_by_address_alone_is_found_and_nobody_else_gets_the_task(
         world.deliver(run)
     assert failed.value.summary["delivered"] == 1
     assert [row["reason"].partition(":")[0] for row in failed.value.summary["failed"]] == ["owner missing"]
+    with pytest.raises(DeliveryFailed) as again:
+        world.deliver(run)
+    assert again.value.summary == failed.value.summary
     assert [(task["WhatId"], task["OwnerId"]) for task in world.org.tasks()] == [(crm_id(1), OWNER)]
 
 

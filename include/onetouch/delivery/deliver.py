@@ -106,6 +106,7 @@ def _deliver(
     recheck: Recheck,
     approved: bool,
 ) -> dict[str, Any]:
+    _name_owners(crm, due)
     withdrawn, refused = withdraw_overtaken(lake, ledger, run, crm)
     standing = [(f"open task of handoff {i}", reason) for i, reason in refused.items()]
     there = _opened_before(ledger, run, due)
@@ -118,7 +119,6 @@ def _deliver(
     full: set[str] = set()
     opened = there
     if not asks and not beyond:
-        _name_owners(crm, new)
         full = beyond_the_reps_days(lake, ledger, policy, run, new)
         opened, lacking = _open(lake, ledger, policy, run, crm.name, [d for d in due if d["account_id"] not in full])
 
