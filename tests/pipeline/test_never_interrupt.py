@@ -84,7 +84,7 @@ def test_a_checkout_started_between_scoring_and_delivery_prevents_the_task(make_
     assert "checkout" in handoff.reason
 
 
-def test_a_checkout_finished_meanwhile_does_not_count_as_in_progress(make_world: Callable[[str], World]) -> None:
+def test_who_has_bought_or_given_up_meanwhile_gets_no_task(make_world: Callable[[str], World]) -> None:
     world = make_world("finished")
     workspace = world.workspace()
     run_id = run_up_to_delivery(workspace)
@@ -95,10 +95,14 @@ def test_a_checkout_finished_meanwhile_does_not_count_as_in_progress(make_world:
     product_event(world, chosen, "checkout_completed", AS_OF + timedelta(minutes=20))
     product_event(world, gave_up, "checkout_abandoned", AS_OF + timedelta(minutes=20))
 
-    stages.deliver_tasks(workspace, run_id, AS_OF + timedelta(hours=1))
+    summary = stages.deliver_tasks(workspace, run_id, AS_OF + timedelta(hours=1))
 
-    assert len(subjects_of(world, chosen)) == 1
+    assert subjects_of(world, chosen) == [], "the next run would take it away again"
     assert subjects_of(world, gave_up) == [], "who has just given up may come back by themselves"
+    reasons = {h.account_id: h.reason for h in workspace.ledger.handoffs(account_ids=[chosen, gave_up])}
+    assert reasons[chosen] == "bought: by themselves"
+    assert reasons[gave_up].startswith("checkout: in progress")
+    assert summary["withheld"] == {"bought": 1, "checkout": 1}
 
 
 def test_a_checkout_started_after_the_task_withdraws_it_on_the_next_run(
