@@ -325,6 +325,12 @@ class Oracle:
             if not gone and its_run and bought_at and its_run.as_of <= bought_at:
                 self.violated(1, f"the task of {_named(account)} stays open although they have bought")
 
+    def stopped(self, at: datetime) -> None:
+        """Somebody stops all sending: what no write has begun for is decided anew later, and not promised any more."""
+        self.stopped_at = at
+        begun = {self.world.by_crm_id[i].account_id for i, row in self.accounts.items() if row["Onetouch_Trigger__c"]}
+        self.promised = {account_id: as_of for account_id, as_of in self.promised.items() if account_id in begun}
+
     def went_well(self, process: Process) -> None:
         """A stage ended green. A task that is over by now, by us at a second try or by the rep, needed no more."""
         over = {i for i, task in self.tasks.items() if task["IsClosed"] or task["IsDeleted"]}

@@ -478,7 +478,7 @@ class Simulation:
             self.oracle.stopped_at = None
             return "sending resumed"
         self.ledger.stop("drill", self.scheduler.now)
-        self.oracle.stopped_at = self.scheduler.now
+        self.oracle.stopped(self.scheduler.now)
         return "sending stopped"
 
     def _carry(self, process: Process, request: Request) -> Answer:
