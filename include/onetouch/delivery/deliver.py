@@ -132,11 +132,9 @@ def _deliver(
         _find_records(ledger, policy, run, crm, work)
         _one_of_a_record(ledger, run, crm, work)
         _write_context(ledger, run, crm, work)
-        prevented, standing_ones = last_look(
-            ledger, policy, run, crm, work.in_state(*_UNSEEN), recheck, work.strangers()
-        )
+        prevented, not_closed = last_look(ledger, policy, run, crm, work.in_state(*_UNSEEN), recheck, work.strangers())
         work.handoffs |= prevented
-        work.failed |= standing_ones
+        work.failed |= not_closed
         _write_tasks(ledger, policy, run, crm, work)
     except Unreachable as error:  # the task's retries are for this; what was refused before it is told with it
         if not (told := work.named() + before):
