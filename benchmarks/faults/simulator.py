@@ -303,17 +303,15 @@ class Simulation:
         open_ones = Counter(deals.loc[~deals["is_closed"].fillna(False), "crm_account_id"])
         self._keep_accounts(run, accounts, open_ones)
         ids = {account.crm_id: account.account_id for account in self.world.accounts}
-        overlap = timedelta(hours=self.policy.events.overlap_hours)
         return extraction.follow(
             ledger,
+            self.policy,
             run,
             crm,
             deals,
             {row["crm_account_id"]: ids.get(row["crm_account_id"], row["crm_account_id"]) for row in accounts},
             extraction.emails_of(reps),
-            overlap=overlap,
-            first=run.as_of - timedelta(days=90),
-            reply_days=self.policy.handoff.reply_days,
+            run.as_of - timedelta(days=90),
         )
 
     def _keep_accounts(self, run: Run, accounts: list[dict[str, Any]], open_ones: Counter[str]) -> None:

@@ -171,14 +171,13 @@ class Year:
 
     def _read_crm(self, run: Run, policy: Policy) -> None:
         """What `extract_crm` does with its reading; the accounts' own fields are part of the simulated signals."""
-        crm, overlap = self.crm, timedelta(hours=policy.events.overlap_hours)
+        crm = self.crm
         reps = read_reps(crm)
         self.lake.write(reps, "crm", run.run_id, "reps.parquet")
         active = [h.crm_account_id for h in self.ledger.handoffs(states=ACTIVE) if h.crm_account_id]
         ids = {crm_id: str(self.company.ids[place]) for crm_id, place in crm.place.items()}
-        deals, first = crm.deals_of(active), run.as_of - overlap
-        days = policy.handoff.reply_days
-        follow(self.ledger, run, crm, deals, ids, emails_of(reps), overlap=overlap, first=first, reply_days=days)
+        first = run.as_of - timedelta(hours=policy.events.overlap_hours)
+        follow(self.ledger, policy, run, crm, crm.deals_of(active), ids, emails_of(reps), first)
 
     def _deliver(self, run: Run, policy: Policy, now: datetime) -> dict[str, Any]:
         known = microseconds(now)

@@ -125,6 +125,29 @@ def test_a_colleagues_call_is_a_touch_of_the_account_not_of_the_handoff(world: A
     assert len(world.ledger.touches(account_ids=["org-1"])) == 1
 
 
+@pytest.mark.parametrize("automation", [{"owners": ["Otto@Rep.example"]}, {"subjects": ["list EMAIL:"]}])
+def test_what_software_logs_as_done_is_nobodys_touch(world: Any, automation: dict[str, list[str]]) -> None:
+    opened(world, 1)
+    world.accounts(2)
+    world.policy = world.policy.changed(crm__automation={"owners": [], "subjects": []} | automation)
+    world.org.clock(hours(1))
+    mail = {"Subject": "List Email: news", "Status": "Completed", "OwnerId": make_id("005", 102)}
+    for number in (1, 2):
+        world.rep_writes("Task", None, WhatId=crm_id(number), **mail)
+    run = world.run(hours(2))
+    world.extract(run)
+    assert world.handoff(1).state == "task_open"
+    assert world.ledger.touches().empty
+    world.decide(run, 2)
+    world.org.clock(hours(2.1))
+    world.rep_writes("Task", None, WhatId=crm_id(2), **mail)
+    assert world.deliver(run)["delivered"] == 1  # the last look does not take it for one, either
+    world.org.clock(hours(3))
+    world.rep_writes("Task", world.task(1)["Id"], Status="Completed", OwnerId=make_id("005", 102))
+    world.extract(world.run(hours(4)))
+    assert world.handoff(1).state == "touched"  # a task of ours is a rep's, whoever completes it
+
+
 @pytest.mark.parametrize("outcome", ["Replied", "Meeting booked"])
 def test_an_outcome_of_the_task_is_the_reply(world: Any, outcome: str) -> None:
     opened(world, 1)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 
 from benchmarks.faults.bugs import BUGS, FOUND
@@ -32,6 +35,17 @@ def test_a_planted_bug_is_found(name: str) -> None:
 def test_enough_bugs_are_planted() -> None:
     assert len(FOUND) >= 12
     assert set(FOUND) <= set(BUGS)
+
+
+def test_the_page_says_which_seed_finds_which_bug() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "faults.md").read_text(encoding="utf-8")
+    rows = {
+        name: (wrong, int(seed))
+        for name, wrong, seed in re.findall(r"^\| ([a-z-]+) \| (.+) \| (\d+) \| \d \|$", page, re.M)
+    }
+    assert rows == {name: (BUGS[name].wrong, seed) for name, seed in FOUND.items()}
+    [rest] = re.findall(r"found by none of the first seeds: ([a-z, -]+)\.", page)
+    assert set(rest.split(", ")) == set(BUGS) - set(FOUND)
 
 
 def test_a_replay_is_the_same_to_the_letter() -> None:

@@ -12,7 +12,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 
 from onetouch.delivery.crm import Activity, Crm, Row
-from onetouch.delivery.one_touch import MEETING, Move, Seen, in_touch_at, moves, new_owner
+from onetouch.delivery.one_touch import MEETING, Move, Seen, by_people, in_touch_at, moves, new_owner
 from onetouch.delivery.rows import storable
 from onetouch.lake import Lake
 from onetouch.ledger import ACTIVE, Handoff, IllegalMove, Ledger, Run
@@ -66,10 +66,7 @@ def extract_crm(lake: Lake, ledger: Ledger, policy: Policy, run: Run, crm: Crm) 
     lake.write(opportunities, "crm", run.run_id, "opportunities.parquet")
 
     first = run.as_of - timedelta(days=policy.signals.lookback_days)
-    reply_days = policy.handoff.reply_days
-    done = follow(
-        ledger, run, crm, opportunities, ids, emails_of(reps), overlap=overlap, first=first, reply_days=reply_days
-    )
+    done = follow(ledger, policy, run, crm, opportunities, ids, emails_of(reps), first)
     if done["followed"]:
         ledger.record_touches(_renamed(ledger, ids, first), as_of=run.as_of)
     return {"accounts": len(accounts), "opportunities": len(opportunities), "reps": len(reps)} | done
@@ -190,20 +187,17 @@ def _account_ids(accounts: pd.DataFrame, known: pd.Series) -> dict[str, str]:
 
 def follow(
     ledger: Ledger,
+    policy: Policy,
     run: Run,
     crm: Crm,
     opportunities: pd.DataFrame,
     ids: Mapping[str, str],
     emails: Mapping[str, str | None],
-    *,
-    overlap: timedelta,
     first: datetime,
-    reply_days: int | None = None,
 ) -> dict[str, Any]:
-    """Records touches and moves handoffs on, by what changed in the CRM since the watermark less `overlap`.
+    """Records touches and moves handoffs on, by what changed in the CRM since the watermark less the policy's overlap.
 
-    `first`: from when on a CRM is read for the first time; `ids`: CRM account → account; `emails`: user → e-mail;
-    `reply_days`: the policy's (None: an answered conversation has no end of its own).
+    `first`: from when on a CRM is read for the first time; `ids`: CRM account → account; `emails`: user → e-mail.
     A run behind the watermark does nothing of it: the CRM shows what is so now, and to its clock what has happened
     since lies ahead; the run that has read further has kept all of it.
     Returns {"touches", "moved": {state: n}, "relinked", "reassigned", "followed": whether it did any of it}.
@@ -213,7 +207,7 @@ def follow(
     read_until = ledger.watermark(source)
     if read_until is not None and run.as_of < read_until:
         return {"touches": 0, "moved": {}, "relinked": 0, "reassigned": 0, "followed": False}
-    window = ledger.window(run, source, overlap, first)
+    window = ledger.window(run, source, timedelta(hours=policy.events.overlap_hours), first)
     gone = crm.gone_since(window.start)
     successors = _successors(gone)
     relinked = ledger.relink(successors) if successors else 0
@@ -225,7 +219,7 @@ def follow(
     known = {str(h.crm_account_id): h.account_id for h in active} | dict(ids)
     known |= {old: known[new] for old, new in successors.items() if new in known}
     touched, kept = 0, list[Activity]()
-    activities = crm.read_activities(window.start, of_account)
+    activities = by_people(crm.read_activities(window.start, of_account), policy.crm.automation, emails)
     while chunk := list(islice(activities, _AT_ONCE)):
         rows = _touches(ledger, run, chunk, known, emails)
         ledger.record_touches(rows, as_of=run.as_of)
@@ -233,7 +227,10 @@ def follow(
         kept += [a for a in chunk if a.crm_account_id in of_account or a.handoff_id in of_handoff]
 
     seen = _seen(crm, active, kept, opportunities, {crm_id for crm_id, successor in gone.items() if successor is None})
-    steps = {handoff.handoff_id: moves(handoff, shown, emails, run.as_of, reply_days) for handoff, shown in seen}
+    steps = {
+        handoff.handoff_id: moves(handoff, shown, emails, run.as_of, policy.handoff.reply_days)
+        for handoff, shown in seen
+    }
     moved = move_on(ledger, run, steps)
     reassigned = _reassign(ledger, seen, emails)
     ledger.advance_watermark(source, window.end)

@@ -8,11 +8,12 @@ from itertools import chain
 from typing import Any
 
 from onetouch.delivery.crm import WITHDRAWN, Crm, Outcome
-from onetouch.delivery.one_touch import UNTOUCHED, in_touch_at
+from onetouch.delivery.extract_crm import emails_of, read_reps
+from onetouch.delivery.one_touch import UNTOUCHED, by_people, in_touch_at
 from onetouch.delivery.rows import rows_where
 from onetouch.events import Checkout
 from onetouch.lake import Lake
-from onetouch.ledger import ACTIVE, TERMINAL, Handoff, IllegalMove, Ledger, Run
+from onetouch.ledger import ACTIVE, BOUGHT, TERMINAL, Handoff, IllegalMove, Ledger, Run
 from onetouch.policy import Policy
 
 _ELSEWHERE = "OTHER_CRM"
@@ -51,7 +52,7 @@ def overtaken(lake: Lake, ledger: Ledger, run: Run) -> list[tuple[Handoff, str]]
         if state in ("started", "stalled") or row["action"] == "hold_converting":
             reasons[handoff.handoff_id] = "checkout: started by the customer"
         elif state == "completed" and at is not None and at >= handoff.decided_at:
-            reasons[handoff.handoff_id] = "bought: by themselves"
+            reasons[handoff.handoff_id] = f"{BOUGHT}: by themselves"
         elif untouched and ((known.get("open_opportunities") or 0) > 0 or row["action"] == "hold_open_opportunity"):
             reasons[handoff.handoff_id] = "open opportunity: in the hands of someone else"
     return [(h, reasons[h.handoff_id]) for h in active.values() if h.handoff_id in reasons]
@@ -86,7 +87,7 @@ def last_look(
         if (checkout := buying.get(handoff.account_id)) and not checkout.bought:
             reasons[handoff.handoff_id] = f"checkout: in progress, last step {checkout.at:%Y-%m-%d %H:%M} UTC"
         elif checkout and checkout.at >= handoff.decided_at:
-            reasons[handoff.handoff_id] = "bought: by themselves"
+            reasons[handoff.handoff_id] = f"{BOUGHT}: by themselves"
         elif handoff.crm_account_id in opportunities:
             reasons[handoff.handoff_id] = "open opportunity: opened since the decision"
         elif handoff.crm_account_id in gone:
@@ -125,7 +126,10 @@ def _touched(
         moments.setdefault(account_id, []).append(at)
     records = {h.crm_account_id for h in unseen if h.crm_account_id}
     of_strangers = crm.activities_of(records & set(strangers), since - silence)
-    for activity in chain(crm.read_activities(run.as_of - _LATE, records), of_strangers):
+    activities = chain(crm.read_activities(run.as_of - _LATE, records), of_strangers)
+    automation = policy.crm.automation
+    emails = emails_of(read_reps(crm)) if automation.owners else {}
+    for activity in by_people(activities, automation, emails):
         at = in_touch_at(activity, run.as_of)
         if at is not None and activity.crm_account_id:
             moments.setdefault(activity.crm_account_id, []).append(at + silence)  # what it would have held back

@@ -33,14 +33,15 @@ from then on the days of `handoff.reply_days` run, which a deal stops.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 from onetouch.delivery.crm import DISPOSITIONS, EXPIRED, OUTCOMES, RELEASED, WITHDRAWN, Activity
-from onetouch.ledger import Handoff
+from onetouch.ledger import STATES, Handoff
 from onetouch.policy import Policy
+from onetouch.policy.schema import Automation
 
 Move = dict[str, Any]
 """A row for `Ledger.move_all`, without its handoff: to_state, at, and what the move has learned."""
@@ -72,6 +73,21 @@ class Seen:
     activities: Sequence[Activity] = ()
     deals: Sequence[Mapping[str, Any]] = ()
     account_deleted: bool = False
+
+
+def by_people(
+    activities: Iterable[Activity], automation: Automation, emails: Mapping[str, str | None]
+) -> Iterator[Activity]:
+    """The activities without those that software logs as done, by the policy's `crm.automation`: nobody's touch.
+
+    `emails`: user → e-mail. Tasks of ours and what the customer wrote stay, whoever has them.
+    """
+    subjects = tuple(automation.subjects)
+    for activity in activities:
+        owner = emails.get(activity.owner_id or "") or ""
+        by_software = owner.casefold() in automation.owners or activity.subject.casefold().startswith(subjects)
+        if activity.handoff_id or activity.is_answer or not by_software:
+            yield activity
 
 
 def in_touch_at(activity: Activity, as_of: datetime) -> datetime | None:
@@ -254,7 +270,6 @@ def merged(handoffs: Collection[Handoff]) -> dict[str, str]:
 
     The conversation that has come furthest stays, of two alike the earlier. Handoff id → the reason its rep reads.
     """
-    order = ("decided", "context_written", "task_open", "touched", "replied")
     of_record: dict[str, list[Handoff]] = defaultdict(list)
     for handoff in handoffs:
         if handoff.active and handoff.crm_account_id:
@@ -262,5 +277,5 @@ def merged(handoffs: Collection[Handoff]) -> dict[str, str]:
     return {
         handoff.handoff_id: "account merged: another handoff of it is active"
         for theirs in of_record.values()
-        for handoff in sorted(theirs, key=lambda h: (-order.index(h.state), h.decided_at, h.handoff_id))[1:]
+        for handoff in sorted(theirs, key=lambda h: (-STATES.index(h.state), h.decided_at, h.handoff_id))[1:]
     }

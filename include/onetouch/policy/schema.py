@@ -510,6 +510,24 @@ class Delivery(Part):
     api_reserve: Annotated[float, Field(ge=0, lt=1)]
 
 
+class Automation(Part):
+    """What software logs as done in the CRM: newsletters, sequences, an integration's notes. It is nobody's touch.
+
+    `owners`: e-mails of the users it runs as. `subjects`: how its subjects begin, whoever's name it runs under. Both
+    are compared without regard to case.
+    """
+
+    owners: list[str]
+    subjects: list[str]
+
+    @field_validator("owners", "subjects")
+    @classmethod
+    def _comparable(cls, texts: list[str]) -> list[str]:
+        if not all(text.strip() for text in texts):
+            raise ValueError("empty: it would fit every activity; take it out")
+        return [text.strip().casefold() for text in texts]
+
+
 class Crm(Part):
     """Which CRM, what of it is ours to read and write.
 
@@ -521,6 +539,7 @@ class Crm(Part):
     system: Literal["salesforce", "hubspot"]
     unknown_accounts: Literal["account", "lead", "leave"]
     link_contact: bool
+    automation: Automation
     account_fields: dict[str, Sql_name | None]
 
     @field_validator("account_fields")
