@@ -224,10 +224,32 @@ def question(workspace: Workspace, run_id: str, now: datetime) -> Question | Non
     return approval.question(workspace.lake, workspace.ledger, policy, run, now)
 
 
+def ask(workspace: Workspace, run_id: str, now: datetime) -> Question | None:
+    """`question`, to be put now: which tasks it shows is kept, so that the `answer` is for these."""
+    asked = question(workspace, run_id, now)
+    if asked is not None:
+        workspace.ledger.finish_stage(run_id, "ask", {"tasks": asked.tasks, "decisions": asked.decisions})
+    return asked
+
+
+def answer(workspace: Workspace, run_id: str, now: datetime, yes: bool, by: str | None) -> Summary:
+    """`approve` for the tasks that were shown; `by` None: nobody answered in time."""
+    return approve(workspace, run_id, now, yes, by, workspace.ledger.stage_summary(run_id, "ask"))
+
+
 @_stage
-def approve(workspace: Workspace, run: Run, policy: Policy, now: datetime, yes: bool, by: str | None) -> Summary:
-    """Keeps a person's answer about the run's new tasks, and for which; `by` None: nobody answered in time."""
-    return {"approved": yes, "by": by, "at": now.isoformat()} | approval.answered_for(workspace.lake, run)
+def approve(
+    workspace: Workspace,
+    run: Run,
+    policy: Policy,
+    now: datetime,
+    yes: bool,
+    by: str | None,
+    shown: Summary | None = None,
+) -> Summary:
+    """Keeps a person's yes or no to the new tasks `shown`; not given: to those the run asks for now."""
+    which = approval.wanted(workspace.lake, run) if shown is None else shown
+    return {"approved": yes, "by": by, "at": now.isoformat()} | which
 
 
 def reconcile(workspace: Workspace, as_of: datetime, now: datetime, *, dry_run: bool = False) -> Summary:

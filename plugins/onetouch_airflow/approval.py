@@ -68,7 +68,7 @@ class AskForTasks(ApprovalOperator):
         """Puts the question and waits for the answer, in Airflow's own state for it."""
         from onetouch import stages
 
-        asked = stages.question(opening.workspace(), self.run_id, opening.now())
+        asked = stages.ask(opening.workspace(), self.run_id, opening.now())
         if asked is None:
             raise AirflowSkipException(f"nothing to ask about run {self.run_id} any more")
         self.subject = f"{asked.tasks} new tasks, more than {asked.limit} at once: make them?"
@@ -88,7 +88,7 @@ class AskForTasks(ApprovalOperator):
             who = event["responded_by_user"]
             by = None if who is None else str(who["name"] if isinstance(who, dict) else who.name)
             yes = event["chosen_options"] == [self.APPROVE]
-            stages.approve(opening.workspace(), self.run_id, opening.now(), yes, by)
+            stages.answer(opening.workspace(), self.run_id, opening.now(), yes, by)
         return super().execute_complete(context, event)
 
 

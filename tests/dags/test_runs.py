@@ -213,8 +213,11 @@ def asked(dags, connected, asking, monkeypatch):
     ledger.close()
 
 
-def answer(how):
-    """A person answers the open question through Airflow's own API function, or nobody does until it is too late."""
+def answer(how, meanwhile):
+    """A person answers the open question through Airflow's own API function, or nobody does until it is too late.
+
+    `meanwhile` is called while the question is open.
+    """
     from airflow.jobs.job import Job
     from airflow.jobs.scheduler_job_runner import SchedulerJobRunner
     from airflow.models import TaskInstance
@@ -233,6 +236,7 @@ def answer(how):
                 continue
             kept = SimpleNamespace(subject=waiting.hitl_detail.subject, body=waiting.hitl_detail.body)
             kept.waits = waiting.trigger_timeout - datetime.now(UTC)
+            meanwhile()
             if how == "in time for nothing":
                 waiting.trigger_timeout = datetime.now(UTC) - timedelta(seconds=1)
             else:
@@ -248,13 +252,13 @@ def answer(how):
     raise AssertionError("nobody was asked")
 
 
-def ask(dags, ledger, how):
+def ask(dags, ledger, how, meanwhile=lambda: None):
     """The question of the pipeline's run, answered; gives the states of the tasks, and what was shown."""
     shown = []
 
     def person():
         try:
-            shown.append(answer(how))
+            shown.append(answer(how, meanwhile))
         except BaseException:
             traceback.print_exc()
             os.kill(os.getpid(), signal.SIGINT)  # else the run would wait for ever
@@ -274,6 +278,26 @@ def test_without_a_persons_yes_nothing_is_made(dags, connected, asked, how, by):
     assert (kept["approved"], kept["by"]) == (False, by)
     # The policy's four hours, but never longer than the moment is fresh.
     assert timedelta(hours=3) < shown.waits <= timedelta(hours=4)
+
+
+def test_a_persons_yes_is_for_the_tasks_that_were_shown(dags, connected, asked, asking):
+    """Decisions that were made anew while the form was open are none of them."""
+    import pandas as pd
+
+    file = next((asking / "home").rglob(f"decisions/{asked.last_run().run_id}.parquet"))
+    decided, before = file.read_bytes(), sent(connected)[0]
+
+    def route_anew():
+        rows = pd.read_parquet(file)
+        rows.assign(decision_id=[f"another-{i}" for i in rows["decision_id"]]).to_parquet(file)
+
+    try:
+        states, _ = ask(dags, asked, "Approve", route_anew)
+    finally:
+        file.write_bytes(decided)
+    assert states == ("success", dict.fromkeys(APPROVAL, "success"))
+    assert sent(connected)[0] == before
+    assert asked.stage_summary(asked.last_run().run_id, "deliver_tasks")["withheld"].keys() == {"not approved"}
 
 
 def test_a_persons_yes_makes_the_tasks_of_that_run_and_is_on_record(dags, connected, asked):

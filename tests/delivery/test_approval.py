@@ -149,7 +149,7 @@ def test_a_yes_that_does_not_tell_what_it_was_for_counts_for_nothing(
 
 
 def answer(lake: Lake, ledger: Ledger, run: Run, yes: bool) -> None:
-    ledger.finish_stage(run.run_id, "approve", {"approved": yes} | approval.answered_for(lake, run))
+    ledger.finish_stage(run.run_id, "approve", {"approved": yes} | approval.wanted(lake, run))
 
 
 def test_a_later_run_that_has_decided_anew_takes_the_question_over(lake: Lake, ledger: Ledger, policy: Policy) -> None:

@@ -25,11 +25,13 @@ _MARGIN = timedelta(minutes=10)
 class Question:
     """What is asked: may these tasks of the run be made? `until`: an answer after that comes too late.
 
-    `by_rep`: owner's e-mail → tasks; `top`: (company, score, call) of the best, no person's name among them.
+    `decisions`: a digest of which; `by_rep`: owner's e-mail → tasks; `top`: (company, score, call) of the best, no
+    person's name among them.
     """
 
     run_id: str
     tasks: int
+    decisions: str
     limit: int
     by_rep: dict[str, int]
     top: list[tuple[str, float, str]]
@@ -72,6 +74,7 @@ def question(lake: Lake, ledger: Ledger, policy: Policy, run: Run, now: datetime
     if until <= now or ledger.stage_summary(run.run_id, "approve") or _overtaken(ledger, run):
         return None
     due = rows_where(lake, "decisions", run.run_id, "action", ["sales_now"])
+    which = _digest(due)
     under_way = {h.account_id for h in ledger.handoffs(states=ACTIVE, account_ids=[d["account_id"] for d in due])}
     due = [decision for decision in due if decision["account_id"] not in under_way]
     limit = unasked(ledger, policy, run, len(due))
@@ -83,6 +86,7 @@ def question(lake: Lake, ledger: Ledger, policy: Policy, run: Run, now: datetime
     return Question(
         run_id=run.run_id,
         tasks=len(due),
+        decisions=which,
         limit=limit,
         by_rep=dict(Counter(decision["owner_email"] or "nobody" for decision in due).most_common()),
         top=[(names.get(d["account_id"], "a company"), float(d["score"]), str(d["call"])) for d in best],
@@ -99,15 +103,19 @@ def approved(lake: Lake, ledger: Ledger, run: Run) -> bool:
     answer = ledger.stage_summary(run.run_id, "approve")
     if answer is None or not answer["approved"]:
         return False
-    return bool(answer.get("decisions") == answered_for(lake, run)["decisions"])
+    return bool(answer.get("decisions") == wanted(lake, run)["decisions"])
 
 
-def answered_for(lake: Lake, run: Run) -> dict[str, Any]:
-    """What an answer is kept with: how many "tasks" the run's "decisions" ask for, and a digest of which."""
+def wanted(lake: Lake, run: Run) -> dict[str, Any]:
+    """How many "tasks" the run's "decisions" ask for now, and a digest of which: what an answer is kept with."""
     kept = lake.exists("decisions", f"{run.run_id}.parquet")
     due = rows_where(lake, "decisions", run.run_id, "action", ["sales_now"]) if kept else []
-    ids = sorted(decision["decision_id"] for decision in due)
-    return {"tasks": len(ids), "decisions": hashlib.sha256("\n".join(ids).encode()).hexdigest()}
+    return {"tasks": len(due), "decisions": _digest(due)}
+
+
+def _digest(decisions: list[dict[str, Any]]) -> str:
+    ids = sorted(decision["decision_id"] for decision in decisions)
+    return hashlib.sha256("\n".join(ids).encode()).hexdigest()
 
 
 def _overtaken(ledger: Ledger, run: Run) -> bool:
