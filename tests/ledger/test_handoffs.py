@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
-from onetouch.ledger import Handoff, IllegalMove, Ledger, NotInLedger, Run
+from onetouch.ledger import IllegalMove, Ledger, NotInLedger, Run
 from onetouch.policy import Policy
 
 NINE = datetime(2025, 3, 5, 9, tzinfo=UTC)
@@ -30,10 +30,6 @@ def decision(account_id: str = "acme.com", **more: Any) -> dict[str, Any]:
 def to(ledger: Ledger, handoff_id: str, *states: str, at: datetime = NINE) -> None:
     for state in states:
         ledger.move(handoff_id, state, at)
-
-
-def task_of(handoff: Handoff) -> list[dict[str, Any]]:
-    return [{"key": f"task:{handoff.handoff_id}", "destination": "salesforce", "kind": "task", "payload": {}}]
 
 
 def test_a_decision_is_opened_once(ledger: Ledger, nine: Run) -> None:
@@ -243,8 +239,7 @@ def test_the_frame_shows_what_was_known_then(ledger: Ledger, nine: Run, policy: 
 def test_the_frame_shows_the_latest_episode_as_of_then(ledger: Ledger, nine: Run, policy: Policy) -> None:
     first = ledger.open_handoff(decision(), nine)
     assert first is not None
-    to(ledger, first.handoff_id, "context_written", "task_open")
-    ledger.move(first.handoff_id, "expired", NINE + HOUR, task_id="00T1")
+    to(ledger, first.handoff_id, "expired", at=NINE + HOUR)
     ten = ledger.begin_run(NINE + HOUR, policy, False)
     second = ledger.open_handoff(decision(), ten)
     assert second is not None
@@ -266,40 +261,19 @@ def test_the_crms_side_of_a_handoff_may_change(ledger: Ledger, nine: Run) -> Non
     assert ledger.moves([known.handoff_id])["owner_email"].tolist() == ["ann@x.com", "bob@x.com"]
 
 
-@pytest.mark.parametrize(
-    ("sent", "reason", "counts"),
-    [
-        ("never", "checkout: in progress", False),
-        ("never", "bought: by themselves", True),
-        ("refused", "not contacted within 72 hours", False),
-        ("unanswered", "not contacted within 72 hours", True),
-        ("refused for now", "not contacted within 72 hours", True),
-    ],
-)
-def test_a_handoff_that_no_rep_could_see_is_no_touch(
-    ledger: Ledger, policy: Policy, sent: str, reason: str, counts: bool
-) -> None:
-    """Neither a cooldown nor what is a new signal counts from it; unless its task may be there, or they bought."""
-    cooldown = timedelta(days=60)
-    first, second, third = (ledger.begin_run(NINE + day * 24 * HOUR, policy, False) for day in (0, 90, 91))
-    for run, signal in [(first, "demo_requests_28d"), (second, "premium_attempts_28d")]:
-        row = decision() | {"reasons": [{"signal": signal, "points": 10}]}
-        [one] = ledger.open_handoffs([row], run, task_of, cooldown)
+def test_the_signals_are_those_a_rep_last_had_a_task_for(ledger: Ledger, policy: Policy) -> None:
+    """A handoff withheld at the last look was acted on by nobody: what is new is counted from the one before."""
+    for day, signal, states in [
+        (0, "demo_requests_28d", ("context_written", "task_open", "expired")),
+        (90, "premium_attempts_28d", ("withdrawn",)),
+    ]:
+        run = ledger.begin_run(NINE + day * 24 * HOUR, policy, False)
+        one = ledger.open_handoff(decision() | {"reasons": [{"signal": signal, "points": 10}]}, run)
         assert one is not None
-        if run == first:
-            to(ledger, one.handoff_id, "context_written")
-            ledger.move(one.handoff_id, "task_open", run.as_of, task_id="00T1")
-            to(ledger, one.handoff_id, "expired")
-    key = f"task:{one.handoff_id}"
-    if sent != "never":
-        ledger.sending(key)
-    if sent in ("refused", "refused for now"):
-        ledger.failed(key, "FIELD_CUSTOM_VALIDATION_EXCEPTION", retryable=sent == "refused for now")
-    ledger.move(one.handoff_id, "withdrawn" if sent == "never" else "expired", second.as_of + HOUR, reason)
-    told = ledger.handoff_frame(third.as_of)[["episode", "signals"]].values.tolist()
-    assert told == [[2, ["premium_attempts_28d"]] if counts else [1, ["demo_requests_28d"]]]
-    [again] = ledger.open_handoffs([decision()], third, cooldown=cooldown)
-    assert (again is None) == counts
+        to(ledger, one.handoff_id, *states, at=run.as_of)
+    assert ledger.handoff_frame(NINE).empty
+    later = ledger.handoff_frame(NINE + 180 * 24 * HOUR)
+    assert later[["episode", "state", "signals"]].values.tolist() == [[2, "withdrawn", ["demo_requests_28d"]]]
 
 
 def test_frames_have_the_same_types_full_or_empty(ledger: Ledger, nine: Run) -> None:

@@ -129,8 +129,7 @@ class Machine(RuleBasedStateMachine):
         told = [(state, when) for state, when, _ in episode.moves]
 
         def call() -> Any:
-            task = {"task_id": f"00T{handoff_id}"} if to_state == "task_open" else {}
-            return self.ledger.move(handoff_id, to_state, at, as_of=as_of, owner_email=owner, **task)
+            return self.ledger.move(handoff_id, to_state, at, as_of=as_of, owner_email=owner)
 
         if to_state == episode.state or (to_state, at) in told:
             before = self.ledger.dump()
@@ -178,8 +177,7 @@ class Machine(RuleBasedStateMachine):
         decided = {i: e for i, e in self.model.items() if e.decided_at < as_of}
         latest: dict[str, Episode] = {}
         for episode in sorted(decided.values(), key=lambda e: e.decided_at):
-            if episode.as_of(as_of)[0] not in ("withdrawn", "expired") or episode.task_as_of(as_of):
-                latest[episode.account_id] = episode
+            latest[episode.account_id] = episode
         frame = self.ledger.handoff_frame(as_of).set_index("account_id")
         assert sorted(frame.index) == sorted(latest)
         for account_id, episode in latest.items():
@@ -187,7 +185,9 @@ class Machine(RuleBasedStateMachine):
             assert frame.loc[account_id, ["state", "owner_email"]].tolist() == [state, owner]
             ended = None if pd.isna(frame.loc[account_id, "closed_at"]) else frame.loc[account_id, "closed_at"]
             assert ended == (None if state in ACTIVE else at)
-            assert frame.loc[account_id, "signals"] == episode.signals
+            theirs = sorted((e for e in decided.values() if e.account_id == account_id), key=lambda e: e.decided_at)
+            seen = [e.signals for e in theirs if e.task_as_of(as_of)]
+            assert frame.loc[account_id, "signals"] == (seen[-1] if seen else [])
         load = self.ledger.rep_load(as_of).set_index("owner_email")
         for rep in REPS:
             theirs = [e for e in decided.values() if e.as_of(as_of)[2] == rep]

@@ -13,7 +13,7 @@ from onetouch.delivery.one_touch import UNTOUCHED, by_people, in_touch_at
 from onetouch.delivery.rows import rows_where
 from onetouch.events import Checkout
 from onetouch.lake import Lake
-from onetouch.ledger import ACTIVE, BOUGHT, TERMINAL, Handoff, IllegalMove, Ledger, Run
+from onetouch.ledger import ACTIVE, TERMINAL, Handoff, IllegalMove, Ledger, Run
 from onetouch.policy import Policy
 
 _ELSEWHERE = "OTHER_CRM"
@@ -52,7 +52,7 @@ def overtaken(lake: Lake, ledger: Ledger, run: Run) -> list[tuple[Handoff, str]]
         if state in ("started", "stalled") or row["action"] == "hold_converting":
             reasons[handoff.handoff_id] = "checkout: started by the customer"
         elif state == "completed" and at is not None and at >= handoff.decided_at:
-            reasons[handoff.handoff_id] = f"{BOUGHT}: by themselves"
+            reasons[handoff.handoff_id] = "bought: by themselves"
         elif untouched and ((known.get("open_opportunities") or 0) > 0 or row["action"] == "hold_open_opportunity"):
             reasons[handoff.handoff_id] = "open opportunity: in the hands of someone else"
     return [(h, reasons[h.handoff_id]) for h in active.values() if h.handoff_id in reasons]
@@ -87,7 +87,7 @@ def last_look(
         if (checkout := buying.get(handoff.account_id)) and not checkout.bought:
             reasons[handoff.handoff_id] = f"checkout: in progress, last step {checkout.at:%Y-%m-%d %H:%M} UTC"
         elif checkout and checkout.at >= handoff.decided_at:
-            reasons[handoff.handoff_id] = f"{BOUGHT}: by themselves"
+            reasons[handoff.handoff_id] = "bought: by themselves"
         elif handoff.crm_account_id in opportunities:
             reasons[handoff.handoff_id] = "open opportunity: opened since the decision"
         elif handoff.crm_account_id in gone:

@@ -1,7 +1,7 @@
 """What was decided, sent and touched: tables, migrations, state machine. Small, transactional, the only memory."""
 
 from onetouch.ledger.forgotten import PSEUDONYM, Forgotten, Subject
-from onetouch.ledger.handoffs import BOUGHT, LONGEST_ID, RECENT, Handoff
+from onetouch.ledger.handoffs import LONGEST_ID, RECENT, Handoff
 from onetouch.ledger.ledger import Ledger
 from onetouch.ledger.outbox import Outbox
 from onetouch.ledger.runs import Run
@@ -10,7 +10,6 @@ from onetouch.ledger.states import ACTIVE, LEGAL, STATES, TERMINAL, IllegalMove,
 
 __all__ = [
     "ACTIVE",
-    "BOUGHT",
     "LEGAL",
     "LONGEST_ID",
     "PSEUDONYM",

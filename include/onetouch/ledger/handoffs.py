@@ -9,14 +9,14 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pandas as pd
-from sqlalchemy import ColumnElement, Connection, and_, case, exists, func, or_, select, true, update
+from sqlalchemy import Connection, and_, case, func, select, true, update
 
 from onetouch.ledger.columns import clean, encode, missing, utc
-from onetouch.ledger.outbox import ENDED, Outboxes, abandon
+from onetouch.ledger.outbox import Outboxes, abandon
 from onetouch.ledger.rows import frame, rows_of
 from onetouch.ledger.runs import Run, require_run
 from onetouch.ledger.states import ACTIVE, STATES, TERMINAL, NotInLedger, check_move
-from onetouch.ledger.tables import handoff_moves, handoffs, outbox
+from onetouch.ledger.tables import handoff_moves, handoffs
 
 _STAMPS = {"touched": "touched_at", "replied": "replied_at"} | dict.fromkeys(TERMINAL, "closed_at")
 """State → the column that says when it was reached."""
@@ -29,9 +29,6 @@ RECENT = timedelta(days=7)
 
 LONGEST_ID = 255
 """Characters of an account id: what the CRM's field Onetouch_Account_Id__c holds (an index bounds it too)."""
-
-BOUGHT = "bought"
-"""How the reason begins of a handoff that ended because its account has bought by itself."""
 
 
 @dataclass(frozen=True)
@@ -103,8 +100,7 @@ class Handoffs(Outboxes):
     ) -> list[Handoff | None]:
         """`open_handoff` for each decision, in one transaction: all or none. The answers are in the same order.
 
-        None, too, for an account whose last handoff that a rep could see ended less than `cooldown` ago: its decision
-        did not know of it.
+        None, too, for an account whose last handoff ended less than `cooldown` ago: its decision did not know of it.
         """
         if run.dry_run:
             raise ValueError(f"run {run.run_id}: a dry run opens no handoffs")
@@ -113,8 +109,7 @@ class Handoffs(Outboxes):
             require_run(connection, run.run_id)
             earlier: dict[str, list[dict[str, Any]]] = {}
             accounts = {row["account_id"] for row in wanted}
-            query = select(handoffs, _last_known(), _counts(handoffs.c.state, handoffs.c.reason).label("counts"))
-            for row in rows_of(connection, query, handoffs.c.account_id, accounts):
+            for row in rows_of(connection, select(handoffs, _last_known()), handoffs.c.account_id, accounts):
                 earlier.setdefault(row["account_id"], []).append(row)
             new: dict[str, dict[str, Any]] = {}
             answers: list[Handoff | None] = []
@@ -292,52 +287,52 @@ class Handoffs(Outboxes):
 
         Columns: account_id, handoff_id, episode, state, owner_email, decided_at, touched_at, closed_at, signals,
         run_id; by account. What later runs have decided or learned does not show, so a run done over sees what it
-        saw. Times are UTC; touched_at and closed_at are null until known. A handoff that ended before any rep could
-        see it is passed over: the account's waits and its new signals count from the one before.
+        saw. Times are UTC; touched_at and closed_at are null until known.
+
+        `signals` are what a rep was last called for: names of the account's latest handoff that came to a task, which
+        may be an earlier one (this one was withheld before its task, so nobody has acted on its signals); empty when
+        none did.
         """
         as_of = utc(as_of)
-        known = _known(as_of)
-        counting = (
-            select(
-                handoffs,
-                known.c.to_state,
-                known.c.owner_email.label("owner"),
-                func.row_number()
-                .over(partition_by=handoffs.c.account_id, order_by=handoffs.c.episode.desc())
-                .label("place"),
-            )
-            .join(known, known.c.handoff_id == handoffs.c.handoff_id)
-            .where(handoffs.c.decided_at < as_of, _counts(known.c.to_state, known.c.reason))
+        latest = (
+            select(handoffs.c.account_id, func.max(handoffs.c.episode).label("episode"))
+            .where(handoffs.c.decided_at < as_of)
+            .group_by(handoffs.c.account_id)
             .subquery()
         )
+        known = _known(as_of)
         touched = handoff_moves.alias("touched")
+        seen = _seen(as_of)
         query = (
             select(
-                counting.c.account_id,
-                counting.c.handoff_id,
-                counting.c.episode,
-                counting.c.to_state.label("state"),
-                counting.c.owner.label("owner_email"),
-                counting.c.decided_at,
-                case((touched.c.step.is_not(None), counting.c.touched_at)).label("touched_at"),
-                case((counting.c.to_state.in_(TERMINAL), counting.c.closed_at)).label("closed_at"),
-                counting.c.signals,
-                counting.c.run_id,
+                handoffs.c.account_id,
+                handoffs.c.handoff_id,
+                handoffs.c.episode,
+                known.c.to_state.label("state"),
+                known.c.owner_email,
+                handoffs.c.decided_at,
+                case((touched.c.step.is_not(None), handoffs.c.touched_at)).label("touched_at"),
+                case((known.c.to_state.in_(TERMINAL), handoffs.c.closed_at)).label("closed_at"),
+                seen.c.signals,
+                handoffs.c.run_id,
             )
-            .where(counting.c.place == 1)
+            .join(latest, and_(latest.c.account_id == handoffs.c.account_id, latest.c.episode == handoffs.c.episode))
+            .join(known, known.c.handoff_id == handoffs.c.handoff_id)
             .join(
                 touched,
                 and_(
-                    touched.c.handoff_id == counting.c.handoff_id,
+                    touched.c.handoff_id == handoffs.c.handoff_id,
                     touched.c.to_state == "touched",
                     touched.c.known_at <= as_of,
                 ),
                 isouter=True,
             )
-            .order_by(counting.c.account_id)
+            .join(seen, seen.c.account_id == handoffs.c.account_id, isouter=True)
+            .order_by(handoffs.c.account_id)
         )
         with self.reading() as connection:
             rows = rows_of(connection, query)
+        rows = [{**row, "signals": row["signals"] or []} for row in rows]
         return frame(rows, list(query.selected_columns.keys()))
 
     def rep_load(self, as_of: datetime) -> pd.DataFrame:
@@ -390,21 +385,24 @@ def _known(as_of: datetime, since: datetime | None = None) -> Any:
     )
 
 
-def _counts(state: ColumnElement[str], reason: ColumnElement[str]) -> ColumnElement[bool]:
-    """Whether a handoff stands between its account and another one: while it is active, and by its end.
-
-    One that ended before any rep could see it does not: the day's cap was reached first, a checkout came, the CRM
-    refused its task. What held it back is a rule's to judge anew. But one whose task may have arrived counts, and so
-    does one that ended because the account bought by itself.
-    """
-    may_have_arrived = exists().where(
-        outbox.c.handoff_id == handoffs.c.handoff_id,
-        outbox.c.kind == "task",
-        outbox.c.attempts > 0,
-        or_(outbox.c.state != "failed", outbox.c.reason == ENDED),
+def _seen(as_of: datetime) -> Any:
+    """The signals of each account's latest handoff decided before `as_of` whose task was known then."""
+    latest = (
+        select(handoffs.c.account_id, func.max(handoffs.c.episode).label("episode"))
+        .join(handoff_moves, handoff_moves.c.handoff_id == handoffs.c.handoff_id)
+        .where(
+            handoffs.c.decided_at < as_of,
+            handoff_moves.c.to_state == "task_open",
+            handoff_moves.c.known_at <= as_of,
+        )
+        .group_by(handoffs.c.account_id)
+        .subquery()
     )
-    never_talked = state.in_(("withdrawn", "expired"))
-    return or_(~never_talked, handoffs.c.task_id.is_not(None), may_have_arrived, reason.startswith(BOUGHT))
+    return (
+        select(handoffs.c.account_id, handoffs.c.signals)
+        .join(latest, and_(latest.c.account_id == handoffs.c.account_id, latest.c.episode == handoffs.c.episode))
+        .subquery("seen")
+    )
 
 
 def _last_known() -> Any:
@@ -414,7 +412,7 @@ def _last_known() -> Any:
 
 
 def _stands_in_the_way(other: Mapping[str, Any], as_of: datetime, cooldown: timedelta) -> bool:
-    cooling = other["counts"] and other["closed_at"] is not None and other["closed_at"] > as_of - cooldown
+    cooling = other["closed_at"] is not None and other["closed_at"] > as_of - cooldown
     return other["state"] in ACTIVE or other["decided_at"] > as_of or other["last_known_at"] > as_of or cooling
 
 
