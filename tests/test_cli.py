@@ -7,13 +7,15 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
+import pandas as pd
 import pytest
-from onetouch import stages
+from onetouch import proof, stages
 from onetouch.cli import app
 from onetouch.delivery import DeliveryFailed
 from onetouch.ledger import Ledger, Run
 from onetouch.policy import read_policy
 from onetouch.quality import ChecksFailed
+from onetouch.workspace import open_workspace
 from typer.testing import CliRunner
 
 RUNNER = CliRunner()
@@ -28,16 +30,15 @@ RUNNER = CliRunner()
         (["run", "--exports", "nowhere"], "--exports: nowhere does not exist"),
         (["run", "--source", "mixpanel", "--dry-run"], "mixpanel is not a source of the policy; it has amplitude"),
         (["run", "--dry-run", "--json"], "AIRFLOW_CONN_SALESFORCE_DEFAULT"),
-        (["decisions"], "holds no run yet"),
-        (["decisions", "--action", "sell"], "'sell' is no action; allowed: hold_holdout"),
-        (["explain", "acme"], "holds no run yet"),
+        (["decisions"], "no run has decided anything here yet"),
+        (["explain", "acme"], "no run has decided anything here yet"),
         (["explain", "acme", "--as-of", "then"], "as_of: 'then' is not a moment"),
-        (["assignments"], "holds no run yet"),
-        (["shadow"], "holds no run yet"),
+        (["assignments"], "no run has decided anything here yet"),
+        (["shadow"], "no run has decided anything here yet"),
         (["replay"], "give a decision's id, or --run"),
         (["replay", "0123"], "no run of this lake made it"),
         (["policy", "test", "nowhere.yaml"], "nowhere.yaml: cannot be read"),
-        (["policy", "diff", "a.yaml", "b.yaml"], "holds no run yet"),
+        (["policy", "diff", "a.yaml", "b.yaml"], "no run has decided anything here yet"),
         (["run", "--dry-run", "--shadow", "nowhere.yaml"], "nowhere.yaml: cannot be read"),
         (["policy", "check", "nowhere.yaml"], "nowhere.yaml: cannot be read"),
         (["stop", "  "], "a stop needs a reason"),
@@ -57,11 +58,67 @@ def test_what_is_wrong_is_one_line_and_exit_1(
     monkeypatch.chdir(tmp_path)
     for name in ("SALESFORCE", "SLACK", "AMPLITUDE"):
         monkeypatch.delenv(f"AIRFLOW_CONN_{name}_DEFAULT", raising=False)
-    result = RUNNER.invoke(app, ["--home", str(tmp_path / "home"), *arguments])
+    _begun(tmp_path)
+    result = RUNNER.invoke(app, ["--home", str(tmp_path), *arguments])
     assert result.exit_code == 1
     assert said in result.stderr
     assert len(result.stderr.strip().splitlines()) == 1
     assert "Traceback" not in result.output
+
+
+def _begun(home: Path) -> Ledger:
+    """The ledger of an installation in which nothing has run."""
+    ledger = Ledger(f"sqlite:///{home / 'ledger.db'}")
+    ledger.migrate()
+    return ledger
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["decisions"], ["explain", "acme"], ["assignments"], ["replay", "--run", "r"], ["shadow"], ["status"],
+     ["stop", "wrong", "prices"], ["resume"], ["outbox"], ["outbox", "retry", "--all"], ["reconcile"],
+     ["forget", "user", "u-1", "--yes"]],
+)  # fmt: skip
+def test_a_mistyped_home_is_an_error_and_makes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str]
+) -> None:
+    """Above all for `stop`: who is told that nothing is sent any more must not have stopped an empty folder."""
+    monkeypatch.delenv("ONETOUCH_LEDGER_URL", raising=False)
+    result = RUNNER.invoke(app, ["--home", str(tmp_path / "typo"), *arguments])
+    assert result.exit_code == 1
+    assert "typo holds no ledger; give another --home" in result.stderr
+    assert not (tmp_path / "typo").exists()
+
+
+def test_the_last_run_is_the_last_that_decided(tmp_path: Path) -> None:
+    workspace = open_workspace(tmp_path)
+    moments = [datetime(2025, 11, 18, hour, tzinfo=UTC) for hour in (10, 11, 12)]
+    runs = [workspace.ledger.begin_run(at, read_policy(), False) for at in moments]
+    frame = pd.DataFrame(
+        {"account_id": ["org-1"], "action": "nurture", "rule": "tier low", "score": 1.0, "owner_email": ""}
+    )
+    for run in runs[:2]:
+        workspace.lake.write(frame, "decisions", f"{run.run_id}.parquet")
+        workspace.lake.write(frame[["account_id"]].assign(name="Acme"), "signals", f"{run.run_id}.parquet")
+    workspace.ledger.finish_stage(runs[0].run_id, "route", {"accounts": 1, "decisions": {"nurture": 1}})
+    workspace.ledger.finish_stage(runs[1].run_id, "route", {"accounts": 1, "decisions": {"nurture": 1}})
+    assert proof.run_of(workspace.lake, workspace.ledger) == runs[1], "the third failed before it decided"
+
+    def said(*arguments: str) -> str:
+        result = RUNNER.invoke(app, ["--home", str(tmp_path), *arguments], env={"COLUMNS": "100"})
+        assert result.exit_code == 0, result.output
+        return result.stdout
+
+    assert json.loads(said("decisions", "--json"))["name"] == "Acme"
+    assert f"run {runs[1].run_id}" in said("decisions")
+    assert "no account got such a decision" in said("decisions", "--action", "sales_now")
+    refused = RUNNER.invoke(app, ["--home", str(tmp_path), "decisions", "--action", "sell"])
+    assert (refused.exit_code, "'sell' is no action; allowed: hold_holdout" in refused.stderr) == (1, True)
+    told = json.loads(said("status", "--json"))
+    assert [(row["run_id"], row["decisions"]) for row in told["runs"]] == [
+        (runs[2].run_id, None), (runs[1].run_id, {"nurture": 1}), (runs[0].run_id, {"nurture": 1}),
+    ]  # fmt: skip
+    assert "has not decided" in said("status")
 
 
 def test_policy_check_as_json_lists_every_problem(tmp_path: Path) -> None:
@@ -74,19 +131,42 @@ def test_policy_check_as_json_lists_every_problem(tmp_path: Path) -> None:
 
 
 def test_stop_and_resume_say_what_holds(tmp_path: Path) -> None:
+    ledger = _begun(tmp_path)
+
     def said(*arguments: str) -> dict[str, object]:
         result = RUNNER.invoke(app, ["--home", str(tmp_path), *arguments, "--json"])
         assert result.exit_code == 0, result.output
         return json.loads(result.stdout)
 
-    assert said("stop", "the CRM is being migrated") == {"stopped": "the CRM is being migrated"}
-    assert said("stop", "another reason") == {"stopped": "the CRM is being migrated"}, "the first stands"
-    assert said("resume") == {"stopped": None}
+    reason = "the CRM is being migrated"
+    assert said("status")["stopped"] is None
+    assert said("stop", *reason.split()) == {"stopped": reason, "begun": True}, "quoted or not"
+    assert said("stop", "another reason") == {"stopped": reason, "begun": False}, "the first stands"
+    assert said("status")["stopped"] == ledger.stopped() == reason
+    assert said("resume") == {"stopped": None, "lifted": reason}
+    assert said("status")["stopped"] is None
+
+
+def test_what_waits_and_what_was_refused_is_in_the_status(tmp_path: Path) -> None:
+    ledger = _begun(tmp_path)
+    for key in ("task:a", "task:b", "task:c"):
+        ledger.put(key, "salesforce", "task", None, None, {})
+        ledger.sending(key)
+    ledger.sent("task:a", "00T1")
+    ledger.failed("task:b", "INVALID_FIELD: No such column", retryable=False)
+    result = RUNNER.invoke(app, ["--home", str(tmp_path), "status", "--json"])
+    assert json.loads(result.stdout) == {"stopped": None, "waiting": 1, "refused": 1, "open_handoffs": 0, "runs": []}
+
+
+def test_an_id_nobody_has_is_said_when_it_is_forgotten(tmp_path: Path) -> None:
+    _begun(tmp_path)
+    result = RUNNER.invoke(app, ["--home", str(tmp_path), "forget", "account", "org-typo", "--yes"])
+    assert result.exit_code == 0
+    assert "nothing of it was found" in result.stdout
 
 
 def test_dead_letters_are_listed_with_their_reason_and_laid_out_again(tmp_path: Path) -> None:
-    ledger = Ledger(f"sqlite:///{tmp_path / 'ledger.db'}")
-    ledger.migrate()
+    ledger = _begun(tmp_path)
     for key in ("task:a", "task:b", "task:c"):
         ledger.put(key, "salesforce", "task", None, None, {"Subject": "Call Ada at Acme"})
         ledger.sending(key)

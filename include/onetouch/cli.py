@@ -109,23 +109,24 @@ def decisions(
     run: RunId = None,
     as_json: Json = False,
 ) -> None:
-    """The decisions of the last run, best score first."""
+    """The decisions of the last run, best score first; with --json one object a line."""
     from onetouch import proof, screen
 
     with _one_line_errors():
-        workspace = _workspace(context)
-        rows = proof.decision_rows(workspace.lake, workspace.ledger, run, action=action)
+        workspace = _installation(context)
+        of = proof.run_of(workspace.lake, workspace.ledger, run)
+        rows = proof.decision_rows(workspace.lake, of, action=action)
         if as_json:
             for row in rows:
                 typer.echo(json.dumps(row))
             return
-        out.print(screen.decisions(rows, workspace.policy, out.width))
+        out.print(screen.decisions(rows, of, workspace.policy, out.width))
 
 
 @app.command()
 def explain(
     context: typer.Context,
-    account: str,
+    account: Annotated[str, typer.Argument(help="Its id, as `onetouch decisions` shows it, or its name or domain.")],
     run: RunId = None,
     as_of: Annotated[str | None, typer.Option(help="As of this moment: the last run up to it.")] = None,
     as_json: Json = False,
@@ -134,7 +135,7 @@ def explain(
     from onetouch import proof, screen
 
     with _one_line_errors():
-        workspace = _workspace(context)
+        workspace = _installation(context)
         moment = None if as_of is None else _moment(as_of, datetime.now(UTC))
         of = proof.run_of(workspace.lake, workspace.ledger, run, moment)
         found = proof.explain(workspace.lake, workspace.ledger, of, account)
@@ -150,7 +151,7 @@ def assignments(context: typer.Context, run: RunId = None, as_json: Json = False
     from onetouch import proof, screen
 
     with _one_line_errors():
-        workspace = _workspace(context)
+        workspace = _installation(context)
         of = proof.run_of(workspace.lake, workspace.ledger, run)
         reps, tasks = proof.assigned(workspace.lake, workspace.ledger, of)
         if as_json:
@@ -172,7 +173,7 @@ def replay(
     with _one_line_errors():
         if decision is None and run is None:
             raise ValueError("replay: give a decision's id, or --run and a run's")
-        workspace = _workspace(context)
+        workspace = _installation(context)
         if run is None:
             assert decision is not None
             run = proof.find(workspace.lake, decision).run_id
@@ -199,29 +200,52 @@ def shadow(context: typer.Context, run: RunId = None, as_json: Json = False) -> 
     from onetouch import proof, screen
 
     with _one_line_errors():
-        workspace = _workspace(context)
+        workspace = _installation(context)
         of = proof.run_of(workspace.lake, workspace.ledger, run)
         found = proof.read_shadow(workspace.lake, workspace.ledger, of)
         typer.echo(json.dumps(found.record())) if as_json else out.print(screen.difference(found))
 
 
 @app.command()
-def stop(context: typer.Context, reason: str, as_json: Json = False) -> None:
+def status(context: typer.Context, as_json: Json = False) -> None:
+    """Whether anything is stopped, what waits or was refused, and what became of the last runs."""
+    from onetouch import screen, stages
+
+    with _one_line_errors():
+        found = stages.status(_installation(context))
+        typer.echo(json.dumps(found)) if as_json else out.print(screen.status(found))
+
+
+@app.command()
+def stop(
+    context: typer.Context,
+    reason: Annotated[list[str], typer.Argument(help="Why, for those who find it.")],
+    as_json: Json = False,
+) -> None:
     """Write nothing outside any more, whatever runs, until `onetouch resume`: no task, no field, no message."""
     with _one_line_errors():
-        ledger = _workspace(context).ledger
-        ledger.stop(reason, datetime.now(UTC))
-        _show_stop(ledger.stopped(), as_json)
+        ledger = _installation(context).ledger
+        begun = ledger.stop(" ".join(reason), datetime.now(UTC))
+        stopped = ledger.stopped()
+        if as_json:
+            typer.echo(json.dumps({"stopped": stopped, "begun": begun}))
+        else:
+            said = "stopped" if begun else "stopped already, and your reason is not kept beside the first"
+            out.print(Text(f"{said}: {stopped}\nnothing is written outside until onetouch resume", style="red"))
 
 
 @app.command()
 def resume(context: typer.Context, as_json: Json = False) -> None:
     """Lift the stop. What waited is decided or sent by the next run."""
     with _one_line_errors():
-        ledger = _workspace(context).ledger
+        ledger = _installation(context).ledger
+        stopped = ledger.stopped()
         if not ledger.resume(datetime.now(UTC)):
             _fail("resume: nothing was stopped here; Airflow's own switch is its Variable onetouch_stop")
-        _show_stop(ledger.stopped(), as_json)
+        if as_json:
+            typer.echo(json.dumps({"stopped": None, "lifted": stopped}))
+        else:
+            out.print(Text(f"resumed; it was stopped: {stopped}\nthe next run decides and sends", style="green"))
 
 
 @outbox_app.callback()
@@ -234,17 +258,15 @@ def outbox(
     if context.invoked_subcommand is not None:
         return
     from onetouch import screen
-    from onetouch.ledger.outbox import ENDED
     from onetouch.ledger.tables import OUTBOX_STATES
 
     with _one_line_errors():
         if state is not None and state not in OUTBOX_STATES:
             raise ValueError(f"--state {state!r} is no state; allowed: {', '.join(OUTBOX_STATES)}")
-        states = [state] if state else [known for known in OUTBOX_STATES if known != "sent"]
-        found = _workspace(context).ledger.outbox(states=states)
+        ledger = _installation(context).ledger
+        found = ledger.outbox(states=[state]) if state else ledger.unsent()
         shown = ("key", "state", "destination", "attempts", "reason", "run_id", "handoff_id")  # payloads name people
-        to_do = [row for row in found if state or row.reason != ENDED]
-        rows = [{name: getattr(row, name) for name in shown} for row in to_do]
+        rows = [{name: getattr(row, name) for name in shown} for row in found]
         if as_json:
             for row in rows:
                 typer.echo(json.dumps(row))
@@ -263,7 +285,7 @@ def outbox_retry(
     with _one_line_errors():
         if bool(keys) == every:
             raise ValueError("outbox retry: give the keys of dead letters, or --all")
-        ledger = _workspace(context).ledger
+        ledger = _installation(context).ledger
         dead = {row.key for row in ledger.outbox(states=["failed"])}
         if unknown := sorted(set(keys or ()) - dead):
             raise ValueError(f"outbox retry: {', '.join(unknown)}: no dead letter; onetouch outbox lists them")
@@ -282,7 +304,7 @@ def reconcile(
 
     now = datetime.now(UTC)
     with _one_line_errors():
-        workspace = _workspace(context)
+        workspace = _installation(context)
         wrong = None
         with _progress(quiet=as_json) as step:
             step("reconcile")
@@ -312,7 +334,7 @@ def forget(
         from onetouch import screen
         from onetouch.forget import forget as erase
 
-        found = erase(_workspace(context), cast("Literal['user', 'account']", kind), id, datetime.now(UTC))
+        found = erase(_installation(context), cast("Literal['user', 'account']", kind), id, datetime.now(UTC))
         typer.echo(json.dumps(found)) if as_json else out.print(screen.erased(found))
         if found["found"]:
             _fail(f"something of the {kind} is left in {len(found['found'])} places; let runs end, then do it again")
@@ -410,7 +432,7 @@ def policy_diff(
     from onetouch.policy import read_policy
 
     with _one_line_errors():
-        workspace = _workspace(context)
+        workspace = _installation(context)
         of = proof.run_of(workspace.lake, workspace.ledger, run)
         found = proof.compare(workspace.lake, workspace.ledger, read_policy(old), read_policy(new), of)
         typer.echo(json.dumps(found.record())) if as_json else out.print(screen.difference(found))
@@ -466,13 +488,6 @@ def demo(
             typer.echo(json.dumps(summary))
 
 
-def _show_stop(reason: str | None, as_json: bool) -> None:
-    if as_json:
-        typer.echo(json.dumps({"stopped": reason}))
-    else:
-        out.print(Text(f"stopped: {reason}" if reason else "nothing is stopped", style="red" if reason else "green"))
-
-
 def _show_counts(found: dict[str, Any]) -> None:
     """One line a figure; of a list its items, one a line."""
     table = Table(box=None, show_header=False, pad_edge=False)
@@ -490,6 +505,13 @@ def _workspace(context: typer.Context, policy: Path | None = None, **files: Any)
     from onetouch.workspace import open_workspace
 
     return open_workspace(context.obj, policy, **files)
+
+
+def _installation(context: typer.Context) -> Workspace:
+    """What is there already: a mistyped --home is an error, not an empty installation."""
+    from onetouch.workspace import open_workspace
+
+    return open_workspace(context.obj, begin=False)
 
 
 def _moment(text: str | None, now: datetime) -> datetime:

@@ -13,12 +13,13 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from onetouch.ledger import Run
 from onetouch.policy import Policy
 from onetouch.proof import Difference, Explanation, Result
 from onetouch.routing.sentences import sentence
 
-BECAUSE, CHANGE = 130, 170
-"""Columns from which a table of decisions says what each is because of, and what would change it."""
+NAME, BECAUSE, CHANGE = 100, 130, 170
+"""Columns from which a table of decisions has names, what each is because of, and what would change it."""
 
 BAR = 22
 """Length of the longest bar of a score."""
@@ -29,15 +30,19 @@ CHANGES = 40
 MARKS = {"did not apply": ("·", "dim"), "decided": ("▶", "bold green"), "not asked": (" ", "bright_black")}
 
 
-def decisions(rows: Iterable[Mapping[str, Any]], policy: Policy, width: int) -> RenderableType:
-    """One line a decision; the wider the screen, the more of it."""
-    because, change = width >= BECAUSE, width >= CHANGE
-    table = _table("account", ">score", "action", "rule", "owner", *["tier", "call", "because of"] * because)
+def decisions(rows: Iterable[Mapping[str, Any]], run: Run, policy: Policy, width: int) -> RenderableType:
+    """The run, then one line a decision; the wider the screen, the more of it."""
+    name, because, change = width >= NAME, width >= BECAUSE, width >= CHANGE
+    head = Text(f"run {run.run_id}", style="dim")
+    table = _table(
+        "account", *["name"] * name, ">score", "action", "rule", "owner", *["tier", "call", "because of"] * because
+    )
     if change:
         table.add_column("to become a sales touch", min_width=40)
     for row in rows:
         cells = [
             Text(row["account_id"]),
+            *[Text(row["name"] or "")] * name,
             f"{row['score']:g}",
             _action(row["action"]),
             "" if row["action"] == "sales_now" else row["rule"],
@@ -50,7 +55,36 @@ def decisions(rows: Iterable[Mapping[str, Any]], policy: Policy, width: int) -> 
             more = f" And {len(said) - 1} more." if len(said) > 1 else ""
             cells.append(Text((said[0] if said else "") + more))
         table.add_row(*cells)
-    return table
+    return Group(head, table if table.row_count else Text("no account got such a decision"))
+
+
+def status(found: Mapping[str, Any]) -> RenderableType:
+    """Whether anything is stopped, what waits, and one line a run."""
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
+    stopped = found["stopped"]
+    table.add_row(
+        "sending", Text(f"stopped: {stopped} (onetouch resume)", style="red") if stopped else Text("on", style="green")
+    )
+    refused = Text(f"{found['waiting']:,} wait for the next run, ")
+    refused.append(f"{found['refused']:,} refused (onetouch outbox)", style="red" if found["refused"] else "")
+    table.add_row("outbox", refused)
+    table.add_row("handoffs", f"{found['open_handoffs']:,} open")
+    if not found["runs"]:
+        return Group(table, "", Text("no run has begun here yet"))
+    runs = _table("last runs", ">accounts", ">sales_now", ">delivered", ">failed", "")
+    for run in found["runs"]:
+        decided = run["decisions"] is not None
+        runs.add_row(
+            Text(run["run_id"]),
+            f"{run['accounts']:,}" if decided else "",
+            f"{run['decisions'].get('sales_now', 0):,}" if decided else "",
+            "" if run["delivered"] is None else f"{run['delivered']:,}",
+            "" if run["failed"] is None else f"{len(run['failed']):,}",
+            Text(run["held"] or "" if decided else "has not decided", style="yellow"),
+        )
+    return Group(table, "", runs)
 
 
 def outbox(rows: Iterable[Mapping[str, Any]]) -> RenderableType:
@@ -153,7 +187,7 @@ def _gates(found: Explanation) -> RenderableType:
 
 def assignments(reps: list[dict[str, Any]], tasks: list[dict[str, Any]]) -> RenderableType:
     """The reps' day, then each task with its rep and why."""
-    desk = _table("rep", ">a day", ">had today", ">new", ">room left", ">open", ">waiting", "")
+    desk = _table("rep", ">a day", ">had today", ">new", ">room left", ">open touches", ">waiting", "")
     for rep in reps:
         numbers = [f"{rep[name]:,}" for name in ("tasks_per_day", "today", "new", "left", "open", "waiting")]
         desk.add_row(Text(rep["owner_email"]), *numbers, "away" if rep["away"] else "")
@@ -210,14 +244,14 @@ def replayed(result: Mapping[str, Any]) -> RenderableType:
     """Whether everything came out the same, else what did not."""
     if result["identical"]:
         what = f"decision {result['decision_id']}" if result["decision_id"] else "every decision"
-        left_out = f"; {result['forgotten']} of accounts forgotten since are left out" if "forgotten" in result else ""
+        left_out = f"; left out, of accounts forgotten since: {result['forgotten']}" if "forgotten" in result else ""
         return Text(f"identical: {what} of run {result['run_id']}{left_out}", style="green")
     table = _table("account", "column", "stored", "again")
     for row in result["differences"][:CHANGES]:
         table.add_row(*(Text(str(row[name])) for name in ("account_id", "column", "stored", "again")))
     if "forgotten" in result:
-        room = "accounts of the run were forgotten since: what they had taken of a rep's room is free here"
-        return Group(table, Text(f"{result['forgotten']} {room}", style="yellow"))
+        room = "what they had taken of a rep's room is free here"
+        return Group(table, Text(f"accounts of the run forgotten since: {result['forgotten']}; {room}", style="yellow"))
     return table
 
 
@@ -229,7 +263,10 @@ def erased(found: Mapping[str, Any]) -> RenderableType:
     table.add_column(overflow="fold")
     table.add_row(found["kind"], f"is {found['pseudonym']} from now on")
     table.add_row("lake", f"{lake['rows']:,} rows and {lake['lines']:,} raw lines, in {lake['rewritten']:,} files")
-    table.add_row("ledger", f"{ledger['rows']:,} rows; {ledger['handoffs']:,} handoffs withdrawn")
+    table.add_row("ledger", f"{ledger['rows']:,} rows; handoffs withdrawn: {ledger['handoffs']:,}")
+    if not (lake["rewritten"] or ledger["rows"]):
+        nothing = "nothing of it was found: forgotten before, or its id is written otherwise in the product"
+        table.add_row("warning", Text(nothing, style="yellow"))
     if shared["users"] or shared["domains"]:
         table.add_row("kept", f"{shared['users']:,} users and {shared['domains']:,} domains: they are others', too")
     looked = f"{searched['files']:,} files, {searched['bytes']:,} bytes; {searched['rows']:,} rows of the ledger"
@@ -265,12 +302,14 @@ def scenarios(results: list[Result]) -> RenderableType:
 
 
 def _table(*columns: str) -> Table:
-    """A table of these columns; `>` in front: to the right. An id is never cut: it is there to be copied."""
+    """A table of these columns; `>` in front: to the right. An id is never broken: it is there to be copied."""
     table = Table(box=None, header_style="bold", pad_edge=False)
     for column in columns:
         right = column.startswith(">")
         table.add_column(
-            column.removeprefix(">"), justify="right" if right else "left", no_wrap=right or column == "account"
+            column.removeprefix(">"),
+            justify="right" if right else "left",
+            no_wrap=right or column in ("account", "action", "last runs"),
         )
     return table
 

@@ -25,7 +25,7 @@ from onetouch.delivery.approval import Question
 from onetouch.delivery.breaker import Stopped
 from onetouch.delivery.crm import Crm
 from onetouch.handoff import without_addresses
-from onetouch.ledger import Run
+from onetouch.ledger import ACTIVE, Run
 from onetouch.policy import Policy, read_policy
 from onetouch.quality import ChecksFailed
 from onetouch.workspace import NotConfigured, Workspace
@@ -344,6 +344,27 @@ def accounting(workspace: Workspace, run_id: str) -> Summary:
         "deferred": sent.get("deferred"),
         "held": sent.get("held"),
         "to_withdraw": sent.get("to_withdraw"),
+    }
+
+
+def status(workspace: Workspace, runs: int = 10) -> Summary:
+    """What a person asks first, without the scheduler's own switch.
+
+    {"stopped": reason or None, "waiting", "refused": rows of the outbox, "open_handoffs": how many,
+    "runs": of the last begun ones, the last first, as_of, dry_run and the accounting}.
+    """
+    ledger = workspace.ledger
+    unsent = ledger.unsent()
+    refused = sum(row.state == "failed" for row in unsent)
+    return {
+        "stopped": ledger.stopped(),
+        "waiting": len(unsent) - refused,
+        "refused": refused,
+        "open_handoffs": len(ledger.handoffs(states=ACTIVE)),
+        "runs": [
+            {"as_of": run.as_of.isoformat(), "dry_run": run.dry_run} | accounting(workspace, run.run_id)
+            for run in ledger.last_runs(runs)
+        ],
     }
 
 

@@ -42,7 +42,8 @@ class Workspace:
         found = self.connection(conn_id)
         if found is None:
             raise NotConfigured(
-                f"connection {conn_id} is not set; add it in Airflow or give AIRFLOW_CONN_{conn_id.upper()}"
+                f"connection {conn_id} is not set; add it in Airflow, for the command line set "
+                f"AIRFLOW_CONN_{conn_id.upper()}"
             )
         return found
 
@@ -56,6 +57,7 @@ def open_workspace(
     exports: str | os.PathLike[str] | None = None,
     accounts: str | os.PathLike[str] | None = None,
     shadow: str | os.PathLike[str] | None = None,
+    begin: bool = True,
     environ: Mapping[str, str] = os.environ,
 ) -> Workspace:
     """Opens the installation at `home`; what is not given comes from ONETOUCH_* variables.
@@ -63,7 +65,8 @@ def open_workspace(
     ONETOUCH_HOME (default .onetouch) holds lake and ledger; ONETOUCH_LAKE and ONETOUCH_LEDGER_URL move either
     elsewhere; ONETOUCH_POLICY, ONETOUCH_SHADOW_POLICY, ONETOUCH_EXPORTS and ONETOUCH_ACCOUNTS name files. The
     scheduler's `stop_switch` is asked, beside the ledger, why nothing may be written outside. Brings the ledger's
-    schema up to date. Raises PolicyError for a policy that cannot be used.
+    schema up to date. Raises PolicyError for a policy that cannot be used, and NotConfigured when nothing is there
+    yet and `begin` is false.
     """
 
     def given(value: str | os.PathLike[str] | None, name: str) -> Path | None:
@@ -71,8 +74,11 @@ def open_workspace(
         return Path(text) if text else None
 
     root = (given(home, "ONETOUCH_HOME") or Path(".onetouch")).absolute()
+    elsewhere, file = environ.get("ONETOUCH_LEDGER_URL"), root / "ledger.db"
+    if not (begin or elsewhere or file.exists()):
+        raise NotConfigured(f"home: {root} holds no ledger; give another --home, or begin there with `onetouch run`")
     root.mkdir(parents=True, exist_ok=True)
-    ledger = Ledger(environ.get("ONETOUCH_LEDGER_URL") or f"sqlite:///{root / 'ledger.db'}")
+    ledger = Ledger(elsewhere or f"sqlite:///{file}")
     ledger.migrate()
     return Workspace(
         home=root,

@@ -264,7 +264,7 @@ def ask(dags, ledger, how, meanwhile=lambda: None):
             os.kill(os.getpid(), signal.SIGINT)  # else the run would wait for ever
 
     threading.Thread(target=person, daemon=True).start()
-    states = run(dags["approve_tasks"], run_id=ledger.last_run().run_id)
+    states = run(dags["approve_tasks"], run_id=ledger.last_runs(1)[0].run_id)
     return states, shown[0]
 
 
@@ -274,7 +274,7 @@ def test_without_a_persons_yes_nothing_is_made(dags, connected, asked, how, by):
     states, shown = ask(dags, asked, how)
     assert states == ("success", {"approve": "success", "deliver_tasks": "skipped", "alert_reps": "skipped"})
     assert sent(connected)[0] == before
-    kept = asked.stage_summary(asked.last_run().run_id, "approve")
+    kept = asked.stage_summary(asked.last_runs(1)[0].run_id, "approve")
     assert (kept["approved"], kept["by"]) == (False, by)
     # The policy's four hours, but never longer than the moment is fresh.
     assert timedelta(hours=3) < shown.waits <= timedelta(hours=4)
@@ -284,7 +284,7 @@ def test_a_persons_yes_is_for_the_tasks_that_were_shown(dags, connected, asked, 
     """Decisions that were made anew while the form was open are none of them."""
     import pandas as pd
 
-    file = next((asking / "home").rglob(f"decisions/{asked.last_run().run_id}.parquet"))
+    file = next((asking / "home").rglob(f"decisions/{asked.last_runs(1)[0].run_id}.parquet"))
     decided, before = file.read_bytes(), sent(connected)[0]
 
     def route_anew():
@@ -297,11 +297,11 @@ def test_a_persons_yes_is_for_the_tasks_that_were_shown(dags, connected, asked, 
         file.write_bytes(decided)
     assert states == ("success", dict.fromkeys(APPROVAL, "success"))
     assert sent(connected)[0] == before
-    assert asked.stage_summary(asked.last_run().run_id, "deliver_tasks")["withheld"].keys() == {"not approved"}
+    assert asked.stage_summary(asked.last_runs(1)[0].run_id, "deliver_tasks")["withheld"].keys() == {"not approved"}
 
 
 def test_a_persons_yes_makes_the_tasks_of_that_run_and_is_on_record(dags, connected, asked):
-    run_id = asked.last_run().run_id
+    run_id = asked.last_runs(1)[0].run_id
     withheld = asked.stage_summary(run_id, "deliver_tasks")
     assert withheld["delivered"] == 0
     assert withheld["withheld"] == {"not approved": withheld["to_send"]}

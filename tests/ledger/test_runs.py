@@ -36,12 +36,12 @@ def test_another_policy_or_a_dry_run_is_another_run(ledger: Ledger, policy: Poli
 
 
 def test_the_last_run_is_the_one_begun_last(ledger: Ledger, policy: Policy) -> None:
-    assert ledger.last_run() is None
+    assert ledger.last_runs() == []
     late = ledger.begin_run(AS_OF, policy, False)
     early = ledger.begin_run(AS_OF - timedelta(hours=1), policy, False)
-    assert ledger.last_run() == early
+    assert ledger.last_runs(1) == [early]
     ledger.begin_run(AS_OF, policy, False)
-    assert ledger.last_run() == late
+    assert ledger.last_runs(1) == [late]
     assert ledger.runs() == [early, late]
 
 

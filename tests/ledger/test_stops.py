@@ -12,8 +12,8 @@ AT = datetime(2025, 3, 5, 9, tzinfo=UTC)
 
 def test_a_stop_stands_until_it_is_lifted_and_stays_on_record(ledger: Ledger) -> None:
     assert ledger.stopped() is None and ledger.resume(AT) is False
-    ledger.stop("wrong prices\x00", AT)
-    ledger.stop("another", AT + timedelta(hours=1))
+    assert ledger.stop("wrong prices\x00", AT) is True
+    assert ledger.stop("another", AT + timedelta(hours=1)) is False
     assert ledger.stopped() == "wrong prices"
     assert ledger.resume(AT + timedelta(hours=2)) is True
     assert ledger.stopped() is None

@@ -96,6 +96,18 @@ def test_an_explanation_is_of_the_policy_that_decided(copy: Workspace, last: Run
     assert explained(copy, last, "called").record() == before
 
 
+def test_an_account_is_found_by_its_name_or_domain_too(copy: Workspace, last: Run) -> None:
+    path = f"{last.run_id}.parquet"
+    signals = copy.lake.read("signals", path)
+    signals["name"] = signals["account_id"].map({"called": "Acme Paper", "quiet": "Twin", "small": "twin"})
+    signals["domain"] = signals["account_id"].map({"called": "acme.example"})
+    copy.lake.write(signals, "signals", path)
+    for said in ("called", "ACME paper", "acme.example"):
+        assert explained(copy, last, said).decision["account_id"] == "called"
+    with pytest.raises(ValueError, match="2 are called so; give one's id: quiet, small"):
+        explained(copy, last, "Twin")
+
+
 def test_an_unknown_account_is_answered_with_near_ones(company: Workspace, last: Run) -> None:
     with pytest.raises(ValueError, match="did you mean called"):
         explained(company, last, "caled")

@@ -120,6 +120,11 @@ class Outboxes(Database):
             found = rows_of(connection, query, column, ids)
         return [_outbox(row) for row in found if keys is None or row["key"] in keys]
 
+    def unsent(self) -> list[Outbox]:
+        """What waits or was refused, less what nobody wants sent any more: its handoff ended, its account forgotten."""
+        rows = self.outbox(states=["pending", "sending", "failed"])
+        return [row for row in rows if row.reason not in _OVER]
+
     def sending(self, *keys: str) -> None:
         """To be called, and to have returned, before the first byte leaves. Raises IllegalMove, NotInLedger."""
         with self.writing() as connection:

@@ -52,14 +52,14 @@ class Runs(Database):
         with self.reading() as connection:
             row = connection.execute(select(runs).where(runs.c.run_id == run_id)).mappings().first()
         if row is None:
-            raise NotInLedger(f"run {run_id}: not in the ledger; begin_run makes it")
+            raise NotInLedger(f"run {run_id}: not in the ledger; `onetouch status` lists the last ones")
         return _run(row)
 
-    def last_run(self) -> Run | None:
-        """The run begun last (or again), whatever its as_of; None in a new ledger."""
+    def last_runs(self, limit: int | None = None) -> list[Run]:
+        """The runs begun (or begun again) last, whatever their as_of; the last one first."""
         with self.reading() as connection:
-            row = connection.execute(select(runs).order_by(runs.c.begun.desc()).limit(1)).mappings().first()
-        return None if row is None else _run(row)
+            found = connection.execute(select(runs).order_by(runs.c.begun.desc()).limit(limit))
+            return [_run(row) for row in found.mappings()]
 
     def runs(self) -> list[Run]:
         """All runs, by as_of, then id."""

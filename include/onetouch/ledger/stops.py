@@ -15,16 +15,18 @@ from onetouch.ledger.tables import stops
 class Stops(Database):
     """The part of the ledger about the stop; every stop and its end stay on record."""
 
-    def stop(self, reason: str, at: datetime) -> None:
-        """From now on nothing is written outside; stopped already, the first reason stays.
+    def stop(self, reason: str, at: datetime) -> bool:
+        """From now on nothing is written outside; False when it was stopped already: the first reason stays.
 
         Raises ValueError without a reason.
         """
         if not (reason := clean(reason).strip()):
             raise ValueError("a stop needs a reason; say why, for those who find it")
         with self.writing() as connection:
-            if connection.scalar(_standing()) is None:
-                connection.execute(self.insert(stops).values(at=utc(at), reason=reason))
+            if connection.scalar(_standing()) is not None:
+                return False
+            connection.execute(self.insert(stops).values(at=utc(at), reason=reason))
+            return True
 
     def resume(self, at: datetime) -> bool:
         """Lifts the stop; False when there was none."""

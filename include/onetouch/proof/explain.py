@@ -63,17 +63,19 @@ class Explanation:
         }
 
 
-def explain(lake: Lake, ledger: Ledger, run: Run, account_id: str) -> Explanation:
-    """The account's decision of the run, explained.
+def explain(lake: Lake, ledger: Ledger, run: Run, account: str) -> Explanation:
+    """The decision of the run about the account of that id, else of that name or domain, explained.
 
-    Raises ValueError when the run decided nothing about it, naming near accounts; FileNotFoundError when what the
-    run stored is gone.
+    Raises ValueError when the run decided nothing about it, naming near accounts, or when several are called so;
+    FileNotFoundError when what the run stored is gone.
     """
-    if account_id.startswith(PSEUDONYM):
-        raise ValueError(f"account {account_id}: was forgotten; why it got its decision is erased with it")
-    decision = _row(of_run(lake, "decisions", run.run_id, account_id))
+    if account.startswith(PSEUDONYM):
+        raise ValueError(f"account {account}: was forgotten; why it got its decision is erased with it")
+    decision = _row(of_run(lake, "decisions", run.run_id, account))
     if decision is None:
-        raise ValueError(_unknown(lake, run, account_id))
+        decision = _row(of_run(lake, "decisions", run.run_id, _id_of(lake, run, account)))
+    assert decision is not None  # every account with signals has one
+    account_id = decision["account_id"]
     scored = _row(of_run(lake, "scores", run.run_id, account_id)) or {}
     signals = _row(of_run(lake, "signals", run.run_id, account_id)) or {}
     policy = ledger.policy(run.policy_version)
@@ -92,41 +94,41 @@ def explain(lake: Lake, ledger: Ledger, run: Run, account_id: str) -> Explanatio
 
 
 def run_of(lake: Lake, ledger: Ledger, run_id: str | None = None, as_of: datetime | None = None) -> Run:
-    """The run of that id, else the last one of that moment or before, else the last begun; it has decided.
+    """The run of that id, else the last one of that moment or before, else the one begun last; it has decided.
 
     Raises ValueError when there is none, NotInLedger for an unknown id.
     """
+
+    def decided(run: Run) -> bool:
+        return lake.exists("decisions", f"{run.run_id}.parquet")
+
     if run_id is not None:
         run = ledger.run(run_id)
-    elif as_of is not None:
-        earlier = [r for r in ledger.runs() if r.as_of <= as_of and lake.exists("decisions", f"{r.run_id}.parquet")]
-        if not earlier:
-            raise ValueError(f"no run decided at or before {as_of.isoformat()}; give a later moment")
-        return earlier[-1]
-    elif (last := ledger.last_run()) is not None:
-        run = last
-    else:
-        raise ValueError("the home holds no run yet; `onetouch run` makes one")
-    if not lake.exists("decisions", f"{run.run_id}.parquet"):
-        raise ValueError(f"run {run.run_id} has decided nothing; its stages stopped earlier, run it again to see why")
-    return run
+        if decided(run):
+            return run
+        raise ValueError(f"run {run_id} has decided nothing; its stages stopped earlier, run it again to see why")
+    candidates = ledger.last_runs() if as_of is None else [r for r in reversed(ledger.runs()) if r.as_of <= as_of]
+    if (found := next(filter(decided, candidates), None)) is not None:
+        return found
+    if as_of is not None:
+        raise ValueError(f"no run decided at or before {as_of.isoformat()}; give a later moment")
+    raise ValueError("no run has decided anything here yet; `onetouch run --dry-run` does, and sends nothing")
 
 
-def decision_rows(
-    lake: Lake, ledger: Ledger, run_id: str | None = None, *, action: str | None = None
-) -> list[dict[str, Any]]:
-    """Decisions of a run (`run_of`), best score first, as JSON values; owner_email is called `owner`.
+def decision_rows(lake: Lake, run: Run, *, action: str | None = None) -> list[dict[str, Any]]:
+    """Decisions of a run, best score first, as JSON values; with the account's name, owner_email called `owner`.
 
     Raises ValueError for an action no rule leads to.
     """
     actions = list(dict.fromkeys(rule.action for rule in RULES))
     if action is not None and action not in actions:
         raise ValueError(f"--action {action!r} is no action; allowed: {', '.join(actions)}")
-    frame = lake.read("decisions", f"{run_of(lake, ledger, run_id).run_id}.parquet")
+    frame = of_run(lake, "decisions", run.run_id).to_pandas()
     if action is not None:
         frame = frame[frame["action"] == action]
-    frame = frame.sort_values(["score", "account_id"], ascending=[False, True], ignore_index=True)
-    return plain(frame.rename(columns={"owner_email": "owner"}))
+    names = of_run(lake, "signals", run.run_id).select(["account_id", "name"]).to_pandas()
+    frame = frame.merge(names, on="account_id", how="left").rename(columns={"owner_email": "owner"})
+    return plain(frame.sort_values(["score", "account_id"], ascending=[False, True], ignore_index=True))
 
 
 def plain(frame: pd.DataFrame) -> list[dict[str, Any]]:
@@ -139,11 +141,18 @@ def _row(rows: pa.Table) -> dict[str, Any] | None:
     return plain(rows.to_pandas())[0] if rows.num_rows else None
 
 
-def _unknown(lake: Lake, run: Run, account_id: str) -> str:
-    known = of_run(lake, "decisions", run.run_id)["account_id"].to_pylist()
-    near = difflib.get_close_matches(account_id, known, n=3)
+def _id_of(lake: Lake, run: Run, account: str) -> str:
+    """The id of the only account of that name or domain, in any case. Raises ValueError."""
+    known = of_run(lake, "signals", run.run_id).select(["account_id", "name", "domain"]).to_pylist()
+    wanted = account.strip().casefold()
+    ids = [row["account_id"] for row in known if wanted in {(row[k] or "").casefold() for k in ("name", "domain")}]
+    if len(ids) == 1:
+        return ids[0]
+    if ids:
+        raise ValueError(f"account {account!r}: {len(ids)} are called so; give one's id: {', '.join(sorted(ids)[:5])}")
+    near = difflib.get_close_matches(account, [row["account_id"] for row in known], n=3)
     hint = f"did you mean {', '.join(near)}?" if near else "`onetouch decisions` lists them"
-    return f"account {account_id!r} is not in run {run.run_id}; {hint}"
+    raise ValueError(f"account {account!r} is not in run {run.run_id}; {hint}")
 
 
 def _rules(known: Mapping[str, Any], policy: Policy, would_change: list[str]) -> tuple[Said, ...]:
