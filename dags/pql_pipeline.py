@@ -54,8 +54,9 @@ alert in Slack and the last lines of the task's log name what failed.
 - **stage_events**: the raw files cannot be read as they are. Bad rows do not fail it, they go to quarantine;
   this is a full disk, memory, or a bug: the log has the file.
 - **check_events**: the batch is not to be trusted (volume, freshness, quarantined or unknown events). Nothing is
-  sent. The log links the Data Docs; `onetouch run --dry-run` shows the same. If the product really changed
-  that much, change the thresholds in the policy and trigger a new run; do not mark it as success.
+  sent. The log links the Data Docs; `onetouch run --dry-run` (with the connections as `AIRFLOW_CONN_…` variables)
+  shows the same. If the product really changed that much, change the thresholds in the policy and trigger a new run;
+  do not mark it as success.
 - **build_signals**: memory or disk, or a bug. Clear it: only the days that are missing are built.
 - **check_signals**: the account table is not plausible. As check_events.
 - **score**: a bug, or a policy whose signals are not there. Nothing has been sent. Clear after the fix.
