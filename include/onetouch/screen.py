@@ -73,18 +73,26 @@ def status(found: Mapping[str, Any]) -> RenderableType:
     table.add_row("handoffs", f"{found['open_handoffs']:,} open")
     if not found["runs"]:
         return Group(table, "", Text("no run has begun here yet"))
-    runs = _table("last runs", ">accounts", ">sales_now", ">delivered", ">failed", "")
+    runs = _table("last runs", ">accounts", ">sales_now", "outcome")
     for run in found["runs"]:
         decided = run["decisions"] is not None
-        runs.add_row(
-            Text(run["run_id"]),
-            f"{run['accounts']:,}" if decided else "",
-            f"{run['decisions'].get('sales_now', 0):,}" if decided else "",
-            "" if run["delivered"] is None else f"{run['delivered']:,}",
-            "" if run["failed"] is None else f"{len(run['failed']):,}",
-            Text(run["held"] or "" if decided else "has not decided", style="yellow"),
-        )
+        accounts = f"{run['accounts']:,}" if decided else ""
+        called = f"{run['decisions'].get('sales_now', 0):,}" if decided else ""
+        runs.add_row(Text(run["run_id"]), accounts, called, _outcome(run))
     return Group(table, "", runs)
+
+
+def _outcome(run: Mapping[str, Any]) -> Text:
+    if run["delivered"] is None:
+        return Text("has not come to sending" if run["decisions"] else "has not decided", style="yellow")
+    if run["held"]:
+        return Text(run["held"], style="yellow")
+    said = Text(f"{run['delivered']:,} delivered")
+    if withheld := sum((run["withheld"] or {}).values()):
+        said.append(f", {withheld:,} withheld", style="yellow")
+    if run["failed"]:
+        said.append(f", {len(run['failed']):,} failed", style="red")
+    return said
 
 
 def outbox(rows: Iterable[Mapping[str, Any]]) -> RenderableType:
