@@ -501,17 +501,15 @@ def _show_counts(found: dict[str, Any]) -> None:
     out.print(table)
 
 
-def _workspace(context: typer.Context, policy: Path | None = None, **files: Any) -> Workspace:
+def _workspace(context: typer.Context, policy: Path | None = None, **options: Any) -> Workspace:
     from onetouch.workspace import open_workspace
 
-    return open_workspace(context.obj, policy, **files)
+    return open_workspace(context.obj, policy, **options)
 
 
 def _installation(context: typer.Context) -> Workspace:
     """What is there already: a mistyped --home is an error, not an empty installation."""
-    from onetouch.workspace import open_workspace
-
-    return open_workspace(context.obj, begin=False)
+    return _workspace(context, begin=False)
 
 
 def _moment(text: str | None, now: datetime) -> datetime:

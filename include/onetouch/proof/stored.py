@@ -15,7 +15,8 @@ def table(lake: Lake, *parts: str, account_id: str | None = None) -> pa.Table:
         raise FileNotFoundError(f"{'/'.join(parts)}: is gone from the lake; restore it")
     filters = None if account_id is None else [("account_id", "==", account_id)]
     with lake.fs.open(lake.path(*parts), "rb") as file:
-        return pq.read_table(file, filters=filters)
+        # A command may end right after: pyarrow's threads, letting go of the file then, would abort the interpreter.
+        return pq.read_table(file, filters=filters, use_threads=False)
 
 
 def of_run(lake: Lake, room: str, run_id: str, account_id: str | None = None) -> pa.Table:
