@@ -18,9 +18,10 @@ from typing import Any
 
 import simple_salesforce
 from onetouch.connections import Connection
-from onetouch.delivery import Salesforce, deliver_tasks
-from onetouch.delivery.rows import rows_where
+from onetouch.crm.salesforce import Salesforce
+from onetouch.delivery import deliver_tasks
 from onetouch.handoff import account_fields, task_fields
+from onetouch.lake.rows import rows_where
 from onetouch.ledger import Run
 from requests import Session
 from requests.adapters import HTTPAdapter

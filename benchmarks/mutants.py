@@ -1,8 +1,9 @@
 """Mutants of `scoring/` and `routing/`: how many the tests kill, and the ones that live. Run: make mutants
 
 Every function body is changed in small ways, one change at a time, and the tests of the two rooms must notice. Rules
-and numbers are tables, which this does not change: `tests/proof/test_scenarios.py` removes each rule, and every number
-is the policy's. Prints the share killed, writes the diffs of the survivors to `--out`; `docs/mutants.md` judges them.
+and numbers are tables, which this does not change: `tests/experiments/test_scenarios.py` removes each rule, and every
+number is the policy's. Prints the share killed, writes the diffs of the survivors to `--out`; `docs/mutants.md` judges
+them.
 """
 
 from __future__ import annotations

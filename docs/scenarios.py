@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from onetouch.proof.scenario_file import Scenario, read_scenarios
+from onetouch.experiments.scenario_file import Scenario, read_scenarios
 from onetouch.routing import RULES
 
 FOLDER = Path(__file__).with_name("scenarios")
@@ -84,7 +84,7 @@ INTRODUCTION = """# Scenarios
 
 What the rules of engagement do, in words to sign: what an account did, what was done to it, what must happen. The
 default policy makes all of them come out; each one that names a rule fails when that rule is taken out.
-[`scenario_file.py`](../../include/onetouch/proof/scenario_file.py) explains every word of a scenario.
+[`scenario_file.py`](../../include/onetouch/experiments/scenario_file.py) explains every word of a scenario.
 
 ```sh
 onetouch policy test docs/scenarios/*.yaml                       # under the default policy

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from onetouch import proof, stages
+from onetouch import audit, stages
 from onetouch.cli import app
 from onetouch.delivery import DeliveryFailed
 from onetouch.ledger import Ledger, Run
@@ -102,7 +102,7 @@ def test_the_last_run_is_the_last_that_decided(tmp_path: Path) -> None:
         workspace.lake.write(frame[["account_id"]].assign(name="Acme"), "signals", f"{run.run_id}.parquet")
     workspace.ledger.finish_stage(runs[0].run_id, "route", {"accounts": 1, "decisions": {"nurture": 1}})
     workspace.ledger.finish_stage(runs[1].run_id, "route", {"accounts": 1, "decisions": {"nurture": 1}})
-    assert proof.run_of(workspace.lake, workspace.ledger) == runs[1], "the third failed before it decided"
+    assert audit.run_of(workspace.lake, workspace.ledger) == runs[1], "the third failed before it decided"
 
     def said(*arguments: str) -> str:
         result = RUNNER.invoke(app, ["--home", str(tmp_path), *arguments], env={"COLUMNS": "100"})
@@ -204,7 +204,7 @@ def test_dead_letters_are_listed_with_their_reason_and_laid_out_again(tmp_path: 
 
 def test_what_the_crm_refuses_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from onetouch import stages
-    from onetouch.delivery.crm import FieldsMissing
+    from onetouch.crm.protocol import FieldsMissing
 
     class Crm:
         name = "salesforce"

@@ -15,11 +15,13 @@ from typing import Any
 from unittest.mock import patch
 
 from onetouch import delivery
-from onetouch.delivery import DeliveryFailed, breaker, crm, deliver, last_look, one_touch
-from onetouch.delivery.salesforce import Salesforce
-from onetouch.delivery.salesforce import rows as salesforce_rows
-from onetouch.delivery.salesforce.wire import Wire
-from onetouch.delivery.slack import Slack
+from onetouch.chat.slack import Slack
+from onetouch.crm import protocol
+from onetouch.crm.salesforce import Salesforce
+from onetouch.crm.salesforce import rows as salesforce_rows
+from onetouch.crm.salesforce.wire import Wire
+from onetouch.crm_sync import one_touch
+from onetouch.delivery import DeliveryFailed, breaker, deliver, last_look
 from onetouch.ledger import Ledger
 
 from benchmarks.faults.process import SteppedLedger
@@ -150,7 +152,7 @@ def _() -> list[tuple[Any, str, Any]]:
     def hopeful(self: Any, method: str, path: str, **kwargs: Any) -> Any:
         try:
             return whole(self, method, path, **kwargs)
-        except crm.Unreachable:
+        except protocol.Unreachable:
             if not (method == "POST" and path == ROWS):
                 raise
             return [{"success": True, "id": "00T000000000000AAA"} for _ in kwargs["json"]["records"]]
@@ -245,8 +247,8 @@ def _() -> list[tuple[Any, str, Any]]:
     whole = Salesforce.close_tasks
 
     def kept(self: Any, reasons: Any) -> Any:
-        closing = {i: why for i, why in reasons.items() if why[0] != crm.WITHDRAWN}
-        return {i: crm.Outcome(ok=True) for i in reasons} | (whole(self, closing) if closing else {})
+        closing = {i: why for i, why in reasons.items() if why[0] != protocol.WITHDRAWN}
+        return {i: protocol.Outcome(ok=True) for i in reasons} | (whole(self, closing) if closing else {})
 
     return [(Salesforce, "close_tasks", kept)]
 
@@ -270,7 +272,7 @@ def _() -> list[tuple[Any, str, Any]]:
 
     def later(self: Any, rows: Any) -> Any:
         self.later = dict(rows)
-        return {i: crm.Outcome(ok=True, id=i) for i in rows}
+        return {i: protocol.Outcome(ok=True, id=i) for i in rows}
 
     def created(self: Any, rows: Any, unsure: Any = ()) -> Any:
         outcomes = create(self, rows, unsure)
@@ -309,7 +311,7 @@ def _() -> list[tuple[Any, str, Any]]:
 
 @_bug("reopened-closed-again", "a task the rep has opened again after we closed it is closed once more", 8)
 def _() -> list[tuple[Any, str, Any]]:
-    return [(crm.Activity, "closed_by_us", property(lambda self: False))]
+    return [(protocol.Activity, "closed_by_us", property(lambda self: False))]
 
 
 # ── one touch ────────────────────────────────────────────────────────────────────────────────────

@@ -15,7 +15,8 @@ import time
 from typing import Any
 
 from onetouch.connections import Connection
-from onetouch.delivery import Salesforce, deliver_tasks
+from onetouch.crm.salesforce import Salesforce
+from onetouch.delivery import deliver_tasks
 from onetouch.lake import Lake
 from onetouch.ledger import Ledger
 

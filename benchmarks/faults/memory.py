@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 from onetouch.delivery import rows
 from onetouch.lake import Lake
 
-extraction: Any = importlib.import_module("onetouch.delivery.extract_crm")  # the room's own name is the function
+extraction: Any = importlib.import_module("onetouch.crm_sync.extract_crm")  # the room's own name is the function
 
 
 class MemoryLake(Lake):

@@ -18,11 +18,12 @@ from types import SimpleNamespace
 from typing import Any
 
 import pyarrow as pa
-from onetouch import delivery
+from onetouch import chat, crm_sync, delivery
 from onetouch.connections import Connection
+from onetouch.crm.salesforce import Salesforce
 from onetouch.delivery import DeliveryFailed, breaker
-from onetouch.delivery.rows import rows_where
 from onetouch.events import Checkout
+from onetouch.lake.rows import rows_where
 from onetouch.ledger import ACTIVE, Ledger, Run
 from onetouch.policy import Policy, read_policy
 from onetouch.sandbox import faults
@@ -256,7 +257,7 @@ class Simulation:
 
     def _crm(self, process: Process) -> Any:
         extra = {"instance_url": BASE, "consumer_key": "sandbox-key", "consumer_secret": "sandbox-secret"}
-        return delivery.Salesforce(
+        return Salesforce(
             Connection("salesforce_default", extra=extra | {"version": "62.0"}),
             wait=wait_fixed(5),
             sleep=partial(self.scheduler.sleep, process),
@@ -265,9 +266,9 @@ class Simulation:
             api_reserve=0.2,
         )
 
-    def _slack(self, process: Process) -> delivery.Slack:
+    def _slack(self, process: Process) -> chat.Slack:
         connection = Connection("slack_default", password="xoxb-sandbox", extra={"base_url": f"{BASE}/api/"})
-        slack = delivery.Slack(connection, sleep=partial(self.scheduler.sleep, process))
+        slack = chat.Slack(connection, sleep=partial(self.scheduler.sleep, process))
         channel = Channel(
             token="xoxb-sandbox", base_url=slack.client.base_url, retry_handlers=slack.client.retry_handlers
         )
@@ -283,7 +284,7 @@ class Simulation:
     def _extract(self, process: Process, ledger: Ledger, run: Run) -> Any:
         crm = self._crm(process)
         if self.whole:
-            return delivery.extract_crm(self.lake, ledger, self.policy, run, crm)
+            return crm_sync.extract_crm(self.lake, ledger, self.policy, run, crm)
         if not self.oracle.made and not self.world.crm_events:
             # Nothing has happened that could be followed: what a look at the CRM would tell is known.
             self.lake.tables[self.lake.path("crm", run.run_id, "reps.parquet")] = _reps()

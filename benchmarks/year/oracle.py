@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-from onetouch.delivery.salesforce import HANDOFF_ID
+from onetouch.crm.salesforce import HANDOFF_ID
 from onetouch.policy import Policy
 
 from benchmarks.year.company import NEVER, Company, microseconds

@@ -20,13 +20,13 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 from onetouch import scoring
+from onetouch.audit import replay
+from onetouch.crm_sync.extract_crm import emails_of, follow, read_reps
 from onetouch.delivery import DeliveryFailed, back_off, deliver_tasks
-from onetouch.delivery.extract_crm import emails_of, follow, read_reps
 from onetouch.events import Checkout
 from onetouch.lake import Lake
 from onetouch.ledger import ACTIVE, Handoff, Ledger, Run
 from onetouch.policy import Policy, read_policy
-from onetouch.proof import replay
 from onetouch.routing import route
 
 from benchmarks.year.company import Company, Size, microseconds

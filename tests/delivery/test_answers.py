@@ -10,8 +10,7 @@ from typing import Any
 
 import pytest
 import requests
-from onetouch.delivery import DeliveryFailed
-from onetouch.delivery.crm import (
+from onetouch.crm.protocol import (
     UNKNOWN,
     CrmError,
     FieldsMissing,
@@ -20,10 +19,11 @@ from onetouch.delivery.crm import (
     SignInRefused,
     Unreachable,
 )
-from onetouch.delivery.salesforce import wire as salesforce_wire
+from onetouch.crm.salesforce import wire as salesforce_wire
+from onetouch.delivery import DeliveryFailed
 from onetouch.sandbox.fields import make_id
 
-from tests.delivery.conftest import AS_OF, World
+from tests.delivery.world import AS_OF, World
 
 LATER = AS_OF + timedelta(hours=1)
 
@@ -327,7 +327,7 @@ def test_the_limit_defers_the_rows_to_the_next_run(
 
 
 def test_the_limit_in_the_middle_keeps_what_was_answered(ready: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("onetouch.delivery.salesforce.rows.ROWS", 1)
+    monkeypatch.setattr("onetouch.crm.salesforce.rows.ROWS", 1)
     ready.org.post("faults", [TASK | {"error": "REQUEST_LIMIT_EXCEEDED", "after": 1, "times": 99}])
     error = deliver(ready)
     assert isinstance(error, DeliveryFailed)
@@ -340,7 +340,7 @@ def test_the_limit_in_the_middle_keeps_what_was_answered(ready: World, monkeypat
 
 
 def test_silence_in_the_middle_tells_unknown_from_not_sent(ready: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("onetouch.delivery.salesforce.rows.ROWS", 1)
+    monkeypatch.setattr("onetouch.crm.salesforce.rows.ROWS", 1)
     ready.org.post("faults", [TASK | {"drop": "answer", "after": 1, "times": 99}])
     ready.org.post("faults", [{"match": r"queryAll.*Handoff_Id__c\+IN", "drop": "request", "times": 99}])
     error = deliver(ready)

@@ -12,7 +12,7 @@ from onetouch.lake import Lake
 from onetouch.ledger import Ledger, Run
 from onetouch.policy import Policy, read_policy
 
-from tests.delivery.conftest import AS_OF
+from tests.delivery.world import AS_OF
 
 MINUTE = timedelta(minutes=1)
 

@@ -15,7 +15,7 @@ from onetouch.events import Checkout
 from onetouch.ledger import Ledger
 from onetouch.sandbox.fields import make_id
 
-from tests.delivery.conftest import BUYING, OTHER, OWNER
+from tests.delivery.world import BUYING, OTHER, OWNER
 
 AS_OF = datetime(2025, 11, 18, 10, tzinfo=UTC)
 LATER = AS_OF + timedelta(hours=1)

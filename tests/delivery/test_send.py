@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from onetouch.delivery.crm import UNKNOWN, CrmError, Outcome
+from onetouch.crm.protocol import UNKNOWN, CrmError, Outcome
 from onetouch.delivery.send import send
 from onetouch.ledger import Outbox
 

@@ -13,12 +13,12 @@ from typing import Any
 
 import pandas as pd
 import pyarrow.parquet as pq
-from onetouch import events, exports
+from onetouch import events, sources
 from onetouch.lake import Lake
 from onetouch.ledger import Ledger, Run
 from onetouch.policy import Policy, read_policy
 
-from tests.exports.answers import answer, member, packed
+from tests.sources.answers import answer, member, packed
 
 AS_OF = datetime(2025, 3, 1, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -57,7 +57,7 @@ class Stager:
 
     def extract(self, as_of: datetime = AS_OF) -> Run:
         run = self.run(as_of)
-        exports.extract("amplitude", self.lake, self.ledger, self.policy, run, folder=self.folder)
+        sources.extract("amplitude", self.lake, self.ledger, self.policy, run, folder=self.folder)
         return run
 
     def stage(self, as_of: datetime = AS_OF) -> dict[str, Any]:

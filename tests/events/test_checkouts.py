@@ -5,11 +5,11 @@ from functools import partial
 import pandas as pd
 import pytest
 from onetouch import events
-from onetouch.exports import fetch_rows
 from onetouch.signals import compute
+from onetouch.sources import fetch_rows
 
 from tests.events.stager import AS_OF, HOUR
-from tests.exports.answers import answer, event, member, packed
+from tests.sources.answers import answer, event, member, packed
 
 NOW = AS_OF + timedelta(minutes=40)
 

@@ -6,7 +6,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.events.stager import Stager
-from tests.exports.answers import event, text
+from tests.sources.answers import event, text
 
 FULL = "2025-03-01 10:00:00.000000"
 

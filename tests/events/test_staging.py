@@ -12,12 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onetouch import events
 from onetouch.events import staging
-from onetouch.exports import ExportError
 from onetouch.lake import Lake
 from onetouch.ledger import Ledger
+from onetouch.sources import ExportError
 
 from tests.events.stager import AS_OF, HOUR, RECEIVED, Stager
-from tests.exports.answers import answer, event, member, packed, text
+from tests.sources.answers import answer, event, member, packed, text
 
 
 def at(moment):

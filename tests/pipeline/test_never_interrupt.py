@@ -8,7 +8,7 @@ import zipfile
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
-from onetouch import proof, stages
+from onetouch import audit, stages
 from onetouch.workspace import Workspace
 
 from tests.pipeline.world import AS_OF, Pipeline, World
@@ -54,7 +54,7 @@ def subjects_of(world: World, account_id: str) -> list[tuple[str, str, bool]]:
 
 def called_in(workspace: Workspace, run_id: str) -> list[str]:
     """The accounts a run decided to hand over, best score first."""
-    rows = proof.decision_rows(workspace.lake, workspace.ledger.run(run_id), action="sales_now")
+    rows = audit.decision_rows(workspace.lake, workspace.ledger.run(run_id), action="sales_now")
     return [row["account_id"] for row in rows]
 
 
@@ -125,7 +125,7 @@ def test_a_checkout_started_after_the_task_withdraws_it_on_the_next_run(
     assert subject.startswith("[Withdrawn]")
     assert {t["account"]["Onetouch_Account_Id__c"] for t in world.open_tasks()} >= set(others)
     second = stages.begin(workspace, later, later)
-    rows = proof.decision_rows(workspace.lake, workspace.ledger.run(second))
+    rows = audit.decision_rows(workspace.lake, workspace.ledger.run(second))
     decided = {row["account_id"]: row["action"] for row in rows}
     assert decided[chosen] == "hold_converting"
     assert all(decided[other] != "sales_now" for other in others), "one touch: a task under way is not sent again"

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 import yaml
 from onetouch.cli import app
+from onetouch.experiments.scenarios import stage_scenarios
 from onetouch.policy import Policy, read_policy
 from onetouch.policy.read import PRESETS, overlay, preset_document
 from onetouch.policy.review import CHECKS, COLUMNS, review
-from onetouch.proof.scenarios import stage_scenarios
 from typer.testing import CliRunner
 
 DEFAULT = preset_document()

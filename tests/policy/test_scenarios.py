@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from onetouch.proof.scenario_file import Scenario, read_scenarios
+from onetouch.experiments.scenario_file import Scenario, read_scenarios
 from onetouch.routing import RULES
 
 DOCS = Path(__file__).parents[2] / "docs"

@@ -17,8 +17,8 @@ from onetouch.scoring import score_frame
 from onetouch.signals import compute
 
 from tests.events.stager import AS_OF, RECEIVED, Stager
-from tests.exports.answers import event
 from tests.routing.world import handoffs, load, previous, touches, users
+from tests.sources.answers import event
 
 POLICY = read_policy()
 ACCOUNTS = [f"org{n:02}" for n in range(40)]

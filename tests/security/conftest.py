@@ -14,7 +14,7 @@ import pytest
 from onetouch import stages
 from onetouch.workspace import Workspace, open_workspace
 
-from tests.exports.answers import answer, event, member, packed
+from tests.sources.answers import answer, event, member, packed
 
 AS_OF = datetime(2026, 3, 6, 14, tzinfo=UTC)
 STAGES = ("extract_crm", "extract_events", "stage_events", "check_events", "build_signals", "score", "route")

@@ -12,15 +12,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from onetouch.chat import Slack
+from onetouch.chat.slack import SlackError
 from onetouch.connections import Connection, ConnectionConfigError
-from onetouch.delivery import Salesforce, Slack
-from onetouch.delivery.crm import CrmError
-from onetouch.delivery.hubspot import HubSpot
-from onetouch.delivery.slack import SlackError
-from onetouch.exports import ExportError, amplitude
+from onetouch.crm.hubspot import HubSpot
+from onetouch.crm.protocol import CrmError
+from onetouch.crm.salesforce import Salesforce
 from onetouch.lake import Lake
 from onetouch.ledger import Ledger
 from onetouch.policy import read_policy
+from onetouch.sources import ExportError, amplitude
 from slack_sdk.errors import SlackClientError
 from tenacity import wait_none
 

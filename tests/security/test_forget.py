@@ -11,8 +11,8 @@ from typing import Any
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
+from onetouch import audit
 from onetouch import forget as module
-from onetouch import proof
 from onetouch.forget import forget
 from onetouch.lake import Lake
 from onetouch.ledger import Ledger
@@ -128,7 +128,7 @@ def test_a_user_is_nowhere_afterwards_and_its_company_stays(home: Home) -> None:
     )
     pd.testing.assert_frame_equal(lake.read("scores", f"{home.run_id}.parquet"), scores)
     assert lake.exists("crm", home.run_id, "accounts.parquet") and where(workspace.home, DOMAIN)
-    assert proof.replay(lake, workspace.ledger, home.run_id).empty
+    assert audit.replay(lake, workspace.ledger, home.run_id).empty
 
 
 def test_by_the_address_of_a_user_the_user_is_found(home: Home) -> None:
@@ -265,7 +265,7 @@ def test_a_replay_says_who_is_missing(home: Home) -> None:
     assert whole.exit_code == 0 and "left out, of accounts forgotten since: 1" in " ".join(whole.output.split())
     why = CliRunner().invoke(app, [*command, "explain", said["pseudonym"]])
     assert why.exit_code == 1 and "was forgotten" in why.output
-    assert proof.replay(lake, ledger, home.run_id).empty
+    assert audit.replay(lake, ledger, home.run_id).empty
 
 
 def test_the_command_tells_what_was_searched_and_what_lies_elsewhere(home: Home) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from onetouch.connections import Connection
-from onetouch.delivery import Salesforce
+from onetouch.crm.salesforce import Salesforce
 from onetouch.lake import Lake
 from onetouch.lake.lake import key
 from onetouch.sandbox.fields import make_id

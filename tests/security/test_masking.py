@@ -13,8 +13,8 @@ import pandas as pd
 import pytest
 from onetouch import stages
 from onetouch.connections import Connection
+from onetouch.crm.protocol import CrmError
 from onetouch.delivery import DeliveryFailed
-from onetouch.delivery.crm import CrmError
 from onetouch.ledger import LedgerError
 from onetouch.sandbox.in_process import URL, Adapter, Org
 from tenacity import wait_none
@@ -102,7 +102,7 @@ REFUSALS = {
 
 @pytest.mark.parametrize(("status", "body"), REFUSALS.values(), ids=REFUSALS)
 def test_an_error_of_the_crm_repeats_neither(status: int, body: str, caplog: pytest.LogCaptureFixture) -> None:
-    from onetouch.delivery import Salesforce
+    from onetouch.crm.salesforce import Salesforce
 
     org = Org()
     session = org.session()

@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from onetouch import delivery, metrics, proof, quality, report, routing, scoring, signals
+from onetouch import audit, chat, crm_sync, delivery, metrics, quality, report, routing, scoring, signals
+from onetouch.chat import Slack
 from onetouch.connections import Connection
-from onetouch.delivery import Salesforce, Slack
-from onetouch.proof import scenario_world
-from onetouch.proof.scenario_file import Side
+from onetouch.crm.salesforce import Salesforce
+from onetouch.experiments import scenario_world
+from onetouch.experiments.scenario_file import Side
 from onetouch.sandbox.fields import make_id
 from onetouch.sandbox.in_process import URL, Adapter, Org
 from onetouch.sandbox.pages import Pages
@@ -27,7 +28,7 @@ from starlette.requests import Request
 from tenacity import wait_none
 from typer.testing import CliRunner
 
-from tests.proof.company import AS_OF, KEEN
+from tests.audit.company import AS_OF, KEEN
 from tests.security.hostile import ATTACKS, names
 
 OWNER = make_id("005", 101)
@@ -134,7 +135,7 @@ def delivered(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Delivered]:
     session = org.session()
     crm = Hostile(CONNECTION, wait=wait_none(), sleep=lambda _: None, session=session)
     session.mount("https://", Adapter(org))  # after the client has put its own there
-    delivery.extract_crm(lake, ledger, workspace.policy, run, crm)
+    crm_sync.extract_crm(lake, ledger, workspace.policy, run, crm)
     signals.build(lake, ledger, workspace.policy, run)
     quality.check_signals(lake, ledger, workspace.policy, run)
     scoring.score(lake, ledger, workspace.policy, run)
@@ -147,7 +148,7 @@ def delivered(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Delivered]:
     delivery.alert_reps(lake, ledger, workspace.policy, run, slack, now=AS_OF, held=None)
     week = metrics.keep(metrics.weekly(lake, ledger, workspace.policy, AS_OF + timedelta(days=7)), lake)
     built = report.build(metrics.read(lake, week), workspace.policy)
-    delivery.post_report(ledger, slack, workspace.policy, built, f"weekly_report:{week}")
+    chat.post_report(ledger, slack, workspace.policy, built, f"weekly_report:{week}")
     yield Delivered(workspace, org, run.run_id, summary)
     ledger.close()
     org.close()
@@ -290,7 +291,7 @@ def test_an_account_id_acts_on_no_terminal_either() -> None:
 
 
 def test_what_was_decided_can_be_made_again(delivered: Delivered) -> None:
-    assert proof.replay(delivered.workspace.lake, delivered.workspace.ledger, delivered.run_id).empty
+    assert audit.replay(delivered.workspace.lake, delivered.workspace.ledger, delivered.run_id).empty
 
 
 def test_nothing_of_a_name_is_longer_than_anybody_reads(delivered: Delivered) -> None:

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import duckdb
 import pandas as pd
 import pytest
-from onetouch import events, exports, signals
+from onetouch import events, signals, sources
 from onetouch.lake import Lake
 from onetouch.ledger import Ledger
 from onetouch.policy import read_policy
@@ -30,7 +30,7 @@ def read(tmp_path_factory):
     policy, lake, ledger = read_policy(None), Lake(home / "lake"), Ledger(f"sqlite:///{home / 'ledger.db'}")
     ledger.migrate()
     run = ledger.begin_run(AS_OF, policy, False)
-    exports.extract("amplitude", lake, ledger, policy, run, folder=home / "company" / "exports")
+    sources.extract("amplitude", lake, ledger, policy, run, folder=home / "company" / "exports")
     rows = events.stage(lake, ledger, policy, run)["rows"]
     nobody = pd.DataFrame({name: pd.Series(dtype="object") for name in (*signals.SNAPSHOT, *signals.CRM)})
     table, _ = signals.compute(lake, policy, nobody, AS_OF)

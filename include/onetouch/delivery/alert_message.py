@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from datetime import tzinfo
 from typing import Any
 
-from onetouch.delivery.slack import escape
+from onetouch.chat.slack import escape
 from onetouch.handoff import Alert, plain, without_addresses
 from onetouch.handoff.words import capital, count, near_moment, zone
 from onetouch.ledger import Handoff

@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from onetouch.chat.slack import NOT_NOW, Place, Slack, SlackError
+from onetouch.crm_sync.extract_crm import timezones
 from onetouch.delivery.alert_message import UNKNOWN, Told, digest, erased, one, payload_of
 from onetouch.delivery.failure import DeliveryFailed
-from onetouch.delivery.rows import rows_where, timezones
-from onetouch.delivery.slack import NOT_NOW, Place, Slack, SlackError
 from onetouch.handoff import Alert, alert
 from onetouch.handoff.words import zone
 from onetouch.lake import Lake
+from onetouch.lake.rows import rows_where
 from onetouch.ledger import PSEUDONYM, Handoff, Ledger, Outbox, Run
 from onetouch.policy import Policy
 

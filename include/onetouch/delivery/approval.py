@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from onetouch.delivery.rows import rows_where
 from onetouch.handoff import plain
 from onetouch.lake import Lake
+from onetouch.lake.rows import rows_where
 from onetouch.ledger import ACTIVE, Ledger, Run
 from onetouch.policy import Policy
 

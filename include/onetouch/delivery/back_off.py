@@ -6,10 +6,10 @@ from collections import Counter
 from datetime import timedelta
 from typing import Any
 
-from onetouch.delivery.crm import Crm
+from onetouch.crm.protocol import Crm
+from onetouch.crm_sync.one_touch import LABELS, ending, merged
 from onetouch.delivery.failure import DeliveryFailed
 from onetouch.delivery.last_look import close, may_end, move
-from onetouch.delivery.one_touch import LABELS, ending, merged
 from onetouch.ledger import ACTIVE, Handoff, Ledger, Run
 from onetouch.policy import Policy
 

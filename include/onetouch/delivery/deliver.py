@@ -8,18 +8,18 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
+from onetouch.crm.protocol import WITHDRAWN, Crm, CrmError, Outcome, Unreachable
+from onetouch.crm_sync.extract_crm import read_reps, timezones
+from onetouch.crm_sync.one_touch import merged
 from onetouch.delivery.approval import unasked
 from onetouch.delivery.caps import FULL, beyond_the_cap, beyond_the_reps_days
-from onetouch.delivery.crm import WITHDRAWN, Crm, CrmError, Outcome, Unreachable
-from onetouch.delivery.extract_crm import read_reps
 from onetouch.delivery.failure import DeliveryFailed
 from onetouch.delivery.last_look import Recheck, last_look, move, overtaken, withdraw, withdraw_overtaken
-from onetouch.delivery.one_touch import merged
-from onetouch.delivery.rows import rows_where, timezones
 from onetouch.delivery.send import send
 from onetouch.handoff import account_fields, missing_context, task_fields
 from onetouch.handoff.plain_text import plain
 from onetouch.lake import Lake
+from onetouch.lake.rows import rows_where
 from onetouch.ledger import ACTIVE, LONGEST_ID, Handoff, Ledger, Outbox, Run
 from onetouch.policy import Policy
 

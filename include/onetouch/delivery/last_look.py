@@ -7,12 +7,12 @@ from datetime import datetime, timedelta
 from itertools import chain
 from typing import Any
 
-from onetouch.delivery.crm import WITHDRAWN, Crm, Outcome
-from onetouch.delivery.extract_crm import emails_of, read_reps
-from onetouch.delivery.one_touch import UNTOUCHED, by_people, in_touch_at
-from onetouch.delivery.rows import rows_where
+from onetouch.crm.protocol import WITHDRAWN, Crm, Outcome
+from onetouch.crm_sync.extract_crm import emails_of, read_reps
+from onetouch.crm_sync.one_touch import UNTOUCHED, by_people, in_touch_at
 from onetouch.events import Checkout
 from onetouch.lake import Lake
+from onetouch.lake.rows import rows_where
 from onetouch.ledger import ACTIVE, TERMINAL, Handoff, IllegalMove, Ledger, Run
 from onetouch.policy import Policy
 

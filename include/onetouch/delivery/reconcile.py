@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
-from onetouch.delivery.crm import CLOSED_BY_US, WITHDRAWN, Activity, Crm, note
-from onetouch.delivery.extract_crm import emails_of, move_on, read_reps
+from onetouch.crm.protocol import CLOSED_BY_US, WITHDRAWN, Activity, Crm, note
+from onetouch.crm_sync.extract_crm import emails_of, move_on, read_reps
+from onetouch.crm_sync.one_touch import LABELS, Move, Seen, moves, new_owner
 from onetouch.delivery.failure import DeliveryFailed
-from onetouch.delivery.one_touch import LABELS, Move, Seen, moves, new_owner
 from onetouch.ledger import LEGAL, Handoff, Ledger, Run
 from onetouch.policy import Policy
 

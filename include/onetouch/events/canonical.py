@@ -12,9 +12,9 @@ import pyarrow as pa
 
 from onetouch.events.identity import business_domains
 from onetouch.events.shape import Shape
-from onetouch.exports.lines import ERASED, SHOWN_BYTES
 from onetouch.ledger import Forgotten
 from onetouch.policy import Policy
+from onetouch.sources.lines import ERASED, SHOWN_BYTES
 
 REASONS = (
     "invalid_utf8", "broken_json", "not_an_object", "unknown_shape", "missing_event_type", "no_user_and_no_account",
@@ -64,7 +64,7 @@ class Canonical:
         con.execute("CREATE OR REPLACE TABLE stage.dropped (row BIGINT)")
 
     def add(self, batch: pa.RecordBatch) -> None:
-        """Reads and judges a batch of `exports.lines.ROWS`."""
+        """Reads and judges a batch of `sources.lines.ROWS`."""
         ordinals = pa.array(np.arange(self.rows, self.rows + batch.num_rows))
         self.rows += batch.num_rows
         self.con.register("received", pa.table(batch).append_column("row", ordinals))

@@ -15,7 +15,7 @@ from onetouch.ledger import Run
 from onetouch.policy import Policy
 
 Fetch = Callable[[str, datetime, datetime], Iterable[pa.RecordBatch]]
-"""(source, start, end) → rows received in between, as `exports.fetch_rows` gives them."""
+"""(source, start, end) → rows received in between, as `sources.fetch_rows` gives them."""
 
 _STEPS = {
     "checkout_started": "started",

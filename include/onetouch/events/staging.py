@@ -16,13 +16,13 @@ import pyarrow.parquet as pq
 
 from onetouch.events.canonical import Canonical
 from onetouch.events.shape import SHAPES
-from onetouch.exports import ExportError, extracted, read_rows
-from onetouch.exports.extraction import raw_folder
-from onetouch.exports.lines import ERASED
-from onetouch.exports.rewrite import rewrite_lines
 from onetouch.lake import Lake
 from onetouch.ledger import Forgotten, Ledger, Run
 from onetouch.policy import Policy
+from onetouch.sources import ExportError, extracted, read_rows
+from onetouch.sources.extraction import raw_folder
+from onetouch.sources.lines import ERASED
+from onetouch.sources.rewrite import rewrite_lines
 
 _TIME = pa.timestamp("us", tz="UTC")
 

@@ -83,3 +83,8 @@ class Document(TypeDecorator[Any]):
     def process_result_value(self, value: str | None, dialect: Dialect) -> Any:
         """Parsed."""
         return None if value is None else json.loads(value)
+
+
+def storable(value: Any) -> Any:
+    """A value of another system as lake and ledger can hold it: text without NUL and lone surrogates."""
+    return clean(value) if isinstance(value, str) else value

@@ -11,10 +11,10 @@ from typing import Any
 import duckdb
 import pandas as pd
 
-from onetouch.exports import extracted
 from onetouch.lake import Lake
 from onetouch.ledger import Ledger, Run
 from onetouch.policy import Policy
+from onetouch.sources import extracted
 
 _AS_OF = re.compile(r"-(\d{8}T\d{6}Z)-")
 

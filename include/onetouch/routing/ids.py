@@ -12,9 +12,9 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from onetouch.lake.columns import Numbers, moment, number, text
 from onetouch.policy import Policy
 from onetouch.policy.schema import MOMENTS, SIGNALS
-from onetouch.scoring.columns import Numbers, moment, number, text
 
 DIGITS = 24
 ROWS = 4_096

@@ -12,6 +12,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from onetouch.lake.columns import Moments, Places, age_days, moment, number, places, text, words
 from onetouch.ledger import ACTIVE, TERMINAL
 from onetouch.policy import Condition, Policy
 from onetouch.policy.schema import FIRMOGRAPHIC_SIGNALS, SIGNALS
@@ -19,7 +20,6 @@ from onetouch.routing.inputs import PREVIOUS, Inputs
 from onetouch.routing.obstacles import absent
 from onetouch.routing.value import potential_arr
 from onetouch.scoring import REASONS
-from onetouch.scoring.columns import Moments, Places, age_days, moment, number, places, text, words
 from onetouch.scoring.gates import holds
 
 Mask = npt.NDArray[np.bool_]

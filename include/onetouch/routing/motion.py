@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from onetouch.lake.columns import Numbers, number, words
 from onetouch.policy import Policy
-from onetouch.scoring.columns import Numbers, number, words
 
 MOTIONS = ["sales_led", "self_serve", "sales_assist"]
 

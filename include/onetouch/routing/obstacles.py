@@ -10,10 +10,10 @@ import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 
+from onetouch.lake.columns import Numbers, number
 from onetouch.policy import Condition, Policy
 from onetouch.routing.rules import PLACES
 from onetouch.routing.sentences import CONTEXT
-from onetouch.scoring.columns import Numbers, number
 from onetouch.scoring.gates import holds
 
 Mask = npt.NDArray[np.bool_]

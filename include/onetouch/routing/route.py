@@ -9,6 +9,7 @@ import pandas as pd
 import pyarrow as pa
 
 from onetouch.lake import Lake
+from onetouch.lake.columns import words
 from onetouch.ledger import Ledger, Run
 from onetouch.policy import Policy
 from onetouch.routing.assignment import assign, team
@@ -19,7 +20,6 @@ from onetouch.routing.motion import motion
 from onetouch.routing.obstacles import would_change
 from onetouch.routing.rules import PLACES, RULES, Rule, first_match
 from onetouch.routing.timing import contact_at, due_at
-from onetouch.scoring.columns import words
 
 DECISION: tuple[str, ...] = (
     "decision_id", "account_id", "crm_account_id", "as_of", "policy_version", "score", "usage_score", "score_before",

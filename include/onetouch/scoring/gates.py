@@ -6,9 +6,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from onetouch.lake.columns import number
 from onetouch.policy import Condition, Policy
 from onetouch.policy.schema import Icp
-from onetouch.scoring.columns import number
 
 Mask = npt.NDArray[np.bool_]
 

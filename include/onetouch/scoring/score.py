@@ -15,10 +15,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from onetouch.lake import Lake
+from onetouch.lake.columns import age_days, number, places, words
 from onetouch.ledger import Ledger, Run
 from onetouch.policy import Policy
 from onetouch.policy.schema import FIRMOGRAPHIC_SIGNALS, Points
-from onetouch.scoring.columns import age_days, number, places, words
 from onetouch.scoring.gates import GATES, gates
 
 Numbers = npt.NDArray[np.float64]

@@ -1,0 +1,17 @@
+"""What explains and proves past decisions: explain, exact replay, the tasks each rep was given."""
+
+from onetouch.audit.assigned import assigned
+from onetouch.audit.explain import Explanation, decision_rows, explain, plain, run_of
+from onetouch.audit.replay import find, forgotten_in, replay
+
+__all__ = [
+    "Explanation",
+    "assigned",
+    "decision_rows",
+    "explain",
+    "find",
+    "forgotten_in",
+    "plain",
+    "replay",
+    "run_of",
+]

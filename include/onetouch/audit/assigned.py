@@ -1,0 +1,21 @@
+"""Who got what in a run, and why: from what the run stored and the policy it was made under."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from onetouch.audit.stored import of_run
+from onetouch.lake import Lake
+from onetouch.ledger import Ledger, Run
+from onetouch.routing.assignment import assignments, team
+from onetouch.routing.inputs import kept
+
+
+def assigned(lake: Lake, ledger: Ledger, run: Run) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The reps and the tasks of the run, as `routing.assignment.assignments` tells them.
+
+    Raises FileNotFoundError when what the run stored is gone.
+    """
+    inputs, policy = kept(lake, run.run_id), ledger.policy(run.policy_version)
+    people = team(inputs.signals, inputs.reps, policy, run.as_of)
+    return assignments(of_run(lake, "decisions", run.run_id).to_pandas(), inputs.rep_load, people)

@@ -1,0 +1,163 @@
+"""HubSpot's records, read to the end: by id, by unique value, by search, deleted ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from onetouch.crm.hubspot.fields import moment
+from onetouch.crm.hubspot.wire import Wire, said
+from onetouch.crm.protocol import Refused
+
+BATCH = 100
+"""Records a batch holds."""
+
+_ASSOCIATIONS = 1_000
+"""Records whose associations are asked for at once."""
+
+_SEARCH_PAGE, _LIST_PAGE, _OWNER_PAGE = 200, 100, 500
+
+_PRIMARY = 5
+"""Association type of a deal's primary company."""
+
+NOT_FOUND = "OBJECT_NOT_FOUND"
+_NO_ASSOCIATIONS = "crm.associations.NO_ASSOCIATIONS_FOUND"
+
+Record = dict[str, Any]
+Filter = dict[str, Any]
+
+
+class Records:
+    """Records of one account: {"id", "properties", "createdAt", "updatedAt", "archived", "archivedAt"}."""
+
+    def __init__(self, wire: Wire) -> None:
+        self._wire = wire
+
+    def of_ids(
+        self, thing: str, ids: Iterable[str], wanted: Sequence[str] = (), *, key: str | None = None
+    ) -> list[Record]:
+        """The records of ids, or of unique values of the property `key`; those that are not there are left out."""
+        found: list[Record] = []
+        for part in parts(ids, BATCH):
+            body = {"inputs": [{"id": i} for i in part], "properties": list(wanted), "propertiesWithHistory": []}
+            if key:
+                body["idProperty"] = key
+            answer = self._wire.call(self._wire.batch.read, thing, body)
+            _check(answer)
+            found += answer["results"]
+        return found
+
+    def of_values(self, thing: str, key: str, values: Iterable[str], wanted: Sequence[str]) -> dict[str, Record]:
+        """Unique value → the record that has it; a deleted one only when there is no other.
+
+        Deleted ones are read from their list: that they can be asked for by a unique value is nowhere promised.
+        """
+        asked = sorted(set(values))
+        found = {record["properties"][key]: record for record in self.of_ids(thing, asked, wanted, key=key)}
+        missing = {value for value in asked if value not in found}
+        if missing:
+            deleted = self.all(thing, wanted, deleted=True)
+            found |= {r["properties"][key]: r for r in deleted if r["properties"].get(key) in missing}
+        return found
+
+    def search(self, thing: str, wanted: Sequence[str], *groups: list[Filter]) -> Iterator[Record]:
+        """Records that fit one of the groups of filters, in the order of their ids.
+
+        Each page begins after the last id, not at an offset: search pages no further than 10,000 records.
+        """
+        last = "0"
+        while True:
+            after = {"propertyName": "hs_object_id", "operator": "GT", "value": last}
+            body = {
+                "filterGroups": [{"filters": [*group, after]} for group in groups],
+                "sorts": [{"propertyName": "hs_object_id", "direction": "ASCENDING"}],
+                "properties": list(dict.fromkeys(wanted)),
+                "limit": _SEARCH_PAGE,
+            }
+            records = self._wire.call(self._wire.search.do_search, thing, body)["results"]
+            yield from records
+            if len(records) < _SEARCH_PAGE:
+                return
+            last = records[-1]["id"]
+
+    def all(self, thing: str, wanted: Sequence[str], *, deleted: bool = False) -> Iterator[Record]:
+        """All records, or all deleted ones (HubSpot keeps them for 90 days)."""
+        properties = list(dict.fromkeys(wanted))
+        yield from self._pages(
+            self._wire.records.get_page, thing, limit=_LIST_PAGE, properties=properties, archived=_flag(deleted)
+        )
+
+    def deleted_since(self, thing: str, wanted: Sequence[str], since: datetime) -> Iterator[Record]:
+        """Records deleted at or after `since`."""
+        for record in self.all(thing, wanted, deleted=True):
+            at = moment(record.get("archivedAt"))
+            if at is None or at >= since:
+                yield record
+
+    def companies_of(self, thing: str, ids: Iterable[str]) -> dict[str, str]:
+        """Record → the company it belongs to: the primary one, else the one that was there first."""
+        found: dict[str, str] = {}
+        for part in parts(ids, _ASSOCIATIONS):
+            body = {"inputs": [{"id": i} for i in part]}
+            answer = self._wire.call(self._wire.associations.get_page, thing, "companies", body)
+            _check(answer)
+            for record in answer["results"]:
+                links = sorted(record["to"], key=lambda link: (not _is_primary(link), int(link["toObjectId"])))
+                if links:
+                    found[str(record["from"]["id"])] = str(links[0]["toObjectId"])
+        return found
+
+    def owners(self, *, deleted: bool) -> Iterator[Record]:
+        """Those who own records, or those who did before they left."""
+        yield from self._pages(self._wire.owners.get_page, limit=_OWNER_PAGE, archived=_flag(deleted))
+
+    def definitions(self, thing: str) -> dict[str, Record]:
+        """Property → its definition."""
+        answer = self._wire.call(self._wire.properties.get_all, thing)
+        return {definition["name"]: definition for definition in answer["results"]}
+
+    def stages(self) -> dict[str, Record]:
+        """Deal stages of all pipelines, by id."""
+        answer = self._wire.call(self._wire.pipelines.get_all, "deals")
+        return {stage["id"]: stage for pipeline in answer["results"] for stage in pipeline["stages"]}
+
+    def _pages(self, request: Callable[..., Any], *given: Any, **query: Any) -> Iterator[Record]:
+        after: str | None = None
+        while True:
+            page = self._wire.call(request, *given, **query | ({"after": after} if after else {}))
+            yield from page["results"]
+            after = ((page.get("paging") or {}).get("next") or {}).get("after")
+            if not after:
+                return
+
+
+def parts(items: Iterable[Any], size: int, chars: int | None = None) -> Iterator[list[Any]]:
+    """Runs of at most `size` items, and of at most `chars` characters when they are texts."""
+    part: list[Any] = []
+    length = 0
+    for item in items:
+        more = len(item) + 4 if chars else 0
+        if part and (len(part) == size or (chars and length + more > chars)):
+            yield part
+            part, length = [], 0
+        part.append(item)
+        length += more
+    if part:
+        yield part
+
+
+def _flag(value: bool) -> str:
+    """A boolean of a query; the client would write it as Python does."""
+    return str(value).lower()
+
+
+def _check(answer: Mapping[str, Any]) -> None:
+    """Raises Refused unless all that is wrong with a batch that was read is that some are not there."""
+    for error in answer.get("errors") or []:
+        if error.get("category") != NOT_FOUND and error.get("subCategory") != _NO_ASSOCIATIONS:
+            raise Refused(f"HubSpot: {error.get('category')}: {said(error)}")
+
+
+def _is_primary(link: Record) -> bool:
+    return any(kind.get("typeId") == _PRIMARY for kind in link.get("associationTypes") or [])

@@ -1,0 +1,184 @@
+"""Rows into HubSpot: created under a unique value or updated, batch by batch, each with its own outcome."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from onetouch.crm.hubspot.records import BATCH, NOT_FOUND, Record, Records, parts
+from onetouch.crm.hubspot.wire import Busy, Wire, said
+from onetouch.crm.protocol import UNKNOWN, CrmError, LimitReached, Outcome, Refused, Row, Unreachable
+
+_RETRYABLE = {"RATE_LIMITS", "INTERNAL_ERROR", "SERVICE_UNAVAILABLE", "TIMEOUT"}
+"""Categories of a row's refusal that a later run may not meet again."""
+
+_OF_ROWS = {400, 404, 409, 413, 422}
+"""Statuses of a whole batch that may be one row's fault."""
+
+
+class Rows:
+    """What is written into one account. No method loses the outcome of a row that was sent."""
+
+    def __init__(self, wire: Wire, records: Records) -> None:
+        self._wire, self._records = wire, records
+
+    def made(self, thing: str, key: str, values: Iterable[str]) -> dict[str, Outcome]:
+        """Those of the unique values that a record has, deleted ones too."""
+        found = self._records.of_values(thing, key, values, [key])
+        return {v: Outcome(ok=True, id=r["id"], deleted=bool(r.get("archived"))) for v, r in found.items()}
+
+    def create(self, thing: str, key: str, inputs: Mapping[str, Row], *, sent: bool = False) -> dict[str, Outcome]:
+        """Creates a record of each input under its unique value of `key`; one that is there is adopted as it is.
+
+        Each batch is sent until it is answered, and before it is sent again the records are looked for. `sent`:
+        something was sent before, so that nothing may be raised any more.
+        """
+
+        def send(part: list[str], outcomes: dict[str, Outcome]) -> None:
+            def attempt() -> None:
+                left = [k for k in part if k not in outcomes or outcomes[k].code == UNKNOWN]
+                try:
+                    self._send("create", thing, {k: inputs[k] for k in left}, outcomes)
+                except Busy:
+                    raise
+                except Unreachable as error:  # from here on they are unknown, whatever stops us next
+                    silent = [k for k in left if k not in outcomes or outcomes[k].code == UNKNOWN]
+                    outcomes.update(dict.fromkeys(silent, _unknown(str(error))))
+                    outcomes.update(self.made(thing, key, silent))
+                    if any(outcomes[k].code == UNKNOWN for k in silent):
+                        raise
+
+            self._wire.retrying(attempt)
+            self.look_again(thing, key, part, outcomes)
+
+        return _by_parts(sorted(inputs), send, sent=sent)
+
+    def update(self, thing: str, changes: Mapping[str, Mapping[str, str]]) -> dict[str, Outcome]:
+        """Sets properties of records, id → properties. May be repeated without harm."""
+
+        def send(part: list[str], outcomes: dict[str, Outcome]) -> None:
+            self._send("update", thing, {i: {"id": i, "properties": dict(changes[i])} for i in part}, outcomes)
+            self._follow(thing, {i: i for i in part if outcomes[i].code == UNKNOWN}, outcomes)
+
+        return _by_parts(sorted(changes), send)
+
+    def change(
+        self,
+        thing: str,
+        key: str,
+        values: Iterable[str],
+        wanted: Sequence[str],
+        changed: Callable[[str, Record], Mapping[str, str]],
+    ) -> dict[str, Outcome]:
+        """Sets what `changed` says of the record of each unique value, each batch read directly before it is written.
+
+        A record that is not there, or of which nothing is to be changed, is fine as it is.
+        """
+
+        def send(part: list[str], outcomes: dict[str, Outcome]) -> None:
+            try:
+                records = {r["properties"][key]: r for r in self._records.of_ids(thing, part, wanted, key=key)}
+            except Unreachable as error:
+                raise Busy(str(error)) from None  # nothing was sent
+            inputs: dict[str, Row] = {}
+            for value in part:
+                if value in records and (properties := changed(value, records[value])):
+                    inputs[value] = {"id": records[value]["id"], "properties": dict(properties)}
+                else:
+                    outcomes[value] = Outcome(ok=True, id=records[value]["id"] if value in records else None)
+            if inputs:
+                self._send("update", thing, inputs, outcomes)
+                self._follow(thing, {v: inputs[v]["id"] for v in inputs if outcomes[v].code == UNKNOWN}, outcomes)
+
+        return _by_parts(sorted(set(values)), send)
+
+    def look_again(self, thing: str, key: str, values: Iterable[str], outcomes: dict[str, Outcome]) -> None:
+        """What was refused may be there: somebody else made it, and it has our value, however HubSpot says so."""
+        refused = [value for value in values if not outcomes[value].ok]
+        try:
+            outcomes.update(self.made(thing, key, refused))
+        except CrmError:
+            outcomes.update({value: replace(outcomes[value], retryable=True) for value in refused})
+
+    def _send(self, what: str, thing: str, inputs: Mapping[str, Row], outcomes: dict[str, Outcome]) -> None:
+        """One batch; outcomes are noted as they come. One refused as a whole is sent again in halves.
+
+        Every input has a trace id, with which HubSpot tells of each by itself instead of refusing all for one.
+        """
+        request = getattr(self._wire.batch, what)
+        body = {"inputs": [row | {"objectWriteTraceId": key} for key, row in inputs.items()]}
+        try:
+            answer = self._wire.call(request, thing, body, repeat=what == "update")
+        except Refused as refused:
+            if refused.status not in _OF_ROWS:
+                raise
+            keys = list(inputs)
+            if len(keys) == 1:
+                reason = str(refused).removeprefix(f"HubSpot: {refused.status} {refused.code}: ")
+                outcomes[keys[0]] = _refusal(refused.code, reason)
+                return
+            for half in (keys[: len(keys) // 2], keys[len(keys) // 2 :]):
+                self._send(what, thing, {key: inputs[key] for key in half}, outcomes)
+            return
+        ids = {str(row.get("id")): key for key, row in inputs.items()}
+        for record in answer.get("results") or []:
+            key = record.get("objectWriteTraceId") or ids.get(str(record["id"])) or _value_of(record, inputs)
+            if key is not None and key in inputs:
+                outcomes[key] = Outcome(ok=True, id=str(record["id"]))
+        for error in answer.get("errors") or []:
+            context = error.get("context") or {}
+            for key in [*context.get("objectWriteTraceId", []), *(ids.get(str(i)) for i in context.get("ids", []))]:
+                if key in inputs:
+                    outcomes[key] = _refusal(str(error.get("category") or "UNKNOWN_ERROR"), said(error))
+        told = {key for key in inputs if key in outcomes and outcomes[key].code != UNKNOWN}
+        outcomes.update(dict.fromkeys(inputs.keys() - told, _unknown("HubSpot told nothing of it")))
+
+    def _follow(self, thing: str, ids: Mapping[str, str], outcomes: dict[str, Outcome]) -> None:
+        """Records an update left out: HubSpot does so with those merged into another, which the old id leads to."""
+        for key, old in ids.items():
+            new = [record["id"] for record in self._records.of_ids(thing, [old])]
+            if not new:
+                outcomes[key] = _refusal(NOT_FOUND, "no longer there")
+            elif new != [old]:
+                outcomes[key] = Outcome(ok=False, code="MERGED", message=f"is in {new[0]} now", retryable=True)
+
+
+def _by_parts(
+    keys: Sequence[str], send: Callable[[list[str], dict[str, Outcome]], None], *, sent: bool = False
+) -> dict[str, Outcome]:
+    """Sends rows batch by batch and gives every row's outcome, whatever stops it on the way.
+
+    Only when nothing was sent at all does the error go to the caller.
+    """
+    outcomes: dict[str, Outcome] = {}
+    batches = list(parts(keys, BATCH))
+    for number, part in enumerate(batches):
+        try:
+            send(part, outcomes)
+        except CrmError as error:
+            unanswered = isinstance(error, Unreachable) and not isinstance(error, Busy)
+            if not (sent or outcomes or unanswered):
+                raise
+            code = "REQUEST_LIMIT_EXCEEDED" if isinstance(error, LimitReached) else "NOT_SENT"
+            not_sent = Outcome(ok=False, code=code, message=str(error), retryable=True)
+            for key in part:
+                outcomes.setdefault(key, _unknown(str(error)) if unanswered else not_sent)
+            for later in batches[number + 1 :]:
+                outcomes |= dict.fromkeys(later, not_sent)
+            break
+    return outcomes
+
+
+def _unknown(message: str) -> Outcome:
+    return Outcome(ok=False, code=UNKNOWN, message=message, retryable=True)
+
+
+def _refusal(code: str, message: str) -> Outcome:
+    return Outcome(ok=False, code=code, message=message, deleted=code == NOT_FOUND, retryable=code in _RETRYABLE)
+
+
+def _value_of(record: Record, inputs: Mapping[str, Row]) -> Any:
+    """Our unique value in an answer, when it has no trace id."""
+    values = {str(value) for value in (record.get("properties") or {}).values()}
+    return next((key for key in inputs if key in values), None)

@@ -1,0 +1,6 @@
+"""Salesforce as a CRM: client, the way there, rows in collections or bulk jobs, and the fields that are ours."""
+
+from onetouch.crm.salesforce.client import Salesforce
+from onetouch.crm.salesforce.fields import HANDOFF_ID, OUTCOME
+
+__all__ = ["HANDOFF_ID", "OUTCOME", "Salesforce"]

@@ -1,0 +1,500 @@
+"""Salesforce, read and written so that nothing is done twice and no row's outcome is lost."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from urllib.parse import urlsplit
+
+import requests
+from tenacity.wait import wait_base
+
+from onetouch.connections import Connection
+from onetouch.crm.protocol import UNKNOWN, Activity, CrmError, FieldsMissing, Outcome, Row
+from onetouch.crm.salesforce.bulk import Job
+from onetouch.crm.salesforce.closing import WAYS, Closing, cut
+from onetouch.crm.salesforce.fields import ACCOUNT_ID, DISPOSITION, HANDOFF_ID, OUTCOME, missing, problems
+from onetouch.crm.salesforce.rows import DELETED, DUPLICATE, LOCKED, ROWS, Batch, Look
+from onetouch.crm.salesforce.wire import Record, Wire, soql_of
+from onetouch.policy import Policy
+
+_TASK = (
+    "Id", "Subject", "Description", "Status", "IsClosed", "IsDeleted", "WhatId", "WhoId", "AccountId", "OwnerId",
+    "TaskSubtype", "Type", "CreatedDate", "CompletedDateTime", "SystemModstamp", HANDOFF_ID, OUTCOME,
+)  # fmt: skip
+
+_EVENT = (
+    "Id", "Subject", "Description", "IsDeleted", "AccountId", "WhoId", "OwnerId", "CreatedDate", "SystemModstamp",
+    "ActivityDate", "ActivityDateTime", "DurationInMinutes",
+)  # fmt: skip
+
+_KINDS = {"Call": "call", "Email": "email", "ListEmail": "email", "Meeting": "meeting"}
+
+_LEAD = "00Q"
+"""How the id of a lead begins."""
+
+_REFERENCE = frozenset(
+    {
+        DELETED,
+        "INVALID_CROSS_REFERENCE_KEY",
+        "FIELD_INTEGRITY_EXCEPTION",
+        "INSUFFICIENT_ACCESS_ON_CROSS_REFERENCE_ENTITY",
+    }
+)
+"""Codes of a row that refers to a record it may not refer to."""
+
+
+class Salesforce:
+    """One org as the product's CRM (see `crm.protocol.Crm`), signed in when first used.
+
+    The connection's extras are those of Airflow's Salesforce connection: `instance_url` (or `domain`),
+    `consumer_key`, `consumer_secret` for client credentials, or `private_key` with the user as login for JWT
+    bearer; `version`. `api_reserve`: the share of the org's daily calls that is left to others. `account_fields`:
+    those of the policy (`crm.account_fields`). `bulk_above`: a write of more rows than that is a bulk job. `clock`: the
+    machine's; a signed assertion ends by Salesforce's own clock, never by as_of. Raises ConnectionConfigError at once
+    when they cannot work.
+    """
+
+    name = "salesforce"
+
+    def __init__(
+        self,
+        connection: Connection,
+        *,
+        bulk_above: int = 2_000,
+        api_reserve: float = 0.0,
+        wait: wait_base | None = None,
+        sleep: Callable[[float], None] = time.sleep,
+        session: requests.Session | None = None,
+        clock: Callable[[], float] = time.time,
+        account_fields: Mapping[str, str | None] | None = None,
+    ) -> None:
+        self._wire = Wire(connection, api_reserve=api_reserve, wait=wait, sleep=sleep, session=session, clock=clock)
+        self._bulk_above = bulk_above
+        self._fields = account_fields or {}
+        self._checked: set[str] = set()
+
+    # ── reading ──────────────────────────────────────────────────────────────────────────────────
+
+    def read_reps(self) -> Iterator[Row]:
+        """See Crm."""
+        for user in self._wire.query("SELECT Id, Name, Email, IsActive, TimeZoneSidKey FROM User"):
+            yield {
+                "owner_id": user["Id"],
+                "email": user["Email"],
+                "name": user["Name"],
+                "active": user["IsActive"],
+                "timezone": user["TimeZoneSidKey"],
+            }
+
+    def read_accounts(self, policy: Policy, since: datetime | None = None) -> Iterator[Row]:
+        """See Crm."""
+        own = {column: field for column, field in policy.crm.account_fields.items() if field}
+        _raise(list(missing("Account", self._wire.fields("Account") or {}, [ACCOUNT_ID, *own.values()])))
+        master = self._present("Account", "MasterRecordId")
+        names = dict.fromkeys(["Id", ACCOUNT_ID, "OwnerId", "CreatedDate", "IsDeleted", *master, *own.values()])
+        soql = f"SELECT {', '.join(names)} FROM Account"
+        if since is not None:
+            soql += soql_of(" WHERE SystemModstamp >= {since}", since=since)
+        for record in self._wire.query(soql, include_deleted=since is not None):
+            yield {
+                "crm_account_id": record["Id"],
+                "owner_id": record["OwnerId"],
+                "account_id": record[ACCOUNT_ID],
+                "created_at": _at(record["CreatedDate"]),
+                "is_deleted": record["IsDeleted"],
+                "merged_into": record.get("MasterRecordId"),
+            } | {column: _value(record, field) for column, field in own.items()}
+
+    def read_opportunities(self, since: datetime | None = None) -> Iterator[Row]:
+        """See Crm. `closed_at` is the day of a closed one's CloseDate. One that is no account's any more is deleted."""
+        soql = (
+            "SELECT Id, AccountId, StageName, IsClosed, IsWon, Amount, CreatedDate, CloseDate, SystemModstamp, "
+            "LeadSource, OwnerId, IsDeleted FROM Opportunity WHERE "
+        )
+        soql += "AccountId != null" if since is None else soql_of("SystemModstamp >= {since}", since=since)
+        for deal in self._wire.query(soql, include_deleted=since is not None):
+            yield {
+                "opportunity_id": deal["Id"],
+                "crm_account_id": deal["AccountId"],
+                "stage": deal["StageName"],
+                "is_closed": deal["IsClosed"],
+                "is_won": deal["IsWon"],
+                "amount": deal["Amount"],
+                "created_at": _at(deal["CreatedDate"]),
+                "closed_at": _at(deal["CloseDate"]) if deal["IsClosed"] else None,
+                "lead_source": deal["LeadSource"],
+                "owner_id": deal["OwnerId"],
+                "changed_at": _at(deal["SystemModstamp"]),
+                "is_deleted": deal["IsDeleted"] or not deal["AccountId"],
+            }
+
+    def read_activities(self, since: datetime, records: Collection[str] = ()) -> Iterator[Activity]:
+        """See Crm. Meetings come when they changed or took place at or after `since`."""
+        of_accounts = f"(AccountId != null OR {HANDOFF_ID} != null)"
+        tasks = soql_of(f"{self._task_soql()} AND {of_accounts}", since=since)
+        yield from _tasks(self._wire.query(tasks, include_deleted=True))
+        if soql := self._event_soql():
+            meetings = soql_of(f"{soql} AND AccountId != null", since=since)
+            yield from _meetings(self._wire.query(meetings, include_deleted=True))
+        # What is a lead's names no account.
+        yield from self.activities_of([record for record in records if record.startswith(_LEAD)], since)
+
+    def activities_of(self, records: Collection[str], since: datetime) -> Iterator[Activity]:
+        """See Crm."""
+        leads = {record for record in records if record.startswith(_LEAD)}
+        for field, ids in (("AccountId", set(records) - leads), ("AccountId = null AND WhoId", leads)):
+            for soql, told in ((self._task_soql(), _tasks), (self._event_soql(), _meetings)):
+                if ids and soql:
+                    its = f"{soql} AND {field} IN {{values}}"
+                    yield from told(self._wire.query_in(its, ids, include_deleted=True, since=since))
+
+    def _task_soql(self) -> str:
+        return f"SELECT {', '.join(self._task_fields())} FROM Task WHERE SystemModstamp >= {{since}}"
+
+    def _event_soql(self) -> str:
+        """Empty where the org shows us no meetings."""
+        if self._wire.fields("Event") is None:
+            return ""
+        more = self._present("Event", "EndDateTime", "IsChild")
+        moments = ["SystemModstamp", "ActivityDateTime", *(name for name in more if name == "EndDateTime")]
+        changed = " OR ".join(f"{name} >= {{since}}" for name in moments)
+        return f"SELECT {', '.join([*_EVENT, *more])} FROM Event WHERE ({changed})"
+
+    def tasks_of(self, handoff_ids: Iterable[str]) -> dict[str, Activity]:
+        """See Crm."""
+        found: dict[str, Activity] = {}
+        soql = f"SELECT {', '.join(self._task_fields())} FROM Task WHERE {HANDOFF_ID} IN {{values}}"
+        for record in self._wire.query_in(soql, handoff_ids, include_deleted=True):
+            task = _task(record)
+            if task.handoff_id and (task.handoff_id not in found or not task.is_deleted):
+                found[task.handoff_id] = task
+        return found
+
+    def keyed_tasks(self, since: datetime) -> Iterator[Activity]:
+        """See Crm."""
+        soql = f"SELECT {', '.join(self._task_fields())} FROM Task WHERE {HANDOFF_ID} != null AND CreatedDate >= "
+        yield from map(_task, self._wire.query(soql_of(soql + "{since}", since=since), include_deleted=True))
+
+    def opportunities_since(self, since: datetime, records: Collection[str] = ()) -> set[str]:
+        """See Crm."""
+        soql = (
+            "SELECT AccountId FROM Opportunity WHERE AccountId != null AND SystemModstamp >= {since} "
+            "AND (IsClosed = false OR CreatedDate >= {since})"
+        )
+        found = {deal["AccountId"] for deal in self._wire.query(soql_of(soql, since=since))}
+        soql = "SELECT AccountId FROM Opportunity WHERE IsClosed = false AND AccountId IN {values}"
+        accounts = [record for record in records if not record.startswith(_LEAD)]
+        return found | {deal["AccountId"] for deal in self._wire.query_in(soql, accounts)}
+
+    def gone_since(self, since: datetime) -> dict[str, str | None]:
+        """See Crm. An account merged into one that was merged itself is in the last of them; a lead of ours that was
+        converted is in the account it became.
+        """
+        names = ["Id", *self._present("Account", "MasterRecordId")]
+        soql = f"SELECT {', '.join(names)} FROM Account WHERE IsDeleted = true AND SystemModstamp >= {{since}}"
+        records = self._wire.query(soql_of(soql, since=since), include_deleted=True)
+        gone = {record["Id"]: record.get("MasterRecordId") for record in records}
+        if self._present("Lead", ACCOUNT_ID, "ConvertedAccountId") == [ACCOUNT_ID, "ConvertedAccountId"]:
+            soql = (
+                f"SELECT Id, ConvertedAccountId FROM Lead WHERE {ACCOUNT_ID} != null AND SystemModstamp >= {{since}} "
+                "AND (IsDeleted = true OR ConvertedAccountId != null)"
+            )
+            leads = self._wire.query(soql_of(soql, since=since), include_deleted=True)
+            gone |= {lead["Id"]: lead["ConvertedAccountId"] for lead in leads}
+        return {account: _survivor(account, gone) for account in gone}
+
+    def contacts(self, emails: Collection[str]) -> dict[str, str]:
+        """See Crm. Of several contacts with one address the one created first."""
+        found: dict[str, str] = {}
+        soql = "SELECT Id, Email FROM Contact WHERE Email IN {values} ORDER BY CreatedDate, Id"
+        for contact in self._wire.query_in(soql, {email.strip().lower() for email in emails if email}):
+            found.setdefault(contact["Email"].lower(), contact["Id"])
+        return found
+
+    def _present(self, thing: str, *names: str) -> list[str]:
+        """Those of the fields that the org has and shows us."""
+        there = self._wire.fields(thing) or {}
+        return [name for name in names if name in there]
+
+    def _task_fields(self) -> list[str]:
+        _raise(list(missing("Task", self._wire.fields("Task") or {}, [HANDOFF_ID, OUTCOME])))
+        return [*_TASK, *self._present("Task", DISPOSITION)]
+
+    # ── writing ──────────────────────────────────────────────────────────────────────────────────
+
+    def check_fields(self) -> None:
+        """See Crm."""
+        self._check("Account", "Task")
+
+    def _check(self, *things: str) -> None:
+        """Once a client and object."""
+        wrong: list[str] = []
+        for thing in [thing for thing in things if thing not in self._checked]:
+            there = self._wire.fields(thing) or {}
+            wrong += problems(thing, there)
+            if thing == "Account":
+                wrong += missing(thing, there, filter(None, self._fields.values()))
+        _raise(wrong)
+        self._checked |= set(things)
+
+    def ensure_accounts(self, rows: Mapping[str, Row], kind: str) -> dict[str, Outcome]:
+        """See Crm. A record of ours that was deleted is not made again (`deleted`); a merged one is the other.
+
+        A record of the same domain that has another product account's id is that one's; the first made counts.
+        """
+        thing = "Lead" if kind == "lead" else "Account"
+        self._check(thing)
+        outcomes = self._known_accounts(rows)
+        unknown = sorted(set(rows) - set(outcomes))
+        twins = self._of_same_domain({a: str(rows[a]["domain"]) for a in unknown if rows[a].get("domain")})
+        claims = sorted(twins, key=lambda a: twins[a])
+        written = self._update([_thing(twins[a]) for a in claims], [{"id": twins[a], ACCOUNT_ID: a} for a in claims])
+        outcomes |= dict(zip(claims, written, strict=True))
+        new = [a for a in unknown if a not in twins]
+        records = [self._new_account(thing, a, rows[a]) for a in new]
+        made = self._insert(thing, records, Look(ACCOUNT_ID, self._known_accounts), begun=bool(claims))
+        outcomes |= dict(zip(new, made, strict=True))
+        return outcomes | _twins(outcomes, self._known_accounts)
+
+    def _known_accounts(self, account_ids: Iterable[str]) -> dict[str, Outcome]:
+        """The record that has the id of each product account."""
+        wanted = set(account_ids)
+        found: dict[str, Outcome] = {}
+        for thing, successor in (("Account", "MasterRecordId"), ("Lead", "ConvertedAccountId")):
+            if ACCOUNT_ID not in (self._wire.fields(thing) or {}):
+                continue
+            names = ["Id", ACCOUNT_ID, "IsDeleted", *self._present(thing, successor)]
+            soql = f"SELECT {', '.join(names)} FROM {thing} WHERE {ACCOUNT_ID} IN {{values}}"
+            for record in self._wire.query_in(soql, wanted, include_deleted=True):
+                account_id, record_id = record[ACCOUNT_ID], record.get(successor) or record["Id"]
+                gone = record["IsDeleted"] and not record.get(successor)
+                refused = Outcome(ok=False, code=DELETED, message="deleted in the CRM", deleted=True)
+                if account_id not in found or not found[account_id].ok:
+                    found[account_id] = refused if gone else Outcome(ok=True, id=record_id)
+        return {account_id: outcome for account_id, outcome in found.items() if account_id in wanted}
+
+    def _of_same_domain(self, domains: Mapping[str, str]) -> dict[str, str]:
+        """Account ids → the record of its domain without an id of ours, rather an account than a lead; each once."""
+        field = self._fields.get("domain") or "Website"
+        free: dict[str, str] = {}
+        for thing in ("Account", "Lead"):
+            if self._present(thing, ACCOUNT_ID, field) != [ACCOUNT_ID, field]:
+                continue
+            converted = self._present(thing, "ConvertedAccountId")
+            soql = f"SELECT {', '.join(['Id', field, ACCOUNT_ID, *converted])} FROM {thing} WHERE"
+            for record in self._wire.query_any(soql, f"{field} LIKE '%{{value:like}}%'", domains.values()):
+                if not record[ACCOUNT_ID] and not record.get("ConvertedAccountId"):
+                    free[record["Id"]] = _host(record[field])
+        found: dict[str, str] = {}
+        for account_id, domain in sorted(domains.items()):
+            same = [i for i, host in sorted(free.items()) if f".{host}".endswith(f".{domain.lower()}")]
+            if same:
+                found[account_id] = same[0]
+                del free[same[0]]
+        return found
+
+    def _new_account(self, thing: str, account_id: str, row: Row) -> Record:
+        name = str(row.get("name") or row.get("domain") or account_id)
+        record = {"Company": cut(name, 255), "LastName": cut(name, 80)} if thing == "Lead" else {"Name": cut(name, 255)}
+        website = self._fields.get("domain") or "Website"
+        if row.get("domain") and (self._wire.fields(thing) or {}).get(website, {}).get("createable"):
+            record[website] = row["domain"]
+        if row.get("owner_id"):
+            record["OwnerId"] = row["owner_id"]
+        return record | {ACCOUNT_ID: account_id}
+
+    def update_accounts(self, rows: Mapping[str, Row]) -> dict[str, Outcome]:
+        """See Crm. Leads (an id that begins with 00Q) have the same fields."""
+        ids = sorted(rows)
+        records = [{"id": i} | {name: v for name, v in rows[i].items() if v is not None} for i in ids]
+        outcomes = self._update([_thing(i) for i in ids], records)
+        return dict(zip(ids, outcomes, strict=True))
+
+    def create_tasks(self, rows: Mapping[str, Row], unsure: Collection[str] = ()) -> dict[str, Outcome]:
+        """See Crm. Two writers at once end with one task, by the unique external id."""
+        outcomes = self._adopted(h for h in unsure if h in rows)
+        # Inserting a task locks its account: in one order, so that two writers wait instead of blocking each other.
+        new = sorted((h for h in rows if h not in outcomes), key=lambda h: (str(rows[h].get("WhatId")), h))
+        records = {h: _related({k: v for k, v in rows[h].items() if v is not None}) | {HANDOFF_ID: h} for h in new}
+        outcomes |= self._insert_tasks(records)
+        # A contact that may not be named (deleted, moved, not shared with us) is no reason to go without the task.
+        nobody = {
+            h: {name: value for name, value in records[h].items() if name != "WhoId"}
+            for h in new
+            if outcomes[h].code in _REFERENCE and {"WhatId", "WhoId"} <= records[h].keys()
+        }
+        outcomes |= self._insert_tasks(nobody, begun=True)
+        return outcomes | _twins(outcomes, self._adopted)
+
+    def _insert_tasks(self, records: Mapping[str, Record], *, begun: bool = False) -> dict[str, Outcome]:
+        outcomes = self._insert("Task", list(records.values()), Look(HANDOFF_ID, self._adopted), begun=begun)
+        return dict(zip(records, outcomes, strict=True))
+
+    def close_tasks(self, reasons: Mapping[str, tuple[str, str]]) -> dict[str, Outcome]:
+        """See Crm."""
+        outcomes: dict[str, Outcome] = {}
+        for fields in WAYS:
+            left = {
+                handoff_id: why
+                for handoff_id, why in reasons.items()
+                if handoff_id not in outcomes or not (outcomes[handoff_id].ok or outcomes[handoff_id].retryable)
+            }
+            if left:
+                closing = Closing(self._wire, self.tasks_of, left, fields, self.check_fields)
+                outcomes |= closing.close(begun=bool(outcomes))
+        return outcomes
+
+    def _adopted(self, handoff_ids: Iterable[str]) -> dict[str, Outcome]:
+        """The task of each handoff that has one, as the rep's."""
+        tasks = self.tasks_of(handoff_ids).values()
+        return {str(t.handoff_id): Outcome(ok=True, id=t.activity_id, deleted=t.is_deleted) for t in tasks}
+
+    def _update(self, things: Sequence[str], records: Sequence[Record]) -> list[Outcome]:
+        """Writes fields of records by `id`, each of its type; one outcome a record, in their order."""
+        typed = [{"attributes": {"type": t}} | record for t, record in zip(things, records, strict=True)]
+        outcomes = self._send("PATCH", typed)
+        # An id that leads nowhere: the record is gone from the recycle bin, too.
+        return [replace(o, deleted=True) if o.code == "INVALID_CROSS_REFERENCE_KEY" else o for o in outcomes]
+
+    def _insert(self, thing: str, records: Sequence[Record], look: Look, *, begun: bool) -> list[Outcome]:
+        """Creates records that carry a unique key; one outcome a record, in their order."""
+        return self._send("POST", [{"attributes": {"type": thing}} | record for record in records], look, begun=begun)
+
+    def _send(
+        self, method: str, records: Sequence[Record], look: Look | None = None, *, begun: bool = False
+    ) -> list[Outcome]:
+        """One outcome a record. Raises CrmError only when nothing was sent; never when the write has `begun` before."""
+        if not records:
+            return []
+        self.check_fields()
+        kind = Batch if len(records) <= self._bulk_above else Job
+        outcomes = kind(self._wire, method, records, look).send(begun=begun)
+        locked = [i for i, outcome in enumerate(outcomes) if outcome.code == LOCKED]
+        if kind is Job and 0 < len(locked) <= ROWS:  # a few that others were writing just then
+            again = Batch(self._wire, method, [records[i] for i in locked], look).send(begun=True)
+            for i, outcome in zip(locked, again, strict=True):
+                outcomes[i] = outcome
+        return outcomes
+
+
+def _raise(wrong: Sequence[str]) -> None:
+    if wrong:
+        raise FieldsMissing(
+            f"Salesforce: {'; '.join(wrong)}. Deploy include/salesforce (sf project deploy start), give the "
+            "integration user the permission set Onetouch, and let it see the fields of crm.account_fields"
+        )
+
+
+def _task(record: Record) -> Activity:
+    done = _at(record["CompletedDateTime"]) or _at(record["SystemModstamp"])
+    kind = _KINDS.get(record["TaskSubtype"] or "") or _KINDS.get(record["Type"] or "", "task")
+    return Activity(
+        activity_id=record["Id"],
+        kind=kind,
+        crm_account_id=_record(record),
+        owner_id=record["OwnerId"],
+        subject=record["Subject"] or "",
+        description=record["Description"] or "",
+        is_done=record["IsClosed"],
+        is_deleted=record["IsDeleted"],
+        created_at=_moment(record["CreatedDate"]),
+        done_at=done if record["IsClosed"] else None,
+        changed_at=_moment(record["SystemModstamp"]),
+        handoff_id=record[HANDOFF_ID],
+        outcome=record[OUTCOME],
+        disposition=record.get(DISPOSITION),
+    )
+
+
+def _tasks(records: Iterable[Record]) -> Iterator[Activity]:
+    return map(_task, records)
+
+
+def _meetings(events: Iterable[Record]) -> Iterator[Activity]:
+    """Without the copies of those invited, which are the same meeting."""
+    yield from (_event(event) for event in events if not event.get("IsChild"))
+
+
+def _event(record: Record) -> Activity:
+    begins = _at(record["ActivityDateTime"]) or _at(record["ActivityDate"])
+    lasts = timedelta(minutes=record["DurationInMinutes"] or 0)
+    ends = _at(record.get("EndDateTime")) or (begins + lasts if begins else None)
+    return Activity(
+        activity_id=record["Id"],
+        kind="meeting",
+        crm_account_id=_record(record),
+        owner_id=record["OwnerId"],
+        subject=record["Subject"] or "",
+        description=record["Description"] or "",
+        is_done=True,
+        is_deleted=record["IsDeleted"],
+        created_at=_moment(record["CreatedDate"]),
+        done_at=ends or _at(record["CreatedDate"]),
+        changed_at=_moment(record["SystemModstamp"]),
+    )
+
+
+def _record(activity: Record) -> str | None:
+    """What it is about: an account, or a lead, which has none."""
+    lead = activity["WhoId"] if str(activity["WhoId"]).startswith(_LEAD) else None
+    return activity["AccountId"] or lead
+
+
+def _moment(text: Any) -> datetime:
+    """A moment or a day as Salesforce writes it (2025-11-18T09:15:00.000+0000), in UTC."""
+    at = datetime.fromisoformat(str(text))
+    return at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC)
+
+
+def _at(text: Any) -> datetime | None:
+    return _moment(text) if text else None
+
+
+def _value(record: Record, field: str) -> Any:
+    """A field of a record, or of the record it refers to (`Owner.Name`)."""
+    value: Any = record
+    for step in field.split("."):
+        value = value.get(step) if isinstance(value, Mapping) else None
+    return value
+
+
+def _survivor(account: str, gone: Mapping[str, str | None]) -> str | None:
+    """The account that is left after all merges."""
+    into = gone[account]
+    for _ in gone:
+        if into is None or into not in gone:
+            break
+        into = gone[into]
+    return into
+
+
+def _host(website: Any) -> str:
+    """The host of a website as people write it (`https://www.acme.com/de`, `acme.com`)."""
+    text = str(website or "").strip().lower()
+    return urlsplit(text if "//" in text else f"//{text}").hostname or ""
+
+
+def _thing(record_id: str) -> str:
+    return "Lead" if record_id.startswith(_LEAD) else "Account"
+
+
+def _related(task: Record) -> Record:
+    """A task of a lead names it as its person: a lead cannot be what a task is about."""
+    if str(task.get("WhatId")).startswith(_LEAD):
+        return {name: value for name, value in task.items() if name != "WhatId"} | {"WhoId": task["WhatId"]}
+    return task
+
+
+def _twins(
+    outcomes: Mapping[str, Outcome], adopted: Callable[[Iterable[str]], Mapping[str, Outcome]]
+) -> dict[str, Outcome]:
+    """Those refused since their key is taken, as what has it. When nobody can tell now, the next run looks first."""
+    taken = {key: outcome for key, outcome in outcomes.items() if outcome.code == DUPLICATE}
+    try:
+        return dict(adopted(taken))
+    except CrmError:
+        return {key: replace(outcome, code=UNKNOWN, retryable=True) for key, outcome in taken.items()}

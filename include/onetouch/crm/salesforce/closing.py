@@ -1,0 +1,96 @@
+"""Tasks closed 200 a request, each read directly before it is written: what a rep does meanwhile stands."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
+
+from onetouch.crm.protocol import RELEASED, Activity, Outcome, note
+from onetouch.crm.salesforce.rows import Batch
+from onetouch.crm.salesforce.wire import Record, Wire
+
+SUBJECT, DESCRIPTION = 255, 32_000
+"""What the fields hold, as Salesforce counts."""
+
+WAYS = (("Status", "Subject", "Description"), ("Status", "Subject"), ("Status",))
+"""What is written of a closing, one after the other while the org refuses it for good: the task at least closes."""
+
+
+class Closing(Batch):
+    """Closes the task of each handoff, handoff id → (label, reason); writes no other fields than `fields`.
+
+    `check` is called before anything is written.
+    """
+
+    def __init__(
+        self,
+        wire: Wire,
+        tasks_of: Callable[[Iterable[str]], Mapping[str, Activity]],
+        reasons: Mapping[str, tuple[str, str]],
+        fields: Collection[str],
+        check: Callable[[], None],
+    ) -> None:
+        super().__init__(wire, "PATCH", [{} for _ in reasons])
+        self._tasks_of, self._reasons, self._fields, self._check = tasks_of, reasons, fields, check
+        self._handoffs = sorted(reasons)
+        self._by_rep: set[int] = set()
+
+    def close(self, *, begun: bool = False) -> dict[str, Outcome]:
+        """As `send`, by handoff. A task that is deleted by now needs no closing."""
+        outcomes: dict[str, Outcome] = {}
+        for i, outcome in enumerate(self.send(begun=begun)):
+            gone = outcome.deleted or outcome.code == "INVALID_CROSS_REFERENCE_KEY"
+            outcomes[self._handoffs[i]] = replace(
+                outcome, ok=outcome.ok or gone, deleted=gone, by_rep=i in self._by_rep
+            )
+        return outcomes
+
+    def _attempt(self, rows: Sequence[int]) -> None:
+        """Also before it is sent again, the tasks are read: one that was locked a rep was writing just then."""
+        left = self.left(rows)
+        tasks = self._tasks_of([self._handoffs[i] for i in left])
+        accounts: dict[int, str] = {}
+        for i in left:
+            task = tasks.get(self._handoffs[i])
+            if task is None or task.is_deleted:
+                self.outcomes[i] = Outcome(ok=True)
+            elif change := self._change(i, task):
+                self.records[i] = {"attributes": {"type": "Task"}, "id": task.activity_id} | change
+                accounts[i] = str(task.crm_account_id)
+            else:
+                self.outcomes[i] = Outcome(ok=True, id=task.activity_id)
+        if accounts:
+            self._check()
+        # Writing a task locks its account: in one order, as they are made.
+        super()._attempt(sorted(accounts, key=lambda i: (accounts[i], i)))
+
+    def _change(self, i: int, task: Activity) -> Record:
+        """What is written of the task; nothing when it is over."""
+        label, reason = self._reasons[self._handoffs[i]]
+        why = note(label, reason)
+        noted = f"{why}\n\n{task.description}".rstrip()
+        change: Record = {}
+        self._by_rep.discard(i)
+        if task.closed_by_us:
+            return change
+        if not task.is_done:
+            change = {"Status": "Completed", "Subject": cut(f"{label}{task.subject}", SUBJECT).rstrip()}
+        else:
+            self._by_rep.add(i)
+        if (not task.is_done or (label == RELEASED and not task.description.startswith(why))) and fits(noted):
+            change["Description"] = noted
+        return {name: value for name, value in change.items() if name in self._fields}
+
+
+def fits(text: str) -> bool:
+    """Whether a description holds the text: Salesforce counts UTF-16 units, and a line break as two."""
+    return _units(text) + text.replace("\r\n", "").count("\n") <= DESCRIPTION
+
+
+def cut(text: str, size: int) -> str:
+    """At most `size` UTF-16 units of the text, no letter in half."""
+    return text.encode("utf-16-le", "surrogatepass")[: 2 * size].decode("utf-16-le", "ignore")
+
+
+def _units(text: str) -> int:
+    return len(text.encode("utf-16-le", "surrogatepass")) // 2

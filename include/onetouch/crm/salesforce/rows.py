@@ -1,0 +1,154 @@
+"""Rows written through SObject Collections, 200 a request, with one outcome each whatever happens on the way."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from onetouch.crm.protocol import UNKNOWN, CrmError, LimitReached, Outcome, Refused, SignInRefused, Unreachable
+from onetouch.crm.salesforce.wire import Record, Wire, said
+
+ROWS = 200
+"""Records a SObject Collections request holds."""
+
+LOCKED = "UNABLE_TO_LOCK_ROW"
+DELETED = "ENTITY_IS_DELETED"
+DUPLICATE = "DUPLICATE_VALUE"
+LIMIT = "REQUEST_LIMIT_EXCEEDED"
+
+RETRYABLE = frozenset(
+    {LOCKED, LIMIT, UNKNOWN, "NOT_SENT", "SERVER_UNAVAILABLE", "UNKNOWN_EXCEPTION", "STORAGE_LIMIT_EXCEEDED",
+     "UNPROCESSED", "QUERY_TIMEOUT", "API_CURRENTLY_DISABLED", "CANNOT_UPDATE_CONVERTED_LEAD"}
+)  # fmt: skip
+"""Codes of a row that say nothing against the row itself: a later run may succeed with it (a converted lead is then
+known as the account it became)."""
+
+_SUSPECTS = 24
+"""Ours: requests spent on finding the rows for which whole requests are refused."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """How creations are looked up: the field of their unique key, and those of some keys that are there, adopted."""
+
+    key: str
+    found: Callable[[Iterable[str]], Mapping[str, Outcome]]
+
+
+_NOT_SENT = Outcome(ok=False, code="NOT_SENT", message="the CRM did not answer the rows before it", retryable=True)
+_UNANSWERED = Outcome(ok=False, code=UNKNOWN, message="sent, and not answered", retryable=True)
+
+
+class _Locked(Exception):
+    """Some rows were locked by another writer."""
+
+
+class Unanswered(Exception):  # noqa: N818 - an answer, not a failure of ours
+    """A request left, and nobody knows what became of it."""
+
+
+class Batch:
+    """Rows of one write and what has become of each; what is not answered yet may be sent.
+
+    With `look` the rows are creations: after a request without an answer they are looked for before the rest is sent
+    again. Without, they are updates, which may simply be repeated.
+    """
+
+    def __init__(self, wire: Wire, method: str, records: Sequence[Record], look: Look | None = None) -> None:
+        self.wire, self.method, self.records, self.look = wire, method, list(records), look
+        self.outcomes = [_NOT_SENT] * len(records)
+        self._suspects = _SUSPECTS
+
+    def send(self, *, begun: bool = False) -> list[Outcome]:
+        """One outcome a record, in their order. Raises CrmError only when nothing of it was done, nor of what had
+        `begun` before."""
+        for rows in self.parts():
+            try:
+                self.together(rows)
+            except Unanswered:
+                break
+            except CrmError as error:
+                if not begun and all(outcome is _NOT_SENT for outcome in self.outcomes):
+                    raise
+                self._give_up(error)
+                break
+        return self.outcomes
+
+    def parts(self) -> Iterator[Sequence[int]]:
+        """The rows of each request, by their places."""
+        for start in range(0, len(self.records), ROWS):
+            yield range(start, min(start + ROWS, len(self.records)))
+
+    def _give_up(self, error: CrmError) -> None:
+        """What was not answered before the CRM said no waits for the next run, with the reason."""
+        codes = {LimitReached: LIMIT, SignInRefused: "SIGN_IN_REFUSED", Refused: "REFUSED"}
+        code = codes.get(type(error))
+        if code:
+            held = Outcome(ok=False, code=code, message=said(error), retryable=True)
+            self.outcomes = [held if outcome is _NOT_SENT else outcome for outcome in self.outcomes]
+
+    def together(self, rows: Sequence[int]) -> None:
+        """Sends these rows in one request. One refused as a whole is halved, until the rows at fault stand alone."""
+        try:
+            with contextlib.suppress(_Locked):  # what is still locked then is reported as such, row by row
+                self.wire.retrying(Unanswered, _Locked)(self._attempt, rows)
+        except Refused as error:
+            left = [i for i in rows if self.outcomes[i] is _NOT_SENT]
+            self._suspects -= 1
+            if error.status != 400 or not left or self._suspects <= 0:
+                raise
+            if len(left) == 1:
+                self.outcomes[left[0]] = Outcome(ok=False, code=error.code, message=said(error))
+            else:
+                half = len(left) // 2
+                self.together(left[:half])
+                self.together(left[half:])
+
+    def left(self, rows: Sequence[int]) -> list[int]:
+        """Those of the rows that are to be sent (again)."""
+        return [i for i in rows if self.outcomes[i] is _NOT_SENT or self.outcomes[i].code in (UNKNOWN, LOCKED)]
+
+    def _attempt(self, rows: Sequence[int]) -> None:
+        left = self.left(rows)
+        unsure = [i for i in left if self.outcomes[i].code == UNKNOWN]
+        if self.look and unsure:
+            keys = {i: self.records[i][self.look.key] for i in unsure}
+            found = self.look.found(keys.values())
+            for i, key in keys.items():
+                self.outcomes[i] = found.get(key, _NOT_SENT)
+            left = [i for i in left if i not in keys or keys[i] not in found]
+        if not left:
+            return
+        payload = {"allOrNone": False, "records": [self.records[i] for i in left]}
+        try:
+            answers: Any = self.wire.once(self.method, "composite/sobjects", json=payload)
+            if not isinstance(answers, list) or [type(answer) for answer in answers] != [dict] * len(left):
+                raise Unreachable(f"Salesforce: answered something else than {len(left)} outcomes")
+        except Unreachable as error:
+            for i in left:
+                self.outcomes[i] = replace(_UNANSWERED, message=said(error))
+            raise Unanswered from None
+        for i, answer in zip(left, answers, strict=True):
+            self.outcomes[i] = outcome_of(answer)
+        if any(self.outcomes[i].code == LOCKED for i in left):
+            raise _Locked
+
+
+def outcome_of(answer: Mapping[str, Any]) -> Outcome:
+    """What the CRM answered for one row."""
+    if answer.get("success"):
+        return Outcome(ok=True, id=answer.get("id"))
+    errors = answer.get("errors") or [{}]
+    return refusal(
+        str(errors[0].get("statusCode") or "UNKNOWN_ERROR"), errors[0].get("message", ""), errors[0].get("fields") or []
+    )
+
+
+def refusal(code: str, message: Any, fields: Sequence[str] = ()) -> Outcome:
+    """A row's refusal. A lock that a trigger or flow of the org ran into is a lock, whatever it is wrapped in."""
+    told = said(message, code, fields)
+    code = LOCKED if LOCKED in str(message) else code
+    named = f" ({', '.join(fields)})" if fields else ""
+    return Outcome(ok=False, code=code, message=f"{told}{named}", deleted=code == DELETED, retryable=code in RETRYABLE)

@@ -1,0 +1,384 @@
+"""What the CRM knows: accounts, opportunities and reps into the lake; touches, replies and deals into the ledger."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from datetime import datetime, timedelta
+from itertools import islice
+from typing import Any
+
+import pandas as pd
+import pyarrow.parquet as pq
+
+from onetouch.crm.protocol import Activity, Crm, Row
+from onetouch.crm_sync.one_touch import MEETING, Move, Seen, by_people, in_touch_at, moves, new_owner
+from onetouch.lake import Lake
+from onetouch.ledger import ACTIVE, Handoff, IllegalMove, Ledger, Run
+from onetouch.ledger.columns import storable
+from onetouch.policy import Policy
+from onetouch.signals import CRM, SNAPSHOT, normalise_accounts
+
+_AT_ONCE = 5_000
+"""Activities held in memory at a time: the first reading of a large CRM goes back months."""
+
+_AHEAD = timedelta(days=60)
+"""Ours: how far ahead a meeting may lie for somebody to be in touch until then. A renewal date of 2099 is none."""
+
+OPPORTUNITIES = {
+    "opportunity_id": "str", "crm_account_id": "str", "account_id": "str", "stage": "str", "is_closed": "boolean",
+    "is_won": "boolean", "amount": "float64", "created_at": "datetime64[us, UTC]", "closed_at": "datetime64[us, UTC]",
+    "lead_source": "str", "owner_id": "str", "changed_at": "datetime64[us, UTC]",
+}  # fmt: skip
+
+REPS = {"owner_id": "str", "email": "str", "name": "str", "active": "boolean", "timezone": "str"}
+
+
+def extract_crm(lake: Lake, ledger: Ledger, policy: Policy, run: Run, crm: Crm) -> dict[str, Any]:
+    """Writes `crm/{run_id}/{reps,accounts,opportunities}.parquet`, records touches and moves handoffs on.
+
+    The day's first run reads the whole CRM (formula fields change without a trace); the others what changed since
+    the run before, and take the rest from it. All times are the CRM's. What is told again changes nothing. An
+    account's `account_id` is null until the product's account is known (`signals` joins them); one that was forgotten
+    is left out. A run behind another that has read further (a backfill) writes the tables alone.
+    Returns {"accounts", "opportunities", "reps"} and what `follow` does.
+    """
+    base = _base(lake, ledger, run)
+    overlap = timedelta(hours=policy.events.overlap_hours)
+    since = None if base is None else base.as_of - overlap
+    reps = read_reps(crm)
+    lake.write(reps, "crm", run.run_id, "reps.parquet")
+
+    known = _product_accounts(lake, run)
+    opportunities = _opportunities(lake, crm, base, since)
+    everybody, merged = _accounts(lake, policy, crm, base, since)
+    # A deal read before a merge, and not changed by it, still names the account that is gone.
+    opportunities["crm_account_id"] = opportunities["crm_account_id"].replace(_successors(merged))
+    accounts = ledger.forgotten().without(everybody)
+    gone = set(everybody["crm_account_id"]) - set(accounts["crm_account_id"])
+    opportunities = opportunities[~opportunities["crm_account_id"].isin(gone)].reset_index(drop=True)
+    accounts = _with_owners(accounts.reset_index(drop=True), reps)
+    open_ones = opportunities.loc[~opportunities["is_closed"].fillna(False), "crm_account_id"].value_counts()
+    accounts["open_opportunities"] = accounts["crm_account_id"].map(open_ones).fillna(0).astype("Int64")
+    ids = _account_ids(accounts, known)
+    opportunities["account_id"] = opportunities["crm_account_id"].map(ids).astype("str")
+    lake.write(accounts[[*SNAPSHOT, *CRM]], "crm", run.run_id, "accounts.parquet")
+    lake.write(opportunities, "crm", run.run_id, "opportunities.parquet")
+
+    first = run.as_of - timedelta(days=policy.signals.lookback_days)
+    done = follow(ledger, policy, run, crm, opportunities, ids, emails_of(reps), first)
+    if done["followed"]:
+        ledger.record_touches(_renamed(ledger, ids, first), as_of=run.as_of)
+    return {"accounts": len(accounts), "opportunities": len(opportunities), "reps": len(reps)} | done
+
+
+# ── into the lake ────────────────────────────────────────────────────────────────────────────────
+
+
+def _base(lake: Lake, ledger: Ledger, run: Run) -> Run | None:
+    """The latest earlier run of the same day and policy that has read the CRM."""
+    day = f"{run.as_of:%Y%m%d}T"
+    ids = {path.split("/")[-2] for path in lake.list("crm") if path.endswith("/opportunities.parquet")}
+    mine = sorted(i for i in ids if i.startswith(day) and i < run.run_id and run.policy_version in i)
+    for run_id in reversed(mine):
+        earlier = ledger.run(run_id)
+        if earlier.as_of < run.as_of and lake.exists("crm", run_id, "accounts.parquet"):
+            return earlier
+    return None
+
+
+def frame_of(rows: Iterable[Row], types: Mapping[str, str]) -> pd.DataFrame:
+    """Rows as a frame of these columns and types; what a row lacks or cannot be read is null."""
+    values = [tuple(storable(row.get(name)) for name in types) for row in rows]
+    frame = pd.DataFrame.from_records(values, columns=list(types))
+    for name, dtype in types.items():
+        if dtype.startswith("datetime64"):
+            frame[name] = pd.to_datetime(frame[name], utc=True, errors="coerce", format="ISO8601")
+        elif dtype == "float64":
+            frame[name] = pd.to_numeric(frame[name], errors="coerce")
+    return frame.astype(dict(types))
+
+
+def read_reps(crm: Crm) -> pd.DataFrame:
+    """Every user of the CRM; e-mails as they are compared."""
+    reps = frame_of(crm.read_reps(), REPS)
+    reps["email"] = reps["email"].str.strip().str.lower()
+    return reps
+
+
+def emails_of(reps: pd.DataFrame) -> dict[str, str | None]:
+    """Owner id → e-mail of every user."""
+    return dict(zip(reps["owner_id"], reps["email"].astype(object).where(reps["email"].notna(), None), strict=True))
+
+
+def _updated(base: pd.DataFrame | None, changed: pd.DataFrame, gone: Collection[str], key: str) -> pd.DataFrame:
+    """`changed` in place of the base's rows of the same key, without those that are gone."""
+    if base is not None:
+        kept = base[~base[key].isin({*changed[key], *gone})]
+        changed = pd.concat([kept, changed], ignore_index=True) if len(changed) else kept
+    return changed.sort_values(key, ignore_index=True)
+
+
+def _living(rows: Iterable[Row], key: str, gone: dict[str, str | None]) -> Iterator[Row]:
+    """The rows that are not deleted; the ids of the others are added to `gone`, with what they were merged into."""
+    for row in rows:
+        if row["is_deleted"]:
+            gone[row[key]] = row.get("merged_into")
+        else:
+            yield row
+
+
+def _accounts(
+    lake: Lake, policy: Policy, crm: Crm, base: Run | None, since: datetime | None
+) -> tuple[pd.DataFrame, dict[str, str | None]]:
+    """The accounts, and those that are gone since the base: merged into another, or (None) deleted."""
+    fields = [column for column, field in policy.crm.account_fields.items() if field]
+    columns = ["crm_account_id", "owner_id", "account_id", "created_at", *fields]
+    gone: dict[str, str | None] = {}
+    rows = _living(crm.read_accounts(policy, since), "crm_account_id", gone)
+    values = [tuple(storable(row.get(name)) for name in columns) for row in rows]
+    frame = pd.DataFrame.from_records(values, columns=columns)
+    # An account the customer keeps no sign-up date for is at least as old as its record.
+    if "signed_up_at" not in frame:
+        frame["signed_up_at"] = frame["created_at"]
+    changed = normalise_accounts(frame.drop(columns="created_at"))
+    earlier = lake.read("crm", base.run_id, "accounts.parquet") if base else None
+    return _updated(earlier, changed, gone, "crm_account_id"), gone
+
+
+def _opportunities(lake: Lake, crm: Crm, base: Run | None, since: datetime | None) -> pd.DataFrame:
+    gone: dict[str, str | None] = {}
+    changed = frame_of(_living(crm.read_opportunities(since), "opportunity_id", gone), OPPORTUNITIES)
+    changed["closed_at"] = changed["closed_at"].where(changed["is_closed"].fillna(False))
+    earlier = lake.read("crm", base.run_id, "opportunities.parquet") if base else None
+    return _updated(earlier, changed, gone, "opportunity_id")
+
+
+def _with_owners(accounts: pd.DataFrame, reps: pd.DataFrame) -> pd.DataFrame:
+    """Owner e-mail and whether the owner is active, from the users themselves: a user's change marks no account."""
+    users = reps.set_index("owner_id")
+    accounts = accounts.copy()
+    accounts["owner_email"] = accounts["owner_id"].map(users["email"]).astype("str")
+    accounts["owner_active"] = accounts["owner_id"].map(users["active"]).astype("boolean")
+    return accounts
+
+
+def _product_accounts(lake: Lake, run: Run) -> pd.Series:
+    """CRM id → account id as the latest earlier run joined them; empty before the first."""
+    earlier = [p for p in lake.list("signals") if p.rsplit("/", 1)[1] < f"{run.run_id}.parquet"]
+    if not earlier:
+        return pd.Series(dtype="str")
+    with lake.fs.open(earlier[-1], "rb") as file:
+        joined = pq.read_table(file, columns=["crm_account_id", "account_id"]).to_pandas()
+    joined = joined.dropna().drop_duplicates("crm_account_id")
+    return joined.set_index("crm_account_id")["account_id"]
+
+
+def _account_ids(accounts: pd.DataFrame, known: pd.Series) -> dict[str, str]:
+    """CRM id → account id: our own external id, else as last joined, else `crm:{id}` until it is."""
+    own = accounts["account_id"]
+    ids = own.where(own.notna(), accounts["crm_account_id"].map(known))
+    ids = ids.where(ids.notna(), "crm:" + accounts["crm_account_id"])
+    return dict(zip(accounts["crm_account_id"], ids, strict=True))
+
+
+# ── into the ledger ──────────────────────────────────────────────────────────────────────────────
+
+
+def follow(
+    ledger: Ledger,
+    policy: Policy,
+    run: Run,
+    crm: Crm,
+    opportunities: pd.DataFrame,
+    ids: Mapping[str, str],
+    emails: Mapping[str, str | None],
+    first: datetime,
+) -> dict[str, Any]:
+    """Records touches and moves handoffs on, by what changed in the CRM since the watermark less the policy's overlap.
+
+    `first`: from when on a CRM is read for the first time; `ids`: CRM account → account; `emails`: user → e-mail.
+    A run behind the watermark does nothing of it: the CRM shows what is so now, and to its clock what has happened
+    since lies ahead; the run that has read further has kept all of it.
+    Returns {"touches", "moved": {state: n}, "relinked", "reassigned", "followed": whether it did any of it}.
+    """
+    # The name dates from when tasks were all that was read; another one would forget how far.
+    source = f"{crm.name}_tasks"
+    read_until = ledger.watermark(source)
+    if read_until is not None and run.as_of < read_until:
+        return {"touches": 0, "moved": {}, "relinked": 0, "reassigned": 0, "followed": False}
+    window = ledger.window(run, source, timedelta(hours=policy.events.overlap_hours), first)
+    gone = crm.gone_since(window.start)
+    successors = _successors(gone)
+    relinked = ledger.relink(successors) if successors else 0
+
+    active = ledger.handoffs(states=ACTIVE)
+    of_account = {handoff.crm_account_id for handoff in active if handoff.crm_account_id}
+    of_handoff = {handoff.handoff_id for handoff in active}
+    # A lead is handed over, too, and no account of the snapshot.
+    known = {str(h.crm_account_id): h.account_id for h in active} | dict(ids)
+    known |= {old: known[new] for old, new in successors.items() if new in known}
+    touched, kept = 0, list[Activity]()
+    activities = by_people(crm.read_activities(window.start, of_account), policy.crm.automation, emails)
+    while chunk := list(islice(activities, _AT_ONCE)):
+        rows = _touches(ledger, run, chunk, known, emails)
+        ledger.record_touches(rows, as_of=run.as_of)
+        touched += len(rows)
+        kept += [a for a in chunk if a.crm_account_id in of_account or a.handoff_id in of_handoff]
+
+    seen = _seen(crm, active, kept, opportunities, {crm_id for crm_id, successor in gone.items() if successor is None})
+    steps = {
+        handoff.handoff_id: moves(handoff, shown, emails, run.as_of, policy.handoff.reply_days)
+        for handoff, shown in seen
+    }
+    moved = move_on(ledger, run, steps)
+    reassigned = _reassign(ledger, seen, emails)
+    ledger.advance_watermark(source, window.end)
+    return {"touches": touched, "moved": moved, "relinked": relinked, "reassigned": reassigned, "followed": True}
+
+
+def _successors(gone: Mapping[str, str | None]) -> dict[str, str]:
+    """Merged account → the one that is left, also when that one was merged, too."""
+    merged = {crm_id: successor for crm_id, successor in gone.items() if successor is not None}
+
+    def last(crm_id: str) -> str:
+        passed = {crm_id}
+        while merged.get(crm_id, crm_id) not in passed:
+            crm_id = merged[crm_id]
+            passed.add(crm_id)
+        return crm_id
+
+    return {crm_id: last(crm_id) for crm_id in merged}
+
+
+def _touches(
+    ledger: Ledger, run: Run, activities: list[Activity], ids: Mapping[str, str], emails: Mapping[str, str | None]
+) -> list[Row]:
+    """What reps did, as rows for `record_touches`: not what we closed, nor the task of a handoff we ended unseen."""
+    done = [
+        (activity, at, ids[activity.crm_account_id])
+        for activity in activities
+        if activity.crm_account_id and activity.crm_account_id in ids and (at := in_touch_at(activity, run.as_of))
+    ]
+    accounts = {account_id for activity, _, account_id in done if activity.handoff_id}
+    ended = ledger.handoffs(states=["withdrawn", "expired"], account_ids=accounts) if accounts else []
+    unseen = {handoff.handoff_id for handoff in ended if handoff.touched_at is None}
+    rows = []
+    for activity, at, account_id in done:
+        if activity.handoff_id in unseen and not activity.outcome:
+            continue
+        # As long as a meeting lies ahead somebody is in touch; one too far ahead counts when it was arranged.
+        ends = activity.done_at if activity.kind == MEETING else None
+        ahead = ends is not None and run.as_of < ends <= run.as_of + _AHEAD
+        rows.append(
+            {
+                "touch_id": activity.activity_id,
+                "account_id": account_id,
+                "owner_email": emails.get(activity.owner_id or ""),
+                "at": max(at, run.as_of) if ahead else at,
+                "kind": activity.kind,
+                "outcome": activity.outcome,
+                "disposition": activity.disposition,
+                "handoff_id": activity.handoff_id,
+            }
+        )
+    return rows
+
+
+def _renamed(ledger: Ledger, ids: Mapping[str, str], since: datetime) -> list[Row]:
+    """Touches kept under `crm:{id}` whose account is known by now, under its name."""
+    waiting = {f"crm:{crm_id}": name for crm_id, name in ids.items() if name != f"crm:{crm_id}"}
+    touches = ledger.touches(since=since)
+    found = touches[touches["account_id"].isin(set(waiting))]
+    found = found.assign(account_id=found["account_id"].map(waiting))
+    return [{str(k): v for k, v in row.items()} for row in found.to_dict("records")]
+
+
+def _seen(
+    crm: Crm, active: list[Handoff], activities: list[Activity], opportunities: pd.DataFrame, deleted: set[str]
+) -> list[tuple[Handoff, Seen]]:
+    """What the CRM shows of each handoff, as far as it changed.
+
+    Tasks are looked up by key only where a run that died may have written one without saying so.
+    """
+    tasks: dict[str, Activity] = {}
+    of_account: dict[str, list[Activity]] = {}
+    for activity in activities:
+        key = activity.handoff_id
+        if key and (key not in tasks or not activity.is_deleted):
+            tasks[key] = activity
+        of_account.setdefault(activity.crm_account_id or "", []).append(activity)
+    tasks |= crm.tasks_of(h.handoff_id for h in active if h.state == "context_written")
+
+    deals: dict[str, list[Row]] = {}
+    since = min((handoff.decided_at for handoff in active), default=None)
+    if since is not None:
+        theirs = opportunities[
+            opportunities["crm_account_id"].isin({handoff.crm_account_id for handoff in active})
+            & (opportunities["created_at"] >= since)
+        ]
+        for deal in theirs.astype(object).where(theirs.notna(), None).to_dict("records"):
+            deals.setdefault(deal["crm_account_id"], []).append({str(k): v for k, v in deal.items()})
+    return [
+        (
+            handoff,
+            Seen(
+                tasks.get(handoff.handoff_id),
+                [
+                    activity
+                    for activity in of_account.get(handoff.crm_account_id or "", [])
+                    if activity.handoff_id != handoff.handoff_id
+                ],
+                deals.get(handoff.crm_account_id or "", []),
+                handoff.crm_account_id in deleted,
+            ),
+        )
+        for handoff in active
+    ]
+
+
+def move_on(ledger: Ledger, run: Run, steps: Mapping[str, list[Move]]) -> dict[str, int]:
+    """Makes the moves of each handoff, id → moves. Returns state → how many reached it.
+
+    A task that a run had written and not heard of is `sent` in the outbox, too, whatever that run took it for.
+    """
+    adopted = {
+        f"task:{handoff_id}": str(move["task_id"])
+        for handoff_id, theirs in steps.items()
+        for move in theirs
+        if move["to_state"] == "task_open"
+    }
+    if adopted:
+        unheard = ledger.outbox(states=["pending", "sending", "failed"], keys=adopted)
+        ledger.sent_all({row.key: adopted[row.key] for row in unheard}, found=True)
+    rows: dict[str, list[Row]] = {
+        i: [{"handoff_id": i, "as_of": run.as_of} | step for step in theirs] for i, theirs in steps.items()
+    }
+    try:
+        ledger.move_all([row for theirs in rows.values() for row in theirs])
+        return dict(Counter(row["to_state"] for theirs in rows.values() for row in theirs))
+    except IllegalMove:  # another run has moved one of them elsewhere meanwhile: the next reads it as it is
+        moved: Counter[str] = Counter()
+    for theirs in rows.values():
+        try:
+            ledger.move_all(theirs)
+        except IllegalMove:
+            continue
+        moved.update(row["to_state"] for row in theirs)
+    return dict(moved)
+
+
+def _reassign(ledger: Ledger, seen: Iterable[tuple[Handoff, Seen]], emails: Mapping[str, str | None]) -> int:
+    """Lets handoffs follow their task to another rep. Returns how many."""
+    passed = {handoff.handoff_id: owner for handoff, shown in seen if (owner := new_owner(handoff, shown.task, emails))}
+    for handoff_id, owner_id in passed.items():
+        ledger.reassign(handoff_id, owner_id, emails[owner_id])
+    return len(passed)
+
+
+def timezones(lake: Lake, run_id: str) -> dict[str, str]:
+    """Owner id → time zone, as far as the CRM told that run."""
+    if not lake.exists("crm", run_id, "reps.parquet"):
+        return {}
+    reps = lake.read("crm", run_id, "reps.parquet").dropna(subset=["owner_id", "timezone"])
+    return dict(zip(reps["owner_id"], reps["timezone"], strict=True))

@@ -1,6 +1,0 @@
-"""Salesforce as a CRM: client, the way there, rows in collections or bulk jobs, and the fields that are ours."""
-
-from onetouch.delivery.salesforce.client import Salesforce
-from onetouch.delivery.salesforce.fields import HANDOFF_ID, OUTCOME
-
-__all__ = ["HANDOFF_ID", "OUTCOME", "Salesforce"]

@@ -1,0 +1,7 @@
+"""What other rules would do: scenarios, the difference between two policies, a shadow policy beside the real one."""
+
+from onetouch.experiments.difference import Difference, compare
+from onetouch.experiments.scenarios import Result, run_scenarios
+from onetouch.experiments.shadow import read_shadow, shadow
+
+__all__ = ["Difference", "Result", "compare", "read_shadow", "run_scenarios", "shadow"]

@@ -1,0 +1,208 @@
+"""What another policy would change: the decisions of a past run under both, on the inputs that run kept.
+
+Where the policies read events differently (vocabulary, product, signals), the signals are computed anew from the
+lake's events, in a lake of their own that is thrown away; nothing is written to the installation's.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from functools import cached_property
+from typing import Any
+
+import duckdb
+import pandas as pd
+import pyarrow as pa
+
+from onetouch.audit.stored import earlier, of_run, table
+from onetouch.lake import Lake
+from onetouch.ledger import PSEUDONYM, Ledger, Run
+from onetouch.policy import Policy
+from onetouch.routing import decide
+from onetouch.routing.inputs import kept
+from onetouch.scoring import score_frame
+from onetouch.signals import compute
+
+READING = ("vocabulary", "product", "signals")
+"""Sections of a policy that say what the signals of an account are."""
+
+CHANGE = (
+    "account_id", "name", "action_before", "action_after", "rule_before", "rule_after", "score_before", "score_after",
+    "owner_before", "owner_after",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Difference:
+    """`before` and `after`: decisions of the same accounts under two policies, by account_id."""
+
+    run_id: str
+    versions: tuple[str, str]
+    before: pd.DataFrame
+    after: pd.DataFrame
+    names: pd.Series
+    computed_anew: bool
+
+    @cached_property
+    def changes(self) -> pd.DataFrame:
+        """Accounts whose action changes, sales touches first, then by score: the columns of CHANGE."""
+        one, other = (f.set_index("account_id") for f in (self.before, self.after))
+        index = one.index.union(other.index)
+        one, other = one.reindex(index), other.reindex(index)
+        changed = pd.DataFrame(
+            {
+                "account_id": index,
+                "name": self.names.reindex(index).to_numpy(),
+                **{
+                    f"{what}_{when}": frame[column].to_numpy()
+                    for what, column in (
+                        ("action", "action"),
+                        ("rule", "rule"),
+                        ("score", "score"),
+                        ("owner", "owner_email"),
+                    )
+                    for when, frame in (("before", one), ("after", other))
+                },
+            }
+        )
+        changed = changed[changed["action_before"].ne(changed["action_after"])]
+        touches = (changed[["action_before", "action_after"]] == "sales_now").any(axis=1)
+        score = changed[["score_before", "score_after"]].max(axis=1)
+        order = changed.assign(t=touches, s=score).sort_values(["t", "s", "account_id"], ascending=[False, False, True])
+        return order[list(CHANGE)].reset_index(drop=True)
+
+    @cached_property
+    def moves(self) -> pd.DataFrame:
+        """action_before, action_after, accounts: how many go from one action to another, most first."""
+        pairs = self.changes.groupby(["action_before", "action_after"], dropna=False).size()
+        counted = pairs.rename("accounts").reset_index()
+        return counted.sort_values(["accounts", "action_before", "action_after"], ascending=[False, True, True])
+
+    @cached_property
+    def tasks(self) -> pd.DataFrame:
+        """owner_email, before, after: tasks of each rep under both policies."""
+        counted = [f[f["action"] == "sales_now"]["owner_email"].value_counts() for f in (self.before, self.after)]
+        table = pd.concat(counted, axis=1, keys=["before", "after"]).fillna(0).astype(int)
+        return table.rename_axis("owner_email").sort_index().reset_index()
+
+    @property
+    def summary(self) -> str:
+        """One line: "+14 / −9 sales touches (52 → 57), 31 of 20,000 accounts change action"."""
+        touched = [set(f.loc[f["action"] == "sales_now", "account_id"]) for f in (self.before, self.after)]
+        more, fewer = len(touched[1] - touched[0]), len(touched[0] - touched[1])
+        return (
+            f"+{more:,} / −{fewer:,} sales touches ({len(touched[0]):,} → {len(touched[1]):,}), "
+            f"{len(self.changes):,} of {len(self.after):,} accounts change action"
+        )
+
+    def record(self, *, accounts: int | None = None) -> dict[str, Any]:
+        """The difference as plain values; `accounts`: at most so many of those that change (None: all)."""
+        shown = self.changes if accounts is None else self.changes.head(accounts)
+        return {
+            "run_id": self.run_id,
+            "old": self.versions[0],
+            "new": self.versions[1],
+            "summary": self.summary,
+            "accounts": len(self.after),
+            "changed": len(self.changes),
+            "signals_computed_anew": self.computed_anew,
+            "moves": _records(self.moves),
+            "tasks": _records(self.tasks),
+            "changes": _records(shown),
+        }
+
+
+def compare(lake: Lake, ledger: Ledger, old: Policy, new: Policy, run: Run) -> Difference:
+    """The run's accounts decided under `old` and under `new`.
+
+    Raises FileNotFoundError when inputs of the run are gone from the lake.
+    """
+    before, once = decided_under(lake, ledger, old, run)
+    after, again = decided_under(lake, ledger, new, run)
+    return Difference(run.run_id, (old.version, new.version), before, after, names(lake, run), once or again)
+
+
+def beside(lake: Lake, ledger: Ledger, other: Policy, run: Run) -> Difference:
+    """The run's own decisions, and those `other` would have made. Raises FileNotFoundError as `compare`."""
+    after, anew = decided_under(lake, ledger, other, run)
+    return Difference(
+        run.run_id, (run.policy_version, other.version), decisions(lake, run), after, names(lake, run), anew
+    )
+
+
+def decided_under(lake: Lake, ledger: Ledger, policy: Policy, run: Run) -> tuple[pd.DataFrame, bool]:
+    """The run's decisions as `policy` would make them, and whether signals had to be computed anew for it.
+
+    They are only where it reads events differently than the run's policy; touches are read again only where it looks
+    further back, as far as they were known at the run's moment.
+    """
+    inputs, of_run = kept(lake, run.run_id), ledger.policy(run.policy_version)
+    anew = any(getattr(policy, section) != getattr(of_run, section) for section in READING)
+    signals = _signals_anew(lake, policy, run) if anew else inputs.signals
+    touches = inputs.touches
+    if policy.handoff.silence_days > of_run.handoff.silence_days:
+        since = run.as_of - timedelta(days=policy.handoff.silence_days)
+        touches = ledger.touches(since=since, as_of=run.as_of)
+    scores = score_frame(signals, policy, run.as_of, earlier(lake, run.run_id))
+    return decide(replace(inputs, signals=signals, scores=scores, touches=touches), policy, run.as_of), anew
+
+
+def decisions(lake: Lake, run: Run) -> pd.DataFrame:
+    """The decisions the run stored, but those on accounts that were forgotten since."""
+    stored = of_run(lake, "decisions", run.run_id).to_pandas()
+    return stored[~stored["account_id"].str.startswith(PSEUDONYM)].reset_index(drop=True)
+
+
+def names(lake: Lake, run: Run) -> pd.Series:
+    """What the run's accounts are called, by account_id."""
+    return (
+        of_run(lake, "signals", run.run_id).select(["account_id", "name"]).to_pandas().set_index("account_id")["name"]
+    )
+
+
+def _signals_anew(lake: Lake, policy: Policy, run: Run) -> pd.DataFrame:
+    snapshot = table(lake, "crm", run.run_id, "accounts.parquet").to_pandas()
+    with tempfile.TemporaryDirectory(prefix="onetouch-signals-") as folder:
+        signals, _ = compute(_Apart(lake, folder), policy, snapshot, run.as_of)
+    return signals.to_pandas(types_mapper=lambda kind: pd.ArrowDtype(kind) if pa.types.is_list(kind) else None)
+
+
+class _Apart(Lake):
+    """A lake in a folder of its own that reads the events, and the activity already built, of another."""
+
+    def __init__(self, base: Lake, folder: str) -> None:
+        super().__init__(folder)
+        self.base, self.own = base, Lake(folder)
+
+    def path(self, *parts: str) -> str:
+        """In the other lake for what was built there and not here; only a local one is read in place."""
+        own = super().path(*parts)
+        built = self.base.local and not self.fs.exists(own) and self.base.exists(*parts)
+        return self.base.path(*parts) if built else own
+
+    @contextmanager
+    def writing(self, *parts: str) -> Iterator[str]:
+        """Always in the folder of its own."""
+        with self.own.writing(*parts) as path:
+            yield path
+
+    def list(self, folder: str, suffix: str = ".parquet") -> list[str]:
+        """Of the other lake."""
+        return self.base.list(folder, suffix)
+
+    @contextmanager
+    def engine(self, memory: str = "4GB", threads: int | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
+        """One that can read both."""
+        with self.own.engine(memory, threads) as con:
+            if not self.base.local:
+                con.register_filesystem(self.base.fs)
+            yield con
+
+
+def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    rows = frame.astype(object).where(frame.notna(), None).itertuples(index=False, name=None)
+    return [dict(zip(frame.columns, row, strict=True)) for row in rows]

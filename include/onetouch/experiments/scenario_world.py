@@ -1,0 +1,179 @@
+"""A scenario set on the stage: its canonical events, its CRM record and what the ledger would say of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pandas as pd
+
+from onetouch.events import EVENTS
+from onetouch.events.identity import business_domain
+from onetouch.experiments.scenario_file import WEEKDAYS, WORDS, Event, Rep, ScenarioError, Side
+from onetouch.policy import Policy
+from onetouch.policy.schema import Meaning
+from onetouch.signals import CRM, SNAPSHOT
+
+FIRST_TOUCH = timedelta(days=1)
+"""How long after its decision a handoff was touched where the scenario does not say."""
+
+BATCH = "scenarios"
+
+
+def events(where: str, account_id: str, side: Side, policy: Policy, as_of: datetime) -> Iterator[dict[str, Any]]:
+    """The account's canonical events. Raises ScenarioError where the policy has no vendor event of that meaning."""
+    account = side.account
+    host = account.users_at or (account.domain if account.basis == "domain" else None)
+    email_domain = None if host is None else business_domain(host)
+    for number, event in enumerate(side.events):
+        vendor, meaning = _vendor(where, event, policy)
+        properties = {meaning.detail: event.detail, meaning.value: event.value}
+        text = json.dumps({k: v for k, v in properties.items() if k is not None and v is not None})
+        for at in _moments(where, event, as_of, account.timezone):
+            for who in event.who:
+                for turn in range(event.times):
+                    occurred = at - timedelta(seconds=turn)
+                    yield {
+                        "event_id": f"{account_id}-{number}-{who}-{occurred.timestamp():.0f}",
+                        "source": policy.sources[0],
+                        "event": vendor,
+                        "occurred_at": occurred,
+                        "received_at": min(occurred + timedelta(minutes=1), as_of),
+                        "user_id": who,
+                        "account_id": account_id,
+                        "account_basis": account.basis,
+                        "email_domain": email_domain,
+                        "properties": text,
+                        "batch_id": BATCH,
+                    }
+
+
+def event_frame(rows: list[dict[str, Any]]) -> pd.DataFrame:
+    """Rows of `events` as the lake holds them."""
+    moments = dict.fromkeys(("occurred_at", "received_at"), "datetime64[us, UTC]")
+    return pd.DataFrame(rows, columns=EVENTS.names).astype({**dict.fromkeys(EVENTS.names, "str"), **moments})
+
+
+def record(account_id: str, side: Side, owner: str | None, as_of: datetime) -> dict[str, Any]:
+    """The account's row of the CRM snapshot."""
+    account = side.account
+    told = account.model_dump(include={*SNAPSHOT, "open_opportunities"})
+    limits = None if account.plan_limits is None else json.dumps(account.plan_limits)
+    signed_up = as_of - account.signed_up if isinstance(account.signed_up, timedelta) else account.signed_up
+    row = told | {"plan_limits": limits, "signed_up_at": signed_up}
+    row |= {"account_id": account_id, "crm_account_id": f"crm-{account_id}"}
+    owned = {"owner_email": owner, "owner_id": owner and user_id(owner), "owner_active": owner and account.owner_active}
+    return dict.fromkeys([*SNAPSHOT, *CRM]) | row | owned
+
+
+def crm_users(reps: list[Rep]) -> pd.DataFrame:
+    """The CRM's users: owner_id, email, name, active, timezone, country."""
+    rows = [
+        {"owner_id": user_id(r.email), "email": r.email.lower(), "name": r.email.partition("@")[0],
+         "active": r.active, "timezone": r.timezone, "country": r.country}
+        for r in reps
+    ]  # fmt: skip
+    columns = dict.fromkeys(("owner_id", "email", "name", "active", "timezone", "country"), "str")
+    return pd.DataFrame(rows, columns=list(columns)).astype({**columns, "active": "boolean"})
+
+
+def rep_load(reps: list[Rep], as_of: datetime) -> pd.DataFrame:
+    """What the reps have on the desk, as the ledger says it: the tasks of today were given just now."""
+    rows = []
+    for rep in reps:
+        recent = [as_of - timedelta(seconds=n + 1) for n in range(rep.today)]
+        last = as_of - rep.last if rep.last is not None else recent[0] if recent else None
+        count = rep.today if rep.open is None else rep.open
+        rows.append({"owner_email": rep.email, "open": count, "last_assigned_at": last, "recent": recent})
+    frame = pd.DataFrame(rows, columns=["owner_email", "open", "last_assigned_at", "recent"])
+    types = {"owner_email": "str", "open": "int64", "last_assigned_at": "datetime64[us, UTC]"}
+    return frame.astype(types)
+
+
+def handoff(account_id: str, side: Side, as_of: datetime, signals_now: list[str]) -> dict[str, Any] | None:
+    """The account's last handoff as a row of `ledger.handoff_frame`; `signals_now`: what earns it points today."""
+    past = side.history.handoff
+    if past is None:
+        return None
+    ended = None if past.ended is None else as_of - past.ended
+    decided = as_of - (past.decided or (past.ended or timedelta()) + timedelta(days=9))
+    touched = as_of - past.touched if past.touched is not None else decided + FIRST_TOUCH
+    was_touched = past.touched is not None or past.state in ("touched", "replied", "released", "won", "lost")
+    then = past.signals if past.signals is not None else [s for s in signals_now if s not in past.new]
+    return {
+        "account_id": account_id,
+        "handoff_id": f"handoff-{account_id}",
+        "episode": 1,
+        "state": past.state,
+        "owner_email": past.owner,
+        "decided_at": decided,
+        "touched_at": touched if was_touched else None,
+        "closed_at": ended,
+        "signals": then,
+        "run_id": "before",
+    }
+
+
+def touch(account_id: str, side: Side, as_of: datetime) -> dict[str, Any] | None:
+    """The last touch of a rep as a row of `ledger.touches`."""
+    if (since := side.history.touch) is None:
+        return None
+    return {"touch_id": f"touch-{account_id}", "account_id": account_id, "at": as_of - since, "kind": "Call"}
+
+
+def previous(account_id: str, side: Side, as_of: datetime, rule_of: dict[str, str]) -> dict[str, Any] | None:
+    """The decision of the run before; without a rule, the first that leads to the action."""
+    if (before := side.history.previous) is None:
+        return None
+    rule = before.rule or rule_of[before.action]
+    return {
+        "account_id": account_id,
+        "action": before.action,
+        "rule": rule,
+        "since": as_of - before.since,
+        "call": before.call,
+        "trigger_at": None if before.trigger is None else as_of - before.trigger,
+    }
+
+
+def user_id(email: str) -> str:
+    """The CRM's id of the user with that address."""
+    return f"user-{email.lower()}"
+
+
+def _vendor(where: str, event: Event, policy: Policy) -> tuple[str, Meaning]:
+    """A vendor's event of that meaning, and how it carries its detail."""
+    meant = {vendor: meaning for vendor, meaning in policy.vocabulary.items() if meaning.as_ == event.event}
+    for vendor, meaning in meant.items():
+        if event.detail is None or meaning.detail is not None or meaning.detail_is == event.detail:
+            return vendor, meaning
+    word = WORDS.get(event.event, (None, None))[0]
+    lacking = f"{event.event} with {word}: {event.detail}" if meant else event.event
+    raise ScenarioError(f"{where}: events: {lacking}: no event of the policy's vocabulary means that; add one to it")
+
+
+def _moments(where: str, event: Event, as_of: datetime, timezone: str | None) -> list[datetime]:
+    """When the event happens, each before `as_of`; UTC."""
+    if event.on_days is None:
+        at = event.at if event.at is not None else as_of - (event.ago or timedelta())
+        if at >= as_of:
+            raise ScenarioError(f"{where}: events: {event.event}: is not before the decision; give it an earlier time")
+        return [at.astimezone(UTC)]
+    end = as_of - (event.ago or timedelta())
+    zone = ZoneInfo(timezone or "UTC")
+    if event.hour is None:
+        last = end - (timedelta(hours=1) if event.ago is None else timedelta())
+        days = [last - timedelta(days=n) for n in range(event.on_days)]
+    else:
+        local = end.astimezone(zone)
+        days = [
+            datetime(day.year, day.month, day.day, event.hour, 1, tzinfo=zone)
+            for day in (local.date() - timedelta(days=n) for n in range(event.on_days + 1))
+        ]
+        days = [day for day in days if day < end][: event.on_days]
+    return [
+        day.astimezone(UTC) for day in days if WEEKDAYS[day.astimezone(zone).weekday()] in (event.weekdays or WEEKDAYS)
+    ]

@@ -1,0 +1,377 @@
+"""Runs scenario files: events → signals → scores → decisions, the way a run does it, and what differs from the words.
+
+All scenarios of one moment and policy are summed up and scored at once, as accounts of one company. Those that are
+about who gets the task are decided apart from the others, so that none takes another's place in a rep's day.
+"""
+
+from __future__ import annotations
+
+import difflib
+import tempfile
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyarrow as pa
+from pydantic import ValidationError
+
+from onetouch import handoff
+from onetouch.experiments import scenario_world as world
+from onetouch.experiments.difference import READING
+from onetouch.experiments.scenario_file import Expected, Rep, Scenario, ScenarioError, Side, read_scenarios
+from onetouch.lake import Lake
+from onetouch.policy import Policy
+from onetouch.policy.read import overlay, preset_document
+from onetouch.routing import RULES, Rule, decide
+from onetouch.routing.inputs import PREVIOUS, Inputs
+from onetouch.routing.sentences import sentence
+from onetouch.scoring import score_frame
+from onetouch.signals import compute
+
+OWN_REPS = "reps.example"
+"""Domain of the reps that accounts have whose scenario names none."""
+
+BEFORE = ("since", "trigger_at")
+"""Moments of a decision that lie before it, or at it; a length of time is counted back from it."""
+
+NEARLY = 1e-6
+"""Relative difference under which two numbers are the same."""
+
+
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One thing that came out otherwise than the scenario says; of a text, `got` is the line most like it."""
+
+    what: str
+    expected: Any
+    got: Any
+
+
+@dataclass(frozen=True)
+class Result:
+    """What became of one scenario; `explained`: its decision in one line."""
+
+    file: str
+    name: str
+    source: str
+    rule: str | None
+    action: str
+    explained: str
+    differences: tuple[Difference, ...]
+
+    @property
+    def passed(self) -> bool:
+        """Whether everything came out as the scenario says."""
+        return not self.differences
+
+    def record(self) -> dict[str, Any]:
+        """As JSON values; moments and texts as they read."""
+        told = {name: getattr(self, name) for name in ("file", "name", "source", "rule", "action", "explained")}
+        differences = [{k: _shown(v) for k, v in vars(found).items()} for found in self.differences]
+        return told | {"passed": self.passed, "differences": differences}
+
+
+@dataclass(frozen=True)
+class _Cast:
+    """An account on the stage: its id, what is said of it, its owner, where an error is."""
+
+    account_id: str
+    side: Side
+    owner: str | None
+    where: str
+
+
+@dataclass(frozen=True)
+class _Scene:
+    """A scenario with its accounts (its own first) and the inputs of their decision."""
+
+    file: str
+    scenario: Scenario
+    policy: Policy
+    cast: tuple[_Cast, ...]
+    reps: tuple[Rep, ...]
+
+
+@dataclass(frozen=True)
+class Staged:
+    """Scenarios whose signals and scores are worked out; they can be decided by any rules."""
+
+    scenes: tuple[_Scene, ...]
+    signals: Mapping[str, pd.DataFrame]
+    scores: Mapping[str, pd.DataFrame]
+
+
+def without(name: str) -> tuple[Rule, ...]:
+    """The rules as if that one were not there; what no other one decides comes to nothing."""
+
+    def nobody(facts: pd.DataFrame) -> npt.NDArray[np.bool_]:
+        return np.zeros(len(facts), dtype=bool)
+
+    kept = [replace(rule, applies=nobody) if rule.name == name else rule for rule in RULES]
+    return *kept, Rule("no rule", "none", lambda facts: np.ones(len(facts), dtype=bool))
+
+
+def run_scenarios(*paths: Path | str, policy: Policy, rules: tuple[Rule, ...] = RULES) -> list[Result]:
+    """Every scenario of the files under `policy`, in the files' order. Raises ScenarioError."""
+    return decide_scenarios(stage_scenarios(*paths, policy=policy), rules=rules)
+
+
+def stage_scenarios(*paths: Path | str, policy: Policy) -> Staged:
+    """The scenarios of the files with their signals and scores. Raises ScenarioError.
+
+    Accounts are named by file and place, `matrix-001`, so that nothing depends on what else is played.
+    """
+    files: dict[str, Path | str] = {}
+    for path in paths:
+        if files.setdefault(Path(path).stem, path) != path or list(paths).count(path) > 1:
+            raise ScenarioError(
+                f"{path}: named as another file given; give each scenario file once, under its own name"
+            )
+    policies: dict[str, Policy] = {}
+    scenes = [
+        _scene(str(path), number, scenario, policy, policies)
+        for path in files.values()
+        for number, scenario in enumerate(read_scenarios(path), 1)
+    ]
+    batches: dict[Any, list[_Scene]] = defaultdict(list)
+    for scene in scenes:
+        reading = scene.policy.model_dump_json(include=set(READING), by_alias=True)
+        batches[scene.scenario.as_of, reading].append(scene)
+    signals: dict[str, pd.DataFrame] = {}
+    scores: dict[str, pd.DataFrame] = {}
+    for batch in batches.values():
+        table = _signals(batch)
+        by_policy: dict[str, list[_Scene]] = defaultdict(list)
+        for scene in batch:
+            by_policy[scene.policy.version].append(scene)
+        for scored_alike in by_policy.values():
+            scored = _scores(scored_alike, table)
+            for scene in scored_alike:
+                ids = [member.account_id for member in scene.cast]
+                signals[ids[0]] = table[table["account_id"].isin(ids)]
+                scores[ids[0]] = scored[scored["account_id"].isin(ids)]
+    return Staged(tuple(scenes), signals, scores)
+
+
+def decide_scenarios(
+    staged: Staged, *, rules: tuple[Rule, ...] = RULES, only: Collection[str] | None = None
+) -> list[Result]:
+    """Decisions by `rules`, held against the words; `only`: the scenarios of these names."""
+    scenes = [s for s in staged.scenes if only is None or s.scenario.name in only]
+    together: dict[Any, list[_Scene]] = defaultdict(list)
+    for place, scene in enumerate(scenes):
+        assignment = scene.policy.assignment
+        apart = place if scene.scenario.apart or assignment.reps or assignment.territories else None
+        together[scene.scenario.as_of, scene.policy.version, apart].append(scene)
+    results: dict[str, Result] = {}
+    for group in together.values():
+        keys = [scene.cast[0].account_id for scene in group]
+        signals = pd.concat([staged.signals[key] for key in keys], ignore_index=True)
+        scores = pd.concat([staged.scores[key] for key in keys], ignore_index=True)
+        decisions, known, scored = (_rows(f) for f in (_decided(group, signals, scores, rules), signals, scores))
+        for scene, key in zip(group, keys, strict=True):
+            results[key] = _result(scene, decisions[key], known[key], scored[key])
+    return [results[scene.cast[0].account_id] for scene in scenes]
+
+
+def _scene(file: str, number: int, scenario: Scenario, policy: Policy, policies: dict[str, Policy]) -> _Scene:
+    """The scenario on its stage; `policies`: those made so far, by what lies over `policy` (many say the same)."""
+    where = f"{file}: {scenario.name!r}"
+    over = repr(scenario.policy)
+    own = policies[over] = policies.get(over) or _policy(where, scenario.policy, policy)
+    account_id = f"{Path(file).stem}-{number:03}"
+    cast = []
+    for place, side in enumerate([scenario, *scenario.beside]):
+        name = account_id if place == 0 else f"{account_id}-{place}"
+        named = "owner" in side.account.model_fields_set
+        cast.append(_Cast(name, side, side.account.owner if named else f"rep-of-{name}@{OWN_REPS}", where))
+    if scenario.reps is not None:
+        reps = scenario.reps
+    else:
+        owners = dict.fromkeys(m.owner for m in cast if m.owner is not None)
+        reps = [Rep(email=owner) for owner in owners] or [Rep(email=f"someone@{OWN_REPS}")]
+    return _Scene(file, scenario, own, tuple(cast), tuple(reps))
+
+
+def _policy(where: str, over: dict[str, Any], policy: Policy) -> Policy:
+    """The policy under test with what the scenario says laid over it."""
+    if not over:
+        return policy
+    changes = {k: v for k, v in over.items() if k != "extends"}
+    try:
+        base = preset_document(over["extends"]) if "extends" in over else policy.document()
+        return Policy.model_validate(overlay(base, changes))
+    except FileNotFoundError:
+        raise ScenarioError(f"{where}: policy.extends: {over['extends']!r} is no preset of policies") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(map(str, first["loc"]))
+        raise ScenarioError(f"{where}: policy.{field}: {first['input']!r} is not allowed; {first['msg']}") from error
+
+
+def _signals(batch: list[_Scene]) -> pd.DataFrame:
+    """Signals of all accounts of the batch, by way of a lake of their own."""
+    policy, as_of = batch[0].policy, batch[0].scenario.as_of
+    members = [member for scene in batch for member in scene.cast]
+    rows = [row for m in members for row in world.events(m.where, m.account_id, m.side, policy, as_of)]
+    snapshot = pd.DataFrame([world.record(m.account_id, m.side, m.owner, as_of) for m in members])
+    events = world.event_frame(rows)
+    with tempfile.TemporaryDirectory(prefix="onetouch-scenarios-") as folder:
+        lake = Lake(folder)
+        for day, happened in events.groupby(events["occurred_at"].dt.strftime("%Y-%m-%d")):
+            lake.write(happened, "events", f"event_date={day}", f"{world.BATCH}.parquet")
+        table, _ = compute(lake, policy, snapshot, as_of)
+    return table.to_pandas(types_mapper=lambda kind: pd.ArrowDtype(kind) if pa.types.is_list(kind) else None)
+
+
+def _scores(scenes: list[_Scene], signals: pd.DataFrame) -> pd.DataFrame:
+    """Scores of the scenes' accounts, compared with those their histories tell."""
+    members = [member for scene in scenes for member in scene.cast]
+    told = [(m.account_id, m.side.history.score) for m in members if m.side.history.score is not None]
+    earlier = pd.DataFrame(told, columns=["account_id", "score"]).astype({"account_id": "str", "score": "float64"})
+    theirs = signals[signals["account_id"].isin([m.account_id for m in members])]
+    return score_frame(theirs, scenes[0].policy, scenes[0].scenario.as_of, earlier)
+
+
+def _decided(group: list[_Scene], signals: pd.DataFrame, scores: pd.DataFrame, rules: tuple[Rule, ...]) -> pd.DataFrame:
+    """The decisions of all accounts of the group."""
+    as_of, policy = group[0].scenario.as_of, group[0].policy
+    members = [member for scene in group for member in scene.cast]
+    reps = [rep for scene in group for rep in scene.reps]
+    earning = {
+        account_id: [reason["signal"] for reason in reasons]
+        for account_id, reasons in zip(scores["account_id"], scores["reasons"], strict=True)
+    }
+    rule_of = {rule.action: rule.name for rule in reversed(rules)}
+    past = [world.handoff(m.account_id, m.side, as_of, earning[m.account_id]) for m in members]
+    touched = [world.touch(m.account_id, m.side, as_of) for m in members]
+    before = [world.previous(m.account_id, m.side, as_of, rule_of) for m in members]
+    inputs = Inputs(
+        signals=signals,
+        scores=scores,
+        handoffs=_frame(past, _HANDOFFS),
+        rep_load=world.rep_load(reps, as_of),
+        reps=world.crm_users(reps),
+        touches=_frame(touched, _TOUCHES),
+        previous=_frame(before, PREVIOUS),
+    )
+    return decide(inputs, policy, as_of, rules)
+
+
+_MOMENT = "datetime64[us, UTC]"
+_HANDOFFS = {
+    "account_id": "str", "handoff_id": "str", "episode": "int64", "state": "str", "owner_email": "str",
+    "decided_at": _MOMENT, "touched_at": _MOMENT, "closed_at": _MOMENT, "signals": "object", "run_id": "str",
+}  # fmt: skip
+_TOUCHES = {
+    "touch_id": "str", "account_id": "str", "owner_email": "str", "at": _MOMENT, "kind": "str", "outcome": "str",
+    "handoff_id": "str",
+}  # fmt: skip
+
+
+def _frame(rows: Iterable[dict[str, Any] | None], types: dict[str, str]) -> pd.DataFrame:
+    content = [row for row in rows if row is not None]
+    return pd.DataFrame(content, columns=list(types)).astype(types)
+
+
+def _rows(frame: pd.DataFrame) -> dict[str, Row]:
+    """Each account's row in plain values."""
+    rows = (dict(zip(frame.columns, map(_plain, row), strict=True)) for row in frame.itertuples(index=False, name=None))
+    return {row["account_id"]: row for row in rows}
+
+
+def _result(scene: _Scene, decision: Row, signals: Row, scores: Row) -> Result:
+    """The decision held against the scenario's words."""
+    scenario, policy = scene.scenario, scene.policy
+    found = list(_differences(scene, decision, signals, scores))
+    if scenario.rule is not None and decision["rule"] != scenario.rule:
+        found.insert(0, Difference("rule", scenario.rule, decision["rule"]))
+    return Result(
+        scene.file, scenario.name, scenario.source, scenario.rule, decision["action"],
+        explained(decision, policy), tuple(found),
+    )  # fmt: skip
+
+
+def explained(decision: Row, policy: Policy) -> str:
+    """A decision in one line: action, rule, score, and what stands in the way."""
+    line = f"{decision['action']} by rule {decision['rule']!r}; score {decision['score']:g}, {decision['tier']}"
+    said = [sentence(o["obstacle"], o["has"], o["needs"], policy) for o in decision["would_change"]]
+    return " ".join([f"{line}.", *said])
+
+
+def _differences(scene: _Scene, decision: Row, signals: Row, scores: Row) -> Iterable[Difference]:
+    """Everything that came out otherwise, in the order of Expected's fields."""
+    expect, as_of = scene.scenario.expect, scene.scenario.as_of
+    for what in sorted(expect.model_fields_set, key=list(Expected.model_fields).index):
+        wanted = getattr(expect, what)
+        match what:
+            case "reasons":
+                points = {r["signal"]: r["points"] for r in decision["reasons"]}
+                pairs = [(f"reasons.{signal}", value, points.get(signal, 0.0)) for signal, value in wanted.items()]
+            case "signals":
+                missing = [name for name in wanted if name not in signals]
+                if missing:
+                    where = scene.cast[0].where
+                    raise ScenarioError(f"{where}: expect.signals: {', '.join(missing)}: no such column of signals")
+                pairs = [(f"signals.{name}", value, signals[name]) for name, value in wanted.items()]
+            case "gates":
+                pairs = [(f"gates.{gate}", value, scores[f"gate_{gate}"]) for gate, value in wanted.items()]
+            case "obstacles":
+                got = sorted({o["obstacle"] for o in decision["would_change"]})
+                pairs = [(what, None if wanted is None else sorted(set(wanted)), got)]
+            case "owner":
+                got = decision["owner_email"]
+                if wanted is not None and "@" not in wanted and got is not None:
+                    got = got.partition("@")[0]
+                pairs = [(what, wanted and wanted.lower(), got)]
+            case "dossier" | "message" | "says_nothing_of":
+                yield from _texts(what, wanted, decision, signals, scene.policy)
+                continue
+            case _:
+                if isinstance(wanted, timedelta):
+                    wanted = as_of - wanted if what in BEFORE else as_of + wanted
+                pairs = [(what, wanted, decision[what])]
+        yield from (Difference(name, want, got) for name, want, got in pairs if not _same(want, got))
+
+
+def _texts(what: str, wanted: list[str] | str, decision: Row, signals: Row, policy: Policy) -> Iterable[Difference]:
+    """Texts that the dossier or the message hold, or neither."""
+    dossier = handoff.dossier(decision, signals, policy)
+    message = handoff.first_message(decision, signals, policy)
+    place = {"dossier": dossier, "message": message}.get(what, f"{dossier}\n\n{message}")
+    for text in [wanted] if isinstance(wanted, str) else wanted:
+        if (text in place) == (what == "says_nothing_of"):
+            near = difflib.get_close_matches(text, place.splitlines(), n=1, cutoff=0.0)
+            yield Difference(what, text, near[0].strip() if near else "nothing like it")
+
+
+def _plain(value: Any) -> Any:
+    """A value of a frame as plain Python: unknown is None, moments are datetimes, lists are lists."""
+    if isinstance(value, list | tuple) or hasattr(value, "tolist"):
+        value = value.tolist() if hasattr(value, "tolist") else list(value)
+    if isinstance(value, list):
+        return [_plain(v) for v in value]
+    if value is None or pd.isna(value):
+        return None
+    return value.to_pydatetime() if isinstance(value, pd.Timestamp) else value
+
+
+def _shown(value: Any) -> Any:
+    return value if value is None or isinstance(value, str | int | float | list) else str(value)
+
+
+def _same(wanted: Any, got: Any) -> bool:
+    if isinstance(wanted, bool) or isinstance(got, bool):
+        return bool(wanted) == bool(got) if wanted is not None and got is not None else wanted is got
+    if isinstance(wanted, int | float) and isinstance(got, int | float):
+        return abs(wanted - got) <= NEARLY * max(1.0, abs(wanted))
+    return bool(wanted == got)

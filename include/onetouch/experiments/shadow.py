@@ -1,0 +1,55 @@
+"""Shadow mode: a second policy decides beside the live one, on the same inputs, and touches nothing.
+
+Its decisions are kept as `shadow/{run_id}/{version}.parquet`; no handoff, no outbox, nothing of the run changes.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pyarrow as pa
+
+from onetouch.experiments.difference import Difference, beside, decisions, names
+from onetouch.lake import Lake
+from onetouch.ledger import Ledger, Run
+from onetouch.policy import Policy
+from onetouch.routing import DECISION
+
+ACCOUNTS_TOLD = 20
+"""Accounts named in the stage's summary; all are in the file."""
+
+
+def shadow(lake: Lake, ledger: Ledger, other: Policy, run: Run) -> dict[str, Any]:
+    """Writes what `other` would have decided in this run; returns the difference to the live decisions.
+
+    Raises FileNotFoundError when the run has not decided yet.
+    """
+    difference = beside(lake, ledger, other, run)
+    decided = difference.after.assign(inputs_ref=f"signals/{run.run_id}")
+    table = pa.Table.from_pandas(decided[list(DECISION)], preserve_index=False)
+    # With the policy itself: it is in no ledger, as it has run nothing.
+    lake.write(table.replace_schema_metadata({"policy": json.dumps(other.document())}), *_place(run, other))
+    told = difference.record(accounts=ACCOUNTS_TOLD)
+    for change in told["changes"]:  # the summary goes to log and XCom: ids are enough there
+        del change["name"]
+    return {"policy": other.name, "version": other.version} | told
+
+
+def read_shadow(lake: Lake, ledger: Ledger, run: Run) -> Difference:
+    """The difference between the run's decisions and those of its shadow. Raises ValueError without a shadow."""
+    said = ledger.stage_summary(run.run_id, "shadow") or {}
+    if "version" not in said:
+        raise ValueError(
+            f"run {run.run_id} had no shadow policy; give ONETOUCH_SHADOW_POLICY or `onetouch run --shadow FILE`"
+        )
+    version = said["version"]
+    after = lake.read("shadow", run.run_id, f"{version}.parquet")
+    versions = run.policy_version, version
+    return Difference(
+        run.run_id, versions, decisions(lake, run), after, names(lake, run), said["signals_computed_anew"]
+    )
+
+
+def _place(run: Run, policy: Policy) -> tuple[str, str, str]:
+    return "shadow", run.run_id, f"{policy.version}.parquet"

@@ -1,0 +1,17 @@
+"""A few rows of the lake's tables, as plain dicts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from onetouch.lake.lake import Lake
+
+
+def rows_where(lake: Lake, room: str, run_id: str, column: str, values: list[str]) -> list[dict[str, Any]]:
+    """The rows of `{room}/{run_id}.parquet` whose `column` is one of `values`. Raises FileNotFoundError."""
+    if not values:
+        return []
+    with lake.fs.open(lake.path(room, f"{run_id}.parquet"), "rb") as file:
+        return pq.read_table(file, filters=[(column, "in", values)]).to_pylist()

@@ -1,0 +1,72 @@
+"""The permission set in include/salesforce is enough for everything the client does in an org."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+from onetouch.connections import Connection
+from onetouch.crm.salesforce import Salesforce
+from onetouch.policy import read_policy
+from onetouch.sandbox.fields import make_id
+from onetouch.sandbox.in_process import URL, Adapter, Org
+
+SINCE = datetime(2025, 11, 1, tzinfo=UTC)
+ACCOUNT, OWNER, PERSON, DEAL = make_id("001", 1), make_id("005", 101), make_id("003", 1), make_id("006", 1)
+
+
+@pytest.fixture
+def org() -> Org:
+    org = Org()
+    org.tooling.clock("2025-11-18T10:00:00+00:00")
+    org.tooling.load(
+        {
+            "User": [{"Id": OWNER, "Name": "Ann Rep", "Email": "ann@acme.example"}],
+            "Account": [{"Id": ACCOUNT, "Name": "Acme", "Website": "acme.example", "OwnerId": OWNER}],
+            "Contact": [{"Id": PERSON, "LastName": "Doe", "Email": "doe@acme.example", "AccountId": ACCOUNT}],
+            "Opportunity": [
+                {"Id": DEAL, "Name": "D", "AccountId": ACCOUNT, "StageName": "Prospecting", "CloseDate": "2025-12-01"}
+            ],
+        }
+    )
+    org.tooling.limits(permissions=1, bulk_looks=0)
+    return org
+
+
+@pytest.mark.parametrize("bulk_above", [2_000, 0])
+def test_the_set_is_enough(org: Org, bulk_above: int) -> None:
+    policy = read_policy()
+    extra = {"instance_url": URL, "consumer_key": "sandbox-key", "consumer_secret": "sandbox-secret"}
+    session = org.session()
+    crm = Salesforce(
+        Connection(conn_id="salesforce_default", extra=extra),
+        session=session,
+        account_fields=policy.crm.account_fields,
+        bulk_above=bulk_above,
+        sleep=lambda seconds: None,
+    )
+    session.mount("https://", Adapter(org))  # the client mounts its own, for the network
+
+    crm.check_fields()
+    assert "ann@acme.example" in {rep["email"] for rep in crm.read_reps()}
+    [account] = crm.read_accounts(policy)
+    assert (account["domain"], account["employees"]) == ("acme.example", None)
+    assert [deal["opportunity_id"] for deal in crm.read_opportunities(SINCE)] == [DEAL]
+    assert crm.contacts(["doe@acme.example"]) == {"doe@acme.example": PERSON}
+    assert crm.opportunities_since(SINCE) == {ACCOUNT} and crm.gone_since(SINCE) == {}
+
+    new = {"domain": "new.example", "name": "New", "owner_id": OWNER}
+    made = crm.ensure_accounts({"org-1": {**new, "domain": "acme.example"}, "org-2": new}, "account")
+    made |= crm.ensure_accounts({"org-3": {**new, "domain": "third.example"}}, "lead")
+    assert [outcome.reason for outcome in made.values() if not outcome.ok] == []
+    assert str(made["org-1"].id) == ACCOUNT and str(made["org-3"].id).startswith("00Q")
+    context = {str(outcome.id): {"Onetouch_Score__c": 71, "Onetouch_Tier__c": "high"} for outcome in made.values()}
+    assert [outcome.reason for outcome in crm.update_accounts(context).values() if not outcome.ok] == []
+
+    task = {"Subject": "Call", "OwnerId": OWNER, "Priority": "High", "Status": "Not Started", "IsReminderSet": True,
+            "ReminderDateTime": "2025-11-18T12:00:00Z", "ActivityDate": "2025-11-19", "Description": "Why"}  # fmt: skip
+    tasks = {"h1": {**task, "WhatId": ACCOUNT, "WhoId": PERSON}, "h2": {**task, "WhatId": str(made["org-3"].id)}}
+    outcomes = crm.create_tasks(tasks) | crm.close_tasks({"h2": ("[Withdrawn] ", "touched meanwhile")})
+    assert [outcome.reason for outcome in outcomes.values() if not outcome.ok] == []
+    assert {activity.handoff_id for activity in crm.read_activities(SINCE)} == {"h1", "h2"}
+    assert {activity.handoff_id for activity in crm.keyed_tasks(SINCE)} == {"h1", "h2"}
