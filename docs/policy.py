@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from onetouch.crm import CRMS
 from onetouch.policy.read import PRESETS, preset_document
 from onetouch.policy.schema import FACTS, FIRMOGRAPHIC_SIGNALS, FOR_CUSTOMER, MOMENTS, SIGNALS, Policy
 from onetouch.signals import account
@@ -411,7 +412,12 @@ def shown(value: Any) -> str:
             return f"`{value}`" if re.fullmatch(r"\S{1,30}", str(value)) else str(value)
 
 
-NAMED = {"timezone": "an IANA time zone", "country": "a country code of ISO 3166", "email": "an e-mail address"}
+NAMED = {
+    "timezone": "an IANA time zone",
+    "country": "a country code of ISO 3166",
+    "email": "an e-mail address",
+    "system": " or ".join(f"`{name}`" for name in CRMS),
+}
 """Keys whose words say more than their type."""
 
 

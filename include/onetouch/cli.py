@@ -344,7 +344,7 @@ def forget(
 def crm_check(
     context: typer.Context,
     policy: PolicyFile = None,
-    create: Annotated[bool, typer.Option("--create", help="Make what is missing (HubSpot only).")] = False,
+    create: Annotated[bool, typer.Option("--create", help="Make what is missing, where the CRM lets us.")] = False,
     as_json: Json = False,
 ) -> None:
     """Whether the CRM can be reached and has our fields, writable; names each that it has not."""
@@ -353,11 +353,7 @@ def crm_check(
     with _one_line_errors():
         workspace = _workspace(context, policy)
         crm = stages.crm_of(workspace, workspace.policy)
-        made: list[str] = []
-        if create:
-            if (creates := getattr(crm, "create_fields", None)) is None:
-                raise ValueError(f"--create: {crm.name}'s fields are deployed, see include/salesforce/README.md")
-            made = creates()
+        made = crm.create_fields() if create else []
         crm.check_fields()
         if as_json:
             typer.echo(json.dumps({"crm": crm.name, "created": made}))
@@ -372,14 +368,15 @@ def policy_check(
     as_json: Json = False,
 ) -> None:
     """Check policy files: what is not allowed, what can never happen. Exit 1 when one cannot be used."""
-    from onetouch.policy import PolicyError, read_policy
+    from onetouch.policy import PolicyError
     from onetouch.policy.review import review
+    from onetouch.workspace import usable_policy
 
     problems: list[str] = []
     warnings: list[str] = []
     for file in files:
         try:
-            checked = read_policy(file)
+            checked = usable_policy(file)
         except PolicyError as error:
             problems += str(error).splitlines()
             continue
@@ -601,7 +598,7 @@ def _one_line_errors() -> Iterator[None]:
 def _crm_errors() -> tuple[type[Exception], ...]:
     """Looked up only when something else has gone wrong: its room takes seconds to import."""
     from onetouch.crm import CrmError
-    from onetouch.delivery.breaker import Stopped
+    from onetouch.stop import Stopped
 
     return CrmError, Stopped
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from onetouch import crm
 from onetouch.connections import Connection, from_environment
 from onetouch.lake import Lake
 from onetouch.ledger import Ledger
@@ -48,6 +49,13 @@ class Workspace:
         return found
 
 
+def usable_policy(path: Path | str | None) -> Policy:
+    """`read_policy`, all of whose names are known: those of registries, too. Raises PolicyError."""
+    policy = read_policy(path)
+    crm.check_system(policy)
+    return policy
+
+
 def open_workspace(
     home: str | os.PathLike[str] | None = None,
     policy: str | os.PathLike[str] | None = None,
@@ -82,7 +90,7 @@ def open_workspace(
     ledger.migrate()
     return Workspace(
         home=root,
-        policy=read_policy(given(policy, "ONETOUCH_POLICY")),
+        policy=usable_policy(given(policy, "ONETOUCH_POLICY")),
         lake=Lake(environ.get("ONETOUCH_LAKE") or root / "lake"),
         ledger=ledger,
         connection=connection or partial(from_environment, environ=environ),

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
+from onetouch.connections import Connection
 from onetouch.policy import Policy
+from onetouch.stop import WhyStopped
 
 Row = dict[str, Any]
 
@@ -21,6 +23,9 @@ DISPOSITIONS = ("Good", "Not now", "Wrong person", "Would have bought anyway")
 
 UNKNOWN = "UNKNOWN_OUTCOME"
 """The code of a row whose request was sent and not answered: look for it before it is sent again."""
+
+WRITES = ("create_fields", "ensure_accounts", "update_accounts", "create_tasks", "close_tasks")
+"""The methods of a Crm that change something in it."""
 
 
 def note(label: str, reason: str = "") -> str:
@@ -46,6 +51,10 @@ class LimitReached(CrmError):
 
 class FieldsMissing(CrmError):
     """The CRM lacks our fields, or the integration user may not write them."""
+
+
+class CannotCreateFields(CrmError):
+    """The CRM's fields are made by other means than our API calls; the message says by which."""
 
 
 class Refused(CrmError):
@@ -115,13 +124,27 @@ class Crm(Protocol):
     """One CRM. Every method may raise CrmError; a row's own refusal is its Outcome, never an exception.
 
     Every write may be repeated without harm: an update sets the same values, a creation carries a unique key of ours.
+    Directly before every request that writes the stop is asked about, and Stopped raised (`connect`).
     """
 
     name: str
-    """`salesforce`, `hubspot`: the destination in the outbox."""
+    """Its name in `registry.CRMS`: the destination in the outbox."""
+
+    @classmethod
+    def connect(
+        cls, connection: Connection, policy: Policy, *, stopped: WhyStopped, sleep: Callable[[float], None]
+    ) -> Self:
+        """A client, signed in when first used, with the settings the policy has for it.
+
+        `stopped` is asked directly before each request that writes, also between two of one batch. `sleep` passes the
+        seconds between two attempts. Raises ConnectionConfigError for a connection that cannot work.
+        """
 
     def check_fields(self) -> None:
         """Raises FieldsMissing naming each field that is not there or may not be written. Looked at once a client."""
+
+    def create_fields(self) -> list[str]:
+        """Creates those of our fields that are missing; returns their names. Raises CannotCreateFields where it cannot."""
 
     # ── reading ──────────────────────────────────────────────────────────────────────────────────
 

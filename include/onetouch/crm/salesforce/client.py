@@ -6,20 +6,21 @@ import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Self
 from urllib.parse import urlsplit
 
 import requests
 from tenacity.wait import wait_base
 
 from onetouch.connections import Connection
-from onetouch.crm.protocol import UNKNOWN, Activity, CrmError, FieldsMissing, Outcome, Row
+from onetouch.crm.protocol import UNKNOWN, Activity, CannotCreateFields, CrmError, FieldsMissing, Outcome, Row
 from onetouch.crm.salesforce.bulk import Job
 from onetouch.crm.salesforce.closing import WAYS, Closing, cut
 from onetouch.crm.salesforce.fields import ACCOUNT_ID, DISPOSITION, HANDOFF_ID, OUTCOME, missing, problems
 from onetouch.crm.salesforce.rows import DELETED, DUPLICATE, LOCKED, ROWS, Batch, Look
 from onetouch.crm.salesforce.wire import Record, Wire, soql_of
 from onetouch.policy import Policy
+from onetouch.stop import WhyStopped, never
 
 _TASK = (
     "Id", "Subject", "Description", "Status", "IsClosed", "IsDeleted", "WhatId", "WhoId", "AccountId", "OwnerId",
@@ -71,11 +72,34 @@ class Salesforce:
         session: requests.Session | None = None,
         clock: Callable[[], float] = time.time,
         account_fields: Mapping[str, str | None] | None = None,
+        stopped: WhyStopped = never,
     ) -> None:
-        self._wire = Wire(connection, api_reserve=api_reserve, wait=wait, sleep=sleep, session=session, clock=clock)
+        self._wire = Wire(
+            connection,
+            api_reserve=api_reserve,
+            wait=wait,
+            sleep=sleep,
+            session=session,
+            clock=clock,
+            stopped=stopped,
+        )
         self._bulk_above = bulk_above
         self._fields = account_fields or {}
         self._checked: set[str] = set()
+
+    @classmethod
+    def connect(
+        cls, connection: Connection, policy: Policy, *, stopped: WhyStopped, sleep: Callable[[float], None]
+    ) -> Self:
+        """See Crm."""
+        return cls(
+            connection,
+            bulk_above=policy.delivery.bulk_above,
+            api_reserve=policy.delivery.api_reserve,
+            account_fields=policy.crm.account_fields,
+            stopped=stopped,
+            sleep=sleep,
+        )
 
     # ── reading ──────────────────────────────────────────────────────────────────────────────────
 
@@ -229,6 +253,10 @@ class Salesforce:
     def check_fields(self) -> None:
         """See Crm."""
         self._check("Account", "Task")
+
+    def create_fields(self) -> list[str]:
+        """See Crm. An org's fields are deployed, with the permissions on them."""
+        raise CannotCreateFields("Salesforce: fields are deployed, see include/salesforce/README.md")
 
     def _check(self, *things: str) -> None:
         """Once a client and object."""
