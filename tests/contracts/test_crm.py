@@ -12,7 +12,7 @@ from onetouch.connections import Connection
 from onetouch.delivery import deliver_tasks
 from onetouch.stop import Stopped
 
-from tests.crm.test_hubspot import RITA, Portal
+from tests.crm.portal import RITA, Portal
 from tests.delivery.world import OWNER, crm_id
 
 

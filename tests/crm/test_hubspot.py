@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
 from threading import Thread
 from typing import Any
 
 import pytest
-import requests
 import urllib3
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -27,107 +27,12 @@ from onetouch.crm.protocol import (
     SignInRefused,
     Unreachable,
 )
-from onetouch.crm_sync import extract_crm
-from onetouch.delivery import DeliveryFailed, back_off, deliver_tasks
+from onetouch.delivery import DeliveryFailed, back_off
 from onetouch.delivery.reconcile import reconcile
-from tenacity import wait_none
+from onetouch.handoff import AccountContext, TaskContent
 
+from tests.crm.portal import AS_OF, OTTO, OWNERS, RITA, Portal
 from tests.delivery.world import BUYING
-
-AS_OF = datetime(2025, 11, 18, 10, tzinfo=UTC)
-RITA, OTTO = "101", "102"
-OWNERS = [
-    {"id": RITA, "email": "rita@rep.example", "firstName": "Rita", "lastName": "Rep", "userId": 9101},
-    {"id": OTTO, "email": "otto@rep.example", "firstName": "Otto", "archived": True},
-]
-
-
-class Portal:
-    """The stand-in as a HubSpot account, and what reps do in it."""
-
-    def __init__(self, org: Any, world: Any) -> None:
-        self.org, self.world, self.url = org, world, org.url
-        self.http = requests.Session()
-        self.http.headers["Authorization"] = "Bearer pat-sandbox-token"
-
-    def empty(self, properties: bool = True) -> None:
-        self.http.delete(f"{self.url}/_sandbox/state", timeout=10).raise_for_status()
-        self.org.clock(AS_OF)
-        self.org.post("limits", {"hubspot_ten_seconds": 1e6, "hubspot_searches": 1e6})
-        self.load(owners=OWNERS, properties=PROPERTIES if properties else {})
-
-    def load(self, **document: Any) -> None:
-        self.org.post("hubspot", document)
-
-    def client(
-        self, token: str = "pat-sandbox-token", sleep: Callable[[float], None] | None = None, **more: Any
-    ) -> HubSpot:
-        connection = Connection("hubspot_default", password=token, extra={"base_url": self.url})
-        return HubSpot(connection, wait=wait_none(), sleep=sleep or (lambda _: None), **more)
-
-    def post(self, path: str, body: Any) -> Any:
-        answer = self.http.post(f"{self.url}/crm/{path}", json=body, timeout=10)
-        assert answer.ok, answer.text
-        return answer.json()
-
-    def make(self, thing: str, company: str | None = None, **properties: Any) -> str:
-        types = {"tasks": 192, "calls": 182, "emails": 186, "meetings": 188, "deals": 341}
-        body: dict[str, Any] = {"properties": properties}
-        if company:
-            kind = {"associationCategory": "HUBSPOT_DEFINED", "associationTypeId": types[thing]}
-            body["associations"] = [{"to": {"id": company}, "types": [kind]}]
-        return str(self.post(f"v3/objects/{thing}", body)["id"])
-
-    def companies(self, *numbers: int) -> dict[int, str]:
-        made = datetime(2025, 8, 1, tzinfo=UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z")
-        rows = [
-            {
-                "id": 500 + n,
-                "createdAt": made,
-                "properties": {"name": f"Company {n}", "domain": f"company{n}.example", "hubspot_owner_id": RITA},
-            }
-            for n in numbers
-        ]
-        self.load(objects={"companies": rows})
-        return {n: str(500 + n) for n in numbers}
-
-    def write(self, thing: str, record: str, **properties: Any) -> None:
-        url = f"{self.url}/crm/v3/objects/{thing}/{record}"
-        self.http.patch(url, json={"properties": properties}, timeout=10).raise_for_status()
-
-    def delete(self, thing: str, record: str) -> None:
-        self.http.delete(f"{self.url}/crm/v3/objects/{thing}/{record}", timeout=10).raise_for_status()
-
-    def records(self, thing: str) -> list[dict[str, Any]]:
-        state = self.http.get(f"{self.url}/_sandbox/hubspot", timeout=10).json()
-        return list(state.get(thing, []))
-
-    def record(self, thing: str, **values: str) -> dict[str, Any]:
-        (found,) = (r for r in self.records(thing) if values.items() <= (r["properties"] | {"id": r["id"]}).items())
-        return found
-
-    def fault(self, **spec: Any) -> None:
-        self.org.post("faults", [spec])
-
-    def requests(self, path: str) -> int:
-        return sum(call["n"] for call in self.org.calls() if path in call["path"])
-
-    # -- the pipeline
-
-    def decide(self, run: Any, companies: dict[int, str]) -> None:
-        self.world.decide(run, *companies, owner_id=RITA)
-        for room in ("decisions", "signals"):
-            rows = self.world.lake.read(room, f"{run.run_id}.parquet")
-            rows["crm_account_id"] = list(companies.values())
-            self.world.lake.write(rows, room, f"{run.run_id}.parquet")
-
-    def deliver(self, run: Any) -> dict[str, Any]:
-        world = self.world
-        recheck = lambda ids: {i: why for i, why in world.rechecked.items() if i in ids}  # noqa: E731
-        return deliver_tasks(world.lake, world.ledger, world.policy, run, self.client(), recheck=recheck, held=None)
-
-    def extract(self, run: Any) -> dict[str, Any]:
-        return extract_crm(self.world.lake, self.world.ledger, self.world.policy, run, self.client())
 
 
 @pytest.fixture
@@ -137,19 +42,18 @@ def portal(world: Any) -> Portal:
     return one
 
 
-def task(company: str | None = None, **given: Any) -> dict[str, Any]:
-    fields = {
-        "Subject": "[High] Company 1 — at 92 %",
-        "Description": "Hello <b>there</b> & welcome\n\nSecond line",
-        "Priority": "Normal",
-        "Status": "Not Started",
-        "ActivityDate": "2025-11-18",
-        "IsReminderSet": True,
-        "ReminderDateTime": "2025-11-18T10:15:00Z",
-        "OwnerId": RITA,
-        "WhatId": company,
-    }
-    return {name: value for name, value in (fields | given).items() if value is not None}
+TASK = TaskContent(
+    subject="[High] Company 1 — at 92 %",
+    description="Hello <b>there</b> & welcome\n\nSecond line",
+    priority="medium",
+    due_on=date(2025, 11, 18),
+    remind_at=datetime(2025, 11, 18, 10, 15, tzinfo=UTC),
+    owner_id=RITA,
+)
+
+
+def task(company: str | None = None, **given: Any) -> TaskContent:
+    return replace(TASK, crm_account_id=company, **given)
 
 
 # ── connection, errors ───────────────────────────────────────────────────────────────────────────
@@ -248,12 +152,12 @@ def test_missing_properties_are_named_and_created_on_demand(portal: Portal) -> N
     with pytest.raises(
         FieldsMissing, match=r"companies\.onetouch_score is missing.*tasks\.onetouch_handoff_id is missing"
     ):
-        client.update_accounts({companies[1]: {"Onetouch_Score__c": 1}})
+        client.update_accounts({companies[1]: AccountContext(score=1)})
     assert "onetouch_score" not in portal.record("companies", id=companies[1])["properties"]
     assert len(client.create_fields()) == 17
     assert client.create_fields() == []
     client.check_fields()
-    assert client.update_accounts({companies[1]: {"Onetouch_Score__c": 57.5}})[companies[1]].ok
+    assert client.update_accounts({companies[1]: AccountContext(score=57.5)})[companies[1]].ok
 
 
 @pytest.mark.parametrize(
@@ -278,9 +182,9 @@ def test_a_property_of_another_making_is_named(portal: Portal, name: str, change
 
 def test_account_fields_are_written_and_nothing_is_erased(portal: Portal) -> None:
     companies = portal.companies(1, 2)
-    first = {"Onetouch_Activated__c": True, "Onetouch_Tier__c": "high", "Onetouch_As_Of__c": "2025-11-18T10:00:00Z"}
-    portal.client().update_accounts({companies[1]: first | {"Onetouch_Limit_Share__c": 92.5}})
-    portal.client().update_accounts({companies[1]: {"Onetouch_Tier__c": None, "Onetouch_Activated__c": False}})
+    first = AccountContext(activated=True, tier="high", as_of=AS_OF, limit_share=92.5)
+    portal.client().update_accounts({companies[1]: first})
+    portal.client().update_accounts({companies[1]: AccountContext(tier=None, activated=False)})
     kept = portal.record("companies", id=companies[1])["properties"]
     assert (kept["onetouch_tier"], kept["onetouch_activated"], kept["onetouch_limit_share"]) == (
         "high",
@@ -293,9 +197,9 @@ def test_account_fields_are_written_and_nothing_is_erased(portal: Portal) -> Non
 
 def test_every_row_has_its_own_outcome(portal: Portal) -> None:
     companies = portal.companies(*range(1, 251))
-    rows = {i: {"Onetouch_Score__c": n} for n, i in companies.items()}
-    rows[companies[120]] = {"Onetouch_Tier__c": "no such tier"}
-    rows["99"] = {"Onetouch_Score__c": 1}
+    rows = {i: AccountContext(score=n) for n, i in companies.items()}
+    rows[companies[120]] = AccountContext(tier="no such tier")
+    rows["99"] = AccountContext(score=1)
     portal.delete("companies", companies[7])
     outcomes = portal.client().update_accounts(rows)
     failed = {i: o for i, o in outcomes.items() if not o.ok}
@@ -310,7 +214,7 @@ def test_a_batch_refused_as_a_whole_is_sent_again_in_halves(portal: Portal) -> N
     companies = portal.companies(*range(1, 9))
     body = {"status": "error", "category": "VALIDATION_ERROR", "message": "one of them"}
     portal.fault(match="companies/batch/update", status=400, body=body, times=4)
-    outcomes = portal.client().update_accounts({i: {"Onetouch_Score__c": 5} for i in companies.values()})
+    outcomes = portal.client().update_accounts({i: AccountContext(score=5) for i in companies.values()})
     assert [o.ok for o in outcomes.values()].count(False) == 1  # 8, 4, 2, 1 were refused
     assert sum("onetouch_score" in c["properties"] for c in portal.records("companies")) == 7
 
@@ -320,7 +224,7 @@ def test_an_update_of_a_merged_company_says_where_it_went(portal: Portal) -> Non
     new = portal.post("v3/objects/companies/merge", {"primaryObjectId": companies[1], "objectIdToMerge": companies[2]})[
         "id"
     ]
-    outcomes = portal.client().update_accounts({i: {"Onetouch_Score__c": 1} for i in companies.values()})
+    outcomes = portal.client().update_accounts({i: AccountContext(score=1) for i in companies.values()})
     assert outcomes[companies[3]].ok
     assert (outcomes[companies[2]].code, outcomes[companies[2]].retryable) == ("MERGED", True)
     assert new in outcomes[companies[1]].message
@@ -363,7 +267,7 @@ def test_a_task_is_what_hubspot_shows(portal: Portal) -> None:
     assert portal.client().contacts(["EVE@company1.example ", "nobody@x.example", ""]) == {
         "eve@company1.example": contact
     }
-    outcomes = portal.client().create_tasks({"h1": task(company, WhoId=contact)})
+    outcomes = portal.client().create_tasks({"h1": task(company, contact_id=contact)})
     made = portal.record("tasks", onetouch_handoff_id="h1")
     assert outcomes["h1"].ok and outcomes["h1"].id == made["id"]
     assert made["associations"] == {"companies": [company], "contacts": [contact]}
@@ -385,13 +289,13 @@ def test_a_task_is_what_hubspot_shows(portal: Portal) -> None:
 
 @given(st.text(st.characters(exclude_categories=["Cs"]), max_size=200) | st.text("<>&;bra/p\n ", max_size=50))
 def test_no_text_becomes_markup_and_none_is_lost(text: str) -> None:
-    body = task_properties({"Description": text}).get("hs_task_body", "")
+    body = task_properties(TaskContent("s", description=text)).get("hs_task_body", "")
     assert "<" not in body.replace("<br>", "")
     assert text_of(body) == text.strip()
 
 
 def test_a_text_longer_than_hubspot_takes_is_cut(portal: Portal) -> None:
-    assert portal.client().create_tasks({"h1": task(Description="<&>" * 10_000)})["h1"].ok
+    assert portal.client().create_tasks({"h1": task(description="<&>" * 10_000)})["h1"].ok
     body = portal.record("tasks", onetouch_handoff_id="h1")["properties"]["hs_task_body"]
     assert 50_000 < len(body) <= 65_536
 
@@ -458,7 +362,7 @@ def test_while_hubspot_is_busy_a_creation_waits(portal: Portal) -> None:
 
 
 def test_a_row_refused_does_not_stop_the_others(portal: Portal) -> None:
-    rows = {f"h{n:03}": task() for n in range(150)} | {"h007": task(OwnerId="404"), "h120": task(WhatId="77")}
+    rows = {f"h{n:03}": task() for n in range(150)} | {"h007": task(owner_id="404"), "h120": task("77")}
     outcomes = portal.client().create_tasks(rows)
     assert {h for h, o in outcomes.items() if not o.ok} == {"h007", "h120"}
     assert outcomes["h007"].reason == "VALIDATION_ERROR: INVALID_OWNER_ID (hubspot_owner_id)"
@@ -651,7 +555,7 @@ def test_accounts_beyond_a_page_all_of_them_or_what_changed(portal: Portal) -> N
     later = AS_OF + timedelta(hours=1)
     portal.org.clock(later)
     assert list(client.read_accounts(portal.world.policy, later)) == []
-    portal.client().update_accounts({i: {"Onetouch_Score__c": 1} for i in list(companies.values())[:220]})
+    portal.client().update_accounts({i: AccountContext(score=1) for i in list(companies.values())[:220]})
     portal.delete("companies", companies[250])
     new = portal.post("v3/objects/companies/merge", {"primaryObjectId": companies[1], "objectIdToMerge": companies[2]})[
         "id"

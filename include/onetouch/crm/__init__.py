@@ -25,6 +25,7 @@ from onetouch.crm.protocol import (
     note,
 )
 from onetouch.crm.registry import CRMS, check_system, connect, connection_id
+from onetouch.crm.stored import context_of, stored, task_of
 
 __all__ = [
     "CLOSED_BY_US",
@@ -49,5 +50,8 @@ __all__ = [
     "check_system",
     "connect",
     "connection_id",
+    "context_of",
     "note",
+    "stored",
+    "task_of",
 ]

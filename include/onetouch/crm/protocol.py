@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any, Protocol, Self
 
 from onetouch.connections import Connection
+from onetouch.handoff import AccountContext, TaskContent
 from onetouch.policy import Policy
 from onetouch.stop import WhyStopped
 
@@ -144,7 +145,7 @@ class Crm(Protocol):
         """Raises FieldsMissing naming each field that is not there or may not be written. Looked at once a client."""
 
     def create_fields(self) -> list[str]:
-        """Creates those of our fields that are missing; returns their names. Raises CannotCreateFields where it cannot."""
+        """Creates those of our fields that are missing; returns their names. May raise CannotCreateFields."""
 
     # ── reading ──────────────────────────────────────────────────────────────────────────────────
 
@@ -191,14 +192,11 @@ class Crm(Protocol):
         """A record for each product account, `account_id` → {name, domain, owner_id, …}: the one with our external
         id, else the one of the same domain (which gets the id), else a new one of `kind` (account, lead). Never two."""
 
-    def update_accounts(self, rows: Mapping[str, Row]) -> dict[str, Outcome]:
-        """Writes our own fields, CRM account id → fields; nulls are left out, so nothing is erased.
+    def update_accounts(self, rows: Mapping[str, AccountContext]) -> dict[str, Outcome]:
+        """Writes our own fields, CRM account id → context; what is unknown is left out, so nothing is erased."""
 
-        Fields have the names they have in Salesforce, here and in `create_tasks`; hubspot/fields.py translates them.
-        """
-
-    def create_tasks(self, rows: Mapping[str, Row], unsure: Collection[str] = ()) -> dict[str, Outcome]:
-        """Creates the task of each handoff, handoff id → fields, under its unique key.
+    def create_tasks(self, rows: Mapping[str, TaskContent], unsure: Collection[str] = ()) -> dict[str, Outcome]:
+        """Creates the task of each handoff, handoff id → content, under its unique key.
 
         One that is there is the rep's: it is adopted as it is and never written over, also when it was deleted
         (`deleted`; it is not made again). Those of `unsure` may have been sent before: they are looked for first.

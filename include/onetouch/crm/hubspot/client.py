@@ -17,6 +17,7 @@ from onetouch.crm.hubspot.records import BATCH, Filter, Record, Records, parts
 from onetouch.crm.hubspot.rows import Rows
 from onetouch.crm.hubspot.wire import Wire
 from onetouch.crm.protocol import RELEASED, Activity, FieldsMissing, Outcome, Refused, Row, note
+from onetouch.handoff import AccountContext, TaskContent
 from onetouch.policy import Policy
 from onetouch.stop import WhyStopped, never
 
@@ -256,13 +257,13 @@ class HubSpot:
         new = {a: {"properties": _company(a, row, kind)} for a, row in rows.items() if a not in outcomes}
         return outcomes | self._rows.create("companies", ACCOUNT_ID, new, sent=bool(adopted))
 
-    def update_accounts(self, rows: Mapping[str, Row]) -> dict[str, Outcome]:
+    def update_accounts(self, rows: Mapping[str, AccountContext]) -> dict[str, Outcome]:
         """See Crm."""
         if rows:
             self.check_fields()
         return self._rows.update("companies", {i: fields.company_properties(row) for i, row in rows.items()})
 
-    def create_tasks(self, rows: Mapping[str, Row], unsure: Collection[str] = ()) -> dict[str, Outcome]:
+    def create_tasks(self, rows: Mapping[str, TaskContent], unsure: Collection[str] = ()) -> dict[str, Outcome]:
         """See Crm."""
         if not rows:
             return {}
@@ -292,7 +293,7 @@ class HubSpot:
             if task.is_done:
                 by_rep.add(handoff_id)
                 return noted if label == RELEASED and not task.description.startswith(why) else {}
-            subject = f"{label}{task.subject}"[: fields.SUBJECT_CHARS].rstrip()
+            subject = f"{label}{task.subject}"[: fields.LINE_CHARS].rstrip()
             return {"hs_task_status": "COMPLETED", "hs_task_subject": subject} | noted
 
         outcomes = self._rows.change("tasks", HANDOFF_ID, reasons, _ACTIVITIES["tasks"], closed)

@@ -15,10 +15,21 @@ from tenacity.wait import wait_base
 from onetouch.connections import Connection
 from onetouch.crm.protocol import UNKNOWN, Activity, CannotCreateFields, CrmError, FieldsMissing, Outcome, Row
 from onetouch.crm.salesforce.bulk import Job
-from onetouch.crm.salesforce.closing import WAYS, Closing, cut
-from onetouch.crm.salesforce.fields import ACCOUNT_ID, DISPOSITION, HANDOFF_ID, OUTCOME, missing, problems
+from onetouch.crm.salesforce.closing import WAYS, Closing
+from onetouch.crm.salesforce.fields import (
+    ACCOUNT_ID,
+    DISPOSITION,
+    HANDOFF_ID,
+    OUTCOME,
+    context_fields,
+    cut,
+    missing,
+    problems,
+    task_fields,
+)
 from onetouch.crm.salesforce.rows import DELETED, DUPLICATE, LOCKED, ROWS, Batch, Look
 from onetouch.crm.salesforce.wire import Record, Wire, soql_of
+from onetouch.handoff import AccountContext, TaskContent
 from onetouch.policy import Policy
 from onetouch.stop import WhyStopped, never
 
@@ -335,19 +346,19 @@ class Salesforce:
             record["OwnerId"] = row["owner_id"]
         return record | {ACCOUNT_ID: account_id}
 
-    def update_accounts(self, rows: Mapping[str, Row]) -> dict[str, Outcome]:
+    def update_accounts(self, rows: Mapping[str, AccountContext]) -> dict[str, Outcome]:
         """See Crm. Leads (an id that begins with 00Q) have the same fields."""
         ids = sorted(rows)
-        records = [{"id": i} | {name: v for name, v in rows[i].items() if v is not None} for i in ids]
+        records = [{"id": i} | context_fields(rows[i]) for i in ids]
         outcomes = self._update([_thing(i) for i in ids], records)
         return dict(zip(ids, outcomes, strict=True))
 
-    def create_tasks(self, rows: Mapping[str, Row], unsure: Collection[str] = ()) -> dict[str, Outcome]:
+    def create_tasks(self, rows: Mapping[str, TaskContent], unsure: Collection[str] = ()) -> dict[str, Outcome]:
         """See Crm. Two writers at once end with one task, by the unique external id."""
         outcomes = self._adopted(h for h in unsure if h in rows)
         # Inserting a task locks its account: in one order, so that two writers wait instead of blocking each other.
-        new = sorted((h for h in rows if h not in outcomes), key=lambda h: (str(rows[h].get("WhatId")), h))
-        records = {h: _related({k: v for k, v in rows[h].items() if v is not None}) | {HANDOFF_ID: h} for h in new}
+        new = sorted((h for h in rows if h not in outcomes), key=lambda h: (str(rows[h].crm_account_id), h))
+        records = {h: _related(task_fields(rows[h])) | {HANDOFF_ID: h} for h in new}
         outcomes |= self._insert_tasks(records)
         # A contact that may not be named (deleted, moved, not shared with us) is no reason to go without the task.
         nobody = {
