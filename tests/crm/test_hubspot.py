@@ -28,7 +28,6 @@ from onetouch.crm.protocol import (
     Unreachable,
 )
 from onetouch.delivery import DeliveryFailed, back_off
-from onetouch.delivery.reconcile import reconcile
 from onetouch.handoff import AccountContext, TaskContent
 
 from tests.crm.portal import AS_OF, OTTO, OWNERS, RITA, Portal
@@ -129,17 +128,6 @@ def test_the_days_calls_are_named_and_not_tried_again(portal: Portal) -> None:
     with pytest.raises(LimitReached, match="next run"):
         list(portal.client().read_reps())
     assert portal.requests("/crm/") == 1
-
-
-def test_a_share_of_the_days_calls_is_left_to_others(portal: Portal) -> None:
-    portal.org.post("limits", {"hubspot_daily": 10})
-    client = portal.client(api_reserve=0.5)
-    calls = 0
-    with pytest.raises(LimitReached, match=r"50% are left to others"):
-        for _ in range(20):
-            client.contacts([f"a{calls}@x.example"])
-            calls += 1
-    assert calls == 5
 
 
 # ── properties ───────────────────────────────────────────────────────────────────────────────────
@@ -300,17 +288,6 @@ def test_a_text_longer_than_hubspot_takes_is_cut(portal: Portal) -> None:
     assert 50_000 < len(body) <= 65_536
 
 
-def test_a_task_that_is_there_is_adopted_and_never_written_over(portal: Portal) -> None:
-    company = portal.companies(1)[1]
-    first = portal.client().create_tasks({"h1": task(company)})["h1"]
-    portal.write("tasks", str(first.id), hs_task_subject="Rita's own words", hs_task_status="COMPLETED")
-    for unsure in ([], ["h1"]):
-        again = portal.client().create_tasks({"h1": task(company)}, unsure)["h1"]
-        assert (again.ok, again.id, again.deleted) == (True, first.id, False)
-    (kept,) = portal.records("tasks")
-    assert kept["properties"]["hs_task_subject"] == "Rita's own words"
-
-
 def test_a_deleted_task_is_not_made_again(portal: Portal) -> None:
     first = portal.client().create_tasks({"h1": task()})["h1"]
     portal.delete("tasks", str(first.id))
@@ -335,14 +312,6 @@ def test_a_duplicate_that_cannot_be_read_is_tried_again_by_the_next_run(portal: 
     portal.fault(match="tasks/batch/read", status=503, body="x", times=99)
     outcome = portal.client().create_tasks({"h1": task()})["h1"]
     assert (outcome.ok, outcome.retryable) == (False, True)
-
-
-@pytest.mark.parametrize("fault", [{"drop": "request"}, {"drop": "answer"}, {"status": 502, "body": "bad gateway"}])
-def test_a_lost_request_or_answer_makes_no_second_task(portal: Portal, fault: dict[str, Any]) -> None:
-    portal.fault(match="tasks/batch/create", times=2, **fault)
-    outcomes = portal.client().create_tasks({f"h{n}": task() for n in range(5)})
-    assert all(o.ok for o in outcomes.values())
-    assert len(portal.records("tasks")) == 5
 
 
 def test_after_silence_it_is_looked_before_anything_is_sent_again(portal: Portal) -> None:
@@ -393,20 +362,6 @@ def test_nothing_sent_is_an_error_not_an_outcome(portal: Portal) -> None:
     with pytest.raises(Unreachable):
         client.create_tasks({"h1": task()}, unsure=["h1"])
     assert portal.records("tasks") == []
-
-
-def test_two_writers_at_once_make_one_task_each(portal: Portal) -> None:
-    outcomes: list[dict[str, Any]] = []
-    rows = {f"h{n}": task() for n in range(40)}
-    threads = [Thread(target=lambda: outcomes.append(portal.client().create_tasks(rows))) for _ in range(3)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len(outcomes) == 3
-    assert outcomes[0] == outcomes[1] == outcomes[2]
-    assert all(o.ok for o in outcomes[0].values())
-    assert len(portal.records("tasks")) == 40
 
 
 FAULTS = st.fixed_dictionaries(
@@ -651,47 +606,6 @@ def test_activities_are_tasks_calls_emails_and_meetings(portal: Portal) -> None:
 # ── the whole way ────────────────────────────────────────────────────────────────────────────────
 
 
-def test_from_the_decision_to_the_release(portal: Portal) -> None:
-    world, companies = portal.world, portal.companies(1, 2)
-    run = world.run()
-    portal.extract(run)
-    portal.decide(run, companies)
-    assert portal.deliver(run)["delivered"] == 2
-    handoff = world.handoff(1)
-    made = portal.record("tasks", onetouch_handoff_id=handoff.handoff_id)
-    assert (
-        made["properties"]["hs_task_subject"] == "[High] Company 1 — at 92 % of the API calls limit (9,200 of 10,000)"
-    )
-    assert made["associations"]["companies"] == [companies[1]]
-    context = portal.record("companies", id=companies[1])["properties"]
-    assert (context["onetouch_account_id"], context["onetouch_limit_share"]) == ("org-1", "92")
-    assert "EXPANSION SIGNALS" in context["onetouch_dossier"]
-    assert {row["destination"] for row in world.ledger.dump()["outbox"]} == {"hubspot"}
-    assert portal.deliver(run)["delivered"] == 2
-    assert len(portal.records("tasks")) == 2
-
-    called = AS_OF + timedelta(hours=1)
-    portal.org.clock(called)
-    portal.write(
-        "tasks", made["id"], hs_task_status="COMPLETED", onetouch_outcome="No response", onetouch_disposition="Not now"
-    )
-    later = world.run(AS_OF + timedelta(hours=2))
-    portal.extract(later)
-    assert (world.handoff(1).state, world.handoff(1).touched_at) == ("touched", called)
-
-    days = world.policy.handoff.touches * world.policy.handoff.silence_days
-    portal.org.clock(called + timedelta(days=days))
-    end = world.run(called + timedelta(days=days))
-    portal.extract(end)
-    back_off(world.ledger, world.policy, end, portal.client(), held=None)
-    assert (world.handoff(1).state, world.handoff(2).state) == ("released", "expired")
-    released = portal.record("tasks", id=made["id"])["properties"]
-    assert released["hs_task_body"].startswith("Released: ")
-    assert portal.record("tasks", onetouch_handoff_id=world.handoff(2).handoff_id)["properties"][
-        "hs_task_subject"
-    ].startswith("[Expired] ")
-
-
 def opened(portal: Portal, companies: dict[int, str]) -> Any:
     run = portal.world.run()
     portal.extract(run)
@@ -703,18 +617,6 @@ def opened(portal: Portal, companies: dict[int, str]) -> Any:
 def an_hour_later(portal: Portal) -> Any:
     portal.org.clock(AS_OF + timedelta(minutes=30))
     return portal.world.run(AS_OF + timedelta(hours=1))
-
-
-def test_ledger_and_hubspot_agree_and_what_a_rep_deleted_is_found(portal: Portal) -> None:
-    handoff = opened(portal, portal.companies(1, 2))
-    portal.make("tasks", hs_timestamp="2025-11-18T10:00:00Z", onetouch_handoff_id="unknown")
-    portal.delete("tasks", portal.record("tasks", onetouch_handoff_id=handoff.handoff_id)["id"])
-    later = an_hour_later(portal)
-    found = reconcile(portal.world.ledger, portal.world.policy, later, portal.client(), held=None)
-    assert (found["looked_at"], found["agreeing"]) == (3, 1)
-    assert found["repaired"] == {"a task that was deleted": 1}
-    assert [row["handoff_id"] for row in found["reported"]] == ["unknown"]
-    assert portal.world.handoff(1).state == "withdrawn"
 
 
 def test_a_handoff_follows_its_company_into_a_merge_and_its_task_to_another_rep(portal: Portal) -> None:
@@ -729,22 +631,6 @@ def test_a_handoff_follows_its_company_into_a_merge_and_its_task_to_another_rep(
     moved = portal.world.handoff(1)
     assert (moved.crm_account_id, moved.owner_id, moved.owner_email) == (new, OTTO, "otto@rep.example")
     assert moved.state == "task_open"
-
-
-def test_a_deal_or_a_call_since_the_decision_keeps_the_task_back(portal: Portal) -> None:
-    companies = portal.companies(1, 2, 3)
-    run = portal.world.run()
-    portal.extract(run)
-    portal.decide(run, companies)
-    portal.org.clock(AS_OF + timedelta(minutes=1))
-    portal.make("deals", companies[1], dealname="own", dealstage="contractsent")
-    at = "2025-11-18T10:01:00Z"
-    portal.make(
-        "calls", companies[2], hs_timestamp=at, hs_call_title="c", hs_call_status="COMPLETED", hubspot_owner_id=OTTO
-    )
-    summary = portal.deliver(run)
-    assert (summary["delivered"], summary["withheld"]) == (1, {"open opportunity": 1, "touched": 1})
-    assert [t["associations"]["companies"] for t in portal.records("tasks")] == [[companies[3]]]
 
 
 def writes(portal: Portal, company: str, at: datetime, **fields: Any) -> str:

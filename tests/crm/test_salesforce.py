@@ -24,7 +24,6 @@ from onetouch.crm.protocol import (
     Outcome,
     Refused,
     SignInRefused,
-    Unreachable,
 )
 from onetouch.crm.salesforce import Salesforce
 from onetouch.crm.salesforce import wire as salesforce_wire
@@ -143,14 +142,6 @@ def test_an_answer_is_not_waited_for_forever(world: Any, monkeypatch: pytest.Mon
     assert len(pauses) == 1  # given up, and tried again after a pause
 
 
-def test_lasting_faults_end_in_one_clear_error_without_the_address(world: Any) -> None:
-    world.org.post("faults", [{"match": "/query", "status": 500, "body": "x", "times": 99}])
-    with pytest.raises(Unreachable) as lost:
-        list(world.salesforce().read_reps())
-    assert "SELECT" not in str(lost.value)
-    assert lost.value.__suppress_context__
-
-
 def test_the_daily_limit_is_named_and_not_tried_again(world: Any) -> None:
     client = world.salesforce()
     list(client.read_reps())
@@ -194,23 +185,6 @@ def test_rows_that_stay_locked_are_reported_as_retryable(world: Any) -> None:
     assert (outcome.ok, outcome.code, outcome.retryable) == (False, "UNABLE_TO_LOCK_ROW", True)
 
 
-def test_more_rows_than_a_request_holds_keep_their_order(world: Any) -> None:
-    world.accounts(*range(1, 402))
-    rows = {make_id("001", n): AccountContext(score=n / 10) for n in range(1, 402)}
-    rows[make_id("001", 300)] = AccountContext(tier="no such tier")
-    outcomes = world.salesforce().update_accounts(rows)
-    assert [i for i, o in outcomes.items() if not o.ok] == [make_id("001", 300)]
-    assert world.org.account(make_id("001", 401))["Onetouch_Score__c"] == 40.1
-
-
-def test_what_is_unknown_erases_nothing(world: Any) -> None:
-    world.accounts(1, Onetouch_Milestones__c="4 of 5")
-    rows = {ACCOUNT: AccountContext(milestones=None, tier="high")}
-    assert world.salesforce().update_accounts(rows)[ACCOUNT].ok
-    account = world.org.account(ACCOUNT)
-    assert (account["Onetouch_Milestones__c"], account["Onetouch_Tier__c"]) == ("4 of 5", "high")
-
-
 def test_missing_fields_are_named_before_anything_is_written(world: Any) -> None:
     world.accounts(1)
     fields = [{"name": "Id", "updateable": False}]
@@ -250,17 +224,6 @@ def test_one_request_too_many_at_once_is_waited_out_not_taken_for_the_end_of_the
     body = [{"errorCode": "REQUEST_LIMIT_EXCEEDED", "message": "ConcurrentPerOrgLongTxn Limit exceeded."}]
     world.org.post("faults", [{"match": "/query", "status": 403, "body": body, "times": 2}])
     assert len(list(world.salesforce().read_reps())) == 3
-
-
-def test_calls_are_left_to_others(world: Any) -> None:
-    world.accounts(*range(1, 5))
-    world.org.post("limits", {"api_daily": 10})
-    crm = client(world, api_reserve=0.5)
-    for _ in range(5):
-        list(crm.read_reps())
-    with pytest.raises(LimitReached, match=r"5 of 10 .* 50% are left to others \(delivery.api_reserve\)"):
-        list(crm.read_reps())
-    assert sum(c["n"] for c in world.org.calls() if c["api"] == "salesforce") == 5
 
 
 def test_the_last_call_of_the_day_is_not_gone_over(world: Any) -> None:
@@ -393,16 +356,6 @@ def test_an_org_without_meetings_is_read_without_them(world: Any) -> None:
     assert [a.subject for a in world.salesforce().read_activities(AS_OF)] == ["open"]
 
 
-def test_tasks_of_ours_are_read_also_without_an_account_and_after_their_end(world: Any) -> None:
-    world.accounts(1)
-    crm = world.salesforce()
-    made = crm.create_tasks({"h1": TaskContent(subject="s", crm_account_id=ACCOUNT), "h2": TaskContent(subject="t")})
-    world.rep_writes("Task", made["h1"].id)
-    assert {t.handoff_id: t.is_deleted for t in crm.keyed_tasks(AS_OF)} == {"h1": True, "h2": False}
-    assert {a.handoff_id for a in crm.read_activities(AS_OF)} == {"h1", "h2"}
-    assert list(crm.keyed_tasks(AS_OF + timedelta(minutes=1))) == []
-
-
 def test_contacts_are_found_whatever_the_case_of_their_address(world: Any) -> None:
     first = world.rep_writes("Contact", None, LastName="Doe", Email="Jane@Acme.example")
     world.rep_writes("Contact", None, LastName="Doe", Email="jane@acme.example")
@@ -412,27 +365,6 @@ def test_contacts_are_found_whatever_the_case_of_their_address(world: Any) -> No
 
 
 # ── tasks ────────────────────────────────────────────────────────────────────────────────────────
-
-
-def test_a_task_is_made_once_and_never_written_over(world: Any) -> None:
-    world.accounts(1)
-    crm = world.salesforce()
-    rows = {"h1": TaskContent(subject="ours", crm_account_id=ACCOUNT)}
-    made = crm.create_tasks(rows)["h1"]
-    world.rep_writes("Task", made.id, Subject="Mine now", Priority="Low")
-    assert crm.create_tasks(rows) == {"h1": Outcome(ok=True, id=made.id)}
-    assert crm.create_tasks(rows, unsure=["h1"]) == {"h1": Outcome(ok=True, id=made.id)}
-    assert [t["Subject"] for t in world.org.tasks()] == ["Mine now"]
-
-
-def test_a_task_a_rep_deleted_while_we_were_unsure_is_not_made_again(world: Any) -> None:
-    crm = world.salesforce()
-    made = crm.create_tasks({"h1": TaskContent(subject="s")})["h1"]
-    world.rep_writes("Task", made.id)
-    assert crm.create_tasks({"h1": TaskContent(subject="s")}, unsure=["h1"]) == {
-        "h1": Outcome(ok=True, id=made.id, deleted=True)
-    }
-    assert len(world.org.tasks()) == 1
 
 
 def test_a_deleted_task_stands_for_its_handoff_only_when_there_is_no_other(world: Any) -> None:
@@ -742,24 +674,6 @@ def test_a_domain_is_text_not_a_pattern(world: Any) -> None:
     }
     outcomes = world.salesforce().ensure_accounts(rows, "account")
     assert ACCOUNT not in {outcome.id for outcome in outcomes.values()}
-
-
-def test_a_record_with_the_id_of_another_product_account_is_that_ones(world: Any) -> None:
-    world.accounts(1, Website="acme.example", Onetouch_Account_Id__c="org-9")
-    outcomes = world.salesforce().ensure_accounts({"org-1": row("Acme", "acme.example")}, "account")
-    assert outcomes["org-1"].ok
-    assert outcomes["org-1"].id != ACCOUNT
-    assert world.org.account(ACCOUNT)["Onetouch_Account_Id__c"] == "org-9"
-
-
-def test_two_product_accounts_of_one_domain_stay_two_records(world: Any) -> None:
-    world.accounts(1, Website="acme.example")
-    rows = {"org-1": row("Acme", "acme.example"), "org-2": row("Acme labs", "acme.example")}
-    outcomes = world.salesforce().ensure_accounts(rows, "account")
-    assert outcomes["org-1"].id == ACCOUNT
-    assert outcomes["org-2"].ok
-    assert outcomes["org-2"].id != ACCOUNT
-    assert world.org.account(ACCOUNT)["Onetouch_Account_Id__c"] == "org-1"
 
 
 def test_a_deleted_account_is_not_made_again_and_a_merged_one_is_the_other(world: Any) -> None:
