@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from onetouch.chat import CHATS
 from onetouch.crm import CRMS
 from onetouch.policy.read import PRESETS, preset_document
 from onetouch.policy.schema import FACTS, FIRMOGRAPHIC_SIGNALS, FOR_CUSTOMER, MOMENTS, SIGNALS, Policy
@@ -417,6 +418,7 @@ NAMED = {
     "country": "a country code of ISO 3166",
     "email": "an e-mail address",
     "system": " or ".join(f"`{name}`" for name in CRMS),
+    "chat": " or ".join(f"`{name}`" for name in CHATS),
 }
 """Keys whose words say more than their type."""
 

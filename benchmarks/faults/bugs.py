@@ -15,6 +15,7 @@ from typing import Any
 from unittest.mock import patch
 
 from onetouch import delivery, stop
+from onetouch.chat import posting
 from onetouch.chat.slack import Slack
 from onetouch.crm import protocol
 from onetouch.crm.salesforce import Salesforce
@@ -179,7 +180,7 @@ def _living_tasks(whole: Any) -> Any:
 
 @_bug("alert-without-look", "a message whose outcome is unknown is posted again without a look at the channel", 4)
 def _() -> list[tuple[Any, str, Any]]:
-    return [(Slack, "_find", lambda self, channel, key, thread_ts: None)]
+    return [(Slack, "find", lambda self, channel, key, reply_to=None: None)]
 
 
 @_bug("claim-ignored", "two processes post alerts at once: neither lock nor claim is honoured", 4)
@@ -188,7 +189,7 @@ def _() -> list[tuple[Any, str, Any]]:
         self.sending(seen.key)
         return seen
 
-    return [(Ledger, "claim", mine), (SteppedLedger, "alone", _not_alone), (Slack, "_look_twice", lambda *_: None)]
+    return [(Ledger, "claim", mine), (SteppedLedger, "alone", _not_alone), (posting, "_look_twice", lambda *_: None)]
 
 
 @contextmanager

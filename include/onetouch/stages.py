@@ -40,7 +40,7 @@ from onetouch.handoff import without_addresses
 from onetouch.ledger import ACTIVE, Run
 from onetouch.policy import Policy, read_policy
 from onetouch.quality import ChecksFailed
-from onetouch.stop import Stopped, stoppable
+from onetouch.stop import Stopped
 from onetouch.workspace import NotConfigured, Workspace
 
 log = logging.getLogger(__name__)
@@ -221,10 +221,10 @@ def deliver_tasks(workspace: Workspace, run: Run, policy: Policy, now: datetime)
 
 @_stage
 def alert_reps(workspace: Workspace, run: Run, policy: Policy, now: datetime) -> Summary:
-    """Tells the owner of each new task in Slack."""
+    """Tells the owner of each new task in the chat."""
     why_not = held(workspace, run, policy, now)
-    slack = None if why_not else _slack(workspace)
-    told = delivery.alert_reps(workspace.lake, workspace.ledger, policy, run, slack, now=now, held=why_not)
+    where = None if why_not else chat_of(workspace, policy)
+    told = delivery.alert_reps(workspace.lake, workspace.ledger, policy, run, where, now=now, held=why_not)
     return told | {"held": why_not}
 
 
@@ -292,7 +292,7 @@ def post_report(workspace: Workspace, week: str, as_of: datetime, now: datetime,
     why_not = breaker.held(policy, as_of, now, dry_run=dry_run, stopped=workspace.stopped())
     if why_not:
         return {"posted": False, "held": why_not}
-    return chat.post_report(workspace.ledger, _slack(workspace), policy, built, f"weekly_report:{week}")
+    return report.post_report(workspace.ledger, chat_of(workspace, policy), policy, built, f"weekly_report:{week}")
 
 
 def run_all(
@@ -399,6 +399,7 @@ def crm_of(workspace: Workspace, policy: Policy) -> crm.Crm:
     return crm.connect(connection, policy, stopped=workspace.stopped)
 
 
-def _slack(workspace: Workspace) -> chat.Slack:
-    slack = chat.Slack(workspace.required_connection("slack_default"))
-    return stoppable(slack, ("post", "update", "upload"), workspace.stopped)
+def chat_of(workspace: Workspace, policy: Policy) -> chat.Chat:
+    """The policy's chat; nothing is said in it from the moment somebody stops it."""
+    connection = workspace.required_connection(chat.connection_id(policy))
+    return chat.connect(connection, policy, stopped=workspace.stopped)

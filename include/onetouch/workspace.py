@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from onetouch import crm
+from onetouch import chat, crm
 from onetouch.connections import Connection, from_environment
 from onetouch.lake import Lake
 from onetouch.ledger import Ledger
@@ -53,6 +53,7 @@ def usable_policy(path: Path | str | None) -> Policy:
     """`read_policy`, all of whose names are known: those of registries, too. Raises PolicyError."""
     policy = read_policy(path)
     crm.check_system(policy)
+    chat.check_chat(policy)
     return policy
 
 
