@@ -411,7 +411,12 @@ def shown(value: Any) -> str:
             return f"`{value}`" if re.fullmatch(r"\S{1,30}", str(value)) else str(value)
 
 
-NAMED = {"timezone": "an IANA time zone", "country": "a country code of ISO 3166", "email": "an e-mail address"}
+NAMED = {
+    "timezone": "an IANA time zone",
+    "country": "a country code of ISO 3166",
+    "email": "an e-mail address",
+    "rules": "rule: its [parameters](rules.md#parameters-of-rules)",
+}
 """Keys whose words say more than their type."""
 
 

@@ -74,6 +74,7 @@ def run(
     """Run every stage in this process and account for every row, account and decision."""
     from onetouch import stages
     from onetouch.policy import read_policy
+    from onetouch.routing import rules_of
 
     now = datetime.now(UTC)
     with _one_line_errors():
@@ -83,7 +84,8 @@ def run(
                 raise ValueError(f"{name}: {path} does not exist; give an existing path")
         workspace = _workspace(context, policy, exports=exports, accounts=accounts, shadow=shadow)
         if shadow is not None:
-            read_policy(shadow)  # a person waits: a broken one is told now, not after the run
+            # A person waits: a broken one is told now, not after the run.
+            rules_of(read_policy(shadow), where=str(shadow))
         workspace = stages.with_sources(workspace, source)
         run_id = stages.begin(workspace, moment, now, dry_run=dry_run)
         stopped = None
@@ -374,12 +376,14 @@ def policy_check(
     """Check policy files: what is not allowed, what can never happen. Exit 1 when one cannot be used."""
     from onetouch.policy import PolicyError, read_policy
     from onetouch.policy.review import review
+    from onetouch.routing import rules_of
 
     problems: list[str] = []
     warnings: list[str] = []
     for file in files:
         try:
             checked = read_policy(file)
+            rules_of(checked, where=str(file))
         except PolicyError as error:
             problems += str(error).splitlines()
             continue

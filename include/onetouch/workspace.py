@@ -48,6 +48,16 @@ class Workspace:
         return found
 
 
+def _checked(file: Path | None) -> Policy:
+    """The policy of the file (None: the default), with the parameters of its rules checked. Raises PolicyError."""
+    policy = read_policy(file)
+    if policy.routing.rules:
+        from onetouch.routing import rules_of  # takes a second to import: only where there is something to check
+
+        rules_of(policy, where=str(file) if file else None)
+    return policy
+
+
 def open_workspace(
     home: str | os.PathLike[str] | None = None,
     policy: str | os.PathLike[str] | None = None,
@@ -82,7 +92,7 @@ def open_workspace(
     ledger.migrate()
     return Workspace(
         home=root,
-        policy=read_policy(given(policy, "ONETOUCH_POLICY")),
+        policy=_checked(given(policy, "ONETOUCH_POLICY")),
         lake=Lake(environ.get("ONETOUCH_LAKE") or root / "lake"),
         ledger=ledger,
         connection=connection or partial(from_environment, environ=environ),

@@ -183,9 +183,7 @@ def decision_suites(decisions: pd.DataFrame, totals: pd.DataFrame, policy: Polic
                 not_null("rule", "decisions without the rule that fired"),
                 unique("account_id", "decisions on an account that has another"),
                 unique("decision_id", "decisions whose id is another's"),
-                _values_in(
-                    gxe, "action", actions, "critical", "decisions with an unknown action"
-                ),
+                _values_in(gxe, "action", actions, "critical", "decisions with an unknown action"),
                 not_null("action", "decisions without an action"),
                 _values_in(gxe, "tier", ["high", "medium", "low"], "critical", "decisions with an unknown tier"),
                 _values_in(
