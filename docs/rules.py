@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import inspect
 import re
+import runpy
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ from onetouch.policy.read import preset_document
 from onetouch.routing import RULES, Rule
 
 PAGE = Path(__file__).with_name("rules.md")
+ALLOWED = runpy.run_path(str(Path(__file__).with_name("policy.py")))["allowed"]
+"""What a key may hold, in words, as the policy reference says it."""
 
 INTRODUCTION = """# Rules of engagement
 
@@ -46,17 +49,16 @@ def render(rules: tuple[Rule, ...] = RULES) -> str:
     """The page."""
     lines = [INTRODUCTION, "## The rules, in their order", ""]
     lines += _table(
-        ("", "rule", "action", "what it is for", "keys of the policy", "obstacles it tells"),
+        ("rule", "action", "what it is for", "keys of the policy", "obstacles it tells"),
         [
             (
-                str(place),
                 rule.name,
                 f"`{rule.action}`",
                 _about(rule),
                 _keys([*rule.reads, *([f"routing.rules.{rule.section}"] if rule.parameters else [])]),
                 _keys(rule.sentences),
             )
-            for place, rule in enumerate(rules, 1)
+            for rule in rules
         ],
     )
     lines.append(CHECKED_AGAIN)
@@ -104,7 +106,7 @@ def _parameters(rule: Rule) -> Iterator[str]:
                 f"`routing.rules.{rule.section}.{name}`",
                 "" if default is None else f"{default.get(name, key.get('default', ''))}",
                 "required" if name in schema.get("required", []) else f"{key.get('default')}",
-                ", ".join(f"{word} {value}" for word, value in key.items() if word not in ("title", "default")),
+                ALLOWED(key, name),
             )
             for name, key in schema["properties"].items()
         ],

@@ -18,7 +18,7 @@ from onetouch.lake.columns import Mask, number
 from onetouch.policy import Policy, PolicyError, read_policy
 from onetouch.policy.read import preset_document
 from onetouch.policy.schema import Part
-from onetouch.routing import RULES, Known, Rule, decide, rules, rules_of
+from onetouch.routing import RULES, Known, Rule, decide, rules, rules_of, sentence
 from onetouch.routing.rule import Facts, Obstacle
 from onetouch.workspace import open_workspace
 from pydantic import Field
@@ -68,6 +68,12 @@ def rules_facts(given: Any) -> Facts:
     from onetouch.routing.known import known_facts
 
     return known_facts(given, POLICY, AS_OF)
+
+
+def test_every_obstacle_can_be_put_into_words_whatever_its_figures() -> None:
+    for name in (name for rule in rules_of(POLICY) for name in rule.sentences):
+        for has, needs in ((None, None), (3.0, 7.0), (float("nan"), 7.0)):
+            assert sentence(name, has, needs, POLICY).endswith("."), name
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.name)
