@@ -240,10 +240,12 @@ class Tiers(Part):
 class Scoring(Part):
     """Points per signal and the tiers their sum falls into.
 
-    `firmographics`: with `rank` the points of FIRMOGRAPHIC_SIGNALS order accounts but lift none into a tier (S0 S2);
-    with `combine` they count like any other (S1 S4). `trend_days`: how far back the score is compared.
+    `scorer`: what works out the points, one of those registered in `scoring/scorers`. `firmographics`: with `rank` the
+    points of FIRMOGRAPHIC_SIGNALS order accounts but lift none into a tier (S0 S2); with `combine` they count like any
+    other (S1 S4). `trend_days`: how far back the score is compared.
     """
 
+    scorer: Annotated[str, Field(min_length=1)] = "points"
     firmographics: Literal["rank", "combine"]
     trend_days: Positive
     points: Annotated[list[Points], Field(min_length=1)]
