@@ -244,6 +244,10 @@ def _points(values: list[Json], said: dict[str, Said]) -> list[str]:
     return _table(("signal", "from", "points", "halve every", "source", "meaning"), rows)
 
 
+def _sources(values: Json, said: dict[str, Said]) -> list[str]:
+    return ["", f"A list of names is enough where nothing is said of any. By default: {shown(values)}."]
+
+
 def _vocabulary(values: Json, said: dict[str, Said]) -> list[str]:
     plain = [f"`{event}`" for event, meaning in values.items() if meaning == event]
     rows = [
@@ -282,6 +286,7 @@ def _none(values: Any, said: dict[str, Said]) -> list[str]:
 
 
 ENTRIES: dict[str, Callable[[Any, dict[str, Said]], list[str]]] = {
+    "sources": _sources,
     "vocabulary": _vocabulary,
     "scoring.points": _points,
     "situations": _situations,
@@ -402,7 +407,7 @@ def shown(value: Any) -> str:
         case float():
             return f"{value:g}"
         case dict():
-            return ", ".join(f"{key} {shown(inner)}" for key, inner in value.items())
+            return ", ".join(f"{key} {shown(inner)}" for key, inner in value.items()) or "none"
         case list():
             return ", ".join(shown(inner) for inner in value) or "none"
         case int():
@@ -411,7 +416,12 @@ def shown(value: Any) -> str:
             return f"`{value}`" if re.fullmatch(r"\S{1,30}", str(value)) else str(value)
 
 
-NAMED = {"timezone": "an IANA time zone", "country": "a country code of ISO 3166", "email": "an e-mail address"}
+NAMED = {
+    "timezone": "an IANA time zone",
+    "country": "a country code of ISO 3166",
+    "email": "an e-mail address",
+    "vocabulary": "as [vocabulary](#vocabulary)",
+}
 """Keys whose words say more than their type."""
 
 

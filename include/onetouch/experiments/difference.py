@@ -27,7 +27,7 @@ from onetouch.routing.inputs import kept
 from onetouch.scoring import score_frame, scorer_of
 from onetouch.signals import compute
 
-READING = ("vocabulary", "product", "signals")
+READING = ("sources", "vocabulary", "product", "signals")
 """Sections of a policy that say what the signals of an account are."""
 
 CHANGE = (

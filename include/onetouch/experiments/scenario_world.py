@@ -38,7 +38,7 @@ def events(where: str, account_id: str, side: Side, policy: Policy, as_of: datet
                     occurred = at - timedelta(seconds=turn)
                     yield {
                         "event_id": f"{account_id}-{number}-{who}-{occurred.timestamp():.0f}",
-                        "source": policy.sources[0],
+                        "source": next(iter(policy.sources)),
                         "event": vendor,
                         "occurred_at": occurred,
                         "received_at": min(occurred + timedelta(minutes=1), as_of),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from datetime import UTC, date, datetime, time
 from typing import Annotated, Any, Literal, get_args
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -15,9 +16,11 @@ import holidays
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     ValidationInfo,
+    field_serializer,
     field_validator,
     model_validator,
 )
@@ -73,10 +76,17 @@ def _country(code: str) -> str:
     return code
 
 
+def _source_name(name: str) -> str:
+    if not re.fullmatch(r"[a-z][a-z0-9_]{0,39}", name):  # it is part of paths, of a connection's id and of batch ids
+        raise ValueError("a name of lower-case letters, digits and _, up to 40")
+    return name
+
+
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(gt=0)]
 Timezone = Annotated[str, AfterValidator(_timezone)]
 Country = Annotated[str, AfterValidator(_country)]
+Source_name = Annotated[str, AfterValidator(_source_name)]
 Sql_name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*(\.[A-Za-z][A-Za-z0-9_]*)?$", max_length=80)]
 
 
@@ -120,6 +130,24 @@ class Meaning(Part):
         if self.detail is not None and self.detail_is is not None:
             raise ValueError("give either detail (a property's name) or detail_is (a fixed word), not both")
         return self
+
+
+def _short_form(vocabulary: Any) -> Any:
+    """`theirs: ours` for `theirs: {as: ours}`; an event that means nothing (null) is left out."""
+    if not isinstance(vocabulary, dict):
+        return vocabulary
+    return {k: {"as": v} if isinstance(v, str) else v for k, v in vocabulary.items() if v is not None}
+
+
+class SourceSettings(Part):
+    """What is said of one source alone.
+
+    `vocabulary`: what its own names of events mean, laid over the policy's. `timezone`: the zone in which its project
+    writes times that name none, where the source is one that does.
+    """
+
+    vocabulary: Annotated[dict[str, Meaning], BeforeValidator(_short_form)] = {}
+    timezone: Timezone = "UTC"
 
 
 class Limits(Part):
@@ -597,9 +625,9 @@ class Policy(Part):
 
     name: str
     unit: Literal["account"]
-    sources: Annotated[list[Literal["amplitude"]], Field(min_length=1)]
+    sources: Annotated[dict[Source_name, SourceSettings], Field(min_length=1)]
     events: Events
-    vocabulary: dict[str, Meaning]
+    vocabulary: Annotated[dict[str, Meaning], BeforeValidator(_short_form)]
     quality: Quality
     product: Product
     signals: Signals
@@ -630,12 +658,29 @@ class Policy(Part):
             )
         return situations
 
-    @field_validator("vocabulary", mode="before")
+    @field_validator("sources", mode="before")
     @classmethod
-    def _short_form(cls, vocabulary: Any) -> Any:
-        if not isinstance(vocabulary, dict):
-            return vocabulary
-        return {k: {"as": v} if isinstance(v, str) else v for k, v in vocabulary.items() if v is not None}
+    def _names_alone(cls, sources: Any) -> Any:
+        if isinstance(sources, list):
+            return {name: {} for name in sources}
+        return {name: settings or {} for name, settings in sources.items()} if isinstance(sources, dict) else sources
+
+    @field_serializer("sources")
+    def _as_written(self, sources: dict[str, SourceSettings]) -> list[str] | dict[str, Any]:
+        """A list of names as long as nothing is said of any of them: what a document means does not depend on form."""
+        said = {
+            name: settings.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+            for name, settings in sources.items()
+        }
+        return said if any(said.values()) else list(said)
+
+    def source_settings(self, source: str) -> SourceSettings:
+        """What is said of a source; the defaults for one that the policy does not have."""
+        return self.sources.get(source) or SourceSettings()
+
+    def vocabulary_of(self, source: str) -> dict[str, Meaning]:
+        """What the events of a source mean."""
+        return {**self.vocabulary, **self.source_settings(source).vocabulary}
 
     def document(self) -> dict[str, Any]:
         """The whole policy as plain JSON values; `Policy.model_validate` of it gives an equal policy."""
@@ -664,6 +709,11 @@ class Policy(Part):
 
     @property
     def vocabulary_version(self) -> str:
-        """First 8 hex digits of the hash of the vocabulary alone: what the activity partitions depend on."""
-        text = json.dumps(self.document()["vocabulary"], sort_keys=True, separators=(",", ":"))
+        """First 8 hex digits of the hash of the vocabularies alone: what the activity partitions depend on."""
+        document = self.document()
+        meant: Any = document["vocabulary"]
+        if isinstance(document["sources"], dict) and any(s.get("vocabulary") for s in document["sources"].values()):
+            own = {name: said["vocabulary"] for name, said in document["sources"].items() if said.get("vocabulary")}
+            meant = {"": meant, **own}
+        text = json.dumps(meant, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:8]
