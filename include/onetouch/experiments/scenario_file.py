@@ -338,7 +338,7 @@ def _scenario(where: str, raw: dict[str, Any], document: dict[str, Any]) -> Scen
         scenario = Scenario.model_validate(merged)
     except ValidationError as error:
         raise ScenarioError("\n".join(_explain(where, problem) for problem in error.errors())) from error
-    rules, actions = [r.name for r in RULES], list(dict.fromkeys(r.action for r in RULES))
+    rules, actions = [r.name for r in RULES], list(dict.fromkeys(str(r.action) for r in RULES))
     expect, previous = scenario.expect, scenario.history.previous
     for field, value, allowed in [
         ("rule", scenario.rule, rules),

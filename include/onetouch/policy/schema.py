@@ -19,9 +19,11 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    SerializerFunctionWrapHandler,
     ValidationInfo,
     field_serializer,
     field_validator,
+    model_serializer,
     model_validator,
 )
 
@@ -319,7 +321,8 @@ class Routing(Part):
     `engaged`: all of these make engagement high in the matrix. `hand_raised`: any of these asks for a person.
     `triggers`: signals whose next occurrence makes a monitored account a sales touch. `medium`: what the medium tier
     is (S2, or S4's reading); `large_not_engaged`: what high value without engagement is (S0, or S3's reading from
-    `motion.sales_led_employees` on).
+    `motion.sales_led_employees` on). `rules`: parameters that a single rule has for itself, in a section called like
+    the rule; a policy without the section does not have the rule (`routing/rules/` holds the parameters of each).
     """
 
     engaged: Annotated[list[Condition], Field(min_length=1)]
@@ -331,6 +334,17 @@ class Routing(Part):
     motion: Motion
     cooldown_days: Positive
     holdout_share: Share
+    rules: dict[str, dict[str, Any]] = {}
+
+    @field_validator("rules", mode="before")
+    @classmethod
+    def _taken_out(cls, rules: Any) -> Any:
+        return {k: v for k, v in rules.items() if v is not None} if isinstance(rules, dict) else rules
+
+    @model_serializer(mode="wrap")
+    def _as_before_there_were_rules(self, document: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without `rules` where there are none: the version of a policy that says nothing of them is what it was."""
+        return {k: v for k, v in document(self).items() if k != "rules" or v}
 
     @field_validator("hand_raised")
     @classmethod

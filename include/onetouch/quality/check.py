@@ -14,6 +14,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from onetouch.catalogue.actions import SALES_NOW
 from onetouch.lake import Lake
 from onetouch.ledger import Ledger, Run
 from onetouch.ledger.states import ACTIVE
@@ -81,7 +82,7 @@ def check_decisions(lake: Lake, ledger: Ledger, policy: Policy, run: Run) -> Sum
         engine.register("signals", _table(lake, "signals", run, rules.signals_needed(policy)))
         decisions = engine.sql(query).to_arrow_table().to_pandas()
         totals = engine.execute(_TOTALS).df()
-    new = decisions.loc[decisions["action"] == "sales_now", "owner_email"]
+    new = decisions.loc[decisions["action"] == SALES_NOW, "owner_email"]
     before = [moment for moments in load["recent"] for moment in moments]
     totals["tasks_today"] = len(new) + sum(moment.date() == run.as_of.date() for moment in before)
     totals["tasks_over_capacity"] = _over_capacity(new, load, _told_zones(lake, run), policy, run)

@@ -18,15 +18,11 @@ from zoneinfo import available_timezones
 import numpy as np
 import pandas as pd
 
+from onetouch.catalogue import ACTIONS
+from onetouch.catalogue.actions import SALES_NOW
 from onetouch.ledger import Run
 from onetouch.policy import Policy
 from onetouch.policy.schema import MOMENTS, SIGNALS, Limits
-
-ACTIONS = (
-    "sales_now", "monitor", "nurture", "self_serve_hero", "self_serve_onboarding", "hold_converting", "hold_touched",
-    "hold_cooldown", "hold_open_opportunity", "hold_context", "hold_capacity", "hold_holdout", "below_floor",
-)  # fmt: skip
-"""What a decision may be. Said again here on purpose: a check must not take the word of what it checks."""
 
 POINTS_TOLERANCE = 0.05
 """Reasons and scores are rounded to 0.1: half of that is arithmetic, more is a reason that is missing."""
@@ -160,7 +156,8 @@ def decision_suites(decisions: pd.DataFrame, totals: pd.DataFrame, policy: Polic
     (booleans; see `check`).
     """
     gxe, assignment = expectations(), policy.assignment
-    tasks = decisions[decisions["action"] == "sales_now"]
+    actions = [str(action) for action in ACTIONS]
+    tasks = decisions[decisions["action"] == SALES_NOW]
     tasks = tasks.assign(
         hours_to_due=_hours(tasks["due_at"], run),
         free=~(tasks["converting"] | tasks["in_hands"]),
@@ -186,7 +183,9 @@ def decision_suites(decisions: pd.DataFrame, totals: pd.DataFrame, policy: Polic
                 not_null("rule", "decisions without the rule that fired"),
                 unique("account_id", "decisions on an account that has another"),
                 unique("decision_id", "decisions whose id is another's"),
-                _values_in(gxe, "action", list(ACTIONS), "critical", "decisions with an unknown action"),
+                _values_in(
+                    gxe, "action", actions, "critical", "decisions with an unknown action"
+                ),
                 not_null("action", "decisions without an action"),
                 _values_in(gxe, "tier", ["high", "medium", "low"], "critical", "decisions with an unknown tier"),
                 _values_in(
