@@ -75,7 +75,7 @@ def _explain(path: Path, problem: Any) -> str:
         near = difflib.get_close_matches(str(problem["loc"][-1]), allowed, n=1)
         hint = f"did you mean {near[0]}?" if near else f"allowed: {', '.join(allowed)}"
         return f"{path}: {field}: unknown key (value {_short(problem['input'])}); {hint}"
-    return f"{path}: {field}: {_short(problem['input'])} is not allowed; {problem['msg']}"
+    return f"{path}: {field}: {_short(problem['input'])} is not allowed; {problem['msg'].removeprefix('Value error, ')}"
 
 
 def _fields_at(loc: tuple[Any, ...]) -> list[str]:

@@ -12,10 +12,10 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from onetouch.catalogue import FIRMOGRAPHIC_SIGNALS, SIGNAL_NAMES
 from onetouch.lake.columns import Moments, Places, age_days, moment, number, places, text, words
 from onetouch.ledger import ACTIVE, TERMINAL
 from onetouch.policy import Condition, Policy
-from onetouch.policy.schema import FIRMOGRAPHIC_SIGNALS, SIGNALS
 from onetouch.routing.inputs import PREVIOUS, Inputs
 from onetouch.routing.obstacles import absent
 from onetouch.routing.value import potential_arr
@@ -219,21 +219,21 @@ def _something_new(frame: pd.DataFrame, handoffs: pd.DataFrame, closed: Mask) ->
     at = places(frame["account_id"].iloc[rows], handoffs["account_id"])
     then = pa.array(handoffs["signals"], pa.list_(pa.string())).take(pa.array(at))
     new = _named(now, "signal") & ~_named(then)
-    new[:, [SIGNALS.index(name) for name in FIRMOGRAPHIC_SIGNALS]] = False
+    new[:, [SIGNAL_NAMES.index(name) for name in FIRMOGRAPHIC_SIGNALS]] = False
     something = np.zeros(len(frame), dtype=bool)
     something[rows] = new.any(axis=1)
     return something
 
 
 def _named(lists: pa.ListArray | pa.ChunkedArray, field: str | None = None) -> Mask:
-    """One row a list, one column a name of SIGNALS: whether the list names it."""
+    """One row a list, one column a name of SIGNAL_NAMES: whether the list names it."""
     if isinstance(lists, pa.ChunkedArray):
         lists = lists.combine_chunks()
     each = pc.list_flatten(lists)
     names = each if field is None else each.field(field)
-    column = pc.index_in(names, value_set=pa.array(SIGNALS)).fill_null(-1).to_numpy(zero_copy_only=False)
+    column = pc.index_in(names, value_set=pa.array(SIGNAL_NAMES)).fill_null(-1).to_numpy(zero_copy_only=False)
     row = pc.list_parent_indices(lists).to_numpy(zero_copy_only=False)
-    named = np.zeros((len(lists), len(SIGNALS)), dtype=bool)
+    named = np.zeros((len(lists), len(SIGNAL_NAMES)), dtype=bool)
     known = column >= 0
     named[row[known], column[known]] = True
     return named

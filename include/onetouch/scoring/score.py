@@ -14,11 +14,12 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from onetouch.catalogue import FIRMOGRAPHIC_SIGNALS
 from onetouch.lake import Lake
 from onetouch.lake.columns import age_days, number, places, words
 from onetouch.ledger import Ledger, Run
 from onetouch.policy import Policy
-from onetouch.policy.schema import FIRMOGRAPHIC_SIGNALS, Points
+from onetouch.policy.schema import Points
 from onetouch.scoring.gates import GATES, gates
 
 Numbers = npt.NDArray[np.float64]
