@@ -20,8 +20,8 @@ from onetouch.policy import read_policy
 from onetouch.routing import RULES
 from onetouch.signals import CRM, SNAPSHOT, compute
 
-from benchmarks.year.company import DAY, LIMIT, NEVER, SLOT, Company, Size, moment
-from benchmarks.year.year import START, Year, policies
+from judges.year.company import DAY, LIMIT, NEVER, SLOT, Company, Size, moment
+from judges.year.year import START, Year, policies
 
 # So runs come at every hour of the day that runs have; every six hours would cost seven times as much.
 EVERY = timedelta(hours=42)
