@@ -483,7 +483,9 @@ class Company:
         }  # fmt: skip
         columns: dict[str, pa.Array] = {}
         for name, kind in {**SNAPSHOT, **CRM}.items():
-            columns[name] = pa.array(snapshot[name][rows], _ARROW[kind], from_pandas=True)
+            # Of a column that is not simulated nobody tells anything.
+            told = snapshot[name][rows] if name in snapshot else [None] * len(self.ids[rows])
+            columns[name] = pa.array(told, _ARROW[kind], from_pandas=True)
         columns["account_basis"] = pa.array(self.basis[rows], pa.string())
         for name in SIGNAL_NAMES:
             columns[name] = pa.array(values[name][rows].astype(float), pa.float64(), from_pandas=True)

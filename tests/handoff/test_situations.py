@@ -14,7 +14,7 @@ import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from onetouch.catalogue import MOMENTS, SIGNAL_NAMES
+from onetouch.catalogue import MOMENTS, SIGNAL_NAMES, SNAPSHOT_COLUMNS
 from onetouch.handoff import account_fields, alert, dossier, first_message, task_fields
 from onetouch.handoff.facts import known_facts
 from onetouch.handoff.situations import why_now
@@ -127,6 +127,8 @@ def test_paying_asks_for_what_is_known_of_the_revenue() -> None:
 # ── words ────────────────────────────────────────────────────────────────────────────────────────
 
 FULL: dict[str, Any] = {
+    **{column.name: "Something" for column in SNAPSHOT_COLUMNS if column.fact and column.kind.is_text},
+    **{column.name: 3.0 for column in SNAPSHOT_COLUMNS if column.fact and column.kind.is_number},
     **dict.fromkeys(SIGNAL_NAMES, 3.0),
     **{f"{name}_at": AS_OF for name in MOMENTS},
     **LIMIT,
