@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from onetouch.catalogue import MOMENTS, SIGNAL_NAMES
 from onetouch.lake import Lake
 from onetouch.policy import Policy, PolicyError, read_policy
-from onetouch.policy.schema import MOMENTS, SIGNALS
 from onetouch.scoring import kept_artefact, score_frame, scorer_of
 from onetouch.scoring.artefacts import keep_artefact
 from onetouch.scoring.scorers import SCORERS, TENTHS, Artefact, Scorer
@@ -30,9 +30,9 @@ def signals() -> pd.DataFrame:
     """Accounts that use a lot, little or nothing, of which some is unknown."""
     rng = np.random.default_rng(11)
     scale = rng.choice([0.0, 0.5, 5.0, 50.0], size=(ACCOUNTS, 1))
-    values = np.round(rng.exponential(1.0, (ACCOUNTS, len(SIGNALS))) * scale, 2)
+    values = np.round(rng.exponential(1.0, (ACCOUNTS, len(SIGNAL_NAMES))) * scale, 2)
     values[rng.random(values.shape) < 0.2] = np.nan
-    frame = pd.DataFrame(values, columns=list(SIGNALS))
+    frame = pd.DataFrame(values, columns=list(SIGNAL_NAMES))
     for name in MOMENTS:
         ago = pd.Series(rng.integers(0, 60 * 24, ACCOUNTS)).map(lambda hours: timedelta(hours=int(hours)))
         frame[f"{name}_at"] = (pd.Timestamp(AS_OF) - ago).where(frame[name] > 0).astype("datetime64[us, UTC]")
@@ -59,7 +59,7 @@ def test_what_it_earned_has_a_row_an_account_and_a_column_a_signal(scorer: Score
     assert earned.tenths.dtype == np.int64
     assert (earned.tenths >= 0).all() and earned.tenths.any()
     assert len(set(earned.signals)) == len(earned.signals)
-    assert set(earned.signals) <= set(SIGNALS)
+    assert set(earned.signals) <= set(SIGNAL_NAMES)
     needed = scorer.columns(artefact)
     assert set(earned.signals) <= set(needed)
     again = scorer.earned(signals[needed], AS_OF, artefact)  # it looks at nothing else
@@ -83,7 +83,7 @@ def test_what_is_unknown_earns_nothing(scorer: Scorer, signals: pd.DataFrame) ->
     artefact = scorer.artefact(policy_of(scorer), None)
     earned = scorer.earned(signals, AS_OF, artefact)
     assert (earned.tenths[np.isnan(earned.values)] == 0).all()
-    unknown = signals.assign(**dict.fromkeys(SIGNALS, np.nan), **{f"{name}_at": pd.NaT for name in MOMENTS})
+    unknown = signals.assign(**dict.fromkeys(SIGNAL_NAMES, np.nan), **{f"{name}_at": pd.NaT for name in MOMENTS})
     assert not scorer.earned(unknown, AS_OF, artefact).tenths.any()
 
 

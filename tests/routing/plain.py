@@ -1,6 +1,7 @@
 """The rules of engagement read one account at a time, in plain Python: what `decide` is held against.
 
-It shares no code with the product, only the names of the rules. A row is a dict of an account's signals, gates and score; unknown is None.
+It shares no code with the product, only the names of the rules. A row is a dict of an account's signals, gates and
+score; unknown is None.
 """
 
 from __future__ import annotations

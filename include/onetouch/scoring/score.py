@@ -10,11 +10,11 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from onetouch.catalogue import FIRMOGRAPHIC_SIGNALS
 from onetouch.lake import Lake
 from onetouch.lake.columns import Numbers, number, places, words
 from onetouch.ledger import Ledger, Run
 from onetouch.policy import Policy
-from onetouch.policy.schema import FIRMOGRAPHIC_SIGNALS
 from onetouch.scoring.artefacts import keep_artefact
 from onetouch.scoring.gates import GATES, gates
 from onetouch.scoring.scorers import SCORERS, TENTHS, Artefact, Earned, Tenths, scorer_of
