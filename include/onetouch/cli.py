@@ -73,7 +73,6 @@ def run(
 ) -> None:
     """Run every stage in this process and account for every row, account and decision."""
     from onetouch import stages
-    from onetouch.policy import read_policy
 
     now = datetime.now(UTC)
     with _one_line_errors():
@@ -83,7 +82,8 @@ def run(
                 raise ValueError(f"{name}: {path} does not exist; give an existing path")
         workspace = _workspace(context, policy, exports=exports, accounts=accounts, shadow=shadow)
         if shadow is not None:
-            read_policy(shadow)  # a person waits: a broken one is told now, not after the run
+            # A person waits: a broken one is told now, not after the run.
+            read_usable_policy(shadow)
         workspace = stages.with_sources(workspace, source)
         run_id = stages.begin(workspace, moment, now, dry_run=dry_run)
         stopped = None
@@ -372,16 +372,15 @@ def policy_check(
     as_json: Json = False,
 ) -> None:
     """Check policy files: what is not allowed, what can never happen. Exit 1 when one cannot be used."""
-    from onetouch.policy import PolicyError, read_policy
+    from onetouch.policy import PolicyError
     from onetouch.policy.review import review
-    from onetouch.sources import check_sources
+    from onetouch.workspace import read_usable_policy
 
     problems: list[str] = []
     warnings: list[str] = []
     for file in files:
         try:
-            checked = read_policy(file)
-            check_sources(checked, file)
+            checked = read_usable_policy(file)
         except PolicyError as error:
             problems += str(error).splitlines()
             continue

@@ -41,9 +41,9 @@ from onetouch.delivery.approval import Question
 from onetouch.delivery.breaker import Stopped
 from onetouch.handoff import without_addresses
 from onetouch.ledger import ACTIVE, Run
-from onetouch.policy import Policy, read_policy
+from onetouch.policy import Policy
 from onetouch.quality import ChecksFailed
-from onetouch.workspace import NotConfigured, Workspace
+from onetouch.workspace import NotConfigured, Workspace, read_usable_policy
 
 log = logging.getLogger(__name__)
 
@@ -188,7 +188,7 @@ def shadow(workspace: Workspace, run: Run, policy: Policy) -> Summary:
     """What the shadow policy would have decided, and how that differs; sends nothing, remembers nothing."""
     if workspace.shadow is None:
         return {"skipped": "no shadow policy: ONETOUCH_SHADOW_POLICY names none"}
-    return experiments.shadow(workspace.lake, workspace.ledger, read_policy(workspace.shadow), run)
+    return experiments.shadow(workspace.lake, workspace.ledger, read_usable_policy(workspace.shadow), run)
 
 
 @_stage

@@ -49,6 +49,20 @@ class Workspace:
         return found
 
 
+def read_usable_policy(file: Path | None) -> Policy:
+    """The policy of the file (None: the default), checked against what is registered: its sources and rules.
+
+    Raises PolicyError, a line for each thing that is wrong.
+    """
+    policy = read_policy(file)
+    check_sources(policy, file or "policy")
+    if policy.routing.rules:
+        from onetouch.routing import rules_of  # takes a second to import: only where there is something to check
+
+        rules_of(policy, where=str(file) if file else None)
+    return policy
+
+
 def open_workspace(
     home: str | os.PathLike[str] | None = None,
     policy: str | os.PathLike[str] | None = None,
@@ -81,12 +95,9 @@ def open_workspace(
     root.mkdir(parents=True, exist_ok=True)
     ledger = Ledger(elsewhere or f"sqlite:///{file}")
     ledger.migrate()
-    file_of_policy = given(policy, "ONETOUCH_POLICY")
-    rules = read_policy(file_of_policy)
-    check_sources(rules, file_of_policy or "policy")
     return Workspace(
         home=root,
-        policy=rules,
+        policy=read_usable_policy(given(policy, "ONETOUCH_POLICY")),
         lake=Lake(environ.get("ONETOUCH_LAKE") or root / "lake"),
         ledger=ledger,
         connection=connection or partial(from_environment, environ=environ),
