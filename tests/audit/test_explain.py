@@ -7,8 +7,9 @@ import json
 from datetime import timedelta
 
 import pytest
-from onetouch import audit, screen
+from onetouch import audit
 from onetouch.audit.explain import WHY, WHY_NOT
+from onetouch.cli import screen
 from onetouch.ledger import NotInLedger, Run
 from onetouch.routing import RULES
 from onetouch.workspace import Workspace

@@ -2,10 +2,12 @@
 
 from onetouch.audit.assigned import assigned
 from onetouch.audit.explain import Explanation, decision_rows, explain, plain, run_of
+from onetouch.audit.outcome import accounting, status
 from onetouch.audit.replay import find, forgotten_in, replay
 
 __all__ = [
     "Explanation",
+    "accounting",
     "assigned",
     "decision_rows",
     "explain",
@@ -14,4 +16,5 @@ __all__ = [
     "plain",
     "replay",
     "run_of",
+    "status",
 ]

@@ -59,6 +59,47 @@ def decisions(rows: Iterable[Mapping[str, Any]], run: Run, policy: Policy, width
     return Group(head, table if table.row_count else Text("no account got such a decision"))
 
 
+def accounting(result: Mapping[str, Any]) -> RenderableType:
+    """What became of every row, account and decision of a run, one line a figure."""
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_column(style="bold")
+    table.add_column()
+    rows = result["rows"]
+    if rows:
+        refused = ", ".join(f"{reason} {n:,}" for reason, n in rows["quarantined"].items()) or "none"
+        table.add_row("rows", f"{rows['in']:,} in = {rows['kept']:,} kept + {rows['duplicates']:,} duplicates")
+        table.add_row("quarantined", refused)
+    if result["decisions"]:
+        table.add_row("accounts", f"{result['accounts']:,}, each with one decision")
+        for action, n in sorted(result["decisions"].items(), key=lambda item: -item[1]):
+            table.add_row(f"  {action}", f"{n:,}")
+    if result["delivered"] is not None:
+        table.add_row("delivered", f"{result['delivered']:,} of {result['to_send']:,} decisions to send")
+        for reason, n in (result["withheld"] or {}).items():
+            hint = " (a person's yes: --approve)" if reason == "not approved" else ""
+            table.add_row("  withheld", Text(f"{n:,} × {reason}{hint}"))
+        for failure in result["failed"] or []:
+            table.add_row("  failed", Text(f"{failure['account_id']}: {failure['reason']}"))
+        if result["deferred"]:
+            table.add_row("  deferred", f"{result['deferred']:,} of the failed: the next run tries again")
+    if result["held"]:
+        table.add_row("held", Text(f"{result['held']}; open tasks to be closed: {result['to_withdraw'] or 0:,}"))
+    return table
+
+
+def counts(found: Mapping[str, Any]) -> RenderableType:
+    """One line a figure; of a list its items, one a line."""
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_column(style="bold")
+    table.add_column()
+    for name, value in found.items():
+        lines = value if isinstance(value, list) else [value]
+        for line in lines or ["none"]:
+            shown = line if not isinstance(line, dict) else ": ".join(str(part) for part in line.values())
+            table.add_row(name.replace("_", " "), Text("none" if shown is None else str(shown)))
+    return table
+
+
 def status(found: Mapping[str, Any]) -> RenderableType:
     """Whether anything is stopped, what waits, and one line a run."""
     table = Table(box=None, show_header=False, pad_edge=False)
