@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich import box
 from rich.console import Group, RenderableType
@@ -13,11 +13,11 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from onetouch.audit import Explanation
-from onetouch.experiments import Difference, Result
-from onetouch.ledger import Run
-from onetouch.policy import Policy
-from onetouch.routing.sentences import sentence
+if TYPE_CHECKING:
+    from onetouch.audit import Explanation
+    from onetouch.experiments import Difference, Result
+    from onetouch.ledger import Run
+    from onetouch.policy import Policy
 
 NAME, BECAUSE, CHANGE = 100, 130, 170
 """Columns from which a table of decisions has names, what each is because of, and what would change it."""
@@ -33,6 +33,8 @@ MARKS = {"did not apply": ("·", "dim"), "decided": ("▶", "bold green"), "not 
 
 def decisions(rows: Iterable[Mapping[str, Any]], run: Run, policy: Policy, width: int) -> RenderableType:
     """The run, then one line a decision; the wider the screen, the more of it."""
+    from onetouch.routing.sentences import sentence  # its room is not the other screens'
+
     name, because, change = width >= NAME, width >= BECAUSE, width >= CHANGE
     head = Text(f"run {run.run_id}", style="dim")
     table = _table(
