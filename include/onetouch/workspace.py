@@ -12,6 +12,7 @@ from onetouch.connections import Connection, from_environment
 from onetouch.lake import Lake
 from onetouch.ledger import Ledger
 from onetouch.policy import Policy, read_policy
+from onetouch.sources import check_sources
 
 
 class NotConfigured(ValueError):
@@ -97,9 +98,12 @@ def open_workspace(
 
     root = home_of(home, environ=environ)
     ledger = open_ledger(root, begin=begin, environ=environ)
+    file_of_policy = given(policy, "ONETOUCH_POLICY")
+    rules = read_policy(file_of_policy)
+    check_sources(rules, file_of_policy or "policy")
     return Workspace(
         home=root,
-        policy=read_policy(given(policy, "ONETOUCH_POLICY")),
+        policy=rules,
         lake=Lake(environ.get("ONETOUCH_LAKE") or root / "lake"),
         ledger=ledger,
         connection=connection or partial(from_environment, environ=environ),

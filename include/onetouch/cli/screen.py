@@ -33,7 +33,7 @@ MARKS = {"did not apply": ("·", "dim"), "decided": ("▶", "bold green"), "not 
 
 def decisions(rows: Iterable[Mapping[str, Any]], run: Run, policy: Policy, width: int) -> RenderableType:
     """The run, then one line a decision; the wider the screen, the more of it."""
-    from onetouch.routing.sentences import sentence  # its room is not the other screens'
+    from onetouch.routing import sentence  # its room is not the other screens'
 
     name, because, change = width >= NAME, width >= BECAUSE, width >= CHANGE
     head = Text(f"run {run.run_id}", style="dim")
