@@ -63,6 +63,28 @@ def read_usable_policy(file: Path | None) -> Policy:
     return policy
 
 
+def home_of(home: str | os.PathLike[str] | None = None, *, environ: Mapping[str, str] = os.environ) -> Path:
+    """The folder of an installation: the one given, else that of ONETOUCH_HOME, else .onetouch here."""
+    return Path(home or environ.get("ONETOUCH_HOME") or ".onetouch").absolute()
+
+
+def open_ledger(
+    home: str | os.PathLike[str] | None = None, *, begin: bool = True, environ: Mapping[str, str] = os.environ
+) -> Ledger:
+    """The ledger of the installation at `home`, its schema brought up to date; ONETOUCH_LEDGER_URL moves it elsewhere.
+
+    Raises NotConfigured when nothing is there yet and `begin` is false.
+    """
+    root = home_of(home, environ=environ)
+    elsewhere, file = environ.get("ONETOUCH_LEDGER_URL"), root / "ledger.db"
+    if not (begin or elsewhere or file.exists()):
+        raise NotConfigured(f"home: {root} holds no ledger; give another --home, or begin there with `onetouch run`")
+    root.mkdir(parents=True, exist_ok=True)
+    ledger = Ledger(elsewhere or f"sqlite:///{file}")
+    ledger.migrate()
+    return ledger
+
+
 def open_workspace(
     home: str | os.PathLike[str] | None = None,
     policy: str | os.PathLike[str] | None = None,
@@ -88,13 +110,8 @@ def open_workspace(
         text = os.fspath(value) if value is not None else environ.get(name, "")
         return Path(text) if text else None
 
-    root = (given(home, "ONETOUCH_HOME") or Path(".onetouch")).absolute()
-    elsewhere, file = environ.get("ONETOUCH_LEDGER_URL"), root / "ledger.db"
-    if not (begin or elsewhere or file.exists()):
-        raise NotConfigured(f"home: {root} holds no ledger; give another --home, or begin there with `onetouch run`")
-    root.mkdir(parents=True, exist_ok=True)
-    ledger = Ledger(elsewhere or f"sqlite:///{file}")
-    ledger.migrate()
+    root = home_of(home, environ=environ)
+    ledger = open_ledger(root, begin=begin, environ=environ)
     return Workspace(
         home=root,
         policy=read_usable_policy(given(policy, "ONETOUCH_POLICY")),
