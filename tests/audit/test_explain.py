@@ -7,7 +7,8 @@ import json
 from datetime import timedelta
 
 import pytest
-from onetouch import audit, screen
+from onetouch import audit
+from onetouch.cli import screen
 from onetouch.ledger import NotInLedger, Run
 from onetouch.routing import rules_of
 from onetouch.workspace import Workspace

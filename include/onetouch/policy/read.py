@@ -80,7 +80,8 @@ def problems(
             hint = f"did you mean {near[0]}?" if near else f"allowed: {', '.join(allowed)}"
             lines.append(f"{where}: {field}: unknown key (value {_short(problem['input'])}); {hint}")
         else:
-            lines.append(f"{where}: {field}: {_short(problem['input'])} is not allowed; {problem['msg']}")
+            why = problem["msg"].removeprefix("Value error, ")
+            lines.append(f"{where}: {field}: {_short(problem['input'])} is not allowed; {why}")
     return lines
 
 

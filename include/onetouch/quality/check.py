@@ -14,13 +14,13 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from onetouch.catalogue import MOMENTS, SIGNAL_NAMES
 from onetouch.catalogue.actions import SALES_NOW
 from onetouch.lake import Lake
 from onetouch.ledger import Ledger, Run
 from onetouch.ledger.states import ACTIVE
 from onetouch.policy import Policy
 from onetouch.policy.reps import listed, tasks_of, zone_of
-from onetouch.policy.schema import MOMENTS, SIGNALS
 from onetouch.quality import docs, rules
 from onetouch.quality.profile import batch_profile
 from onetouch.quality.suites import Suite, decision_suites, event_suites, signal_suites
@@ -56,7 +56,7 @@ def check_events(lake: Lake, ledger: Ledger, policy: Policy, run: Run) -> Summar
 
 def check_signals(lake: Lake, ledger: Ledger, policy: Policy, run: Run) -> Summary:
     """Judges the account table `signals/{run_id}.parquet`. Returns and raises as `check_events`."""
-    wanted = ["account_id", "timezone", "last_seen_at", *SIGNALS, *(f"{name}_at" for name in MOMENTS)]
+    wanted = ["account_id", "timezone", "last_seen_at", *SIGNAL_NAMES, *(f"{name}_at" for name in MOMENTS)]
     signals = _table(lake, "signals", run, wanted).to_pandas()
     return _check(lake, run, "signals", signal_suites(signals, policy, run))
 

@@ -14,11 +14,11 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from onetouch.catalogue import FIRMOGRAPHIC_SIGNALS, SIGNAL_NAMES
 from onetouch.catalogue.actions import HOLD_COOLDOWN
 from onetouch.lake.columns import Mask, age_days, moment, number, places, truth, utc
 from onetouch.ledger import TERMINAL
 from onetouch.policy import Policy
-from onetouch.policy.schema import FIRMOGRAPHIC_SIGNALS, SIGNALS
 from onetouch.routing.inputs import Inputs
 from onetouch.routing.rule import Facts, Figures, Known, Obstacle, Rule
 from onetouch.routing.wording import ago, day, figure, obstacles_of
@@ -42,21 +42,21 @@ def _something_new(facts: Facts, handoffs: pd.DataFrame, closed: Mask) -> Mask:
     at = places(facts["account_id"].iloc[rows], handoffs["account_id"])
     then = pa.array(handoffs["signals"], pa.list_(pa.string())).take(pa.array(at))
     new = _named(now, "signal") & ~_named(then)
-    new[:, [SIGNALS.index(name) for name in FIRMOGRAPHIC_SIGNALS]] = False
+    new[:, [SIGNAL_NAMES.index(name) for name in FIRMOGRAPHIC_SIGNALS]] = False
     something = np.zeros(len(facts), dtype=bool)
     something[rows] = new.any(axis=1)
     return something
 
 
 def _named(lists: pa.ListArray | pa.ChunkedArray, field: str | None = None) -> Mask:
-    """One row a list, one column a name of SIGNALS: whether the list names it."""
+    """One row a list, one column a name of SIGNAL_NAMES: whether the list names it."""
     if isinstance(lists, pa.ChunkedArray):
         lists = lists.combine_chunks()
     each = pc.list_flatten(lists)
     names = each if field is None else each.field(field)
-    column = pc.index_in(names, value_set=pa.array(SIGNALS)).fill_null(-1).to_numpy(zero_copy_only=False)
+    column = pc.index_in(names, value_set=pa.array(SIGNAL_NAMES)).fill_null(-1).to_numpy(zero_copy_only=False)
     row = pc.list_parent_indices(lists).to_numpy(zero_copy_only=False)
-    named = np.zeros((len(lists), len(SIGNALS)), dtype=bool)
+    named = np.zeros((len(lists), len(SIGNAL_NAMES)), dtype=bool)
     known = column >= 0
     named[row[known], column[known]] = True
     return named
