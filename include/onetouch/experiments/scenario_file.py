@@ -53,7 +53,10 @@ import yaml
 from pydantic import AwareDatetime, BeforeValidator, Field, ValidationError, model_validator
 
 from onetouch.ledger import STATES
-from onetouch.policy.schema import SIGNALS, Country, Part, Timezone, Vocabulary
+from onetouch.policy import Policy
+from onetouch.policy.naming import Overlay
+from onetouch.policy.schema import SIGNALS, Column, Country, Part, Timezone, Vocabulary
+from onetouch.policy.upgrade import renamed
 from onetouch.routing import RULES
 
 WORDS: dict[str, tuple[str | None, str | None]] = {
@@ -183,8 +186,8 @@ class PastHandoff(Part):
     touched: Length | None = None
     ended: Length | None = None
     owner: str | None = None
-    signals: list[str] | None = None
-    new: list[str] = []
+    signals: list[Column] | None = None
+    new: list[Column] = []
 
     @model_validator(mode="after")
     def _known_signals(self) -> PastHandoff:
@@ -249,10 +252,10 @@ class Expected(Part):
     contact_at: When | None = None
     since: When | None = None
     trigger_at: When | None = None
-    reasons: dict[str, float] = {}
-    signals: dict[str, Any] = {}
+    reasons: dict[Column, float] = {}
+    signals: dict[Column, Any] = {}
     gates: dict[Literal["icp", "activated", "engagement", "intent"], bool] = {}
-    obstacles: list[str] | None = None
+    obstacles: list[Column] | None = None
     dossier: list[str] | str = []
     message: list[str] | str = []
     says_nothing_of: list[str] | str = []
@@ -273,7 +276,7 @@ class Scenario(Side):
     source: str = ""
     rule: str | None = None
     as_of: AwareDatetime
-    policy: dict[str, Any] = {}
+    policy: Annotated[dict[str, Any], Overlay(Policy)] = {}
     reps: list[Rep] | None = None
     beside: list[Side] = []
     expect: Expected
@@ -334,6 +337,7 @@ def _scenario(where: str, raw: dict[str, Any], document: dict[str, Any]) -> Scen
         side.pop("reps", None)
     merged["policy"] = _over(document.get("policy") or {}, raw.get("policy") or {})
     merged.setdefault("as_of", document.get("as_of"))
+    merged, _ = renamed(merged, Scenario)
     try:
         scenario = Scenario.model_validate(merged)
     except ValidationError as error:

@@ -17,12 +17,14 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    PrivateAttr,
     ValidationInfo,
     field_validator,
     model_validator,
 )
 
 from onetouch.policy import texts
+from onetouch.policy.naming import NAME, PLACEHOLDERS
 
 Vocabulary = Literal[
     "signed_up", "session_started", "workspace_created", "data_imported", "report_created",
@@ -34,7 +36,7 @@ Vocabulary = Literal[
 ]  # fmt: skip
 """Our names of events; a policy maps the vendor's names onto them."""
 
-Signal = Literal[
+_Signal = Literal[
     "users", "active_users_7d", "active_users_28d", "invites_28d", "milestones_done", "activated",
     "days_to_activate", "features_used", "integrations", "developer_days_28d", "limit_share",
     "limit_held_days", "limits_reached_28d", "active_days_7d", "active_days_14d", "return_days_28d",
@@ -43,9 +45,17 @@ Signal = Literal[
     "failed_actions_28d", "tickets_28d", "demo_completion", "checkouts_abandoned_28d", "limit_days_left",
     "enterprise_domain", "fundings_90d", "hirings_90d",
 ]  # fmt: skip
+SIGNALS: tuple[str, ...] = get_args(_Signal)
 """Numeric account signals that gates, points and rules may name (`signals/account.py` defines each)."""
 
-SIGNALS: tuple[str, ...] = get_args(Signal)
+Signal = Annotated[_Signal, NAME]
+"""The type of a field that names one of SIGNALS."""
+
+Column = Annotated[str, NAME]
+"""The type of a field that names a column of the account table, which may be a signal."""
+
+Text = Annotated[str, PLACEHOLDERS]
+"""The type of a text that may hold names of FACTS in braces."""
 
 FIRMOGRAPHIC_SIGNALS = frozenset({"enterprise_domain", "fundings_90d", "hirings_90d"})
 """Facts about the company, not about its use of the product: they may rank, never trigger (S0 S2)."""
@@ -336,7 +346,7 @@ class Handoff(Part):
     reply_days: Positive
     sla_hours: Sla
     expires_hours: Positive
-    required_context: Annotated[list[str], Field(min_length=1)]
+    required_context: Annotated[list[Column], Field(min_length=1)]
 
 
 class Leave(Part):
@@ -455,9 +465,9 @@ class Situation(Part):
     name: Annotated[str, Field(min_length=1, max_length=60)]
     when: list[Condition] = []
     paying: bool | None = None
-    headline: Annotated[str, Field(min_length=1, max_length=120)]
-    approach: Annotated[str, Field(min_length=1, max_length=400)]
-    offer: Annotated[str, Field(min_length=1, max_length=400)]
+    headline: Annotated[Text, Field(min_length=1, max_length=120)]
+    approach: Annotated[Text, Field(min_length=1, max_length=400)]
+    offer: Annotated[Text, Field(min_length=1, max_length=400)]
 
     @field_validator("headline", "approach", "offer")
     @classmethod
@@ -481,8 +491,8 @@ class Message(Part):
     `max_chars`: a longer message is cut at a sentence.
     """
 
-    opening: Annotated[str, Field(min_length=1, max_length=400)]
-    closing: Annotated[str, Field(max_length=400)]
+    opening: Annotated[Text, Field(min_length=1, max_length=400)]
+    closing: Annotated[Text, Field(max_length=400)]
     max_chars: Annotated[int, Field(ge=200, le=4000)]
 
     @field_validator("opening", "closing")
@@ -593,6 +603,8 @@ class Report(Part):
 class Policy(Part):
     """The rules of engagement, whole. `version` is a hash of its meaning: layout and comments don't count."""
 
+    _kept_as: str | None = PrivateAttr(default=None)  # the version of a document that was upgraded since
+
     name: str
     unit: Literal["account"]
     sources: Annotated[list[Literal["amplitude"]], Field(min_length=1)]
@@ -653,9 +665,22 @@ class Policy(Part):
             place[last] = value
         return Policy.model_validate(document)
 
+    def kept_as(self, version: str) -> Policy:
+        """The same policy under the version it was kept under, though its document has another shape today."""
+        if version != self.version:
+            policy = self.model_copy()
+            policy._kept_as = version
+            return policy
+        return self
+
     @property
     def version(self) -> str:
-        """First 12 hex digits of the SHA-256 of the canonical JSON document (the name does not count)."""
+        """First 12 hex digits of the SHA-256 of the canonical JSON document (the name does not count).
+
+        Of a policy that was kept in a document of former shape: the version it was kept under.
+        """
+        if self._kept_as is not None:
+            return self._kept_as
         document = {k: v for k, v in self.document().items() if k != "name"}
         text = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
