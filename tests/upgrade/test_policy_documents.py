@@ -1,4 +1,4 @@
-"""A policy document of any released shape becomes today's, and means what it meant; signals go by their names of then."""
+"""A policy document of any released shape becomes today's, and means what it meant, whatever signals were called."""
 
 from __future__ import annotations
 

@@ -12,10 +12,10 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from onetouch.lake import Lake
 from onetouch.lake.columns import age_days, number, places, words
+from onetouch.lake.formats import read
 from onetouch.ledger import Ledger, Run
 from onetouch.policy import Policy
 from onetouch.policy.schema import FIRMOGRAPHIC_SIGNALS, Points
@@ -43,8 +43,7 @@ def score(lake: Lake, ledger: Ledger, policy: Policy, run: Run) -> dict[str, obj
 
     The scores it compares with are kept as `inputs/{run_id}/earlier.parquet`, so that a replay finds the same ones.
     """
-    with lake.fs.open(lake.path("signals", f"{run.run_id}.parquet"), "rb") as file:
-        signals = pq.read_table(file, columns=_needed(policy)).to_pandas()
+    signals = read(lake, "signals", f"{run.run_id}.parquet", columns=_needed(policy)).to_pandas()
     earlier = _earlier(lake, ledger, policy, run)
     lake.write(earlier, "inputs", run.run_id, "earlier.parquet")
     scores = score_frame(signals, policy, run.as_of, earlier)
@@ -179,8 +178,7 @@ def _earlier(lake: Lake, ledger: Ledger, policy: Policy, run: Run) -> pd.DataFra
             and lake.exists("scores", f"{other.run_id}.parquet")
             and ledger.policy(other.policy_version).scoring == policy.scoring
         ):
-            with lake.fs.open(lake.path("scores", f"{other.run_id}.parquet"), "rb") as file:
-                return pq.read_table(file, columns=list(EARLIER)).to_pandas()
+            return read(lake, "scores", f"{other.run_id}.parquet", columns=EARLIER).to_pandas()
     return pd.DataFrame({"account_id": pd.Series(dtype="str"), "score": pd.Series(dtype="float64")})
 
 
