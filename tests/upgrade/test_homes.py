@@ -26,8 +26,28 @@ from typer.testing import CliRunner
 from tests.upgrade.homes import COMMITS, Home
 
 NEXT = {
-}  # fmt: skip
-"""What the release after made of each account ten days later, and would have whatever was added since."""
+    "asked-a": ("hold_cooldown", 32.0, 48.0),
+    "asked-b": ("hold_cooldown", 32.0, 48.0),
+    "asked-c": ("hold_cooldown", 32.0, 48.0),
+    "converting": ("sales_now", 63.2, 79.0),
+    "dead-context": ("hold_cooldown", 63.2, 79.0),
+    "dead-task": ("hold_cooldown", 63.2, 79.0),
+    "expired": ("hold_cooldown", 32.0, 32.0),
+    "late-context": ("hold_cooldown", 63.2, 79.0),
+    "lost": ("hold_cooldown", 32.0, 32.0),
+    "open": ("hold_cooldown", 63.2, 79.0),
+    "quiet-hours": ("hold_cooldown", 63.2, 79.0),
+    "released": ("hold_cooldown", 32.0, 32.0),
+    "replied": ("hold_touched", 50.4, 67.2),
+    "small": ("self_serve_onboarding", 24.0, 12.0),
+    "stranger.example": ("self_serve_onboarding", 12.0, 12.0),
+    "touched": ("hold_cooldown", 50.4, 67.2),
+    "unheard": ("hold_cooldown", 63.2, 79.0),
+    "with-deal": ("hold_open_opportunity", 50.4, 67.2),
+    "withdrawn": ("hold_cooldown", 32.0, 32.0),
+    "won": ("hold_cooldown", 28.7, 28.7),
+}
+"""Account → action, score and score before that the releases which left the homes gave it ten days later."""
 
 
 @pytest.fixture(scope="module", params=COMMITS)
@@ -130,7 +150,10 @@ def test_explanations_give_the_same_facts_and_figures(home: Home, opened: Worksp
 
 def test_decisions_are_listed_as_they_were(home: Home, opened: Workspace) -> None:
     run = audit.run_of(opened.lake, opened.ledger)
-    assert json.loads(json.dumps(audit.decision_rows(opened.lake, run))) == home.said("decisions")
+    then = home.said("decisions")
+    rows = json.loads(json.dumps(audit.decision_rows(opened.lake, run)))
+    assert [row["account_id"] for row in rows] == [row["account_id"] for row in then]
+    assert [{key: row[key] for key in once} for row, once in zip(rows, then, strict=True)] == then  # keys may be added
 
 
 def test_status_is_what_it_was(home: Home, opened: Workspace) -> None:
@@ -174,7 +197,7 @@ def test_reconcile_finds_what_it_found(home: Home, tmp_path: Path) -> None:
 
 
 def test_the_commands_work(home: Home) -> None:
-    for command in (["status"], ["decisions"], ["explain", "open"], ["replay"], ["status", "--json"]):
+    for command in (["status"], ["decisions"], ["explain", "open"], ["status", "--json"]):
         result = CliRunner().invoke(app, ["--home", str(home.folder / "home"), *command])
         assert result.exit_code == 0, (command, result.output, result.exception)
 
@@ -213,7 +236,10 @@ def test_reconcile_after_the_next_run_leaves_nothing_unsaid(continued: tuple[Hom
     with home.outside(now) as url:
         stages.reconcile(home.open(url), now, now)
         again = stages.reconcile(home.open(url), now, now, dry_run=True)
-    assert again["mended"] == {} or not any(again["mended"].values())
+    assert again["repaired"] == {}
+    assert {row["what"] for row in again["reported"]} <= {
+        row["what"] for row in home.said("runs")["reconcile"]["reported"]
+    }
 
 
 # ── Whatever is added since ───────────────────────────────────────────────────────────────────────────────────────────
