@@ -374,12 +374,14 @@ def policy_check(
     """Check policy files: what is not allowed, what can never happen. Exit 1 when one cannot be used."""
     from onetouch.policy import PolicyError, read_policy
     from onetouch.policy.review import former_names, review
+    from onetouch.sources import check_sources
 
     problems: list[str] = []
     warnings: list[str] = []
     for file in files:
         try:
             checked = read_policy(file)
+            check_sources(checked, file)
         except PolicyError as error:
             problems += str(error).splitlines()
             continue

@@ -14,6 +14,7 @@ import functools
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, Concatenate, ParamSpec
 
 import pyarrow as pa
@@ -124,7 +125,7 @@ def extract_events(workspace: Workspace, run: Run, policy: Policy, source: str) 
         policy,
         run,
         connection=_api(workspace, source),
-        folder=workspace.exports,
+        folder=_folder(workspace, policy, source),
     )
 
 
@@ -385,13 +386,18 @@ def status(workspace: Workspace, runs: int = 10) -> Summary:
 def _fetch_again(
     workspace: Workspace, policy: Policy, source: str, start: datetime, end: datetime
 ) -> Iterator[pa.RecordBatch]:
-    connection, folder = _api(workspace, source), workspace.exports
+    connection, folder = _api(workspace, source), _folder(workspace, policy, source)
     return sources.fetch_rows(source, policy, start, end, connection=connection, folder=folder)
 
 
 def _api(workspace: Workspace, source: str) -> Connection | None:
     """The connection to a source's API; None when a folder of its answers is read instead."""
-    return None if workspace.exports else workspace.required_connection(f"{source}_default")
+    return None if workspace.exports else workspace.required_connection(sources.source_of(source).connection)
+
+
+def _folder(workspace: Workspace, policy: Policy, source: str) -> Path | None:
+    """The folder of a source's answers: the one given, of several sources the one in it that has the source's name."""
+    return workspace.exports / source if workspace.exports and len(policy.sources) > 1 else workspace.exports
 
 
 def crm_of(workspace: Workspace, policy: Policy) -> Crm:

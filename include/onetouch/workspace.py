@@ -12,6 +12,7 @@ from onetouch.connections import Connection, from_environment
 from onetouch.lake import Lake
 from onetouch.ledger import Ledger
 from onetouch.policy import Policy, read_policy
+from onetouch.sources import check_sources
 
 
 class NotConfigured(ValueError):
@@ -80,9 +81,12 @@ def open_workspace(
     root.mkdir(parents=True, exist_ok=True)
     ledger = Ledger(elsewhere or f"sqlite:///{file}")
     ledger.migrate()
+    file_of_policy = given(policy, "ONETOUCH_POLICY")
+    rules = read_policy(file_of_policy)
+    check_sources(rules, file_of_policy or "policy")
     return Workspace(
         home=root,
-        policy=read_policy(given(policy, "ONETOUCH_POLICY")),
+        policy=rules,
         lake=Lake(environ.get("ONETOUCH_LAKE") or root / "lake"),
         ledger=ledger,
         connection=connection or partial(from_environment, environ=environ),

@@ -1,4 +1,4 @@
-"""The fixture homes (`tests/fixtures/homes`): copies of them to open, what their own release said of them, their CRM."""
+"""The fixture homes (`tests/fixtures/homes`): copies to open, what their own release said of them, their CRM."""
 
 from __future__ import annotations
 

@@ -14,13 +14,13 @@ import pyarrow.parquet as pq
 import pytest
 from onetouch import audit
 from onetouch.audit.explain import explain
+from onetouch.catalogue import MOMENTS, SIGNAL_NAMES
 from onetouch.experiments import difference
 from onetouch.lake import Lake, formats
 from onetouch.ledger import Run
 from onetouch.ledger.columns import Document
 from onetouch.ledger.tables import FORMATS, metadata
 from onetouch.policy import upgrade
-from onetouch.policy.schema import MOMENTS, SIGNALS
 from onetouch.routing import DECISION
 from onetouch.routing.inputs import Inputs, kept
 from onetouch.workspace import Workspace
@@ -108,7 +108,7 @@ def test_every_table_has_a_shape_that_tells_all_its_columns(company: Workspace) 
 def test_decisions_and_signals_are_told_whole() -> None:
     assert set(formats.shape_of("decisions", "r.parquet").columns) == set(DECISION)
     signals = formats.shape_of("signals", "r.parquet").columns
-    assert {*SIGNALS, *(f"{name}_at" for name in MOMENTS)} <= set(signals)
+    assert {*SIGNAL_NAMES, *(f"{name}_at" for name in MOMENTS)} <= set(signals)
     inputs = {field for field in Inputs.__dataclass_fields__ if field not in ("signals", "scores")}
     for name in (*inputs, "earlier"):
         assert formats.shape_of("inputs", "r", f"{name}.parquet") is not None

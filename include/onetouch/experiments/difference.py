@@ -19,18 +19,18 @@ import pandas as pd
 import pyarrow as pa
 
 from onetouch.audit.stored import earlier, of_run, table
+from onetouch.catalogue import SIGNAL_NAMES
 from onetouch.lake import Lake
 from onetouch.lake.formats import columns_held
 from onetouch.ledger import PSEUDONYM, Ledger, Run
 from onetouch.policy import Policy
 from onetouch.policy.review import conditions
-from onetouch.policy.schema import SIGNALS
 from onetouch.routing import decide
 from onetouch.routing.inputs import kept
-from onetouch.scoring import score_frame
+from onetouch.scoring import score_frame, scorer_of
 from onetouch.signals import compute
 
-READING = ("vocabulary", "product", "signals")
+READING = ("sources", "vocabulary", "product", "signals")
 """Sections of a policy that say what the signals of an account are."""
 
 CHANGE = (
@@ -151,7 +151,8 @@ def decided_under(lake: Lake, ledger: Ledger, policy: Policy, run: Run) -> tuple
     if policy.handoff.silence_days > of_run.handoff.silence_days:
         since = run.as_of - timedelta(days=policy.handoff.silence_days)
         touches = ledger.touches(since=since, as_of=run.as_of)
-    scores = score_frame(signals, policy, run.as_of, earlier(lake, run.run_id))
+    artefact = scorer_of(policy).artefact(policy, lake)
+    scores = score_frame(signals, policy, run.as_of, earlier(lake, run.run_id), artefact)
     return decide(replace(inputs, signals=signals, scores=scores, touches=touches), policy, run.as_of), anew
 
 
@@ -172,7 +173,7 @@ def _asked(policy: Policy) -> set[str]:
     """The signals that a decision under the policy looks at."""
     asked = {condition.signal for _, condition in conditions(policy)}
     asked |= {*policy.routing.triggers, *policy.routing.motion.enterprise_signals, *policy.handoff.required_context}
-    return asked & set(SIGNALS)
+    return asked & set(SIGNAL_NAMES)
 
 
 def _signals_anew(lake: Lake, policy: Policy, run: Run) -> pd.DataFrame:

@@ -14,7 +14,7 @@ Anything else (another unit, another type, a column that becomes two) raises `Sh
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -23,7 +23,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from onetouch.policy.schema import MOMENTS, SIGNALS
+from onetouch.catalogue import CRM_COLUMNS, DETAIL_COLUMNS, MOMENTS, SIGNAL_NAMES, SNAPSHOT_COLUMNS, Column
 from onetouch.policy.upgrade import current_name
 
 if TYPE_CHECKING:
@@ -69,24 +69,19 @@ def _columns(kind: pa.DataType, names: str) -> Columns:
     return dict.fromkeys(names.split(), kind)
 
 
-_ACCOUNT: Columns = {
-    **_columns(TEXT, "account_id name domain industry plan plan_limits region timezone funding_stage owner_email"),
-    **_columns(COUNT, "employees seats open_opportunities"),
-    **_columns(TEXT, "crm_account_id owner_id"),
-    "arr": NUMBER,
-    "signed_up_at": MOMENT,
-    "owner_active": YES_OR_NO,
-}
-_SIGNALS: Columns = {
+_OF_KIND = {"str": TEXT, "Int64": COUNT, "float64": NUMBER, "boolean": YES_OR_NO, "object": TEXTS}
+
+
+def _of(columns: Iterable[Column]) -> Columns:
+    return {column.name: _OF_KIND.get(column.kind.dtype, MOMENT) for column in columns}
+
+
+_ACCOUNT = _of((*SNAPSHOT_COLUMNS, *CRM_COLUMNS))
+_SIGNALS = {
     **_ACCOUNT,
-    "account_basis": TEXT,
-    **dict.fromkeys(SIGNALS, NUMBER),
+    **dict.fromkeys(SIGNAL_NAMES, NUMBER),
     **{f"{signal}_at": MOMENT for signal in MOMENTS},
-    **_columns(TEXT, "trend checkout_state limit_name top_user"),
-    **_columns(TEXTS, "milestones_done_list milestones_left features_used_list features_unused premium_attempted"),
-    **_columns(NUMBER, "limit_used limit_cap"),
-    **_columns(COUNT, "usual_hour usual_weekday"),
-    **_columns(MOMENT, "checkout_at first_seen_at last_seen_at activated_at"),
+    **_of(DETAIL_COLUMNS),
 }
 _SCORES: Columns = {
     **_columns(TEXT, "account_id tier score_trend"),
@@ -189,6 +184,8 @@ SHAPES: tuple[Shape, ...] = (
         {**_columns(TEXT, "account_id action rule call"), **_columns(MOMENT, "since trigger_at")},
     ),
     Shape("earlier", r"inputs/[^/]+/earlier\.parquet", {"account_id": TEXT, "score": NUMBER}),
+    Shape("artefact", r"inputs/[^/]+/artefact\.parquet", _columns(TEXT, "scorer artefact_id")),
+    Shape("artefacts", rf"artefacts/{_FILE}", {"scorer": TEXT, "content": pa.binary()}),
     Shape("profile", r"quality/[^/]+/profile\.parquet", {"source": TEXT, **_columns(NUMBER, _PROFILE)}),
 )  # fmt: skip
 """Every table of the lake. What is not among them is no table of ours: what vendors sent, reports, documentation."""

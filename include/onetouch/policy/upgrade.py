@@ -94,6 +94,8 @@ _THEN: dict[str, Any] = {
     "handoff.reply_days": FOR_EVER_DAYS,
     # Before 42442a1: whatever was logged as done was a person's.
     "crm.automation": {"owners": [], "subjects": []},
+    # Before 7734261: points were the policy's, and nothing else worked them out.
+    "scoring.scorer": "points",
 }
 """Key that a document of format 1 may lack → the value that means what was done without it."""
 
