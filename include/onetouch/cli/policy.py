@@ -32,7 +32,7 @@ def check(
 ) -> None:
     """Check policy files: what is not allowed, what can never happen. Exit 1 when one cannot be used."""
     from onetouch.policy import PolicyError
-    from onetouch.policy.review import review
+    from onetouch.policy.review import former_names, review
     from onetouch.workspace import read_usable_policy
 
     problems: list[str] = []
@@ -43,7 +43,7 @@ def check(
         except PolicyError as error:
             problems += str(error).splitlines()
             continue
-        found = review(checked)
+        found = [*review(checked), *former_names(file)]
         errors = [f for f in found if strict or f.severity == "error"]
         problems += [f"{file}: {f}" for f in errors]
         warnings += [f"{file}: {f}" for f in found if f not in errors]
