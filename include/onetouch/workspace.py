@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from onetouch import crm
 from onetouch.connections import Connection, from_environment
 from onetouch.lake import Lake
 from onetouch.ledger import Ledger
@@ -49,13 +50,14 @@ class Workspace:
         return found
 
 
-def read_usable_policy(file: Path | None) -> Policy:
-    """The policy of the file (None: the default), checked against what is registered: its sources and rules.
+def usable_policy(file: Path | str | None) -> Policy:
+    """The policy of the file (None: the default), checked against what is registered: its sources, rules and CRM.
 
     Raises PolicyError, a line for each thing that is wrong.
     """
     policy = read_policy(file)
     check_sources(policy, file or "policy")
+    crm.check_system(policy)
     if policy.routing.rules:
         from onetouch.routing import rules_of  # takes a second to import: only where there is something to check
 
@@ -114,7 +116,7 @@ def open_workspace(
     ledger = open_ledger(root, begin=begin, environ=environ)
     return Workspace(
         home=root,
-        policy=read_usable_policy(given(policy, "ONETOUCH_POLICY")),
+        policy=usable_policy(given(policy, "ONETOUCH_POLICY")),
         lake=Lake(environ.get("ONETOUCH_LAKE") or root / "lake"),
         ledger=ledger,
         connection=connection or partial(from_environment, environ=environ),

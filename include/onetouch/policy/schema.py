@@ -587,12 +587,12 @@ class Automation(Part):
 class Crm(Part):
     """Which CRM, what of it is ours to read and write.
 
-    `account_fields`: snapshot column → field of the CRM's account. `unknown_accounts`: what a product account without a
-    record in the CRM becomes when it is handed over. `link_contact`: whether the task names the most active user's
-    contact, where the CRM knows one.
+    `system`: one of those that are registered (`crm.CRMS`). `account_fields`: snapshot column → field of the CRM's
+    account. `unknown_accounts`: what a product account without a record in the CRM becomes when it is handed over.
+    `link_contact`: whether the task names the most active user's contact, where the CRM knows one.
     """
 
-    system: Literal["salesforce", "hubspot"]
+    system: str
     unknown_accounts: Literal["account", "lead", "leave"]
     link_contact: bool
     automation: Automation
