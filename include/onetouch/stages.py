@@ -1,6 +1,6 @@
 """The pipeline's stages, one function each: every task of a DAG calls one, `onetouch run` calls them in turn.
 
-Beside them stands what both ask about a run: why it sends nothing, the question to a person, its accounting, its CRM.
+Beside them stands what both ask about a run: why it sends nothing, the question to a person, its CRM.
 
 A stage opens what it needs, calls one room of the library, and returns a small summary that is kept in the
 ledger with the run, so that a run's accounting can be read at any time. A stage may be repeated: it repeats
@@ -14,6 +14,7 @@ import functools
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, Concatenate, ParamSpec
 
 import pyarrow as pa
@@ -37,11 +38,11 @@ from onetouch.connections import Connection
 from onetouch.delivery import DeliveryFailed, approval, breaker
 from onetouch.delivery.approval import Question
 from onetouch.handoff import without_addresses
-from onetouch.ledger import ACTIVE, Run
-from onetouch.policy import Policy, read_policy
+from onetouch.ledger import Run
+from onetouch.policy import Policy
 from onetouch.quality import ChecksFailed
 from onetouch.stop import Stopped
-from onetouch.workspace import NotConfigured, Workspace
+from onetouch.workspace import NotConfigured, Workspace, usable_policy
 
 log = logging.getLogger(__name__)
 
@@ -123,7 +124,7 @@ def extract_events(workspace: Workspace, run: Run, policy: Policy, source: str) 
         policy,
         run,
         connection=_api(workspace, source),
-        folder=workspace.exports,
+        folder=_folder(workspace, policy, source),
     )
 
 
@@ -186,7 +187,7 @@ def shadow(workspace: Workspace, run: Run, policy: Policy) -> Summary:
     """What the shadow policy would have decided, and how that differs; sends nothing, remembers nothing."""
     if workspace.shadow is None:
         return {"skipped": "no shadow policy: ONETOUCH_SHADOW_POLICY names none"}
-    return experiments.shadow(workspace.lake, workspace.ledger, read_policy(workspace.shadow), run)
+    return experiments.shadow(workspace.lake, workspace.ledger, usable_policy(workspace.shadow), run)
 
 
 @_stage
@@ -336,61 +337,21 @@ def run_all(
     return run_id
 
 
-def accounting(workspace: Workspace, run_id: str) -> Summary:
-    """What became of every row, account and decision of a run, as far as it got (guarantee 6).
-
-    `deferred`: how many of `failed` the next run tries again. `held`: why nothing was sent, None when it was; then
-    `to_withdraw` is how many open tasks should have been closed.
-    """
-    summaries = workspace.ledger.stage_summaries(run_id)
-    staged, routed = summaries.get("stage_events") or {}, summaries.get("route") or {}
-    sent = summaries.get("deliver_tasks") or {}
-    return {
-        "run_id": run_id,
-        "rows": staged.get("rows"),
-        "accounts": routed.get("accounts"),
-        "decisions": routed.get("decisions"),
-        "to_send": sent.get("to_send"),
-        "delivered": sent.get("delivered"),
-        "withheld": sent.get("withheld"),
-        "failed": sent.get("failed"),
-        "deferred": sent.get("deferred"),
-        "held": sent.get("held"),
-        "to_withdraw": sent.get("to_withdraw"),
-    }
-
-
-def status(workspace: Workspace, runs: int = 10) -> Summary:
-    """What a person asks first, without the scheduler's own switch.
-
-    {"stopped": reason or None, "waiting", "refused": rows of the outbox, "open_handoffs": how many,
-    "runs": of the last begun ones, the last first, as_of, dry_run and the accounting}.
-    """
-    ledger = workspace.ledger
-    unsent = ledger.unsent()
-    refused = sum(row.state == "failed" for row in unsent)
-    return {
-        "stopped": ledger.stopped(),
-        "waiting": len(unsent) - refused,
-        "refused": refused,
-        "open_handoffs": len(ledger.handoffs(states=ACTIVE)),
-        "runs": [
-            {"as_of": run.as_of.isoformat(), "dry_run": run.dry_run} | accounting(workspace, run.run_id)
-            for run in ledger.last_runs(runs)
-        ],
-    }
-
-
 def _fetch_again(
     workspace: Workspace, policy: Policy, source: str, start: datetime, end: datetime
 ) -> Iterator[pa.RecordBatch]:
-    connection, folder = _api(workspace, source), workspace.exports
+    connection, folder = _api(workspace, source), _folder(workspace, policy, source)
     return sources.fetch_rows(source, policy, start, end, connection=connection, folder=folder)
 
 
 def _api(workspace: Workspace, source: str) -> Connection | None:
     """The connection to a source's API; None when a folder of its answers is read instead."""
-    return None if workspace.exports else workspace.required_connection(f"{source}_default")
+    return None if workspace.exports else workspace.required_connection(sources.source_of(source).connection)
+
+
+def _folder(workspace: Workspace, policy: Policy, source: str) -> Path | None:
+    """The folder of a source's answers: the one given, of several sources the one in it that has the source's name."""
+    return workspace.exports / source if workspace.exports and len(policy.sources) > 1 else workspace.exports
 
 
 def crm_of(workspace: Workspace, policy: Policy) -> crm.Crm:

@@ -13,6 +13,7 @@ from onetouch.connections import Connection, from_environment
 from onetouch.lake import Lake
 from onetouch.ledger import Ledger
 from onetouch.policy import Policy, read_policy
+from onetouch.sources import check_sources
 
 
 class NotConfigured(ValueError):
@@ -49,12 +50,42 @@ class Workspace:
         return found
 
 
-def usable_policy(path: Path | str | None) -> Policy:
-    """`read_policy`, all of whose names are known: those of registries, too. Raises PolicyError."""
-    policy = read_policy(path)
+def usable_policy(file: Path | str | None) -> Policy:
+    """The policy of the file (None: the default), checked against what is registered: its sources, rules, CRM and chat.
+
+    Raises PolicyError, a line for each thing that is wrong.
+    """
+    policy = read_policy(file)
+    check_sources(policy, file or "policy")
     crm.check_system(policy)
     chat.check_chat(policy)
+    if policy.routing.rules:
+        from onetouch.routing import rules_of  # takes a second to import: only where there is something to check
+
+        rules_of(policy, where=str(file) if file else None)
     return policy
+
+
+def home_of(home: str | os.PathLike[str] | None = None, *, environ: Mapping[str, str] = os.environ) -> Path:
+    """The folder of an installation: the one given, else that of ONETOUCH_HOME, else .onetouch here."""
+    return Path(home or environ.get("ONETOUCH_HOME") or ".onetouch").absolute()
+
+
+def open_ledger(
+    home: str | os.PathLike[str] | None = None, *, begin: bool = True, environ: Mapping[str, str] = os.environ
+) -> Ledger:
+    """The ledger of the installation at `home`, its schema brought up to date; ONETOUCH_LEDGER_URL moves it elsewhere.
+
+    Raises NotConfigured when nothing is there yet and `begin` is false.
+    """
+    root = home_of(home, environ=environ)
+    elsewhere, file = environ.get("ONETOUCH_LEDGER_URL"), root / "ledger.db"
+    if not (begin or elsewhere or file.exists()):
+        raise NotConfigured(f"home: {root} holds no ledger; give another --home, or begin there with `onetouch run`")
+    root.mkdir(parents=True, exist_ok=True)
+    ledger = Ledger(elsewhere or f"sqlite:///{file}")
+    ledger.migrate()
+    return ledger
 
 
 def open_workspace(
@@ -82,13 +113,8 @@ def open_workspace(
         text = os.fspath(value) if value is not None else environ.get(name, "")
         return Path(text) if text else None
 
-    root = (given(home, "ONETOUCH_HOME") or Path(".onetouch")).absolute()
-    elsewhere, file = environ.get("ONETOUCH_LEDGER_URL"), root / "ledger.db"
-    if not (begin or elsewhere or file.exists()):
-        raise NotConfigured(f"home: {root} holds no ledger; give another --home, or begin there with `onetouch run`")
-    root.mkdir(parents=True, exist_ok=True)
-    ledger = Ledger(elsewhere or f"sqlite:///{file}")
-    ledger.migrate()
+    root = home_of(home, environ=environ)
+    ledger = open_ledger(root, begin=begin, environ=environ)
     return Workspace(
         home=root,
         policy=usable_policy(given(policy, "ONETOUCH_POLICY")),

@@ -127,8 +127,6 @@ def test_what_sales_is_credited_with_by_policy_is_told_apart():
     assert_postable(report)
     credited = "In the first: $26K that customers once handed to sales added by upgrading themselves (n=6)."
     assert credited in text_of(report.details)
-        report.details
-    )
     assert "$126K of $297K (n=60)" in "\n".join(texts(report))
     assert "In the first" not in text_of(build(figures, POLICY).details)
 

@@ -16,6 +16,7 @@ from onetouch import forget as module
 from onetouch.forget import forget
 from onetouch.lake import Lake
 from onetouch.ledger import Ledger
+from onetouch.sources.lines import JsonLines
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 from typer.testing import CliRunner
@@ -175,7 +176,7 @@ STEPS = {
     "pseudonymise": (Ledger, "pseudonymise"),
     "finish_erasure": (Ledger, "finish_erasure"),
     "rewrite": (Ledger, "rewrite"),
-    "raw": (module, "rewrite_lines"),
+    "raw": (JsonLines, "rewrite"),
     "tables": (Lake, "replacing"),
     "search": (module, "search"),
 }
@@ -282,7 +283,7 @@ def test_the_command_tells_what_was_searched_and_what_lies_elsewhere(home: Home)
 
 
 def test_what_is_left_is_found_and_fails(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "rewrite_lines", lambda *args: 0)
+    monkeypatch.setattr(JsonLines, "rewrite", lambda *args: 0)
     said = forget(home.workspace, "account", ACCOUNT, AS_OF)
     assert any(place.startswith("lake: raw/amplitude/") for place in said["found"])
 

@@ -107,7 +107,7 @@ def fetch(server, tmp_path):
         fetched = amplitude.fetch(
             lake, "raw/a", start, end, LIMITS, connection=connection, wait=tenacity.wait_none(), timeout=timeout
         )
-        batches = amplitude.read(lake, "raw/a", fetched, LIMITS)
+        batches = amplitude.SOURCE.read(lake, "raw/a", fetched, LIMITS)
         return fetched, sum(batch.num_rows for batch in batches)
 
     yield fetch

@@ -1,3 +1,4 @@
+import dataclasses
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -57,7 +58,8 @@ def test_what_was_received_stays_whatever_the_source_says_later(lake, ledger, fo
     run = ledger.begin_run(AS_OF, POLICY, False)
     first = extract("amplitude", lake, ledger, POLICY, run, folder=folder)
     answer(folder / "a.zip", [(member(AS_OF - HOUR), packed([event(n) for n in range(7)]))])
-    monkeypatch.setattr(amplitude, "fetch", lambda *a, **k: pytest.fail("fetched a complete window again"))
+    dead = dataclasses.replace(amplitude.SOURCE, fetch=lambda *a, **k: pytest.fail("fetched a complete window again"))
+    monkeypatch.setattr(amplitude, "SOURCE", dead)
     assert extract("amplitude", lake, ledger, POLICY, run, folder=folder) == first
     assert count(lake, run) == 200
 

@@ -35,7 +35,7 @@ def fetch(lake, folder, start=START, end=END, limits=LIMITS):
 
 
 def texts(lake, fetched):
-    batches = amplitude.read(lake, "raw/amplitude/run", fetched, LIMITS)
+    batches = amplitude.SOURCE.read(lake, "raw/amplitude/run", fetched, LIMITS)
     return [row["text"] for batch in batches for row in batch.to_pylist() if row["problem"] is None]
 
 

@@ -10,15 +10,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from onetouch.policy import read_policy
-from onetouch.sources.lines import ROWS, read_lines
-from onetouch.sources.raw import Cut, Refusal, Refused, unpack
+from onetouch.sources.lines import JsonLines
+from onetouch.sources.packing import Cut, Refused, unpack
+from onetouch.sources.raw import Refusal
+from onetouch.sources.rows import ROWS, Kept
 
 LIMITS = read_policy().events
 
 
 def read(files, *, limits=LIMITS, batch_bytes=1 << 20, refused=()):
-    opened = [(name, partial(io.BytesIO, content)) for name, content in files]
-    batches = list(read_lines(opened, refused, limits, batch_bytes))
+    opened = [Kept(name, partial(io.BytesIO, content)) for name, content in files]
+    batches = list(JsonLines().read(opened, refused, limits, batch_bytes))
     assert all(batch.schema == ROWS for batch in batches)
     return [tuple(row.values()) for batch in batches for row in batch.to_pylist()]
 
@@ -112,7 +114,8 @@ def test_memory_is_bounded_by_the_line_and_the_batch_not_the_file():
     limits = limited(max_line_bytes=1 << 20, max_compression_ratio=100_000)
     tracemalloc.start()
     count = sum(
-        batch.num_rows for batch in read_lines([("f", partial(io.BytesIO, content))], [], limits, batch_bytes=1 << 20)
+        batch.num_rows
+        for batch in JsonLines().read([Kept("f", partial(io.BytesIO, content))], [], limits, batch_bytes=1 << 20)
     )
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()

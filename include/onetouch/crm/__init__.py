@@ -1,31 +1,46 @@
 """One protocol for every CRM (`protocol`), and those there are (`registry`): Salesforce, HubSpot.
 
-A CRM is a client class in a package of its own that implements `Crm`, and one line in `registry.CRMS`.
+A CRM is a client class in a file or package of its own that implements `Crm`, and one line in `registry.CRMS`.
 """
 
-from onetouch.crm.protocol import (
-    CLOSED_BY_US,
-    DISPOSITIONS,
-    EXPIRED,
-    OUTCOMES,
-    RELEASED,
-    UNKNOWN,
-    WITHDRAWN,
-    WRITES,
-    Activity,
-    Crm,
-    CrmError,
-    FieldsMissing,
-    LimitReached,
-    Outcome,
-    Refused,
-    Row,
-    SignInRefused,
-    Unreachable,
-    note,
-)
-from onetouch.crm.registry import CRMS, check_system, connect, connection_id
-from onetouch.crm.stored import context_of, stored, task_of
+from typing import TYPE_CHECKING
+
+from onetouch.faces import show
+
+if TYPE_CHECKING:
+    from onetouch.crm.protocol import (
+        CLOSED_BY_US,
+        DISPOSITIONS,
+        EXPIRED,
+        OUTCOMES,
+        RELEASED,
+        UNKNOWN,
+        WITHDRAWN,
+        WRITES,
+        Activity,
+        CannotCreateFields,
+        Crm,
+        CrmError,
+        FieldsMissing,
+        LimitReached,
+        Outcome,
+        Refused,
+        Row,
+        SignInRefused,
+        Unreachable,
+        note,
+    )
+    from onetouch.crm.registry import (
+        CRMS,
+        check_system,
+        connect,
+        connection_id,
+    )
+    from onetouch.crm.stored import (
+        context_of,
+        stored,
+        task_of,
+    )
 
 __all__ = [
     "CLOSED_BY_US",
@@ -38,6 +53,7 @@ __all__ = [
     "WITHDRAWN",
     "WRITES",
     "Activity",
+    "CannotCreateFields",
     "Crm",
     "CrmError",
     "FieldsMissing",
@@ -55,3 +71,4 @@ __all__ = [
     "stored",
     "task_of",
 ]
+show(__name__)

@@ -11,10 +11,9 @@ import numpy as np
 import pyarrow as pa
 
 from onetouch.events.identity import business_domains
-from onetouch.events.shape import Shape
 from onetouch.ledger import Forgotten
 from onetouch.policy import Policy
-from onetouch.sources.lines import ERASED, SHOWN_BYTES
+from onetouch.sources import ERASED, SHOWN_BYTES, Shape, steps
 
 REASONS = (
     "invalid_utf8", "broken_json", "not_an_object", "unknown_shape", "missing_event_type", "no_user_and_no_account",
@@ -64,7 +63,7 @@ class Canonical:
         con.execute("CREATE OR REPLACE TABLE stage.dropped (row BIGINT)")
 
     def add(self, batch: pa.RecordBatch) -> None:
-        """Reads and judges a batch of `sources.lines.ROWS`."""
+        """Reads and judges a batch of `sources.ROWS`."""
         ordinals = pa.array(np.arange(self.rows, self.rows + batch.num_rows))
         self.rows += batch.num_rows
         self.con.register("received", pa.table(batch).append_column("row", ordinals))
@@ -153,8 +152,13 @@ def _read_statement(
     later; such a row keeps its text until then.
     """
     limits = policy.events
+    places = (
+        *shape.event_id, *shape.event, *shape.occurred_at, *shape.received_at, *shape.user_id, *shape.groups,
+        *shape.properties, *shape.user_properties,
+    )  # fmt: skip
+    keys = dict.fromkeys(steps(place)[0] for place in places)
     objects = {*shape.groups, *shape.properties, *shape.user_properties}
-    structure = {key: "JSON" if key in objects else "VARCHAR" for key in shape.keys}
+    structure = {key: "JSON" if key in objects else "VARCHAR" for key in keys}
 
     def first(keys: Sequence[str]) -> str:
         return _coalesce(f"r.{_name(key)}" for key in keys)
@@ -170,7 +174,9 @@ def _read_statement(
         return f"CASE WHEN NOT contains('{{[tfn', left({element}, 1)) THEN {text} END"
 
     def moment(keys: Sequence[str]) -> str:
-        return _coalesce(f"try_strptime({first(keys)}, {_text(form)})" for form in shape.time_formats)
+        return _coalesce(
+            f"try_strptime({first(keys)}, {_text(form)})" for form in (time.pattern for time in shape.times)
+        )
 
     def host(value: str) -> str:
         return f"nullif(regexp_extract({value}, {_text(_HOST_OF_EMAIL)}, 1), '')"

@@ -9,10 +9,10 @@ from datetime import UTC, datetime, timedelta
 import pyarrow as pa
 
 from onetouch.events.canonical import Canonical
-from onetouch.events.shape import SHAPES
 from onetouch.lake import Lake
 from onetouch.ledger import Run
 from onetouch.policy import Policy
+from onetouch.sources import source_of
 
 Fetch = Callable[[str, datetime, datetime], Iterable[pa.RecordBatch]]
 """(source, start, end) → rows received in between, as `sources.fetch_rows` gives them."""
@@ -52,7 +52,7 @@ def fresh_checkouts(
         con.execute("CREATE TEMP TABLE taken (account_id VARCHAR, occurred_at TIMESTAMP, step VARCHAR)")
         con.execute("ATTACH ':memory:' AS stage")
         for source in policy.sources:
-            canonical = Canonical(con, SHAPES[source], policy, now, only=list(steps))
+            canonical = Canonical(con, source_of(source).shape, policy, now, only=list(steps))
             for batch in fetch(source, start, now):
                 canonical.add(batch)
             canonical.finish()

@@ -15,14 +15,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from onetouch.events.canonical import Canonical
-from onetouch.events.shape import SHAPES
 from onetouch.lake import Lake
 from onetouch.ledger import Forgotten, Ledger, Run
 from onetouch.policy import Policy
-from onetouch.sources import ExportError, extracted, read_rows
-from onetouch.sources.extraction import raw_folder
-from onetouch.sources.lines import ERASED
-from onetouch.sources.rewrite import rewrite_lines
+from onetouch.sources import ERASED, ExportError, extracted, raw_folder, read_rows, source_of
 
 _TIME = pa.timestamp("us", tz="UTC")
 
@@ -109,7 +105,7 @@ def _write_batch(
         con.execute(f"SET temp_directory = '{place}/spill'")
         con.execute(f"ATTACH '{place}/stage.duckdb' AS stage")
         con.execute("BEGIN")
-        canonical = Canonical(con, SHAPES[source], policy, until, forgotten=forgotten)
+        canonical = Canonical(con, source_of(source).shape, policy, until, forgotten=forgotten)
         for batch in read_rows(source, lake, policy, run):
             canonical.add(batch)
         canonical.finish()
@@ -237,7 +233,7 @@ def _erase_dropped(con: duckdb.DuckDBPyConnection, lake: Lake, source: str, poli
     assert manifest is not None
     for raw in manifest["files"]:
         if gone := lines.get(raw["file"]):
-            rewrite_lines(
+            source_of(source).format.rewrite(
                 lake,
                 raw_folder(source, run),
                 raw["path"],

@@ -22,15 +22,15 @@ import pyarrow as pa
 from pydantic import ValidationError
 
 from onetouch import handoff
+from onetouch.catalogue import Action
 from onetouch.experiments import scenario_world as world
 from onetouch.experiments.difference import READING
 from onetouch.experiments.scenario_file import Expected, Rep, Scenario, ScenarioError, Side, read_scenarios
 from onetouch.lake import Lake
-from onetouch.policy import Policy
+from onetouch.policy import Policy, PolicyError
 from onetouch.policy.read import overlay, preset_document
-from onetouch.routing import RULES, Rule, decide
+from onetouch.routing import RULES, Rule, decide, rules_of, sentence
 from onetouch.routing.inputs import PREVIOUS, Inputs
-from onetouch.routing.sentences import sentence
 from onetouch.scoring import score_frame
 from onetouch.signals import compute
 
@@ -113,11 +113,11 @@ class Staged:
 def without(name: str) -> tuple[Rule, ...]:
     """The rules as if that one were not there; what no other one decides comes to nothing."""
 
-    def nobody(facts: pd.DataFrame) -> npt.NDArray[np.bool_]:
+    def nobody(facts: pd.DataFrame, policy: Policy) -> npt.NDArray[np.bool_]:
         return np.zeros(len(facts), dtype=bool)
 
     kept = [replace(rule, applies=nobody) if rule.name == name else rule for rule in RULES]
-    return *kept, Rule("no rule", "none", lambda facts: np.ones(len(facts), dtype=bool))
+    return *kept, replace(RULES[-1], name="no rule", action=Action("none", "No rule applies."))
 
 
 def run_scenarios(*paths: Path | str, policy: Policy, rules: tuple[Rule, ...] = RULES) -> list[Result]:
@@ -209,7 +209,11 @@ def _policy(where: str, over: dict[str, Any], policy: Policy) -> Policy:
     changes = {k: v for k, v in over.items() if k != "extends"}
     try:
         base = preset_document(over["extends"]) if "extends" in over else policy.document()
-        return Policy.model_validate(overlay(base, changes))
+        own = Policy.model_validate(overlay(base, changes))
+        rules_of(own, where=f"{where}: policy")
+        return own
+    except PolicyError as error:
+        raise ScenarioError(str(error)) from error
     except FileNotFoundError:
         raise ScenarioError(f"{where}: policy.extends: {over['extends']!r} is no preset of policies") from None
     except ValidationError as error:

@@ -10,7 +10,9 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from onetouch.policy.naming import Replaced
 from onetouch.policy.schema import Policy
+from onetouch.policy.upgrade import renamed
 
 
 class PolicyError(ValueError):
@@ -34,11 +36,33 @@ def _shipped(name: str) -> dict[str, Any]:
 def read_policy(path: Path | str | None = None) -> Policy:
     """The policy of `path` laid over what it `extends` (mappings merged, lists replaced; None: the defaults).
 
+    Signals that were called otherwise in a former release may be named as they were then.
+
     Raises PolicyError: unreadable file, not YAML, unknown key, value out of range.
     """
     if path is None:
         return Policy.model_validate(preset_document())
     path = Path(path)
+    document = renamed(_document(path))[0]
+    preset = document.pop("extends", "default")
+    if preset not in PRESETS:
+        raise PolicyError(f"{path}: extends: {_short(preset)} is not allowed; allowed: {', '.join(PRESETS)}")
+    try:
+        return Policy.model_validate(overlay(preset_document(preset), document))
+    except ValidationError as error:
+        raise PolicyError("\n".join(problems(error, path))) from error
+
+
+def former_names(path: Path | str) -> list[Replaced]:
+    """The signals that a policy file names as a former release did; `read_policy` takes them by today's names.
+
+    Raises PolicyError for a file that is no mapping.
+    """
+    return renamed(_document(Path(path)))[1]
+
+
+def _document(path: Path) -> dict[str, Any]:
+    """What a policy file says. Raises PolicyError: unreadable file, not YAML, no mapping."""
     try:
         document = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
@@ -51,13 +75,7 @@ def read_policy(path: Path | str | None = None) -> Policy:
         document = {}
     if not isinstance(document, dict):
         raise PolicyError(f"{path}: is a {type(document).__name__}; a policy is a mapping of sections")
-    preset = document.pop("extends", "default")
-    if preset not in PRESETS:
-        raise PolicyError(f"{path}: extends: {_short(preset)} is not allowed; allowed: {', '.join(PRESETS)}")
-    try:
-        return Policy.model_validate(overlay(preset_document(preset), document))
-    except ValidationError as error:
-        raise PolicyError("\n".join(_explain(path, problem) for problem in error.errors())) from error
+    return document
 
 
 def overlay(base: Any, over: Any) -> Any:
@@ -67,20 +85,26 @@ def overlay(base: Any, over: Any) -> Any:
     return over
 
 
-def _explain(path: Path, problem: Any) -> str:
-    """One line: file, field, value, what is allowed."""
-    field = ".".join(str(p) for p in problem["loc"]) or "(file)"
-    if problem["type"] == "extra_forbidden":
-        allowed = _fields_at(problem["loc"][:-1])
-        near = difflib.get_close_matches(str(problem["loc"][-1]), allowed, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"allowed: {', '.join(allowed)}"
-        return f"{path}: {field}: unknown key (value {_short(problem['input'])}); {hint}"
-    return f"{path}: {field}: {_short(problem['input'])} is not allowed; {problem['msg']}"
+def problems(
+    error: ValidationError, where: Path | str, model: type[BaseModel] = Policy, at: tuple[str, ...] = ()
+) -> list[str]:
+    """What is wrong, a line each: file, field, value, what is allowed; `at`: where in the policy the `model` stands."""
+    lines = []
+    for problem in error.errors():
+        field = ".".join(str(part) for part in (*at, *problem["loc"])) or "(file)"
+        if problem["type"] == "extra_forbidden":
+            allowed = _fields_at(model, problem["loc"][:-1])
+            near = difflib.get_close_matches(str(problem["loc"][-1]), allowed, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"allowed: {', '.join(allowed)}"
+            lines.append(f"{where}: {field}: unknown key (value {_short(problem['input'])}); {hint}")
+        else:
+            why = problem["msg"].removeprefix("Value error, ")
+            lines.append(f"{where}: {field}: {_short(problem['input'])} is not allowed; {why}")
+    return lines
 
 
-def _fields_at(loc: tuple[Any, ...]) -> list[str]:
-    """Keys allowed at a place of the policy document."""
-    model: Any = Policy
+def _fields_at(model: Any, loc: tuple[Any, ...]) -> list[str]:
+    """Keys allowed at a place of a document that the model describes."""
     for step in loc:
         if isinstance(model, type) and issubclass(model, BaseModel) and step in model.model_fields:
             model = model.model_fields[step].annotation

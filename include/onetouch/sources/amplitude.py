@@ -15,18 +15,20 @@ import zlib
 from collections import deque
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from functools import partial
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
-import pyarrow as pa
 import requests
 
 from onetouch.connections import Connection
 from onetouch.lake import Lake
-from onetouch.policy.schema import Events
+from onetouch.policy.schema import Events, SourceSettings
 from onetouch.sources.download import TIMEOUT, Wait, back_off, download
-from onetouch.sources.lines import read_lines
-from onetouch.sources.raw import ExportError, Fetched, RawFolder, Refused
+from onetouch.sources.folder import keep_file, leaves
+from onetouch.sources.lines import JsonLines
+from onetouch.sources.packing import Refused
+from onetouch.sources.protocol import Source
+from onetouch.sources.raw import ExportError, Fetched, RawFolder
+from onetouch.sources.shape import Shape, TimeFormat
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +50,7 @@ def fetch(
     *,
     connection: Connection | None = None,
     folder: Path | None = None,
+    settings: SourceSettings | None = None,
     wait: Wait = back_off,
     timeout: tuple[float, float] = TIMEOUT,
 ) -> Fetched:
@@ -72,10 +75,28 @@ def fetch(
     return kept.fetched
 
 
-def read(lake: Lake, into: str, fetched: Fetched, limits: Events) -> Iterator[pa.RecordBatch]:
-    """What `fetch` kept below `into`, as batches of `sources.lines.ROWS`; a refused file is one row."""
-    files = ((f.file, partial(lake.fs.open, lake.path(into, f.path), "rb")) for f in fetched.files)
-    return read_lines(files, fetched.refused, limits)
+SOURCE = Source(
+    name="amplitude",
+    fetch=fetch,
+    format=JsonLines(),
+    shape=Shape(
+        event_id=("uuid",),
+        event=("event_type",),
+        occurred_at=("event_time", "client_event_time"),
+        received_at=("server_upload_time", "server_received_time"),
+        user_id=("user_id",),
+        groups=("groups",),
+        properties=("event_properties",),
+        user_properties=("user_properties",),
+        times=(
+            TimeFormat("%Y-%m-%d %H:%M:%S.%f"),
+            TimeFormat("%Y-%m-%d %H:%M:%S"),
+            # not what the documentation says, but what leaves no doubt either
+            TimeFormat("%Y-%m-%dT%H:%M:%S.%fZ"),
+            TimeFormat("%Y-%m-%dT%H:%M:%SZ"),
+        ),
+    ),
+)
 
 
 def _from_folder(kept: RawFolder, folder: Path, start: datetime, end: datetime) -> None:
@@ -86,15 +107,17 @@ def _from_folder(kept: RawFolder, folder: Path, start: datetime, end: datetime) 
     if not zips and not loose:
         raise ExportError(f"amplitude: {folder} holds no *.zip; give the folder of the Export API's answers")
     for answer in zips:
-        _keep_zip(kept, answer, start, end)
+        if leaves(folder, answer):
+            kept.refuse(answer.name, "unsafe_path", "a link leads out of the folder")
+        else:
+            _keep_zip(kept, answer, start, end)
     for path in loose:
         name = path.relative_to(folder).as_posix()
         hour = _hour(name)
         if hour is None:
             kept.refuse(name, "unknown_file", "is not named PROJECT_yyyy-MM-dd_H#part.json.gz")
         elif start <= hour < end:
-            with path.open("rb") as file:
-                kept.keep(PurePosixPath(name).parent.name or folder.name, name, iter(partial(file.read, _CHUNK), b""))
+            keep_file(kept, folder, path)
 
 
 def _keep_zip(kept: RawFolder, answer: Path, start: datetime, end: datetime) -> None:

@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pyarrow as pa
@@ -16,11 +15,8 @@ from onetouch.connections import Connection
 from onetouch.lake import Lake
 from onetouch.ledger import Ledger, Run
 from onetouch.policy import Policy
-from onetouch.sources import amplitude
 from onetouch.sources.raw import ExportError, Fetched, read_manifest, write_manifest
-
-VENDORS: dict[str, ModuleType] = {"amplitude": amplitude}
-"""One file a vendor, all with the same verbs: `fetch` a window, `read` it as rows."""
+from onetouch.sources.registry import source_of
 
 
 def extract(
@@ -39,13 +35,16 @@ def extract(
     the folder is complete (its `extract.json` is written last) a re-run fetches nothing: what was received stays as
     it was. Raises ExportError.
     """
-    vendor = _vendor(source)
+    vendor = source_of(source)
     window = ledger.window(run, source, timedelta(hours=policy.events.overlap_hours), policy.events.product_since_at)
     at = raw_folder(source, run)
     manifest = read_manifest(lake, at)
     if manifest is None:
         lake.remove(at)  # what a killed fetch left
-        fetched = vendor.fetch(lake, at, window.start, window.end, policy.events, connection=connection, folder=folder)
+        fetched = vendor.fetch(
+            lake, at, window.start, window.end, policy.events,
+            connection=connection, folder=folder, settings=policy.source_settings(source),
+        )  # fmt: skip
         manifest = {
             "source": source,
             "window": [window.start.isoformat(), window.end.isoformat()],
@@ -67,12 +66,12 @@ def extracted(source: str, lake: Lake, run: Run) -> dict[str, Any] | None:
 
 
 def read_rows(source: str, lake: Lake, policy: Policy, run: Run) -> Iterator[pa.RecordBatch]:
-    """What `extract` kept, as batches of `sources.lines.ROWS`. Raises ExportError when it is not complete."""
+    """What `extract` kept, as batches of `sources.ROWS`. Raises ExportError when it is not complete."""
     at = raw_folder(source, run)
     manifest = read_manifest(lake, at)
     if manifest is None:
         raise ExportError(f"{source}: run {run.run_id} holds no complete extraction; extract_events comes first")
-    return _vendor(source).read(lake, at, Fetched.of(manifest), policy.events)
+    return source_of(source).read(lake, at, Fetched.of(manifest), policy.events)
 
 
 def fetch_rows(
@@ -84,25 +83,22 @@ def fetch_rows(
     connection: Connection | None = None,
     folder: Path | None = None,
 ) -> Iterator[pa.RecordBatch]:
-    """The window of a source, fetched to a temporary folder and forgotten: batches of `sources.lines.ROWS`.
+    """The window of a source, fetched to a temporary folder and forgotten: batches of `sources.ROWS`.
 
     `end` is taken up to the full hour: whoever asks wants the newest there is. Raises ExportError.
     """
-    vendor = _vendor(source)
+    vendor = source_of(source)
     whole = end.replace(minute=0, second=0, microsecond=0)
     end = whole if whole == end else whole + timedelta(hours=1)
     with tempfile.TemporaryDirectory(prefix="onetouch-") as place:
         lake = Lake(place)
-        fetched = vendor.fetch(lake, "window", start, end, policy.events, connection=connection, folder=folder)
+        fetched = vendor.fetch(
+            lake, "window", start, end, policy.events,
+            connection=connection, folder=folder, settings=policy.source_settings(source),
+        )  # fmt: skip
         yield from vendor.read(lake, "window", fetched, policy.events)
 
 
 def raw_folder(source: str, run: Run) -> str:
     """Where a run's raw files of a source lie."""
     return f"raw/{source}/{run.run_id}"
-
-
-def _vendor(source: str) -> ModuleType:
-    if source not in VENDORS:
-        raise ExportError(f"source {source!r} is not known; known: {', '.join(sorted(VENDORS))}")
-    return VENDORS[source]

@@ -1,0 +1,116 @@
+"""A JSON array of objects, read element by element without holding the file."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import IO
+
+from onetouch.policy.schema import Events
+from onetouch.sources.packing import Cut, packed, unpack
+from onetouch.sources.row_by_row import Row, RowByRow
+from onetouch.sources.rows import READ_BYTES, SHOWN_BYTES, Kept
+
+_BLANK = b" \t\r\n"
+_TOKEN = re.compile(rb'["\\\[\]{},]')
+_ONE_LINE = bytes.maketrans(b"\r\n", b"  ")  # line ends stand between values only: within a text they are escaped
+
+
+class JsonArray(RowByRow):
+    """One JSON array a file. What is not one has a single row, `not_an_array`; an element need not be valid JSON.
+
+    The end of an element is found by its brackets and texts alone, so that a broken one costs no other.
+    """
+
+    def rows(self, file: Kept, limits: Events) -> Iterator[Row]:
+        """The elements, numbered from 1, each on one line."""
+        for number, (text, problem) in enumerate(_elements(file, limits), 1):
+            yield Row(number, text, problem)
+
+    def write(self, file: Kept, out: IO[bytes], limits: Events, new: Mapping[int, bytes]) -> None:
+        """The elements in their order, one a line."""
+        with packed(out, file.packing) as place:
+            place.write(b"[")
+            for row in self.rows(file, limits):
+                place.write((b",\n" if row.number > 1 else b"\n") + new.get(row.number, row.text))
+            place.write(b"\n]\n")
+
+
+def _elements(file: Kept, limits: Events) -> Iterator[tuple[bytes, str | None]]:
+    """Text and problem of each element, and of what stands where an array should."""
+    decoder = _Elements(limits)
+    cut = None
+    with file.open() as raw:
+        pieces = unpack(iter(lambda: raw.read(READ_BYTES), b""), limits, file.packing)
+        while True:
+            try:
+                piece = next(pieces, None)
+            except Cut as early:
+                piece, cut = None, early.reason
+            if piece is None:
+                break
+            yield from decoder.take(piece)
+    yield from decoder.rest(cut)
+
+
+class _Elements:
+    """Cuts pieces of a file into the elements of its array; what is begun waits for the next piece."""
+
+    def __init__(self, limits: Events) -> None:
+        self.limits = limits
+        self.state = "before"  # the array, "within" it, "after" it, or "not" one
+        self.depth = 0  # of brackets within the element
+        self.quoted = False
+        self.skip = 0  # bytes of the next piece that an escape has taken
+        self.begun = bytearray()  # the element so far, as much of it as is shown if it is too long
+        self.size = 0
+
+    def take(self, piece: bytes) -> Iterator[tuple[bytes, str | None]]:
+        """The elements that end in this piece."""
+        start = 0
+        if self.state == "before" and (text := piece.lstrip(_BLANK)):
+            self.state = "within" if text.startswith(b"[") else "not"
+            start = len(piece) - len(text) + (self.state == "within")
+        if self.state == "within":
+            for token in _TOKEN.finditer(piece, start):
+                at, sign = token.start(), token[0]
+                if at < self.skip:
+                    continue
+                if self.quoted:
+                    self.skip = at + 2 if sign == b"\\" else 0
+                    self.quoted = sign != b'"'
+                elif sign == b'"':
+                    self.quoted = True
+                elif sign in b"[{":
+                    self.depth += 1
+                elif sign in b"]}" and self.depth:
+                    self.depth -= 1
+                elif sign != b"\\" and not self.depth:  # a comma, or the array's end
+                    self._hold(piece[start:at])
+                    start = at + 1
+                    if sign == b"," or self.begun.strip(_BLANK):
+                        yield self._element()
+                    if sign != b",":
+                        self.state = "after"
+                        break
+        self._hold(piece[start:])
+        self.skip = max(self.skip - len(piece), 0)
+
+    def rest(self, cut: str | None) -> Iterator[tuple[bytes, str | None]]:
+        """What is left at the end of the file: nothing, unless the file is no array or ends early."""
+        if cut or self.state == "within":
+            yield self._element()[0], cut or "truncated_file"
+        elif self.state != "after" or self.begun.strip(_BLANK):
+            yield self._element()[0], "not_an_array"
+
+    def _hold(self, text: bytes) -> None:
+        self.size += len(text)
+        if self.size > self.limits.max_line_bytes:
+            text = text[: max(SHOWN_BYTES - len(self.begun), 0)]
+        self.begun += text
+
+    def _element(self) -> tuple[bytes, str | None]:
+        text = bytes(self.begun).strip(_BLANK).translate(_ONE_LINE)
+        problem = "line_too_long" if self.size > self.limits.max_line_bytes else None
+        self.begun, self.size = bytearray(), 0
+        return text, problem or (None if text else "broken_json")

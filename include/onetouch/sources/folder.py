@@ -1,0 +1,87 @@
+"""A folder of files that are named by when they were received: what most sources can be read from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+
+from onetouch.connections import Connection
+from onetouch.lake import Lake
+from onetouch.policy.schema import Events, SourceSettings
+from onetouch.sources.raw import ExportError, Fetched, RawFolder
+
+CHUNK = 1 << 20
+
+
+@dataclass(frozen=True)
+class DatedFiles:
+    """Fetches the files of a folder, and of those in it, whose name says they were received in the window.
+
+    `pattern`: a strptime pattern of a file's name (`events_%Y-%m-%dT%H.csv`): the UTC moment, cut down to what it
+    shows, at which the receipt of its rows began. `source`: whose files they are, for messages.
+    """
+
+    source: str
+    pattern: str
+
+    def __call__(
+        self,
+        lake: Lake,
+        into: str,
+        start: datetime,
+        end: datetime,
+        limits: Events,
+        *,
+        connection: Connection | None = None,
+        folder: Path | None = None,
+        settings: SourceSettings | None = None,
+    ) -> Fetched:
+        """See `protocol.Fetch`."""
+        if folder is None:
+            raise ExportError(f"{self.source}: is read from files; give the folder that holds them (--exports)")
+        kept = RawFolder(lake, into, limits)
+        for name, path in files_of(self.source, Path(folder), self.pattern):
+            moment = self._moment(path.name)
+            if moment is None:
+                kept.refuse(name, "unknown_file", f"is not named {self.pattern}")
+            elif start <= moment < end:
+                keep_file(kept, Path(folder), path)
+        return kept.fetched
+
+    def _moment(self, name: str) -> datetime | None:
+        try:
+            return datetime.strptime(name, self.pattern).replace(tzinfo=UTC)
+        except ValueError:
+            return None
+
+
+def files_of(source: str, folder: Path, wanted: str) -> Iterator[tuple[str, Path]]:
+    """Name (below the folder) and path of every file in a folder, sorted; hidden ones are not looked at.
+
+    Raises ExportError when there is no folder, or nothing in it; `wanted` says what should be.
+    """
+    if not folder.is_dir():
+        raise ExportError(f"{source}: {folder} is not a folder; give the one that holds the files ({wanted})")
+    found = sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
+    if not found:
+        raise ExportError(f"{source}: {folder} holds no file; give the folder of the files ({wanted})")
+    for path in found:
+        yield path.relative_to(folder).as_posix(), path
+
+
+def keep_file(kept: RawFolder, folder: Path, path: Path) -> None:
+    """Keeps a file of a folder; one that a link leads out of the folder for is refused."""
+    name = path.relative_to(folder).as_posix()
+    if leaves(folder, path):
+        kept.refuse(name, "unsafe_path", "a link leads out of the folder")
+        return
+    with path.open("rb") as file:
+        kept.keep(path.relative_to(folder).parent.name or folder.name, name, iter(partial(file.read, CHUNK), b""))
+
+
+def leaves(folder: Path, path: Path) -> bool:
+    """Whether a path in the folder is a link to something outside it."""
+    return not path.resolve().is_relative_to(folder.resolve())

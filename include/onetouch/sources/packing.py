@@ -1,0 +1,181 @@
+"""Packed files: gzip, zstd and plain ones as streams of bytes, within the policy's limits."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import re
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
+from typing import IO, Any, Literal, cast
+
+import pyarrow as pa
+
+from onetouch.policy.schema import Events
+
+Packing = Literal["gzip", "zstd", "plain"]
+
+_PIECE = 1 << 20
+_ZSTD_PIECE = 1 << 12  # what is lost of a zstd file that ends early, at most
+_MAGIC = {"gzip": b"\x1f\x8b", "zstd": b"\x28\xb5\x2f\xfd"}
+
+
+class Refused(Exception):
+    """A file that is not kept; `reason` is what quarantine counts it under."""
+
+    def __init__(self, reason: str, detail: str = "") -> None:
+        super().__init__(f"{reason}: {detail}" if detail else reason)
+        self.reason = reason
+        self.detail = detail
+
+
+class Cut(Exception):
+    """A file that ends early: what unpacked so far was given, the rest is lost. `reason` as in `Refused`."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+def packing_of(name: str) -> Packing:
+    """How a file is packed, by its name. A Parquet file is packed inside, whatever its name says besides."""
+    name = re.sub(r",\d+$", "", name)  # the second of one name in a raw folder
+    if ".parquet" in name:
+        return "plain"
+    if name.endswith((".gz", ".gzip")):
+        return "gzip"
+    return "zstd" if name.endswith((".zst", ".zstd")) else "plain"
+
+
+def unpack(chunks: Iterable[bytes], limits: Events, packing: Packing = "gzip") -> Iterator[bytes]:
+    """The unpacked bytes of a file in pieces of up to 1 MiB; concatenated gzip or zstd streams are one file.
+
+    Raises Refused (`not_gzip`, `not_zstd`, `compression_bomb`, `file_too_large`) and, once everything readable was
+    given, Cut (`truncated_file`, `corrupt_file`).
+    """
+    received = _Received(chunks, packing)
+    unpacked = 0
+    for piece in _PLAIN_OF[packing](received):
+        unpacked += len(piece)
+        if unpacked > limits.max_file_bytes:
+            raise Refused("file_too_large", f"unpacks to more than {limits.max_file_bytes} bytes")
+        if unpacked > received.bytes * limits.max_compression_ratio:
+            raise Refused("compression_bomb", f"unpacks to more than {limits.max_compression_ratio} times its size")
+        if piece:
+            yield piece
+
+
+def packed(out: IO[bytes], packing: Packing) -> AbstractContextManager[IO[bytes]]:
+    """A file that packs what is written to it into `out`; the same bytes give the same file."""
+    if packing == "gzip":
+        return cast("IO[bytes]", gzip.GzipFile(fileobj=out, mode="wb", filename="", mtime=0))
+    if packing == "zstd":
+        return cast("IO[bytes]", pa.CompressedOutputStream(pa.PythonFile(out, mode="w"), "zstd"))
+    return _Open(out)
+
+
+class _Open(AbstractContextManager[IO[bytes]]):
+    """A file that somebody else closes."""
+
+    def __init__(self, out: IO[bytes]) -> None:
+        self.out = out
+
+    def __enter__(self) -> IO[bytes]:
+        return self.out
+
+    def __exit__(self, *error: object) -> None:
+        return None
+
+
+class _Received:
+    """Chunks as they are received, counted; the first must begin as a file of its packing does."""
+
+    def __init__(self, chunks: Iterable[bytes], packing: Packing) -> None:
+        self.chunks = iter(chunks)
+        self.packing = packing
+        self.bytes = 0
+
+    def __iter__(self) -> Iterator[bytes]:
+        for chunk in self.chunks:
+            if not self.bytes and self.packing in _MAGIC:
+                magic = _MAGIC[self.packing]
+                if not magic.startswith(chunk[: len(magic)]):
+                    raise Refused(f"not_{self.packing}", f"does not begin as a {self.packing} file")
+            self.bytes += len(chunk)
+            yield chunk
+
+
+def _gunzip(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    stream = zlib.decompressobj(wbits=31)
+    started = False
+    for chunk in chunks:
+        while chunk:
+            if stream.eof:
+                chunk = chunk.lstrip(b"\0")  # padding after the last stream is allowed
+                if not chunk:
+                    break
+                stream = zlib.decompressobj(wbits=31)
+            started = True
+            before = stream.copy()
+            try:
+                piece = stream.decompress(chunk, _PIECE)
+            except zlib.error as error:
+                yield from _salvage(before, chunk)
+                raise Cut("corrupt_file") from error
+            chunk = stream.unused_data if stream.eof else stream.unconsumed_tail
+            yield piece
+    if not (started and stream.eof):
+        yield stream.flush()
+        raise Cut("truncated_file")
+
+
+def _salvage(stream: Any, chunk: bytes) -> Iterator[bytes]:
+    """What can be unpacked of a chunk before the error in it: byte by byte, as a failing call gives nothing."""
+    for octet in chunk:
+        try:
+            yield stream.decompress(bytes((octet,)))
+        except zlib.error:
+            return
+
+
+def _unzstd(chunks: _Received) -> Iterator[bytes]:
+    stream = pa.CompressedInputStream(pa.PythonFile(_Readable(chunks), mode="r"), "zstd")
+    gathered = bytearray()
+    while True:
+        try:
+            piece = stream.read(_ZSTD_PIECE)
+        except OSError as error:
+            yield bytes(gathered)
+            raise Cut("truncated_file" if "Truncated" in str(error) else "corrupt_file") from error
+        gathered += piece
+        if not piece or len(gathered) >= _PIECE:
+            yield bytes(gathered)
+            gathered.clear()
+        if not piece:
+            break
+    if not chunks.bytes:
+        raise Cut("truncated_file")
+
+
+class _Readable(io.RawIOBase):
+    """Chunks as a file to read from."""
+
+    def __init__(self, chunks: Iterable[bytes]) -> None:
+        self.chunks = iter(chunks)
+        self.rest = b""
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        while not self.rest:
+            chunk = next(self.chunks, None)
+            if chunk is None:
+                return b""
+            self.rest = chunk
+        taken, self.rest = (self.rest, b"") if size < 0 else (self.rest[:size], self.rest[size:])
+        return taken
+
+
+_PLAIN_OF: dict[Packing, Callable[[_Received], Iterator[bytes]]] = {"gzip": _gunzip, "zstd": _unzstd, "plain": iter}

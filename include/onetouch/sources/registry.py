@@ -1,0 +1,29 @@
+"""The sources there are: one line each; a source's own file is imported when it is used."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+from onetouch.policy import Policy, PolicyError
+from onetouch.sources.protocol import Source
+from onetouch.sources.raw import ExportError
+
+SOURCES = {
+    "amplitude": "onetouch.sources.amplitude",
+}
+"""Name of a source → the module that holds it as SOURCE."""
+
+
+def source_of(name: str) -> Source:
+    """The source of that name. Raises ExportError for one that is not registered."""
+    if name not in SOURCES:
+        raise ExportError(f"source {name!r} is not known; known: {', '.join(sorted(SOURCES))}")
+    source: Source = import_module(SOURCES[name]).SOURCE
+    return source
+
+
+def check_sources(policy: Policy, where: object = "policy") -> None:
+    """Raises PolicyError, beginning with `where`, when a policy names a source that is not registered."""
+    for name in policy.sources:
+        if name not in SOURCES:
+            raise PolicyError(f"{where}: sources: {name!r} is not allowed; allowed: {', '.join(sorted(SOURCES))}")

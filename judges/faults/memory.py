@@ -1,0 +1,100 @@
+"""The lake in memory, and pure functions remembered: what makes a seed quick without changing what it shows.
+
+Neither is under test here: that a file is written whole or not at all has its tests in tests/lake, and what is
+remembered is a function of its arguments alone.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import pickle
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from types import SimpleNamespace
+from typing import Any
+from unittest.mock import patch
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+from onetouch.lake import Lake, rows
+
+extraction: Any = importlib.import_module("onetouch.crm_sync.extract_crm")  # the room's own name is the function
+
+
+class MemoryLake(Lake):
+    """Tables by their path; a reader gets what was written last."""
+
+    def __init__(self) -> None:
+        self.root, self.local = "lake", True
+        self.tables: dict[str, pa.Table | pd.DataFrame] = {}
+        self.fs = SimpleNamespace(open=self._open)
+
+    @contextmanager
+    def _open(self, path: str, mode: str) -> Iterator[pa.Table]:
+        table = self._of(path)
+        yield table if isinstance(table, pa.Table) else pa.Table.from_pandas(table, preserve_index=False)
+
+    def _of(self, path: str) -> pa.Table | pd.DataFrame:
+        if path not in self.tables:
+            raise FileNotFoundError(path)
+        return self.tables[path]
+
+    def exists(self, *parts: str) -> bool:
+        path = self.path(*parts)
+        return path in self.tables or any(name.startswith(f"{path}/") for name in self.tables)
+
+    def list(self, folder: str, suffix: str = ".parquet") -> list[str]:
+        return sorted(name for name in self.tables if name.startswith(f"lake/{folder}/") and name.endswith(suffix))
+
+    def write(self, table: pa.Table | pd.DataFrame, *parts: str) -> str:
+        self.tables[self.path(*parts)] = table
+        return self.path(*parts)
+
+    def read(self, *parts: str) -> pd.DataFrame:
+        table = self._of(self.path(*parts))
+        return table.copy() if isinstance(table, pd.DataFrame) else table.to_pandas()
+
+
+def _read_table(table: pa.Table, columns: list[str] | None = None, filters: Any = None) -> pa.Table:
+    for name, _, values in filters or ():
+        table = table.filter(pc.is_in(table[name], pa.array(values, table.schema.field(name).type)))
+    return table.select(columns) if columns else table
+
+
+def _remembered(function: Callable[..., Any], key: Callable[..., Any]) -> Callable[..., Any]:
+    answers: dict[Any, Any] = {}
+
+    @functools.wraps(function)
+    def remembered(*args: Any, **kwargs: Any) -> Any:
+        args = tuple(list(a) if isinstance(a, Iterator) else a for a in args)
+        asked = key(*args, **kwargs)
+        if asked not in answers:
+            answers[asked] = function(*args, **kwargs)
+        return answers[asked].copy()
+
+    return remembered
+
+
+def _whole(*args: Any, **kwargs: Any) -> bytes:
+    return pickle.dumps((args, kwargs))
+
+
+_normalise = _remembered(extraction.normalise_accounts, lambda frame: pickle.dumps(frame.to_dict("split")))
+_frame_of = _remembered(extraction.frame_of, _whole)
+
+
+@contextmanager
+def quick() -> Iterator[None]:
+    """While it lasts the product reads MemoryLakes and does not compute the same twice."""
+    shelf = SimpleNamespace(read_table=_read_table)
+    with ExitStack() as stack:
+        for owner, name, value in (
+            (rows, "pq", shelf),
+            (extraction, "pq", shelf),
+            (extraction, "normalise_accounts", _normalise),
+            (extraction, "frame_of", _frame_of),
+        ):
+            stack.enter_context(patch.object(owner, name, value))
+        yield

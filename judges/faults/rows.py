@@ -1,0 +1,69 @@
+"""Rows of the lake as routing leaves them: the decisions to deliver, and what is known of their accounts."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pyarrow as pa
+from onetouch.ledger import Run
+
+from judges.faults.world import Account
+
+_UTC = pa.timestamp("us", tz="UTC")
+_REASON = pa.struct([("signal", pa.string()), ("value", pa.float64()), ("points", pa.float64())])
+ACCOUNTS = pa.schema([("crm_account_id", pa.string()), ("owner_id", pa.string()), ("open_opportunities", pa.int64())])
+DECISIONS = pa.schema(
+    [
+        *((name, pa.string()) for name in ("decision_id", "account_id", "crm_account_id", "policy_version", "tier")),
+        ("as_of", _UTC), ("score", pa.float64()), ("pql", pa.bool_()), ("reasons", pa.list_(_REASON)),
+        *((name, pa.string()) for name in ("value_band", "engagement_band", "motion", "action", "rule")),
+        ("potential_arr", pa.float64()), ("owner_email", pa.string()), ("owner_id", pa.string()),
+        ("due_at", _UTC), ("contact_at", _UTC), ("inputs_ref", pa.string()),
+    ]
+)  # fmt: skip
+SIGNALS = pa.schema(
+    [
+        *((name, pa.string()) for name in ("account_id", "crm_account_id", "name", "domain", "industry", "timezone")),
+        ("features_used_list", pa.list_(pa.string())), ("features_unused", pa.list_(pa.string())),
+        ("limit_name", pa.string()), ("checkout_state", pa.string()), ("checkout_at", _UTC),
+        ("open_opportunities", pa.int64()),
+        *(
+            (name, pa.float64())
+            for name in (
+                "employees", "features_used", "users", "active_users_28d", "events_28d", "activated",
+                "milestones_done", "limit_share", "limit_used", "limit_cap", "invites_28d",
+            )
+        ),
+    ]
+)  # fmt: skip
+
+
+def decision(
+    account: Account, run: Run, mark: int, action: str, owner: tuple[str, str, str], news: list[str]
+) -> dict[str, Any]:
+    return {
+        "decision_id": f"{account.account_id}-{run.run_id}", "account_id": account.account_id,
+        "crm_account_id": account.crm_id, "policy_version": run.policy_version, "tier": "high", "as_of": run.as_of,
+        "score": 57.5, "pql": True, "reasons": [{"signal": name, "value": 1.0, "points": 10.0} for name in news],
+        "value_band": "high", "engagement_band": "high", "motion": ("sales_assist", None)[mark % 2],
+        "action": action, "rule": action,
+        "potential_arr": 12_000.0, "owner_email": owner[1], "owner_id": owner[0],
+        "due_at": run.as_of + timedelta(hours=2), "contact_at": run.as_of + timedelta(minutes=15),
+        "inputs_ref": f"signals/{run.run_id}",
+    }  # fmt: skip
+
+
+def signals(account: Account, run: Run, mark: int, open_opportunities: int) -> dict[str, Any]:
+    bought_at = account.bought_at(run.as_of)
+    state = "started" if account.buying(run.as_of) else "completed" if bought_at else "none"
+    return {
+        "account_id": account.account_id, "crm_account_id": account.crm_id, "name": f"Company {account.number}",
+        "domain": f"company{account.number}.example", "industry": "Software", "timezone": "UTC",
+        "features_used_list": ["dashboards", "alerts"], "features_unused": ["audit_log"], "limit_name": "api_calls",
+        "checkout_state": state, "checkout_at": bought_at,
+        "open_opportunities": open_opportunities,
+        "employees": 120.0, "features_used": 4.0, "users": 7.0, "active_users_28d": 6.0, "events_28d": 1234.0,
+        "activated": 1.0, "milestones_done": 4.0, "limit_share": 0.92, "limit_used": float(mark),
+        "limit_cap": 10_000.0, "invites_28d": 3.0,
+    }  # fmt: skip

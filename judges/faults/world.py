@@ -1,0 +1,229 @@
+"""A handful of accounts, their reps and customers: what happens to them while the product is at work, and when."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from onetouch.sandbox.fields import make_id
+from onetouch.sandbox.records import DmlError
+
+from judges.faults.wire import Org
+
+HANDOFF_ID = "Onetouch_Handoff_Id__c"
+REPS = ((make_id("005", 101), "rita@rep.example", "Rita"), (make_id("005", 102), "otto@rep.example", "Otto"))
+CHECKOUT = timedelta(hours=72)
+"""How long a checkout without another step counts as in progress (policy: signals.checkout_abandoned_hours)."""
+
+Row = dict[str, Any]
+
+
+@dataclass
+class Account:
+    """One customer. `facts` are what happened to it, with the moment: the truth the oracle judges by."""
+
+    number: int
+    crm_id: str
+    owner: int
+    facts: list[tuple[datetime, str]] = field(default_factory=list)
+
+    @property
+    def account_id(self) -> str:
+        """The product's name of it."""
+        return f"org-{self.number}"
+
+    def at(self, *kinds: str) -> list[datetime]:
+        """When facts of these kinds happened."""
+        return [moment for moment, kind in self.facts if kind in kinds]
+
+    def buying(self, at: datetime) -> bool:
+        """Whether a self-serve upgrade was in progress at that moment."""
+        step = self._last_step(at)
+        return step is not None and step[1] == "checkout started" and at - step[0] < CHECKOUT
+
+    def bought_at(self, at: datetime) -> datetime | None:
+        """When its last self-serve upgrade up to that moment was bought; None: it was not."""
+        step = self._last_step(at)
+        return step[0] if step is not None and step[1] == "checkout completed" else None
+
+    def _last_step(self, at: datetime) -> tuple[datetime, str] | None:
+        steps = [(moment, kind) for moment, kind in self.facts if kind.startswith("checkout") and moment <= at]
+        return steps[-1] if steps else None
+
+    def buying_throughout(self, first: datetime, last: datetime) -> bool:
+        """Whether one was in progress from `first` to `last` without a break."""
+        steps = [m for m, kind in self.facts if kind.startswith("checkout") and first < m <= last]
+        return self.buying(first) and self.buying(last) and not steps
+
+
+class World:
+    """The org with its people and the product's customers; `event` lets one thing happen."""
+
+    def __init__(self, org: Org, rng: random.Random, accounts: int) -> None:
+        self.org, self.rng, self.crm_events = org, rng, 0
+        self.records = org.salesforce.records
+        types = org.store.org
+        self.task, self.account_type = types["task"], types["account"]
+        self.opportunity = types["opportunity"]
+        self.accounts = [Account(n, make_id("001", n), rng.randrange(len(REPS))) for n in range(1, accounts + 1)]
+        self.by_crm_id = {account.crm_id: account for account in self.accounts}
+        self.by_id = {account.account_id: account for account in self.accounts}
+        created = (org.now - timedelta(days=90)).isoformat()
+        with org.store.transaction():
+            for owner_id, email, name in REPS:
+                user = {"Id": owner_id, "Name": name, "Email": email, "Username": email, "IsActive": True}
+                self.records.load(types["user"], user | {"TimeZoneSidKey": "UTC"})
+            for account in self.accounts:
+                self.records.load(
+                    self.account_type,
+                    {
+                        "Id": account.crm_id,
+                        "Name": f"Company {account.number}",
+                        "Website": f"https://company{account.number}.example",
+                        "OwnerId": REPS[account.owner][0],
+                        "CreatedDate": created,
+                        "Plan__c": "team",
+                        "Onetouch_Motion__c": "sales_led",
+                    },
+                )
+
+    # ── what is there ────────────────────────────────────────────────────────────────────────────
+
+    def keyed_tasks(self) -> list[Row]:
+        """Tasks with a key of ours, deleted ones too."""
+        return [row for row in self.org.rows("Task").values() if row[HANDOFF_ID]]
+
+    # ── what happens ─────────────────────────────────────────────────────────────────────────────
+
+    def event(self, *, of_tasks: bool = False) -> str | None:
+        """Lets one thing happen, drawn by weight among those that can (`of_tasks`: to our tasks); None: nothing did."""
+        tasks = [row for row in self.keyed_tasks() if not row["IsDeleted"]]
+        open_tasks = [row for row in tasks if not row["IsClosed"]]
+        kinds: list[tuple[int, Callable[[], str | None]]] = [
+            (6, self._checkout),
+            (3, self._opportunity),
+            (2, self._call),
+        ]
+        kinds += [(1, self._new_owner), (1, self._account_deleted)]
+        if open_tasks:
+            kinds += [(4, lambda: self._done(self.rng.choice(open_tasks))), (4, lambda: self._edit(open_tasks))]
+            kinds += [(2, lambda: self._task_deleted(self.rng.choice(open_tasks)))]
+            kinds += [(1, lambda: self._reassign(self.rng.choice(open_tasks)))]
+        if closed := [row for row in tasks if row["IsClosed"]]:
+            kinds += [(1, lambda: self._reopen(self.rng.choice(closed))), (2, lambda: self._reply(closed))]
+        if of_tasks:
+            kinds = kinds[5:]
+        if not kinds:
+            return None
+        weights = [weight for weight, _ in kinds]
+        happens = self.rng.choices([kind for _, kind in kinds], weights)[0]
+        try:
+            with self.org.store.transaction():
+                return happens()
+        except DmlError as error:
+            return f"came to nothing: {error.code}"
+
+    def all_done(self) -> list[str]:
+        """Every open task of ours is completed by its rep."""
+        with self.org.store.transaction():
+            return [self._done(row) for row in self.keyed_tasks() if not row["IsClosed"] and not row["IsDeleted"]]
+
+    def _note(self, account: Account, kind: str) -> str:
+        self.crm_events += not kind.startswith("checkout")
+        account.facts.append((self.org.now, kind))
+        return f"{kind}: {account.account_id}"
+
+    def _pick(self) -> Account | None:
+        alive = [account for account in self.accounts if not account.at("account deleted")]
+        return self.rng.choice(alive) if alive else None
+
+    def _checkout(self) -> str | None:
+        account = self.rng.choice(self.accounts)
+        if account.buying(self.org.now):
+            return self._note(account, self.rng.choice(("checkout completed", "checkout abandoned")))
+        return self._note(account, "checkout started")
+
+    def _opportunity(self) -> str | None:
+        account = self._pick()
+        if account is None:
+            return None
+        open_ones = [
+            row
+            for row in self.org.rows("Opportunity").values()
+            if row["AccountId"] == account.crm_id and not row["IsClosed"] and not row["IsDeleted"]
+        ]
+        if open_ones:
+            self.records.update(self.opportunity, open_ones[0]["Id"], {"StageName": "Closed Lost"})
+            return self._note(account, "opportunity closed")
+        self.records.insert(
+            self.opportunity,
+            {
+                "AccountId": account.crm_id, "Name": "Own deal", "StageName": "Prospecting", "CloseDate": "2026-06-30",
+                "OwnerId": self.rng.choice(REPS)[0],
+            },
+        )  # fmt: skip
+        return self._note(account, "opportunity opened")
+
+    def _call(self) -> str | None:
+        account = self._pick()
+        if account is None:
+            return None
+        fields = {"Subject": "Call", "Status": "Completed", "WhatId": account.crm_id, "TaskSubtype": "Call"}
+        if not self.task.find("TaskSubtype").createable:  # type: ignore[union-attr]
+            del fields["TaskSubtype"]
+        self.records.insert(self.task, fields | {"OwnerId": self.rng.choice(REPS)[0]})
+        return self._note(account, "call logged")
+
+    def _new_owner(self) -> str | None:
+        account = self._pick()
+        if account is None:
+            return None
+        account.owner = 1 - account.owner
+        self.records.update(self.account_type, account.crm_id, {"OwnerId": REPS[account.owner][0], "Plan__c": "pro"})
+        return self._note(account, "owner changed")
+
+    def _account_deleted(self) -> str | None:
+        account = self._pick()
+        if account is None:
+            return None
+        self.records.delete(self.account_type, account.crm_id)
+        return self._note(account, "account deleted")
+
+    def _about(self, task: Row) -> Account:
+        return self.by_crm_id[task["AccountId"]]
+
+    def _done(self, task: Row) -> str:
+        outcome = self.rng.choice(({}, {}, {"Onetouch_Outcome__c": "Replied"}))
+        self.records.update(self.task, task["Id"], {"Status": "Completed"} | outcome)
+        return self._note(self._about(task), "task done by the rep")
+
+    def _reply(self, closed: list[Row]) -> str | None:
+        task = self.rng.choice(closed)
+        self.records.update(self.task, task["Id"], {"Onetouch_Outcome__c": self.rng.choice(("Replied", "No response"))})
+        return self._note(self._about(task), "outcome noted")
+
+    def _edit(self, tasks: list[Row]) -> str:
+        task = self.rng.choice(tasks)
+        mine = f"mine {self.rng.randrange(1000)}"
+        field, value = self.rng.choice(
+            (("Subject", mine), ("Description", mine), ("Priority", "Low"), ("Status", "In Progress"),
+             ("ActivityDate", "2026-01-31"))
+        )  # fmt: skip
+        self.records.update(self.task, task["Id"], {field: value})
+        return self._note(self._about(task), f"rep edited {field}")
+
+    def _reassign(self, task: Row) -> str:
+        other = next(rep[0] for rep in REPS if rep[0] != task["OwnerId"])
+        self.records.update(self.task, task["Id"], {"OwnerId": other})
+        return self._note(self._about(task), "task reassigned")
+
+    def _reopen(self, task: Row) -> str:
+        self.records.update(self.task, task["Id"], {"Status": "In Progress"})
+        return self._note(self._about(task), "task reopened")
+
+    def _task_deleted(self, task: Row) -> str:
+        self.records.delete(self.task, task["Id"])
+        return self._note(self._about(task), "task deleted")

@@ -1,0 +1,406 @@
+"""The CRM in memory and the reps who work in it: what the product's client reads and writes, without the wire."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import numpy as np
+import pandas as pd
+from onetouch.crm.protocol import CLOSED_BY_US, Activity, Outcome, Row
+from onetouch.crm.salesforce import HANDOFF_ID, OUTCOME, Salesforce
+from onetouch.crm_sync.extract_crm import OPPORTUNITIES, frame_of
+
+from judges.year.company import DAY, HOUR, Company, Size, microseconds, moment
+
+_LOCKED_SHARE = 0.004
+"""Of the rows written, how many another writer has locked: they go out with the next run."""
+
+_ZONES = ("Europe/Berlin", "Europe/London", "America/New_York", "America/Los_Angeles", "Asia/Kolkata")
+_COLLEAGUE = "005000000000999"
+
+
+@dataclass(frozen=True)
+class Rep:
+    """A sales rep as the CRM knows them."""
+
+    owner_id: str
+    email: str
+    active: bool
+    timezone: str
+
+    def day(self, at: datetime) -> date:
+        """The date on the rep's own calendar."""
+        return at.astimezone(ZoneInfo(self.timezone)).date()
+
+
+def reps_of(size: Size) -> list[Rep]:
+    """The sales team; the first ones have left, their accounts are still theirs."""
+    left = max(1, size.reps // 12)
+    return [Rep(f"005{i:012d}", f"rep{i}@vendor.example", i >= left, _ZONES[i % len(_ZONES)]) for i in range(size.reps)]
+
+
+@dataclass
+class Deal:
+    """An opportunity; times in microseconds, `closes` NEVER while nobody knows."""
+
+    number: int
+    account: int
+    owner_id: str
+    created: int
+    closes: int
+    won: bool
+    amount: float
+
+    @property
+    def closes_at(self) -> datetime:
+        """`closes` as a moment."""
+        return moment(self.closes)
+
+
+@dataclass
+class Task:
+    """A task as the CRM holds it, and the moments of the runs that wrote and closed it."""
+
+    record: Row
+    account: int
+    created: datetime
+    as_of: datetime
+    ended_as_of: datetime | None = None
+    answered: int | None = None
+
+    @property
+    def open(self) -> bool:
+        """Whether a rep has it on the list now."""
+        return not self.record["IsClosed"] and not self.record["IsDeleted"]
+
+    @property
+    def ended_by_us(self) -> str:
+        """Withdrawn, Released or Expired, when the product has ended it; else empty."""
+        for label in CLOSED_BY_US:
+            word = label.strip("[] ")
+            if self.record["Subject"].startswith(label) or self.record["Description"].startswith(f"{word}: "):
+                return word
+        return ""
+
+
+class _Wire:
+    """Where requests would leave: rows are written at once."""
+
+    def __init__(self, write: Callable[[str, Row], Outcome]) -> None:
+        self.write = write
+
+    def retrying(self, *_: type[Exception]) -> Callable[..., None]:
+        """Once: what is locked goes out with the next run."""
+        return lambda attempt, rows: attempt(rows)
+
+    def once(self, method: str, path: str, *, json: Mapping[str, Any]) -> list[Row]:
+        """The answer of a collection: an outcome a row."""
+        outcomes = [self.write(method, dict(record)) for record in json["records"]]
+        return [
+            {"success": o.ok, "id": o.id, "errors": [] if o.ok else [{"statusCode": o.code, "message": o.message}]}
+            for o in outcomes
+        ]
+
+
+class Crm(Salesforce):
+    """The client's own logic over tables in memory: only what would cross the wire is replaced.
+
+    `now` is the CRM's clock, `as_of` the moment of the run that is writing.
+    """
+
+    def __init__(self, company: Company) -> None:
+        self.company, self.rng = company, np.random.default_rng(company.size.seed + 1)
+        self._wire = _Wire(self._write)  # type: ignore[assignment]
+        self.now = self.as_of = company.start
+        self.accounts: dict[str, dict[str, Any]] = {i: {} for i in company.crm_id if i is not None}
+        self.place = {i: place for place, i in enumerate(company.crm_id) if i is not None}
+        self.tasks: dict[str, Task] = {}
+        self.by_handoff: dict[str, str] = {}
+        self.changes: list[tuple[datetime, str]] = []
+        self._unfinished: list[Task] = []
+        self.deals: dict[int, list[Deal]] = defaultdict(list)
+        self.on_new_task: Callable[[Task], None] = lambda task: None
+        self.reps = reps_of(company.size)
+        self.rep_of = {rep.owner_id: rep for rep in self.reps}
+        self._agenda: list[tuple[int, int, Callable[[], None]]] = []
+        self._order = itertools.count()
+        self._ids = itertools.count(1)
+        self._plan()
+
+    # ── time ─────────────────────────────────────────────────────────────────────────────────────
+
+    def advance(self, to: datetime) -> None:
+        """Lets everything happen that reps and colleagues do up to `to`."""
+        until = microseconds(to)
+        while self._agenda and self._agenda[0][0] <= until:
+            at, _, happens = heapq.heappop(self._agenda)
+            self.now = moment(at)
+            happens()
+        self.now = to
+
+    def _at(self, us: float, happens: Callable[[], None]) -> None:
+        heapq.heappush(self._agenda, (int(us), next(self._order), happens))
+
+    def _plan(self) -> None:
+        """What happens whatever the product does: reps' own calls, colleagues' opportunities."""
+        company, rng = self.company, self.rng
+        length = company.size.days * DAY
+        start = microseconds(company.start)
+        owned = np.flatnonzero((company.owner >= 0) & (company.crm_id != np.array(None)))
+        for account in rng.choice(owned, int(len(owned) * length / DAY / 365 * 0.3), replace=True):
+            self._at(start + rng.integers(0, length), lambda account=int(account): self._own_call(account))
+        known = np.flatnonzero(company.crm_id != np.array(None))
+        for account in rng.choice(known, int(len(known) * length / DAY / 365 * 0.08), replace=True):
+            opens = start + int(rng.integers(-20 * DAY, length))
+            closes = opens + int(rng.uniform(3, 50) * DAY)
+            self._at(
+                opens,
+                lambda account=int(account), closes=closes: self._opens(account, _COLLEAGUE, closes, won=False),
+            )
+
+    # ── what reps do ─────────────────────────────────────────────────────────────────────────────
+
+    def _own_call(self, account: int) -> None:
+        owner = self.reps[self.company.owner[account]]
+        task = self._new(account, {"Subject": "Call", "OwnerId": owner.owner_id, "TaskSubtype": "Call"})
+        self._close_by_rep(task)
+
+    def _opens(self, account: int, owner_id: str, closes: int, *, won: bool) -> Deal:
+        amount = float(self.rng.integers(50, 400) * 100)
+        deal = Deal(next(self._ids), account, owner_id, microseconds(self.now), closes, won, amount)
+        self.deals[account].append(deal)
+        if won:
+            self.company.revenue.append((closes, account, amount))
+        return deal
+
+    def _takes_on(self, task: Task) -> None:
+        """A rep finds a new task: most contact in time, some late, some never; some write it down later."""
+        rng, rep = self.rng, self.rep_of[task.record["OwnerId"]]
+        mood = rng.random()
+        if mood < 0.05:
+            return
+        if mood < 0.06:
+            self._at(microseconds(self.now) + rng.integers(0, DAY), lambda: self._delete(task))
+            return
+        hours = rng.uniform(0.1, 1.2) if mood < 0.92 else rng.uniform(2, 22)
+        at = in_working_time(rep.timezone, microseconds(self.now), hours)
+        self._at(at, lambda: self._contacts(task))
+
+    def _contacts(self, task: Task) -> None:
+        if not task.open:
+            return
+        rng = self.rng
+        contacted = microseconds(self.now)
+        late = rng.uniform(1, 30) * HOUR if rng.random() < 0.05 else rng.uniform(0, 0.2) * HOUR
+        self._at(contacted + late, lambda: self._close_by_rep(task))
+        if rng.random() < 0.35:
+            answered = contacted + max(late, rng.exponential(2.5 * DAY)) + HOUR
+            self._at(answered, lambda: self._reply(task))
+
+    def _close_by_rep(self, task: Task) -> None:
+        if task.open:
+            task.record |= {"Status": "Completed", "IsClosed": True, "CompletedDateTime": _text(self.now)}
+            self._changed(task)
+
+    def _delete(self, task: Task) -> None:
+        if task.open:
+            task.record["IsDeleted"] = True
+            task.ended_as_of = self.now
+            self._changed(task)
+
+    def _reply(self, task: Task) -> None:
+        """An answer, noted on the task; then, some days later, an opportunity that is won or lost."""
+        if task.record["IsDeleted"] or task.ended_by_us:
+            return
+        rng = self.rng
+        task.answered = microseconds(self.now)
+        task.record[OUTCOME] = "Replied" if rng.random() < 0.6 else "Meeting booked"
+        self._changed(task)
+
+        def opens() -> None:
+            closes = microseconds(self.now) + int(rng.uniform(4, 40) * DAY)
+            self._opens(task.account, task.record["OwnerId"], closes, won=bool(rng.random() < 0.4))
+
+        self._at(microseconds(self.now) + rng.uniform(0.2, 5) * DAY, opens)
+
+    # ── tables ───────────────────────────────────────────────────────────────────────────────────
+
+    def _new(self, account: int, fields: Mapping[str, Any]) -> Task:
+        record: Row = {
+            "Id": f"00T{next(self._ids):015d}", "Subject": "", "Description": "", "Status": "Not Started",
+            "IsClosed": False, "IsDeleted": False, "AccountId": self.company.crm_id[account], "TaskSubtype": "Task",
+            "CreatedDate": _text(self.now), "CompletedDateTime": None, HANDOFF_ID: None, OUTCOME: None,
+        }  # fmt: skip
+        task = Task(record | dict(fields), account, self.now, self.as_of)
+        self.tasks[record["Id"]] = task
+        self._changed(task)
+        return task
+
+    def _changed(self, task: Task) -> None:
+        task.record["SystemModstamp"] = _text(self.now)
+        self.changes.append((self.now, task.record["Id"]))
+
+    def open_tasks(self) -> list[Task]:
+        """Tasks of handoffs that a rep has on the list now."""
+        self._unfinished = [task for task in self._unfinished if task.open]
+        return self._unfinished
+
+    def deals_of(self, crm_ids: Iterable[str]) -> pd.DataFrame:
+        """Opportunities of these accounts as they are now, in the columns of `crm/{run_id}/opportunities.parquet`."""
+        now = microseconds(self.now)
+        rows = []
+        for account in sorted({self.place[i] for i in crm_ids}):
+            for deal in self.deals.get(account, ()):
+                closed = deal.closes <= now
+                rows.append(
+                    {
+                        "opportunity_id": f"006{deal.number:015d}",
+                        "crm_account_id": self.company.crm_id[deal.account],
+                        "account_id": self.company.ids[deal.account],
+                        "stage": "Closed" if closed else "Open",
+                        "is_closed": closed,
+                        "is_won": closed and deal.won,
+                        "amount": deal.amount,
+                        "created_at": moment(deal.created),
+                        "closed_at": moment(deal.closes) if closed else None,
+                        "owner_id": deal.owner_id,
+                        "changed_at": moment(deal.closes if closed else deal.created),
+                    }
+                )
+        return frame_of(rows, OPPORTUNITIES)
+
+    def deals_after(self, account: int, at: datetime) -> list[Deal]:
+        """Opportunities of the account created since."""
+        return [deal for deal in self.deals.get(account, ()) if deal.created >= microseconds(at)]
+
+    def open_deals(self) -> np.ndarray:
+        """How many opportunities each account has open now."""
+        now = microseconds(self.now)
+        who = [account for account, deals in self.deals.items() for deal in deals if deal.closes > now]
+        return np.bincount(np.array(who, dtype=int), minlength=self.company.size.accounts)
+
+    # ── what the client asks and writes ──────────────────────────────────────────────────────────
+
+    def check_fields(self) -> None:
+        """All are there."""
+
+    def read_reps(self) -> Iterator[Row]:
+        """Users."""
+        for rep in self.reps:
+            yield {
+                "owner_id": rep.owner_id, "email": rep.email, "name": rep.email.split("@")[0], "active": rep.active,
+                "timezone": rep.timezone,
+            }  # fmt: skip
+
+    def read_activities(self, since: datetime, records: Collection[str] = ()) -> Iterator[Activity]:
+        """Tasks that changed since."""
+        ids: dict[str, None] = {}
+        for at, task_id in reversed(self.changes):
+            if at < since:
+                break
+            ids[task_id] = None
+        yield from (_activity(self.tasks[i].record) for i in ids)
+
+    def tasks_of(self, handoff_ids: Iterable[str]) -> dict[str, Activity]:
+        """The task of each handoff that has one."""
+        return {h: _activity(self.tasks[self.by_handoff[h]].record) for h in handoff_ids if h in self.by_handoff}
+
+    def activities_of(self, records: Collection[str], since: datetime) -> Iterator[Activity]:
+        """Every account is known here before it is handed over."""
+        return iter(())
+
+    def opportunities_since(self, since: datetime, records: Collection[str] = ()) -> set[str]:
+        """Accounts with an opportunity created since."""
+        first = microseconds(since)
+        found = (d.account for deals in self.deals.values() for d in deals if d.created >= first)
+        return {self.company.crm_id[account] for account in found}
+
+    def gone_since(self, since: datetime) -> dict[str, str | None]:
+        """No account is ever deleted here."""
+        return {}
+
+    def contacts(self, emails: Collection[str]) -> dict[str, str]:
+        """The CRM knows companies only."""
+        return {}
+
+    def ensure_accounts(self, rows: Mapping[str, Row], kind: str) -> dict[str, Outcome]:
+        """A record for each account that has none yet."""
+        outcomes = {}
+        for account_id in rows:
+            place = int(np.searchsorted(self.company.ids, account_id))
+            if self.company.crm_id[place] is None:
+                crm_id = f"001{place:015d}"
+                self.company.crm_id[place], self.place[crm_id], self.accounts[crm_id] = crm_id, place, {}
+            outcomes[account_id] = Outcome(ok=True, id=self.company.crm_id[place])
+        return outcomes
+
+    def _send(self, method: str, records: Sequence[Row], *_: Any, **__: Any) -> list[Outcome]:
+        return [self._write(method, dict(record)) for record in records]
+
+    def _write(self, method: str, record: Row) -> Outcome:
+        thing = record.pop("attributes")["type"]
+        if (thing == "Account" or method == "POST") and self.rng.random() < _LOCKED_SHARE:
+            return Outcome(ok=False, code="UNABLE_TO_LOCK_ROW", message="unable to obtain access", retryable=True)
+        if thing == "Account":
+            self.accounts[record["id"]] |= {name: v for name, v in record.items() if name != "id"}
+            return Outcome(ok=True, id=record["id"])
+        if method == "POST":
+            task = self._new(self.place[record["WhatId"]], record)
+            self.by_handoff[record[HANDOFF_ID]] = task.record["Id"]
+            self._unfinished.append(task)
+            self.on_new_task(task)
+            self._takes_on(task)
+            return Outcome(ok=True, id=task.record["Id"])
+        task = self.tasks[record["id"]]
+        task.record |= {name: v for name, v in record.items() if name != "id"}
+        if task.record["Status"] == "Completed" and not task.record["IsClosed"]:
+            task.record |= {"IsClosed": True, "CompletedDateTime": _text(self.now)}
+        if task.ended_by_us:
+            task.ended_as_of = self.as_of
+        self._changed(task)
+        return Outcome(ok=True, id=task.record["Id"])
+
+
+def _activity(record: Row) -> Activity:
+    done = record["CompletedDateTime"]
+    return Activity(
+        activity_id=record["Id"],
+        kind="call" if record["TaskSubtype"] == "Call" else "task",
+        crm_account_id=record["AccountId"],
+        owner_id=record["OwnerId"],
+        subject=record["Subject"],
+        description=record["Description"],
+        is_done=record["IsClosed"],
+        is_deleted=record["IsDeleted"],
+        created_at=datetime.fromisoformat(record["CreatedDate"]),
+        done_at=None if done is None else datetime.fromisoformat(done),
+        changed_at=datetime.fromisoformat(record["SystemModstamp"]),
+        handoff_id=record[HANDOFF_ID],
+        outcome=record[OUTCOME],
+    )
+
+
+def in_working_time(timezone: str, start: int, hours: float) -> int:
+    """The moment when a rep who works Monday to Friday from 9 to 17 has worked so many hours since `start`."""
+    zone = ZoneInfo(timezone)
+    at, left = moment(start).astimezone(zone), timedelta(hours=float(hours))
+    while True:
+        opens = at.replace(hour=9, minute=0, second=0, microsecond=0)
+        closes = at.replace(hour=17, minute=0, second=0, microsecond=0)
+        if at.weekday() < 5 and at < closes:
+            at = max(at, opens)
+            if at + left <= closes:
+                return microseconds(at + left)
+            left -= closes - at
+        at = opens + timedelta(days=1)
+
+
+def _text(at: datetime) -> str:
+    return f"{at:%Y-%m-%dT%H:%M:%S}.000+0000"

@@ -1,0 +1,203 @@
+"""Whether the year kept its promises: judged by the company's truth and what the CRM shows, never by the product.
+
+Numbers are those of the list of guarantees: 1 never interrupt, 2 never without context, 3 one touch, 6 everyone is
+accounted for, 9 a bounded number of tasks. What the product decided, scored or remembers is not asked.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+from onetouch.crm.salesforce import HANDOFF_ID
+from onetouch.policy import Policy
+
+from judges.year.company import NEVER, Company, microseconds
+from judges.year.crm import Crm, Task
+
+GUARANTEES = {
+    1: "never interrupt",
+    2: "never without context",
+    3: "one touch",
+    6: "everyone is accounted for",
+    9: "bounded number of tasks",
+}
+
+CONTEXT = (
+    "Onetouch_Account_Id__c", "Onetouch_Activated__c", "Onetouch_Dossier__c", "Onetouch_Features_Used__c",
+    "Onetouch_Milestones__c", "Onetouch_Team_Size__c", "Onetouch_Trigger__c", "Onetouch_Usage_28d__c",
+)  # fmt: skip
+"""What must stand on the account's record before a rep sees a task (S0)."""
+
+_ENDED_BY_US = {"Withdrawn", "Released", "Expired"}
+
+
+class Oracle:
+    """Told what happens, it counts violations; `violations` holds a few of each guarantee in words.
+
+    `tasks`: of each account, in order; `of_rep`: tasks by owner and day, the rep's own day when they were decided.
+    """
+
+    def __init__(self, company: Company, crm: Crm) -> None:
+        self.company, self.crm = company, crm
+        self.counted: Counter[int] = Counter()
+        self.violations: dict[int, list[str]] = defaultdict(list)
+        self.checked: Counter[int] = Counter()
+        self.wrong_signals: list[str] = []
+        self._policy: Policy | None = None
+        self.tasks: dict[int, list[Task]] = defaultdict(list)
+        self._earned: dict[str, frozenset[str]] = {}
+        self.of_rep: Counter[tuple[str, date]] = Counter()
+        self._of_day: Counter[date] = Counter()
+        self._new: list[Task] = []
+        self._rng = np.random.default_rng(company.size.seed + 2)
+        crm.on_new_task = self._new_task
+
+    def begin(self, policy: Policy) -> None:
+        """A run begins under this policy."""
+        self._policy, self._new = policy, []
+
+    def _violated(self, guarantee: int, what: str) -> None:
+        self.counted[guarantee] += 1
+        if len(self.violations[guarantee]) < 20:
+            self.violations[guarantee].append(what)
+
+    # ── at the moment a task is written ──────────────────────────────────────────────────────────
+
+    def _new_task(self, task: Task) -> None:
+        if self._policy is None:
+            raise ValueError("a task was written outside a run")
+        policy, account = self._policy, task.account
+        record = self.crm.accounts[self.company.crm_id[account]]
+        decided = _moment(record.get("Onetouch_As_Of__c"))
+        name = f"{self.company.ids[account]} at {task.created:%Y-%m-%d %H:%M}"
+
+        self.checked[2] += 1
+        now = microseconds(task.created)
+        lacking = [field for field in CONTEXT if record.get(field) in (None, "")]
+        lacking += [
+            known
+            for known, since in (("name", self.company.named_from), ("domain", self.company.domain_from))
+            if since[account] >= now
+        ]
+        if decided is None or task.created - decided > timedelta(hours=policy.handoff.expires_hours):
+            lacking.append("figures of this signal")
+        if lacking:
+            self._violated(2, f"{name}: a task without {', '.join(lacking)}")
+        decided = decided or task.as_of
+
+        self.checked[3] += 1
+        earned = self._earning(account, decided, policy)
+        for reason in self._too_often(task, decided, earned, policy):
+            self._violated(3, f"{name}: {reason}")
+        self._earned[task.record[HANDOFF_ID]] = earned
+        self.tasks[account].append(task)
+        self._new.append(task)
+
+        self.checked[9] += 1
+        rep = self.crm.rep_of[task.record["OwnerId"]]
+        theirs, ours = (rep.owner_id, rep.day(decided)), decided.astimezone(UTC).date()
+        self.of_rep[theirs] += 1
+        self._of_day[ours] += 1
+        own = next((one for one in policy.assignment.reps if one.email == rep.email), None)
+        cap = own.tasks_per_day if own and own.tasks_per_day is not None else policy.assignment.tasks_per_rep_per_day
+        if self.of_rep[theirs] > cap:
+            self._violated(9, f"{name}: task {self.of_rep[theirs]} of {rep.email} on {theirs[1]}")
+        if self._of_day[ours] > policy.assignment.tasks_per_day:
+            self._violated(9, f"{name}: task {self._of_day[ours]} of {ours}")
+        if not rep.active or (own and any(leave.first <= theirs[1] <= leave.last for leave in own.leave)):
+            self._violated(9, f"{name}: given to {rep.email}, who is not there")
+
+    def _too_often(self, task: Task, decided: datetime, earned: frozenset[str], policy: Policy) -> list[str]:
+        """What speaks against another task for the account, from the tasks it had and how they ended."""
+        wrong = []
+        earlier = self.tasks[task.account]
+        if any(other.record[HANDOFF_ID] == task.record[HANDOFF_ID] for other in earlier):
+            wrong.append("two tasks of one handoff")
+        for other in earlier:
+            ended = self._end(other)
+            if ended is None or ended > decided:
+                wrong.append("a second handoff while one goes on")
+            elif decided < ended + timedelta(days=policy.routing.cooldown_days):
+                wrong.append(f"again {(decided - ended).days} days after the last one ended")
+        if earlier and earned <= self._earned[earlier[-1].record[HANDOFF_ID]]:
+            wrong.append("again without a new signal")
+        return wrong
+
+    def _end(self, task: Task) -> datetime | None:
+        """When the episode of a task ended; None: it has not."""
+        if task.ended_by_us in _ENDED_BY_US or task.record["IsDeleted"]:
+            return task.ended_as_of
+        ends: list[datetime] = []
+        now = microseconds(self.crm.as_of)
+        deals = [deal for deal in self.crm.deals_after(task.account, task.created) if deal.closes <= now]
+        if deals:
+            ends.append(min(deal.closes_at for deal in deals))
+        # Touched, then, before any answer, the customer went to buy: that ends it, too, but a closed task shows nothing
+        # of it. What a rep and the customer talk about afterwards is no longer this handoff.
+        answered = NEVER if task.answered is None else task.answered
+        bought = self.company.first_checkout(task.account, microseconds(task.created))
+        if task.record["IsClosed"] and bought is not None and microseconds(bought) < answered:
+            ends.append(bought)
+        return min(ends, default=None)
+
+    def _earning(self, account: int, as_of: datetime, policy: Policy) -> frozenset[str]:
+        """The signals that earn points, counted from the account's own events."""
+        values = self.company.plain(account, as_of, policy)
+        return frozenset(
+            rule.signal
+            for rule in policy.scoring.points
+            if (value := values[rule.signal]) is not None and value >= rule.at_least
+        )
+
+    # ── after a run ──────────────────────────────────────────────────────────────────────────────
+
+    def after(
+        self,
+        as_of: datetime,
+        policy: Policy,
+        signals: pa.Table,
+        decisions: pd.DataFrame,
+        sent: Mapping[str, Any],
+    ) -> None:
+        """Judges what a run has left; `sent` is what delivery says it did."""
+        new = {id(task) for task in self._new}
+        for task in self.crm.open_tasks():
+            # Older tasks were looked at with what the run read; the ones written now once more before writing.
+            known = self.crm.now if id(task) in new else as_of
+            self.checked[1] += 1
+            if self.company.upgrading(task.account, microseconds(known), policy):
+                age = "new" if id(task) in new else "old"
+                self._violated(1, f"{self.company.ids[task.account]} at {known:%Y-%m-%d %H:%M}: {age} task, upgrading")
+
+        self.checked[6] += 1
+        present = self.company.ids[self.company.present(as_of)]
+        if not np.array_equal(decisions["account_id"].sort_values().to_numpy(dtype=present.dtype), present):
+            self._violated(6, f"{as_of:%Y-%m-%d %H:%M}: {len(decisions)} decisions of {len(present)} accounts")
+        to_send = int((decisions["action"] == "sales_now").sum())
+        told = sent["delivered"] + sum(sent["withheld"].values()) + len(sent["failed"])
+        if not to_send == sent["to_send"] == told:
+            self._violated(6, f"{as_of:%Y-%m-%d %H:%M}: {to_send} to send, {sent['to_send']} said, {told} told of")
+        written = sent["delivered"] + sent.get("earlier", {}).get("delivered", 0)
+        if written != len(self._new):
+            self._violated(6, f"{as_of:%Y-%m-%d %H:%M}: {written} delivered, {len(self._new)} new tasks in the CRM")
+
+        rows = self._rng.choice(signals.num_rows, min(2, signals.num_rows), replace=False)
+        for row in signals.take(rows).to_pylist():
+            account = int(np.searchsorted(self.company.ids, row["account_id"]))
+            for name, value in self.company.plain(account, as_of, policy).items():
+                told = row[name]
+                same = told is value if None in (told, value) else abs(told - value) < 1e-9
+                if not same:
+                    self.wrong_signals.append(
+                        f"{row['account_id']} {as_of:%Y-%m-%d %H:%M} {name}: {row[name]}, {value}"
+                    )
+
+
+def _moment(text: Any) -> datetime | None:
+    return None if text is None else datetime.fromisoformat(str(text))
