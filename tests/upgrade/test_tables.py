@@ -257,7 +257,9 @@ def test_a_run_after_the_change_compares_like_with_like(of_then: Workspace) -> N
     )  # the same policy's scores
     assert formats.read(of_then.lake, "inputs", run.run_id, "previous.parquet").num_rows == 16
     assert audit.replay(of_then.lake, of_then.ledger, run.run_id).empty
-    names = pq.read_table(of_then.lake.path("inputs", run.run_id, "handoffs.parquet"))["signals"].to_pylist()
+    table = pq.read_table(of_then.lake.path("inputs", run.run_id, "handoffs.parquet"))
+    assert table.schema.metadata[formats.NAMES] == b"4"
+    names = table["signals"].to_pylist()
     assert not {name for row in names for name in row} & set(FORMER)
 
 
