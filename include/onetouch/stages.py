@@ -1,6 +1,6 @@
 """The pipeline's stages, one function each: every task of a DAG calls one, `onetouch run` calls them in turn.
 
-Beside them stands what both ask about a run: why it sends nothing, the question to a person, its accounting, its CRM.
+Beside them stands what both ask about a run: why it sends nothing, the question to a person, its CRM.
 
 A stage opens what it needs, calls one room of the library, and returns a small summary that is kept in the
 ledger with the run, so that a run's accounting can be read at any time. A stage may be repeated: it repeats
@@ -21,6 +21,7 @@ import pyarrow as pa
 
 from onetouch import (
     chat,
+    crm,
     crm_sync,
     delivery,
     events,
@@ -34,16 +35,14 @@ from onetouch import (
     sources,
 )
 from onetouch.connections import Connection
-from onetouch.crm.protocol import Crm
-from onetouch.crm.salesforce import Salesforce
 from onetouch.delivery import DeliveryFailed, approval, breaker
 from onetouch.delivery.approval import Question
-from onetouch.delivery.breaker import Stopped
 from onetouch.handoff import without_addresses
-from onetouch.ledger import ACTIVE, Run
-from onetouch.policy import Policy, read_policy
+from onetouch.ledger import Run
+from onetouch.policy import Policy
 from onetouch.quality import ChecksFailed
-from onetouch.workspace import NotConfigured, Workspace
+from onetouch.stop import Stopped, stoppable
+from onetouch.workspace import NotConfigured, Workspace, usable_policy
 
 log = logging.getLogger(__name__)
 
@@ -170,7 +169,7 @@ def extract_crm(workspace: Workspace, run: Run, policy: Policy) -> Summary:
 @_stage
 def back_off(workspace: Workspace, run: Run, policy: Policy, now: datetime) -> Summary:
     """Releases accounts that stayed silent after the one touch, and tasks nobody worked in time."""
-    conn_id = _crm_connection(policy)
+    conn_id = crm.connection_id(policy)
     if workspace.connection(conn_id) is None:
         return {"skipped": f"no {conn_id} connection: nothing was ever handed over"}
     why_not = held(workspace, run, policy, now)
@@ -188,7 +187,7 @@ def shadow(workspace: Workspace, run: Run, policy: Policy) -> Summary:
     """What the shadow policy would have decided, and how that differs; sends nothing, remembers nothing."""
     if workspace.shadow is None:
         return {"skipped": "no shadow policy: ONETOUCH_SHADOW_POLICY names none"}
-    return experiments.shadow(workspace.lake, workspace.ledger, read_policy(workspace.shadow), run)
+    return experiments.shadow(workspace.lake, workspace.ledger, usable_policy(workspace.shadow), run)
 
 
 @_stage
@@ -338,51 +337,6 @@ def run_all(
     return run_id
 
 
-def accounting(workspace: Workspace, run_id: str) -> Summary:
-    """What became of every row, account and decision of a run, as far as it got (guarantee 6).
-
-    `deferred`: how many of `failed` the next run tries again. `held`: why nothing was sent, None when it was; then
-    `to_withdraw` is how many open tasks should have been closed.
-    """
-    summaries = workspace.ledger.stage_summaries(run_id)
-    staged, routed = summaries.get("stage_events") or {}, summaries.get("route") or {}
-    sent = summaries.get("deliver_tasks") or {}
-    return {
-        "run_id": run_id,
-        "rows": staged.get("rows"),
-        "accounts": routed.get("accounts"),
-        "decisions": routed.get("decisions"),
-        "to_send": sent.get("to_send"),
-        "delivered": sent.get("delivered"),
-        "withheld": sent.get("withheld"),
-        "failed": sent.get("failed"),
-        "deferred": sent.get("deferred"),
-        "held": sent.get("held"),
-        "to_withdraw": sent.get("to_withdraw"),
-    }
-
-
-def status(workspace: Workspace, runs: int = 10) -> Summary:
-    """What a person asks first, without the scheduler's own switch.
-
-    {"stopped": reason or None, "waiting", "refused": rows of the outbox, "open_handoffs": how many,
-    "runs": of the last begun ones, the last first, as_of, dry_run and the accounting}.
-    """
-    ledger = workspace.ledger
-    unsent = ledger.unsent()
-    refused = sum(row.state == "failed" for row in unsent)
-    return {
-        "stopped": ledger.stopped(),
-        "waiting": len(unsent) - refused,
-        "refused": refused,
-        "open_handoffs": len(ledger.handoffs(states=ACTIVE)),
-        "runs": [
-            {"as_of": run.as_of.isoformat(), "dry_run": run.dry_run} | accounting(workspace, run.run_id)
-            for run in ledger.last_runs(runs)
-        ],
-    }
-
-
 def _fetch_again(
     workspace: Workspace, policy: Policy, source: str, start: datetime, end: datetime
 ) -> Iterator[pa.RecordBatch]:
@@ -400,30 +354,12 @@ def _folder(workspace: Workspace, policy: Policy, source: str) -> Path | None:
     return workspace.exports / source if workspace.exports and len(policy.sources) > 1 else workspace.exports
 
 
-def crm_of(workspace: Workspace, policy: Policy) -> Crm:
+def crm_of(workspace: Workspace, policy: Policy) -> crm.Crm:
     """The policy's CRM; its writes end the moment somebody stops them."""
-    connection = workspace.required_connection(_crm_connection(policy))
-    limits = policy.delivery
-    crm: Crm
-    if policy.crm.system == "hubspot":
-        from onetouch.crm.hubspot import HubSpot  # its client is heavy, and most installations have the other CRM
-
-        crm = HubSpot(connection, api_reserve=limits.api_reserve)
-    else:
-        crm = Salesforce(
-            connection,
-            bulk_above=limits.bulk_above,
-            api_reserve=limits.api_reserve,
-            account_fields=policy.crm.account_fields,
-            session=breaker.StoppableSession(workspace.stopped),
-        )
-    return breaker.stoppable(crm, breaker.CRM_WRITES, workspace.stopped)
-
-
-def _crm_connection(policy: Policy) -> str:
-    return f"{policy.crm.system}_default"
+    connection = workspace.required_connection(crm.connection_id(policy))
+    return crm.connect(connection, policy, stopped=workspace.stopped)
 
 
 def _slack(workspace: Workspace) -> chat.Slack:
     slack = chat.Slack(workspace.required_connection("slack_default"))
-    return breaker.stoppable(slack, breaker.SLACK_WRITES, workspace.stopped)
+    return stoppable(slack, ("post", "update", "upload"), workspace.stopped)

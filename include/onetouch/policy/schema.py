@@ -13,7 +13,6 @@ from datetime import UTC, date, datetime, time
 from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-import holidays
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -68,6 +67,8 @@ def _timezone(name: str) -> str:
 
 
 def _country(code: str) -> str:
+    import holidays  # few policies name a country, and it takes its time
+
     if code not in holidays.list_supported_countries(include_aliases=False):
         raise ValueError("an ISO 3166 code of two letters, like US or DE")
     return code
@@ -586,12 +587,12 @@ class Automation(Part):
 class Crm(Part):
     """Which CRM, what of it is ours to read and write.
 
-    `account_fields`: snapshot column → field of the CRM's account. `unknown_accounts`: what a product account without a
-    record in the CRM becomes when it is handed over. `link_contact`: whether the task names the most active user's
-    contact, where the CRM knows one.
+    `system`: one of those that are registered (`crm.CRMS`). `account_fields`: snapshot column → field of the CRM's
+    account. `unknown_accounts`: what a product account without a record in the CRM becomes when it is handed over.
+    `link_contact`: whether the task names the most active user's contact, where the CRM knows one.
     """
 
-    system: Literal["salesforce", "hubspot"]
+    system: str
     unknown_accounts: Literal["account", "lead", "leave"]
     link_contact: bool
     automation: Automation
