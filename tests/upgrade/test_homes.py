@@ -20,7 +20,7 @@ from onetouch.ledger.columns import Document
 from onetouch.ledger.tables import metadata
 from onetouch.policy import upgrade
 from onetouch.routing.inputs import kept
-from onetouch.sources.raw import extracted
+from onetouch.sources import extracted
 from onetouch.workspace import Workspace
 from typer.testing import CliRunner
 

@@ -15,6 +15,7 @@ import pytest
 from onetouch import audit
 from onetouch.audit.explain import explain
 from onetouch.catalogue import MOMENTS, SIGNAL_NAMES
+from onetouch.crm.stored import FORMAT as PAYLOAD_FORMAT
 from onetouch.experiments import difference
 from onetouch.lake import Lake, formats
 from onetouch.ledger import Run
@@ -122,6 +123,7 @@ def test_every_document_of_the_ledger_has_a_format() -> None:
         if isinstance(column.type, Document)
     }
     assert documents == set(FORMATS)
+    assert (FORMATS["policies.document"], FORMATS["outbox.payload"]) == (upgrade.FORMAT, PAYLOAD_FORMAT)
 
 
 def test_a_table_is_written_with_its_format_and_one_without_a_number_is_the_first(copy: Workspace, last: Run) -> None:  # noqa: F811
