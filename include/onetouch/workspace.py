@@ -7,12 +7,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from onetouch import lake, sources
 from onetouch.connections import Connection, from_environment
-from onetouch.lake import Lake
 from onetouch.ledger import Ledger
 from onetouch.policy import Policy, read_policy
-from onetouch.sources import check_sources
+
+if TYPE_CHECKING:
+    from onetouch.lake import Lake
 
 
 class NotConfigured(ValueError):
@@ -100,11 +103,11 @@ def open_workspace(
     ledger = open_ledger(root, begin=begin, environ=environ)
     file_of_policy = given(policy, "ONETOUCH_POLICY")
     rules = read_policy(file_of_policy)
-    check_sources(rules, file_of_policy or "policy")
+    sources.check_sources(rules, file_of_policy or "policy")
     return Workspace(
         home=root,
         policy=rules,
-        lake=Lake(environ.get("ONETOUCH_LAKE") or root / "lake"),
+        lake=lake.Lake(environ.get("ONETOUCH_LAKE") or root / "lake"),
         ledger=ledger,
         connection=connection or partial(from_environment, environ=environ),
         stop_switch=stop_switch,

@@ -8,14 +8,17 @@ import re
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-import duckdb
 import fsspec
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 from fsspec.implementations.local import LocalFileSystem
+
+if TYPE_CHECKING:
+    import duckdb
 
 _SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.=+,#-]{0,200}")
 
@@ -103,6 +106,8 @@ class Lake:
 
         `.parquet` paths from `list` can be read by it whether the lake is local or an object store.
         """
+        import duckdb  # whoever only reads a file does without
+
         con = duckdb.connect(":memory:")
         try:
             con.execute("SET TimeZone = 'UTC'")
