@@ -19,8 +19,9 @@ from typing import Any
 import simple_salesforce
 from onetouch.connections import Connection
 from onetouch.crm.salesforce import Salesforce
+from onetouch.crm.salesforce.fields import context_fields, task_fields
 from onetouch.delivery import deliver_tasks
-from onetouch.handoff import account_fields, task_fields
+from onetouch.handoff import account_context, task_content
 from onetouch.lake.rows import rows_where
 from onetouch.ledger import Run
 from requests import Session
@@ -139,8 +140,8 @@ def _loop(company: Company, run: Run) -> None:
     signals = {row["account_id"]: row for row in rows_where(company.lake, "signals", run.run_id, "account_id", ids)}
     for decision in decisions:
         known = signals[decision["account_id"]]
-        sf.Account.update(decision["crm_account_id"], account_fields(decision, known, company.policy))
-        task = task_fields(decision, known, company.policy)
+        sf.Account.update(decision["crm_account_id"], context_fields(account_context(decision, known, company.policy)))
+        task = task_fields(task_content(decision, known, company.policy))
         sf.Task.create(task | {"OwnerId": decision["owner_id"], "WhatId": decision["crm_account_id"]})
 
 

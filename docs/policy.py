@@ -14,6 +14,7 @@ from typing import Any
 
 import yaml
 from onetouch.catalogue import EVENTS, SIGNAL_NAMES, SIGNALS, Signal, Window
+from onetouch.crm import CRMS
 from onetouch.policy.read import PRESETS, preset_document
 from onetouch.policy.schema import FACTS, FOR_CUSTOMER, Policy
 
@@ -435,6 +436,8 @@ NAMED = {
     "country": "a country code of ISO 3166",
     "email": "an e-mail address",
     "vocabulary": "as [vocabulary](#vocabulary)",
+    "rules": "rule: its [parameters](rules.md#parameters-of-rules)",
+    "system": " or ".join(f"`{name}`" for name in CRMS),
 }
 """Keys whose words say more than their type."""
 

@@ -21,6 +21,7 @@ import pyarrow as pa
 
 from onetouch import (
     chat,
+    crm,
     crm_sync,
     delivery,
     events,
@@ -34,16 +35,14 @@ from onetouch import (
     sources,
 )
 from onetouch.connections import Connection
-from onetouch.crm.protocol import Crm
-from onetouch.crm.salesforce import Salesforce
 from onetouch.delivery import DeliveryFailed, approval, breaker
 from onetouch.delivery.approval import Question
-from onetouch.delivery.breaker import Stopped
 from onetouch.handoff import without_addresses
 from onetouch.ledger import Run
-from onetouch.policy import Policy, read_policy
+from onetouch.policy import Policy
 from onetouch.quality import ChecksFailed
-from onetouch.workspace import NotConfigured, Workspace
+from onetouch.stop import Stopped, stoppable
+from onetouch.workspace import NotConfigured, Workspace, usable_policy
 
 log = logging.getLogger(__name__)
 
@@ -170,7 +169,7 @@ def extract_crm(workspace: Workspace, run: Run, policy: Policy) -> Summary:
 @_stage
 def back_off(workspace: Workspace, run: Run, policy: Policy, now: datetime) -> Summary:
     """Releases accounts that stayed silent after the one touch, and tasks nobody worked in time."""
-    conn_id = _crm_connection(policy)
+    conn_id = crm.connection_id(policy)
     if workspace.connection(conn_id) is None:
         return {"skipped": f"no {conn_id} connection: nothing was ever handed over"}
     why_not = held(workspace, run, policy, now)
@@ -188,7 +187,7 @@ def shadow(workspace: Workspace, run: Run, policy: Policy) -> Summary:
     """What the shadow policy would have decided, and how that differs; sends nothing, remembers nothing."""
     if workspace.shadow is None:
         return {"skipped": "no shadow policy: ONETOUCH_SHADOW_POLICY names none"}
-    return experiments.shadow(workspace.lake, workspace.ledger, read_policy(workspace.shadow), run)
+    return experiments.shadow(workspace.lake, workspace.ledger, usable_policy(workspace.shadow), run)
 
 
 @_stage
@@ -355,30 +354,12 @@ def _folder(workspace: Workspace, policy: Policy, source: str) -> Path | None:
     return workspace.exports / source if workspace.exports and len(policy.sources) > 1 else workspace.exports
 
 
-def crm_of(workspace: Workspace, policy: Policy) -> Crm:
+def crm_of(workspace: Workspace, policy: Policy) -> crm.Crm:
     """The policy's CRM; its writes end the moment somebody stops them."""
-    connection = workspace.required_connection(_crm_connection(policy))
-    limits = policy.delivery
-    crm: Crm
-    if policy.crm.system == "hubspot":
-        from onetouch.crm.hubspot import HubSpot  # its client is heavy, and most installations have the other CRM
-
-        crm = HubSpot(connection, api_reserve=limits.api_reserve)
-    else:
-        crm = Salesforce(
-            connection,
-            bulk_above=limits.bulk_above,
-            api_reserve=limits.api_reserve,
-            account_fields=policy.crm.account_fields,
-            session=breaker.StoppableSession(workspace.stopped),
-        )
-    return breaker.stoppable(crm, breaker.CRM_WRITES, workspace.stopped)
-
-
-def _crm_connection(policy: Policy) -> str:
-    return f"{policy.crm.system}_default"
+    connection = workspace.required_connection(crm.connection_id(policy))
+    return crm.connect(connection, policy, stopped=workspace.stopped)
 
 
 def _slack(workspace: Workspace) -> chat.Slack:
     slack = chat.Slack(workspace.required_connection("slack_default"))
-    return breaker.stoppable(slack, breaker.SLACK_WRITES, workspace.stopped)
+    return stoppable(slack, ("post", "update", "upload"), workspace.stopped)

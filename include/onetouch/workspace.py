@@ -9,13 +9,13 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from onetouch import lake, sources
+from onetouch import crm, lake, routing, sources
 from onetouch.connections import Connection, from_environment
-from onetouch.ledger import Ledger
 from onetouch.policy import Policy, read_policy
 
 if TYPE_CHECKING:
     from onetouch.lake import Lake
+    from onetouch.ledger import Ledger
 
 
 class NotConfigured(ValueError):
@@ -52,6 +52,19 @@ class Workspace:
         return found
 
 
+def usable_policy(file: Path | str | None) -> Policy:
+    """The policy of the file (None: the default), checked against what is registered: its sources, rules and CRM.
+
+    Raises PolicyError, a line for each thing that is wrong.
+    """
+    policy = read_policy(file)
+    sources.check_sources(policy, file or "policy")
+    crm.check_system(policy)
+    if policy.routing.rules:  # takes a second to import: only where there is something to check
+        routing.rules_of(policy, where=str(file) if file else None)
+    return policy
+
+
 def home_of(home: str | os.PathLike[str] | None = None, *, environ: Mapping[str, str] = os.environ) -> Path:
     """The folder of an installation: the one given, else that of ONETOUCH_HOME, else .onetouch here."""
     return Path(home or environ.get("ONETOUCH_HOME") or ".onetouch").absolute()
@@ -64,6 +77,8 @@ def open_ledger(
 
     Raises NotConfigured when nothing is there yet and `begin` is false.
     """
+    from onetouch.ledger import Ledger  # a policy can be checked without a database's library
+
     root = home_of(home, environ=environ)
     elsewhere, file = environ.get("ONETOUCH_LEDGER_URL"), root / "ledger.db"
     if not (begin or elsewhere or file.exists()):
@@ -101,12 +116,9 @@ def open_workspace(
 
     root = home_of(home, environ=environ)
     ledger = open_ledger(root, begin=begin, environ=environ)
-    file_of_policy = given(policy, "ONETOUCH_POLICY")
-    rules = read_policy(file_of_policy)
-    sources.check_sources(rules, file_of_policy or "policy")
     return Workspace(
         home=root,
-        policy=rules,
+        policy=usable_policy(given(policy, "ONETOUCH_POLICY")),
         lake=lake.Lake(environ.get("ONETOUCH_LAKE") or root / "lake"),
         ledger=ledger,
         connection=connection or partial(from_environment, environ=environ),

@@ -14,7 +14,7 @@ from datetime import timedelta
 from typing import Any
 from unittest.mock import patch
 
-from onetouch import delivery
+from onetouch import delivery, stop
 from onetouch.chat.slack import Slack
 from onetouch.crm import protocol
 from onetouch.crm.salesforce import Salesforce
@@ -373,7 +373,7 @@ def _() -> list[tuple[Any, str, Any]]:
     def never(policy: Any, as_of: Any, now: Any, *, dry_run: bool, stopped: Any) -> Any:
         return whole(policy, as_of, now, dry_run=dry_run, stopped=None)
 
-    return [(breaker, "held", never), (breaker, "stoppable", lambda client, writes, stopped: client)]
+    return [(breaker, "held", never), (stop, "stoppable", lambda client, writes, stopped: client)]
 
 
 @_bug("cap-ignored", "the last gate of the daily cap is open", 9)

@@ -18,6 +18,7 @@ from onetouch.connections import Connection, ConnectionConfigError
 from onetouch.crm.hubspot import HubSpot
 from onetouch.crm.protocol import CrmError
 from onetouch.crm.salesforce import Salesforce
+from onetouch.handoff import AccountContext
 from onetouch.lake import Lake
 from onetouch.ledger import Ledger
 from onetouch.policy import read_policy
@@ -96,7 +97,7 @@ def use_salesforce(host: Host, tmp_path: Path) -> None:
     with pytest.raises(CrmError):
         list(crm.read_reps())
     with pytest.raises(CrmError):
-        crm.update_accounts({"001000000000001AAA": {"Onetouch_Dossier__c": TEXT}})
+        crm.update_accounts({"001000000000001AAA": AccountContext(dossier=TEXT)})
 
 
 def use_hubspot(host: Host, tmp_path: Path) -> None:

@@ -13,6 +13,8 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from onetouch.catalogue import ACTIONS
+
 if TYPE_CHECKING:
     from onetouch.audit import Explanation
     from onetouch.experiments import Difference, Result
@@ -151,7 +153,7 @@ def outbox(rows: Iterable[Mapping[str, Any]]) -> RenderableType:
 def explanation(found: Explanation) -> RenderableType:
     """The decision, every rule in order, the score as bars, gates and value."""
     d = found.decision
-    head = Text.assemble((d["action"], f"bold {_colour(d['action'])}"), f"  by rule {d['rule']}")
+    head = Text.assemble((d["action"], f"bold {_COLOURS.get(d['action'], 'cyan')}"), f"  by rule {d['rule']}")
     head.append(f"\nas of {_moment(d['as_of'])} · policy {d['policy_version']} · run {found.run_id}", style="dim")
     for line in _task(d):
         head.append(f"\n{line}")
@@ -371,13 +373,12 @@ def _title(text: str) -> Padding:
 
 
 def _action(action: Any) -> Text:
-    return Text(action, style=_colour(action)) if isinstance(action, str) else Text("not there", style="dim")
+    return (
+        Text(action, style=_COLOURS.get(action, "cyan")) if isinstance(action, str) else Text("not there", style="dim")
+    )
 
 
-def _colour(action: str) -> str:
-    if action == "sales_now":
-        return "green"
-    return "yellow" if action.startswith("hold_") or action == "monitor" else "cyan"
+_COLOURS = {str(a): "green" if a.sales_touch else "yellow" if a.hold or a.watched else "cyan" for a in ACTIONS}
 
 
 def _moment(at: str | None) -> str:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
 
-from onetouch.crm.protocol import WITHDRAWN, Crm, CrmError, Outcome, Unreachable
+from onetouch.crm import WITHDRAWN, Crm, CrmError, Outcome, Unreachable, context_of, stored, task_of
 from onetouch.crm_sync.extract_crm import read_reps, timezones
 from onetouch.crm_sync.one_touch import merged
 from onetouch.delivery.approval import unasked
@@ -16,7 +16,7 @@ from onetouch.delivery.caps import FULL, beyond_the_cap, beyond_the_reps_days
 from onetouch.delivery.failure import DeliveryFailed
 from onetouch.delivery.last_look import Recheck, last_look, move, overtaken, withdraw, withdraw_overtaken
 from onetouch.delivery.send import send
-from onetouch.handoff import account_fields, missing_context, task_fields
+from onetouch.handoff import account_context, missing_context, task_content
 from onetouch.handoff.plain_text import plain
 from onetouch.lake import Lake
 from onetouch.lake.rows import rows_where
@@ -231,10 +231,10 @@ def _open(
             "top_user": known.get("top_user"),
             "known": handoff.crm_account_id is not None,
         }
-        task = task_fields(decision, known, policy, zone, before.get(account_id, {}))
+        task = task_content(decision, known, policy, zone, before.get(account_id, {}))
         payloads = {
-            "account_fields": {"fields": account_fields(decision, known, policy)},
-            "task": {"fields": task, "record": record},
+            "account_fields": stored(account_context(decision, known, policy)),
+            "task": stored(task) | {"record": record},
         }
         return [
             {"key": f"{kind}:{handoff.handoff_id}", "destination": destination, "kind": kind, "payload": payload}
@@ -323,8 +323,9 @@ def _write_context(ledger: Ledger, run: Run, crm: Crm, work: _Work) -> None:
     rows = {i: work.rows[i, "account_fields"] for i in ready}
 
     def write(due: Mapping[str, Outbox], _unsure: set[str]) -> dict[str, Outcome]:
-        fields = {str(ready[i].crm_account_id): row.payload["fields"] for i, row in due.items()}
-        outcomes = crm.update_accounts(fields)
+        outcomes = crm.update_accounts(
+            {str(ready[i].crm_account_id): context_of(row.payload) for i, row in due.items()}
+        )
         return {i: outcomes[str(ready[i].crm_account_id)] for i in due}
 
     outcomes = send(ledger, rows, write)
@@ -340,12 +341,16 @@ def _write_tasks(ledger: Ledger, policy: Policy, run: Run, crm: Crm, work: _Work
 
     def write(due: Mapping[str, Outbox], unsure: set[str]) -> dict[str, Outcome]:
         contacts = _contacts(policy, crm, due)
-        fields = {
-            i: {**row.payload["fields"], "OwnerId": ready[i].owner_id, "WhatId": ready[i].crm_account_id}
-            | ({"WhoId": contacts[i]} if i in contacts else {})
+        tasks = {
+            i: replace(
+                task_of(row.payload),
+                owner_id=ready[i].owner_id,
+                crm_account_id=ready[i].crm_account_id,
+                contact_id=contacts.get(i),
+            )
             for i, row in due.items()
         }
-        return crm.create_tasks(fields, unsure)
+        return crm.create_tasks(tasks, unsure)
 
     outcomes = send(ledger, rows, write)
     opened = {i: {"task_id": o.id} for i, o in outcomes.items() if o.ok and not o.deleted}
@@ -368,8 +373,8 @@ def _follow_the_record(ledger: Ledger, run: Run, crm: Crm, work: _Work) -> None:
         if work.rows[h.handoff_id, "account_fields"].external_id not in (None, h.crm_account_id)
     }
     if moved:
-        fields = {str(h.crm_account_id): work.rows[i, "account_fields"].payload["fields"] for i, h in moved.items()}
-        outcomes = crm.update_accounts(fields)
+        contexts = {str(h.crm_account_id): context_of(work.rows[i, "account_fields"].payload) for i, h in moved.items()}
+        outcomes = crm.update_accounts(contexts)
         _settle(ledger, run, work, {i: outcomes[str(h.crm_account_id)] for i, h in moved.items()})
 
 

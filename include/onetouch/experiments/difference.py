@@ -19,9 +19,12 @@ import pandas as pd
 import pyarrow as pa
 
 from onetouch.audit.stored import earlier, of_run, table
+from onetouch.catalogue import SIGNAL_NAMES
 from onetouch.lake import Lake
+from onetouch.lake.formats import columns_held
 from onetouch.ledger import PSEUDONYM, Ledger, Run
 from onetouch.policy import Policy
+from onetouch.policy.review import conditions
 from onetouch.routing import decide
 from onetouch.routing.inputs import kept
 from onetouch.scoring import score_frame, scorer_of
@@ -137,11 +140,12 @@ def beside(lake: Lake, ledger: Ledger, other: Policy, run: Run) -> Difference:
 def decided_under(lake: Lake, ledger: Ledger, policy: Policy, run: Run) -> tuple[pd.DataFrame, bool]:
     """The run's decisions as `policy` would make them, and whether signals had to be computed anew for it.
 
-    They are only where it reads events differently than the run's policy; touches are read again only where it looks
-    further back, as far as they were known at the run's moment.
+    They are only where it reads events differently than the run's policy, or asks a signal that the run's release did
+    not have; touches are read again only where it looks further back, as far as they were known at the run's moment.
     """
     inputs, of_run = kept(lake, run.run_id), ledger.policy(run.policy_version)
     anew = any(getattr(policy, section) != getattr(of_run, section) for section in READING)
+    anew = anew or not _asked(policy) <= columns_held(lake, "signals", f"{run.run_id}.parquet")
     signals = _signals_anew(lake, policy, run) if anew else inputs.signals
     touches = inputs.touches
     if policy.handoff.silence_days > of_run.handoff.silence_days:
@@ -163,6 +167,13 @@ def names(lake: Lake, run: Run) -> pd.Series:
     return (
         of_run(lake, "signals", run.run_id).select(["account_id", "name"]).to_pandas().set_index("account_id")["name"]
     )
+
+
+def _asked(policy: Policy) -> set[str]:
+    """The signals that a decision under the policy looks at."""
+    asked = {condition.signal for _, condition in conditions(policy)}
+    asked |= {*policy.routing.triggers, *policy.routing.motion.enterprise_signals, *policy.handoff.required_context}
+    return asked & set(SIGNAL_NAMES)
 
 
 def _signals_anew(lake: Lake, policy: Policy, run: Run) -> pd.DataFrame:

@@ -12,11 +12,11 @@ from zoneinfo import ZoneInfo
 
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from onetouch.catalogue import MOMENTS, SIGNAL_NAMES
 from onetouch.catalogue.actions import SALES_NOW
 from onetouch.lake import Lake
+from onetouch.lake.formats import read
 from onetouch.ledger import Ledger, Run
 from onetouch.ledger.states import ACTIVE
 from onetouch.policy import Policy
@@ -141,8 +141,7 @@ def _told_zones(lake: Lake, run: Run) -> dict[str, str]:
 
 
 def _table(lake: Lake, room: str, run: Run, columns: list[str]) -> pa.Table:
-    with lake.fs.open(lake.path(room, f"{run.run_id}.parquet"), "rb") as file:
-        return pq.read_table(file, columns=list(dict.fromkeys(columns)))
+    return read(lake, room, f"{run.run_id}.parquet", columns=columns)
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from onetouch.lake import Lake
+from onetouch.lake.formats import read
 from onetouch.policy import Policy
 from onetouch.scoring.scorers import Artefact, scorer_of
 
@@ -44,5 +44,4 @@ def kept_artefact(lake: Lake, run_id: str, policy: Policy) -> Artefact:
 
 
 def _rows(lake: Lake, *parts: str) -> list[dict[str, Any]]:
-    with lake.fs.open(lake.path(*parts), "rb") as file:
-        return pq.read_table(file, use_threads=False).to_pylist()
+    return read(lake, *parts, threads=False).to_pylist()

@@ -8,11 +8,11 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from onetouch.catalogue import FIRMOGRAPHIC_SIGNALS
 from onetouch.lake import Lake
 from onetouch.lake.columns import Numbers, number, places, words
+from onetouch.lake.formats import read
 from onetouch.ledger import Ledger, Run
 from onetouch.policy import Policy
 from onetouch.scoring.artefacts import keep_artefact
@@ -40,8 +40,8 @@ def score(lake: Lake, ledger: Ledger, policy: Policy, run: Run) -> dict[str, obj
     """
     artefact = scorer_of(policy).artefact(policy, lake)
     keep_artefact(lake, run.run_id, artefact)
-    with lake.fs.open(lake.path("signals", f"{run.run_id}.parquet"), "rb") as file:
-        signals = pq.read_table(file, columns=_needed(policy, artefact)).to_pandas()
+    wanted = _needed(policy, artefact)
+    signals = read(lake, "signals", f"{run.run_id}.parquet", columns=wanted).to_pandas()
     earlier = _earlier(lake, ledger, policy, run)
     lake.write(earlier, "inputs", run.run_id, "earlier.parquet")
     scores = score_frame(signals, policy, run.as_of, earlier, artefact)
@@ -166,8 +166,7 @@ def _earlier(lake: Lake, ledger: Ledger, policy: Policy, run: Run) -> pd.DataFra
             and lake.exists("scores", f"{other.run_id}.parquet")
             and ledger.policy(other.policy_version).scoring == policy.scoring
         ):
-            with lake.fs.open(lake.path("scores", f"{other.run_id}.parquet"), "rb") as file:
-                return pq.read_table(file, columns=list(EARLIER)).to_pandas()
+            return read(lake, "scores", f"{other.run_id}.parquet", columns=EARLIER).to_pandas()
     return pd.DataFrame({"account_id": pd.Series(dtype="str"), "score": pd.Series(dtype="float64")})
 
 

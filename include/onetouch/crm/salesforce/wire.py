@@ -19,6 +19,7 @@ from tenacity.wait import wait_base
 from onetouch.connections import Connection, ConnectionConfigError, require_tls
 from onetouch.crm.masking import masked, without_names
 from onetouch.crm.protocol import LimitReached, Refused, SignInRefused, Unreachable
+from onetouch.stop import WhyStopped, ask
 
 VERSION = "62.0"
 """The API version spoken unless the connection names another; pinned, since answers change with it."""
@@ -58,8 +59,8 @@ class Wire:
 
     The connection's extras are those of Airflow's Salesforce connection: `instance_url` (or `domain`),
     `consumer_key`, `consumer_secret` for client credentials, or `private_key` with the user as login for JWT
-    bearer; `version`. `api_reserve`: the share of the org's daily calls that is left to others. Raises
-    ConnectionConfigError at once when they cannot work.
+    bearer; `version`. `api_reserve`: the share of the org's daily calls that is left to others. `stopped` is asked
+    before each request that writes. Raises ConnectionConfigError at once when they cannot work.
     """
 
     def __init__(
@@ -71,6 +72,7 @@ class Wire:
         sleep: Callable[[float], None],
         session: requests.Session | None,
         clock: Callable[[], float],
+        stopped: WhyStopped,
     ) -> None:
         extra = connection.extra
         self._key, self._secret = extra.get("consumer_key"), extra.get("consumer_secret")
@@ -86,7 +88,7 @@ class Wire:
             )
         require_tls(self._base)
         self.version = str(extra.get("version") or VERSION).removeprefix("v")
-        self.sleep = sleep
+        self.sleep, self._stopped = sleep, stopped
         self._reserve, self._clock = api_reserve, clock
         self._wait = wait or wait_random_exponential(multiplier=1, max=60)
         self._session = session or requests.Session()
@@ -184,6 +186,8 @@ class Wire:
     def _send(self, method: str, path: str, read: Callable[[requests.Response], T], given: Mapping[str, Any]) -> T:
         if self._token is None:
             self._sign_in()
+        if method != "GET":
+            ask(self._stopped)
         root = "" if path.startswith("/services/") else f"/services/data/v{self.version}/"
         headers = {"Authorization": f"Bearer {self._token}", "Accept": "application/json", **_NO_RULES}
         answer = call_salesforce(
