@@ -8,9 +8,9 @@ import re
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-import duckdb
 import fsspec
 import pandas as pd
 import pyarrow as pa
@@ -18,6 +18,9 @@ import pyarrow.parquet as pq
 from fsspec.implementations.local import LocalFileSystem
 
 from onetouch.lake import formats
+
+if TYPE_CHECKING:
+    import duckdb
 
 _SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.=+,#-]{0,200}")
 
@@ -105,6 +108,8 @@ class Lake:
 
         `.parquet` paths from `list` can be read by it whether the lake is local or an object store.
         """
+        import duckdb  # whoever only reads a file does without
+
         con = duckdb.connect(":memory:")
         try:
             con.execute("SET TimeZone = 'UTC'")
