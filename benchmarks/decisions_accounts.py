@@ -7,8 +7,8 @@ from datetime import datetime, timedelta
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+from onetouch.catalogue import MOMENTS, SIGNAL_NAMES
 from onetouch.lake import Lake
-from onetouch.policy.schema import MOMENTS, SIGNALS
 
 REPS = 500
 ACTIONS = {
@@ -58,7 +58,8 @@ def _signals(draw: np.random.Generator, n: int, as_of: datetime) -> pa.Table:
         "enterprise_domain": team & (draw.random(n) < 0.7), "fundings_90d": team & (draw.random(n) < 0.01),
         "hirings_90d": team & (draw.random(n) < 0.03),
     }  # fmt: skip
-    values = {name: np.asarray(values[name], dtype=np.float64) for name in SIGNALS}
+    # A signal that is not drawn here is one that nobody has.
+    values = {name: np.asarray(values.get(name, np.zeros(n)), dtype=np.float64) for name in SIGNAL_NAMES}
     ids = pa.array([f"org-{i:08}" for i in range(n)])
     domain = pa.array([f"company{i}.example" for i in range(n)])
     words = {

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from onetouch.catalogue import FIRMOGRAPHIC_SIGNALS
 from onetouch.policy import Condition, Policy
-from onetouch.policy.schema import FIRMOGRAPHIC_SIGNALS, Points
+from onetouch.policy.schema import Points
 
 
 def statement(policy: Policy) -> str:

@@ -28,7 +28,7 @@ from requests.adapters import HTTPAdapter
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.faults.real import Company, sandbox
+from judges.faults.real import Company, sandbox
 
 MOST_CALLS = 150
 """Calls in all, besides sign-in and describe, that 10,000 handoffs may take."""

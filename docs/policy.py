@@ -5,7 +5,6 @@ Run: python docs/policy.py
 
 from __future__ import annotations
 
-import inspect
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -14,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from onetouch.catalogue import EVENTS, SIGNAL_NAMES, SIGNALS, Signal, Window
 from onetouch.policy.read import PRESETS, preset_document
-from onetouch.policy.schema import FACTS, FIRMOGRAPHIC_SIGNALS, FOR_CUSTOMER, MOMENTS, SIGNALS, Policy
-from onetouch.signals import account
+from onetouch.policy.schema import FACTS, FOR_CUSTOMER, Policy
 
 Json = dict[str, Any]
 
@@ -255,7 +254,18 @@ def _vocabulary(values: Json, said: dict[str, Said]) -> list[str]:
         for event, meaning in values.items()
         if isinstance(meaning, dict)
     ]
-    return [*_table(("event", "as", "detail", "value"), rows), "", f"Mapped onto themselves: {', '.join(plain)}."]
+    ours = [
+        (f"`{event.name}`", event.meaning, event.detail or "", event.value or "", "" if event.use else "no")
+        for event in EVENTS
+    ]
+    return [
+        *_table(("event", "as", "detail", "value"), rows),
+        "",
+        f"Mapped onto themselves: {', '.join(plain)}.",
+        "",
+        "### Our events",
+        *_table(("event", "meaning", "detail", "value", "use of the product"), ours),
+    ]
 
 
 def _situations(values: list[Json], said: dict[str, Said]) -> list[str]:
@@ -299,33 +309,37 @@ ENTRIES: dict[str, Callable[[Any, dict[str, Said]], list[str]]] = {
 
 
 def _signals() -> list[str]:
-    """What a condition may look at: the docstring that defines the signals, as a table."""
-    text = inspect.getdoc(account) or ""
-    rows = []
-    for item in re.findall(r"^- (`.*?)(?=^- |\n\n|\Z)", text, re.MULTILINE | re.DOTALL):
-        head, _, rest = re.sub(r"\s+", " ", item).strip().partition(" · ")
-        meaning, _, source = rest.rpartition(" · ")
-        names = re.findall(r"`(\w+)`", head)
-        kind = "company" if names[0] in FIRMOGRAPHIC_SIGNALS else "use"
-        kind += ", moment" if names[0] in MOMENTS else ""
-        unit = head.partition("(")[2].rstrip(")")
-        rows.append(("<br>".join(f"`{name}`" for name in names), unit, meaning or "recently", kind, source))
-    windows = re.search(r"^The same expressions.*?\n\n", text, re.DOTALL | re.MULTILINE)
-    said = re.sub(r"\s+", " ", windows.group()).partition("UTC dates; ")[2] if windows else ""
-    intro = (
-        "A condition `{signal: …, at_least: …}` holds where the signal is known and at least that much. *Company* "
-        "signals may rank and never trigger. Points of a *moment* may halve with age, and a new one may be a trigger."
-    )
-    header = ("signal", "unit", "meaning", "kind", "source")
+    """What a condition may look at, as the catalogue has it."""
+    rows = [
+        (f"`{signal.name}`", signal.unit, _window(signal), _meaning(signal), _kind(signal), signal.source)
+        for signal in SIGNALS
+    ]
     return [
         "",
         "## Signals a condition may name",
         "",
-        intro,
+        "A condition `{signal: …, at_least: …}` holds where the signal is known and at least that much. *Company* "
+        "signals may rank and never trigger. Points of a *moment* may halve with age, and a new one may be a trigger.",
         "",
-        said[:1].upper() + said[1:].strip(),
-        *_table(header, rows),
+        "Days are UTC dates; the last one is that of the last moment before the decision, so 7 days are it and the six "
+        "before it. *Use* is every [event](#our-events) that is use of the product. A signal that is not known is null "
+        "where the table says so, and 0 otherwise.",
+        *_table(("signal", "unit", "window", "meaning", "kind", "source"), rows),
     ]
+
+
+def _window(signal: Signal) -> str:
+    fixed = {Window.WEEK: "7 days", Window.EVER: "ever"}
+    return fixed.get(signal.window) or f"`signals.{signal.window.value}`"
+
+
+def _meaning(signal: Signal) -> str:
+    events = ", ".join(f"`{event}`" for event in signal.events)
+    return f"{events}: {signal.meaning}" if events else signal.meaning
+
+
+def _kind(signal: Signal) -> str:
+    return ("company" if signal.firmographic else "use") + (", moment" if signal.happened else "")
 
 
 def _facts() -> list[str]:
@@ -433,10 +447,10 @@ def allowed(schema: Json, key: str = "") -> str:
     if "const" in schema:
         return f"`{schema['const']}`"
     if "enum" in schema:
-        if tuple(schema["enum"]) == SIGNALS:
+        if tuple(schema["enum"]) == SIGNAL_NAMES:
             return "a [signal](#signals-a-condition-may-name)"
         few = len(schema["enum"]) < 8
-        return " or ".join(f"`{word}`" for word in schema["enum"]) if few else "an [event](#vocabulary)"
+        return " or ".join(f"`{word}`" for word in schema["enum"]) if few else "an [event](#our-events)"
     if name in NAMED:
         return NAMED[name]
     match schema.get("type"):

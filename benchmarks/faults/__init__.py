@@ -1,1 +1,1 @@
-"""The whole delivery under faults: seeded, in virtual time, judged at the far end."""
+"""The delivery lived under many seeds of faults; `judges.faults` simulates and judges."""

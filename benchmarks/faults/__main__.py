@@ -19,10 +19,10 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from benchmarks.faults.bugs import BUGS
 from benchmarks.faults.many import hunt, one
-from benchmarks.faults.oracle import GUARANTEES
-from benchmarks.faults.simulator import Result, simulate
+from judges.faults.bugs import BUGS
+from judges.faults.oracle import GUARANTEES
+from judges.faults.simulator import Result, simulate
 
 SHOWN = 5
 """Histories of failing seeds that are printed."""

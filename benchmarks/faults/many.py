@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from benchmarks.faults.bugs import BUGS, FOUND
-from benchmarks.faults.simulator import Result, simulate
+from judges.faults.bugs import BUGS, FOUND
+from judges.faults.simulator import Result, simulate
 
 
 def one(seed: int) -> Result:

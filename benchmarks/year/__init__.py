@@ -1,1 +1,1 @@
-"""A simulated year: the real scoring, routing, ledger and delivery over a company whose truth is known."""
+"""A year of runs lived from the command line; `judges.year` simulates and judges."""

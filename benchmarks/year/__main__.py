@@ -17,9 +17,9 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from benchmarks.year.company import Size
-from benchmarks.year.oracle import GUARANTEES
-from benchmarks.year.year import Year
+from judges.year.company import Size
+from judges.year.oracle import GUARANTEES
+from judges.year.year import Year
 
 DECISIONS_AGAIN = 1_000
 

@@ -17,7 +17,7 @@ from onetouch.audit import Explanation
 from onetouch.experiments import Difference, Result
 from onetouch.ledger import Run
 from onetouch.policy import Policy
-from onetouch.routing.sentences import sentence
+from onetouch.routing import sentence
 
 NAME, BECAUSE, CHANGE = 100, 130, 170
 """Columns from which a table of decisions has names, what each is because of, and what would change it."""

@@ -8,7 +8,6 @@ from datetime import timedelta
 
 import pytest
 from onetouch import audit, screen
-from onetouch.audit.explain import WHY, WHY_NOT
 from onetouch.ledger import NotInLedger, Run
 from onetouch.routing import RULES
 from onetouch.workspace import Workspace
@@ -19,11 +18,6 @@ from tests.audit.company import AS_OF, FIRST, SIDES, decided
 
 def explained(workspace: Workspace, run: Run, account_id: str) -> audit.Explanation:
     return audit.explain(workspace.lake, workspace.ledger, run, account_id)
-
-
-def test_every_rule_can_say_why_it_applied_and_all_but_the_last_why_not() -> None:
-    assert list(WHY_NOT) == [rule.name for rule in RULES[:-1]]
-    assert list(WHY) == [rule.name for rule in RULES]
 
 
 @pytest.mark.parametrize("account_id", SIDES)

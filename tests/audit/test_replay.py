@@ -11,6 +11,8 @@ from onetouch import audit
 from onetouch.audit.replay import DIFFERENCES
 from onetouch.ledger import Run
 from onetouch.policy import Policy
+from onetouch.scoring import kept_artefact, scorer_of
+from onetouch.scoring.artefacts import keep_artefact
 from onetouch.workspace import Workspace
 
 from tests.audit.company import AS_OF, decided
@@ -116,3 +118,23 @@ def test_both_sides_are_told_as_canonical_json(copy: Workspace, last: Run) -> No
     [row] = audit.replay(copy.lake, copy.ledger, last.run_id).to_dict("records")
     assert pd.isna(row["stored"]) or json.loads(row["stored"]) is None
     assert json.loads(row["again"])
+
+
+def test_scores_are_made_again_with_the_artefact_that_the_run_was_scored_with(copy: Workspace, last: Run) -> None:
+    of_other = changed(copy.policy, scoring={"points": copy.policy.document()["scoring"]["points"][:1]})
+    used = kept_artefact(copy.lake, last.run_id, of_other)
+    assert used == scorer_of(copy.policy).artefact(copy.policy, copy.lake)
+    keep_artefact(copy.lake, last.run_id, scorer_of(of_other).artefact(of_other, copy.lake))
+    found = audit.replay(copy.lake, copy.ledger, last.run_id)
+    assert "score: score" in set(found["column"])
+    keep_artefact(copy.lake, last.run_id, used)
+    assert audit.replay(copy.lake, copy.ledger, last.run_id).empty
+    copy.lake.remove("artefacts")
+    with pytest.raises(FileNotFoundError, match=f"artefacts/{used.id}"):
+        audit.replay(copy.lake, copy.ledger, last.run_id)
+
+
+def test_a_run_of_before_artefacts_were_kept_is_scored_by_its_policy(copy: Workspace, last: Run) -> None:
+    copy.lake.remove("artefacts")
+    copy.lake.remove("inputs", last.run_id, "artefact.parquet")
+    assert audit.replay(copy.lake, copy.ledger, last.run_id).empty

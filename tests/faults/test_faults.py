@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.faults.bugs import BUGS, FOUND
-from benchmarks.faults.simulator import simulate
+from judges.faults.bugs import BUGS, FOUND
+from judges.faults.simulator import simulate
 
 SEEDS = 240
 

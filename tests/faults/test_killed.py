@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import create_engine, make_url, text
 
-from benchmarks.faults.real import Company, Deliverers, killed, postgresql, sandbox
+from judges.faults.real import Company, Deliverers, killed, postgresql, sandbox
 
 
 @pytest.fixture(scope="module")

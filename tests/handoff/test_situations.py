@@ -14,12 +14,13 @@ import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from onetouch.catalogue import MOMENTS, SIGNAL_NAMES, SNAPSHOT_COLUMNS
 from onetouch.handoff import account_fields, alert, dossier, first_message, task_fields
 from onetouch.handoff.facts import known_facts
 from onetouch.handoff.situations import why_now
-from onetouch.handoff.words import HAPPENED, in_words, label
+from onetouch.handoff.words import clause, in_words, label
 from onetouch.policy import Policy, PolicyError, read_policy
-from onetouch.policy.schema import FACTS, FOR_CUSTOMER, MOMENTS, SIGNALS, Condition, Message, Situation
+from onetouch.policy.schema import FACTS, FOR_CUSTOMER, Condition, Message, Situation
 
 POLICY = read_policy()
 AS_OF = datetime(2025, 11, 18, 10, tzinfo=UTC)
@@ -126,7 +127,9 @@ def test_paying_asks_for_what_is_known_of_the_revenue() -> None:
 # ── words ────────────────────────────────────────────────────────────────────────────────────────
 
 FULL: dict[str, Any] = {
-    **dict.fromkeys(SIGNALS, 3.0),
+    **{column.name: "Something" for column in SNAPSHOT_COLUMNS if column.fact and column.kind.is_text},
+    **{column.name: 3.0 for column in SNAPSHOT_COLUMNS if column.fact and column.kind.is_number},
+    **dict.fromkeys(SIGNAL_NAMES, 3.0),
     **{f"{name}_at": AS_OF for name in MOMENTS},
     **LIMIT,
     "limit_share": 0.92,
@@ -194,10 +197,11 @@ def test_a_moment_is_told_in_the_customers_zone() -> None:
 
 
 def test_every_signal_has_a_label_and_every_moment_a_clause() -> None:
-    labels = {signal: label(signal, POLICY) for signal in SIGNALS}
+    labels = {signal: label(signal, POLICY) for signal in SIGNAL_NAMES}
     assert not [name for name in labels.values() if "_" in name or re.search(r"\d\dd\b", name)]
-    assert len(set(labels.values())) == len(SIGNALS)
-    assert set(HAPPENED) == set(MOMENTS)
+    assert len(set(labels.values())) == len(SIGNAL_NAMES)
+    clauses = {signal: clause(signal, POLICY) for signal in MOMENTS}
+    assert not [signal for signal, text in clauses.items() if "_" in text or text == labels[signal]]
 
 
 def test_a_policy_with_other_windows_is_not_told_the_usual_ones() -> None:
@@ -444,9 +448,9 @@ def test_points_that_fade_say_when_it_last_happened() -> None:
 
 
 def test_every_reason_is_itemised_however_many_there_are() -> None:
-    reasons = [{"signal": name, "value": 1.0, "points": 1.0} for name in SIGNALS]
-    text = dossier({"account_id": "a", "score": float(len(SIGNALS)), "reasons": reasons}, {}, POLICY)
-    assert text.count("→ 1 point") == len(SIGNALS)
+    reasons = [{"signal": name, "value": 1.0, "points": 1.0} for name in SIGNAL_NAMES]
+    text = dossier({"account_id": "a", "score": float(len(SIGNAL_NAMES)), "reasons": reasons}, {}, POLICY)
+    assert text.count("→ 1 point") == len(SIGNAL_NAMES)
     assert "Not itemised" not in text
 
 
@@ -464,7 +468,7 @@ points = st.floats(-1e6, 1e6) | st.sampled_from([0.05, 0.15, 12.05, 1e-9])
 @settings(max_examples=100)
 @given(st.lists(points, min_size=1, max_size=20), st.floats(0, 1e6))
 def test_the_points_add_up_as_printed(each: list[float], score: float) -> None:
-    reasons = [{"signal": SIGNALS[i], "value": float(i), "points": p} for i, p in enumerate(each)]
+    reasons = [{"signal": SIGNAL_NAMES[i], "value": float(i), "points": p} for i, p in enumerate(each)]
     text = dossier({"account_id": "a", "score": score, "reasons": reasons}, {}, POLICY)
     if "HOW THE SCORE" in text:
         itemised, together = printed(text)
@@ -485,7 +489,7 @@ names = st.none() | st.lists(texts, max_size=25) | st.lists(texts, max_size=3).m
 anything = st.none() | numbers | texts | moments | names | st.just(pd.NaT) | st.just(pd.NA)
 
 KINDS: dict[str, Any] = {
-    **dict.fromkeys(SIGNALS, numbers),
+    **dict.fromkeys(SIGNAL_NAMES, numbers),
     **dict.fromkeys(["employees", "seats", "arr", "potential_arr", "limit_used", "limit_cap", "usual_hour"], numbers),
     **dict.fromkeys([f"{name}_at" for name in MOMENTS], moments),
     **dict.fromkeys(["signed_up_at", "activated_at", "first_seen_at", "last_seen_at"], moments),
@@ -502,7 +506,9 @@ decisions = st.fixed_dictionaries(
         "call": st.sampled_from(["pql", "hand_raised", "expansion", "trigger", ""]) | texts, "assigned_by": texts,
         "due_at": moments, "contact_at": moments, "trigger_at": moments, "policy_version": texts,
         "reasons": st.lists(
-            st.fixed_dictionaries({"signal": st.sampled_from(SIGNALS) | texts, "value": numbers, "points": numbers}),
+            st.fixed_dictionaries(
+                {"signal": st.sampled_from(SIGNAL_NAMES) | texts, "value": numbers, "points": numbers}
+            ),
             max_size=5,
         ) | anything,
     },
@@ -518,7 +524,9 @@ def templates(facts: tuple[str, ...], longest: int) -> st.SearchStrategy[str]:
     return st.lists(piece, min_size=1, max_size=5).map(" ".join).filter(lambda text: 0 < len(text) <= longest)
 
 
-conditions = st.builds(Condition, signal=st.sampled_from(SIGNALS), at_least=st.sampled_from([-1.0, 0.0, 0.8, 1.0, 3.0]))
+conditions = st.builds(
+    Condition, signal=st.sampled_from(SIGNAL_NAMES), at_least=st.sampled_from([-1.0, 0.0, 0.8, 1.0, 3.0])
+)
 
 
 @st.composite

@@ -11,10 +11,10 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from onetouch.catalogue import MOMENTS, SIGNAL_NAMES
 from onetouch.lake import Lake
 from onetouch.ledger import Ledger, Run
 from onetouch.policy import Policy, read_policy
-from onetouch.policy.schema import MOMENTS, SIGNALS
 
 AS_OF = datetime(2025, 1, 1, tzinfo=UTC)
 
@@ -70,7 +70,7 @@ def _accounts(n: int) -> pd.DataFrame:
     frame["name"] = frame["domain"] = frame["account_id"]
     frame["timezone"] = "Europe/Berlin"
     frame["last_seen_at"] = pd.Timestamp(AS_OF - timedelta(hours=1)).as_unit("us")
-    for signal in SIGNALS:
+    for signal in SIGNAL_NAMES:
         frame[signal] = 1.0
     for signal in MOMENTS:
         frame[f"{signal}_at"] = pd.Timestamp(AS_OF - timedelta(hours=2)).as_unit("us")

@@ -1,6 +1,7 @@
 """The rules of engagement read one account at a time, in plain Python: what `decide` is held against.
 
-It shares no code with the product. A row is a dict of an account's signals, gates and score; unknown is None.
+It shares no code with the product, only the names of the rules. A row is a dict of an account's signals, gates and
+score; unknown is None.
 """
 
 from __future__ import annotations
@@ -10,10 +11,20 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from onetouch.policy import Policy
+from onetouch.routing import RULES
 
 Row = dict[str, Any]
 FIRMOGRAPHIC = {"enterprise_domain", "fundings_90d", "hirings_90d"}
 OPEN = {"decided", "context_written", "task_open", "touched", "replied"}
+READ_HERE = {
+    "never interrupt", "open opportunity", "one touch", "cooldown", "value floor", "matrix: low value, engaged",
+    "matrix: low value, not engaged", "matrix: high value, not engaged", "tier medium", "no PQL", "queue expired",
+    "never without context",
+}  # fmt: skip
+"""Rules that are read here. `holdout` has a test of its own; of `capacity` and `sales now` this says: sales."""
+
+READ = tuple(rule for rule in RULES if rule.name in {*READ_HERE, "holdout", "capacity", "sales now"})
+"""What this module knows of the product's rules, in their order; one that is not among them never applies here."""
 
 
 def score_of(row: Row, policy: Policy, as_of: datetime) -> tuple[dict[str, int], int, int]:

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from onetouch.policy.schema import MOMENTS, SIGNALS
 from onetouch.routing import ids
 from onetouch.routing.ids import decision_ids
 from onetouch.routing.known import known_facts
@@ -65,8 +64,8 @@ def test_every_text_counts(column: str) -> None:
 
 @pytest.mark.parametrize(
     "column",
-    [*SIGNALS, "employees", "seats", "arr", "open_opportunities", "usual_hour", "usual_weekday", "score", "usage_score",
-     "score_before"],
+    [*ids._SIGNALS, "employees", "seats", "arr", "open_opportunities", "usual_hour", "usual_weekday", "score",
+     "usage_score", "score_before"],
 )  # fmt: skip
 def test_every_number_counts(column: str) -> None:
     odd = np.array([0x7FF8000000000001], dtype=np.uint64).view(np.float64)[0]  # unknown, of other bits
@@ -84,7 +83,7 @@ def test_every_yes_and_no_counts(column: str) -> None:
 
 @pytest.mark.parametrize(
     "column",
-    ["handoff_closed_at", "touched_at", "previous_since", "previous_trigger_at", *(f"{name}_at" for name in MOMENTS)],
+    ["handoff_closed_at", "touched_at", "previous_since", "previous_trigger_at", *ids._SIGNAL_MOMENTS],
 )
 def test_every_moment_counts(column: str) -> None:
     moments = pd.Series([pd.NaT, AS_OF, AS_OF + timedelta(microseconds=1)], dtype="datetime64[us, UTC]")

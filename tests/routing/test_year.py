@@ -12,16 +12,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from onetouch.catalogue import MOMENTS, SIGNAL_NAMES
 from onetouch.delivery import deliver
 from onetouch.lake import Lake
 from onetouch.ledger import Ledger
 from onetouch.policy import read_policy
-from onetouch.policy.schema import MOMENTS, SIGNALS
 from onetouch.routing import RULES
 from onetouch.signals import CRM, SNAPSHOT, compute
 
-from benchmarks.year.company import DAY, LIMIT, NEVER, SLOT, Company, Size, moment
-from benchmarks.year.year import START, Year, policies
+from judges.year.company import DAY, LIMIT, NEVER, SLOT, Company, Size, moment
+from judges.year.year import START, Year, policies
 
 # So runs come at every hour of the day that runs have; every six hours would cost seven times as much.
 EVERY = timedelta(hours=42)
@@ -44,7 +44,7 @@ def without(name: str) -> Iterator[None]:
     """The rules with one that never applies."""
     [rule] = [one for one in RULES if one.name == name]
     applies = rule.applies
-    object.__setattr__(rule, "applies", lambda facts: np.zeros(len(facts), dtype=bool))
+    object.__setattr__(rule, "applies", lambda facts, policy: np.zeros(len(facts), dtype=bool))
     try:
         yield
     finally:
@@ -134,7 +134,7 @@ def test_the_company_counts_as_signals_do(tmp_path: Path) -> None:
     assert set(ours.schema) == set(theirs.schema)
     here, there = (table.to_pandas().set_index("account_id").sort_index() for table in (ours, theirs))
     assert here.index.tolist() == there.index.tolist()
-    for name in sorted(set(SIGNALS) - UNLIKE):
+    for name in sorted(set(SIGNAL_NAMES) - UNLIKE):
         np.testing.assert_allclose(here[name], there[name], err_msg=name)
     for name in ["checkout_state", "trend", "account_basis", "first_seen_at", *(f"{name}_at" for name in MOMENTS)]:
         assert here[name].astype(str).tolist() == there[name].astype(str).tolist(), name

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from onetouch.catalogue import MOMENTS, SIGNAL_NAMES
 from onetouch.policy import Policy, read_policy
-from onetouch.policy.schema import MOMENTS, SIGNALS
 from onetouch.routing import Inputs, decide, sentence
 from onetouch.scoring import score_frame
 
@@ -27,7 +27,7 @@ TEXT = (
 
 def accounts(*rows: dict[str, Any]) -> pd.DataFrame:
     base: dict[str, Any] = {
-        **dict.fromkeys(TEXT), **dict.fromkeys(SIGNALS, 0.0), "employees": np.nan, "seats": np.nan, "arr": np.nan,
+        **dict.fromkeys(TEXT), **dict.fromkeys(SIGNAL_NAMES, 0.0), "employees": np.nan, "seats": np.nan, "arr": np.nan,
         "owner_active": None, "open_opportunities": 0, "checkout_state": "none", "usual_hour": np.nan,
         "usual_weekday": np.nan,
     }  # fmt: skip
@@ -36,7 +36,7 @@ def accounts(*rows: dict[str, Any]) -> pd.DataFrame:
     for name in MOMENTS:  # null when there is none
         table[f"{name}_at"] = table[f"{name}_at"].where(table[name] > 0)
     moments = dict.fromkeys(happened, "datetime64[us, UTC]")
-    return table.astype({**dict.fromkeys(TEXT, "str"), **dict.fromkeys(SIGNALS, "float64"), **moments})
+    return table.astype({**dict.fromkeys(TEXT, "str"), **dict.fromkeys(SIGNAL_NAMES, "float64"), **moments})
 
 
 def handoffs(*rows: dict[str, Any]) -> pd.DataFrame:

@@ -12,25 +12,25 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from onetouch import scoring
+from onetouch.catalogue import MOMENTS, SIGNAL_NAMES
 from onetouch.policy import Policy, read_policy
-from onetouch.policy.schema import MOMENTS, SIGNALS
 
 POLICY = read_policy()
 AS_OF = datetime(2025, 3, 10, 9, tzinfo=UTC)
 PLAIN = {"account_basis": "group", "domain": "acme.com", "employees": 80.0, "industry": None}
 
 values = st.one_of(st.none(), st.integers(0, 40).map(float), st.floats(0, 1e9))
-rows = st.lists(st.fixed_dictionaries(dict.fromkeys(SIGNALS, values)), min_size=1, max_size=6)
+rows = st.lists(st.fixed_dictionaries(dict.fromkeys(SIGNAL_NAMES, values)), min_size=1, max_size=6)
 
 
 def frame(*accounts: dict[str, Any]) -> pd.DataFrame:
-    unknown = dict.fromkeys(SIGNALS, np.nan)
+    unknown = dict.fromkeys(SIGNAL_NAMES, np.nan)
     table = pd.DataFrame([{**PLAIN, **unknown, **account} for account in accounts])
     for name in MOMENTS:  # it has just happened, where it has
         if f"{name}_at" not in table:
             table[f"{name}_at"] = pd.Series(pd.Timestamp(AS_OF), table.index).where(table[name] > 0)
     table["account_id"] = [f"a{n}" for n in range(len(table))]
-    return table.astype(dict.fromkeys(SIGNALS, "float64"))
+    return table.astype(dict.fromkeys(SIGNAL_NAMES, "float64"))
 
 
 def score_frame(signals: pd.DataFrame, policy: Policy, as_of: datetime = AS_OF, **given: Any) -> pd.DataFrame:
@@ -120,7 +120,7 @@ def test_a_pql_passes_every_gate_and_is_high() -> None:
     ],
 )
 def test_no_score_buys_off_a_gate(change: dict[str, Any], gate: str) -> None:
-    everything = {**dict.fromkeys(SIGNALS, 1e6), **change}
+    everything = {**dict.fromkeys(SIGNAL_NAMES, 1e6), **change}
     row = score_frame(frame(everything), POLICY).iloc[0]
     assert row["tier"] == "high"
     assert not row[gate]
@@ -237,7 +237,7 @@ def test_an_account_without_an_earlier_score_has_no_trend() -> None:
 
 
 def test_firmographics_rank_or_count_as_the_policy_says() -> None:
-    everything = dict.fromkeys(SIGNALS, 0.0) | {"enterprise_domain": 1, "users": 5, "activated": 1}
+    everything = dict.fromkeys(SIGNAL_NAMES, 0.0) | {"enterprise_domain": 1, "users": 5, "activated": 1}
     rules = [
         {"signal": "enterprise_domain", "at_least": 1, "points": 45},
         {"signal": "users", "at_least": 1, "points": 5},

@@ -12,9 +12,9 @@ from zoneinfo import ZoneInfo
 
 import pandas as pd
 import pytest
+from onetouch.catalogue import SIGNAL_NAMES, SIGNALS, Window
 from onetouch.lake import Lake
 from onetouch.policy import Policy, read_policy
-from onetouch.policy.schema import SIGNALS
 from onetouch.signals import compute
 
 POLICY = read_policy()
@@ -74,6 +74,7 @@ def plain(events: Rows, as_of: datetime, caps: dict[str, float], signed_up: date
     state, left = checkout(near, as_of)
     hours, weekdays = habits([e for e in use if e["age"] < 28], zone)
     return {
+        **{signal.name: n(WINDOWS[signal.window], *signal.events) for signal in SIGNALS if signal.counted},
         "users": users(90),
         "active_users_7d": users(7),
         "active_users_28d": users(28),
@@ -157,7 +158,10 @@ def days_left(used: list[tuple[date, float]], cap: float, last: date) -> float |
     return max(of_the_latest - (last - latest_day).days, 0)
 
 
+WINDOWS = {window: window.days(POLICY.signals) or 0 for window in Window}
+
 MOMENTS_OF = {
+    **{signal.name: (WINDOWS[signal.window], signal.events) for signal in SIGNALS if signal.counted},
     "invites_28d": (28, ["teammate_invited"]),
     "limits_reached_28d": (28, ["limit_reached"]),
     "exports_28d": (28, ["export_created"]),
@@ -263,6 +267,7 @@ def test_signals_are_what_their_definitions_say(
     signed_up = datetime(2024, 12, 1, tzinfo=UTC)
     for i, account in enumerate(ids):
         expected = plain(events[account], as_of, caps, signed_up if i % 2 == 0 else None, zones[i % 4] or "UTC")
+        assert set(SIGNAL_NAMES) <= expected.keys()
         for name, value in expected.items():
             found = got.loc[account, name]
             if value is None:
@@ -503,16 +508,10 @@ def test_values_that_are_no_numbers_are_unknown(lake: Lake, event: Callable, sta
 
 def test_an_account_without_events_has_zeros_and_unknowns(lake: Lake) -> None:
     row = signals_of(lake, accounts("acme", name="Acme"), NOON).loc["acme"]
-    unknown = {name for name in SIGNALS if pd.isna(row[name])}
-    assert unknown == {
-        "days_to_activate",
-        "limit_share",
-        "limit_held_days",
-        "limit_days_left",
-        "usage_growth_7d",
-        "demo_completion",
-    }
-    assert all(row[name] == 0 for name in SIGNALS if name not in unknown)
+    unknown = {name for name in SIGNAL_NAMES if pd.isna(row[name])}
+    assert unknown == {signal.name for signal in SIGNALS if signal.unknown}
+    assert {"days_to_activate", "limit_share", "limit_held_days", "limit_days_left", "usage_growth_7d"} <= unknown
+    assert all(row[name] == 0 for name in SIGNAL_NAMES if name not in unknown)
     assert (row["checkout_state"], row["name"]) == ("none", "Acme")
     assert row["milestones_left"].tolist() == POLICY.product.milestones
 

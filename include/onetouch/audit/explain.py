@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
@@ -18,9 +17,8 @@ import pyarrow as pa
 from onetouch.audit.stored import of_run, table
 from onetouch.lake import Lake
 from onetouch.ledger import PSEUDONYM, Ledger, Run
-from onetouch.policy import Condition, Policy
-from onetouch.routing import RULES
-from onetouch.routing.sentences import CONTEXT, sentence
+from onetouch.policy import Policy
+from onetouch.routing import RULES, Known, rules_of, sentence
 
 Verdict = Literal["did not apply", "decided", "not asked"]
 
@@ -155,215 +153,15 @@ def _id_of(lake: Lake, run: Run, account: str) -> str:
     raise ValueError(f"account {account!r} is not in run {run.run_id}; {hint}")
 
 
-def _rules(known: Mapping[str, Any], policy: Policy, would_change: list[str]) -> tuple[Said, ...]:
-    """What each of RULES said. The stored decision names the one that decided; those before it did not apply."""
-    names = [rule.name for rule in RULES]
+def _rules(known: Known, policy: Policy, would_change: list[str]) -> tuple[Said, ...]:
+    """What each rule of the policy said. The stored decision names the one that decided; those before did not apply."""
+    rules = rules_of(policy)
+    names = [rule.name for rule in rules]
     if known["rule"] not in names:  # a rule of an earlier version of this library
         return (Said(known["rule"], known["action"], "decided", " ".join(would_change[:1])),)
     fired = names.index(known["rule"])
-    said = []
-    for place, rule in enumerate(RULES):
-        if place < fired:
-            said.append(Said(rule.name, rule.action, "did not apply", WHY_NOT[rule.name](known, policy)))
-        elif place == fired:
-            said.append(Said(rule.name, rule.action, "decided", WHY[rule.name](known, policy)))
-        else:
-            said.append(Said(rule.name, rule.action, "not asked", ""))
-    return tuple(said)
-
-
-CALLS = {
-    "pql": "it is a product-qualified lead and engaged",
-    "hand_raised": "somebody there asked for a person",
-    "expansion": "a paying customer outgrows its plan",
-    "trigger": "it was watched, and a trigger event happened",
-    "": "nothing calls for a person",
-}
-"""What a decision's `call` means, in words."""
-
-
-def _holdout(known: Mapping[str, Any], policy: Policy) -> str:
-    share = policy.routing.holdout_share
-    return f"not in the control group of {share:.0%}" if share else "there is no control group"
-
-
-def _converting(known: Mapping[str, Any], policy: Policy) -> str:
-    state, at = known.get("checkout_state"), known.get("checkout_at")
-    return f"its checkout is over: {state} {_day(at)}" if state not in (None, "none") else "no checkout in progress"
-
-
-def _open_opportunity(known: Mapping[str, Any], policy: Policy) -> str:
-    return "no open opportunity"
-
-
-def _one_touch(known: Mapping[str, Any], policy: Policy) -> str:
-    days = policy.handoff.silence_days
-    if known["handoff"] is None:
-        return f"never handed over, no touch in {days} days"
-    return f"its last handoff has ended ({known['handoff']['state']}), no touch in {days} days"
-
-
-def _cooldown(known: Mapping[str, Any], policy: Policy) -> str:
-    past = known["handoff"]
-    if past is None:
-        return "never handed over"
-    new = [r["signal"] for r in known["reasons"] if r["signal"] not in (past["signals"] or [])]
-    since = f"its last handoff ended {_day(past['closed_at'])}"
-    return f"{since}; new since: {', '.join(new[:2])}" if new else since
-
-
-def _value_floor(known: Mapping[str, Any], policy: Policy) -> str:
-    worth = f"worth ${known['potential_arr']:,.0f}"
-    if known["value_band"] == "high":
-        return f"{worth}, floor ${policy.value.floor:,.0f}"
-    return f"{worth} is under the floor, but nothing calls for a person"
-
-
-def _low_value(known: Mapping[str, Any], policy: Policy) -> str:
-    if known["value_band"] == "high":
-        return f"worth ${known['potential_arr']:,.0f}: high value"
-    return f"not engaged: {_short_of(known, policy.routing.engaged)}"
-
-
-def _high_value_quiet(known: Mapping[str, Any], policy: Policy) -> str:
-    if known["call"]:
-        return CALLS[known["call"]]
-    if known["engagement_band"] == "high":
-        return f"engaged: {_engaged(known, policy)}"
-    return f"large: {known['employees']:g} employees"
-
-
-def _medium(known: Mapping[str, Any], policy: Policy) -> str:
-    if known["call"]:
-        return CALLS[known["call"]]
-    if known["tier"] != "medium":
-        return f"its tier is {known['tier']}"
-    if policy.routing.medium != "monitor":
-        return "the policy watches nobody"
-    failed = [gate for gate in ("icp", "activated") if not known[f"gate_{gate}"]]
-    return f"gate not passed: {', '.join(failed)}"
-
-
-def _called(known: Mapping[str, Any], policy: Policy) -> str:
-    return CALLS[known["call"]]
-
-
-def _queue(known: Mapping[str, Any], policy: Policy) -> str:
-    return f"has not waited {policy.assignment.queue_hours} hours for a rep"
-
-
-def _context(known: Mapping[str, Any], policy: Policy) -> str:
-    return "all a rep must know is on its record"
-
-
-def _room(known: Mapping[str, Any], policy: Policy) -> str:
-    return f"{known['owner_email']} has room"
-
-
-WHY_NOT: dict[str, Callable[[Mapping[str, Any], Policy], str]] = {
-    "holdout": _holdout,
-    "never interrupt": _converting,
-    "open opportunity": _open_opportunity,
-    "one touch": _one_touch,
-    "cooldown": _cooldown,
-    "value floor": _value_floor,
-    "matrix: low value, engaged": _low_value,
-    "matrix: low value, not engaged": lambda known, policy: f"worth ${known['potential_arr']:,.0f}: high value",
-    "matrix: high value, not engaged": _high_value_quiet,
-    "tier medium": _medium,
-    "no PQL": _called,
-    "queue expired": _queue,
-    "never without context": _context,
-    "capacity": _room,
-}
-"""For each rule but the last: why it did not apply to an account that a later one decided."""
-
-
-def _in_progress(known: Mapping[str, Any], policy: Policy) -> str:
-    return f"a checkout is in progress: {known['checkout_state']}, last step {_day(known['checkout_at'])}"
-
-
-def _in_contact(known: Mapping[str, Any], policy: Policy) -> str:
-    if "handoff" in _obstacles(known):
-        return f"it is handed over already: {known['handoff']['state']}"
-    return f"a rep was in contact {_figure(_obstacles(known)['recent_touch'])} days ago"
-
-
-def _cooling(known: Mapping[str, Any], policy: Policy) -> str:
-    since = f"its last handoff ended {_day(known['handoff']['closed_at'])} ({known['handoff']['state']})"
-    return since if "cooldown" in _obstacles(known) else f"{since}, and nothing is new since"
-
-
-def _under_floor(known: Mapping[str, Any], policy: Policy) -> str:
-    return f"worth ${known['potential_arr']:,.0f}, under the floor of ${policy.value.floor:,.0f}"
-
-
-def _low_hero(known: Mapping[str, Any], policy: Policy) -> str:
-    return f"{_under_floor(known, policy)}, and engaged: {_engaged(known, policy)}"
-
-
-def _low_quiet(known: Mapping[str, Any], policy: Policy) -> str:
-    return f"{_under_floor(known, policy)}, and not engaged: {_short_of(known, policy.routing.engaged)}"
-
-
-def _high_quiet(known: Mapping[str, Any], policy: Policy) -> str:
-    return f"not engaged: {_short_of(known, policy.routing.engaged)}"
-
-
-def _nothing_calls(known: Mapping[str, Any], policy: Policy) -> str:
-    gates = [g for g in ("icp", "activated", "engagement", "intent") if not known[f"gate_{g}"]]
-    closed = f"gate not passed: {', '.join(gates)}" if gates else "every gate passed"
-    return f"nothing calls for a person: {closed}, {known['tier']} tier"
-
-
-def _missing(known: Mapping[str, Any], policy: Policy) -> str:
-    fields = [name.removeprefix(CONTEXT) for name in _obstacles(known) if name.startswith(CONTEXT)]
-    return f"its record lacks {', '.join(fields)}"
-
-
-def _no_room(known: Mapping[str, Any], policy: Policy) -> str:
-    if known["owner_email"] is None:
-        return "there is no rep who may take it"
-    return f"{known['owner_email']} has no room, and the account waits its turn there"
-
-
-WHY: dict[str, Callable[[Mapping[str, Any], Policy], str]] = {
-    "holdout": lambda known, policy: f"in the control group of {policy.routing.holdout_share:.0%}",
-    "never interrupt": _in_progress,
-    "open opportunity": lambda known, policy: "a colleague has an open opportunity there",
-    "one touch": _in_contact,
-    "cooldown": _cooling,
-    "value floor": _under_floor,
-    "matrix: low value, engaged": _low_hero,
-    "matrix: low value, not engaged": _low_quiet,
-    "matrix: high value, not engaged": _high_quiet,
-    "tier medium": lambda known, policy: "medium tier: watched until its next trigger event",
-    "no PQL": _nothing_calls,
-    "queue expired": lambda known, policy: f"waited {policy.assignment.queue_hours} hours for a rep: out of date",
-    "never without context": _missing,
-    "capacity": _no_room,
-    "sales now": _called,
-}
-"""For each rule: why it applies to the account it decided."""
-
-
-def _obstacles(known: Mapping[str, Any]) -> dict[str, float | None]:
-    """What stands in the way, with the figure the account has."""
-    return {o["obstacle"]: o["has"] for o in known["would_change"]}
-
-
-def _engaged(known: Mapping[str, Any], policy: Policy) -> str:
-    return ", ".join(f"{c.signal} {_figure(known[c.signal])}" for c in policy.routing.engaged)
-
-
-def _short_of(known: Mapping[str, Any], conditions: list[Condition]) -> str:
-    short = [c for c in conditions if known.get(c.signal) is None or known[c.signal] < c.at_least]
-    return ", ".join(f"{c.signal} {_figure(known.get(c.signal))} of {c.at_least:g}" for c in short)
-
-
-def _figure(value: Any) -> str:
-    return "unknown" if value is None else f"{value:g}"
-
-
-def _day(moment: str | None) -> str:
-    return "at an unknown time" if moment is None else moment[:10]
+    return (
+        *(Said(rule.name, rule.action, "did not apply", rule.why_not(known, policy)) for rule in rules[:fired]),
+        Said(rules[fired].name, rules[fired].action, "decided", rules[fired].why(known, policy)),
+        *(Said(rule.name, rule.action, "not asked", "") for rule in rules[fired + 1 :]),
+    )

@@ -18,7 +18,7 @@ from onetouch.lake import Lake
 from onetouch.ledger import PSEUDONYM, Ledger
 from onetouch.routing import DECISION, decide
 from onetouch.routing.inputs import kept
-from onetouch.scoring import score_frame
+from onetouch.scoring import kept_artefact, score_frame
 
 DIFFERENCES = ("decision_id", "account_id", "column", "stored", "again")
 """Columns of what `replay` returns; `stored` and `again` are canonical JSON, null for a row that is not there."""
@@ -75,7 +75,8 @@ def replay(lake: Lake, ledger: Ledger, run_id: str, decision_ids: Collection[str
             )
     stored = stored.filter(pc.invert(pc.starts_with(stored["account_id"], PSEUDONYM)))
     inputs = kept(lake, run_id)
-    scores = score_frame(inputs.signals, policy, run.as_of, earlier(lake, run_id))
+    artefact = kept_artefact(lake, run_id, policy)
+    scores = score_frame(inputs.signals, policy, run.as_of, earlier(lake, run_id), artefact)
     decisions = decide(replace(inputs, scores=scores), policy, run.as_of)
     decisions["inputs_ref"] = f"signals/{run_id}"
     again = pa.Table.from_pandas(decisions[list(DECISION)], preserve_index=False)

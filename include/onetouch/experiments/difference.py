@@ -23,7 +23,7 @@ from onetouch.ledger import PSEUDONYM, Ledger, Run
 from onetouch.policy import Policy
 from onetouch.routing import decide
 from onetouch.routing.inputs import kept
-from onetouch.scoring import score_frame
+from onetouch.scoring import score_frame, scorer_of
 from onetouch.signals import compute
 
 READING = ("sources", "vocabulary", "product", "signals")
@@ -146,7 +146,8 @@ def decided_under(lake: Lake, ledger: Ledger, policy: Policy, run: Run) -> tuple
     if policy.handoff.silence_days > of_run.handoff.silence_days:
         since = run.as_of - timedelta(days=policy.handoff.silence_days)
         touches = ledger.touches(since=since, as_of=run.as_of)
-    scores = score_frame(signals, policy, run.as_of, earlier(lake, run.run_id))
+    artefact = scorer_of(policy).artefact(policy, lake)
+    scores = score_frame(signals, policy, run.as_of, earlier(lake, run.run_id), artefact)
     return decide(replace(inputs, signals=signals, scores=scores, touches=touches), policy, run.as_of), anew
 
 

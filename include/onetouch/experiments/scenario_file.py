@@ -47,26 +47,15 @@ import difflib
 import re
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import AwareDatetime, BeforeValidator, Field, ValidationError, model_validator
+from pydantic import AwareDatetime, BeforeValidator, Field, ValidationError, create_model, model_validator
 
+from onetouch.catalogue import EVENT_NAMES, EVENTS, EVENTS_BY_NAME, SIGNAL_NAMES, SNAPSHOT_COLUMNS, Kind
 from onetouch.ledger import STATES
-from onetouch.policy.schema import SIGNALS, Country, Part, Timezone, Vocabulary
+from onetouch.policy.schema import Country, EventName, Part, Timezone
 from onetouch.routing import RULES
-
-WORDS: dict[str, tuple[str | None, str | None]] = {
-    "integration_connected": ("integration", None),
-    "premium_feature_attempted": ("feature", None),
-    "feature_used": ("feature", None),
-    "usage_recorded": ("limit", "used"),
-    "limit_reached": ("limit", None),
-    "action_failed": ("action", None),
-    "plan_upgraded": ("plan", "arr"),
-    "demo_viewed": (None, "completion"),
-}
-"""Events with more to say: the words a scenario has for their detail and for their value."""
 
 WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
@@ -100,10 +89,22 @@ When = Annotated[AwareDatetime | timedelta, BeforeValidator(_moment_or_length)]
 """A moment, or a length of time from the moment of decision."""
 
 
-class Event(Part):
+def _optional(name: str, kinds: dict[str, Any]) -> Any:
+    """A model whose fields may all be left out."""
+    fields: dict[str, Any] = {word: (kind | None, None) for word, kind in kinds.items()}
+    return create_model(name, __base__=Part, **fields)
+
+
+_Carried = _optional(
+    "_Carried", {e.detail: str for e in EVENTS if e.detail} | {e.value: float for e in EVENTS if e.value}
+)
+"""What events have to say besides: the words a scenario has for their detail and for their value."""
+
+
+class Event(_Carried):  # type: ignore[misc, valid-type]
     """Something users do, once or on many days."""
 
-    event: Vocabulary
+    event: EventName
     ago: Length | None = None
     at: AwareDatetime | None = None
     on_days: Annotated[int, Field(gt=0, le=400)] | None = None
@@ -111,14 +112,6 @@ class Event(Part):
     hour: Annotated[int, Field(ge=0, le=23)] | None = None
     users: Annotated[int, Field(gt=0, le=1000)] | list[str] = 1
     times: Annotated[int, Field(gt=0, le=1000)] = 1
-    feature: str | None = None
-    integration: str | None = None
-    limit: str | None = None
-    used: float | None = None
-    action: str | None = None
-    plan: str | None = None
-    arr: float | None = None
-    completion: float | None = None
 
     @model_validator(mode="after")
     def _once(self) -> Event:
@@ -128,8 +121,9 @@ class Event(Part):
             raise ValueError("at is a moment of its own; leave out ago and on_days")
         if self.on_days is None and {"weekdays", "hour"} & self.model_fields_set:
             raise ValueError("weekdays and hour go with on_days")
-        allowed = {word for word in WORDS.get(self.event, ()) if word}
-        wrong = sorted({w for pair in WORDS.values() for w in pair if w} & self.model_fields_set - allowed)
+        carries = EVENTS_BY_NAME[self.event]
+        allowed = {word for word in (carries.detail, carries.value) if word}
+        wrong = sorted(_Carried.model_fields.keys() & self.model_fields_set - allowed)
         if wrong:
             has = " and ".join(sorted(allowed)) or "nothing of the kind"
             raise ValueError(f"{self.event} has no {', '.join(wrong)}; it has {has}")
@@ -143,31 +137,35 @@ class Event(Part):
     @property
     def detail(self) -> str | None:
         """What was used, connected, reached …"""
-        word = WORDS.get(self.event, (None, None))[0]
+        word = EVENTS_BY_NAME[self.event].detail
         return None if word is None else getattr(self, word)
 
     @property
     def value(self) -> float | None:
         """How much of it."""
-        word = WORDS.get(self.event, (None, None))[1]
+        word = EVENTS_BY_NAME[self.event].value
         return None if word is None else getattr(self, word)
 
 
-class Account(Part):
+_SAID: dict[Kind, Any] = {
+    Kind.TEXT: str,
+    Kind.DOMAIN: str,
+    Kind.EMAIL: str,
+    Kind.TIMEZONE: Timezone,
+    Kind.WHOLE: int,
+    Kind.NUMBER: float,
+    Kind.FLAG: bool,
+    Kind.CAPS: dict[str, float],
+    Kind.MOMENT: When,
+}
+"""How a scenario says what a column of that kind holds."""
+
+_Record = _optional("_Record", {column.word: _SAID[column.kind] for column in SNAPSHOT_COLUMNS if column.mapped})
+
+
+class Account(_Record):  # type: ignore[misc, valid-type]
     """The CRM's record; what is left out is not known. `basis`, `users_at`: how the product tells the account."""
 
-    name: str | None = None
-    domain: str | None = None
-    industry: str | None = None
-    employees: int | None = None
-    plan: str | None = None
-    seats: int | None = None
-    arr: float | None = None
-    plan_limits: dict[str, float] | None = None
-    region: str | None = None
-    timezone: Timezone | None = None
-    funding_stage: str | None = None
-    signed_up: When | None = None
     owner: str | None = None
     owner_active: bool = True
     open_opportunities: int = 0
@@ -188,9 +186,9 @@ class PastHandoff(Part):
 
     @model_validator(mode="after")
     def _known_signals(self) -> PastHandoff:
-        unknown = [s for s in [*(self.signals or []), *self.new] if s not in SIGNALS]
+        unknown = [s for s in [*(self.signals or []), *self.new] if s not in SIGNAL_NAMES]
         if unknown:
-            raise ValueError(f"{', '.join(unknown)}: no such signal{_near(unknown[0], SIGNALS)}")
+            raise ValueError(f"{', '.join(unknown)}: no such signal{_near(unknown[0], SIGNAL_NAMES)}")
         if self.signals is not None and self.new:
             raise ValueError("give signals (of then) or new (of now), not both")
         return self
@@ -338,7 +336,7 @@ def _scenario(where: str, raw: dict[str, Any], document: dict[str, Any]) -> Scen
         scenario = Scenario.model_validate(merged)
     except ValidationError as error:
         raise ScenarioError("\n".join(_explain(where, problem) for problem in error.errors())) from error
-    rules, actions = [r.name for r in RULES], list(dict.fromkeys(r.action for r in RULES))
+    rules, actions = [r.name for r in RULES], list(dict.fromkeys(str(r.action) for r in RULES))
     expect, previous = scenario.expect, scenario.history.previous
     for field, value, allowed in [
         ("rule", scenario.rule, rules),
@@ -346,7 +344,7 @@ def _scenario(where: str, raw: dict[str, Any], document: dict[str, Any]) -> Scen
         ("expect.action", expect.action, actions),
         ("history.previous.rule", previous and previous.rule, rules),
         ("history.previous.action", previous and previous.action, actions),
-        *(("expect.reasons", signal, SIGNALS) for signal in expect.reasons),
+        *(("expect.reasons", signal, SIGNAL_NAMES) for signal in expect.reasons),
     ]:
         if value is not None and value not in allowed:
             raise ScenarioError(f"{where}: {field}: {value!r} is not known{_near(value, allowed)}")
@@ -413,8 +411,8 @@ def _explain(where: str, problem: Any) -> str:
     if problem["type"] == "extra_forbidden":
         fields = _fields_at(problem["loc"][:-1])
         return f"{where}: {field}: unknown key{_near(problem['loc'][-1], fields)}"
-    if problem["type"] == "literal_error" and problem["loc"][-1] == "event":
-        return f"{where}: {field}: {problem['input']!r} is no event{_near(problem['input'], get_args(Vocabulary))}"
+    if problem["loc"] and problem["loc"][-1] == "event":
+        return f"{where}: {field}: {problem['input']!r} is no event{_near(problem['input'], EVENT_NAMES)}"
     said = problem["msg"].removeprefix("Value error, ")
     shown = "" if isinstance(problem["input"], dict) else f"{problem['input']!r} is not allowed; "
     return f"{where}: {field}: {shown}{said}"

@@ -10,9 +10,10 @@ from zoneinfo import ZoneInfo
 
 import pandas as pd
 
+from onetouch.catalogue import EVENTS_BY_NAME, SNAPSHOT_COLUMNS
 from onetouch.events import EVENTS
 from onetouch.events.identity import business_domain
-from onetouch.experiments.scenario_file import WEEKDAYS, WORDS, Event, Rep, ScenarioError, Side
+from onetouch.experiments.scenario_file import WEEKDAYS, Event, Rep, ScenarioError, Side
 from onetouch.policy import Policy
 from onetouch.policy.schema import Meaning
 from onetouch.signals import CRM, SNAPSHOT
@@ -60,13 +61,18 @@ def event_frame(rows: list[dict[str, Any]]) -> pd.DataFrame:
 def record(account_id: str, side: Side, owner: str | None, as_of: datetime) -> dict[str, Any]:
     """The account's row of the CRM snapshot."""
     account = side.account
-    told = account.model_dump(include={*SNAPSHOT, "open_opportunities"})
-    limits = None if account.plan_limits is None else json.dumps(account.plan_limits)
-    signed_up = as_of - account.signed_up if isinstance(account.signed_up, timedelta) else account.signed_up
-    row = told | {"plan_limits": limits, "signed_up_at": signed_up}
+    row = {column.name: _told(getattr(account, column.word), as_of) for column in SNAPSHOT_COLUMNS if column.mapped}
+    row |= {"open_opportunities": account.open_opportunities}
     row |= {"account_id": account_id, "crm_account_id": f"crm-{account_id}"}
     owned = {"owner_email": owner, "owner_id": owner and user_id(owner), "owner_active": owner and account.owner_active}
     return dict.fromkeys([*SNAPSHOT, *CRM]) | row | owned
+
+
+def _told(value: Any, as_of: datetime) -> Any:
+    """What a scenario says, as the CRM holds it: caps as JSON, lengths of time as moments."""
+    if isinstance(value, timedelta):
+        return as_of - value
+    return json.dumps(value) if isinstance(value, dict) else value
 
 
 def crm_users(reps: list[Rep]) -> pd.DataFrame:
@@ -150,7 +156,7 @@ def _vendor(where: str, event: Event, policy: Policy) -> tuple[str, Meaning]:
     for vendor, meaning in meant.items():
         if event.detail is None or meaning.detail is not None or meaning.detail_is == event.detail:
             return vendor, meaning
-    word = WORDS.get(event.event, (None, None))[0]
+    word = EVENTS_BY_NAME[event.event].detail
     lacking = f"{event.event} with {word}: {event.detail}" if meant else event.event
     raise ScenarioError(f"{where}: events: {lacking}: no event of the policy's vocabulary means that; add one to it")
 

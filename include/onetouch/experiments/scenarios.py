@@ -22,15 +22,15 @@ import pyarrow as pa
 from pydantic import ValidationError
 
 from onetouch import handoff
+from onetouch.catalogue import Action
 from onetouch.experiments import scenario_world as world
 from onetouch.experiments.difference import READING
 from onetouch.experiments.scenario_file import Expected, Rep, Scenario, ScenarioError, Side, read_scenarios
 from onetouch.lake import Lake
 from onetouch.policy import Policy
 from onetouch.policy.read import overlay, preset_document
-from onetouch.routing import RULES, Rule, decide
+from onetouch.routing import RULES, Rule, decide, sentence
 from onetouch.routing.inputs import PREVIOUS, Inputs
-from onetouch.routing.sentences import sentence
 from onetouch.scoring import score_frame
 from onetouch.signals import compute
 
@@ -113,11 +113,11 @@ class Staged:
 def without(name: str) -> tuple[Rule, ...]:
     """The rules as if that one were not there; what no other one decides comes to nothing."""
 
-    def nobody(facts: pd.DataFrame) -> npt.NDArray[np.bool_]:
+    def nobody(facts: pd.DataFrame, policy: Policy) -> npt.NDArray[np.bool_]:
         return np.zeros(len(facts), dtype=bool)
 
     kept = [replace(rule, applies=nobody) if rule.name == name else rule for rule in RULES]
-    return *kept, Rule("no rule", "none", lambda facts: np.ones(len(facts), dtype=bool))
+    return *kept, replace(RULES[-1], name="no rule", action=Action("none", "No rule applies."))
 
 
 def run_scenarios(*paths: Path | str, policy: Policy, rules: tuple[Rule, ...] = RULES) -> list[Result]:

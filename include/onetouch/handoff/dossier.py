@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import tzinfo
 from typing import Any
 
+from onetouch.catalogue import (
+    DETAIL_COLUMNS,
+    SIGNALS,
+    SIGNALS_BY_NAME,
+    SNAPSHOT_COLUMNS,
+    Column,
+    Format,
+    Section,
+    Signal,
+)
 from onetouch.handoff.facts import Facts, account_name, known_facts
 from onetouch.handoff.situations import why_now
 from onetouch.handoff.words import (
-    HAPPENED,
     ago,
     capital,
+    clause,
     count,
     day,
     days,
     figure,
+    in_line,
     label,
     listed,
     moment,
@@ -59,14 +70,14 @@ def dossier(
         "WHEN": _when(facts, timezone),
         "WHY YOU": _why_you(facts),
         "TRIED BEFORE": _before(known_facts({}, before or {}), policy, zone(timezone) if timezone else theirs),
-        "ACCOUNT OVERVIEW": _overview(facts),
-        "USAGE SUMMARY": _usage(facts, policy),
-        "ONBOARDING PROGRESS": _onboarding(facts, policy),
-        "EXPANSION SIGNALS": _expansion(facts, policy),
+        **_section(Section.OVERVIEW, facts, policy),
+        **_section(Section.USAGE, facts, policy),
+        **_section(Section.ONBOARDING, facts, policy),
+        **_section(Section.EXPANSION, facts, policy),
         "TIMELINE": _timeline(facts, policy),
-        "TEAM": _team(facts, policy),
-        "COMMERCIAL SIGNALS": _signals(facts, policy, _COMMERCIAL),
-        "FRICTION": _signals(facts, policy, _FRICTION),
+        **_section(Section.TEAM, facts, policy),
+        **_section(Section.COMMERCIAL, facts, policy),
+        **_section(Section.FRICTION, facts, policy),
         "NOT USED YET": _unused(facts),
         "HOW THE SCORE ADDS UP": _reasons(facts, policy),
     }
@@ -79,11 +90,6 @@ def _line(label: str, value: Any) -> list[str]:
     return [] if value is None or value == "" else [f"{label}: {value}"]
 
 
-def _signals(facts: Facts, policy: Policy, names: tuple[str, ...]) -> list[str]:
-    """A line for each signal that is known and not zero."""
-    return [f"{label(name, policy)}: {figure(name, facts[name])}" for name in names if facts.get(name)]
-
-
 # ── why now, when, why you ───────────────────────────────────────────────────────────────────────
 
 
@@ -94,15 +100,14 @@ def _call(facts: Facts, policy: Policy) -> list[str]:
         return ["Product-qualified: fits whom we sell to, activated, in regular use, interested in buying"]
     if call == "hand_raised":
         raised = [c.signal for c in policy.routing.hand_raised if facts.get(c.signal, float("-inf")) >= c.at_least]
-        how = [HAPPENED[name][0] if name in HAPPENED else label(name, policy) for name in raised]
-        return [f"Raised a hand: {', '.join(how)}"] if how else []
+        return [f"Raised a hand: {', '.join(clause(name, policy) for name in raised)}"] if raised else []
     if call == "expansion":
         return ["A paying customer outgrowing the plan"]
     if call == "trigger":
         at = facts.get("trigger_at")
         if at is None:
             return ["Was watched until something new happened"]
-        events = [HAPPENED[name][0] for name in policy.routing.triggers if facts.get(f"{name}_at") == at]
+        events = [clause(name, policy) for name in policy.routing.triggers if facts.get(f"{name}_at") == at]
         what = f"they {listed(events)}" if events else "something new happened"
         return [f"Was watched; then {what} ({moment(at, zone(facts.get('timezone')))})"]
     return []
@@ -182,61 +187,72 @@ def _before(handoff: Facts, policy: Policy, where: tzinfo) -> list[str]:
 # ── the account ──────────────────────────────────────────────────────────────────────────────────
 
 
-def _overview(facts: Facts) -> list[str]:
-    return [
-        *_line("Domain", facts.get("domain")),
-        *_line("Industry", facts.get("industry")),
-        *(_line("Employees", number(facts["employees"])) if facts.get("employees") else []),
-        *_line("Region", facts.get("region")),
-        *_line("Funding stage", facts.get("funding_stage")),
-        *_line("Plan", facts.get("plan")),
-        *(_line("Seats", number(facts["seats"])) if facts.get("seats") else []),
-        *(_line("ARR", money(facts["arr"])) if "arr" in facts else []),
-        *(_line("Potential ARR", money(facts["potential_arr"])) if "potential_arr" in facts else []),
-    ]
+def _section(section: Section, facts: Facts, policy: Policy) -> dict[str, list[str]]:
+    """The section by its title: what the CRM knows, the signals, then what explains them, as the catalogue has them."""
+    lines: list[str] = []
+    all_there_is: tuple[Column | Signal, ...] = (*SNAPSHOT_COLUMNS, *SIGNALS, *DETAIL_COLUMNS)
+    for shown in all_there_is:
+        if shown.section is section:
+            line = _LINES.get(shown.name)
+            lines += line(facts, policy) if line is not None else _usual(shown, facts, policy)
+    if section is Section.OVERVIEW and "potential_arr" in facts:
+        lines.append(f"Potential ARR: {money(facts['potential_arr'])}")
+    return {section.value: lines}
 
 
-def _usage(facts: Facts, policy: Policy) -> list[str]:
-    used = facts.get("features_used_list")
-    return [
-        *_signals(facts, policy, ("events_28d", "active_users_28d", "active_days_14d", "return_days_28d")),
-        *(_line("Features used", listed(used)) if used else _signals(facts, policy, ("features_used",))),
-        *_signals(facts, policy, ("integrations", "developer_days_28d", "exports_28d", "shares_28d")),
-    ]
+def _usual(shown: Column | Signal, facts: Facts, policy: Policy) -> list[str]:
+    """One line where the value is known and not zero; an amount of nothing is told, too."""
+    value, title = facts.get(shown.name), shown.label
+    if isinstance(shown, Signal):
+        value, title = facts.get(shown.names or "") or value, label(shown.name, policy)
+    if value is None or (value == 0 and shown.format is not Format.MONEY):
+        return []
+    return [f"{title}: {in_line(value, shown.format)}"]
 
 
-def _onboarding(facts: Facts, policy: Policy) -> list[str]:
-    lines = []
-    if "milestones_done" in facts:
-        lines.append(f"Milestones: {number(facts['milestones_done'])} of {len(policy.product.milestones)}")
-    if "activated" in facts:
-        lines.append(f"Activated: {'yes' if facts['activated'] else 'not yet'}")
-    if "days_to_activate" in facts:
-        lines.append(f"Time to value: {days(facts['days_to_activate'])}")
-    if "milestones_done_list" in facts:
-        lines.append(f"Done: {listed(facts['milestones_done_list'])}")
-    if "milestones_left" in facts:
-        lines.append(f"Left: {listed(facts['milestones_left'])}")
+def _milestones(facts: Facts, policy: Policy) -> list[str]:
+    done = facts.get("milestones_done")
+    return [] if done is None else [f"Milestones: {number(done)} of {len(policy.product.milestones)}"]
+
+
+def _activated(facts: Facts, policy: Policy) -> list[str]:
+    return [f"Activated: {'yes' if facts['activated'] else 'not yet'}"] if "activated" in facts else []
+
+
+def _time_to_value(facts: Facts, policy: Policy) -> list[str]:
+    return [f"Time to value: {days(facts['days_to_activate'])}"] if "days_to_activate" in facts else []
+
+
+def _limit(facts: Facts, policy: Policy) -> list[str]:
+    """How full the fullest limit is, since when, and until when it lasts."""
+    if "limit_share" not in facts:
+        return []
+    limit = f"Limit of {said(str(facts['limit_name']))}" if "limit_name" in facts else "Plan limit"
+    used = (
+        f" ({number(facts['limit_used'])} of {number(facts['limit_cap'])})"
+        if {"limit_used", "limit_cap"} <= facts.keys()
+        else ""
+    )
+    held = f", near it for {days(facts['limit_held_days'])}" if facts.get("limit_held_days") else ""
+    lines = [f"{limit}: {percent(facts['limit_share'])} used{used}{held}"]
+    if 0 < facts.get("limit_days_left", 0) <= policy.signals.lookback_days:
+        lines.append(f"Full in about {days(facts['limit_days_left'])} at the present pace")
     return lines
 
 
-def _expansion(facts: Facts, policy: Policy) -> list[str]:
-    lines = []
-    if "limit_share" in facts:
-        limit = f"Limit of {said(str(facts['limit_name']))}" if "limit_name" in facts else "Plan limit"
-        used = (
-            f" ({number(facts['limit_used'])} of {number(facts['limit_cap'])})"
-            if {"limit_used", "limit_cap"} <= facts.keys()
-            else ""
-        )
-        held = f", near it for {days(facts['limit_held_days'])}" if facts.get("limit_held_days") else ""
-        lines.append(f"{limit}: {percent(facts['limit_share'])} used{used}{held}")
-        if 0 < facts.get("limit_days_left", 0) <= policy.signals.lookback_days:
-            lines.append(f"Full in about {days(facts['limit_days_left'])} at the present pace")
-    lines += _signals(facts, policy, ("limits_reached_28d",))
-    if "premium_attempted" in facts:
-        lines.append(f"Tried without access: {listed(facts['premium_attempted'])}")
-    return lines + _signals(facts, policy, ("premium_attempts_28d", "admin_actions_28d"))
+def _premium(facts: Facts, policy: Policy) -> list[str]:
+    tried = _line("Tried without access", listed(facts["premium_attempted"])) if "premium_attempted" in facts else []
+    return [*tried, *_usual(SIGNALS_BY_NAME["premium_attempts_28d"], facts, policy)]
+
+
+_LINES: dict[str, Callable[[Facts, Policy], list[str]]] = {
+    "milestones_done": _milestones,
+    "activated": _activated,
+    "days_to_activate": _time_to_value,
+    "limit_share": _limit,
+    "premium_attempts_28d": _premium,
+}
+"""Signals that are not shown as `_usual`: more is said with them."""
 
 
 def _timeline(facts: Facts, policy: Policy) -> list[str]:
@@ -246,7 +262,7 @@ def _timeline(facts: Facts, policy: Policy) -> list[str]:
         "signed_up_at": "signed up",
         "first_seen_at": "first seen in the product",
         "activated_at": "activated",
-        **{f"{name}_at": f"last {noun}" for name, (_, noun) in HAPPENED.items()},
+        **{s.moment: f"last {s.happened.noun}" for s in SIGNALS if s.happened is not None},
         "last_seen_at": "last seen in the product",
     }
     at = {name: facts[name] for name in happened if name in facts}
@@ -260,22 +276,9 @@ def _timeline(facts: Facts, policy: Policy) -> list[str]:
     for name in sorted(at, key=lambda name: at[name]):
         passed = f" ({ago(at[name], as_of, where)})" if as_of is not None else ""
         lines.append(f"{day(at[name], where)}{passed}: {happened[name]}")
+    lines = list(dict.fromkeys(lines))  # of two windows the same event is the last one
     growth = f" ({number(facts['usage_growth_7d'])}× the week before)" if facts.get("usage_growth_7d") else ""
     return [*lines, *(_line("Trend of use", f"{facts['trend']}{growth}") if "trend" in facts else [])]
-
-
-def _team(facts: Facts, policy: Policy) -> list[str]:
-    return [
-        *_signals(facts, policy, ("users", "active_users_7d", "invites_28d")),
-        *_line("Most active", facts.get("top_user")),
-    ]
-
-
-_COMMERCIAL = (
-    "demo_requests_28d", "plan_questions_28d", "pricing_views_14d", "checkouts_abandoned_28d", "demo_completion",
-    "fundings_90d", "hirings_90d",
-)  # fmt: skip
-_FRICTION = ("failed_actions_28d", "tickets_28d")
 
 
 def _unused(facts: Facts) -> list[str]:

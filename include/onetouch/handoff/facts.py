@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from onetouch.catalogue import CRM_COLUMNS, DETAIL_COLUMNS, SIGNAL_NAMES, SNAPSHOT_COLUMNS, Kind
 from onetouch.handoff.plain_text import plain
-from onetouch.policy.schema import SIGNALS
 
 # Ours: lengths at which a line stays readable and the whole dossier stays far below Salesforce's 32,000 characters.
 _LONGEST_TEXT = 120
@@ -19,21 +19,22 @@ _LONGEST_LIST = 20
 _ABSURD = 1e15
 """Ours: no count, amount or share is that large; one that is says nothing and would fill the page."""
 
+_COLUMNS = (*SNAPSHOT_COLUMNS, *CRM_COLUMNS, *DETAIL_COLUMNS)
+
 _NUMBERS = frozenset(
     {
-        *SIGNALS, "employees", "seats", "arr", "potential_arr", "score", "usage_score", "score_before", "limit_used",
-        "limit_cap", "usual_hour", "usual_weekday",
+        *SIGNAL_NAMES,
+        *(column.name for column in _COLUMNS if column.kind.is_number),
+        *("potential_arr", "score", "usage_score", "score_before"),
     }
-)  # fmt: skip
-_LISTS = frozenset(
-    {"features_used_list", "features_unused", "premium_attempted", "milestones_done_list", "milestones_left", "reasons"}
 )
+_LISTS = frozenset({*(column.name for column in _COLUMNS if column.kind is Kind.NAMES), "reasons"})
 _TEXTS = frozenset(
     {
-        "account_id", "name", "domain", "industry", "region", "plan", "funding_stage", "trend", "tier", "motion",
-        "call", "score_trend", "assigned_by", "limit_name", "timezone", "top_user", "policy_version", "state",
+        *(column.name for column in _COLUMNS if column.kind.is_text),
+        *("tier", "motion", "call", "score_trend", "assigned_by", "policy_version", "state"),
     }
-)  # fmt: skip
+)
 
 Facts = dict[str, Any]
 
@@ -46,7 +47,7 @@ def known_facts(decision: Mapping[str, Any], signals_row: Mapping[str, Any]) -> 
     merged = {**dict(signals_row), **dict(decision)}
     facts = {}
     for name, value in merged.items():
-        known = _known(value, len(SIGNALS) if name == "reasons" else _LONGEST_LIST)
+        known = _known(value, len(SIGNAL_NAMES) if name == "reasons" else _LONGEST_LIST)
         if known is not None and isinstance(known, _kind(name)):
             facts[name] = known
     return facts

@@ -7,9 +7,16 @@ from datetime import UTC, datetime, tzinfo
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from onetouch.catalogue import (
+    DETAIL_COLUMNS,
+    MOMENTS,
+    SIGNALS,
+    SIGNALS_BY_NAME,
+    SNAPSHOT_COLUMNS,
+    Format,
+)
 from onetouch.handoff.facts import Facts, account_name
 from onetouch.policy import Policy
-from onetouch.policy.schema import MOMENTS
 
 _ACRONYMS = {
     word.lower(): word
@@ -23,24 +30,6 @@ _PERSONAL = 80
 
 _NEXT_TO_NONE = 0.05
 """What rounds to 0.0."""
-
-HAPPENED: dict[str, tuple[str, str]] = {
-    "invites_28d": ("invited a teammate", "teammate invited"),
-    "limits_reached_28d": ("reached a plan limit", "plan limit reached"),
-    "exports_28d": ("made an export", "export"),
-    "shares_28d": ("shared content", "content shared"),
-    "pricing_views_14d": ("looked at pricing", "look at pricing"),
-    "plan_questions_28d": ("asked about plans", "question about plans"),
-    "demo_requests_28d": ("asked to talk to someone", "request to talk to someone"),
-    "premium_attempts_28d": ("tried a premium feature", "attempt at a premium feature"),
-    "admin_actions_28d": ("changed SSO or permissions", "change of SSO or permissions"),
-    "failed_actions_28d": ("had an action fail", "failed action"),
-    "tickets_28d": ("opened a support ticket", "support ticket"),
-    "checkouts_abandoned_28d": ("left an upgrade unfinished", "upgrade left unfinished"),
-    "fundings_90d": ("raised funding", "funding round"),
-    "hirings_90d": ("advertised a job", "job advert"),
-}
-"""What happened at a moment of MOMENTS: as a clause that follows "they", and as a noun that follows "last"."""
 
 
 # ── numbers, lists, moments ──────────────────────────────────────────────────────────────────────
@@ -136,113 +125,64 @@ def ago(at: datetime, as_of: datetime, where: tzinfo) -> str:
 # ── signals ──────────────────────────────────────────────────────────────────────────────────────
 
 
-def label(signal: str, policy: Policy) -> str:
+def label(name: str, policy: Policy) -> str:
     """What a signal is called in a line of its own, with the length of its window."""
-    recent, fortnight = policy.signals.recent_days, policy.signals.engagement_days
-    lookback = policy.signals.lookback_days
-    labels = {
-        "users": "Users",
-        "active_users_7d": "Active users in 7 days",
-        "active_users_28d": f"Active users in {recent} days",
-        "invites_28d": f"Invitations in {recent} days",
-        "milestones_done": "Onboarding milestones",
-        "activated": "Activated",
-        "days_to_activate": "Time to value",
-        "features_used": "Features used",
-        "integrations": "Integrations connected",
-        "developer_days_28d": f"Days with API, SDK or CI in use, of {recent}",
-        "limit_share": "Share of the plan limit in use",
-        "limit_held_days": "Days near the plan limit",
-        "limits_reached_28d": f"Times a plan limit was reached in {recent} days",
-        "active_days_7d": "Days in use, of the last 7",
-        "active_days_14d": f"Days in use, of the last {fortnight}",
-        "return_days_28d": f"Days they came back, of the last {recent}",
-        "events_7d": "Events in 7 days",
-        "events_28d": f"Events in {recent} days",
-        "usage_growth_7d": "Usage against the week before",
-        "exports_28d": f"Exports in {recent} days",
-        "shares_28d": f"Shares in {recent} days",
-        "pricing_views_14d": f"Pricing page views in {fortnight} days",
-        "plan_questions_28d": f"Questions about plans in {recent} days",
-        "demo_requests_28d": f"Requests to talk to someone in {recent} days",
-        "premium_attempts_28d": f"Attempts at premium features in {recent} days",
-        "admin_actions_28d": f"SSO and permission changes in {recent} days",
-        "failed_actions_28d": f"Failed actions in {recent} days",
-        "tickets_28d": f"Support tickets in {recent} days",
-        "demo_completion": "Product demo watched",
-        "checkouts_abandoned_28d": f"Upgrades left unfinished in {recent} days",
-        "limit_days_left": "Days until the plan limit at this pace",
-        "enterprise_domain": "Business domain",
-        "fundings_90d": f"Funding rounds in {lookback} days",
-        "hirings_90d": f"Job adverts in {lookback} days",
-    }
-    return labels.get(signal) or capital(said(signal))
+    signal = SIGNALS_BY_NAME.get(name)
+    if signal is None:  # one of another release, in what was written then
+        return capital(said(name))
+    return signal.label.format(days=signal.window.days(policy.signals))
 
 
-def figure(signal: str, value: float) -> str:
+def clause(name: str, policy: Policy) -> str:
+    """What a signal tells of: what happened, as it follows "they"; the label of one that happens at no moment."""
+    signal = SIGNALS_BY_NAME.get(name)
+    return signal.happened.clause if signal is not None and signal.happened is not None else label(name, policy)
+
+
+_FIGURES: dict[Format, Callable[[Any], str]] = {
+    Format.TEXT: str,
+    Format.NAMES: number,
+    Format.NUMBER: number,
+    Format.COUNT: number,
+    Format.TIMES: number,
+    Format.DAYS: number,
+    Format.DAYS_OF_WINDOW: number,
+    Format.DURATION: days,
+    Format.SHARE: percent,
+    Format.PERCENT: lambda share: f"{number(share)} %",
+    Format.RATIO: lambda ratio: f"{number(ratio)}×",
+    Format.MONEY: money,
+    Format.YES_NO: lambda yes: "yes" if yes else "no",
+}
+
+
+def figure(name: str, value: float) -> str:
     """A signal's value as it follows its label."""
-    if signal == "limit_share":
-        return percent(value)
-    if signal in ("activated", "enterprise_domain"):
-        return "yes" if value else "no"
-    if signal == "usage_growth_7d":
-        return f"{number(value)}×"
-    if signal == "demo_completion":
-        return f"{number(value)} %"
-    return days(value) if signal == "days_to_activate" else number(value)
+    signal = SIGNALS_BY_NAME.get(name)
+    return in_line(value, signal.format if signal is not None else Format.NUMBER)
+
+
+def in_line(value: Any, form: Format) -> str:
+    """A value as it follows a label; a list as the names it holds."""
+    return listed(value) if isinstance(value, list) else _FIGURES[form](value)
 
 
 # ── facts in a sentence ──────────────────────────────────────────────────────────────────────────
 
-_COUNTED: dict[str, tuple[str, str | None]] = {
-    "users": ("user", None),
-    "active_users_7d": ("active user", None),
-    "active_users_28d": ("active user", None),
-    "invites_28d": ("teammate", None),
-    "milestones_done": ("milestone", None),
-    "integrations": ("integration", None),
-    "events_7d": ("event", None),
-    "events_28d": ("event", None),
-    "exports_28d": ("export", None),
-    "shares_28d": ("share", None),
-    "plan_questions_28d": ("question about plans", "questions about plans"),
-    "demo_requests_28d": ("request to talk to someone", "requests to talk to someone"),
-    "premium_attempts_28d": ("attempt", None),
-    "admin_actions_28d": ("change", None),
-    "failed_actions_28d": ("failed action", None),
-    "tickets_28d": ("support ticket", None),
-    "checkouts_abandoned_28d": ("unfinished upgrade", None),
-    "fundings_90d": ("funding round", None),
-    "hirings_90d": ("job advert", None),
-    "employees": ("employee", None),
-    "seats": ("seat", None),
+_SENTENCES: dict[Format, Callable[[Any], str]] = {
+    Format.NUMBER: number,
+    Format.TIMES: times,
+    Format.DAYS: days,
+    Format.DURATION: days,
+    Format.SHARE: percent,
+    Format.PERCENT: _FIGURES[Format.PERCENT],
+    Format.RATIO: times,
+    Format.MONEY: money,
 }
+"""How numbers read in the middle of a sentence, but those that need a noun or the length of a window."""
 
-_PUT: dict[str, Callable[[Any], str]] = {
-    "score": number,
-    "arr": money,
-    "potential_arr": money,
-    "limit_used": number,
-    "limit_cap": number,
-    "limit_share": percent,
-    "limit_held_days": days,
-    "limit_days_left": days,
-    "days_to_activate": days,
-    "usage_growth_7d": times,
-    "limits_reached_28d": times,
-    "pricing_views_14d": times,
-    "demo_completion": lambda share: f"{number(share)} %",
-    **{name: lambda value, nouns=nouns: count(value, *nouns) for name, nouns in _COUNTED.items()},  # type: ignore[misc]
-}
-
-_TEXTS = ("domain", "industry", "region", "plan", "funding_stage", "trend", "tier", "limit_name")
-
-_LISTS = {
-    "features_used": "features_used_list",
-    "features_unused": "features_unused",
-    "premium_attempted": "premium_attempted",
-    "milestones_left": "milestones_left",
-}
+_OF_THE_DECISION = {"tier": Format.TEXT, "score": Format.NUMBER, "potential_arr": Format.MONEY}
+"""What a text may name and the decision holds."""
 
 
 def in_words(facts: Facts, policy: Policy) -> dict[str, str]:
@@ -251,31 +191,43 @@ def in_words(facts: Facts, policy: Policy) -> dict[str, str]:
     Counts come with their noun ("1 user", "3 teammates") and none at all is a lack; repetitions as "once" or "3
     times", shares as "92 %", money as "$12,000", days as "6 days", days in use as "8 of 14 days", moments as "Tue 18
     Nov" in the customer's time zone, lists as "SSO and audit log" (three names, then "2 more"), names of the data as
-    people write them ("API calls"). `name` is the account's name,
-    else its domain, else "this account". Days until the limit further ahead than the lookback reaches back are no
-    fact: the pace does not carry that far.
+    people write them ("API calls"). `name` is the account's name, else its domain, else
+    "this account". Days until the limit further ahead than the lookback reaches back are no fact: the pace does not
+    carry that far.
     """
     words = {"name": _short(account_name(facts)), "product": policy.product.name}
-    for name, put in _PUT.items():
-        if facts.get(name, 0) >= _NEXT_TO_NONE:
-            words[name] = put(facts[name])
+    for column in (*SNAPSHOT_COLUMNS, *DETAIL_COLUMNS):
+        if column.fact and column.name in facts:
+            words.setdefault(column.name, _sentence(facts[column.name], column.format, column.nouns))
+    for name, form in _OF_THE_DECISION.items():
+        if name in facts:
+            words[name] = _sentence(facts[name], form)
+    for signal in SIGNALS:
+        held = signal.names or signal.name
+        if signal.fact and held in facts:
+            days_of_window = signal.window.days(policy.signals)
+            words[signal.name] = _sentence(facts[held], signal.format, signal.nouns, days_of_window)
     if facts.get("limit_days_left", 0) > policy.signals.lookback_days:
-        del words["limit_days_left"]
-    windows = {"active_days_7d": 7, "active_days_14d": policy.signals.engagement_days}
-    windows |= dict.fromkeys(("developer_days_28d", "return_days_28d"), policy.signals.recent_days)
-    for name, window in windows.items():
-        if facts.get(name, 0) >= 1:
-            words[name] = f"{number(facts[name])} of {window} days"
-    words |= {name: _short(said(facts[name])) for name in _TEXTS if name in facts}
-    for name, column in _LISTS.items():
-        if column in facts:
-            words[name] = listed([_short(str(item)) for item in facts[column]], most=_NAMED)
+        words["limit_days_left"] = ""
     where = zone(facts.get("timezone"))
-    for name in (f"{signal}_at" for signal in MOMENTS):
+    for name in (f"{name}_at" for name in MOMENTS):
         if name in facts:
             local = facts[name].astimezone(where)
             words[name] = f"{local:%a} {local.day} {local:%b}"
     return {name: text for name, text in words.items() if text}
+
+
+def _sentence(value: Any, form: Format, nouns: tuple[str, str] | None = None, days_of_window: int | None = None) -> str:
+    """A value as a sentence holds it; empty for a number so small that it is a lack."""
+    if isinstance(value, str):
+        return _short(said(value))
+    if isinstance(value, list):
+        return listed([_short(str(item)) for item in value], most=_NAMED)
+    if form is Format.DAYS_OF_WINDOW:
+        return f"{number(value)} of {days_of_window} days" if value >= 1 else ""
+    if value < _NEXT_TO_NONE:
+        return ""
+    return count(value, *nouns) if nouns is not None else _SENTENCES[form](value)
 
 
 def _short(text: str) -> str:

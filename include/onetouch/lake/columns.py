@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 Numbers = npt.NDArray[np.float64]
 Moments = npt.NDArray[np.datetime64]
 Places = npt.NDArray[np.int64]
+Mask = npt.NDArray[np.bool_]
 
 
 def number(frame: pd.DataFrame, column: str) -> Numbers:
@@ -23,6 +24,11 @@ def number(frame: pd.DataFrame, column: str) -> Numbers:
     return values.to_numpy(dtype="float64", na_value=np.nan)
 
 
+def truth(frame: pd.DataFrame, column: str) -> Mask:
+    """A column of booleans, none of them unknown. Not to be written to."""
+    return frame[column].to_numpy(bool)
+
+
 def moment(frame: pd.DataFrame, column: str) -> Moments:
     """A column of moments as datetime64[us] in UTC, unknown as NaT: every comparison with it is false."""
     return frame[column].to_numpy(dtype="datetime64[us]")
@@ -30,8 +36,12 @@ def moment(frame: pd.DataFrame, column: str) -> Moments:
 
 def age_days(frame: pd.DataFrame, column: str, as_of: datetime) -> Numbers:
     """Days from each moment of a column to `as_of`, never negative; NaN where it is unknown."""
-    now = np.datetime64(as_of.astimezone(UTC).replace(tzinfo=None), "us")
-    return np.maximum((now - moment(frame, column)) / np.timedelta64(1, "D"), 0.0)
+    return np.maximum((utc(as_of) - moment(frame, column)) / np.timedelta64(1, "D"), 0.0)
+
+
+def utc(at: datetime) -> np.datetime64:
+    """A moment as `moment` gives those of a column."""
+    return np.datetime64(at.astimezone(UTC).replace(tzinfo=None), "us")
 
 
 def text(frame: pd.DataFrame, column: str) -> pa.StringArray:

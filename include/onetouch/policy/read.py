@@ -57,7 +57,7 @@ def read_policy(path: Path | str | None = None) -> Policy:
     try:
         return Policy.model_validate(overlay(preset_document(preset), document))
     except ValidationError as error:
-        raise PolicyError("\n".join(_explain(path, problem) for problem in error.errors())) from error
+        raise PolicyError("\n".join(problems(error, path))) from error
 
 
 def overlay(base: Any, over: Any) -> Any:
@@ -67,20 +67,26 @@ def overlay(base: Any, over: Any) -> Any:
     return over
 
 
-def _explain(path: Path, problem: Any) -> str:
-    """One line: file, field, value, what is allowed."""
-    field = ".".join(str(p) for p in problem["loc"]) or "(file)"
-    if problem["type"] == "extra_forbidden":
-        allowed = _fields_at(problem["loc"][:-1])
-        near = difflib.get_close_matches(str(problem["loc"][-1]), allowed, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"allowed: {', '.join(allowed)}"
-        return f"{path}: {field}: unknown key (value {_short(problem['input'])}); {hint}"
-    return f"{path}: {field}: {_short(problem['input'])} is not allowed; {problem['msg']}"
+def problems(
+    error: ValidationError, where: Path | str, model: type[BaseModel] = Policy, at: tuple[str, ...] = ()
+) -> list[str]:
+    """What is wrong, a line each: file, field, value, what is allowed; `at`: where in the policy the `model` stands."""
+    lines = []
+    for problem in error.errors():
+        field = ".".join(str(part) for part in (*at, *problem["loc"])) or "(file)"
+        if problem["type"] == "extra_forbidden":
+            allowed = _fields_at(model, problem["loc"][:-1])
+            near = difflib.get_close_matches(str(problem["loc"][-1]), allowed, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"allowed: {', '.join(allowed)}"
+            lines.append(f"{where}: {field}: unknown key (value {_short(problem['input'])}); {hint}")
+        else:
+            why = problem["msg"].removeprefix("Value error, ")
+            lines.append(f"{where}: {field}: {_short(problem['input'])} is not allowed; {why}")
+    return lines
 
 
-def _fields_at(loc: tuple[Any, ...]) -> list[str]:
-    """Keys allowed at a place of the policy document."""
-    model: Any = Policy
+def _fields_at(model: Any, loc: tuple[Any, ...]) -> list[str]:
+    """Keys allowed at a place of a document that the model describes."""
     for step in loc:
         if isinstance(model, type) and issubclass(model, BaseModel) and step in model.model_fields:
             model = model.model_fields[step].annotation

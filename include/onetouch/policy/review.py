@@ -13,9 +13,15 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from onetouch.policy.schema import (
+from onetouch.catalogue import (
+    CRM_COLUMNS,
+    DETAIL_COLUMNS,
     FIRMOGRAPHIC_SIGNALS,
+    SIGNAL_NAMES,
     SIGNALS,
+    SNAPSHOT_COLUMNS,
+)
+from onetouch.policy.schema import (
     Condition,
     Limits,
     Points,
@@ -32,13 +38,7 @@ TENTHS = 10  # points are counted in tenths (`scoring/`)
 UNDERSTANDING = ("features_used", "users", "events_28d", "activated")
 """What S0 wants a rep to know: features used, team size, usage volume, activation."""
 
-COLUMNS = frozenset({
-    "account_id", "name", "domain", "industry", "employees", "plan", "seats", "arr", "plan_limits", "region",
-    "timezone", "funding_stage", "owner_email", "owner_id", "crm_account_id", "signed_up_at", "account_basis", "trend",
-    "checkout_state", "checkout_at", "milestones_done_list", "milestones_left", "features_used_list",
-    "features_unused", "premium_attempted", "limit_name", "limit_used", "limit_cap", "top_user", "usual_hour",
-    "usual_weekday", "first_seen_at", "last_seen_at", "activated_at", *SIGNALS,
-})  # fmt: skip
+COLUMNS = frozenset((*SIGNAL_NAMES, *(column.name for column in (*SNAPSHOT_COLUMNS, *CRM_COLUMNS, *DETAIL_COLUMNS))))
 """Columns of the account table a rep's context may ask for (`signals/account.py` makes them)."""
 
 
@@ -82,18 +82,8 @@ def _said(value: object) -> str:
 
 def most(policy: Policy) -> dict[str, float]:
     """The most that signals with an upper bound can be."""
-    windows = policy.signals
-    return {
-        "activated": 1,
-        "enterprise_domain": 1,
-        "active_days_7d": 7,
-        "active_days_14d": windows.engagement_days,
-        "return_days_28d": windows.recent_days,
-        "developer_days_28d": windows.recent_days,
-        "limit_held_days": windows.lookback_days,
-        "milestones_done": len(policy.product.milestones),
-        "demo_completion": 100,
-    }
+    bounds = {signal.name: signal.bound(policy) for signal in SIGNALS}
+    return {name: bound for name, bound in bounds.items() if bound is not None}
 
 
 def conditions(policy: Policy) -> Iterator[tuple[str, Condition]]:

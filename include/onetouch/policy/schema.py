@@ -5,11 +5,12 @@ Every model is frozen and refuses unknown keys: a typo in a rule of engagement m
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import json
 import re
 from datetime import UTC, date, datetime, time
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import holidays
@@ -19,47 +20,41 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    SerializerFunctionWrapHandler,
     ValidationInfo,
+    WithJsonSchema,
     field_serializer,
     field_validator,
+    model_serializer,
     model_validator,
 )
 
+from onetouch.catalogue import (
+    DETAIL_COLUMNS,
+    EVENT_NAMES,
+    FIRMOGRAPHIC_SIGNALS,
+    MOMENTS,
+    SIGNAL_NAMES,
+    SIGNALS,
+    SNAPSHOT_COLUMNS,
+)
 from onetouch.policy import texts
 
-Vocabulary = Literal[
-    "signed_up", "session_started", "workspace_created", "data_imported", "report_created",
-    "integration_connected", "teammate_invited", "pricing_viewed", "plan_question_asked", "demo_requested",
-    "premium_feature_attempted", "feature_used", "usage_recorded", "limit_reached", "api_called", "sdk_used",
-    "ci_run", "export_created", "content_shared", "sso_configured", "permissions_changed", "action_failed",
-    "support_ticket_opened", "checkout_started", "checkout_completed", "checkout_abandoned", "plan_upgraded",
-    "demo_viewed", "company_funded", "company_hiring",
-]  # fmt: skip
-"""Our names of events; a policy maps the vendor's names onto them."""
 
-Signal = Literal[
-    "users", "active_users_7d", "active_users_28d", "invites_28d", "milestones_done", "activated",
-    "days_to_activate", "features_used", "integrations", "developer_days_28d", "limit_share",
-    "limit_held_days", "limits_reached_28d", "active_days_7d", "active_days_14d", "return_days_28d",
-    "events_7d", "events_28d", "usage_growth_7d", "exports_28d", "shares_28d", "pricing_views_14d",
-    "plan_questions_28d", "demo_requests_28d", "premium_attempts_28d", "admin_actions_28d",
-    "failed_actions_28d", "tickets_28d", "demo_completion", "checkouts_abandoned_28d", "limit_days_left",
-    "enterprise_domain", "fundings_90d", "hirings_90d",
-]  # fmt: skip
-"""Numeric account signals that gates, points and rules may name (`signals/account.py` defines each)."""
+def _event(name: str) -> str:
+    return _one_of(name, EVENT_NAMES, "event of ours")
 
-SIGNALS: tuple[str, ...] = get_args(Signal)
 
-FIRMOGRAPHIC_SIGNALS = frozenset({"enterprise_domain", "fundings_90d", "hirings_90d"})
-"""Facts about the company, not about its use of the product: they may rank, never trigger (S0 S2)."""
+def _signal(name: str) -> str:
+    return _one_of(name, SIGNAL_NAMES, "signal")
 
-MOMENTS: tuple[str, ...] = (
-    "invites_28d", "limits_reached_28d", "exports_28d", "shares_28d", "pricing_views_14d", "plan_questions_28d",
-    "demo_requests_28d", "premium_attempts_28d", "admin_actions_28d", "failed_actions_28d", "tickets_28d",
-    "checkouts_abandoned_28d", "fundings_90d", "hirings_90d",
-)  # fmt: skip
-"""Signals that happen at a moment: the column `{signal}_at` holds the last one, so their points may decay (S4) and a
-new one may be the trigger event of a monitored account (S2)."""
+
+def _one_of(name: str, names: tuple[str, ...], what: str) -> str:
+    if name not in names:
+        near = difflib.get_close_matches(name, names, n=1)
+        hint = f"did you mean {near[0]}? " if near else ""
+        raise ValueError(f"no {what} is called that; {hint}allowed: {', '.join(names)}")
+    return name
 
 
 def _timezone(name: str) -> str:
@@ -82,6 +77,8 @@ def _source_name(name: str) -> str:
     return name
 
 
+EventName = Annotated[str, AfterValidator(_event), WithJsonSchema({"enum": list(EVENT_NAMES)})]
+SignalName = Annotated[str, AfterValidator(_signal), WithJsonSchema({"enum": list(SIGNAL_NAMES)})]
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(gt=0)]
 Timezone = Annotated[str, AfterValidator(_timezone)]
@@ -120,7 +117,7 @@ class Meaning(Part):
 
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 
-    as_: Vocabulary = Field(alias="as")
+    as_: EventName = Field(alias="as")
     detail: str | None = None
     detail_is: str | None = None
     value: str | None = None
@@ -176,8 +173,8 @@ class Product(Part):
     name: str
     features: list[str]
     premium_features: list[str]
-    milestones: list[Vocabulary]
-    activation: Annotated[list[Vocabulary], Field(min_length=1)]
+    milestones: list[EventName]
+    activation: Annotated[list[EventName], Field(min_length=1)]
 
 
 class Signals(Part):
@@ -196,7 +193,7 @@ class Signals(Part):
 class Condition(Part):
     """`signal` is known and at least `at_least`."""
 
-    signal: Signal
+    signal: SignalName
     at_least: float
 
 
@@ -268,10 +265,12 @@ class Tiers(Part):
 class Scoring(Part):
     """Points per signal and the tiers their sum falls into.
 
-    `firmographics`: with `rank` the points of FIRMOGRAPHIC_SIGNALS order accounts but lift none into a tier (S0 S2);
-    with `combine` they count like any other (S1 S4). `trend_days`: how far back the score is compared.
+    `scorer`: what works out the points, one of those registered in `scoring/scorers`. `firmographics`: with `rank` the
+    points of FIRMOGRAPHIC_SIGNALS order accounts but lift none into a tier (S0 S2); with `combine` they count like any
+    other (S1 S4). `trend_days`: how far back the score is compared.
     """
 
+    scorer: Annotated[str, Field(min_length=1)] = "points"
     firmographics: Literal["rank", "combine"]
     trend_days: Positive
     points: Annotated[list[Points], Field(min_length=1)]
@@ -302,7 +301,7 @@ class Motion(Part):
     sales_led_employees: Positive
     sales_assist_employees: Positive
     self_serve_seats: Positive
-    enterprise_signals: list[Signal]
+    enterprise_signals: list[SignalName]
 
 
 class Expansion(Part):
@@ -317,18 +316,30 @@ class Routing(Part):
     `engaged`: all of these make engagement high in the matrix. `hand_raised`: any of these asks for a person.
     `triggers`: signals whose next occurrence makes a monitored account a sales touch. `medium`: what the medium tier
     is (S2, or S4's reading); `large_not_engaged`: what high value without engagement is (S0, or S3's reading from
-    `motion.sales_led_employees` on).
+    `motion.sales_led_employees` on). `rules`: parameters that a single rule has for itself, in a section called like
+    the rule; a policy without the section does not have the rule (`routing/rules/` holds the parameters of each).
     """
 
     engaged: Annotated[list[Condition], Field(min_length=1)]
     hand_raised: list[Condition]
     expansion: Expansion
     medium: Literal["monitor", "nurture"]
-    triggers: list[Signal]
+    triggers: list[SignalName]
     large_not_engaged: Literal["nurture", "sales"]
     motion: Motion
     cooldown_days: Positive
     holdout_share: Share
+    rules: dict[str, dict[str, Any]] = {}
+
+    @field_validator("rules", mode="before")
+    @classmethod
+    def _taken_out(cls, rules: Any) -> Any:
+        return {k: v for k, v in rules.items() if v is not None} if isinstance(rules, dict) else rules
+
+    @model_serializer(mode="wrap")
+    def _as_before_there_were_rules(self, document: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without `rules` where there are none: the version of a policy that says nothing of them is what it was."""
+        return {k: v for k, v in document(self).items() if k != "rules" or v}
 
     @field_validator("hand_raised")
     @classmethod
@@ -452,21 +463,33 @@ class Assignment(Part):
         return self
 
 
-FACTS: tuple[str, ...] = (
-    "name", "product", "domain", "industry", "region", "plan", "funding_stage", "trend", "tier", "score", "employees",
-    "seats", "arr", "potential_arr", "limit_name", "limit_used", "limit_cap", "milestones_left", "features_unused",
-    "premium_attempted",
-    *(signal for signal in SIGNALS if signal not in ("activated", "enterprise_domain")),
-    *(f"{moment}_at" for moment in MOMENTS),
-)  # fmt: skip
+_COLUMNS = (*SNAPSHOT_COLUMNS, *DETAIL_COLUMNS)
+
+FACTS: tuple[str, ...] = tuple(
+    dict.fromkeys(
+        [
+            "name",
+            "product",
+            *(column.name for column in _COLUMNS if column.fact),
+            "tier",
+            "score",
+            "potential_arr",
+            *(signal.name for signal in SIGNALS if signal.fact),
+            *(signal.moment for signal in SIGNALS if signal.happened),
+        ]
+    )
+)
 """Facts a text for the rep may name; `handoff/words.py` puts them into words."""
 
 RATHER_NOT = frozenset(
     {
-        "score", "tier", "arr", "potential_arr", "pricing_views_14d", "pricing_views_14d_at", "demo_completion",
-        "checkouts_abandoned_28d", "checkouts_abandoned_28d_at",
+        "score",
+        "tier",
+        "potential_arr",
+        *(column.name for column in _COLUMNS if column.private),
+        *(name for signal in SIGNALS if signal.private for name in (signal.name, signal.moment)),
     }
-)  # fmt: skip
+)
 """What a customer would rather not have been watched doing, or be called: no text for the customer names it (ours)."""
 
 FOR_CUSTOMER: tuple[str, ...] = tuple(fact for fact in FACTS if fact not in RATHER_NOT)
@@ -573,10 +596,7 @@ class Crm(Part):
     @field_validator("account_fields")
     @classmethod
     def _known(cls, fields: dict[str, str | None]) -> dict[str, str | None]:
-        known = {
-            "name", "domain", "industry", "employees", "plan", "seats", "arr", "plan_limits", "region",
-            "timezone", "funding_stage", "signed_up_at",
-        }  # fmt: skip
+        known = {column.name for column in SNAPSHOT_COLUMNS if column.mapped}
         unknown = sorted(set(fields) - known)
         if unknown:
             raise ValueError(f"no such snapshot column: {', '.join(unknown)}; allowed: {', '.join(sorted(known))}")

@@ -14,12 +14,13 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from onetouch.catalogue import MOMENTS, SIGNAL_NAMES
+from onetouch.catalogue.actions import SALES_NOW
 from onetouch.lake import Lake
 from onetouch.ledger import Ledger, Run
 from onetouch.ledger.states import ACTIVE
 from onetouch.policy import Policy
 from onetouch.policy.reps import listed, tasks_of, zone_of
-from onetouch.policy.schema import MOMENTS, SIGNALS
 from onetouch.quality import docs, rules
 from onetouch.quality.profile import batch_profile
 from onetouch.quality.suites import Suite, decision_suites, event_suites, signal_suites
@@ -55,7 +56,7 @@ def check_events(lake: Lake, ledger: Ledger, policy: Policy, run: Run) -> Summar
 
 def check_signals(lake: Lake, ledger: Ledger, policy: Policy, run: Run) -> Summary:
     """Judges the account table `signals/{run_id}.parquet`. Returns and raises as `check_events`."""
-    wanted = ["account_id", "timezone", "last_seen_at", *SIGNALS, *(f"{name}_at" for name in MOMENTS)]
+    wanted = ["account_id", "timezone", "last_seen_at", *SIGNAL_NAMES, *(f"{name}_at" for name in MOMENTS)]
     signals = _table(lake, "signals", run, wanted).to_pandas()
     return _check(lake, run, "signals", signal_suites(signals, policy, run))
 
@@ -81,7 +82,7 @@ def check_decisions(lake: Lake, ledger: Ledger, policy: Policy, run: Run) -> Sum
         engine.register("signals", _table(lake, "signals", run, rules.signals_needed(policy)))
         decisions = engine.sql(query).to_arrow_table().to_pandas()
         totals = engine.execute(_TOTALS).df()
-    new = decisions.loc[decisions["action"] == "sales_now", "owner_email"]
+    new = decisions.loc[decisions["action"] == SALES_NOW, "owner_email"]
     before = [moment for moments in load["recent"] for moment in moments]
     totals["tasks_today"] = len(new) + sum(moment.date() == run.as_of.date() for moment in before)
     totals["tasks_over_capacity"] = _over_capacity(new, load, _told_zones(lake, run), policy, run)

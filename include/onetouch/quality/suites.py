@@ -7,7 +7,6 @@ is imported when a suite is made.
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
@@ -18,20 +17,14 @@ from zoneinfo import available_timezones
 import numpy as np
 import pandas as pd
 
+from onetouch.catalogue import ACTIONS, SIGNALS, Format
+from onetouch.catalogue.actions import SALES_NOW
 from onetouch.ledger import Run
 from onetouch.policy import Policy
-from onetouch.policy.schema import MOMENTS, SIGNALS, Limits
-
-ACTIONS = (
-    "sales_now", "monitor", "nurture", "self_serve_hero", "self_serve_onboarding", "hold_converting", "hold_touched",
-    "hold_cooldown", "hold_open_opportunity", "hold_context", "hold_capacity", "hold_holdout", "below_floor",
-)  # fmt: skip
-"""What a decision may be. Said again here on purpose: a check must not take the word of what it checks."""
+from onetouch.policy.schema import Limits
 
 POINTS_TOLERANCE = 0.05
 """Reasons and scores are rounded to 0.1: half of that is arithmetic, more is a reason that is missing."""
-
-_DAYS_OF = re.compile(r"_days_(\d+)d$")
 
 
 @dataclass(frozen=True)
@@ -101,7 +94,7 @@ def signal_suites(signals: pd.DataFrame, policy: Policy, run: Run) -> list[Suite
     """The suite of the account table: one row an account, nothing impossible, nothing from after `as_of`."""
     gxe = expectations()
     zones = available_timezones()
-    moments = {f"{name}_at": name for name in MOMENTS}
+    moments = {signal.moment: signal.name for signal in SIGNALS if signal.happened}
     frame = signals.assign(
         timezone_known=signals["timezone"].isna() | signals["timezone"].isin(zones),
         hours_after_as_of=pd.concat([_hours(signals[name], run) for name in ["last_seen_at", *moments]], axis=1).max(
@@ -111,9 +104,10 @@ def signal_suites(signals: pd.DataFrame, policy: Policy, run: Run) -> list[Suite
             [(signals[at].notna() == (signals[name] != 0)).to_numpy(bool) for at, name in moments.items()]
         ),
     )
-    most = {"activated": 1.0, "enterprise_domain": 1.0, "milestones_done": float(len(policy.product.milestones))}
-    most |= {name: float(days[1]) for name in SIGNALS if (days := _DAYS_OF.search(name))}
-    known = [name for name in SIGNALS if frame[name].notna().any()]
+    # What a vendor reports is only as good as the vendor: that is bounded by no sum of ours.
+    summed = [signal for signal in SIGNALS if signal.format is not Format.PERCENT]
+    most = {s.name: float(bound) for s in summed if (bound := s.bound(policy)) is not None}
+    known = [signal.name for signal in SIGNALS if frame[signal.name].notna().any()]
     return [
         Suite(
             "accounts",
@@ -160,7 +154,8 @@ def decision_suites(decisions: pd.DataFrame, totals: pd.DataFrame, policy: Polic
     (booleans; see `check`).
     """
     gxe, assignment = expectations(), policy.assignment
-    tasks = decisions[decisions["action"] == "sales_now"]
+    actions = [str(action) for action in ACTIONS]
+    tasks = decisions[decisions["action"] == SALES_NOW]
     tasks = tasks.assign(
         hours_to_due=_hours(tasks["due_at"], run),
         free=~(tasks["converting"] | tasks["in_hands"]),
@@ -186,7 +181,7 @@ def decision_suites(decisions: pd.DataFrame, totals: pd.DataFrame, policy: Polic
                 not_null("rule", "decisions without the rule that fired"),
                 unique("account_id", "decisions on an account that has another"),
                 unique("decision_id", "decisions whose id is another's"),
-                _values_in(gxe, "action", list(ACTIONS), "critical", "decisions with an unknown action"),
+                _values_in(gxe, "action", actions, "critical", "decisions with an unknown action"),
                 not_null("action", "decisions without an action"),
                 _values_in(gxe, "tier", ["high", "medium", "low"], "critical", "decisions with an unknown tier"),
                 _values_in(

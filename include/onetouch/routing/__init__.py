@@ -1,14 +1,14 @@
 """Ordered rules → one decision an account (`rules`), and who gets it (`assignment`)."""
 
 from onetouch.routing.assignment import team
+from onetouch.routing.contact_reasons import CALLS
 from onetouch.routing.inputs import Inputs, gather, keep, kept
-from onetouch.routing.known import CALLS
-from onetouch.routing.obstacles import WOULD_CHANGE
+from onetouch.routing.obstacles import WOULD_CHANGE, sentence
 from onetouch.routing.route import DECISION, decide, facts, route
-from onetouch.routing.rules import RULES, Rule
-from onetouch.routing.sentences import sentence
+from onetouch.routing.rule import Known, Rule
+from onetouch.routing.rules import RULES, rules_of
 
 __all__ = [
-    "CALLS", "DECISION", "RULES", "WOULD_CHANGE", "Inputs", "Rule", "decide", "facts", "gather", "keep", "kept",
-    "route", "sentence", "team",
+    "CALLS", "DECISION", "RULES", "WOULD_CHANGE", "Inputs", "Known", "Rule", "decide", "facts", "gather", "keep",
+    "kept", "route", "rules_of", "sentence", "team",
 ]  # fmt: skip

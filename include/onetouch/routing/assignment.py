@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from onetouch.catalogue.actions import HOLD_CAPACITY, SALES_NOW
 from onetouch.ledger import RECENT
 from onetouch.policy import Policy
 from onetouch.policy.reps import country_of, listed, tasks_of, zone_of
@@ -153,20 +154,20 @@ def assignments(
     assigned_by, call, due_at, contact_at.
     """
     columns = ["account_id", "score", "action", "owner_email", "assigned_by", "call", "due_at", "contact_at"]
-    theirs = decisions[decisions["action"].isin(["sales_now", "hold_capacity"])]
+    theirs = decisions[decisions["action"].isin([SALES_NOW, HOLD_CAPACITY])]
     tasks = theirs.sort_values(["score", "account_id"], ascending=[False, True], ignore_index=True)[columns]
     counts = pd.crosstab(_lower(tasks["owner_email"]), tasks["action"]).reindex(
-        index=people.index, columns=["sales_now", "hold_capacity"], fill_value=0
+        index=people.index, columns=[SALES_NOW, HOLD_CAPACITY], fill_value=0
     )
     load = _load(people, rep_load)
     reps = pd.DataFrame(
         {
             "tasks_per_day": people["tasks_per_day"],
             "today": load["today"],
-            "new": counts["sales_now"],
-            "left": (people["tasks_per_day"] - load["today"] - counts["sales_now"]).clip(lower=0),
-            "open": load["open"] + counts["sales_now"],
-            "waiting": counts["hold_capacity"],
+            "new": counts[SALES_NOW],
+            "left": (people["tasks_per_day"] - load["today"] - counts[SALES_NOW]).clip(lower=0),
+            "open": load["open"] + counts[SALES_NOW],
+            "waiting": counts[HOLD_CAPACITY],
             "away": people["away"],
         }
     )

@@ -14,12 +14,25 @@ import pyarrow.compute as pc
 
 from onetouch.lake.columns import Numbers, moment, number, text
 from onetouch.policy import Policy
-from onetouch.policy.schema import MOMENTS, SIGNALS
 
 DIGITS = 24
 ROWS = 4_096
 """Accounts laid out at a time: few enough for the processor's cache."""
 
+_SIGNALS = (
+    "users", "active_users_7d", "active_users_28d", "invites_28d", "milestones_done", "activated",
+    "days_to_activate", "features_used", "integrations", "developer_days_28d", "limit_share",
+    "limit_held_days", "limits_reached_28d", "active_days_7d", "active_days_14d", "return_days_28d",
+    "events_7d", "events_28d", "usage_growth_7d", "exports_28d", "shares_28d", "pricing_views_14d",
+    "plan_questions_28d", "demo_requests_28d", "premium_attempts_28d", "admin_actions_28d",
+    "failed_actions_28d", "tickets_28d", "demo_completion", "checkouts_abandoned_28d", "limit_days_left",
+    "enterprise_domain", "fundings_90d", "hirings_90d",
+)  # fmt: skip
+_SIGNAL_MOMENTS = (
+    "invites_28d_at", "limits_reached_28d_at", "exports_28d_at", "shares_28d_at", "pricing_views_14d_at",
+    "plan_questions_28d_at", "demo_requests_28d_at", "premium_attempts_28d_at", "admin_actions_28d_at",
+    "failed_actions_28d_at", "tickets_28d_at", "checkouts_abandoned_28d_at", "fundings_90d_at", "hirings_90d_at",
+)  # fmt: skip
 _TEXT = (
     "account_id", "account_basis", "domain", "industry", "region", "timezone", "owner_email", "owner_id",
     "crm_account_id", "checkout_state", "handoff_state", "handoff_signals", "previous_action", "previous_rule",
@@ -39,11 +52,11 @@ def decision_ids(facts: pd.DataFrame, policy: Policy, as_of: datetime) -> pd.Ser
     version of the library adds to the signals changes no id. Two rows that differ in any of them differ in what is
     hashed: numbers and moments as 64 bits each, then the texts one after the other, their lengths among the numbers.
     """
-    required = [name for name in dict.fromkeys(policy.handoff.required_context) if name not in (*SIGNALS, *_NUMBERS)]
+    required = [name for name in dict.fromkeys(policy.handoff.required_context) if name not in (*_SIGNALS, *_NUMBERS)]
     texts = [name for name in required if isinstance(facts[name].dtype, pd.StringDtype)]
-    numbers = [number(facts, name) for name in (*SIGNALS, *_NUMBERS)]
+    numbers = [number(facts, name) for name in (*_SIGNALS, *_NUMBERS)]
     numbers += [facts[name].notna().to_numpy(bool).astype(np.float64) for name in required if name not in texts]
-    moments = [moment(facts, name).view(np.int64) for name in (*_MOMENTS, *(f"{name}_at" for name in MOMENTS))]
+    moments = [moment(facts, name).view(np.int64) for name in (*_MOMENTS, *_SIGNAL_MOMENTS)]
     words = [text(facts, name) for name in dict.fromkeys((*_TEXT, *texts))]
     salted = hashlib.sha256(f"{policy.version}\n{as_of.astimezone(UTC).isoformat()}\n".encode())
     digits = b"".join(

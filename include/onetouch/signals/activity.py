@@ -20,6 +20,7 @@ import duckdb
 import pandas as pd
 import pyarrow.parquet as pq
 
+from onetouch.catalogue import NOT_USE
 from onetouch.lake import Lake
 from onetouch.policy import Policy
 
@@ -185,14 +186,6 @@ def build_history(
     )
     return rebuilt
 
-
-NOT_USE = (
-    "usage_recorded", "limit_reached", "demo_viewed", "support_ticket_opened", "company_funded", "company_hiring",
-)  # fmt: skip
-"""Events that are not use of the product: meter readings, the website's demo, the help desk, outside news.
-
-They have signals of their own; a meter that reports nightly must not make an idle account look active.
-"""
 
 _HIVE = "hive_types = {'event_date': DATE}"
 

@@ -12,12 +12,19 @@ from typing import NamedTuple
 import ibis
 import ibis.expr.types as ir
 
+from onetouch.catalogue import NOT_USE, SIGNALS, SIGNALS_BY_NAME, Window
 from onetouch.policy import Policy
-from onetouch.signals.activity import NOT_USE, last_day
+from onetouch.signals.activity import last_day
 
-DEVELOPER = ("api_called", "sdk_used", "ci_run")
+DEVELOPER = SIGNALS_BY_NAME["developer_days_28d"].events
 
-RECENT, FORTNIGHT, LOOKBACK = "n_recent", "n_fortnight", "n_lookback"
+COUNTED_IN = tuple(window for window in Window if any(s.counted and s.window is window for s in SIGNALS))
+"""The windows in which some signal counts events."""
+
+
+def counted_in(window: Window) -> str:
+    """The column of `Sums.event` that holds how often an event happened in the window."""
+    return f"n_{window.name.lower()}"
 
 
 class Sums(NamedTuple):
@@ -27,7 +34,7 @@ class Sums(NamedTuple):
     use), first_at, last_at (of use); null without use.
     `day`: account_id, event_date, age, n (events of use), developer (whether API, SDK or CI were among them), hours
     (24 bits, UTC); only days with use.
-    `event`: account_id, event, detail, n_recent, n_fortnight, n_lookback (events), first_at, last_at, value_max;
+    `event`: account_id, event, detail, n_recent, … (events in each window of COUNTED_IN), first_at, last_at, value_max;
     of checkout_abandoned: n_left, left_at (recent ones of at least `signals.abandoned_barrier_hours` ago).
     """
 
@@ -52,7 +59,7 @@ def sum_up(activity: ir.Table, policy: Policy, as_of: datetime) -> Sums:
     day = u.group_by("account_id", "event_date", "age").agg(
         n=u.n.sum(), developer=u.event.isin(DEVELOPER).any(), hours=u.hours.bit_or()
     )
-    windows = {RECENT: days.recent_days, FORTNIGHT: days.engagement_days, LOOKBACK: days.lookback_days}
+    windows = {counted_in(window): window.days(days) for window in COUNTED_IN}
     barrier = ibis.literal(as_of - timedelta(hours=days.abandoned_barrier_hours))
     left = (a.event == "checkout_abandoned") & (a.age < days.recent_days) & (a.first_at <= barrier)
     whole = a.last_at <= barrier  # else that moment lies within a day of which only first and last are known

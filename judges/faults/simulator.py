@@ -30,12 +30,12 @@ from onetouch.sandbox import faults
 from onetouch.sandbox.api import Answer
 from tenacity import wait_fixed
 
-from benchmarks.faults import rows
-from benchmarks.faults.memory import MemoryLake, extraction, quick
-from benchmarks.faults.oracle import Oracle, Violation
-from benchmarks.faults.process import Killed, Process, Scheduler, SteppedLedger
-from benchmarks.faults.wire import BASE, Channel, Lost, Org, Request, Session
-from benchmarks.faults.world import REPS, World
+from judges.faults import rows
+from judges.faults.memory import MemoryLake, extraction, quick
+from judges.faults.oracle import Oracle, Violation
+from judges.faults.process import Killed, Process, Scheduler, SteppedLedger
+from judges.faults.wire import BASE, Channel, Lost, Org, Request, Session
+from judges.faults.world import REPS, World
 
 START = datetime(2025, 11, 17, 9, tzinfo=UTC)
 _NOT_IN_THE_WAY = ("back_off", "deliver_tasks", "reconcile")

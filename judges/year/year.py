@@ -29,9 +29,9 @@ from onetouch.ledger import ACTIVE, Handoff, Ledger, Run
 from onetouch.policy import Policy, read_policy
 from onetouch.routing import route
 
-from benchmarks.year.company import Company, Size, microseconds
-from benchmarks.year.crm import Crm, reps_of
-from benchmarks.year.oracle import Oracle
+from judges.year.company import Company, Size, microseconds
+from judges.year.crm import Crm, reps_of
+from judges.year.oracle import Oracle
 
 START = datetime(2025, 1, 6, tzinfo=UTC)  # a Monday
 

@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 from onetouch.ledger import Run
 
-from benchmarks.faults.world import Account
+from judges.faults.world import Account
 
 _UTC = pa.timestamp("us", tz="UTC")
 _REASON = pa.struct([("signal", pa.string()), ("value", pa.float64()), ("points", pa.float64())])

@@ -17,7 +17,7 @@ from onetouch.crm.protocol import CLOSED_BY_US, Activity, Outcome, Row
 from onetouch.crm.salesforce import HANDOFF_ID, OUTCOME, Salesforce
 from onetouch.crm_sync.extract_crm import OPPORTUNITIES, frame_of
 
-from benchmarks.year.company import DAY, HOUR, Company, Size, microseconds, moment
+from judges.year.company import DAY, HOUR, Company, Size, microseconds, moment
 
 _LOCKED_SHARE = 0.004
 """Of the rows written, how many another writer has locked: they go out with the next run."""

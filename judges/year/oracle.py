@@ -17,8 +17,8 @@ import pyarrow as pa
 from onetouch.crm.salesforce import HANDOFF_ID
 from onetouch.policy import Policy
 
-from benchmarks.year.company import NEVER, Company, microseconds
-from benchmarks.year.crm import Crm, Task
+from judges.year.company import NEVER, Company, microseconds
+from judges.year.crm import Crm, Task
 
 GUARANTEES = {
     1: "never interrupt",

@@ -18,8 +18,7 @@ from unittest.mock import patch
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
-from onetouch.delivery import rows
-from onetouch.lake import Lake
+from onetouch.lake import Lake, rows
 
 extraction: Any = importlib.import_module("onetouch.crm_sync.extract_crm")  # the room's own name is the function
 

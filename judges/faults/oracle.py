@@ -19,11 +19,11 @@ from onetouch.ledger import Run
 from onetouch.policy import Policy
 from onetouch.sandbox.api import Answer
 
-from benchmarks.faults.wire import Request
-from benchmarks.faults.world import HANDOFF_ID, Account, Row, World
+from judges.faults.wire import Request
+from judges.faults.world import HANDOFF_ID, Account, Row, World
 
 if TYPE_CHECKING:
-    from benchmarks.faults.process import Process
+    from judges.faults.process import Process
 
 GUARANTEES = {
     1: "never interrupt",

@@ -11,7 +11,7 @@ from typing import Any
 from onetouch.sandbox.fields import make_id
 from onetouch.sandbox.records import DmlError
 
-from benchmarks.faults.wire import Org
+from judges.faults.wire import Org
 
 HANDOFF_ID = "Onetouch_Handoff_Id__c"
 REPS = ((make_id("005", 101), "rita@rep.example", "Rita"), (make_id("005", 102), "otto@rep.example", "Otto"))

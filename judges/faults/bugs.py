@@ -24,7 +24,7 @@ from onetouch.crm_sync import one_touch
 from onetouch.delivery import DeliveryFailed, breaker, deliver, last_look
 from onetouch.ledger import Ledger
 
-from benchmarks.faults.process import SteppedLedger
+from judges.faults.process import SteppedLedger
 
 going_back: Any = importlib.import_module("onetouch.delivery.back_off")
 KEY = "Onetouch_Handoff_Id__c"

@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+from onetouch.catalogue import MOMENTS, SIGNAL_NAMES, SIGNALS, Window
 from onetouch.policy import Policy
-from onetouch.policy.schema import MOMENTS, SIGNALS
 from onetouch.signals import CRM, SNAPSHOT
 
 HOUR = 3_600_000_000
@@ -27,22 +27,12 @@ NEVER = np.iinfo(np.int64).max
 BEFORE = 100
 """Days simulated before the first run: the signals look back 90."""
 
+_DAYS = {Window.WEEK: 7, Window.RECENT: 28, Window.ENGAGEMENT: 14, Window.LOOKBACK: 90}
+
 COUNTED: dict[str, tuple[tuple[str, ...], int]] = {
-    "invites_28d": (("teammate_invited",), 28),
-    "limits_reached_28d": (("limit_reached",), 28),
-    "exports_28d": (("export_created",), 28),
-    "shares_28d": (("content_shared",), 28),
-    "pricing_views_14d": (("pricing_viewed",), 14),
-    "plan_questions_28d": (("plan_question_asked",), 28),
-    "demo_requests_28d": (("demo_requested",), 28),
-    "premium_attempts_28d": (("premium_feature_attempted",), 28),
-    "admin_actions_28d": (("sso_configured", "permissions_changed"), 28),
-    "failed_actions_28d": (("action_failed",), 28),
-    "tickets_28d": (("support_ticket_opened",), 28),
-    "fundings_90d": (("company_funded",), 90),
-    "hirings_90d": (("company_hiring",), 90),
+    signal.name: (signal.events, _DAYS[signal.window]) for signal in SIGNALS if signal.counted
 }
-"""Signal → the events it counts and over how many days."""
+"""Signal → the events it counts and over how many days; that they are counted so is worked out here again."""
 
 NOT_USE = ("limit_reached", "support_ticket_opened", "company_funded", "company_hiring")
 
@@ -428,7 +418,7 @@ class Company:
         def users_of(days: int) -> np.ndarray:
             return np.bincount(self.user_account[seen > last - days], minlength=n)
 
-        values: dict[str, np.ndarray] = {name: np.zeros(n) for name in SIGNALS}
+        values: dict[str, np.ndarray] = {name: np.zeros(n) for name in SIGNAL_NAMES}
         moments: dict[str, np.ndarray] = {name: np.full(n, -1) for name in MOMENTS}
         tried = np.zeros(n, dtype=bool)
         for signal, (names, days) in COUNTED.items():
@@ -493,9 +483,11 @@ class Company:
         }  # fmt: skip
         columns: dict[str, pa.Array] = {}
         for name, kind in {**SNAPSHOT, **CRM}.items():
-            columns[name] = pa.array(snapshot[name][rows], _ARROW[kind], from_pandas=True)
+            # Of a column that is not simulated nobody tells anything.
+            told = snapshot[name][rows] if name in snapshot else [None] * len(self.ids[rows])
+            columns[name] = pa.array(told, _ARROW[kind], from_pandas=True)
         columns["account_basis"] = pa.array(self.basis[rows], pa.string())
-        for name in SIGNALS:
+        for name in SIGNAL_NAMES:
             columns[name] = pa.array(values[name][rows].astype(float), pa.float64(), from_pandas=True)
         for name in MOMENTS:
             columns[f"{name}_at"] = _moments(moments[name][rows])

@@ -1,0 +1,110 @@
+"""The columns of an account snapshot: what the CRM, or a file of accounts, tells of an account."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from onetouch.catalogue.display import Format, Section
+
+
+class Kind(Enum):
+    """What a column holds: the dtype of a frame's column, and what may be written into a file of accounts."""
+
+    TEXT = ("str", "text")
+    DOMAIN = ("str", "a domain or website, like example.com")
+    EMAIL = ("str", "an e-mail address")
+    TIMEZONE = ("str", "an IANA time zone, like Europe/Berlin")
+    CAPS = ("str", 'a JSON object of positive caps, like {"seats": 10}')
+    WHOLE = ("Int64", "a number, not negative")
+    NUMBER = ("float64", "a number, not negative")
+    FLAG = ("boolean", "true or false")
+    MOMENT = ("datetime64[us, UTC]", "an ISO 8601 time, like 2024-05-01T12:00:00Z")
+    NAMES = ("object", "a list of names")
+
+    @property
+    def dtype(self) -> str:
+        """The dtype of a column of a pandas frame."""
+        return self.value[0]
+
+    @property
+    def allowed(self) -> str:
+        """What may be written, as it follows "give"."""
+        return self.value[1]
+
+    @property
+    def is_text(self) -> bool:
+        """Whether the values are text."""
+        return self.dtype == "str"
+
+    @property
+    def is_number(self) -> bool:
+        """Whether the values are numbers."""
+        return self in (Kind.WHOLE, Kind.NUMBER)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Column:
+    """One column of the account table.
+
+    `label`, `section`: how and in which section of the dossier it is shown by itself (none: it is not). `fact`:
+    whether a text of the policy may name it, put into words as `format` says; `nouns`: what it counts, one and many.
+    `private`: no text for the customer may name it. `mapped`: whether somebody tells it in their own words: a field of
+    the CRM's account holds it (`crm.account_fields`), a scenario may say it. Ids and owners are read by themselves.
+    """
+
+    name: str
+    kind: Kind
+    label: str = ""
+    section: Section | None = None
+    fact: bool = False
+    format: Format = Format.TEXT
+    nouns: tuple[str, str] | None = None
+    private: bool = False
+    mapped: bool = False
+
+    @property
+    def word(self) -> str:
+        """What a scenario calls it: a moment needs no "at" where its value says when."""
+        return self.name.removesuffix("_at")
+
+
+def _text(name: str, label: str, kind: Kind = Kind.TEXT) -> Column:
+    return Column(name=name, kind=kind, label=label, section=Section.OVERVIEW, fact=True, mapped=True)
+
+
+def _size(name: str, label: str, *nouns: str) -> Column:
+    one, many = nouns
+    return Column(
+        name=name, kind=Kind.WHOLE, label=label, section=Section.OVERVIEW, fact=True, format=Format.COUNT,
+        nouns=(one, many), mapped=True,
+    )  # fmt: skip
+
+
+SNAPSHOT_COLUMNS: tuple[Column, ...] = (
+    Column(name="account_id", kind=Kind.TEXT),
+    Column(name="name", kind=Kind.TEXT, fact=True, mapped=True),
+    _text("domain", "Domain", Kind.DOMAIN),
+    _text("industry", "Industry"),
+    _size("employees", "Employees", "employee", "employees"),
+    _text("region", "Region"),
+    _text("funding_stage", "Funding stage"),
+    _text("plan", "Plan"),
+    _size("seats", "Seats", "seat", "seats"),
+    Column(name="arr", kind=Kind.NUMBER, label="ARR", section=Section.OVERVIEW, fact=True, format=Format.MONEY,
+           private=True, mapped=True),
+    Column(name="plan_limits", kind=Kind.CAPS, mapped=True),
+    Column(name="timezone", kind=Kind.TIMEZONE, mapped=True),
+    Column(name="owner_email", kind=Kind.EMAIL),
+    Column(name="signed_up_at", kind=Kind.MOMENT, mapped=True),
+)  # fmt: skip
+"""Any source of accounts may tell these; unknown is null, never zero. `arr`: dollars a year; `plan_limits`: limit →
+cap; `owner_email`: the rep's."""
+
+CRM_COLUMNS: tuple[Column, ...] = (
+    Column(name="crm_account_id", kind=Kind.TEXT),
+    Column(name="owner_id", kind=Kind.TEXT),
+    Column(name="owner_active", kind=Kind.FLAG),
+    Column(name="open_opportunities", kind=Kind.WHOLE, format=Format.NUMBER),
+)
+"""What a snapshot taken from the CRM knows besides."""

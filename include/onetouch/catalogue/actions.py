@@ -1,0 +1,107 @@
+"""The actions: what a decision says is to be done about an account. Every account of a run has exactly one."""
+
+from __future__ import annotations
+
+
+class Action(str):
+    """An action is its name, as decisions store it, with what is to be known about it.
+
+    `meaning`: one sentence for a person. `sales_touch`: a rep is given a task now. `hold`: sales leaves the account
+    alone until something ends. `watched`: the account's next trigger event is a reason to contact it. `waiting`: there
+    is a reason to contact it already, which is kept until the wait is over. `queued`: it waits in the queue of a rep.
+    `by_rule`: rules lead to it whose reasons have nothing in common, so a decision lasts (`since`) only as long as the
+    same rule makes it.
+    """
+
+    meaning: str
+    sales_touch: bool
+    hold: bool
+    watched: bool
+    waiting: bool
+    queued: bool
+    by_rule: bool
+
+    def __new__(
+        cls,
+        name: str,
+        meaning: str,
+        *,
+        sales_touch: bool = False,
+        hold: bool = False,
+        watched: bool = False,
+        waiting: bool = False,
+        queued: bool = False,
+        by_rule: bool = False,
+    ) -> Action:
+        """The action of that name; what is not said of it does not hold."""
+        action = super().__new__(cls, name)
+        action.meaning = meaning
+        action.sales_touch = sales_touch
+        action.hold = hold
+        action.watched = watched
+        action.waiting = waiting
+        action.queued = queued
+        action.by_rule = by_rule
+        return action
+
+
+SALES_NOW = Action("sales_now", "A rep is given a task: the account is worth a conversation now.", sales_touch=True)
+MONITOR = Action("monitor", "The account is watched; its next trigger event makes it a sales touch.", watched=True)
+NURTURE = Action("nurture", "Marketing goes on with the account; nothing calls for a person yet.", by_rule=True)
+SELF_SERVE_HERO = Action(
+    "self_serve_hero", "The account uses the product well and is worth too little for sales: the product serves it."
+)
+SELF_SERVE_ONBOARDING = Action(
+    "self_serve_onboarding", "The account is worth too little for sales and not engaged yet: the product onboards it."
+)
+HOLD_CONVERTING = Action(
+    "hold_converting", "The account is buying by itself; nobody interrupts its checkout.", hold=True, watched=True
+)
+HOLD_TOUCHED = Action(
+    "hold_touched", "The account is handed over already, or a rep was in contact with it lately.", hold=True
+)
+HOLD_COOLDOWN = Action("hold_cooldown", "The account's last handoff ended; sales stays away from it.", hold=True)
+HOLD_OPEN_OPPORTUNITY = Action("hold_open_opportunity", "A colleague works on a deal with the account.", hold=True)
+HOLD_CONTEXT = Action(
+    "hold_context", "A rep would have to be called in without the facts the policy demands.", hold=True, waiting=True
+)
+HOLD_CAPACITY = Action(
+    "hold_capacity",
+    "The account waits in a rep's queue for room in the rep's day.",
+    hold=True,
+    waiting=True,
+    queued=True,
+)
+HOLD_HOLDOUT = Action(
+    "hold_holdout",
+    "The account is in the control group, which sales leaves alone to measure its own effect.",
+    hold=True,
+)
+HOLD_NEVER_CONTACT = Action(
+    "hold_never_contact",
+    "The account may not be contacted: it opted out, is on the policy's list, or is ours.",
+    hold=True,
+)
+INSUFFICIENT_DATA = Action("insufficient_data", "Too little is known of the account to decide anything.")
+BELOW_FLOOR = Action(
+    "below_floor", "Something calls for a person, but the account is worth less than the policy's value floor."
+)
+
+ACTIONS = (
+    SALES_NOW,
+    MONITOR,
+    NURTURE,
+    SELF_SERVE_HERO,
+    SELF_SERVE_ONBOARDING,
+    HOLD_CONVERTING,
+    HOLD_TOUCHED,
+    HOLD_COOLDOWN,
+    HOLD_OPEN_OPPORTUNITY,
+    HOLD_CONTEXT,
+    HOLD_CAPACITY,
+    HOLD_HOLDOUT,
+    HOLD_NEVER_CONTACT,
+    INSUFFICIENT_DATA,
+    BELOW_FLOOR,
+)
+"""Every action there is. No rule leads to `hold_never_contact` and `insufficient_data` yet."""

@@ -1,0 +1,62 @@
+"""Our vocabulary of events: what customers do, whatever a vendor calls it. A policy maps the vendor's names onto it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Event:
+    """One thing that happens.
+
+    `detail`: what else it tells of, such as the feature that was used; `value`: the number it carries. Both are words
+    of scenario files; a policy's vocabulary says which property of the vendor's event holds them. `use`: whether it is
+    use of the product. A meter that reports nightly must not make an idle account look active, so readings, the
+    website's demo, the help desk and outside news are not.
+    """
+
+    name: str
+    meaning: str
+    detail: str | None = None
+    value: str | None = None
+    use: bool = True
+
+
+EVENTS: tuple[Event, ...] = (
+    Event("signed_up", "somebody opened an account with the product"),
+    Event("session_started", "somebody began to use the product"),
+    Event("workspace_created", "a place to work in was set up"),
+    Event("data_imported", "data of their own came in"),
+    Event("report_created", "a result was made with it"),
+    Event("integration_connected", "another tool was connected", detail="integration"),
+    Event("teammate_invited", "a colleague was invited"),
+    Event("pricing_viewed", "the pricing page was looked at"),
+    Event("plan_question_asked", "a question about plans was asked"),
+    Event("demo_requested", "a person was asked for: a demo, a call"),
+    Event("premium_feature_attempted", "a feature outside the plan was tried", detail="feature"),
+    Event("feature_used", "a feature was used", detail="feature"),
+    Event("usage_recorded", "the meter of a plan limit was read", detail="limit", value="used", use=False),
+    Event("limit_reached", "a plan limit stopped somebody", detail="limit", use=False),
+    Event("api_called", "the API was called"),
+    Event("sdk_used", "the SDK was used"),
+    Event("ci_run", "the product ran in their CI"),
+    Event("export_created", "something was exported"),
+    Event("content_shared", "something was shared"),
+    Event("sso_configured", "single sign-on was set up or changed"),
+    Event("permissions_changed", "roles or permissions were changed"),
+    Event("action_failed", "something somebody tried did not work", detail="action"),
+    Event("demo_viewed", "the product demo on the website was watched", value="completion", use=False),
+    Event("support_ticket_opened", "the help desk was asked", use=False),
+    Event("checkout_started", "a self-serve upgrade was begun, or went a step on"),
+    Event("checkout_completed", "a self-serve upgrade was paid for"),
+    Event("checkout_abandoned", "a self-serve upgrade was given up"),
+    Event("plan_upgraded", "the account moved to a larger plan", detail="plan", value="arr"),
+    Event("company_funded", "the company raised funding", use=False),
+    Event("company_hiring", "the company advertised a job", use=False),
+)
+
+EVENT_NAMES: tuple[str, ...] = tuple(event.name for event in EVENTS)
+EVENTS_BY_NAME: dict[str, Event] = {event.name: event for event in EVENTS}
+
+NOT_USE: tuple[str, ...] = tuple(event.name for event in EVENTS if not event.use)
+"""Events that are not use of the product; they have signals of their own."""

@@ -1,0 +1,358 @@
+"""The signals: what is told of an account's use, in numbers; and the columns that explain them.
+
+A signal is declared here and nowhere else. The policy's types, the schema of the signals table, words, dossier, checks
+and the generated reference derive from it. To add one that counts events is to add one entry; one that is computed
+otherwise names the table of `signals/account.py` that makes it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, NamedTuple, Protocol
+
+from onetouch.catalogue.accounts import Column, Kind
+from onetouch.catalogue.display import Format, Section
+from onetouch.catalogue.events import EVENTS_BY_NAME
+
+WEEK_DAYS = 7
+
+
+class Windows(Protocol):
+    """The lengths that a policy gives the windows: its section `signals`."""
+
+    @property
+    def recent_days(self) -> int:
+        """Days of RECENT."""
+
+    @property
+    def engagement_days(self) -> int:
+        """Days of ENGAGEMENT."""
+
+    @property
+    def lookback_days(self) -> int:
+        """Days of LOOKBACK, the longest."""
+
+
+class Window(Enum):
+    """How far back a signal looks: a week, as long as the policy's key of that name says, or for ever."""
+
+    WEEK = "7 days"
+    RECENT = "recent_days"
+    ENGAGEMENT = "engagement_days"
+    LOOKBACK = "lookback_days"
+    EVER = "ever"
+
+    def days(self, windows: Windows) -> int | None:
+        """Its length; None for EVER. A signal's name holds a number of days only where no policy changes it."""
+        if self is Window.EVER:
+            return None
+        return WEEK_DAYS if self is Window.WEEK else int(getattr(windows, self.value))
+
+
+class Happened(NamedTuple):
+    """What happens at a signal's moment: as a clause that follows "they", and as a noun that follows "last"."""
+
+    clause: str
+    noun: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Signal:
+    """One number that is known of an account, or unknown.
+
+    What it is: `unit`, `window`, `meaning` and `source` (S0–S4), for the reference. `events`: those of ours it is made
+    of. `table`: the one of `signals/account.py` that computes it (None: it counts its events in its window, and nothing
+    else is needed). `unknown`: whether it is null without something to
+    tell it from; all others are 0 then. `most`: its upper bound under a policy (None: none; days of a window are
+    bounded by it). `firmographic`: a fact about the company, not about its use of the product: it may rank, never
+    trigger (S0 S2).
+
+    How it reads: `label` in a line of its own, with {days} for the length of its window; `format` and, where it counts,
+    `nouns` (one and many) in a sentence; `names`: the column with the names it counts, which are said in its place.
+    `section`: the dossier's that shows it by itself (None: none), in the order of SIGNALS. `happened`: it happens at a
+    moment; the column `moment` holds the last one it counts. `private`: no text for the customer may name it.
+    """
+
+    name: str
+    unit: str
+    window: Window
+    meaning: str
+    source: str
+    label: str
+    events: tuple[str, ...] = ()
+    table: str | None = None
+    format: Format = Format.COUNT
+    nouns: tuple[str, str] | None = None
+    names: str | None = None
+    happened: Happened | None = None
+    section: Section | None = None
+    unknown: bool = False
+    most: Callable[[Any], float] | None = None
+    firmographic: bool = False
+    private: bool = False
+
+    def __post_init__(self) -> None:
+        """Raises ValueError where parts do not go together."""
+        if strangers := [event for event in self.events if event not in EVENTS_BY_NAME]:
+            raise ValueError(f"{self.name}: {', '.join(strangers)}: no such event; see catalogue/events.py")
+        if self.counted and (not self.events or self.window is Window.EVER or self.happened is None):
+            raise ValueError(f"{self.name}: counts events: say which, in which window, and what happened")
+        if (self.format is Format.NAMES) is not (self.names is not None):
+            raise ValueError(f"{self.name}: names go with Format.NAMES, and it with them")
+        if (self.format is Format.COUNT) is not (self.nouns is not None):
+            raise ValueError(f"{self.name}: nouns go with Format.COUNT, and it with them")
+
+    @property
+    def counted(self) -> bool:
+        """Whether it is the number of its events in its window."""
+        return self.table is None
+
+    @property
+    def moment(self) -> str:
+        """The column that holds when it last happened."""
+        return f"{self.name}_at"
+
+    @property
+    def fact(self) -> bool:
+        """Whether a text of the policy may name it."""
+        return self.format is not Format.YES_NO
+
+    def bound(self, policy: Any) -> float | None:
+        """The most it can be under the policy; None without a bound."""
+        if self.most is not None:
+            return self.most(policy)
+        return self.window.days(policy.signals) if self.format is Format.DAYS_OF_WINDOW else None
+
+
+SIGNALS: tuple[Signal, ...] = (
+    # ── usage ────────────────────────────────────────────────────────────────────────────────────
+    Signal(
+        name="events_28d", unit="events", window=Window.RECENT, source="S0", table="days",
+        meaning="events of use", label="Events in {days} days", nouns=("event", "events"), section=Section.USAGE,
+    ),
+    Signal(
+        name="events_7d", unit="events", window=Window.WEEK, source="S0", table="days",
+        meaning="events of use", label="Events in {days} days", nouns=("event", "events"),
+    ),
+    Signal(
+        name="usage_growth_7d", unit="ratio", window=Window.WEEK, source="S1", table="account", unknown=True,
+        meaning="events of use ÷ those of the 7 days before; null when those are none",
+        label="Usage against the week before", format=Format.RATIO,
+    ),
+    Signal(
+        name="active_users_28d", unit="users", window=Window.RECENT, source="S0 S2", table="users",
+        meaning="different users with use", label="Active users in {days} days",
+        nouns=("active user", "active users"), section=Section.USAGE,
+    ),
+    Signal(
+        name="active_days_7d", unit="days", window=Window.WEEK, source="S4", table="days",
+        meaning="days with use", label="Days in use, of the last {days}", format=Format.DAYS_OF_WINDOW,
+    ),
+    Signal(
+        name="active_days_14d", unit="days", window=Window.ENGAGEMENT, source="S0", table="days",
+        meaning="days with use", label="Days in use, of the last {days}", format=Format.DAYS_OF_WINDOW,
+        section=Section.USAGE,
+    ),
+    Signal(
+        name="return_days_28d", unit="days", window=Window.RECENT, source="S1 S4", table="account",
+        meaning="days with use, without the account's very first day",
+        label="Days they came back, of the last {days}", format=Format.DAYS_OF_WINDOW, section=Section.USAGE,
+    ),
+    Signal(
+        name="features_used", unit="features", window=Window.LOOKBACK, source="S0", table="account",
+        events=("feature_used",), meaning="different details of it", label="Features used", format=Format.NAMES,
+        names="features_used_list", section=Section.USAGE,
+    ),
+    Signal(
+        name="integrations", unit="integrations", window=Window.EVER, source="S0", table="milestones",
+        events=("integration_connected",), meaning="different details of it", label="Integrations connected",
+        nouns=("integration", "integrations"), section=Section.USAGE,
+    ),
+    Signal(
+        name="developer_days_28d", unit="days", window=Window.RECENT, source="S1", table="days",
+        events=("api_called", "sdk_used", "ci_run"), meaning="days with one of these",
+        label="Days with API, SDK or CI in use, of {days}", format=Format.DAYS_OF_WINDOW, section=Section.USAGE,
+    ),
+    Signal(
+        name="exports_28d", unit="events", window=Window.RECENT, source="S1", events=("export_created",),
+        meaning="how often", label="Exports in {days} days", nouns=("export", "exports"), section=Section.USAGE,
+        happened=Happened("made an export", "export"),
+    ),
+    Signal(
+        name="shares_28d", unit="events", window=Window.RECENT, source="S1", events=("content_shared",),
+        meaning="how often", label="Shares in {days} days", nouns=("share", "shares"), section=Section.USAGE,
+        happened=Happened("shared content", "content shared"),
+    ),
+    # ── onboarding ───────────────────────────────────────────────────────────────────────────────
+    Signal(
+        name="milestones_done", unit="milestones", window=Window.EVER, source="S2 S4", table="account",
+        meaning="of `product.milestones`, reached", label="Onboarding milestones", nouns=("milestone", "milestones"),
+        section=Section.ONBOARDING, most=lambda policy: len(policy.product.milestones),
+    ),
+    Signal(
+        name="activated", unit="0 or 1", window=Window.EVER, source="S2", table="account",
+        meaning="all of `product.activation` seen", label="Activated", format=Format.YES_NO,
+        section=Section.ONBOARDING, most=lambda policy: 1,
+    ),
+    Signal(
+        name="days_to_activate", unit="days", window=Window.EVER, source="S2 S4", table="account", unknown=True,
+        meaning="from sign-up (CRM, else first seen) to the last of `product.activation`; null before",
+        label="Time to value", format=Format.DURATION, section=Section.ONBOARDING,
+    ),
+    # ── the plan and what lies beyond it ─────────────────────────────────────────────────────────
+    Signal(
+        name="limit_share", unit="used ÷ cap", window=Window.LOOKBACK, source="S0 S1", table="limits", unknown=True,
+        events=("usage_recorded",),
+        meaning="last reading against the plan's cap, of the fullest limit; null without cap or reading",
+        label="Share of the plan limit in use", format=Format.SHARE, section=Section.EXPANSION,
+    ),
+    Signal(
+        name="limit_held_days", unit="days", window=Window.LOOKBACK, source="S0", table="limits", unknown=True,
+        events=("usage_recorded",),
+        meaning="from that limit's first reading of the unbroken run at or over `signals.limit_near` to its last "
+        "reading, both included; 0 when the last is under it",
+        label="Days near the plan limit", format=Format.DAYS, most=lambda policy: policy.signals.lookback_days,
+    ),
+    Signal(
+        name="limit_days_left", unit="days", window=Window.LOOKBACK, source="S1", table="limits", unknown=True,
+        events=("usage_recorded",),
+        meaning="from the last day until that limit is reached, at the pace from its first reading in the window to "
+        "its last; 0 when reached, null while it falls or stands, and with readings of one day only",
+        label="Days until the plan limit at this pace", format=Format.DAYS,
+    ),
+    Signal(
+        name="limits_reached_28d", unit="events", window=Window.RECENT, source="S1", events=("limit_reached",),
+        meaning="how often", label="Times a plan limit was reached in {days} days", format=Format.TIMES,
+        section=Section.EXPANSION, happened=Happened("reached a plan limit", "plan limit reached"),
+    ),
+    Signal(
+        name="premium_attempts_28d", unit="events", window=Window.RECENT, source="S4",
+        events=("premium_feature_attempted",), meaning="how often",
+        label="Attempts at premium features in {days} days", nouns=("attempt", "attempts"), section=Section.EXPANSION,
+        happened=Happened("tried a premium feature", "attempt at a premium feature"),
+    ),
+    Signal(
+        name="admin_actions_28d", unit="events", window=Window.RECENT, source="S1",
+        events=("sso_configured", "permissions_changed"), meaning="how often",
+        label="SSO and permission changes in {days} days", nouns=("change", "changes"), section=Section.EXPANSION,
+        happened=Happened("changed SSO or permissions", "change of SSO or permissions"),
+    ),
+    # ── the team ─────────────────────────────────────────────────────────────────────────────────
+    Signal(
+        name="users", unit="users", window=Window.LOOKBACK, source="S0", table="users",
+        meaning="different users with use", label="Users", nouns=("user", "users"), section=Section.TEAM,
+    ),
+    Signal(
+        name="active_users_7d", unit="users", window=Window.WEEK, source="S0 S2", table="users",
+        meaning="different users with use", label="Active users in {days} days",
+        nouns=("active user", "active users"), section=Section.TEAM,
+    ),
+    Signal(
+        name="invites_28d", unit="events", window=Window.RECENT, source="S4", events=("teammate_invited",),
+        meaning="how often", label="Invitations in {days} days", nouns=("teammate", "teammates"),
+        section=Section.TEAM, happened=Happened("invited a teammate", "teammate invited"),
+    ),
+    # ── interest in buying ───────────────────────────────────────────────────────────────────────
+    Signal(
+        name="demo_requests_28d", unit="events", window=Window.RECENT, source="S0 S3", events=("demo_requested",),
+        meaning="how often", label="Requests to talk to someone in {days} days",
+        nouns=("request to talk to someone", "requests to talk to someone"), section=Section.COMMERCIAL,
+        happened=Happened("asked to talk to someone", "request to talk to someone"),
+    ),
+    Signal(
+        name="plan_questions_28d", unit="events", window=Window.RECENT, source="S4", events=("plan_question_asked",),
+        meaning="how often", label="Questions about plans in {days} days",
+        nouns=("question about plans", "questions about plans"), section=Section.COMMERCIAL,
+        happened=Happened("asked about plans", "question about plans"),
+    ),
+    Signal(
+        name="pricing_views_14d", unit="events", window=Window.ENGAGEMENT, source="S4", events=("pricing_viewed",),
+        meaning="how often", label="Pricing page views in {days} days", format=Format.TIMES,
+        section=Section.COMMERCIAL, happened=Happened("looked at pricing", "look at pricing"), private=True,
+    ),
+    Signal(
+        name="checkouts_abandoned_28d", unit="checkouts", window=Window.RECENT, source="S0", table="checkout",
+        events=("checkout_started", "checkout_abandoned"),
+        meaning="those given up at least `signals.abandoned_barrier_hours` ago (of one user's day that this moment "
+        "cuts in two: one), and the last checkout if it fell silent; its moment is then its last step",
+        label="Upgrades left unfinished in {days} days", nouns=("unfinished upgrade", "unfinished upgrades"),
+        section=Section.COMMERCIAL, happened=Happened("left an upgrade unfinished", "upgrade left unfinished"),
+        private=True,
+    ),
+    Signal(
+        name="demo_completion", unit="percent, 0–100", window=Window.LOOKBACK, source="S4", table="counts",
+        events=("demo_viewed",), unknown=True, meaning="greatest value of it; null without",
+        label="Product demo watched", format=Format.PERCENT, section=Section.COMMERCIAL, most=lambda policy: 100,
+        private=True,
+    ),
+    # ── the company ──────────────────────────────────────────────────────────────────────────────
+    Signal(
+        name="enterprise_domain", unit="0 or 1", window=Window.EVER, source="S0", table="account",
+        meaning="an organisation known by a domain that is no free-mail provider's: of its users' e-mail addresses or "
+        "of its website",
+        label="Business domain", format=Format.YES_NO, firmographic=True, most=lambda policy: 1,
+    ),
+    Signal(
+        name="fundings_90d", unit="events", window=Window.LOOKBACK, source="S1", events=("company_funded",),
+        meaning="how often", label="Funding rounds in {days} days", nouns=("funding round", "funding rounds"),
+        section=Section.COMMERCIAL, happened=Happened("raised funding", "funding round"), firmographic=True,
+    ),
+    Signal(
+        name="hirings_90d", unit="events", window=Window.LOOKBACK, source="S1", events=("company_hiring",),
+        meaning="how often", label="Job adverts in {days} days", nouns=("job advert", "job adverts"),
+        section=Section.COMMERCIAL, happened=Happened("advertised a job", "job advert"), firmographic=True,
+    ),
+    # ── friction ─────────────────────────────────────────────────────────────────────────────────
+    Signal(
+        name="failed_actions_28d", unit="events", window=Window.RECENT, source="S4", events=("action_failed",),
+        meaning="how often", label="Failed actions in {days} days", nouns=("failed action", "failed actions"),
+        section=Section.FRICTION, happened=Happened("had an action fail", "failed action"),
+    ),
+    Signal(
+        name="tickets_28d", unit="events", window=Window.RECENT, source="S4", events=("support_ticket_opened",),
+        meaning="how often", label="Support tickets in {days} days", nouns=("support ticket", "support tickets"),
+        section=Section.FRICTION, happened=Happened("opened a support ticket", "support ticket"),
+    ),
+)  # fmt: skip
+"""What gates, points, rules and situations of a policy may name; a section of the dossier shows them in this order.
+
+No event of the vocabulary tells of these, so they are no signals: time in the product (nothing says when a session
+ended), departments and offices, clicks in a demo, papers published. Acceleration (S1: 2 → 5 logins a week) is
+`usage_growth_7d`.
+"""
+
+SIGNAL_NAMES: tuple[str, ...] = tuple(signal.name for signal in SIGNALS)
+SIGNALS_BY_NAME: dict[str, Signal] = {signal.name: signal for signal in SIGNALS}
+
+MOMENTS: tuple[str, ...] = tuple(signal.name for signal in SIGNALS if signal.happened is not None)
+"""Signals that happen at a moment: the column `{signal}_at` holds the last one, so their points may decay (S4) and a
+new one may be the trigger event of a monitored account (S2)."""
+
+FIRMOGRAPHIC_SIGNALS = frozenset(signal.name for signal in SIGNALS if signal.firmographic)
+"""Facts about the company, not about its use of the product: they may rank, never trigger (S0 S2)."""
+
+DETAIL_COLUMNS: tuple[Column, ...] = (
+    Column(name="account_basis", kind=Kind.TEXT),
+    Column(name="trend", kind=Kind.TEXT, fact=True),
+    Column(name="checkout_state", kind=Kind.TEXT),
+    Column(name="checkout_at", kind=Kind.MOMENT),
+    Column(name="milestones_done_list", kind=Kind.NAMES, format=Format.NAMES, label="Done",
+           section=Section.ONBOARDING),
+    Column(name="milestones_left", kind=Kind.NAMES, format=Format.NAMES, label="Left", section=Section.ONBOARDING,
+           fact=True),
+    Column(name="features_used_list", kind=Kind.NAMES, format=Format.NAMES),
+    Column(name="features_unused", kind=Kind.NAMES, format=Format.NAMES, fact=True),
+    Column(name="premium_attempted", kind=Kind.NAMES, format=Format.NAMES, fact=True),
+    Column(name="limit_name", kind=Kind.TEXT, fact=True),
+    Column(name="limit_used", kind=Kind.NUMBER, format=Format.NUMBER, fact=True),
+    Column(name="limit_cap", kind=Kind.NUMBER, format=Format.NUMBER, fact=True),
+    Column(name="top_user", kind=Kind.TEXT, label="Most active", section=Section.TEAM),
+    Column(name="usual_hour", kind=Kind.WHOLE, format=Format.NUMBER),
+    Column(name="usual_weekday", kind=Kind.WHOLE, format=Format.NUMBER),
+    Column(name="first_seen_at", kind=Kind.MOMENT),
+    Column(name="last_seen_at", kind=Kind.MOMENT),
+    Column(name="activated_at", kind=Kind.MOMENT),
+)  # fmt: skip
+"""What the table of signals holds beside them, to explain them (`signals/account.py` makes all of it)."""

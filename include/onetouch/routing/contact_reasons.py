@@ -1,0 +1,175 @@
+"""Contact reasons: why an account would be a sales touch, and what one that has none lacks.
+
+A decision stores the reason as `call`: the account is a PQL, it asked for a person, it outgrows its plan, or it was
+watched and its trigger event came.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from onetouch.catalogue import ACTIONS
+from onetouch.lake.columns import Mask, Moments, moment, number, truth, words
+from onetouch.policy import Condition, Policy
+from onetouch.routing.rule import Facts, Figures, Known, Obstacle, Sentence
+from onetouch.routing.value import potential_arr
+from onetouch.routing.wording import figure
+from onetouch.scoring.gates import holds
+
+CALLS = {
+    "pql": "it is a product-qualified lead and engaged",
+    "hand_raised": "somebody there asked for a person",
+    "expansion": "a paying customer outgrows its plan",
+    "trigger": "it was watched, and a trigger event happened",
+}
+"""The contact reasons and what they mean; of several the first counts."""
+
+READS = (
+    "gates.engagement", "value", "routing.engaged", "routing.hand_raised", "routing.expansion", "routing.medium",
+    "routing.triggers", "routing.large_not_engaged", "routing.motion.sales_led_employees",
+)  # fmt: skip
+"""Keys of the policy that contact reasons depend on, besides what makes a PQL."""
+
+_WATCHED = [action for action in ACTIONS if action.watched]
+_WAITING = [action for action in ACTIONS if action.waiting]
+_NEVER = np.datetime64("NaT", "us")
+
+
+def columns(facts: Facts, policy: Policy) -> dict[str, Any]:
+    """What the account is worth, how it is engaged and why it would be a sales touch; by column:
+
+    - potential_arr, high_value (worth the floor), engaged (of the matrix), engaged_enough (or large enough, where the
+      policy says so)
+    - hand_raised, expanding
+    - news_at: the first trigger event after the moment the previous decision began to stand
+    - triggered: at least medium, was watched, and its trigger event has come
+    - case: its contact reason if it were worth enough (CALLS or empty); call: the same, if it is
+    - trigger_at: the event of `call` "trigger"
+    """
+    routing = policy.routing
+    potential = potential_arr(facts, policy.value)
+    high_value = potential >= policy.value.floor
+    engaged = np.logical_and.reduce([holds(facts, condition) for condition in routing.engaged])
+    large = number(facts, "employees") >= routing.motion.sales_led_employees
+    enough = engaged | large if routing.large_not_engaged == "sales" else engaged
+    able = truth(facts, "gate_icp") & truth(facts, "gate_activated") & truth(facts, "gate_engagement")
+    hand_raised = np.logical_or.reduce([np.zeros(len(facts), bool), *(holds(facts, c) for c in routing.hand_raised)])
+    outgrown = np.logical_and.reduce([holds(facts, condition) for condition in routing.expansion.when])
+    expanding = (number(facts, "arr") > 0) & outgrown
+
+    news = _first_trigger(facts, routing.triggers)
+    kept = facts["previous_action"].isin(_WAITING).to_numpy(bool) & facts["previous_call"].eq("trigger").to_numpy(bool)
+    came = facts["previous_action"].isin(_WATCHED).to_numpy(bool) & ~np.isnat(news)
+    # Who has risen to high without an intent of the list loses nothing by it.
+    triggered = watched(facts, policy) & facts["tier"].ne("low").to_numpy(bool) & (came | kept)
+    event = np.where(kept, moment(facts, "previous_trigger_at"), news)
+
+    reasons = {
+        "pql": truth(facts, "pql") & enough,
+        "hand_raised": able & hand_raised,
+        "expansion": able & expanding & enough,
+        "trigger": able & triggered & enough,
+    }
+    case = np.select([reasons[name] for name in CALLS], range(len(CALLS)), len(CALLS))
+    call = np.where(high_value, case, len(CALLS))
+    is_trigger = call == list(CALLS).index("trigger")
+    return {
+        "potential_arr": potential,
+        "high_value": high_value,
+        "engaged": engaged,
+        "engaged_enough": enough,
+        "hand_raised": hand_raised,
+        "expanding": expanding,
+        "news_at": _column(news, facts),
+        "triggered": triggered,
+        "case": words(case, [*CALLS, ""]).set_axis(facts.index),
+        "call": words(call, [*CALLS, ""]).set_axis(facts.index),
+        "trigger_at": _column(np.where(is_trigger, event, _NEVER), facts),
+    }
+
+
+def called(facts: Facts) -> Mask:
+    """Accounts with a contact reason."""
+    return facts["call"].ne("").to_numpy(bool)
+
+
+def watched(facts: Facts, policy: Policy) -> Mask:
+    """Accounts whose trigger events are waited for, if they are of the medium tier."""
+    return truth(facts, "gate_icp") & truth(facts, "gate_activated") & (policy.routing.medium == "monitor")
+
+
+def in_words(known: Known) -> str:
+    """The contact reason of one account."""
+    return CALLS.get(known["call"], "nothing calls for a person")
+
+
+def lacking(facts: Facts, decided: Mask, policy: Policy) -> Iterator[Obstacle]:
+    """What an account lacks to have a contact reason, whichever rule decided.
+
+    Who has asked for a person or outgrows the plan is asked for less than a PQL.
+    """
+    gates = policy.gates
+    no_case = facts["case"].eq("").to_numpy(bool)
+    matrix = no_case & ~truth(facts, "hand_raised") & ~truth(facts, "engaged_enough")
+    pql = no_case & ~(truth(facts, "hand_raised") | truth(facts, "expanding") | truth(facts, "triggered"))
+    yield Obstacle("icp", ~truth(facts, "gate_icp"))
+    yield Obstacle("activation", ~truth(facts, "gate_activated"))
+    asked = _by_signal([(c, np.True_) for c in gates.engagement] + [(c, matrix) for c in policy.routing.engaged])
+    for signal, conditions in asked.items():
+        needs = np.full(len(facts), np.nan)
+        for condition, who in conditions:
+            unmet = ~holds(facts, condition) & who
+            needs[unmet] = np.fmax(needs[unmet], condition.at_least)
+        yield Obstacle(signal, ~np.isnan(needs), number(facts, signal), needs)
+    yield Obstacle("intent", pql & ~truth(facts, "gate_intent"))
+    counted = "score" if policy.scoring.firmographics == "combine" else "usage_score"
+    high = facts["tier"].eq("high").to_numpy(bool)
+    yield Obstacle("score", pql & ~high, number(facts, counted), policy.scoring.tiers.high)
+
+
+def _icp(figures: Figures, policy: Policy) -> str:
+    return "It has to fit the customer profile: an organisation of a size and industry we sell to."
+
+
+def _activation(figures: Figures, policy: Policy) -> str:
+    return f"It has to activate: {' and '.join(policy.product.activation)}."
+
+
+def _intent(figures: Figures, policy: Policy) -> str:
+    return f"It has to show intent: {' or '.join(f'{c.signal} {c.at_least:g}' for c in policy.gates.intent)}."
+
+
+def _score(figures: Figures, policy: Policy) -> str:
+    return f"Its score of {figure(figures.has)} has to reach {figure(figures.needs)}."
+
+
+SENTENCES: dict[str, Sentence] = {"icp": _icp, "activation": _activation, "intent": _intent, "score": _score}
+"""What has to happen, for each of the obstacles in `lacking` that is no signal."""
+
+
+def _first_trigger(facts: Facts, triggers: Sequence[str]) -> Moments:
+    """The first trigger event after the moment the previous decision began to stand; NaT without."""
+    since = moment(facts, "previous_since")
+    first = np.full(len(facts), _NEVER)
+    for name in triggers:
+        at = moment(facts, f"{name}_at")
+        first = np.fmin(first, np.where(at > since, at, _NEVER))
+    return first
+
+
+def _column(moments: Moments, facts: Facts) -> pd.Series:
+    return pd.Series(pd.DatetimeIndex(moments, tz="UTC"), facts.index)
+
+
+def _by_signal(
+    conditions: Iterable[tuple[Condition, Mask | np.bool_]],
+) -> dict[str, list[tuple[Condition, Mask | np.bool_]]]:
+    """By signal, in the order first named: the conditions on it and who is asked."""
+    by_signal: dict[str, list[tuple[Condition, Mask | np.bool_]]] = {}
+    for condition, who in conditions:
+        by_signal.setdefault(condition.signal, []).append((condition, who))
+    return by_signal

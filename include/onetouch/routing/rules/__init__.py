@@ -1,0 +1,89 @@
+"""The rules of engagement in their order: the first that applies to an account decides.
+
+One file a rule; a new one is a file and a place in `RULES`. What knows the rules derives from the list.
+"""
+
+from __future__ import annotations
+
+import difflib
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import ValidationError
+
+from onetouch.policy import Policy, PolicyError
+from onetouch.policy.read import problems
+from onetouch.routing.rule import Facts, Rule
+from onetouch.routing.rules import (
+    capacity,
+    cooldown,
+    high_value_not_engaged,
+    holdout,
+    low_value_engaged,
+    low_value_not_engaged,
+    never_interrupt,
+    never_without_context,
+    no_pql,
+    one_touch,
+    open_opportunity,
+    queue_expired,
+    sales_now,
+    tier_medium,
+    value_floor,
+)
+
+RULES: tuple[Rule, ...] = (
+    holdout.RULE,
+    never_interrupt.RULE,
+    open_opportunity.RULE,
+    one_touch.RULE,
+    cooldown.RULE,
+    value_floor.RULE,
+    low_value_engaged.RULE,
+    low_value_not_engaged.RULE,
+    high_value_not_engaged.RULE,
+    tier_medium.RULE,
+    no_pql.RULE,
+    queue_expired.RULE,
+    never_without_context.RULE,
+    capacity.RULE,
+    sales_now.RULE,
+)
+
+
+def rules_of(policy: Policy, rules: tuple[Rule, ...] = RULES, where: str | None = None) -> tuple[Rule, ...]:
+    """The rules that the policy has, in their order: all but those with parameters of which it says nothing.
+
+    Raises PolicyError for parameters of an unknown rule, of one that has none, and for those the rule does not allow,
+    a line each, which begin with `where` (the policy's file; None: its name).
+    """
+    own = {rule.section: rule.parameters for rule in rules if rule.parameters is not None}
+    where = where or f"policy {policy.name}"
+    wrong: list[str] = []
+    for section, given in policy.routing.rules.items():
+        at = ("routing", "rules", section)
+        if section not in own:
+            wrong.append(f"{where}: {'.'.join(at)}: {_unknown(section, list(own), rules)}")
+            continue
+        try:
+            own[section].model_validate(given)
+        except ValidationError as error:
+            wrong += problems(error, where, own[section], at)
+    if wrong:
+        raise PolicyError("\n".join(wrong))
+    return tuple(rule for rule in rules if rule.parameters is None or rule.section in policy.routing.rules)
+
+
+def _unknown(section: str, own: list[str], rules: tuple[Rule, ...]) -> str:
+    if section in {rule.section for rule in rules}:
+        return "this rule has no parameters of its own; remove it (docs/rules.md names the keys the rule reads)"
+    near = difflib.get_close_matches(section, own, n=1)
+    return "no such rule; " + (f"did you mean {near[0]}?" if near else f"allowed: {', '.join(own) or 'none'}")
+
+
+def first_match(facts: Facts, policy: Policy, rules: tuple[Rule, ...]) -> npt.NDArray[np.int64]:
+    """The place in `rules` of the first that applies to each account; `len(rules)` where none does."""
+    decided = np.full(len(facts), len(rules), dtype=np.int64)
+    for place, rule in reversed(list(enumerate(rules))):
+        decided[rule.applies(facts, policy)] = place
+    return decided

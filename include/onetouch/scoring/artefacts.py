@@ -1,0 +1,48 @@
+"""Which artefact a run was scored with: kept among its inputs by id, its content once in the lake."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from onetouch.lake import Lake
+from onetouch.policy import Policy
+from onetouch.scoring.scorers import Artefact, scorer_of
+
+ROOM = "artefacts"
+"""`artefacts/{id}.parquet`, one row: scorer, content (bytes)."""
+
+
+def keep_artefact(lake: Lake, run_id: str, artefact: Artefact) -> None:
+    """Writes the artefact where it is not there yet, and `inputs/{run_id}/artefact.parquet` (scorer, artefact_id)."""
+    if not lake.exists(ROOM, f"{artefact.id}.parquet"):
+        content = {"scorer": [artefact.scorer], "content": pa.array([artefact.content], pa.binary())}
+        lake.write(pa.table(content), ROOM, f"{artefact.id}.parquet")
+    named = {"scorer": [artefact.scorer], "artefact_id": [artefact.id]}
+    lake.write(pa.table(named), "inputs", run_id, "artefact.parquet")
+
+
+def kept_artefact(lake: Lake, run_id: str, policy: Policy) -> Artefact:
+    """The artefact that the run was scored with; `policy` is the one it was made under.
+
+    A run of before artefacts were kept was scored by what its policy says. Raises FileNotFoundError naming a file that
+    is gone, ValueError for one whose content is another than its id says.
+    """
+    if not lake.exists("inputs", run_id, "artefact.parquet"):
+        return scorer_of(policy).artefact(policy, lake)
+    [named] = _rows(lake, "inputs", run_id, "artefact.parquet")
+    name = f"{named['artefact_id']}.parquet"
+    if not lake.exists(ROOM, name):
+        raise FileNotFoundError(f"{ROOM}/{name}: is gone from the lake; restore it")
+    [found] = _rows(lake, ROOM, name)
+    artefact = Artefact(found["scorer"], found["content"])
+    if artefact.id != named["artefact_id"]:
+        raise ValueError(f"{ROOM}/{name}: its content is that of {artefact.id}; restore the file")
+    return artefact
+
+
+def _rows(lake: Lake, *parts: str) -> list[dict[str, Any]]:
+    with lake.fs.open(lake.path(*parts), "rb") as file:
+        return pq.read_table(file, use_threads=False).to_pylist()
