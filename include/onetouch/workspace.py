@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from onetouch.connections import Connection, from_environment
-from onetouch.lake import Lake
+from onetouch.lake import DEFAULT_ENGINE, ENGINES, Lake
 from onetouch.ledger import Ledger
 from onetouch.policy import Policy, read_policy
 from onetouch.sources import check_sources
@@ -64,10 +64,11 @@ def open_workspace(
     """Opens the installation at `home`; what is not given comes from ONETOUCH_* variables.
 
     ONETOUCH_HOME (default .onetouch) holds lake and ledger; ONETOUCH_LAKE and ONETOUCH_LEDGER_URL move either
-    elsewhere; ONETOUCH_POLICY, ONETOUCH_SHADOW_POLICY, ONETOUCH_EXPORTS and ONETOUCH_ACCOUNTS name files. The
-    scheduler's `stop_switch` is asked, beside the ledger, why nothing may be written outside. Brings the ledger's
-    schema up to date. Raises PolicyError for a policy that cannot be used, and NotConfigured when nothing is there
-    yet and `begin` is false.
+    elsewhere; ONETOUCH_ENGINE names the engine that computes (default duckdb); ONETOUCH_POLICY,
+    ONETOUCH_SHADOW_POLICY, ONETOUCH_EXPORTS and ONETOUCH_ACCOUNTS name files. The scheduler's `stop_switch` is asked,
+    beside the ledger, why nothing may be written outside. Brings the ledger's schema up to date. Raises PolicyError for
+    a policy that cannot be used, and NotConfigured for an engine that is not known, or when nothing is there yet and
+    `begin` is false.
     """
 
     def given(value: str | os.PathLike[str] | None, name: str) -> Path | None:
@@ -78,6 +79,9 @@ def open_workspace(
     elsewhere, file = environ.get("ONETOUCH_LEDGER_URL"), root / "ledger.db"
     if not (begin or elsewhere or file.exists()):
         raise NotConfigured(f"home: {root} holds no ledger; give another --home, or begin there with `onetouch run`")
+    engine = environ.get("ONETOUCH_ENGINE") or DEFAULT_ENGINE
+    if engine not in ENGINES:
+        raise NotConfigured(f"ONETOUCH_ENGINE: {engine!r} is not known; give one of {', '.join(sorted(ENGINES))}")
     root.mkdir(parents=True, exist_ok=True)
     ledger = Ledger(elsewhere or f"sqlite:///{file}")
     ledger.migrate()
@@ -87,7 +91,7 @@ def open_workspace(
     return Workspace(
         home=root,
         policy=rules,
-        lake=Lake(environ.get("ONETOUCH_LAKE") or root / "lake"),
+        lake=Lake(environ.get("ONETOUCH_LAKE") or root / "lake", engine),
         ledger=ledger,
         connection=connection or partial(from_environment, environ=environ),
         stop_switch=stop_switch,

@@ -356,7 +356,7 @@ class _Judge:
             number = text.try_cast("float64") / (1 if form.pattern == EPOCH_SECONDS else 1000)
             near = number.between(-_FARTHEST_SECONDS, _FARTHEST_SECONDS)
             micros = near.ifelse((number * 1_000_000).round(), ibis.null()).cast("int64")
-            read = micros.as_timestamp("us").cast("timestamp")
+            read = self.engine.from_epoch(micros)
         elif form.pattern == ISO:
             zoned = text.re_search(_OFFSET)
             said = text.re_search(_ISO).ifelse(text, ibis.null())

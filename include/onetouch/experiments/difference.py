@@ -7,7 +7,7 @@ lake's events, in a lake of their own that is thrown away; nothing is written to
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -195,7 +195,7 @@ class _Apart(Lake):
         return self.base.list(folder, suffix)
 
     @property
-    def filesystems(self) -> list[Any]:
+    def filesystems(self) -> Sequence[Any]:
         """Those of both."""
         return [*self.own.filesystems, *self.base.filesystems]
 

@@ -6,7 +6,7 @@ import os
 import posixpath
 import re
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 from urllib.parse import quote
@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from fsspec.implementations.local import LocalFileSystem
 
-from onetouch.lake.engines import DEFAULT, Engine, open_engine
+from onetouch.lake.engines import DEFAULT_ENGINE, Engine, open_engine
 
 _SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.=+,#-]{0,200}")
 
@@ -29,13 +29,13 @@ class Lake:
     it is written beside its place under a dot-name and renamed.
     """
 
-    def __init__(self, uri: str | os.PathLike[str], engine: str = DEFAULT) -> None:
+    def __init__(self, uri: str | os.PathLike[str], engine: str = DEFAULT_ENGINE) -> None:
         self.fs, self.root = fsspec.core.url_to_fs(os.fspath(uri))
         self.local = isinstance(self.fs, LocalFileSystem)
         self.engine_name = engine
 
     @property
-    def filesystems(self) -> list[Any]:
+    def filesystems(self) -> Sequence[Any]:
         """The stores an engine needs to read the lake, besides local files."""
         return [] if self.local else [self.fs]
 

@@ -11,14 +11,14 @@ from onetouch.lake.engines.protocol import ISO_8601, Engine
 if TYPE_CHECKING:
     from onetouch.lake.lake import Lake
 
-__all__ = ["DEFAULT", "ENGINES", "ISO_8601", "Engine", "open_engine"]
+__all__ = ["DEFAULT_ENGINE", "ENGINES", "ISO_8601", "Engine", "open_engine"]
 
 ENGINES = {
     "duckdb": "onetouch.lake.engines.duckdb:DuckDB",
 }
 """Name of an engine → module and class; the class is called as `open_engine` says."""
 
-DEFAULT = "duckdb"
+DEFAULT_ENGINE = "duckdb"
 
 
 def open_engine(name: str, lake: Lake, **limits: Any) -> AbstractContextManager[Engine]:

@@ -33,6 +33,8 @@ class DuckDB:
         self.lake = lake
         self.large = large
         self._names = 0
+        self._read: dict[str, ir.Table] = {}
+        self._compiled: dict[int, tuple[ir.Table, str]] = {}  # the expression is held: its id is its own as long
         self._place: tempfile.TemporaryDirectory[str] | None = None
         self._con = duckdb.connect(":memory:")
         try:
@@ -72,13 +74,20 @@ class DuckDB:
 
     # ── tables ──
 
-    def read(self, paths: Iterable[str], *, dated: bool = False, merged: bool = False) -> ir.Table:
+    def read(
+        self, paths: Iterable[str], name: str | None = None, *, dated: bool = False, merged: bool = False
+    ) -> ir.Table:
         """See `protocol.Engine`."""
         files = "[" + ", ".join(_text(self._url(path)) for path in paths) + "]"
         options = [f"hive_partitioning = {str(dated).lower()}", f"union_by_name = {str(merged).lower()}"]
         if dated:
             options.append("hive_types = {'event_date': DATE}")
-        return self._view(f"SELECT * FROM read_parquet({files}, {', '.join(options)})")
+        query = f"SELECT * FROM read_parquet({files}, {', '.join(options)})"
+        if name is None or name not in self._read:
+            table = self._view(query, name)
+            return self._read.setdefault(name, table) if name else table
+        self._con.execute(f"CREATE OR REPLACE TEMP VIEW {_name(name)} AS {query}")
+        return self._read[name]  # the columns are the same: they need not be asked for
 
     def table(self, rows: pa.Table | pd.DataFrame, name: str) -> ir.Table:
         """See `protocol.Engine`."""
@@ -182,6 +191,15 @@ class DuckDB:
         with_zone = _call("timezone", dt.Timestamp("UTC"), zone, moment)
         return _call("timezone", dt.Timestamp(), "UTC", with_zone)
 
+    def from_epoch(self, microseconds: ir.IntegerValue) -> ir.TimestampValue:
+        """See `protocol.Engine`."""
+        return _call("make_timestamp", dt.Timestamp(), microseconds)
+
+    def hour(self, moment: ir.TimestampValue) -> ir.IntegerValue:
+        """See `protocol.Engine`."""
+        micros = _call("epoch_us", dt.int64, moment)  # much faster than taking apart a moment with zone
+        return self.from_epoch(micros).hour()
+
     def at_least(self, value: ir.Value, order: ir.Value, where: ir.BooleanValue | None = None) -> ir.Value:
         """See `protocol.Engine`."""
         return _aggregate("arg_min", value, order, where)
@@ -193,7 +211,10 @@ class DuckDB:
     # ── how ──
 
     def _sql(self, expression: ir.Table) -> str:
-        return self._backend.compile(expression)
+        """What the engine runs; of one and the same expression it is made once."""
+        if id(expression) not in self._compiled:
+            self._compiled[id(expression)] = (expression, self._backend.compile(expression))
+        return self._compiled[id(expression)][1]
 
     def _view(self, query: str, name: str | None = None) -> ir.Table:
         self._names += 1

@@ -23,9 +23,13 @@ class Engine(Protocol):
 
     # ── tables ──
 
-    def read(self, paths: Iterable[str], *, dated: bool = False, merged: bool = False) -> ir.Table:
+    def read(
+        self, paths: Iterable[str], name: str | None = None, *, dated: bool = False, merged: bool = False
+    ) -> ir.Table:
         """Parquet files of the lake, by their full paths, as one table; there must be at least one.
 
+        `name`: what the table is called, in the place of an earlier one (of the same columns): what was made of that
+        one then reads these files.
         `dated`: with the column `event_date` (a date) from the folder `event_date=…` they lie in. `merged`: a column
         that a file lacks is null there; else all must have the same.
         """
@@ -112,6 +116,14 @@ class Engine(Protocol):
 
     def to_utc(self, moment: ir.TimestampValue, zone: str) -> ir.TimestampValue:
         """What a clock of an IANA zone shows, in UTC; both without zone."""
+        ...
+
+    def from_epoch(self, microseconds: ir.IntegerValue) -> ir.TimestampValue:
+        """The moment, UTC and without zone, so many microseconds after 1970."""
+        ...
+
+    def hour(self, moment: ir.TimestampValue) -> ir.IntegerValue:
+        """The hour of the day (0 to 23, UTC) of a moment with zone."""
         ...
 
     def at_least(self, value: ir.Value, order: ir.Value, where: ir.BooleanValue | None = None) -> ir.Value:
