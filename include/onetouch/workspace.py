@@ -105,10 +105,11 @@ def open_workspace(
     """Opens the installation at `home`; what is not given comes from ONETOUCH_* variables.
 
     ONETOUCH_HOME (default .onetouch) holds lake and ledger; ONETOUCH_LAKE and ONETOUCH_LEDGER_URL move either
-    elsewhere; ONETOUCH_POLICY, ONETOUCH_SHADOW_POLICY, ONETOUCH_EXPORTS and ONETOUCH_ACCOUNTS name files. The
-    scheduler's `stop_switch` is asked, beside the ledger, why nothing may be written outside. Brings the ledger's
-    schema up to date. Raises PolicyError for a policy that cannot be used, and NotConfigured when nothing is there
-    yet and `begin` is false.
+    elsewhere; ONETOUCH_ENGINE names the engine that computes (default duckdb); ONETOUCH_POLICY,
+    ONETOUCH_SHADOW_POLICY, ONETOUCH_EXPORTS and ONETOUCH_ACCOUNTS name files. The scheduler's `stop_switch` is asked,
+    beside the ledger, why nothing may be written outside. Brings the ledger's schema up to date. Raises PolicyError for
+    a policy that cannot be used, and NotConfigured for an engine that is not known, or when nothing is there yet and
+    `begin` is false.
     """
 
     def given(value: str | os.PathLike[str] | None, name: str) -> Path | None:
@@ -116,11 +117,14 @@ def open_workspace(
         return Path(text) if text else None
 
     root = home_of(home, environ=environ)
+    engine = environ.get("ONETOUCH_ENGINE") or lake.DEFAULT_ENGINE
+    if engine not in lake.ENGINES:
+        raise NotConfigured(f"ONETOUCH_ENGINE: {engine!r} is not known; give one of {', '.join(sorted(lake.ENGINES))}")
     ledger = open_ledger(root, begin=begin, environ=environ)
     return Workspace(
         home=root,
         policy=usable_policy(given(policy, "ONETOUCH_POLICY")),
-        lake=lake.Lake(environ.get("ONETOUCH_LAKE") or root / "lake"),
+        lake=lake.Lake(environ.get("ONETOUCH_LAKE") or root / "lake", engine),
         ledger=ledger,
         connection=connection or partial(from_environment, environ=environ),
         stop_switch=stop_switch,
