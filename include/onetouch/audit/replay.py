@@ -97,7 +97,8 @@ def forgotten_in(lake: Lake, run_id: str) -> int:
 
     Where such an account had taken a rep's room, another's decision may come out otherwise without it.
     """
-    return _forgotten(of_run(lake, "decisions", run_id)).num_rows
+    rows: int = _forgotten(of_run(lake, "decisions", run_id)).num_rows
+    return rows
 
 
 def _forgotten(decisions: pa.Table) -> pa.Table:

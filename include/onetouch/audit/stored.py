@@ -26,4 +26,5 @@ def of_run(lake: Lake, room: str, run_id: str, account_id: str | None = None) ->
 
 def earlier(lake: Lake, run_id: str) -> pd.DataFrame:
     """The scores that those of the run were compared with. Raises FileNotFoundError naming the file."""
-    return table(lake, "inputs", run_id, "earlier.parquet").to_pandas()
+    scores: pd.DataFrame = table(lake, "inputs", run_id, "earlier.parquet").to_pandas()
+    return scores

@@ -169,7 +169,7 @@ def _product_accounts(lake: Lake, run: Run) -> pd.Series:
     if not earlier:
         return pd.Series(dtype="str")
     with lake.fs.open(earlier[-1], "rb") as file:
-        joined = pq.read_table(file, columns=["crm_account_id", "account_id"]).to_pandas()
+        joined: pd.DataFrame = pq.read_table(file, columns=["crm_account_id", "account_id"]).to_pandas()
     joined = joined.dropna().drop_duplicates("crm_account_id")
     return joined.set_index("crm_account_id")["account_id"]
 

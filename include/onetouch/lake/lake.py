@@ -89,7 +89,8 @@ class Lake:
     def read(self, *parts: str) -> pd.DataFrame:
         """One Parquet file as a frame. Raises FileNotFoundError."""
         with self.fs.open(self.path(*parts), "rb") as file:
-            return pq.read_table(file).to_pandas()
+            frame: pd.DataFrame = pq.read_table(file).to_pandas()
+        return frame
 
     def remove(self, *parts: str) -> None:
         """Removes a file or folder if it is there."""

@@ -14,4 +14,5 @@ def rows_where(lake: Lake, room: str, run_id: str, column: str, values: list[str
     if not values:
         return []
     with lake.fs.open(lake.path(room, f"{run_id}.parquet"), "rb") as file:
-        return pq.read_table(file, filters=[(column, "in", values)]).to_pylist()
+        rows: list[dict[str, Any]] = pq.read_table(file, filters=[(column, "in", values)]).to_pylist()
+    return rows

@@ -28,7 +28,9 @@ def preset_document(name: str = "default") -> dict[str, Any]:
 
 
 def _shipped(name: str) -> dict[str, Any]:
-    return yaml.safe_load(files("onetouch.policy").joinpath(f"{name}.yaml").read_text(encoding="utf-8"))
+    text = files("onetouch.policy").joinpath(f"{name}.yaml").read_text(encoding="utf-8")
+    document: dict[str, Any] = yaml.safe_load(text)
+    return document
 
 
 def read_policy(path: Path | str | None = None) -> Policy:

@@ -5,10 +5,10 @@ from onetouch.routing.contact_reasons import CALLS
 from onetouch.routing.inputs import Inputs, gather, keep, kept
 from onetouch.routing.obstacles import WOULD_CHANGE, sentence
 from onetouch.routing.route import DECISION, decide, facts, route
-from onetouch.routing.rule import Known, Rule
+from onetouch.routing.rule import Known, Rule, Rules
 from onetouch.routing.rules import RULES, rules_of
 
 __all__ = [
-    "CALLS", "DECISION", "RULES", "WOULD_CHANGE", "Inputs", "Known", "Rule", "decide", "facts", "gather", "keep",
-    "kept", "route", "rules_of", "sentence", "team",
+    "CALLS", "DECISION", "RULES", "WOULD_CHANGE", "Inputs", "Known", "Rule", "Rules", "decide", "facts", "gather",
+    "keep", "kept", "route", "rules_of", "sentence", "team",
 ]  # fmt: skip

@@ -45,4 +45,5 @@ def kept_artefact(lake: Lake, run_id: str, policy: Policy) -> Artefact:
 
 def _rows(lake: Lake, *parts: str) -> list[dict[str, Any]]:
     with lake.fs.open(lake.path(*parts), "rb") as file:
-        return pq.read_table(file, use_threads=False).to_pylist()
+        rows: list[dict[str, Any]] = pq.read_table(file, use_threads=False).to_pylist()
+    return rows

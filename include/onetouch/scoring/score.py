@@ -167,7 +167,8 @@ def _earlier(lake: Lake, ledger: Ledger, policy: Policy, run: Run) -> pd.DataFra
             and ledger.policy(other.policy_version).scoring == policy.scoring
         ):
             with lake.fs.open(lake.path("scores", f"{other.run_id}.parquet"), "rb") as file:
-                return pq.read_table(file, columns=list(EARLIER)).to_pandas()
+                found: pd.DataFrame = pq.read_table(file, columns=list(EARLIER)).to_pandas()
+            return found
     return pd.DataFrame({"account_id": pd.Series(dtype="str"), "score": pd.Series(dtype="float64")})
 
 
