@@ -61,6 +61,7 @@ lock: setup  ## resolve pyproject.toml anew: requirements.lock (everything), req
 docs: setup  ## the generated pages
 	$(BIN)/python docs/dags.py
 	$(BIN)/python docs/policy.py
+	$(BIN)/python docs/rules.py
 	$(BIN)/python docs/scenarios.py
 	$(BIN)/python docs/dossiers.py
 

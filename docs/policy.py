@@ -435,6 +435,7 @@ NAMED = {
     "country": "a country code of ISO 3166",
     "email": "an e-mail address",
     "vocabulary": "as [vocabulary](#vocabulary)",
+    "rules": "rule: its [parameters](rules.md#parameters-of-rules)",
 }
 """Keys whose words say more than their type."""
 

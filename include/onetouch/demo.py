@@ -30,7 +30,7 @@ from rich.table import Table
 from rich.text import Text
 
 import onetouch
-from onetouch import simulation, stages
+from onetouch import audit, simulation, stages
 from onetouch.connections import from_environment
 from onetouch.handoff import REQUIRED_FIELDS
 from onetouch.workspace import Workspace, open_workspace
@@ -337,7 +337,7 @@ def _free_port() -> int:
 def _summary(workspace: Workspace, company: Company, url: str, states: dict[str, dict[str, str]]) -> dict[str, Any]:
     """What happened, read from the far ends: Airflow's record, the CRM, the channel."""
     run_id = stages.begin(workspace, company.as_of, company.as_of)
-    accounting = stages.accounting(workspace, run_id)
+    accounting = audit.accounting(workspace.ledger, run_id)
     state = requests.get(f"{url}/_sandbox/state", timeout=30).json()
     channel = workspace.policy.slack.leadership_channel
     reports = [p for p in state["posts"] if p["channel"] == channel and not p.get("thread_ts")]

@@ -1,6 +1,6 @@
 """The pipeline's stages, one function each: every task of a DAG calls one, `onetouch run` calls them in turn.
 
-Beside them stands what both ask about a run: why it sends nothing, the question to a person, its accounting, its CRM.
+Beside them stands what both ask about a run: why it sends nothing, the question to a person, its CRM.
 
 A stage opens what it needs, calls one room of the library, and returns a small summary that is kept in the
 ledger with the run, so that a run's accounting can be read at any time. A stage may be repeated: it repeats
@@ -40,10 +40,10 @@ from onetouch.delivery import DeliveryFailed, approval, breaker
 from onetouch.delivery.approval import Question
 from onetouch.delivery.breaker import Stopped
 from onetouch.handoff import without_addresses
-from onetouch.ledger import ACTIVE, Run
-from onetouch.policy import Policy, read_policy
+from onetouch.ledger import Run
+from onetouch.policy import Policy
 from onetouch.quality import ChecksFailed
-from onetouch.workspace import NotConfigured, Workspace
+from onetouch.workspace import NotConfigured, Workspace, read_usable_policy
 
 log = logging.getLogger(__name__)
 
@@ -57,6 +57,9 @@ ORDER = (
 """The order in which one process runs them: releasing accounts depends on the CRM alone, so it comes first; nothing
 depends on the shadow, so it comes last."""
 
+STOPS = (ChecksFailed, DeliveryFailed, Stopped)
+"""What a stage raises that has done what it could and lets nothing go further; each holds the summary."""
+
 
 def _stage(
     function: Callable[Concatenate[Workspace, Run, Policy, P], Summary],
@@ -64,15 +67,15 @@ def _stage(
     """Opens the run with the policy it began with, and keeps the stage's summary in the ledger."""
 
     @functools.wraps(function)
-    def of_run(workspace: Workspace, run_id: str, *args: P.args, **kwargs: P.kwargs) -> Summary:
+    def of_run(workspace: Workspace, run_id: str, /, *args: P.args, **kwargs: P.kwargs) -> Summary:
         run = workspace.ledger.run(run_id)
         try:
-            summary = function(workspace, run, workspace.ledger.policy(run.policy_version), *args, **kwargs)
-        except (ChecksFailed, DeliveryFailed, Stopped) as error:
+            done = function(workspace, run, workspace.ledger.policy(run.policy_version), *args, **kwargs)
+        except STOPS as error:
             error.summary = _impersonal(error.summary)
             workspace.ledger.finish_stage(run_id, function.__name__, error.summary)
             raise
-        summary = _impersonal(summary)
+        summary: Summary = _impersonal(done)
         workspace.ledger.finish_stage(run_id, function.__name__, summary)
         log.info("%s of %s: %s", function.__name__, run_id, summary)
         return summary
@@ -188,7 +191,7 @@ def shadow(workspace: Workspace, run: Run, policy: Policy) -> Summary:
     """What the shadow policy would have decided, and how that differs; sends nothing, remembers nothing."""
     if workspace.shadow is None:
         return {"skipped": "no shadow policy: ONETOUCH_SHADOW_POLICY names none"}
-    return experiments.shadow(workspace.lake, workspace.ledger, read_policy(workspace.shadow), run)
+    return experiments.shadow(workspace.lake, workspace.ledger, read_usable_policy(workspace.shadow), run)
 
 
 @_stage
@@ -336,51 +339,6 @@ def run_all(
         first.args = ("; ".join(str(failure) for failure in failures),)
         raise first
     return run_id
-
-
-def accounting(workspace: Workspace, run_id: str) -> Summary:
-    """What became of every row, account and decision of a run, as far as it got (guarantee 6).
-
-    `deferred`: how many of `failed` the next run tries again. `held`: why nothing was sent, None when it was; then
-    `to_withdraw` is how many open tasks should have been closed.
-    """
-    summaries = workspace.ledger.stage_summaries(run_id)
-    staged, routed = summaries.get("stage_events") or {}, summaries.get("route") or {}
-    sent = summaries.get("deliver_tasks") or {}
-    return {
-        "run_id": run_id,
-        "rows": staged.get("rows"),
-        "accounts": routed.get("accounts"),
-        "decisions": routed.get("decisions"),
-        "to_send": sent.get("to_send"),
-        "delivered": sent.get("delivered"),
-        "withheld": sent.get("withheld"),
-        "failed": sent.get("failed"),
-        "deferred": sent.get("deferred"),
-        "held": sent.get("held"),
-        "to_withdraw": sent.get("to_withdraw"),
-    }
-
-
-def status(workspace: Workspace, runs: int = 10) -> Summary:
-    """What a person asks first, without the scheduler's own switch.
-
-    {"stopped": reason or None, "waiting", "refused": rows of the outbox, "open_handoffs": how many,
-    "runs": of the last begun ones, the last first, as_of, dry_run and the accounting}.
-    """
-    ledger = workspace.ledger
-    unsent = ledger.unsent()
-    refused = sum(row.state == "failed" for row in unsent)
-    return {
-        "stopped": ledger.stopped(),
-        "waiting": len(unsent) - refused,
-        "refused": refused,
-        "open_handoffs": len(ledger.handoffs(states=ACTIVE)),
-        "runs": [
-            {"as_of": run.as_of.isoformat(), "dry_run": run.dry_run} | accounting(workspace, run.run_id)
-            for run in ledger.last_runs(runs)
-        ],
-    }
 
 
 def _fetch_again(

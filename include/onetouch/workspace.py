@@ -12,6 +12,7 @@ from onetouch.connections import Connection, from_environment
 from onetouch.lake import Lake
 from onetouch.ledger import Ledger
 from onetouch.policy import Policy, read_policy
+from onetouch.scoring import check_scorer
 from onetouch.sources import check_sources
 
 
@@ -49,6 +50,43 @@ class Workspace:
         return found
 
 
+def read_usable_policy(file: Path | None) -> Policy:
+    """The policy of the file (None: the default), checked against what is registered: its sources, scorer and rules.
+
+    Raises PolicyError, a line for each thing that is wrong.
+    """
+    policy = read_policy(file)
+    check_sources(policy, file or "policy")
+    check_scorer(policy, file or "policy")
+    if policy.routing.rules:
+        from onetouch.routing import rules_of  # takes a second to import: only where there is something to check
+
+        rules_of(policy, where=str(file) if file else None)
+    return policy
+
+
+def home_of(home: str | os.PathLike[str] | None = None, *, environ: Mapping[str, str] = os.environ) -> Path:
+    """The folder of an installation: the one given, else that of ONETOUCH_HOME, else .onetouch here."""
+    return Path(home or environ.get("ONETOUCH_HOME") or ".onetouch").absolute()
+
+
+def open_ledger(
+    home: str | os.PathLike[str] | None = None, *, begin: bool = True, environ: Mapping[str, str] = os.environ
+) -> Ledger:
+    """The ledger of the installation at `home`, its schema brought up to date; ONETOUCH_LEDGER_URL moves it elsewhere.
+
+    Raises NotConfigured when nothing is there yet and `begin` is false.
+    """
+    root = home_of(home, environ=environ)
+    elsewhere, file = environ.get("ONETOUCH_LEDGER_URL"), root / "ledger.db"
+    if not (begin or elsewhere or file.exists()):
+        raise NotConfigured(f"home: {root} holds no ledger; give another --home, or begin there with `onetouch run`")
+    root.mkdir(parents=True, exist_ok=True)
+    ledger = Ledger(elsewhere or f"sqlite:///{file}")
+    ledger.migrate()
+    return ledger
+
+
 def open_workspace(
     home: str | os.PathLike[str] | None = None,
     policy: str | os.PathLike[str] | None = None,
@@ -74,19 +112,11 @@ def open_workspace(
         text = os.fspath(value) if value is not None else environ.get(name, "")
         return Path(text) if text else None
 
-    root = (given(home, "ONETOUCH_HOME") or Path(".onetouch")).absolute()
-    elsewhere, file = environ.get("ONETOUCH_LEDGER_URL"), root / "ledger.db"
-    if not (begin or elsewhere or file.exists()):
-        raise NotConfigured(f"home: {root} holds no ledger; give another --home, or begin there with `onetouch run`")
-    root.mkdir(parents=True, exist_ok=True)
-    ledger = Ledger(elsewhere or f"sqlite:///{file}")
-    ledger.migrate()
-    file_of_policy = given(policy, "ONETOUCH_POLICY")
-    rules = read_policy(file_of_policy)
-    check_sources(rules, file_of_policy or "policy")
+    root = home_of(home, environ=environ)
+    ledger = open_ledger(root, begin=begin, environ=environ)
     return Workspace(
         home=root,
-        policy=rules,
+        policy=read_usable_policy(given(policy, "ONETOUCH_POLICY")),
         lake=Lake(environ.get("ONETOUCH_LAKE") or root / "lake"),
         ledger=ledger,
         connection=connection or partial(from_environment, environ=environ),

@@ -281,7 +281,7 @@ def test_as_json_every_character_is_escaped(delivered: Delivered) -> None:
 def test_an_account_id_acts_on_no_terminal_either() -> None:
     from io import StringIO
 
-    from onetouch.terminal import console
+    from onetouch.cli.terminal import console
     from rich.text import Text
 
     for name in ATTACKS:

@@ -1,11 +1,18 @@
 """What explains and proves past decisions: explain, exact replay, the tasks each rep was given."""
 
-from onetouch.audit.assigned import assigned
-from onetouch.audit.explain import Explanation, decision_rows, explain, plain, run_of
-from onetouch.audit.replay import find, forgotten_in, replay
+from typing import TYPE_CHECKING
+
+from onetouch.faces import show
+
+if TYPE_CHECKING:
+    from onetouch.audit.assigned import assigned
+    from onetouch.audit.explain import Explanation, decision_rows, explain, plain, run_of
+    from onetouch.audit.outcome import accounting, status
+    from onetouch.audit.replay import find, forgotten_in, replay
 
 __all__ = [
     "Explanation",
+    "accounting",
     "assigned",
     "decision_rows",
     "explain",
@@ -14,4 +21,6 @@ __all__ = [
     "plain",
     "replay",
     "run_of",
+    "status",
 ]
+show(__name__)

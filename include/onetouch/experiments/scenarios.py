@@ -27,11 +27,11 @@ from onetouch.experiments.difference import READING
 from onetouch.experiments.scenario_file import Expected, Rep, Scenario, ScenarioError, Side, read_scenarios
 from onetouch.lake import Lake
 from onetouch.lake.columns import as_frame
-from onetouch.policy import Policy
+from onetouch.policy import Policy, PolicyError
 from onetouch.policy.read import overlay, preset_document
-from onetouch.routing import RULES, Rules, decide, sentence
+from onetouch.routing import RULES, Rules, decide, rules_of, sentence
 from onetouch.routing.inputs import PREVIOUS, Inputs
-from onetouch.scoring import score_frame
+from onetouch.scoring import check_scorer, score_frame
 from onetouch.signals import compute
 
 OWN_REPS = "reps.example"
@@ -207,7 +207,12 @@ def _policy(where: str, over: dict[str, Any], policy: Policy) -> Policy:
     changes = {k: v for k, v in over.items() if k != "extends"}
     try:
         base = preset_document(over["extends"]) if "extends" in over else policy.document()
-        return Policy.model_validate(overlay(base, changes))
+        own = Policy.model_validate(overlay(base, changes))
+        check_scorer(own, f"{where}: policy")
+        rules_of(own, where=f"{where}: policy")
+        return own
+    except PolicyError as error:
+        raise ScenarioError(str(error)) from error
     except FileNotFoundError:
         raise ScenarioError(f"{where}: policy.extends: {over['extends']!r} is no preset of policies") from None
     except ValidationError as error:

@@ -1,9 +1,14 @@
 """What a rep is given: the dossier, a first message, and the fields on the account's record."""
 
-from onetouch.handoff.dossier import dossier
-from onetouch.handoff.fields import REQUIRED_FIELDS, account_fields, missing_context, task_fields
-from onetouch.handoff.message import Alert, alert, first_message, without_addresses
-from onetouch.handoff.plain_text import plain
+from typing import TYPE_CHECKING
+
+from onetouch.faces import show
+
+if TYPE_CHECKING:
+    from onetouch.handoff.dossier import dossier
+    from onetouch.handoff.fields import REQUIRED_FIELDS, account_fields, missing_context, task_fields
+    from onetouch.handoff.message import Alert, alert, first_message, without_addresses
+    from onetouch.handoff.plain_text import plain
 
 __all__ = [
     "REQUIRED_FIELDS",
@@ -17,3 +22,4 @@ __all__ = [
     "task_fields",
     "without_addresses",
 ]
+show(__name__)

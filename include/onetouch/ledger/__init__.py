@@ -7,11 +7,13 @@ from onetouch.ledger.outbox import Outbox
 from onetouch.ledger.runs import Run
 from onetouch.ledger.sources import Window
 from onetouch.ledger.states import ACTIVE, LEGAL, STATES, TERMINAL, IllegalMove, LedgerError, NotInLedger
+from onetouch.ledger.tables import OUTBOX_STATES
 
 __all__ = [
     "ACTIVE",
     "LEGAL",
     "LONGEST_ID",
+    "OUTBOX_STATES",
     "PSEUDONYM",
     "RECENT",
     "STATES",

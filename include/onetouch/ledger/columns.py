@@ -7,16 +7,14 @@ import math
 from datetime import UTC, datetime
 from typing import Any
 
-import numpy as np
-import pandas as pd
 from sqlalchemy import DateTime, Dialect, Text
 from sqlalchemy.types import TypeDecorator
 
 
 def utc(moment: datetime) -> datetime:
     """A plain datetime in UTC. Raises ValueError when `moment` has no time zone."""
-    if isinstance(moment, pd.Timestamp):
-        moment = moment.to_pydatetime(warn=False)
+    if to_plain := getattr(moment, "to_pydatetime", None):  # a pandas Timestamp
+        moment = to_plain(warn=False)
     if moment.tzinfo is None:
         raise ValueError(f"{moment.isoformat()} has no time zone; give an aware datetime")
     return moment.astimezone(UTC)
@@ -31,6 +29,8 @@ def encode(document: Any) -> str:
 
 
 def _scalar(value: Any) -> Any:
+    import numpy as np  # here and below: a command that reads nothing but the ledger starts without them
+
     if isinstance(value, np.generic):
         return value.item()
     raise TypeError(f"{type(value).__name__} is not a JSON value")
@@ -38,6 +38,9 @@ def _scalar(value: Any) -> Any:
 
 def missing(value: Any) -> bool:
     """None, NaN, NaT or NA: what an unknown value looks like in a row of a frame."""
+    import numpy as np
+    import pandas as pd
+
     return (
         value is None
         or value is pd.NaT

@@ -6,9 +6,8 @@ import hashlib
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
 from sqlalchemy import Connection, and_, case, func, select, true, update
 
 from onetouch.ledger.columns import clean, encode, missing, utc
@@ -17,6 +16,9 @@ from onetouch.ledger.rows import frame, rows_of
 from onetouch.ledger.runs import Run, require_run
 from onetouch.ledger.states import ACTIVE, STATES, TERMINAL, NotInLedger, check_move
 from onetouch.ledger.tables import handoff_moves, handoffs
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _STAMPS = {"touched": "touched_at", "replied": "replied_at"} | dict.fromkeys(TERMINAL, "closed_at")
 """State → the column that says when it was reached."""

@@ -13,7 +13,6 @@ from datetime import UTC, date, datetime, time
 from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-import holidays
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -66,6 +65,8 @@ def _timezone(name: str) -> str:
 
 
 def _country(code: str) -> str:
+    import holidays  # few policies name a country, and it takes its time
+
     if code not in holidays.list_supported_countries(include_aliases=False):
         raise ValueError("an ISO 3166 code of two letters, like US or DE")
     return code

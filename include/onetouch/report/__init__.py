@@ -1,5 +1,11 @@
 """The weekly report: pictures that say one thing each (`charts`), and the message around them (`blocks`)."""
 
-from onetouch.report.report import Chart, Report, build, keep_charts
+from typing import TYPE_CHECKING
+
+from onetouch.faces import show
+
+if TYPE_CHECKING:
+    from onetouch.report.report import Chart, Report, build, keep_charts
 
 __all__ = ["Chart", "Report", "build", "keep_charts"]
+show(__name__)

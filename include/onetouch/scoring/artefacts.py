@@ -9,7 +9,8 @@ import pyarrow.parquet as pq
 
 from onetouch.lake import Lake
 from onetouch.policy import Policy
-from onetouch.scoring.scorers import Artefact, scorer_of
+from onetouch.scoring.scorers import scorer_of
+from onetouch.scoring.scorers.protocol import Artefact
 
 ROOM = "artefacts"
 """`artefacts/{id}.parquet`, one row: scorer, content (bytes)."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich import box
 from rich.console import Group, RenderableType
@@ -13,11 +13,13 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from onetouch.audit import Explanation
-from onetouch.experiments import Difference, Result
-from onetouch.ledger import Run
-from onetouch.policy import Policy
-from onetouch.routing import sentence
+from onetouch.catalogue import ACTIONS
+
+if TYPE_CHECKING:
+    from onetouch.audit import Explanation
+    from onetouch.experiments import Difference, Result
+    from onetouch.ledger import Run
+    from onetouch.policy import Policy
 
 NAME, BECAUSE, CHANGE = 100, 130, 170
 """Columns from which a table of decisions has names, what each is because of, and what would change it."""
@@ -33,6 +35,8 @@ MARKS = {"did not apply": ("·", "dim"), "decided": ("▶", "bold green"), "not 
 
 def decisions(rows: Iterable[Mapping[str, Any]], run: Run, policy: Policy, width: int) -> RenderableType:
     """The run, then one line a decision; the wider the screen, the more of it."""
+    from onetouch.routing import sentence  # its room is not the other screens'
+
     name, because, change = width >= NAME, width >= BECAUSE, width >= CHANGE
     head = Text(f"run {run.run_id}", style="dim")
     table = _table(
@@ -57,6 +61,47 @@ def decisions(rows: Iterable[Mapping[str, Any]], run: Run, policy: Policy, width
             cells.append(Text((said[0] if said else "") + more))
         table.add_row(*cells)
     return Group(head, table if table.row_count else Text("no account got such a decision"))
+
+
+def accounting(result: Mapping[str, Any]) -> RenderableType:
+    """What became of every row, account and decision of a run, one line a figure."""
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_column(style="bold")
+    table.add_column()
+    rows = result["rows"]
+    if rows:
+        refused = ", ".join(f"{reason} {n:,}" for reason, n in rows["quarantined"].items()) or "none"
+        table.add_row("rows", f"{rows['in']:,} in = {rows['kept']:,} kept + {rows['duplicates']:,} duplicates")
+        table.add_row("quarantined", refused)
+    if result["decisions"]:
+        table.add_row("accounts", f"{result['accounts']:,}, each with one decision")
+        for action, n in sorted(result["decisions"].items(), key=lambda item: -item[1]):
+            table.add_row(f"  {action}", f"{n:,}")
+    if result["delivered"] is not None:
+        table.add_row("delivered", f"{result['delivered']:,} of {result['to_send']:,} decisions to send")
+        for reason, n in (result["withheld"] or {}).items():
+            hint = " (a person's yes: --approve)" if reason == "not approved" else ""
+            table.add_row("  withheld", Text(f"{n:,} × {reason}{hint}"))
+        for failure in result["failed"] or []:
+            table.add_row("  failed", Text(f"{failure['account_id']}: {failure['reason']}"))
+        if result["deferred"]:
+            table.add_row("  deferred", f"{result['deferred']:,} of the failed: the next run tries again")
+    if result["held"]:
+        table.add_row("held", Text(f"{result['held']}; open tasks to be closed: {result['to_withdraw'] or 0:,}"))
+    return table
+
+
+def counts(found: Mapping[str, Any]) -> RenderableType:
+    """One line a figure; of a list its items, one a line."""
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_column(style="bold")
+    table.add_column()
+    for name, value in found.items():
+        lines = value if isinstance(value, list) else [value]
+        for line in lines or ["none"]:
+            shown = line if not isinstance(line, dict) else ": ".join(str(part) for part in line.values())
+            table.add_row(name.replace("_", " "), Text("none" if shown is None else str(shown)))
+    return table
 
 
 def status(found: Mapping[str, Any]) -> RenderableType:
@@ -108,7 +153,7 @@ def outbox(rows: Iterable[Mapping[str, Any]]) -> RenderableType:
 def explanation(found: Explanation) -> RenderableType:
     """The decision, every rule in order, the score as bars, gates and value."""
     d = found.decision
-    head = Text.assemble((d["action"], f"bold {_colour(d['action'])}"), f"  by rule {d['rule']}")
+    head = Text.assemble((d["action"], f"bold {_COLOURS.get(d['action'], 'cyan')}"), f"  by rule {d['rule']}")
     head.append(f"\nas of {_moment(d['as_of'])} · policy {d['policy_version']} · run {found.run_id}", style="dim")
     for line in _task(d):
         head.append(f"\n{line}")
@@ -328,13 +373,12 @@ def _title(text: str) -> Padding:
 
 
 def _action(action: Any) -> Text:
-    return Text(action, style=_colour(action)) if isinstance(action, str) else Text("not there", style="dim")
+    return (
+        Text(action, style=_COLOURS.get(action, "cyan")) if isinstance(action, str) else Text("not there", style="dim")
+    )
 
 
-def _colour(action: str) -> str:
-    if action == "sales_now":
-        return "green"
-    return "yellow" if action.startswith("hold_") or action == "monitor" else "cyan"
+_COLOURS = {str(a): "green" if a.sales_touch else "yellow" if a.hold or a.watched else "cyan" for a in ACTIONS}
 
 
 def _moment(at: str | None) -> str:
