@@ -169,7 +169,7 @@ def _product_accounts(lake: Lake, run: Run) -> pd.Series:
     if not earlier:
         return pd.Series(dtype="str")
     last = earlier[-1].rsplit("/", 1)[1]
-    joined = read(lake, "signals", last, columns=["crm_account_id", "account_id"]).to_pandas()
+    joined: pd.DataFrame = read(lake, "signals", last, columns=["crm_account_id", "account_id"]).to_pandas()
     joined = joined.dropna().drop_duplicates("crm_account_id")
     return joined.set_index("crm_account_id")["account_id"]
 

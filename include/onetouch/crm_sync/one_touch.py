@@ -227,7 +227,7 @@ def _answers(handoff: Handoff, seen: Seen, touched_at: datetime, as_of: datetime
 
 def _closed_at(deal: Mapping[str, Any], earliest: datetime) -> datetime:
     """When a deal closed. Its close date is a day, maybe a planned one: kept between the reply and the last edit."""
-    at = min(deal["closed_at"] or deal["changed_at"], deal["changed_at"])
+    at: datetime = min(deal["closed_at"] or deal["changed_at"], deal["changed_at"])
     return max(at, earliest)
 
 

@@ -98,7 +98,8 @@ class Lake:
 
     def read(self, *parts: str) -> pd.DataFrame:
         """One Parquet file as a frame, as today's release writes it (`formats.read`). Raises FileNotFoundError."""
-        return formats.read(self, *parts).to_pandas()
+        frame: pd.DataFrame = formats.read(self, *parts).to_pandas()
+        return frame
 
     def remove(self, *parts: str) -> None:
         """Removes a file or folder if it is there."""
