@@ -4,7 +4,7 @@ SHELL := /bin/bash
 BIN := .venv/bin
 HOME_DIR ?= .onetouch
 
-.PHONY: help setup demo up test lint bench year faults mutants audit lock docs clean
+.PHONY: help setup demo up test lint bench imports year faults mutants audit lock docs clean
 
 help:  ## this list
 	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -15,8 +15,9 @@ setup: .venv/.ready  ## install everything into .venv, at the versions of requir
 	python3 -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed, this is " + sys.version)'
 	test -x $(BIN)/python || python3 -m venv .venv
 	$(BIN)/python -m pip install --quiet "$$(sed -n 's/^\(uv==[^ ]*\).*/\1/p' requirements.lock)"
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements.lock
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --compile-bytecode --require-hashes -r requirements.lock
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --editable .
+	$(BIN)/python -m compileall -q include/onetouch
 	touch $@
 
 demo: setup  ## the main job: a simulated company, a real Airflow, tasks in a CRM, a report in Slack
@@ -37,6 +38,9 @@ bench: setup  ## this project beside hand-written DuckDB SQL, Polars and a loop 
 	$(BIN)/python -m benchmarks.signals
 	$(BIN)/python -m benchmarks.decisions
 	$(BIN)/python -m benchmarks.delivery
+
+imports: setup  ## what each command costs to start, and which libraries take longest to import
+	$(BIN)/python -m benchmarks.imports
 
 year: setup  ## the rules over a simulated year of 20,000 accounts, judged by an oracle (about 20 minutes)
 	$(BIN)/python -m benchmarks.year --accounts 20000 --days 365

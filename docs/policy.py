@@ -467,6 +467,8 @@ def allowed(schema: Json, key: str = "") -> str:
             return "`true` or `false`"
         case "array":
             return f"list: {allowed(schema['items'])}"
+        case "object" if "properties" not in schema:
+            return "a mapping"
         case "object":
             return f"{{{', '.join(schema['properties'])}}}"
         case "string" if "pattern" in schema:

@@ -30,17 +30,8 @@ if TYPE_CHECKING:
         Unreachable,
         note,
     )
-    from onetouch.crm.registry import (
-        CRMS,
-        check_system,
-        connect,
-        connection_id,
-    )
-    from onetouch.crm.stored import (
-        context_of,
-        stored,
-        task_of,
-    )
+    from onetouch.crm.registry import CRMS, check_system, connect, connection_id
+    from onetouch.crm.stored import context_of, stored, task_of
 
 __all__ = [
     "CLOSED_BY_US",

@@ -7,14 +7,13 @@ lake's events, in a lake of their own that is thrown away; nothing is written to
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import cached_property
 from typing import Any
 
-import duckdb
 import pandas as pd
 import pyarrow as pa
 
@@ -187,7 +186,7 @@ class _Apart(Lake):
     """A lake in a folder of its own that reads the events, and the activity already built, of another."""
 
     def __init__(self, base: Lake, folder: str) -> None:
-        super().__init__(folder)
+        super().__init__(folder, base.engine_name)
         self.base, self.own = base, Lake(folder)
 
     def path(self, *parts: str) -> str:
@@ -206,13 +205,10 @@ class _Apart(Lake):
         """Of the other lake."""
         return self.base.list(folder, suffix)
 
-    @contextmanager
-    def engine(self, memory: str = "4GB", threads: int | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
-        """One that can read both."""
-        with self.own.engine(memory, threads) as con:
-            if not self.base.local:
-                con.register_filesystem(self.base.fs)
-            yield con
+    @property
+    def filesystems(self) -> Sequence[Any]:
+        """Those of both."""
+        return [*self.own.filesystems, *self.base.filesystems]
 
 
 def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
