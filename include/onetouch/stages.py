@@ -35,8 +35,7 @@ from onetouch import (
     sources,
 )
 from onetouch.connections import Connection
-from onetouch.delivery import DeliveryFailed, approval, breaker
-from onetouch.delivery.approval import Question
+from onetouch.delivery import DeliveryFailed, Question
 from onetouch.handoff import without_addresses
 from onetouch.ledger import Run
 from onetouch.policy import Policy
@@ -114,7 +113,7 @@ def begin(workspace: Workspace, as_of: datetime, now: datetime, *, dry_run: bool
 
 def held(workspace: Workspace, run: Run, policy: Policy, now: datetime) -> str | None:
     """Why this run may not reach the outside; None: it may."""
-    return breaker.held(policy, run.as_of, now, dry_run=run.dry_run, stopped=workspace.stopped())
+    return delivery.held(policy, run.as_of, now, dry_run=run.dry_run, stopped=workspace.stopped())
 
 
 @_stage
@@ -219,7 +218,7 @@ def deliver_tasks(workspace: Workspace, run: Run, policy: Policy, now: datetime)
         None if why_not else crm_of(workspace, policy),
         recheck=recheck,
         held=why_not,
-        approved=approval.approved(workspace.lake, workspace.ledger, run),
+        approved=delivery.approved(workspace.lake, workspace.ledger, run),
     )
 
 
@@ -238,7 +237,7 @@ def question(workspace: Workspace, run_id: str, now: datetime) -> Question | Non
     policy = workspace.ledger.policy(run.policy_version)
     if held(workspace, run, policy, now):
         return None
-    return approval.question(workspace.lake, workspace.ledger, policy, run, now)
+    return delivery.question(workspace.lake, workspace.ledger, policy, run, now)
 
 
 def ask(workspace: Workspace, run_id: str, now: datetime) -> Question | None:
@@ -265,7 +264,7 @@ def approve(
     shown: Summary | None = None,
 ) -> Summary:
     """Keeps a person's yes or no to the new tasks `shown`; not given: to those the run asks for now."""
-    which = approval.wanted(workspace.lake, run) if shown is None else shown
+    which = delivery.wanted(workspace.lake, run) if shown is None else shown
     return {"approved": yes, "by": by, "at": now.isoformat()} | which
 
 
@@ -293,7 +292,7 @@ def post_report(workspace: Workspace, week: str, as_of: datetime, now: datetime,
     """Posts the week's report once, whatever is re-run."""
     policy = workspace.policy
     built = report.build(metrics.read(workspace.lake, week), policy)
-    why_not = breaker.held(policy, as_of, now, dry_run=dry_run, stopped=workspace.stopped())
+    why_not = delivery.held(policy, as_of, now, dry_run=dry_run, stopped=workspace.stopped())
     if why_not:
         return {"posted": False, "held": why_not}
     return report.post_report(workspace.ledger, chat_of(workspace, policy), policy, built, f"weekly_report:{week}")

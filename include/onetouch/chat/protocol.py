@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple, Protocol, Self
+from typing import TYPE_CHECKING, NamedTuple, Protocol, Self
 
 from onetouch.chat.content import Message
 from onetouch.connections import Connection
-from onetouch.ledger import Outbox
+
+if TYPE_CHECKING:
+    from onetouch.ledger import Outbox  # a second of imports that a type is not worth
 
 WRITES = ("post", "update", "upload")
 """The methods of a Chat that somebody can see the effect of."""

@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from onetouch.crm.protocol import Activity, Crm, Row
+from onetouch.crm import Activity, Crm, Row
 from onetouch.crm_sync.one_touch import MEETING, Move, Seen, by_people, in_touch_at, moves, new_owner
 from onetouch.lake import Lake
 from onetouch.lake.formats import read

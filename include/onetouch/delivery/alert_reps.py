@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from onetouch.chat import Chat, ChatError, Message, Place, post_once
-from onetouch.crm_sync.extract_crm import timezones
+from onetouch.crm_sync import timezones
 from onetouch.delivery.alert_message import UNKNOWN, Told, digest, erased, one, payload_of
 from onetouch.delivery.failure import DeliveryFailed
 from onetouch.handoff import Alert, alert

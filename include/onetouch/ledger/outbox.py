@@ -42,8 +42,8 @@ ENDED = "the handoff has ended"
 
 _OVER = (FORGOTTEN, ENDED)
 
-_FOR_THE_CRM = ("account_fields", "task")
-"""Kinds of rows that are written into the CRM."""
+_ANNOUNCEMENTS = ("alert", "alert_update")
+"""Kinds of rows of a handoff that go into the chat; all others are written into the CRM."""
 
 _NEW = {"state": "pending", "external_id": None, "reason": "", "attempts": 0}
 
@@ -228,7 +228,7 @@ class Outboxes(Database):
 def abandon(connection: Connection, handoff_id: str) -> None:
     """What is to be written into the CRM for a handoff that ends is not sent any more."""
     # An announcement in the chat is put right after the end, also one that may have arrived.
-    waits = outbox.c.kind.in_(_FOR_THE_CRM) & outbox.c.state.in_(("pending", "sending"))
+    waits = outbox.c.kind.not_in(_ANNOUNCEMENTS) & outbox.c.state.in_(("pending", "sending"))
     connection.execute(
         update(outbox).where(outbox.c.handoff_id == handoff_id, waits).values(state="failed", reason=ENDED)
     )
