@@ -60,10 +60,10 @@ audit: setup  ## known vulnerabilities of the pinned packages (needs the network
 	.ci/audit
 
 lock: setup  ## resolve pyproject.toml anew: requirements.lock (everything), requirements.txt (what runs)
-	$(BIN)/uv pip compile pyproject.toml --group dev -o requirements.lock --universal --python-version 3.11 \
-	  --generate-hashes --no-header --no-emit-index-url --quiet --upgrade
-	$(BIN)/uv pip compile pyproject.toml -c requirements.lock -o requirements.txt --universal --python-version 3.11 \
-	  --generate-hashes --no-header --no-emit-index-url --no-annotate --quiet
+	$(BIN)/uv pip compile pyproject.toml --extra sandbox --group dev -o requirements.lock --universal \
+	  --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --quiet --upgrade
+	$(BIN)/uv pip compile pyproject.toml --extra sandbox -c requirements.lock -o requirements.txt --universal \
+	  --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --no-annotate --quiet
 
 docs: setup  ## the generated pages
 	$(BIN)/python docs/dags.py

@@ -82,8 +82,11 @@ class Company:
 def run(home: Path, *, now: datetime, keep: bool, console: Console) -> dict[str, Any]:
     """Runs the demo and returns its summary, also written to `home/demo.json`.
 
-    Raises RuntimeError when a service does not come up or a task of a DAG does not succeed.
+    Raises RuntimeError when a service does not come up or a task of a DAG does not succeed, and where the library was
+    installed without the repository, whose DAGs it runs.
     """
+    if not (ROOT / "dags").is_dir():
+        raise RuntimeError("demo: the DAGs are not part of the package; clone the repository and run make demo there")
     home = home.absolute()
     home.mkdir(parents=True, exist_ok=True)
     company = Company.of(home, now)
