@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from onetouch import audit, experiments, metrics, report, stages
+from onetouch.audit.outcome import accounting, status
 from onetouch.catalogue import SIGNAL_NAMES
 from onetouch.cli import app
 from onetouch.lake import formats
@@ -159,7 +160,7 @@ def test_decisions_are_listed_as_they_were(home: Home, opened: Workspace) -> Non
 
 
 def test_status_is_what_it_was(home: Home, opened: Workspace) -> None:
-    now = json.loads(json.dumps(stages.status(opened)))
+    now = json.loads(json.dumps(status(opened.ledger)))
     if (home.folder / "said" / "status.json").exists():
         assert {name: now[name] for name in home.said("status")} == home.said("status")
     assert now["open_handoffs"] == 8
@@ -210,7 +211,7 @@ def test_the_commands_work(home: Home) -> None:
 def test_the_next_run_goes_on_where_the_last_one_ended(continued: tuple[Home, str]) -> None:
     home, run_id = continued
     workspace = home.open()
-    told = stages.accounting(workspace, run_id)
+    told = accounting(workspace.ledger, run_id)
     assert sum(told["decisions"].values()) == told["accounts"] == 20
     assert told["held"] is None
     assert told["to_send"] == told["delivered"] + sum(told["withheld"].values())
@@ -255,7 +256,7 @@ def test_what_was_deferred_is_delivered_the_next_day(home: Home, tmp_path: Path)
     late = after[before["late-context"].handoff_id]
     assert (late.state, late.reason) == ("task_open", "")
     assert late.task_id
-    assert stages.accounting(workspace, run_id)["failed"] == []
+    assert accounting(workspace.ledger, run_id)["failed"] == []
     posted = workspace.ledger.outbox(destination="slack", states=["sent"], keys=[f"alert:{late.handoff_id}"])
     assert len(posted) == 1
 
@@ -276,7 +277,10 @@ def test_a_stage_of_an_old_run_is_repeated(home: Home, tmp_path: Path) -> None:
 def test_shadows_and_comparisons_are_read(home: Home, opened: Workspace) -> None:
     run = opened.ledger.run(home.said("runs")["asked"]["run_id"])
     shown = experiments.read_shadow(opened.lake, opened.ledger, run)
-    assert shown.summary == (opened.ledger.stage_summary(run.run_id, "shadow") or {})["summary"]
+    assert set(shown.after["account_id"]) == set(shown.before["account_id"])
+    assert len(shown.after) == 20  # one was forgotten since
+    assert shown.summary.startswith("+0 / −3 sales touches (3 → 0)")
+    assert shown.summary[:29] == (opened.ledger.stage_summary(run.run_id, "shadow") or {})["summary"][:29]
     same = experiments.compare(opened.lake, opened.ledger, opened.ledger.policy(run.policy_version), opened.policy, run)
     assert (len(same.changes), same.computed_anew) == (0, False)
 

@@ -142,7 +142,7 @@ def _texts(engine: Engine, table: pa.Table, columns: list[str], name: str) -> ir
 
     rows = engine.table(table.replace_schema_metadata(), f"{name}_rows")
     there = {
-        f"{column}_{name}": engine.to_json(rows[column]) if column in rows.columns else ibis.null("string")
+        f"{column}_{name}": engine.to_json(rows[column]) if column in rows.columns else ibis.null("json")
         for column in columns
     }
     return engine.keep(rows.select(account=rows.account_id, **there), name)

@@ -157,8 +157,12 @@ def decided_under(lake: Lake, ledger: Ledger, policy: Policy, run: Run) -> tuple
 
 def decisions(lake: Lake, run: Run) -> pd.DataFrame:
     """The decisions the run stored, but those on accounts that were forgotten since."""
-    stored: pd.DataFrame = of_run(lake, "decisions", run.run_id).to_pandas()
-    return stored[~stored["account_id"].str.startswith(PSEUDONYM)].reset_index(drop=True)
+    return of_the_known(of_run(lake, "decisions", run.run_id).to_pandas())
+
+
+def of_the_known(decisions: pd.DataFrame) -> pd.DataFrame:
+    """Decisions but those on accounts that were forgotten since."""
+    return decisions[~decisions["account_id"].str.startswith(PSEUDONYM)].reset_index(drop=True)
 
 
 def names(lake: Lake, run: Run) -> pd.Series:

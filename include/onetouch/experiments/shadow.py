@@ -10,7 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from onetouch.experiments.difference import Difference, beside, decisions, names
+from onetouch.experiments.difference import Difference, beside, decisions, names, of_the_known
 from onetouch.lake import Lake
 from onetouch.ledger import Ledger, Run
 from onetouch.policy import Policy
@@ -45,7 +45,7 @@ def read_shadow(lake: Lake, ledger: Ledger, run: Run) -> Difference:
             f"run {run.run_id} had no shadow policy; give ONETOUCH_SHADOW_POLICY or `onetouch run --shadow FILE`"
         )
     version = said["version"]
-    after = lake.read("shadow", run.run_id, f"{version}.parquet")
+    after = of_the_known(lake.read("shadow", run.run_id, f"{version}.parquet"))
     versions = run.policy_version, version
     return Difference(
         run.run_id, versions, decisions(lake, run), after, names(lake, run), said["signals_computed_anew"]
