@@ -32,7 +32,7 @@ from rich.text import Text
 import onetouch
 from onetouch import audit, simulation, stages
 from onetouch.connections import from_environment
-from onetouch.crm.salesforce import REQUIRED_FIELDS
+from onetouch.crm import REQUIRED_FIELDS
 from onetouch.workspace import Workspace, open_workspace
 
 SEED = 7
