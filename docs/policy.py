@@ -54,8 +54,8 @@ CONTRADICTIONS = (
     ),
     Contradiction(
         "Is a limit worth more before it is hit, or when?", ("scoring.points",),
-        "before: `limit_share` from 80 % earns more than `limits_reached_28d` (S1)",
-        "when: give `limits_reached_28d` the greater points (S3 S4)",
+        "before: `limit_share` from 80 % earns more than `limits_reached` (S1)",
+        "when: give `limits_reached` the greater points (S3 S4)",
     ),
     Contradiction(
         "From how many users on is an account a team?", ("scoring.points",),
