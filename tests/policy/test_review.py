@@ -18,8 +18,8 @@ EXAMPLE = Path(__file__).parents[2] / "docs" / "examples" / "policy-open-source.
 
 FALLBACK = {"name": "any", "headline": "use", "approach": "Ask.", "offer": "I can help."}
 LAST = {**FALLBACK, "name": "last"}
-TRIED = {**FALLBACK, "name": "tried", "when": [{"signal": "premium_attempts_28d", "at_least": 1}]}
-TRIED_OFTEN = {**FALLBACK, "name": "often", "when": [{"signal": "premium_attempts_28d", "at_least": 3}]}
+TRIED = {**FALLBACK, "name": "tried", "when": [{"signal": "premium_attempts", "at_least": 1}]}
+TRIED_OFTEN = {**FALLBACK, "name": "often", "when": [{"signal": "premium_attempts", "at_least": 3}]}
 NAMED = {**TRIED, "name": "named", "approach": "They tried {premium_attempted}."}
 ANA, BEN = {"email": "ana@v.com", "senior": True}, {"email": "ben@v.com"}
 AWAY = {**BEN, "leave": [{"first": "2025-01-01", "last": "2099-12-31"}]}
@@ -57,8 +57,8 @@ WEST = territory("west", "BEN@v.com", regions=["west"])
 ERRORS: list[tuple[dict[str, object], str]] = [
     # Thresholds out of reach.
     (one("scoring.tiers.high", 155), "scoring.tiers.high: 155 is out of reach: all signals that count earn 154"),
-    (one("routing.engaged", condition("active_days_14d", 20)), "routing.engaged.0.at_least: 20 is out of reach"),
-    (one("gates.intent", condition("return_days_28d", 29)), "gates.intent.0.at_least: 29 is out of reach"),
+    (one("routing.engaged", condition("active_days", 20)), "routing.engaged.0.at_least: 20 is out of reach"),
+    (one("gates.intent", condition("return_days", 29)), "gates.intent.0.at_least: 29 is out of reach"),
     (one("routing.hand_raised", condition("demo_completion", 101)), "routing.hand_raised.0.at_least: 101 is out"),
     (
         one("scoring.points", [*POINTS, *condition("milestones_done", 6, points=1)]),
@@ -107,7 +107,7 @@ ERRORS: list[tuple[dict[str, object], str]] = [
 
 WARNINGS: list[tuple[dict[str, object], str]] = [
     (
-        one("scoring.points", condition("invites_28d", 3, points=50)) | one("routing.triggers", ["invites_28d"]),
+        one("scoring.points", condition("invites", 3, points=50)) | one("routing.triggers", ["invites"]),
         "scoring.tiers.medium: 30 is a tier nobody is in: no sum of points lies from it to below high (50)",
     ),
     (one("assignment.senior_score", 162), "assignment.senior_score: 162 is out of reach: all signals earn 161 points"),
@@ -119,15 +119,15 @@ WARNINGS: list[tuple[dict[str, object], str]] = [
         one("routing.expansion.when", condition("limit_share", 80)),
         "routing.expansion.when.0.at_least: 80 is more than the whole limit",
     ),
-    (one("gates.intent", condition("tickets_28d", 0)), "gates.intent.0.at_least: 0 asks nothing"),
+    (one("gates.intent", condition("tickets", 0)), "gates.intent.0.at_least: 0 asks nothing"),
     (one("signals.checkout_stalled_hours", 72), "signals.checkout_stalled_hours: 72 is not before checkout_abandoned"),
-    (one("routing.engaged", condition("active_days_14d", 5)), "routing.engaged: active_days_14d 5 asks no more than"),
+    (one("routing.engaged", condition("active_days", 5)), "routing.engaged: active_days 5 asks no more than"),
     (
         one("routing.expansion.when", [*condition("limit_share", 0.6), *condition("limit_held_days", 14)]),
         "routing.expansion.when: limit_share 0.6 is less than signals.limit_near (0.8)",
     ),
     (one("routing.triggers", []), "routing.triggers: [] are none: a monitored account is watched and never called"),
-    (one("routing.triggers", ["invites_28d", "exports_28d"]), "routing.triggers: exports_28d earn no points"),
+    (one("routing.triggers", ["invites", "exports"]), "routing.triggers: exports earn no points"),
     (one("value.assist", 5000), "value.assist: 5000 is not above floor (5000)"),
     (
         one("routing.motion.sales_assist_employees", 500),
@@ -160,7 +160,7 @@ WARNINGS: list[tuple[dict[str, object], str]] = [
     (one("assignment.queue_hours", 73), "assignment.queue_hours: 73 is longer than handoff.expires_hours (72)"),
     (
         one("handoff.required_context", ["name", "users", "activated"]),
-        "handoff.required_context: (3 fields) leaves out features_used, events_28d",
+        "handoff.required_context: (3 fields) leaves out features_used, events",
     ),
     (one("quality.max_duplicate_rate.critical", 0.05), "quality.max_duplicate_rate.warning: 0.1 is milder than crit"),
     (one("quality.min_volume_ratio.critical", 0.6), "quality.min_volume_ratio.warning: 0.5 is milder than critical"),

@@ -190,7 +190,7 @@ def test_a_rule_that_is_left_out_leaves_its_accounts_to_the_others() -> None:
     def nobody(facts: Facts, policy: Policy) -> Mask:
         return np.zeros(len(facts), dtype=bool)
 
-    given = inputs(accounts({**PQL, "premium_attempts_28d": 0, "invites_28d": 0}))
+    given = inputs(accounts({**PQL, "premium_attempts": 0, "invites": 0}))
     assert decide(given, POLICY, AS_OF)["rule"].tolist() == ["tier medium"]
     without = tuple(replace(rule, applies=nobody) if rule.name == "tier medium" else rule for rule in RULES)
     got = decide(given, POLICY, AS_OF, without)

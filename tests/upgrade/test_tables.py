@@ -31,8 +31,8 @@ from tests.audit.fixtures import company, copy, last  # noqa: F401 - fixtures
 
 FORMER = {
     "people": "users",
-    "questions": "plan_questions_28d",
-    "demo_asks": "demo_requests_28d",
+    "questions": "plan_questions",
+    "demo_asks": "demo_requests",
     "seats_used": "limit_share",
 }
 """Signals of today, as a former release would have called them."""
@@ -86,7 +86,7 @@ def of_then(copy: Workspace, monkeypatch: pytest.MonkeyPatch) -> Workspace:  # n
                 for today, former in THEN.items():
                     text = text.replace(f'"{today}"', f'"{former}"').replace(f"{{{today}}}", f"{{{former}}}")
                 connection.exec_driver_sql(f"UPDATE {table} SET {column} = ? WHERE {key} = ?", (text, row))  # noqa: S608
-    monkeypatch.setattr(upgrade, "RENAMED", FORMER)
+    monkeypatch.setattr(upgrade, "RENAMED", upgrade.RENAMED | FORMER)
     return copy
 
 
@@ -193,7 +193,7 @@ def test_a_signal_added_since_is_unknown_then_and_changes_no_replay(company: Wor
 
 
 def test_a_comparison_computes_signals_anew_that_the_run_does_not_hold(copy: Workspace, last: Run) -> None:  # noqa: F811
-    lacking = ["plan_questions_28d", "plan_questions_28d_at"]
+    lacking = ["plan_questions", "plan_questions_at"]
     before = difference.compare(copy.lake, copy.ledger, copy.policy, copy.policy, last)
     rewrite(copy.lake, ("signals", f"{last.run_id}.parquet"), lambda t: t.drop_columns(lacking))
     after = difference.compare(copy.lake, copy.ledger, copy.policy, copy.policy, last)
@@ -244,7 +244,7 @@ def test_everything_that_names_signals_is_read_with_todays_names(
         one, other = (formats.read_table(w.lake, *parts) for w in (company, of_then))
         assert sorted(one.column_names) == sorted(other.column_names), parts
         assert one.to_pylist() == [{name: row[name] for name in one.column_names} for row in other.to_pylist()]
-        few = [n for n in one.column_names if n in ("account_id", "users", "demo_requests_28d_at", "reasons")]
+        few = [n for n in one.column_names if n in ("account_id", "users", "demo_requests_at", "reasons")]
         assert formats.read_table(of_then.lake, *parts, columns=few).column_names == few
     assert of_then.ledger.handoffs()[0].signals == company.ledger.handoffs()[0].signals
     frames = [w.ledger.handoff_frame(AS_OF + timedelta(days=1)) for w in (company, of_then)]

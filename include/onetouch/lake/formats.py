@@ -4,7 +4,7 @@ Every table is read through `read` and written through `Lake.write`. A table car
 Parquet metadata; one without a number is format 1. Columns are found by name, so most changes need no new format:
 
 - A column that the file does not hold, because it was added since, is null: that is what was known then.
-- A signal that was called otherwise then is found under today's name (`policy.upgrade.RENAMED`): its column, the column
+- A signal that was called otherwise then is found under today's name (`catalogue.RENAMED`): its column, the column
   of its last moment, and its name among the values of `Shape.names`.
 
 Anything else (another unit, another type, a column that becomes two) raises `Shape.format` and adds a step

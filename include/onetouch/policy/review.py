@@ -37,7 +37,7 @@ MOST_EMPLOYEES = 1_000_000  # ours: no more than a handful of employers are larg
 FOR_EVER_DAYS = 3_650  # ours: a leave of ten years is no leave
 TENTHS = 10  # points are counted in tenths (`scoring/`)
 
-UNDERSTANDING = ("features_used", "users", "events_28d", "activated")
+UNDERSTANDING = ("features_used", "users", "events", "activated")
 """What S0 wants a rep to know: features used, team size, usage volume, activation."""
 
 COLUMNS = frozenset((*SIGNAL_NAMES, *(column.name for column in (*SNAPSHOT_COLUMNS, *CRM_COLUMNS, *DETAIL_COLUMNS))))

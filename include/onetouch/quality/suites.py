@@ -130,7 +130,7 @@ def signal_suites(signals: pd.DataFrame, policy: Policy, run: Run) -> list[Suite
                         severity="critical",
                         meta={"says": f"accounts with more {smaller} than {larger}"},
                     )
-                    for larger, smaller in (("users", "active_users_28d"), ("active_users_28d", "active_users_7d"))
+                    for larger, smaller in (("users", "active_users"), ("active_users", "active_users_7d"))
                 ),
                 *_known_figures(
                     frame, [_at_most(gxe, "hours_after_as_of", 0, "critical", "hours of events from after as_of")]

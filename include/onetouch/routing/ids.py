@@ -2,7 +2,7 @@
 
 What is hashed is format 1, for ever: the columns written out here, in this order. An id stands in CRMs and in other
 people's records, and a replay must come to it again; so a signal or a fact that a later release adds changes no id.
-A signal that is called otherwise today (`policy.upgrade.RENAMED`) keeps its place, and where a name itself is hashed,
+A signal that is called otherwise today (`catalogue.RENAMED`) keeps its place, and where a name itself is hashed,
 among the signals of a past handoff, it is the name of format 1.
 """
 

@@ -10,7 +10,7 @@ from onetouch.policy import Policy
 
 MOTIONS = ["sales_led", "self_serve", "sales_assist"]
 
-FRICTION = ("failed_actions_28d", "tickets_28d")
+FRICTION = ("failed_actions", "tickets")
 """An onboarding with any of these is not smooth."""
 
 
