@@ -7,12 +7,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from onetouch import chat, crm, lake, routing, scoring, sources
 from onetouch.connections import Connection, from_environment
-from onetouch.lake import Lake
-from onetouch.ledger import Ledger
 from onetouch.policy import Policy, read_policy
-from onetouch.sources import check_sources
+
+if TYPE_CHECKING:
+    from onetouch.lake import Lake
+    from onetouch.ledger import Ledger
 
 
 class NotConfigured(ValueError):
@@ -49,17 +52,19 @@ class Workspace:
         return found
 
 
-def read_usable_policy(file: Path | None) -> Policy:
-    """The policy of the file (None: the default), checked against what is registered: its sources and rules.
+def usable_policy(file: Path | str | None) -> Policy:
+    """The policy of the file (None: the default), checked against what is registered: its sources, scorer, rules, CRM
+    and chat.
 
     Raises PolicyError, a line for each thing that is wrong.
     """
     policy = read_policy(file)
-    check_sources(policy, file or "policy")
-    if policy.routing.rules:
-        from onetouch.routing import rules_of  # takes a second to import: only where there is something to check
-
-        rules_of(policy, where=str(file) if file else None)
+    sources.check_sources(policy, file or "policy")
+    scoring.check_scorer(policy, file or "policy")
+    crm.check_system(policy)
+    chat.check_chat(policy)
+    if policy.routing.rules:  # takes a second to import: only where there is something to check
+        routing.rules_of(policy, where=str(file) if file else None)
     return policy
 
 
@@ -75,6 +80,8 @@ def open_ledger(
 
     Raises NotConfigured when nothing is there yet and `begin` is false.
     """
+    from onetouch.ledger import Ledger  # a policy can be checked without a database's library
+
     root = home_of(home, environ=environ)
     elsewhere, file = environ.get("ONETOUCH_LEDGER_URL"), root / "ledger.db"
     if not (begin or elsewhere or file.exists()):
@@ -100,10 +107,11 @@ def open_workspace(
     """Opens the installation at `home`; what is not given comes from ONETOUCH_* variables.
 
     ONETOUCH_HOME (default .onetouch) holds lake and ledger; ONETOUCH_LAKE and ONETOUCH_LEDGER_URL move either
-    elsewhere; ONETOUCH_POLICY, ONETOUCH_SHADOW_POLICY, ONETOUCH_EXPORTS and ONETOUCH_ACCOUNTS name files. The
-    scheduler's `stop_switch` is asked, beside the ledger, why nothing may be written outside. Brings the ledger's
-    schema up to date. Raises PolicyError for a policy that cannot be used, and NotConfigured when nothing is there
-    yet and `begin` is false.
+    elsewhere; ONETOUCH_ENGINE names the engine that computes (default duckdb); ONETOUCH_POLICY,
+    ONETOUCH_SHADOW_POLICY, ONETOUCH_EXPORTS and ONETOUCH_ACCOUNTS name files. The scheduler's `stop_switch` is asked,
+    beside the ledger, why nothing may be written outside. Brings the ledger's schema up to date. Raises PolicyError for
+    a policy that cannot be used, and NotConfigured for an engine that is not known, or when nothing is there yet and
+    `begin` is false.
     """
 
     def given(value: str | os.PathLike[str] | None, name: str) -> Path | None:
@@ -111,11 +119,14 @@ def open_workspace(
         return Path(text) if text else None
 
     root = home_of(home, environ=environ)
+    engine = environ.get("ONETOUCH_ENGINE") or lake.DEFAULT_ENGINE
+    if engine not in lake.ENGINES:
+        raise NotConfigured(f"ONETOUCH_ENGINE: {engine!r} is not known; give one of {', '.join(sorted(lake.ENGINES))}")
     ledger = open_ledger(root, begin=begin, environ=environ)
     return Workspace(
         home=root,
-        policy=read_usable_policy(given(policy, "ONETOUCH_POLICY")),
-        lake=Lake(environ.get("ONETOUCH_LAKE") or root / "lake"),
+        policy=usable_policy(given(policy, "ONETOUCH_POLICY")),
+        lake=lake.Lake(environ.get("ONETOUCH_LAKE") or root / "lake", engine),
         ledger=ledger,
         connection=connection or partial(from_environment, environ=environ),
         stop_switch=stop_switch,

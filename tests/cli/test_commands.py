@@ -204,13 +204,16 @@ def test_dead_letters_are_listed_with_their_reason_and_laid_out_again(tmp_path: 
 
 def test_what_the_crm_refuses_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from onetouch import stages
-    from onetouch.crm.protocol import FieldsMissing
+    from onetouch.crm import FieldsMissing
+    from onetouch.crm.salesforce import Salesforce
 
     class Crm:
         name = "salesforce"
 
         def check_fields(self) -> None:
             raise FieldsMissing("Account.Onetouch_Score__c is missing; deploy include/salesforce")
+
+        create_fields = Salesforce.create_fields
 
     monkeypatch.setattr(stages, "crm_of", lambda workspace, policy: Crm())
     for arguments, said in (([], "Onetouch_Score__c is missing"), (["--create"], "fields are deployed")):

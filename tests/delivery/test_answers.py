@@ -257,8 +257,8 @@ def test_duplicate_value_is_read_by_its_key_and_adopted(ready: World) -> None:
     create = client.create_tasks
 
     def another_was_faster(rows: Any, unsure: Any = ()) -> Any:
-        first = sorted(rows, key=lambda h: rows[h]["WhatId"])[0]
-        fields = {"Subject": "Mine now", "WhatId": rows[first]["WhatId"], "Onetouch_Handoff_Id__c": first}
+        first = sorted(rows, key=lambda h: rows[h].crm_account_id)[0]
+        fields = {"Subject": "Mine now", "WhatId": rows[first].crm_account_id, "Onetouch_Handoff_Id__c": first}
         ready.rep_writes("Task", None, **fields)
         return create(rows, unsure)
 

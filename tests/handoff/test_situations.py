@@ -15,7 +15,8 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from onetouch.catalogue import MOMENTS, SIGNAL_NAMES, SNAPSHOT_COLUMNS
-from onetouch.handoff import account_fields, alert, dossier, first_message, task_fields
+from onetouch.crm.salesforce.fields import context_fields, task_fields
+from onetouch.handoff import account_context, alert, dossier, first_message, task_content
 from onetouch.handoff.facts import known_facts
 from onetouch.handoff.situations import why_now
 from onetouch.handoff.words import clause, in_words, label
@@ -392,9 +393,9 @@ def test_the_dossier_says_how_the_account_came_to_this_rep() -> None:
 )  # fmt: skip
 def test_a_task_is_as_urgent_as_its_call(call: str | None, tier: str | None, said: str) -> None:
     decision = {"account_id": "a", "call": call, "tier": tier}
-    task = task_fields(decision, {"name": "Acme"}, POLICY)
-    assert task["Subject"] == f"[{said}] Acme — steady use of the product"
-    assert task["Priority"] == {"High": "High", "Medium": "Normal", "Low": "Low"}[said]
+    task = task_content(decision, {"name": "Acme"}, POLICY)
+    assert task.subject == f"[{said}] Acme — steady use of the product"
+    assert task.priority == said.lower()
     assert alert(decision, {}, POLICY).text.startswith(f"{said} priority: " if call or tier else "this account —")
 
 
@@ -575,8 +576,8 @@ def held(row: dict[str, Any], fact: str) -> bool:
 def test_whatever_a_policy_says_and_the_data_holds(
     policy: Policy, decision: dict[str, Any], row: dict[str, Any], zone: str | None
 ) -> None:
-    task = task_fields(decision, row, policy, zone, row)
-    fields = account_fields(decision, row, policy)
+    task = task_fields(task_content(decision, row, policy, zone, row))
+    fields = context_fields(account_context(decision, row, policy))
     message = first_message(decision, row, policy)
     line = alert(decision, row, policy, zone).text
     json.dumps([task, fields, message, line], allow_nan=False).encode()
@@ -619,7 +620,7 @@ def test_ten_megabytes_are_read_in_no_time_and_told_in_a_few_words() -> None:
     row = FULL | {"name": "{name}" * 1_700_000, "plan": "a b" * 3_400_000, "premium_attempted": ["x" * 10_000_000] * 40}
     decision = {"account_id": "a" * 10_000_000, "as_of": AS_OF, "call": "b" * 10_000_000}
     started = datetime.now(UTC)
-    task = task_fields(decision, row, POLICY)
-    assert len(task["Subject"]) <= 255
-    assert len(task["Description"]) < 8_000
+    task = task_content(decision, row, POLICY)
+    assert len(task.subject) <= 255
+    assert len(task.description) < 8_000
     assert datetime.now(UTC) - started < timedelta(seconds=2)

@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 import requests
 from onetouch import audit, stages
-from onetouch.delivery.breaker import Stopped, held, stoppable
+from onetouch.delivery.breaker import held
 from onetouch.policy import read_policy
+from onetouch.stop import Stopped, stoppable
 from onetouch.workspace import Workspace, open_workspace
 
 from tests.pipeline.test_never_interrupt import called_in, product_event, subjects_of

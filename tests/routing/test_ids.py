@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from onetouch.policy import upgrade
 from onetouch.routing import ids
 from onetouch.routing.ids import decision_ids
 from onetouch.routing.known import known_facts
@@ -131,3 +132,28 @@ def test_however_many_are_laid_out_at_a_time(monkeypatch: pytest.MonkeyPatch) ->
     assert decision_ids(known, FIXED, AS_OF).tolist() == whole
     assert len(set(whole)) == 7
     assert decision_ids(known.head(0), FIXED, AS_OF).tolist() == []
+
+
+def test_a_column_added_later_changes_no_id() -> None:
+    known = facts(ONE, {**PQL, "name": None})
+    more = known.assign(exports_7d=[3.0, np.nan], exports_7d_at=pd.Timestamp(AS_OF), partner="x")
+    assert decision_ids(more, FIXED, AS_OF).tolist() == decision_ids(known, FIXED, AS_OF).tolist()
+
+
+def test_a_column_added_later_counts_once_the_policy_requires_it() -> None:
+    known = facts(ONE, {**PQL, "name": None}).assign(exports_7d=[3.0, np.nan])
+    asking: Any = SimpleNamespace(version="v1", handoff=SimpleNamespace(required_context=["name", "exports_7d"]))
+    there, lacking = (decision_ids(known.assign(exports_7d=value), asking, AS_OF) for value in (1.0, np.nan))
+    assert not set(there) & set(lacking)
+
+
+def test_a_signal_called_otherwise_today_changes_no_id(monkeypatch: pytest.MonkeyPatch) -> None:
+    former = {"users": "people", "tickets_28d": "tickets"}
+    known = facts(ONE, {**PQL, "name": None, "tickets_28d": 3.0})
+    given: Any = SimpleNamespace(version="v1", handoff=SimpleNamespace(required_context=["users"]))
+    ids_of_then = decision_ids(known, given, AS_OF).tolist()
+    monkeypatch.setattr(upgrade, "RENAMED", former)
+    today = known.rename(columns={**former, "tickets_28d_at": "tickets_at"})
+    today["handoff_signals"] = today["handoff_signals"].str.replace("users", "people")
+    given.handoff.required_context = ["people"]
+    assert decision_ids(today, given, AS_OF).tolist() == ids_of_then

@@ -193,8 +193,8 @@ def _errors_of_rooms() -> tuple[type[Exception], ...]:
     from sqlalchemy.exc import SQLAlchemyError
 
     from onetouch.crm import CrmError
-    from onetouch.delivery.breaker import Stopped
     from onetouch.ledger import LedgerError
+    from onetouch.stop import Stopped
 
     return CrmError, LedgerError, SlackClientError, SQLAlchemyError, Stopped
 

@@ -22,18 +22,15 @@ def crm(call: Call) -> None:
 @crm_app.command()
 @shared
 def check(
-    call: Call, create: Annotated[bool, typer.Option("--create", help="Make what is missing (HubSpot only).")] = False
+    call: Call,
+    create: Annotated[bool, typer.Option("--create", help="Make what is missing, where the CRM lets us.")] = False,
 ) -> None:
     """Whether the CRM can be reached and has our fields, writable; names each that it has not."""
     from onetouch import stages
 
     workspace = call.workspace()
     crm = stages.crm_of(workspace, workspace.policy)
-    made: list[str] = []
-    if create:
-        if (creates := getattr(crm, "create_fields", None)) is None:
-            raise ValueError(f"--create: {crm.name}'s fields are deployed, see include/salesforce/README.md")
-        made = creates()
+    made = crm.create_fields() if create else []
     crm.check_fields()
     told = f"{crm.name}: reached, every field is there" + f"; created {', '.join(made)}" * bool(made)
     call.answer({"crm": crm.name, "created": made}, lambda: told)

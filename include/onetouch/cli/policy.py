@@ -32,18 +32,18 @@ def check(
 ) -> None:
     """Check policy files: what is not allowed, what can never happen. Exit 1 when one cannot be used."""
     from onetouch.policy import PolicyError
-    from onetouch.policy.review import review
-    from onetouch.workspace import read_usable_policy
+    from onetouch.policy.review import former_names, review
+    from onetouch.workspace import usable_policy
 
     problems: list[str] = []
     warnings: list[str] = []
     for file in files:
         try:
-            checked = read_usable_policy(file)
+            checked = usable_policy(file)
         except PolicyError as error:
             problems += str(error).splitlines()
             continue
-        found = review(checked)
+        found = [*review(checked), *former_names(file)]
         errors = [f for f in found if strict or f.severity == "error"]
         problems += [f"{file}: {f}" for f in errors]
         warnings += [f"{file}: {f}" for f in found if f not in errors]
@@ -63,10 +63,9 @@ def test(call: Call, files: list[Path]) -> None:
     """Play scenario files under a policy; exit 1 when one comes out otherwise than it says."""
     from onetouch import experiments
     from onetouch.cli import screen
-    from onetouch.workspace import read_usable_policy
+    from onetouch.workspace import usable_policy
 
-    file = call.policy or os.environ.get("ONETOUCH_POLICY")
-    under = read_usable_policy(Path(file) if file else None)
+    under = usable_policy(call.policy or os.environ.get("ONETOUCH_POLICY"))
     results = experiments.run_scenarios(*files, policy=under)
     failed = sum(not result.passed for result in results)
     call.answer([result.record() for result in results], lambda: screen.scenarios(results))
@@ -85,10 +84,10 @@ def diff(
     """What another policy would have changed in the last run: accounts, tasks of each rep. Nothing is written."""
     from onetouch import audit, experiments
     from onetouch.cli import screen
-    from onetouch.workspace import read_usable_policy
+    from onetouch.workspace import usable_policy
 
     workspace = call.installation()
     of = audit.run_of(workspace.lake, workspace.ledger, run)
-    before, after = read_usable_policy(old), read_usable_policy(new)
+    before, after = usable_policy(old), usable_policy(new)
     found = experiments.compare(workspace.lake, workspace.ledger, before, after, of)
     call.answer(found.record(), lambda: screen.difference(found))

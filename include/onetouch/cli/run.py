@@ -29,7 +29,7 @@ def run(
     """Run every stage in this process and account for every row, account and decision."""
     from onetouch import audit, stages
     from onetouch.cli import screen
-    from onetouch.workspace import read_usable_policy
+    from onetouch.workspace import usable_policy
 
     now = datetime.now(UTC)
     at = moment(as_of, now)
@@ -38,7 +38,7 @@ def run(
             raise ValueError(f"{name}: {path} does not exist; give an existing path")
     workspace = call.workspace(exports=exports, accounts=accounts, shadow=shadow)
     if shadow is not None:
-        read_usable_policy(shadow)  # a person waits: a broken one is told now, not after the run
+        usable_policy(shadow)  # a person waits: a broken one is told now, not after the run
     workspace = stages.with_sources(workspace, source)
     run_id = stages.begin(workspace, at, now, dry_run=dry_run)
     stopped = None
@@ -46,7 +46,7 @@ def run(
         try:
             by = f"{getpass.getuser()} (command line)" if approve else None
             stages.run_all(workspace, at, now, dry_run=dry_run, approved_by=by, started=step)
-        except (stages.ChecksFailed, stages.DeliveryFailed, stages.Stopped) as error:
+        except stages.STOPS as error:
             stopped = str(error)
     result = audit.accounting(workspace.ledger, run_id) | ({"stopped": stopped} if stopped else {})
     call.answer(result, lambda: screen.accounting(result))

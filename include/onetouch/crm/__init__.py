@@ -1,5 +1,65 @@
-"""One protocol for every CRM (`protocol`), and what implements it: Salesforce, HubSpot."""
+"""One protocol for every CRM (`protocol`), and those there are (`registry`): Salesforce, HubSpot.
 
-from onetouch.crm.protocol import CrmError
+A CRM is a client class in a file or package of its own that implements `Crm`, and one line in `registry.CRMS`.
+"""
 
-__all__ = ["CrmError"]
+from typing import TYPE_CHECKING
+
+from onetouch.faces import show
+
+if TYPE_CHECKING:
+    from onetouch.crm.protocol import (
+        CLOSED_BY_US,
+        DISPOSITIONS,
+        EXPIRED,
+        OUTCOMES,
+        RELEASED,
+        UNKNOWN,
+        WITHDRAWN,
+        WRITES,
+        Activity,
+        CannotCreateFields,
+        Crm,
+        CrmError,
+        FieldsMissing,
+        LimitReached,
+        Outcome,
+        Refused,
+        Row,
+        SignInRefused,
+        Unreachable,
+        note,
+    )
+    from onetouch.crm.registry import CRMS, check_system, connect, connection_id
+    from onetouch.crm.stored import context_of, stored, task_of
+
+__all__ = [
+    "CLOSED_BY_US",
+    "CRMS",
+    "DISPOSITIONS",
+    "EXPIRED",
+    "OUTCOMES",
+    "RELEASED",
+    "UNKNOWN",
+    "WITHDRAWN",
+    "WRITES",
+    "Activity",
+    "CannotCreateFields",
+    "Crm",
+    "CrmError",
+    "FieldsMissing",
+    "LimitReached",
+    "Outcome",
+    "Refused",
+    "Row",
+    "SignInRefused",
+    "Unreachable",
+    "check_system",
+    "connect",
+    "connection_id",
+    "context_of",
+    "note",
+    "stored",
+    "task_of",
+]
+show(__name__)

@@ -6,16 +6,19 @@ import os
 import posixpath
 import re
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any
 from urllib.parse import quote
 
-import duckdb
 import fsspec
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 from fsspec.implementations.local import LocalFileSystem
+
+from onetouch.lake import formats
+from onetouch.lake.engines import DEFAULT_ENGINE, Engine, open_engine
 
 _SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.=+,#-]{0,200}")
 
@@ -27,9 +30,15 @@ class Lake:
     it is written beside its place under a dot-name and renamed.
     """
 
-    def __init__(self, uri: str | os.PathLike[str]) -> None:
+    def __init__(self, uri: str | os.PathLike[str], engine: str = DEFAULT_ENGINE) -> None:
         self.fs, self.root = fsspec.core.url_to_fs(os.fspath(uri))
         self.local = isinstance(self.fs, LocalFileSystem)
+        self.engine_name = engine
+
+    @property
+    def filesystems(self) -> Sequence[Any]:
+        """The stores an engine needs to read the lake, besides local files."""
+        return [] if self.local else [self.fs]
 
     def path(self, *parts: str) -> str:
         """The path of a file or folder of the lake. Raises ValueError on a part that could leave it."""
@@ -79,17 +88,18 @@ class Lake:
             raise
 
     def write(self, table: pa.Table | pd.DataFrame, *parts: str) -> str:
-        """Writes a table as one Parquet file and returns its path."""
+        """Writes a table as one Parquet file, with the number of its format, and returns its path."""
         if isinstance(table, pd.DataFrame):
             table = pa.Table.from_pandas(table, preserve_index=False)
+        table = formats.stamped(table, *parts)
         with self.writing(*parts) as draft, self.fs.open(draft, "wb") as file:
             pq.write_table(table, file, compression="zstd")
         return self.path(*parts)
 
     def read(self, *parts: str) -> pd.DataFrame:
-        """One Parquet file as a frame. Raises FileNotFoundError."""
-        with self.fs.open(self.path(*parts), "rb") as file:
-            return pq.read_table(file).to_pandas()
+        """One Parquet file as a frame, as today's release writes it (`formats.read`). Raises FileNotFoundError."""
+        frame: pd.DataFrame = formats.read(self, *parts).to_pandas()
+        return frame
 
     def remove(self, *parts: str) -> None:
         """Removes a file or folder if it is there."""
@@ -97,29 +107,14 @@ class Lake:
         if self.fs.exists(path):
             self.fs.rm(path, recursive=True)
 
-    @contextmanager
-    def engine(self, memory: str = "4GB", threads: int | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
-        """A DuckDB connection that can read this lake; UTC, bounded memory, spilling beside the lake.
+    def engine(
+        self, memory: str = "4GB", threads: int | None = None, large: bool = False
+    ) -> AbstractContextManager[Engine]:
+        """A session of the lake's engine: UTC, bounded memory (all cores unless `threads` says fewer).
 
-        `.parquet` paths from `list` can be read by it whether the lake is local or an object store.
+        `large`: what it keeps is expected to be larger than memory.
         """
-        con = duckdb.connect(":memory:")
-        try:
-            con.execute("SET TimeZone = 'UTC'")
-            con.execute("SET preserve_insertion_order = false")
-            con.execute("SET enable_progress_bar = false")
-            con.execute(f"SET memory_limit = '{memory}'")
-            if threads:
-                con.execute(f"SET threads = {int(threads)}")
-            if self.local:
-                spill = posixpath.join(self.root, ".spill")
-                os.makedirs(spill, exist_ok=True)
-                con.execute(f"SET temp_directory = '{spill}'")
-            else:
-                con.register_filesystem(self.fs)
-            yield con
-        finally:
-            con.close()
+        return open_engine(self.engine_name, self, memory=memory, threads=threads, large=large)
 
 
 def key(value: str) -> str:

@@ -10,6 +10,8 @@ from typing import Any
 from sqlalchemy import DateTime, Dialect, Text
 from sqlalchemy.types import TypeDecorator
 
+from onetouch.policy.upgrade import current_name
+
 
 def utc(moment: datetime) -> datetime:
     """A plain datetime in UTC. Raises ValueError when `moment` has no time zone."""
@@ -91,3 +93,14 @@ class Document(TypeDecorator[Any]):
 def storable(value: Any) -> Any:
     """A value of another system as lake and ledger can hold it: text without NUL and lone surrogates."""
     return clean(value) if isinstance(value, str) else value
+
+
+class SignalNames(Document):
+    """A list of names of signals; read with today's, whichever release wrote it."""
+
+    cache_ok = True
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> Any:
+        """Parsed, by today's names."""
+        names = super().process_result_value(value, dialect)
+        return None if names is None else [current_name(name) for name in names]

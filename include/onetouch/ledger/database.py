@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any, Self
 
 from sqlalchemy import Connection, Engine, ExceptionContext, Table, create_engine, event, make_url, select, text
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 from tenacity import retry, retry_if_exception, stop_after_delay, wait_random
 
@@ -142,7 +141,13 @@ class Database:
 
     def insert(self, table: Table) -> Any:
         """An INSERT that knows `on_conflict_do_nothing` and `on_conflict_do_update`, alike on both engines."""
-        return sqlite.insert(table) if self._is_sqlite else postgresql.insert(table)
+        if self._is_sqlite:
+            from sqlalchemy.dialects import sqlite
+
+            return sqlite.insert(table)
+        from sqlalchemy.dialects import postgresql
+
+        return postgresql.insert(table)
 
     def migrate(self) -> None:
         """Brings the tables to the newest revision: whole or not at all, once however many call it at once.
@@ -173,7 +178,8 @@ class Database:
         with self.reading() as connection:
             if not connection.dialect.has_table(connection, "ledger_revision"):
                 return None
-            return connection.scalar(text("SELECT version_num FROM ledger_revision"))
+            revision: str | None = connection.scalar(text("SELECT version_num FROM ledger_revision"))
+        return revision
 
     def dump(self) -> dict[str, list[dict[str, Any]]]:
         """The content of all tables, canonical: rows sorted, moments as ISO text, no surrogate numbers.

@@ -30,7 +30,7 @@ RECENT = timedelta(days=7)
 """How far back `rep_load` tells each handoff by itself: a rep's working day and the days off before it lie within."""
 
 LONGEST_ID = 255
-"""Characters of an account id: what the CRM's field Onetouch_Account_Id__c holds (an index bounds it too)."""
+"""Characters of an account id: what a CRM's field for it holds (an index bounds it too)."""
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ import itertools
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from onetouch.catalogue import (
@@ -21,6 +22,7 @@ from onetouch.catalogue import (
     SIGNALS,
     SNAPSHOT_COLUMNS,
 )
+from onetouch.policy import read
 from onetouch.policy.schema import (
     Condition,
     Limits,
@@ -63,6 +65,14 @@ def review(policy: Policy) -> list[Finding]:
     """Every finding, errors first, else in the order of the file. Empty for the default policy."""
     found = [finding for check in CHECKS for finding in check(policy)]
     return sorted(found, key=lambda finding: finding.severity)  # "error" < "warning"; the sort is stable
+
+
+def former_names(path: Path | str) -> list[Finding]:
+    """A warning for each signal that a policy file names as a former release did. Raises PolicyError."""
+    return [
+        _warning(found.field, found.old, f"is called {found.new} now", f"write {found.new}")
+        for found in read.former_names(path)
+    ]
 
 
 def _error(field: str, value: object, says: str, fix: str) -> Finding:

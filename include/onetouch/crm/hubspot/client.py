@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime
-from typing import Any
+from typing import Any, Self
 
 from tenacity.wait import wait_base
 
@@ -17,7 +17,9 @@ from onetouch.crm.hubspot.records import BATCH, Filter, Record, Records, parts
 from onetouch.crm.hubspot.rows import Rows
 from onetouch.crm.hubspot.wire import Wire
 from onetouch.crm.protocol import RELEASED, Activity, FieldsMissing, Outcome, Refused, Row, note
+from onetouch.handoff import AccountContext, TaskContent
 from onetouch.policy import Policy
+from onetouch.stop import WhyStopped, never
 
 _TOGETHER = 1_000
 """Ours: records whose companies are asked for at once."""
@@ -70,11 +72,19 @@ class HubSpot:
         api_reserve: float = 0.0,
         wait: wait_base | None = None,
         sleep: Callable[[float], None] = time.sleep,
+        stopped: WhyStopped = never,
     ) -> None:
-        self._wire = Wire(connection, api_reserve=api_reserve, wait=wait, sleep=sleep)
+        self._wire = Wire(connection, api_reserve=api_reserve, wait=wait, sleep=sleep, stopped=stopped)
         self._records = Records(self._wire)
         self._rows = Rows(self._wire, self._records)
         self._checked = False
+
+    @classmethod
+    def connect(
+        cls, connection: Connection, policy: Policy, *, stopped: WhyStopped, sleep: Callable[[float], None]
+    ) -> Self:
+        """See Crm."""
+        return cls(connection, api_reserve=policy.delivery.api_reserve, stopped=stopped, sleep=sleep)
 
     # ── reading ──────────────────────────────────────────────────────────────────────────────────
 
@@ -216,7 +226,7 @@ class HubSpot:
         self._checked = True
 
     def create_fields(self) -> list[str]:
-        """Creates our properties that are missing, in a group of their own. Returns their names (tasks.onetouch_…)."""
+        """See Crm: properties, in a group of their own, named as tasks.onetouch_…"""
         made = []
         for thing, wanted in fields.PROPERTIES.items():
             there = self._records.definitions(thing)
@@ -247,13 +257,13 @@ class HubSpot:
         new = {a: {"properties": _company(a, row, kind)} for a, row in rows.items() if a not in outcomes}
         return outcomes | self._rows.create("companies", ACCOUNT_ID, new, sent=bool(adopted))
 
-    def update_accounts(self, rows: Mapping[str, Row]) -> dict[str, Outcome]:
+    def update_accounts(self, rows: Mapping[str, AccountContext]) -> dict[str, Outcome]:
         """See Crm."""
         if rows:
             self.check_fields()
         return self._rows.update("companies", {i: fields.company_properties(row) for i, row in rows.items()})
 
-    def create_tasks(self, rows: Mapping[str, Row], unsure: Collection[str] = ()) -> dict[str, Outcome]:
+    def create_tasks(self, rows: Mapping[str, TaskContent], unsure: Collection[str] = ()) -> dict[str, Outcome]:
         """See Crm."""
         if not rows:
             return {}
@@ -283,7 +293,7 @@ class HubSpot:
             if task.is_done:
                 by_rep.add(handoff_id)
                 return noted if label == RELEASED and not task.description.startswith(why) else {}
-            subject = f"{label}{task.subject}"[: fields.SUBJECT_CHARS].rstrip()
+            subject = f"{label}{task.subject}"[: fields.LINE_CHARS].rstrip()
             return {"hs_task_status": "COMPLETED", "hs_task_subject": subject} | noted
 
         outcomes = self._rows.change("tasks", HANDOFF_ID, reasons, _ACTIVITIES["tasks"], closed)
@@ -306,7 +316,7 @@ class HubSpot:
 
     def _unless_there(self, request: Callable[..., Any], thing: str, definition: Row) -> None:
         try:
-            self._wire.call(request, thing, definition)
+            self._wire.write(request, thing, definition)
         except Refused as refused:
             if refused.status != 409:
                 raise

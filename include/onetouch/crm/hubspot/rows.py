@@ -109,7 +109,7 @@ class Rows:
         request = getattr(self._wire.batch, what)
         body = {"inputs": [row | {"objectWriteTraceId": key} for key, row in inputs.items()]}
         try:
-            answer = self._wire.call(request, thing, body, repeat=what == "update")
+            answer = self._wire.write(request, thing, body, repeat=what == "update")
         except Refused as refused:
             if refused.status not in _OF_ROWS:
                 raise

@@ -22,6 +22,7 @@ from tenacity.wait import wait_base
 from onetouch.connections import Connection, ConnectionConfigError, require_tls
 from onetouch.crm.masking import masked
 from onetouch.crm.protocol import LimitReached, Refused, SignInRefused, Unreachable
+from onetouch.stop import WhyStopped, ask
 
 _HOST = "https://api.hubapi.com"
 
@@ -63,6 +64,7 @@ class Wire:
         api_reserve: float,
         wait: wait_base | None,
         sleep: Callable[[float], None],
+        stopped: WhyStopped,
     ) -> None:
         if not connection.password:
             raise ConnectionConfigError(f"{connection.conn_id}: password is missing; give the private app's token")
@@ -73,7 +75,7 @@ class Wire:
         # urllib3's own retries would send a request again without telling.
         once = urllib3.Retry(0, redirect=False)
         self._crm = hubspot.HubSpot(access_token=connection.password, host=base, retry=once).crm
-        self._reserve, self._sleep = api_reserve, sleep
+        self._reserve, self._sleep, self._stopped = api_reserve, sleep, stopped
         self._wait = wait or wait_random_exponential(multiplier=1, max=60)
         self._spent: str | None = None
 
@@ -119,14 +121,21 @@ class Wire:
 
     # ── one request ──────────────────────────────────────────────────────────────────────────────
 
-    def call(self, request: Callable[..., Any], *given: Any, repeat: bool = True, **query: Any) -> Any:
-        """The JSON answer of a request of the client. Raises CrmError.
-
-        When it may be repeated without harm it is, while HubSpot is busy or does not answer.
-        """
-        if not repeat:
-            return self._once(request, *given, **query)
+    def call(self, request: Callable[..., Any], *given: Any, **query: Any) -> Any:
+        """The JSON answer of a request of the client that reads; tried again while there is none. Raises CrmError."""
         return self.retrying(self._once, request, *given, **query)
+
+    def write(self, request: Callable[..., Any], *given: Any, repeat: bool = True) -> Any:
+        """`call` of one that writes: each attempt asks first whether it is stopped. Raises Stopped, too.
+
+        `repeat`: whether it may be repeated without harm, and is. HubSpot reads by POST: only the caller knows.
+        """
+
+        def attempt() -> Any:
+            ask(self._stopped)
+            return self._once(request, *given)
+
+        return self.retrying(attempt) if repeat else attempt()
 
     def retrying(self, attempt: Callable[..., T], *given: Any, **named: Any) -> T:
         """Tries again while it is Unreachable, with growing pauses; gives the last such error up as it is."""

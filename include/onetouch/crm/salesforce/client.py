@@ -6,20 +6,32 @@ import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Self
 from urllib.parse import urlsplit
 
 import requests
 from tenacity.wait import wait_base
 
 from onetouch.connections import Connection
-from onetouch.crm.protocol import UNKNOWN, Activity, CrmError, FieldsMissing, Outcome, Row
+from onetouch.crm.protocol import UNKNOWN, Activity, CannotCreateFields, CrmError, FieldsMissing, Outcome, Row
 from onetouch.crm.salesforce.bulk import Job
-from onetouch.crm.salesforce.closing import WAYS, Closing, cut
-from onetouch.crm.salesforce.fields import ACCOUNT_ID, DISPOSITION, HANDOFF_ID, OUTCOME, missing, problems
+from onetouch.crm.salesforce.closing import WAYS, Closing
+from onetouch.crm.salesforce.fields import (
+    ACCOUNT_ID,
+    DISPOSITION,
+    HANDOFF_ID,
+    OUTCOME,
+    context_fields,
+    cut,
+    missing,
+    problems,
+    task_fields,
+)
 from onetouch.crm.salesforce.rows import DELETED, DUPLICATE, LOCKED, ROWS, Batch, Look
 from onetouch.crm.salesforce.wire import Record, Wire, soql_of
+from onetouch.handoff import AccountContext, TaskContent
 from onetouch.policy import Policy
+from onetouch.stop import WhyStopped, never
 
 _TASK = (
     "Id", "Subject", "Description", "Status", "IsClosed", "IsDeleted", "WhatId", "WhoId", "AccountId", "OwnerId",
@@ -71,11 +83,34 @@ class Salesforce:
         session: requests.Session | None = None,
         clock: Callable[[], float] = time.time,
         account_fields: Mapping[str, str | None] | None = None,
+        stopped: WhyStopped = never,
     ) -> None:
-        self._wire = Wire(connection, api_reserve=api_reserve, wait=wait, sleep=sleep, session=session, clock=clock)
+        self._wire = Wire(
+            connection,
+            api_reserve=api_reserve,
+            wait=wait,
+            sleep=sleep,
+            session=session,
+            clock=clock,
+            stopped=stopped,
+        )
         self._bulk_above = bulk_above
         self._fields = account_fields or {}
         self._checked: set[str] = set()
+
+    @classmethod
+    def connect(
+        cls, connection: Connection, policy: Policy, *, stopped: WhyStopped, sleep: Callable[[float], None]
+    ) -> Self:
+        """See Crm."""
+        return cls(
+            connection,
+            bulk_above=policy.delivery.bulk_above,
+            api_reserve=policy.delivery.api_reserve,
+            account_fields=policy.crm.account_fields,
+            stopped=stopped,
+            sleep=sleep,
+        )
 
     # ── reading ──────────────────────────────────────────────────────────────────────────────────
 
@@ -230,6 +265,10 @@ class Salesforce:
         """See Crm."""
         self._check("Account", "Task")
 
+    def create_fields(self) -> list[str]:
+        """See Crm. An org's fields are deployed, with the permissions on them."""
+        raise CannotCreateFields("Salesforce: fields are deployed, see include/salesforce/README.md")
+
     def _check(self, *things: str) -> None:
         """Once a client and object."""
         wrong: list[str] = []
@@ -307,19 +346,19 @@ class Salesforce:
             record["OwnerId"] = row["owner_id"]
         return record | {ACCOUNT_ID: account_id}
 
-    def update_accounts(self, rows: Mapping[str, Row]) -> dict[str, Outcome]:
+    def update_accounts(self, rows: Mapping[str, AccountContext]) -> dict[str, Outcome]:
         """See Crm. Leads (an id that begins with 00Q) have the same fields."""
         ids = sorted(rows)
-        records = [{"id": i} | {name: v for name, v in rows[i].items() if v is not None} for i in ids]
+        records = [{"id": i} | context_fields(rows[i]) for i in ids]
         outcomes = self._update([_thing(i) for i in ids], records)
         return dict(zip(ids, outcomes, strict=True))
 
-    def create_tasks(self, rows: Mapping[str, Row], unsure: Collection[str] = ()) -> dict[str, Outcome]:
+    def create_tasks(self, rows: Mapping[str, TaskContent], unsure: Collection[str] = ()) -> dict[str, Outcome]:
         """See Crm. Two writers at once end with one task, by the unique external id."""
         outcomes = self._adopted(h for h in unsure if h in rows)
         # Inserting a task locks its account: in one order, so that two writers wait instead of blocking each other.
-        new = sorted((h for h in rows if h not in outcomes), key=lambda h: (str(rows[h].get("WhatId")), h))
-        records = {h: _related({k: v for k, v in rows[h].items() if v is not None}) | {HANDOFF_ID: h} for h in new}
+        new = sorted((h for h in rows if h not in outcomes), key=lambda h: (str(rows[h].crm_account_id), h))
+        records = {h: _related(task_fields(rows[h])) | {HANDOFF_ID: h} for h in new}
         outcomes |= self._insert_tasks(records)
         # A contact that may not be named (deleted, moved, not shared with us) is no reason to go without the task.
         nobody = {

@@ -9,9 +9,10 @@ from urllib.parse import quote_plus, urlsplit
 
 import jwt
 import requests
-import simple_salesforce
 from requests.adapters import HTTPAdapter
+from simple_salesforce.api import Salesforce
 from simple_salesforce.exceptions import SalesforceError, SalesforceExpiredSession
+from simple_salesforce.format import format_soql
 from simple_salesforce.util import call_salesforce
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 from tenacity.wait import wait_base
@@ -19,6 +20,7 @@ from tenacity.wait import wait_base
 from onetouch.connections import Connection, ConnectionConfigError, require_tls
 from onetouch.crm.masking import masked, without_names
 from onetouch.crm.protocol import LimitReached, Refused, SignInRefused, Unreachable
+from onetouch.stop import WhyStopped, ask
 
 VERSION = "62.0"
 """The API version spoken unless the connection names another; pinned, since answers change with it."""
@@ -58,8 +60,8 @@ class Wire:
 
     The connection's extras are those of Airflow's Salesforce connection: `instance_url` (or `domain`),
     `consumer_key`, `consumer_secret` for client credentials, or `private_key` with the user as login for JWT
-    bearer; `version`. `api_reserve`: the share of the org's daily calls that is left to others. Raises
-    ConnectionConfigError at once when they cannot work.
+    bearer; `version`. `api_reserve`: the share of the org's daily calls that is left to others. `stopped` is asked
+    before each request that writes. Raises ConnectionConfigError at once when they cannot work.
     """
 
     def __init__(
@@ -71,6 +73,7 @@ class Wire:
         sleep: Callable[[float], None],
         session: requests.Session | None,
         clock: Callable[[], float],
+        stopped: WhyStopped,
     ) -> None:
         extra = connection.extra
         self._key, self._secret = extra.get("consumer_key"), extra.get("consumer_secret")
@@ -86,7 +89,7 @@ class Wire:
             )
         require_tls(self._base)
         self.version = str(extra.get("version") or VERSION).removeprefix("v")
-        self.sleep = sleep
+        self.sleep, self._stopped = sleep, stopped
         self._reserve, self._clock = api_reserve, clock
         self._wait = wait or wait_random_exponential(multiplier=1, max=60)
         self._session = session or requests.Session()
@@ -184,6 +187,8 @@ class Wire:
     def _send(self, method: str, path: str, read: Callable[[requests.Response], T], given: Mapping[str, Any]) -> T:
         if self._token is None:
             self._sign_in()
+        if method != "GET":
+            ask(self._stopped)
         root = "" if path.startswith("/services/") else f"/services/data/v{self.version}/"
         headers = {"Authorization": f"Bearer {self._token}", "Accept": "application/json", **_NO_RULES}
         answer = call_salesforce(
@@ -198,7 +203,7 @@ class Wire:
 
     def _note_usage(self, answer: requests.Response, **_: Any) -> None:
         """Reads how many of the day's calls are used: the one that would go over is not made."""
-        told = simple_salesforce.Salesforce.parse_api_usage(answer.headers.get("Sforce-Limit-Info", ""))
+        told = Salesforce.parse_api_usage(answer.headers.get("Sforce-Limit-Info", ""))
         for usage in told.values():
             if usage.used >= usage.total * (1 - self._reserve):
                 reserved = f", {self._reserve:.0%} are left to others (delivery.api_reserve)" if self._reserve else ""
@@ -264,7 +269,8 @@ def having(*names: str) -> Callable[[requests.Response], Record]:
 
 def soql_of(soql: str, **values: Any) -> str:
     """A query with its values in place, each quoted as SOQL wants it."""
-    return simple_salesforce.format_soql(soql, **values)
+    text: str = format_soql(soql, **values)
+    return text
 
 
 WRITTEN_BY_THE_ORG = frozenset(
