@@ -4,10 +4,10 @@ SHELL := /bin/bash
 BIN := .venv/bin
 HOME_DIR ?= .onetouch
 
-.PHONY: help setup demo up test lint bench imports year faults mutants audit lock docs clean
+.PHONY: help setup demo up test test-all lint bench imports year faults mutants audit lock docs clean
 
 help:  ## this list
-	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: .venv/.ready  ## install everything into .venv, at the versions of requirements.lock
 
@@ -26,8 +26,11 @@ demo: setup  ## the main job: a simulated company, a real Airflow, tasks in a CR
 up: setup  ## the same, left running; prints the addresses and the sign-in
 	$(BIN)/onetouch --home $(HOME_DIR) demo --keep
 
-test: setup  ## the test suite
+test: setup  ## the test suite, without what is marked as long
 	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+test-all: setup  ## the test suite, long tests too
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder -m "long or not long"
 
 lint: setup  ## style, types
 	$(BIN)/ruff check .

@@ -65,7 +65,8 @@ def generate(folder: Path, *, seed: int, days: int, until: date, accounts: int, 
     lake = Lake(folder)
     shares = pd.Series(MIX)
     mix = pd.DataFrame({"event": shares.index, "low": shares.cumsum() - shares, "high": shares.cumsum()})
-    with lake.engine() as con:
+    with duckdb.connect() as con:
+        con.execute("SET TimeZone = 'UTC'")
         con.register("mix", mix)
         for n in range(days):
             day = until - timedelta(days=days - n)

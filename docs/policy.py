@@ -14,6 +14,7 @@ from typing import Any
 
 import yaml
 from onetouch.catalogue import EVENTS, SIGNAL_NAMES, SIGNALS, Signal, Window
+from onetouch.chat import CHATS
 from onetouch.crm import CRMS
 from onetouch.policy.read import PRESETS, preset_document
 from onetouch.policy.schema import FACTS, FOR_CUSTOMER, Policy
@@ -438,6 +439,7 @@ NAMED = {
     "vocabulary": "as [vocabulary](#vocabulary)",
     "rules": "rule: its [parameters](rules.md#parameters-of-rules)",
     "system": " or ".join(f"`{name}`" for name in CRMS),
+    "chat": " or ".join(f"`{name}`" for name in CHATS),
 }
 """Keys whose words say more than their type."""
 
@@ -465,6 +467,8 @@ def allowed(schema: Json, key: str = "") -> str:
             return "`true` or `false`"
         case "array":
             return f"list: {allowed(schema['items'])}"
+        case "object" if "properties" not in schema:
+            return "a mapping"
         case "object":
             return f"{{{', '.join(schema['properties'])}}}"
         case "string" if "pattern" in schema:

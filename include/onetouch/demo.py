@@ -198,7 +198,8 @@ class Airflow:
     def _call(self, method: str, path: str, body: Any = None) -> dict[str, Any]:
         answer = self.session.request(method, self.url + path, json=body, timeout=60)
         answer.raise_for_status()
-        return answer.json()
+        document: dict[str, Any] = answer.json()
+        return document
 
 
 def _poll(look: Any, seconds: float, every: float = 0.5) -> Iterator[Any]:
@@ -332,7 +333,8 @@ def _clock(url: str, now: datetime | None) -> None:
 def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+        port: int = probe.getsockname()[1]
+        return port
 
 
 def _summary(workspace: Workspace, company: Company, url: str, states: dict[str, dict[str, str]]) -> dict[str, Any]:

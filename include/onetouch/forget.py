@@ -83,11 +83,11 @@ def _gather(workspace: Workspace, kind: Kind, id: str) -> tuple[Subject, dict[st
         return _account(workspace, id)
     ids = {id}
     if "@" in id:
-        ids |= {user for user in _distinct(workspace.lake, ("events", "activity"), "user_id")
+        ids |= {user for user in _values(workspace.lake, ("events", "activity"), "user_id")
                 if user.lower() == id.lower()}  # fmt: skip
     users, emails = _addresses(workspace, ids, {id.lower()} if "@" in id else set())
     # An account that is a lone user is that user.
-    alone = users & set(_distinct(workspace.lake, ("events", "activity", "signals"), "account_id"))
+    alone = users & set(_values(workspace.lake, ("events", "activity", "signals"), "account_id"))
     return _subject(kind, id, accounts=alone, users=users, emails=emails), {"users": 0, "domains": 0}
 
 
@@ -134,34 +134,26 @@ def _subject(kind: Kind, id: str, **lists: set[str]) -> Subject:
 def _records(lake: Lake) -> set[tuple[str | None, str | None, str | None, str | None]]:
     """(account_id, crm_account_id, name, domain) of every record any run has read or joined."""
     files = lake.list("signals") + [p for p in lake.list("crm") if p.endswith("/accounts.parquet")]
-    if not files:
-        return set()
-    with lake.engine() as con:
-        query = (
-            "SELECT DISTINCT account_id, crm_account_id, name, domain FROM read_parquet($files, union_by_name = true)"
-        )
-        return set(con.execute(query, {"files": files}).fetchall())
+    return _distinct(lake, files, "account_id", "crm_account_id", "name", "domain")
 
 
 def _uses(lake: Lake) -> list[tuple[str, str | None, str | None]]:
     """(account_id, user_id, email_domain) of everything that happened."""
-    found: set[tuple[str, str | None, str | None]] = set()
-    with lake.engine() as con:
-        for room in ("events", "activity"):
-            if files := lake.list(room):
-                query = "SELECT DISTINCT account_id, user_id, email_domain FROM read_parquet($files)"
-                found |= set(con.execute(query, {"files": files}).fetchall())
-    return sorted(found, key=str)
+    files = [lake.list(room) for room in ("events", "activity")]
+    return sorted(set().union(*(_distinct(lake, of, "account_id", "user_id", "email_domain") for of in files)), key=str)
 
 
-def _distinct(lake: Lake, rooms: tuple[str, ...], column: str) -> set[str]:
-    found: set[str] = set()
-    with lake.engine() as con:
-        for room in rooms:
-            if files := lake.list(room):
-                query = f"SELECT DISTINCT {column} FROM read_parquet($files) WHERE {column} IS NOT NULL"
-                found |= {value for (value,) in con.execute(query, {"files": files}).fetchall()}
-    return found
+def _values(lake: Lake, rooms: tuple[str, ...], column: str) -> set[str]:
+    return {value for room in rooms for (value,) in _distinct(lake, lake.list(room), column) if value is not None}
+
+
+def _distinct(lake: Lake, files: list[str], *columns: str) -> set[tuple[Any, ...]]:
+    """The different values of these columns together, over files that may lack some of them."""
+    if not files:
+        return set()
+    with lake.engine() as engine:
+        rows = engine.fetch(engine.read(files, merged=True).select(columns).distinct())
+    return set(zip(*(rows[column].to_pylist() for column in columns), strict=True))
 
 
 def _addresses(workspace: Workspace, users: set[str], emails: set[str]) -> tuple[set[str], set[str]]:

@@ -35,13 +35,12 @@ from onetouch import (
     sources,
 )
 from onetouch.connections import Connection
-from onetouch.delivery import DeliveryFailed, approval, breaker
-from onetouch.delivery.approval import Question
+from onetouch.delivery import DeliveryFailed, Question
 from onetouch.handoff import without_addresses
 from onetouch.ledger import Run
 from onetouch.policy import Policy
 from onetouch.quality import ChecksFailed
-from onetouch.stop import Stopped, stoppable
+from onetouch.stop import Stopped
 from onetouch.workspace import NotConfigured, Workspace, usable_policy
 
 log = logging.getLogger(__name__)
@@ -56,6 +55,9 @@ ORDER = (
 """The order in which one process runs them: releasing accounts depends on the CRM alone, so it comes first; nothing
 depends on the shadow, so it comes last."""
 
+STOPS = (ChecksFailed, DeliveryFailed, Stopped)
+"""What a stage raises that has done what it could and lets nothing go further; each holds the summary."""
+
 
 def _stage(
     function: Callable[Concatenate[Workspace, Run, Policy, P], Summary],
@@ -63,15 +65,15 @@ def _stage(
     """Opens the run with the policy it began with, and keeps the stage's summary in the ledger."""
 
     @functools.wraps(function)
-    def of_run(workspace: Workspace, run_id: str, *args: P.args, **kwargs: P.kwargs) -> Summary:
+    def of_run(workspace: Workspace, run_id: str, /, *args: P.args, **kwargs: P.kwargs) -> Summary:
         run = workspace.ledger.run(run_id)
         try:
-            summary = function(workspace, run, workspace.ledger.policy(run.policy_version), *args, **kwargs)
-        except (ChecksFailed, DeliveryFailed, Stopped) as error:
+            done = function(workspace, run, workspace.ledger.policy(run.policy_version), *args, **kwargs)
+        except STOPS as error:
             error.summary = _impersonal(error.summary)
             workspace.ledger.finish_stage(run_id, function.__name__, error.summary)
             raise
-        summary = _impersonal(summary)
+        summary: Summary = _impersonal(done)
         workspace.ledger.finish_stage(run_id, function.__name__, summary)
         log.info("%s of %s: %s", function.__name__, run_id, summary)
         return summary
@@ -111,7 +113,7 @@ def begin(workspace: Workspace, as_of: datetime, now: datetime, *, dry_run: bool
 
 def held(workspace: Workspace, run: Run, policy: Policy, now: datetime) -> str | None:
     """Why this run may not reach the outside; None: it may."""
-    return breaker.held(policy, run.as_of, now, dry_run=run.dry_run, stopped=workspace.stopped())
+    return delivery.held(policy, run.as_of, now, dry_run=run.dry_run, stopped=workspace.stopped())
 
 
 @_stage
@@ -216,16 +218,16 @@ def deliver_tasks(workspace: Workspace, run: Run, policy: Policy, now: datetime)
         None if why_not else crm_of(workspace, policy),
         recheck=recheck,
         held=why_not,
-        approved=approval.approved(workspace.lake, workspace.ledger, run),
+        approved=delivery.approved(workspace.lake, workspace.ledger, run),
     )
 
 
 @_stage
 def alert_reps(workspace: Workspace, run: Run, policy: Policy, now: datetime) -> Summary:
-    """Tells the owner of each new task in Slack."""
+    """Tells the owner of each new task in the chat."""
     why_not = held(workspace, run, policy, now)
-    slack = None if why_not else _slack(workspace)
-    told = delivery.alert_reps(workspace.lake, workspace.ledger, policy, run, slack, now=now, held=why_not)
+    where = None if why_not else chat_of(workspace, policy)
+    told = delivery.alert_reps(workspace.lake, workspace.ledger, policy, run, where, now=now, held=why_not)
     return told | {"held": why_not}
 
 
@@ -235,7 +237,7 @@ def question(workspace: Workspace, run_id: str, now: datetime) -> Question | Non
     policy = workspace.ledger.policy(run.policy_version)
     if held(workspace, run, policy, now):
         return None
-    return approval.question(workspace.lake, workspace.ledger, policy, run, now)
+    return delivery.question(workspace.lake, workspace.ledger, policy, run, now)
 
 
 def ask(workspace: Workspace, run_id: str, now: datetime) -> Question | None:
@@ -262,7 +264,7 @@ def approve(
     shown: Summary | None = None,
 ) -> Summary:
     """Keeps a person's yes or no to the new tasks `shown`; not given: to those the run asks for now."""
-    which = approval.wanted(workspace.lake, run) if shown is None else shown
+    which = delivery.wanted(workspace.lake, run) if shown is None else shown
     return {"approved": yes, "by": by, "at": now.isoformat()} | which
 
 
@@ -290,10 +292,10 @@ def post_report(workspace: Workspace, week: str, as_of: datetime, now: datetime,
     """Posts the week's report once, whatever is re-run."""
     policy = workspace.policy
     built = report.build(metrics.read(workspace.lake, week), policy)
-    why_not = breaker.held(policy, as_of, now, dry_run=dry_run, stopped=workspace.stopped())
+    why_not = delivery.held(policy, as_of, now, dry_run=dry_run, stopped=workspace.stopped())
     if why_not:
         return {"posted": False, "held": why_not}
-    return chat.post_report(workspace.ledger, _slack(workspace), policy, built, f"weekly_report:{week}")
+    return report.post_report(workspace.ledger, chat_of(workspace, policy), policy, built, f"weekly_report:{week}")
 
 
 def run_all(
@@ -360,6 +362,7 @@ def crm_of(workspace: Workspace, policy: Policy) -> crm.Crm:
     return crm.connect(connection, policy, stopped=workspace.stopped)
 
 
-def _slack(workspace: Workspace) -> chat.Slack:
-    slack = chat.Slack(workspace.required_connection("slack_default"))
-    return stoppable(slack, ("post", "update", "upload"), workspace.stopped)
+def chat_of(workspace: Workspace, policy: Policy) -> chat.Chat:
+    """The policy's chat; nothing is said in it from the moment somebody stops it."""
+    connection = workspace.required_connection(chat.connection_id(policy))
+    return chat.connect(connection, policy, stopped=workspace.stopped)

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from onetouch import crm, lake, routing, sources
+from onetouch import chat, crm, lake, routing, scoring, sources
 from onetouch.connections import Connection, from_environment
 from onetouch.policy import Policy, read_policy
 
@@ -53,13 +53,16 @@ class Workspace:
 
 
 def usable_policy(file: Path | str | None) -> Policy:
-    """The policy of the file (None: the default), checked against what is registered: its sources, rules and CRM.
+    """The policy of the file (None: the default), checked against what is registered: its sources, scorer, rules, CRM
+    and chat.
 
     Raises PolicyError, a line for each thing that is wrong.
     """
     policy = read_policy(file)
     sources.check_sources(policy, file or "policy")
+    scoring.check_scorer(policy, file or "policy")
     crm.check_system(policy)
+    chat.check_chat(policy)
     if policy.routing.rules:  # takes a second to import: only where there is something to check
         routing.rules_of(policy, where=str(file) if file else None)
     return policy
@@ -104,10 +107,11 @@ def open_workspace(
     """Opens the installation at `home`; what is not given comes from ONETOUCH_* variables.
 
     ONETOUCH_HOME (default .onetouch) holds lake and ledger; ONETOUCH_LAKE and ONETOUCH_LEDGER_URL move either
-    elsewhere; ONETOUCH_POLICY, ONETOUCH_SHADOW_POLICY, ONETOUCH_EXPORTS and ONETOUCH_ACCOUNTS name files. The
-    scheduler's `stop_switch` is asked, beside the ledger, why nothing may be written outside. Brings the ledger's
-    schema up to date. Raises PolicyError for a policy that cannot be used, and NotConfigured when nothing is there
-    yet and `begin` is false.
+    elsewhere; ONETOUCH_ENGINE names the engine that computes (default duckdb); ONETOUCH_POLICY,
+    ONETOUCH_SHADOW_POLICY, ONETOUCH_EXPORTS and ONETOUCH_ACCOUNTS name files. The scheduler's `stop_switch` is asked,
+    beside the ledger, why nothing may be written outside. Brings the ledger's schema up to date. Raises PolicyError for
+    a policy that cannot be used, and NotConfigured for an engine that is not known, or when nothing is there yet and
+    `begin` is false.
     """
 
     def given(value: str | os.PathLike[str] | None, name: str) -> Path | None:
@@ -115,11 +119,14 @@ def open_workspace(
         return Path(text) if text else None
 
     root = home_of(home, environ=environ)
+    engine = environ.get("ONETOUCH_ENGINE") or lake.DEFAULT_ENGINE
+    if engine not in lake.ENGINES:
+        raise NotConfigured(f"ONETOUCH_ENGINE: {engine!r} is not known; give one of {', '.join(sorted(lake.ENGINES))}")
     ledger = open_ledger(root, begin=begin, environ=environ)
     return Workspace(
         home=root,
         policy=usable_policy(given(policy, "ONETOUCH_POLICY")),
-        lake=lake.Lake(environ.get("ONETOUCH_LAKE") or root / "lake"),
+        lake=lake.Lake(environ.get("ONETOUCH_LAKE") or root / "lake", engine),
         ledger=ledger,
         connection=connection or partial(from_environment, environ=environ),
         stop_switch=stop_switch,

@@ -15,13 +15,14 @@ from typing import Any
 from unittest.mock import patch
 
 from onetouch import delivery, stop
+from onetouch.chat import posting
 from onetouch.chat.slack import Slack
 from onetouch.crm import protocol
 from onetouch.crm.salesforce import Salesforce
 from onetouch.crm.salesforce import rows as salesforce_rows
 from onetouch.crm.salesforce.wire import Wire
 from onetouch.crm_sync import one_touch
-from onetouch.delivery import DeliveryFailed, breaker, deliver, last_look
+from onetouch.delivery import DeliveryFailed, breaker, deliver, recheck, withdraw
 from onetouch.ledger import Ledger
 
 from judges.faults.process import SteppedLedger
@@ -179,7 +180,7 @@ def _living_tasks(whole: Any) -> Any:
 
 @_bug("alert-without-look", "a message whose outcome is unknown is posted again without a look at the channel", 4)
 def _() -> list[tuple[Any, str, Any]]:
-    return [(Slack, "_find", lambda self, channel, key, thread_ts: None)]
+    return [(Slack, "find", lambda self, channel, key, reply_to=None: None)]
 
 
 @_bug("claim-ignored", "two processes post alerts at once: neither lock nor claim is honoured", 4)
@@ -188,7 +189,7 @@ def _() -> list[tuple[Any, str, Any]]:
         self.sending(seen.key)
         return seen
 
-    return [(Ledger, "claim", mine), (SteppedLedger, "alone", _not_alone), (Slack, "_look_twice", lambda *_: None)]
+    return [(Ledger, "claim", mine), (SteppedLedger, "alone", _not_alone), (posting, "_look_twice", lambda *_: None)]
 
 
 @contextmanager
@@ -201,17 +202,17 @@ def _not_alone(self: Any, what: str, wait: float = 600) -> Iterator[None]:
 
 @_bug("recheck-skipped", "checkouts are not looked at again before the task is written", 1)
 def _() -> list[tuple[Any, str, Any]]:
-    whole = deliver.last_look
+    whole = deliver.pre_send_recheck
 
     def blind(ledger: Any, policy: Any, run: Any, crm_: Any, unseen: Any, recheck: Any, strangers: Any) -> Any:
         return whole(ledger, policy, run, crm_, unseen, lambda ids: {}, strangers)
 
-    return [(deliver, "last_look", blind)]
+    return [(deliver, "pre_send_recheck", blind)]
 
 
-@_bug("look-too-early", "the last look is taken before the context is written, not before the task", 1)
+@_bug("recheck-too-early", "the pre-send recheck is made before the context is written, not before the task", 1)
 def _() -> list[tuple[Any, str, Any]]:
-    whole, look, context = deliver._deliver, deliver.last_look, deliver._write_context
+    whole, look, context = deliver._deliver, deliver.pre_send_recheck, deliver._write_context
     asked: list[Any] = []
 
     def noted(*args: Any) -> Any:
@@ -227,7 +228,7 @@ def _() -> list[tuple[Any, str, Any]]:
 
     return [
         (deliver, "_deliver", noted),
-        (deliver, "last_look", lambda *_: ({}, {})),
+        (deliver, "pre_send_recheck", lambda *_: ({}, {})),
         (deliver, "_write_context", looked_first),
     ]
 
@@ -239,7 +240,7 @@ def _() -> list[tuple[Any, str, Any]]:
 
 @_bug("touches-not-looked-at", "a call since the decision is not seen before the task is written", 1)
 def _() -> list[tuple[Any, str, Any]]:
-    return [(last_look, "_touched", lambda *_: set())]
+    return [(recheck, "_touched", lambda *_: set())]
 
 
 @_bug("withdrawn-not-closed", "a handoff is withdrawn in the ledger, its task stays open", 1)
@@ -255,7 +256,7 @@ def _() -> list[tuple[Any, str, Any]]:
 
 @_bug("refused-closing-swallowed", "a task to be withdrawn that could not be closed is left open, in a green run", 1, 6)
 def _() -> list[tuple[Any, str, Any]]:
-    whole = last_look.withdraw_overtaken
+    whole = withdraw.withdraw_overtaken
 
     def green(*args: Any) -> Any:
         return whole(*args)[0], {}
@@ -405,7 +406,7 @@ FOUND: dict[str, int] = {
     "alert-without-look": 52,
     "claim-ignored": 8,
     "recheck-skipped": 8,
-    "look-too-early": 14,
+    "recheck-too-early": 14,
     "opportunities-not-looked-at": 154,
     "touches-not-looked-at": 98,
     "withdrawn-not-closed": 35,

@@ -18,7 +18,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pyarrow as pa
-from onetouch import chat, crm_sync, delivery, stop
+from onetouch import crm_sync, delivery, stop
+from onetouch.chat.slack import Slack
 from onetouch.connections import Connection
 from onetouch.crm import WRITES
 from onetouch.crm.salesforce import Salesforce
@@ -267,9 +268,9 @@ class Simulation:
             api_reserve=0.2,
         )
 
-    def _slack(self, process: Process) -> chat.Slack:
+    def _slack(self, process: Process) -> Slack:
         connection = Connection("slack_default", password="xoxb-sandbox", extra={"base_url": f"{BASE}/api/"})
-        slack = chat.Slack(connection, sleep=partial(self.scheduler.sleep, process))
+        slack = Slack(connection, sleep=partial(self.scheduler.sleep, process))
         channel = Channel(
             token="xoxb-sandbox", base_url=slack.client.base_url, retry_handlers=slack.client.retry_handlers
         )

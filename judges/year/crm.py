@@ -13,9 +13,9 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 import pandas as pd
-from onetouch.crm.protocol import CLOSED_BY_US, Activity, Outcome, Row
+from onetouch.crm import CLOSED_BY_US, Activity, Outcome, Row
 from onetouch.crm.salesforce import HANDOFF_ID, OUTCOME, Salesforce
-from onetouch.crm_sync.extract_crm import OPPORTUNITIES, frame_of
+from onetouch.crm_sync import OPPORTUNITIES, frame_of
 
 from judges.year.company import DAY, HOUR, Company, Size, microseconds, moment
 

@@ -16,7 +16,7 @@ from typing import Any
 import pandas as pd
 import pytest
 import requests
-from onetouch.chat import Slack
+from onetouch.chat.slack import Slack
 from onetouch.connections import Connection
 from onetouch.crm.salesforce import Salesforce
 from onetouch.crm_sync import extract_crm

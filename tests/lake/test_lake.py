@@ -29,7 +29,7 @@ def test_a_killed_writer_leaves_nothing_a_reader_sees(tmp_path: Path) -> None:
     assert lake.list("scores") == []
     lake.write(pd.DataFrame({"a": [2]}), "scores", "one.parquet")
     with lake.engine() as engine:
-        assert engine.read_parquet(lake.list("scores")).fetchall() == [(2,)]
+        assert engine.fetch(engine.read(lake.list("scores"))).to_pylist() == [{"a": 2}]
 
 
 @pytest.mark.parametrize("part", ["..", "../x", "/etc", "a/../b", "", "a\x00b", ".hidden"])
@@ -50,4 +50,4 @@ def test_an_object_store_works_like_a_folder() -> None:
     lake.write(pd.DataFrame({"a": [1, 2]}), "events", "event_date=2025-01-01", "one.parquet")
     assert lake.read("events", "event_date=2025-01-01", "one.parquet")["a"].sum() == 3
     with lake.engine() as engine:
-        assert engine.read_parquet(lake.list("events")).fetchall() == [(1,), (2,)]
+        assert engine.fetch(engine.read(lake.list("events")))["a"].to_pylist() == [1, 2]

@@ -262,7 +262,7 @@ def test_the_crms_side_of_a_handoff_may_change(ledger: Ledger, nine: Run) -> Non
 
 
 def test_the_signals_are_those_a_rep_last_had_a_task_for(ledger: Ledger, policy: Policy) -> None:
-    """A handoff withheld at the last look was acted on by nobody: what is new is counted from the one before."""
+    """A handoff withheld at the pre-send recheck was acted on by nobody: what is new is counted from the one before."""
     for day, signal, states in [
         (0, "demo_requests_28d", ("context_written", "task_open", "expired")),
         (90, "premium_attempts_28d", ("withdrawn",)),

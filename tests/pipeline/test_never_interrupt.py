@@ -18,11 +18,10 @@ def product_event(world: World, account_id: str, event_type: str, at: datetime) 
     """Adds an answer of the vendor's API in which a user of the account did something at `at`."""
     workspace = world.workspace()
     with workspace.lake.engine() as engine:
-        user, basis, source_row = engine.execute(
-            "SELECT user_id, account_basis, event_id FROM read_parquet(?) WHERE account_id = ? AND user_id IS NOT NULL"
-            " ORDER BY occurred_at DESC LIMIT 1",
-            [workspace.lake.list("events"), account_id],
-        ).fetchone()
+        events = engine.read(workspace.lake.list("events"))
+        theirs = events.filter(events.account_id == account_id, events.user_id.notnull())
+        [last] = engine.fetch(theirs.order_by(theirs.occurred_at.desc()).limit(1)).to_pylist()
+    user, basis = last["user_id"], last["account_basis"]
     stamp = f"{at:%Y-%m-%d %H:%M:%S.000000}"
     row = {
         "uuid": f"late-{event_type}-{account_id}",

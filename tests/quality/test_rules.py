@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
-import duckdb
 import pandas as pd
 import pytest
+from onetouch.lake import Lake
 from onetouch.policy import Policy, read_policy
 from onetouch.quality import rules
 from onetouch.scoring.gates import gates
@@ -17,12 +19,12 @@ POLICY = read_policy()
 AS_OF = datetime(2025, 1, 1, tzinfo=UTC)
 
 
-def holds(condition: str, signals: pd.DataFrame, decisions: pd.DataFrame) -> list[bool]:
-    with duckdb.connect() as con:
-        con.register("s", signals)
-        con.register("d", decisions)
-        query = f"SELECT ({condition}) FROM s JOIN d USING (account_id) ORDER BY account_id"
-        return [value for (value,) in con.execute(query).fetchall()]
+def holds(condition: Callable[..., Any], signals: pd.DataFrame, decisions: pd.DataFrame, tmp_path: Path) -> list[bool]:
+    with Lake(tmp_path).engine() as engine:
+        s, d = engine.table(signals, "s"), engine.table(decisions, "d")
+        both = s.join(d, "account_id")
+        found = both.select("account_id", holds=condition(both, both)).order_by("account_id")
+        return engine.fetch(found)["holds"].to_pylist()
 
 
 def with_icp(**icp: Any) -> Policy:
@@ -39,7 +41,7 @@ ICPS = [
 
 
 @pytest.mark.parametrize("policy", ICPS)
-def test_gates_are_what_scoring_takes_them_for(policy: Policy) -> None:
+def test_gates_are_what_scoring_takes_them_for(policy: Policy, tmp_path: Path) -> None:
     rng = random.Random(5)
     n = 400
     signals = pd.DataFrame(
@@ -58,7 +60,8 @@ def test_gates_are_what_scoring_takes_them_for(policy: Policy) -> None:
     assert 10 < passed.sum() < n / 2
     # DuckDB reads a missing number of pandas as NaN, which is more than everything; Parquet keeps it as null.
     known = signals.astype({"active_days_14d": "Float64"})
-    assert holds(rules.gates_open(policy), known, signals[["account_id"]]) == passed.tolist()
+    found = holds(lambda d, s: rules.gates_open(s, policy), known, signals[["account_id"]], tmp_path)
+    assert found == passed.tolist()
 
 
 CALLS = [
@@ -83,19 +86,21 @@ CALLS = [
 """What a decision says, what the signals say, and whether the call is there."""
 
 
-def test_a_task_is_called_for_by_what_its_decision_names() -> None:
+def test_a_task_is_called_for_by_what_its_decision_names(tmp_path: Path) -> None:
     usual = {"call": "", "pql": False, "tier": "high", "trigger_at": None, "as_of": AS_OF}
     decisions = pd.DataFrame([{"account_id": f"a{n:03}"} | usual | said for n, (said, _, _) in enumerate(CALLS)])
     nothing = {"demo_requests_28d": 0.0, "arr": 0.0, "limit_share": None, "limit_held_days": None}
     signals = pd.DataFrame([{"account_id": f"a{n:03}"} | nothing | had for n, (_, had, _) in enumerate(CALLS)])
     kinds = dict.fromkeys(nothing, "Float64")
     decisions["trigger_at"] = pd.to_datetime(decisions["trigger_at"], utc=True)
-    assert holds(rules.called_for(POLICY), signals.astype(kinds), decisions) == [there for _, _, there in CALLS]
+    found = holds(lambda d, s: rules.called_for(d, s, POLICY), signals.astype(kinds), decisions, tmp_path)
+    assert found == [there for _, _, there in CALLS]
 
 
-def test_without_a_word_on_hand_raisers_nobody_is_one() -> None:
+def test_without_a_word_on_hand_raisers_nobody_is_one(tmp_path: Path) -> None:
     policy = POLICY.model_copy(update={"routing": POLICY.routing.model_copy(update={"hand_raised": []})})
     decision = {"account_id": "a", "call": "hand_raised", "pql": True, "tier": "high", "trigger_at": AS_OF}
     signals = {"account_id": "a", "arr": 9.0, "limit_share": 1.0, "limit_held_days": 20.0}
-    found = holds(rules.called_for(policy), pd.DataFrame([signals]), pd.DataFrame([decision | {"as_of": AS_OF}]))
+    decisions = pd.DataFrame([decision | {"as_of": AS_OF}])
+    found = holds(lambda d, s: rules.called_for(d, s, policy), pd.DataFrame([signals]), decisions, tmp_path)
     assert found == [False]

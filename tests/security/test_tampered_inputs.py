@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from onetouch import audit, chat, crm_sync, delivery, metrics, quality, report, routing, scoring, signals
-from onetouch.chat import Slack
+from onetouch import audit, crm_sync, delivery, metrics, quality, report, routing, scoring, signals
+from onetouch.chat.slack import Slack
 from onetouch.connections import Connection
 from onetouch.crm.salesforce import Salesforce
 from onetouch.experiments import scenario_world
@@ -149,7 +149,7 @@ def delivered(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Delivered]:
     delivery.alert_reps(lake, ledger, workspace.policy, run, slack, now=AS_OF, held=None)
     week = metrics.keep(metrics.weekly(lake, ledger, workspace.policy, AS_OF + timedelta(days=7)), lake)
     built = report.build(metrics.read(lake, week), workspace.policy)
-    chat.post_report(ledger, slack, workspace.policy, built, f"weekly_report:{week}")
+    report.post_report(ledger, slack, workspace.policy, built, f"weekly_report:{week}")
     yield Delivered(workspace, org, run.run_id, summary)
     ledger.close()
     org.close()

@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from onetouch import audit, stages
+from onetouch import audit, experiments, metrics, report, stages
 from onetouch.catalogue import SIGNAL_NAMES
 from onetouch.cli import app
 from onetouch.lake import formats
@@ -20,6 +20,7 @@ from onetouch.ledger.columns import Document
 from onetouch.ledger.tables import metadata
 from onetouch.policy import upgrade
 from onetouch.routing.inputs import kept
+from onetouch.sources import extracted
 from onetouch.workspace import Workspace
 from typer.testing import CliRunner
 
@@ -241,6 +242,57 @@ def test_reconcile_after_the_next_run_leaves_nothing_unsaid(continued: tuple[Hom
     assert {row["what"] for row in again["reported"]} <= {
         row["what"] for row in home.said("runs")["reconcile"]["reported"]
     }
+
+
+def test_what_was_deferred_is_delivered_the_next_day(home: Home, tmp_path: Path) -> None:
+    copy = Home.copy(home.commit, tmp_path / "home")
+    now = copy.moment("last") + timedelta(days=1)
+    before = {handoff.account_id: handoff for handoff in copy.open().ledger.handoffs(states=["decided"])}
+    with copy.outside(now) as url:
+        workspace = copy.open(url)
+        run_id = stages.run_all(workspace, now, now, approved_by="olga@ops.example")
+    after = {handoff.handoff_id: handoff for handoff in workspace.ledger.handoffs()}
+    late = after[before["late-context"].handoff_id]
+    assert (late.state, late.reason) == ("task_open", "")
+    assert late.task_id
+    assert stages.accounting(workspace, run_id)["failed"] == []
+    posted = workspace.ledger.outbox(destination="slack", states=["sent"], keys=[f"alert:{late.handoff_id}"])
+    assert len(posted) == 1
+
+
+def test_a_stage_of_an_old_run_is_repeated(home: Home, tmp_path: Path) -> None:
+    workspace = Home.copy(home.commit, tmp_path / "home").open()
+    run = audit.run_of(workspace.lake, workspace.ledger)
+    parts = ("decisions", f"{run.run_id}.parquet")
+    before = formats.read(workspace.lake, *parts).to_pylist()
+    for stage in (stages.build_signals, stages.score, stages.route, stages.check_decisions):
+        stage(workspace, run.run_id)
+    assert formats.read(workspace.lake, *parts).to_pylist() == before
+
+
+# ── What else lies there ──────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_shadows_and_comparisons_are_read(home: Home, opened: Workspace) -> None:
+    run = opened.ledger.run(home.said("runs")["asked"]["run_id"])
+    shown = experiments.read_shadow(opened.lake, opened.ledger, run)
+    assert shown.summary == (opened.ledger.stage_summary(run.run_id, "shadow") or {})["summary"]
+    same = experiments.compare(opened.lake, opened.ledger, opened.ledger.policy(run.policy_version), opened.policy, run)
+    assert (len(same.changes), same.computed_anew) == (0, False)
+
+
+def test_reports_and_manifests_are_read(opened: Workspace) -> None:
+    root = Path(opened.lake.root)
+    reports = sorted(root.glob("reports/*/metrics.json"))
+    for path in reports:
+        figures = metrics.read(opened.lake, path.parent.name)
+        assert report.build(figures, opened.policy).charts
+    manifests = sorted(root.glob("raw/*/*/extract.json"))
+    for path in manifests:
+        run = next(run for run in opened.ledger.runs() if run.run_id in path.parent.name)
+        assert (extracted(path.parts[-3], opened.lake, run) or {})["window"]
+    assert reports
+    assert manifests
 
 
 # ── Whatever is added since ───────────────────────────────────────────────────────────────────────────────────────────

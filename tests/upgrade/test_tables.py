@@ -15,6 +15,7 @@ import pytest
 from onetouch import audit
 from onetouch.audit.explain import explain
 from onetouch.catalogue import MOMENTS, SIGNAL_NAMES
+from onetouch.crm.stored import FORMAT as PAYLOAD_FORMAT
 from onetouch.experiments import difference
 from onetouch.lake import Lake, formats
 from onetouch.ledger import Run
@@ -122,6 +123,7 @@ def test_every_document_of_the_ledger_has_a_format() -> None:
         if isinstance(column.type, Document)
     }
     assert documents == set(FORMATS)
+    assert (FORMATS["policies.document"], FORMATS["outbox.payload"]) == (upgrade.FORMAT, PAYLOAD_FORMAT)
 
 
 def test_a_table_is_written_with_its_format_and_one_without_a_number_is_the_first(copy: Workspace, last: Run) -> None:  # noqa: F811
@@ -257,7 +259,9 @@ def test_a_run_after_the_change_compares_like_with_like(of_then: Workspace) -> N
     )  # the same policy's scores
     assert formats.read(of_then.lake, "inputs", run.run_id, "previous.parquet").num_rows == 16
     assert audit.replay(of_then.lake, of_then.ledger, run.run_id).empty
-    names = pq.read_table(of_then.lake.path("inputs", run.run_id, "handoffs.parquet"))["signals"].to_pylist()
+    table = pq.read_table(of_then.lake.path("inputs", run.run_id, "handoffs.parquet"))
+    assert table.schema.metadata[formats.NAMES] == b"4"
+    names = table["signals"].to_pylist()
     assert not {name for row in names for name in row} & set(FORMER)
 
 

@@ -8,19 +8,25 @@ it, and compared with its file as it is.
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Collection
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from onetouch.audit.stored import as_written, earlier, made_again, of_run
-from onetouch.lake import Lake
+from onetouch.lake import Engine, Lake
 from onetouch.ledger import PSEUDONYM, Ledger
 from onetouch.routing import DECISION, decide
 from onetouch.routing.inputs import kept
 from onetouch.scoring import kept_artefact, score_frame
+
+if TYPE_CHECKING:
+    import ibis.expr.types as ir
 
 DIFFERENCES = ("decision_id", "account_id", "column", "stored", "again")
 """Columns of what `replay` returns; `stored` and `again` are canonical JSON, null for a row that is not there."""
@@ -37,20 +43,16 @@ class Found:
 
 def find(lake: Lake, decision_id: str) -> Found:
     """The latest run that made this decision. Raises ValueError when none did."""
-    files = lake.list("decisions")
-    if files:
-        with lake.engine() as con:
-            rows = con.execute(
-                """
-                SELECT parse_filename(filename, true) AS run_id, account_id
-                FROM read_parquet($files, filename = true, union_by_name = true)
-                WHERE decision_id = $decision ORDER BY as_of DESC, run_id DESC LIMIT 1
-                """,
-                {"files": files, "decision": decision_id},
-            ).fetchall()
-        if rows:
-            return Found(rows[0][0], decision_id, rows[0][1])
+    for path in sorted(lake.list("decisions"), key=_run_id, reverse=True):  # a run's id begins with its moment
+        with lake.fs.open(path, "rb") as file:
+            rows = pq.read_table(file, columns=["account_id"], filters=[("decision_id", "=", decision_id)])
+        if rows.num_rows:
+            return Found(_run_id(path), decision_id, rows["account_id"][0].as_py())
     raise ValueError(f"decision {decision_id}: no run of this lake made it; `onetouch decisions --json` lists ids")
+
+
+def _run_id(path: str) -> str:
+    return posixpath.basename(path).removesuffix(".parquet")
 
 
 def replay(lake: Lake, ledger: Ledger, run_id: str, decision_ids: Collection[str] | None = None) -> pd.DataFrame:
@@ -99,7 +101,8 @@ def forgotten_in(lake: Lake, run_id: str) -> int:
 
     Where such an account had taken a rep's room, another's decision may come out otherwise without it.
     """
-    return _forgotten(of_run(lake, "decisions", run_id)).num_rows
+    rows: int = _forgotten(of_run(lake, "decisions", run_id)).num_rows
+    return rows
 
 
 def _forgotten(decisions: pa.Table) -> pa.Table:
@@ -113,24 +116,33 @@ def _about(chosen: pa.Table, rows: pa.Table) -> pa.Table:
 
 def _differences(lake: Lake, stored: pa.Table, again: pa.Table, prefix: str = "") -> pd.DataFrame:
     """account_id, column, stored, again: one row a value that is not the same, as canonical JSON."""
+    import ibis
+
     columns = list(dict.fromkeys([*stored.column_names, *again.column_names]))
-    with lake.engine() as con:
-        for name, table in (("stored", stored), ("again", again)):
-            lacking = {c: pa.nulls(table.num_rows) for c in columns if c not in table.column_names}
-            for column, nulls in lacking.items():
-                table = table.append_column(column, nulls)
-            con.register(f"{name}_rows", table.replace_schema_metadata())
-            texts = ", ".join(f'to_json("{column}")::VARCHAR AS "{column}"' for column in columns)
-            con.execute(f"CREATE TEMP TABLE {name} AS SELECT account_id AS account, {texts} FROM {name}_rows")
+    with lake.engine() as engine:
+        one, other = (_texts(engine, table, columns, name) for table, name in ((stored, "stored"), (again, "again")))
+        both = one.outer_join(other, "account")
         parts = [
-            f"""SELECT coalesce(s.account, a.account) AS account_id, {_literal(prefix + column)} AS "column",
-                s."{column}" AS stored, a."{column}" AS again
-            FROM stored s FULL JOIN again a ON s.account = a.account
-            WHERE s."{column}" IS DISTINCT FROM a."{column}" """
+            both.filter(~both[f"{column}_stored"].identical_to(both[f"{column}_again"])).select(
+                account_id=ibis.coalesce(both.account, both.account_right),
+                column=ibis.literal(prefix + column),
+                stored=both[f"{column}_stored"],
+                again=both[f"{column}_again"],
+            )
             for column in columns
         ]
-        return con.execute(f"{' UNION ALL '.join(parts)} ORDER BY ALL").df().astype("str")
+        found = ibis.union(*parts) if len(parts) > 1 else parts[0]
+        differences: pd.DataFrame = engine.fetch(found.order_by(found.columns)).to_pandas()
+        return differences.astype("str")
 
 
-def _literal(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
+def _texts(engine: Engine, table: pa.Table, columns: list[str], name: str) -> ir.Table:
+    """Each column as canonical JSON, beside the account; null where the table has no such column."""
+    import ibis
+
+    rows = engine.table(table.replace_schema_metadata(), f"{name}_rows")
+    there = {
+        f"{column}_{name}": engine.to_json(rows[column]) if column in rows.columns else ibis.null("string")
+        for column in columns
+    }
+    return engine.keep(rows.select(account=rows.account_id, **there), name)

@@ -37,4 +37,5 @@ def made_again(rows: pd.DataFrame, room: str, stored: pa.Table) -> pa.Table:
 
 def earlier(lake: Lake, run_id: str) -> pd.DataFrame:
     """The scores that those of the run were compared with. Raises FileNotFoundError naming the file."""
-    return table(lake, "inputs", run_id, "earlier.parquet").to_pandas()
+    scores: pd.DataFrame = table(lake, "inputs", run_id, "earlier.parquet").to_pandas()
+    return scores

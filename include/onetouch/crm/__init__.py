@@ -1,6 +1,6 @@
 """One protocol for every CRM (`protocol`), and those there are (`registry`): Salesforce, HubSpot.
 
-A CRM is a client class in a package of its own that implements `Crm`, and one line in `registry.CRMS`.
+A CRM is a client class in a file or package of its own that implements `Crm`, and one line in `registry.CRMS`.
 """
 
 from typing import TYPE_CHECKING
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         WITHDRAWN,
         WRITES,
         Activity,
+        CannotCreateFields,
         Crm,
         CrmError,
         FieldsMissing,
@@ -43,6 +44,7 @@ __all__ = [
     "WITHDRAWN",
     "WRITES",
     "Activity",
+    "CannotCreateFields",
     "Crm",
     "CrmError",
     "FieldsMissing",

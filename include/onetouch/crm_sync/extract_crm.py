@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from onetouch.crm.protocol import Activity, Crm, Row
+from onetouch.crm import Activity, Crm, Row
 from onetouch.crm_sync.one_touch import MEETING, Move, Seen, by_people, in_touch_at, moves, new_owner
 from onetouch.lake import Lake
 from onetouch.lake.formats import read
@@ -169,7 +169,7 @@ def _product_accounts(lake: Lake, run: Run) -> pd.Series:
     if not earlier:
         return pd.Series(dtype="str")
     last = earlier[-1].rsplit("/", 1)[1]
-    joined = read(lake, "signals", last, columns=["crm_account_id", "account_id"]).to_pandas()
+    joined: pd.DataFrame = read(lake, "signals", last, columns=["crm_account_id", "account_id"]).to_pandas()
     joined = joined.dropna().drop_duplicates("crm_account_id")
     return joined.set_index("crm_account_id")["account_id"]
 

@@ -6,10 +6,23 @@ from onetouch.faces import show
 
 if TYPE_CHECKING:
     from onetouch.delivery.alert_reps import alert_reps
+    from onetouch.delivery.approval import Question, approved, question, wanted
     from onetouch.delivery.back_off import back_off
+    from onetouch.delivery.breaker import held
     from onetouch.delivery.deliver import deliver_tasks
     from onetouch.delivery.failure import DeliveryFailed
     from onetouch.delivery.reconcile import reconcile
 
-__all__ = ["DeliveryFailed", "alert_reps", "back_off", "deliver_tasks", "reconcile"]
+__all__ = [
+    "DeliveryFailed",
+    "Question",
+    "alert_reps",
+    "approved",
+    "back_off",
+    "deliver_tasks",
+    "held",
+    "question",
+    "reconcile",
+    "wanted",
+]
 show(__name__)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from onetouch.crm.protocol import UNKNOWN, CrmError, Outcome
+from onetouch.crm import UNKNOWN, CrmError, Outcome
 from onetouch.ledger import Ledger, Outbox
 from onetouch.ledger.outbox import ENDED, FORGOTTEN
 

@@ -1,19 +1,24 @@
-"""Rows as a vendor sent them → canonical events, or the reason why not; in the engine, whole batches at a time."""
+"""Rows as a source sent them → canonical events, or the reason why not; in the engine, whole batches at a time."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterable, Sequence
-from datetime import datetime
+import re
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
-import duckdb
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from onetouch.events.identity import business_domains
+from onetouch.lake import Engine
 from onetouch.ledger import Forgotten
 from onetouch.policy import Policy
-from onetouch.sources import ERASED, SHOWN_BYTES, Shape, steps
+from onetouch.sources import EPOCH_MILLISECONDS, EPOCH_SECONDS, ERASED, ISO, SHOWN_BYTES, Source, TimeFormat, steps
+
+if TYPE_CHECKING:
+    import ibis.expr.types as ir
 
 REASONS = (
     "invalid_utf8", "broken_json", "not_an_object", "unknown_shape", "missing_event_type", "no_user_and_no_account",
@@ -21,26 +26,47 @@ REASONS = (
 )  # fmt: skip
 """Why a row is no event, the first that applies; a row or file that could not be read brings its own reason."""
 
-_HOST_OF_EMAIL = r"^[^@\s]+@([^@\s]+\.[^@\s]+)$"
-_NOBODY = "no_user_and_no_account"
-
 FORGOTTEN = "forgotten"
 """Why a row of somebody who was forgotten is no event: it is counted, and not kept anywhere."""
+
+_NOBODY = "no_user_and_no_account"
+_HOST_OF_EMAIL = r"^[^@\s]+@([^@\s]+\.[^@\s]+)$"
 _CONTROL = r"[\x00-\x1f\x7f]"
+_BLANK = " \t\r\n"
+_WORD = re.compile(r"""[^\s"'`,;:<>(){}\[\]|=]+""")
+_ISO = r"^\d{4}-\d\d-\d\d[T ]\d\d:\d\d"
+_OFFSET = r"([Zz]|[+-]\d\d(:?\d\d)?)$"
+_FARTHEST_SECONDS = 1e11  # what is no moment of the next 3,000 years is none
+_ROWS_AT_ONCE = 10_000
+
+_RECEIVED = pa.schema(
+    [
+        ("row", pa.int64()),
+        ("file", pa.string()),
+        ("line", pa.int64()),
+        ("text", pa.string()),
+        ("octets", pa.string()),
+        ("problem", pa.string()),
+    ]
+)
+"""A batch as the engine gets it: `text` without its line end, null where it is no row; then `octets` show its bytes."""
 
 
 class Canonical:
-    """Gathers batches of one source in `stage.rows` of a DuckDB connection, each row judged.
+    """Gathers batches of one source in an engine, each row judged.
 
-    `finish` then leaves two views: `stage.good` (row, an ordinal over all batches; the columns of the canonical event
-    but batch_id; where the vendor gave no event_id it is null, and file and text_hash are there to make one of) and
-    `stage.bad` (row, file, line, reason, shown). Every row of every batch is in one of them.
+    `finish` then gives two tables: `good` (row, an ordinal over all batches; the columns of the canonical event but
+    batch_id; where the source gave no event_id it is null, and file and text_hash are there to make one of) and `bad`
+    (row, file, line, reason, shown). Every row of every batch is in one of them.
     """
+
+    good: ir.Table
+    bad: ir.Table
 
     def __init__(
         self,
-        con: duckdb.DuckDBPyConnection,
-        shape: Shape,
+        engine: Engine,
+        source: Source,
         policy: Policy,
         until: datetime,
         only: Sequence[str] | None = None,
@@ -48,250 +74,357 @@ class Canonical:
     ) -> None:
         """`until`: the end of the window; an event can't have happened long after it, whatever its own clock says.
 
-        `only`: the vendor's names of the events wanted; other rows are left out (None: nothing is). `forgotten`:
-        whose rows are dropped (`stage.bad` then has neither their text nor anything else of theirs).
+        `only`: the source's names of the events wanted; other rows are left out (None: nothing is). `forgotten`:
+        whose rows are dropped (`bad` then has neither their text nor anything else of theirs).
         """
-        self.con = con
+        self.engine = engine
         self.rows = 0
         self.forgotten = forgotten or None
-        self.read = _read_statement(shape, policy, until, only, self.forgotten)
-        con.execute(
-            """CREATE OR REPLACE TABLE stage.rows (row BIGINT, file VARCHAR, line BIGINT, reason VARCHAR, shown VARCHAR,
-                event_id VARCHAR, text_hash VARCHAR, event VARCHAR, occurred_at TIMESTAMP, received_at TIMESTAMP,
-                user_id VARCHAR, group_id VARCHAR, host VARCHAR, properties VARCHAR, email_digest VARCHAR)"""
-        )
-        con.execute("CREATE OR REPLACE TABLE stage.dropped (row BIGINT)")
+        judge = _Judge(engine, source, policy, until, only, self.forgotten)
+        self.judged, self._add = engine.gather(f"rows_{source.name}", _RECEIVED, judge.judged)
+        self.dropped: ir.Table | None = None
 
     def add(self, batch: pa.RecordBatch) -> None:
         """Reads and judges a batch of `sources.ROWS`."""
         ordinals = pa.array(np.arange(self.rows, self.rows + batch.num_rows))
         self.rows += batch.num_rows
-        self.con.register("received", pa.table(batch).append_column("row", ordinals))
-        self.con.execute(self.read)
-        self.con.unregister("received")
+        text, octets = _decoded(batch.column("text"), batch.column("problem"))
+        columns = [ordinals, batch.column("file"), batch.column("line"), text, octets, batch.column("problem")]
+        self._add(pa.table(columns, names=_RECEIVED.names))
 
     def finish(self) -> None:
-        """Resolves e-mail hosts to companies, once for each distinct host, and leaves the views."""
-        hosts = self.con.execute("SELECT DISTINCT host FROM stage.rows WHERE host IS NOT NULL").fetchall()
-        found = business_domains(host for (host,) in hosts)
-        table = {"host": pa.array(list(found), pa.string()), "domain": pa.array(list(found.values()), pa.string())}
-        self.con.register("found", pa.table(table))
-        self.con.execute("CREATE OR REPLACE TABLE stage.domains AS SELECT host, domain FROM found")
-        self.con.unregister("found")
+        """Resolves e-mail hosts to companies, once for each distinct host, and gives the tables."""
+        import ibis
+
+        engine, judged = self.engine, self.judged
+        hosts = engine.fetch(judged.select("host").filter(judged.host.notnull()).distinct())
+        found = business_domains(hosts["host"].to_pylist())
+        table = pa.table({"host": pa.array(list(found), pa.string()), "domain": pa.array(found.values(), pa.string())})
+        rows = judged.left_join(engine.keep(engine.table(table, "found"), "domains"), "host").drop("host_right")
+        rows = rows.mutate(account_id=ibis.coalesce(rows.group_id, rows.domain, rows.user_id))
+        gone = rows.reason == FORGOTTEN
         if self.forgotten:
-            self._drop(self.forgotten)
-        self.con.execute(
-            """
-            CREATE OR REPLACE VIEW stage.good AS
-            SELECT row, file, text_hash, event_id, event, occurred_at, received_at, user_id,
-                coalesce(group_id, domain, user_id) AS account_id,
-                CASE WHEN group_id IS NOT NULL THEN 'group' WHEN domain IS NOT NULL THEN 'domain' ELSE 'personal' END
-                    AS account_basis,
-                domain AS email_domain, properties
-            FROM stage.rows LEFT JOIN stage.domains USING (host)
-            WHERE reason IS NULL AND coalesce(group_id, domain, user_id) IS NOT NULL
-                AND row NOT IN (SELECT row FROM stage.dropped)
-            """
-        )
-        self.con.execute(
-            f"""
-            CREATE OR REPLACE VIEW stage.bad AS
-            SELECT row, file, line, CASE WHEN gone THEN '{FORGOTTEN}' ELSE coalesce(reason, '{_NOBODY}') END AS reason,
-                CASE WHEN NOT gone THEN shown END AS shown
-            FROM (SELECT *, row IN (SELECT row FROM stage.dropped) OR coalesce(reason = '{FORGOTTEN}', false) AS gone
-                FROM stage.rows LEFT JOIN stage.domains USING (host))
-            WHERE gone OR reason IS NOT NULL OR coalesce(group_id, domain, user_id) IS NULL
-            """
-        )
+            dropped = self.dropped = self._dropped(self.forgotten, rows)
+            rows = rows.left_join(dropped.mutate(is_dropped=True), "row").drop("row_right")
+            gone = gone | rows.is_dropped
+            rows = rows.mutate(gone=gone.fill_null(False))
+        else:
+            rows = rows.mutate(gone=gone.fill_null(False))
+        is_good = rows.reason.isnull() & rows.account_id.notnull() & ~rows.gone
+        good = rows.filter(is_good)
+        self.good = engine.view(good.select(
+            "row", "file", "text_hash", "event_id", "event", "occurred_at", "received_at", "user_id", "account_id",
+            account_basis=ibis.cases(
+                (good.group_id.notnull(), "group"), (good.domain.notnull(), "domain"), else_="personal"
+            ),
+            email_domain=good.domain,
+            properties=good.properties,
+        ), "good")  # fmt: skip
+        bad = rows.filter(~is_good)
+        self.bad = engine.view(bad.select(
+            "row", "file", "line",
+            reason=bad.gone.ifelse(FORGOTTEN, bad.reason.fill_null(_NOBODY)),
+            shown=bad.gone.ifelse(ibis.null(), bad.shown),
+        ), "bad")  # fmt: skip
 
-    def _drop(self, forgotten: Forgotten) -> None:
-        """Fills `stage.dropped` with the rows of those who were forgotten, bad rows that mention them among them."""
-        for kind in ("user", "account"):
-            digests = pa.array(sorted(forgotten.digests.get(kind, ())), pa.string())
-            self.con.register(f"forgotten_{kind}", pa.table({"digest": digests}))
-        digest = _digest(forgotten.key)
-        self.con.execute(
-            rf"""
-            CREATE OR REPLACE TABLE stage.dropped AS
-            WITH ids AS (
-                SELECT row, user_id, coalesce(group_id, domain, user_id) AS account_id, email_digest
-                FROM stage.rows LEFT JOIN stage.domains USING (host)
-            ), users AS (
-                SELECT user_id FROM (SELECT DISTINCT user_id FROM ids)
-                WHERE {digest("user", "user_id")} IN (FROM forgotten_user)
-            ), accounts AS (
-                SELECT account_id FROM (SELECT DISTINCT account_id FROM ids)
-                WHERE {digest("account", "account_id")} IN (FROM forgotten_account)
-            ), words AS (
-                SELECT DISTINCT row, unnest(regexp_extract_all(shown, '[^\s"''`,;:<>(){{}}\[\]\|=]+')) AS word
-                FROM stage.rows WHERE shown IS NOT NULL
+    def _dropped(self, forgotten: Forgotten, rows: ir.Table) -> ir.Table:
+        """The ordinals of the rows of those who were forgotten, bad rows that mention them among them."""
+        import ibis
+
+        engine = self.engine
+        digests = {
+            kind: engine.table(
+                pa.table({"digest": pa.array(sorted(forgotten.digests.get(kind, ())), pa.string())}),
+                f"forgotten_{kind}",
             )
-            SELECT row FROM ids SEMI JOIN users USING (user_id)
-            UNION SELECT row FROM ids SEMI JOIN accounts USING (account_id)
-            UNION SELECT row FROM ids WHERE email_digest IN (FROM forgotten_user)
-            UNION SELECT row FROM words WHERE {digest("user", "word")} IN (FROM forgotten_user)
-                OR {digest("account", "word")} IN (FROM forgotten_account)
-                OR {digest("account", "regexp_replace(lower(word), '^.*@', '')")} IN (FROM forgotten_account)
-            """
+            for kind in ("user", "account")
+        }
+        ids = rows.select("row", "user_id", "account_id", "email_digest")
+
+        def named(kind: str, column: str) -> ir.Table:
+            """The rows in which the column holds an id of that kind that was forgotten."""
+            distinct = ids.select(column).distinct().filter(lambda t: t[column].notnull())
+            digested = distinct.mutate(digest=_digest(forgotten.key, kind, distinct[column]))
+            return ids.semi_join(digested.semi_join(digests[kind], "digest"), column).select("row")
+
+        addressed = ids.semi_join(digests["user"], [("email_digest", "digest")]).select("row")
+        mentions = engine.table(pa.table({"row": pa.array(self._mentions(forgotten), pa.int64())}), "mentions")
+        found = ibis.union(named("user", "user_id"), named("account", "account_id"), addressed, mentions, distinct=True)
+        return engine.keep(found, "dropped")
+
+    def _mentions(self, forgotten: Forgotten) -> list[int]:
+        """Rows whose shown text has a word that stands for somebody who was forgotten."""
+
+        def is_forgotten(word: str) -> bool:
+            host = word.lower().rpartition("@")[2]
+            return (
+                forgotten.digest("user", word) in forgotten.digests.get("user", ())
+                or forgotten.digest("account", word) in forgotten.digests.get("account", ())
+                or forgotten.digest("account", host) in forgotten.digests.get("account", ())
+            )
+
+        shown = self.judged.filter(self.judged.shown.notnull()).select("row", "shown")
+        return [
+            row
+            for batch in self.engine.batches(shown, _ROWS_AT_ONCE)
+            for row, text in zip(batch["row"].to_pylist(), batch["shown"].to_pylist(), strict=True)
+            if any(map(is_forgotten, set(_WORD.findall(text))))
+        ]
+
+
+def _digest(key: str, kind: str, value: ir.StringValue) -> ir.StringValue:
+    """`Forgotten.digest` in the engine."""
+    import ibis
+
+    same = value.contains("@").ifelse(value.lower(), value)
+    return ibis.literal(f"{key}:{kind}:").concat(same).hexdigest("sha256")
+
+
+def _decoded(octets: pa.Array, problem: pa.Array) -> tuple[pa.Array, pa.Array]:
+    """Texts without their line ends, null where there is a problem or no UTF-8; and then their bytes as they show."""
+    good = problem.is_null()
+    try:
+        text = pc.if_else(good, octets, None).cast(pa.string())
+    except pa.ArrowInvalid:
+        decoded = [
+            _utf8(value) if fine else None for value, fine in zip(octets.to_pylist(), good.to_pylist(), strict=True)
+        ]
+        text = pa.array(decoded, pa.string())
+    unread = text.is_null()
+    shown = pa.nulls(len(octets), pa.string())
+    if pc.any(unread).as_py():
+        values = [_escaped(value) for value in octets.filter(unread).to_pylist()]
+        shown = pc.replace_with_mask(shown, unread, pa.array(values, pa.string()))
+    return pc.utf8_rtrim(text, characters="\r\n"), shown
+
+
+def _utf8(value: bytes) -> str | None:
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return None
+
+
+def _escaped(value: bytes) -> str:
+    r"""Bytes as text: printable ASCII as it is, but for quotes and the backslash; everything else as `\xNN`."""
+    shown = (chr(o) if 32 <= o < 127 and o not in b"\"'\\" else f"\\x{o:02X}" for o in value[:SHOWN_BYTES])
+    return "".join(shown)[:SHOWN_BYTES]
+
+
+class _Judge:
+    """Finds the parts of rows where the source's shape says they are, and says of each row why it is no event."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        source: Source,
+        policy: Policy,
+        until: datetime,
+        only: Sequence[str] | None,
+        forgotten: Forgotten | None,
+    ) -> None:
+        self.engine, self.shape, self.limits = engine, source.shape, policy.events
+        self.zone = policy.source_settings(source.name).timezone
+        self.until, self.only, self.forgotten = until, only, forgotten
+        shape = self.shape
+        objects = (*shape.groups, *shape.properties, *shape.user_properties)
+        scalars = (
+            *shape.event_id, *shape.event, *shape.user_id, *shape.occurred_at, *shape.received_at, *shape.group,
+            *shape.email,
+        )  # fmt: skip
+        self.keys = {steps(place)[0]: "text" for place in scalars}
+        self.keys |= {steps(place)[0]: "json" for place in objects}
+        self.keys |= {steps(place)[0]: "json" for place in scalars if len(steps(place)) > 1}
+        self.columns = {key: f"json_{place}" for place, key in enumerate(self.keys)}
+
+    def judged(self, received: ir.Table) -> ir.Table:
+        """The rows of a batch with their parts, and the first reason that applies.
+
+        It knows every reason but one: whether a row with an e-mail address only has an account is decided by its
+        domain, later; such a row keeps its text until then.
+        """
+        import ibis
+
+        parts = self._parts(self.engine.json_columns(received, "text", self.keys))  # type: ignore[arg-type]
+        if self.only is not None:
+            parts = parts.filter(parts.event.isin(list(self.only)) if self.only else ibis.literal(False))
+        judged = parts.mutate(reason=self._reason(parts))
+        fine = judged.reason.isnull()
+        doubtful = ~fine | ibis.coalesce(judged.user_id, judged.group_id).isnull()
+        placed = ibis.literal(True) if self.forgotten else doubtful  # where a row stands that may have to be erased
+
+        def kept(column: str) -> ir.Value:
+            return fine.ifelse(judged[column], ibis.null())
+
+        return judged.select(
+            "row",
+            file=(placed | judged.event_id.isnull()).ifelse(judged.file, ibis.null()),
+            line=placed.ifelse(judged.line, ibis.null()),
+            reason=judged.reason,
+            shown=doubtful.ifelse(ibis.coalesce(judged.text, judged.octets).left(SHOWN_BYTES), ibis.null()),
+            event_id=kept("event_id"),
+            text_hash=(fine & judged.event_id.isnull()).ifelse(judged.text.hexdigest("md5"), ibis.null()),
+            event=kept("event"),
+            occurred_at=kept("occurred_at"),
+            received_at=kept("received_at"),
+            user_id=kept("user_id"),
+            group_id=kept("group_id"),
+            host=kept("host"),
+            properties=kept("properties"),
+            email_digest=judged.email_digest,
         )
 
+    # ── parts ──
 
-def _digest(key: str) -> Callable[[str, str], str]:
-    """SQL of `Forgotten.digest`: of (kind, SQL of a text)."""
-    return lambda kind, value: (
-        f"sha256({_text(f'{key}:{kind}:')} || CASE WHEN contains({value}, '@') THEN lower({value}) ELSE {value} END)"
-    )
+    def _parts(self, rows: ir.Table) -> ir.Table:
+        import ibis
 
+        shape = self.shape
+        found = rows.mutate(
+            event_id=self._trimmed(self._first(rows, shape.event_id)),
+            event=self._trimmed(self._first(rows, shape.event)),
+            user_id=self._trimmed(self._first(rows, shape.user_id)),
+            occurred_at=self._moment(rows, shape.occurred_at),
+            received_at=self._moment(rows, shape.received_at),
+            groups=_coalesce(self._object(rows, place) for place in shape.groups),
+            properties=_coalesce([*(self._object(rows, place) for place in shape.properties), ibis.literal("{}")]),
+            user_properties=_coalesce(self._object(rows, place) for place in shape.user_properties),
+        )
+        # a group's value is a list (the first counts) or a single value
+        groups = _coalesce(
+            self._scalar(found.groups, (kind, *index)) for kind in self.limits.group_types for index in (("0",), ())
+        )
+        addresses = [
+            *(self._trimmed(self._first(found, [place])) for place in shape.email),
+            *(
+                found.user_properties.contains("@").ifelse(self._scalar(found.user_properties, (name,)), ibis.null())
+                for name in self.limits.email_properties
+            ),
+        ]
+        digest: ir.Value = ibis.null("string")
+        if self.forgotten:  # of an address only its digest is kept, and only where somebody asks for it
+            digest = _digest(self.forgotten.key, "user", _coalesce(addresses).lower())
+        return found.mutate(
+            group_id=_coalesce(
+                [
+                    *(self._trimmed(self._first(found, [place])) for place in shape.group),
+                    (found.groups != "{}").ifelse(groups, ibis.null()),
+                ]
+            ),
+            host=_coalesce(
+                [found.user_id.contains("@").ifelse(_host(found.user_id), ibis.null()), *map(_host, addresses)]
+            ).lower(),
+            email_digest=digest,
+        ).mutate(unread=found.json_unread)
 
-def _read_statement(
-    shape: Shape, policy: Policy, until: datetime, only: Sequence[str] | None, forgotten: Forgotten | None
-) -> str:
-    """The SQL that reads the rows of `received` into `stage.rows`.
+    def _first(self, rows: ir.Table, places: Iterable[str]) -> ir.StringValue:
+        """What stands at the first of these places that holds something, as text."""
 
-    It knows every reason but one: whether a row with an e-mail address only has an account is decided by its domain,
-    later; such a row keeps its text until then.
-    """
-    limits = policy.events
-    places = (
-        *shape.event_id, *shape.event, *shape.occurred_at, *shape.received_at, *shape.user_id, *shape.groups,
-        *shape.properties, *shape.user_properties,
-    )  # fmt: skip
-    keys = dict.fromkeys(steps(place)[0] for place in places)
-    objects = {*shape.groups, *shape.properties, *shape.user_properties}
-    structure = {key: "JSON" if key in objects else "VARCHAR" for key in keys}
+        def at(place: str) -> ir.StringValue:
+            key, *rest = steps(place)
+            column = rows[self.columns[key]]
+            return self.engine.json_text(column, rest) if self.keys[key] == "json" else column
 
-    def first(keys: Sequence[str]) -> str:
-        return _coalesce(f"r.{_name(key)}" for key in keys)
+        return _coalesce(map(at, places))
 
-    def trimmed(value: str) -> str:
-        return rf"nullif(trim({value}, E' \t\r\n'), '')"
+    def _object(self, rows: ir.Table, place: str) -> ir.StringValue:
+        key, *rest = steps(place)
+        column = rows[self.columns[key]]
+        return self.engine.json_part(column, rest) if rest else column
 
-    def scalar(column: str, *path: str) -> str:
-        """A text or number at a place of a JSON column as text; null for anything else."""
-        element = f"json_extract({column}, {_text(_pointer(*path))})"
-        text = trimmed(f"{element} ->> '$'")
-        # contains, as the engine turns IN into a join
-        return f"CASE WHEN NOT contains('{{[tfn', left({element}, 1)) THEN {text} END"
+    def _scalar(self, document: ir.StringValue, path: Sequence[str]) -> ir.StringValue:
+        """A text or number at a place of a JSON text; null for anything else."""
+        import ibis
 
-    def moment(keys: Sequence[str]) -> str:
-        return _coalesce(
-            f"try_strptime({first(keys)}, {_text(form)})" for form in (time.pattern for time in shape.times)
+        element = self.engine.json_part(document, path)
+        text = self._trimmed(self.engine.json_text(element, ()))
+        return (~ibis.literal("{[tfn").contains(element.left(1))).ifelse(text, ibis.null())
+
+    def _trimmed(self, value: ir.StringValue) -> ir.StringValue:
+        return self.engine.trim(value, _BLANK).nullif("")
+
+    def _moment(self, rows: ir.Table, places: Sequence[str]) -> ir.TimestampValue:
+        text = self._first(rows, places)
+        return _coalesce((self._read(text, form) for form in self.shape.times), "timestamp")
+
+    def _read(self, text: ir.StringValue, form: TimeFormat) -> ir.TimestampValue:
+        """The moment, without zone and in UTC; null where the text is not written so."""
+        import ibis
+
+        zoned: ir.BooleanValue = ibis.literal(False)
+        if form.pattern in (EPOCH_SECONDS, EPOCH_MILLISECONDS):
+            number = text.try_cast("float64") / (1 if form.pattern == EPOCH_SECONDS else 1000)
+            near = number.between(-_FARTHEST_SECONDS, _FARTHEST_SECONDS)
+            micros = near.ifelse((number * 1_000_000).round(), ibis.null()).cast("int64")
+            read = self.engine.from_epoch(micros)
+        elif form.pattern == ISO:
+            zoned = text.re_search(_OFFSET)
+            said = text.re_search(_ISO).ifelse(text, ibis.null())
+            read = self.engine.moment(said, ISO)
+        else:
+            read = self.engine.moment(text, form.pattern)
+        if not form.project_zone or self.zone == "UTC":
+            return read
+        return zoned.ifelse(read, self.engine.to_utc(read, self.zone))
+
+    # ── reasons ──
+
+    def _reason(self, parts: ir.Table) -> ir.StringValue:
+        import ibis
+
+        shape, limits = self.shape, self.limits
+        odd = [
+            *(parts[name].left(1) != "{" for name in ("groups", "properties", "user_properties")),
+            self._not_scalar(parts, "user_id", shape.user_id),
+            self._not_scalar(parts, "event_id", shape.event_id),
+            self._not_scalar(parts, "event", shape.event),
+            self._not_scalar(parts, "group_id", shape.group),
+        ]
+        ids = [parts[name].fill_null("") for name in ("user_id", "group_id", "event", "event_id")]
+        too_long = [
+            parts[name].length() > limits.max_value_chars
+            for name in ("user_id", "group_id", "event", "event_id", "properties")
+        ]
+        latest = ibis.least(parts.received_at, _naive(self.until)) + ibis.interval(hours=limits.max_hours_after_receipt)
+        return ibis.cases(
+            (parts.problem.notnull(), parts.problem),
+            (parts.text.isnull(), "invalid_utf8"),
+            (parts.text == ERASED, FORGOTTEN),
+            (parts.unread & ~self.engine.is_json(parts.text), "broken_json"),
+            ((parts.unread | parts.event.isnull()) & ~self.engine.json_object(parts.text), "not_an_object"),
+            (ibis.or_(*odd), "unknown_shape"),
+            (parts.event.isnull(), "missing_event_type"),
+            (ibis.coalesce(parts.user_id, parts.group_id, parts.host).isnull(), _NOBODY),
+            (ids[0].concat(*ids[1:]).re_search(_CONTROL), "control_characters"),
+            (ibis.or_(*too_long), "value_too_long"),
+            (parts.occurred_at.isnull() | parts.received_at.isnull(), "unparsable_time"),
+            (parts.occurred_at < _naive(limits.product_since_at), "before_product"),
+            (parts.occurred_at > latest, "after_receipt"),
         )
 
-    def host(value: str) -> str:
-        return f"nullif(regexp_extract({value}, {_text(_HOST_OF_EMAIL)}, 1), '')"
+    def _not_scalar(self, parts: ir.Table, name: str, places: Sequence[str]) -> ir.BooleanValue:
+        """Whether what should be a text or a number is an object or a list."""
+        import ibis
 
-    def not_scalar(column: str, keys: Sequence[str]) -> str:
-        kinds = " OR ".join(f"contains('OBJECT ARRAY', json_type(t, {_text(_pointer(key))}))" for key in keys)
-        return f"contains('{{[', left({column}, 1)) AND ({kinds})"
-
-    # a group's value is a list (the first counts) or a single value
-    group = _coalesce(scalar("groups", t, *index) for t in limits.group_types for index in (["0"], []))
-    property_host = _coalesce(host(scalar("user_properties", p)) for p in limits.email_properties)
-    email = "NULL"
-    if forgotten:  # of an address only its digest is kept, and only where somebody asks for it
-        address = _coalesce(scalar("user_properties", p) for p in limits.email_properties)
-        email = _digest(forgotten.key)("user", f"lower({address})")
-    odd = [
-        *(f"left({column}, 1) <> '{{'" for column in ("groups", "properties", "user_properties")),
-        not_scalar("user_id", shape.user_id),
-        not_scalar("event_id", shape.event_id),
-        not_scalar("event", shape.event),
-    ]
-    too_long = [
-        f"length({column}) > {limits.max_value_chars}"
-        for column in ("user_id", "group_id", "event", "event_id", "properties")
-    ]
-    wanted = "" if only is None else f"WHERE event IN ({', '.join(map(_text, only)) or 'NULL'})"
-    placed = "true" if forgotten else "doubtful"  # where a row stands that may have to be taken out of its file
-    # TRY: a row that is no JSON becomes null; only such rows are looked at again for the reason
-    return f"""
-        INSERT INTO stage.rows
-        WITH decoded AS (
-            SELECT row, file, line, text, problem, CASE WHEN problem IS NULL THEN TRY(decode(text)) END AS t
-            FROM received
-        ), structured AS (
-            SELECT *, TRY(json_transform(t, {_text(json.dumps(structure))})) AS r FROM decoded
-        ), parts AS (
-            SELECT row, file, line, text, problem, t, r IS NULL AS unread,
-                {trimmed(first(shape.event_id))} AS event_id,
-                {trimmed(first(shape.event))} AS event,
-                {trimmed(first(shape.user_id))} AS user_id,
-                {moment(shape.occurred_at)} AS occurred_at,
-                {moment(shape.received_at)} AS received_at,
-                {first(shape.groups)}::VARCHAR AS groups,
-                coalesce({first(shape.properties)}::VARCHAR, '{{}}') AS properties,
-                {first(shape.user_properties)}::VARCHAR AS user_properties
-            FROM structured
-        ), named AS (
-            SELECT *,
-                CASE WHEN groups <> '{{}}' THEN {group} END AS group_id,
-                lower(coalesce(
-                    CASE WHEN contains(user_id, '@') THEN {host("user_id")} END,
-                    CASE WHEN contains(user_properties, '@') THEN {property_host} END)) AS host,
-                CASE WHEN contains(user_properties, '@') THEN {email} END AS email_digest
-            FROM parts {wanted}
-        ), judged AS (
-            SELECT *, CASE
-                WHEN problem IS NOT NULL THEN problem
-                WHEN t IS NULL THEN 'invalid_utf8'
-                WHEN rtrim(t, E'\\r\\n') = {_text(ERASED)} THEN '{FORGOTTEN}'
-                WHEN unread AND NOT json_valid(t) THEN 'broken_json'
-                WHEN (unread OR event IS NULL) AND json_type(t) <> 'OBJECT' THEN 'not_an_object'
-                WHEN {" OR ".join(odd)} THEN 'unknown_shape'
-                WHEN event IS NULL THEN 'missing_event_type'
-                WHEN coalesce(user_id, group_id, host) IS NULL THEN '{_NOBODY}'
-                WHEN regexp_matches(concat(user_id, group_id, event, event_id), {_text(_CONTROL)})
-                    THEN 'control_characters'
-                WHEN {" OR ".join(too_long)} THEN 'value_too_long'
-                WHEN occurred_at IS NULL OR received_at IS NULL THEN 'unparsable_time'
-                WHEN occurred_at < TIMESTAMP {_text(_moment(limits.product_since_at))} THEN 'before_product'
-                WHEN occurred_at > least(received_at, TIMESTAMP {_text(_moment(until))})
-                    + INTERVAL {limits.max_hours_after_receipt} HOUR THEN 'after_receipt'
-                END AS reason
-            FROM named
-        ), marked AS (
-            SELECT *, reason IS NOT NULL OR coalesce(user_id, group_id) IS NULL AS doubtful FROM judged
-        )
-        SELECT row,
-            CASE WHEN {placed} OR event_id IS NULL THEN file::VARCHAR END,
-            CASE WHEN {placed} THEN line END,
-            reason,
-            CASE WHEN doubtful THEN left(rtrim(coalesce(t, text::VARCHAR), E'\\r\\n'), {SHOWN_BYTES}) END,
-            CASE WHEN reason IS NULL THEN event_id END,
-            CASE WHEN reason IS NULL AND event_id IS NULL THEN md5(rtrim(t, E'\\r\\n')) END,
-            CASE WHEN reason IS NULL THEN event END,
-            CASE WHEN reason IS NULL THEN occurred_at END,
-            CASE WHEN reason IS NULL THEN received_at END,
-            CASE WHEN reason IS NULL THEN user_id END,
-            CASE WHEN reason IS NULL THEN group_id END,
-            CASE WHEN reason IS NULL THEN host END,
-            CASE WHEN reason IS NULL THEN properties END,
-            email_digest
-        FROM marked
-    """
+        kinds = ibis.or_(*(self.engine.json_nested(parts.text, steps(place)) for place in places))
+        return ibis.literal("{[").contains(parts[name].left(1)) & kinds
 
 
-def _coalesce(choices: Iterable[str]) -> str:
+def _host(address: ir.StringValue) -> ir.StringValue:
+    """What follows the @ of an e-mail address; null for anything else."""
+    return address.re_extract(_HOST_OF_EMAIL, 1).nullif("")
+
+
+def _coalesce(choices: Iterable[ir.Value], kind: str = "string") -> ir.Value:
     """The first that is not null; null when there is none to choose from."""
-    return f"coalesce({', '.join([*choices, 'NULL'])})"
+    import ibis
+
+    given = list(choices)
+    return ibis.coalesce(*given) if given else ibis.null(kind)
 
 
-def _pointer(*steps: str) -> str:
-    """A JSON pointer."""
-    return "".join("/" + step.replace("~", "~0").replace("/", "~1") for step in steps)
+def _naive(moment: datetime) -> ir.TimestampScalar:
+    """A moment as the engine compares it with one that is UTC without saying so."""
+    import ibis
 
-
-def _text(value: str) -> str:
-    """An SQL text literal."""
-    return "'" + value.replace("'", "''") + "'"
-
-
-def _name(value: str) -> str:
-    """An SQL identifier."""
-    return '"' + value.replace('"', '""') + '"'
-
-
-def _moment(at: datetime) -> str:
-    """A UTC moment as the engine writes timestamps without zone."""
-    return f"{at:%Y-%m-%d %H:%M:%S.%f}"
+    return ibis.literal(moment.astimezone(UTC).replace(tzinfo=None), type="timestamp")

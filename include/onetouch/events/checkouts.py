@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -16,6 +17,8 @@ from onetouch.sources import source_of
 
 Fetch = Callable[[str, datetime, datetime], Iterable[pa.RecordBatch]]
 """(source, start, end) → rows received in between, as `sources.fetch_rows` gives them."""
+
+_NEVER = datetime.min.replace(tzinfo=UTC)
 
 _STEPS = {
     "checkout_started": "started",
@@ -44,47 +47,31 @@ def fresh_checkouts(
     `signals.abandoned_barrier_hours` or longer ago. A purchase, or a higher plan, needs no beginning: it may have been
     received before anything read here.
     """
-    steps = {theirs: _STEPS[meaning.as_] for theirs, meaning in policy.vocabulary.items() if meaning.as_ in _STEPS}
     start = run.as_of - timedelta(hours=policy.events.overlap_hours)
-    with lake.engine() as con:
-        con.register("asked", pa.table({"account_id": pa.array(sorted(set(account_ids)), pa.string())}))
-        con.register("steps", pa.table({"event": pa.array(list(steps), pa.string()), "step": list(steps.values())}))
-        con.execute("CREATE TEMP TABLE taken (account_id VARCHAR, occurred_at TIMESTAMP, step VARCHAR)")
-        con.execute("ATTACH ':memory:' AS stage")
+    moments: dict[str, dict[str, datetime]] = defaultdict(dict)
+    with lake.engine() as engine:
+        asked = engine.table(pa.table({"account_id": pa.array(sorted(set(account_ids)), pa.string())}), "asked")
         for source in policy.sources:
-            canonical = Canonical(con, source_of(source).shape, policy, now, only=list(steps))
+            meanings = policy.vocabulary_of(source)
+            steps = {theirs: _STEPS[meaning.as_] for theirs, meaning in meanings.items() if meaning.as_ in _STEPS}
+            canonical = Canonical(engine, source_of(source), policy, now, only=list(steps))
             for batch in fetch(source, start, now):
                 canonical.add(batch)
             canonical.finish()
-            con.execute(
-                """INSERT INTO taken SELECT account_id, occurred_at, step
-                FROM stage.good SEMI JOIN asked USING (account_id) JOIN steps USING (event)"""
-            )
-        found = con.execute(
-            """
-            WITH moments AS (
-                SELECT account_id,
-                    max(occurred_at) FILTER (step = 'started') AS started_at,
-                    max(occurred_at) FILTER (step = 'left') AS left_at,
-                    max(occurred_at) FILTER (step = 'ended') AS ended_at
-                FROM taken GROUP BY account_id
-            )
-            SELECT account_id, false, greatest(started_at, left_at) FROM moments
-            WHERE coalesce(ended_at < coalesce(started_at, left_at), ended_at IS NULL)
-                AND if(coalesce(left_at <= started_at, left_at IS NULL), started_at > $silent, left_at > $given_up)
-            UNION ALL
-            SELECT account_id, true, ended_at FROM moments
-            WHERE coalesce(ended_at >= coalesce(started_at, left_at), ended_at IS NOT NULL)
-            ORDER BY account_id
-            """,
-            {
-                "silent": _utc(now - timedelta(hours=policy.signals.checkout_abandoned_hours)),
-                "given_up": _utc(now - timedelta(hours=policy.signals.abandoned_barrier_hours)),
-            },
-        ).fetchall()
-    return {account: Checkout(bought, at.replace(tzinfo=UTC)) for account, bought, at in found}
+            taken = canonical.good.semi_join(asked, "account_id").group_by("account_id", "event")
+            for row in engine.fetch(taken.agg(at=lambda t: t.occurred_at.max())).to_pylist():
+                of_account, step = moments[row["account_id"]], steps[row["event"]]
+                of_account[step] = max(row["at"].replace(tzinfo=UTC), of_account.get(step, _NEVER))
+    return {account: checkout for account, at in sorted(moments.items()) if (checkout := _checkout(at, policy, now))}
 
 
-def _utc(moment: datetime) -> datetime:
-    """As DuckDB's TIMESTAMP: UTC without saying so."""
-    return moment.astimezone(UTC).replace(tzinfo=None)
+def _checkout(at: dict[str, datetime], policy: Policy, now: datetime) -> Checkout | None:
+    """What the last moments of an account's steps say: in progress, bought, or neither."""
+    started, left, ended = (at.get(step, _NEVER) for step in ("started", "left", "ended"))
+    begun = started if started > _NEVER else left
+    if ended > _NEVER and ended >= begun:
+        return Checkout(True, ended)
+    silent = now - timedelta(hours=policy.signals.checkout_abandoned_hours)
+    given_up = now - timedelta(hours=policy.signals.abandoned_barrier_hours)
+    going_on = started > silent if left <= started else left > given_up
+    return Checkout(False, max(started, left)) if going_on else None

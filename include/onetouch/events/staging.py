@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import date, datetime
 from itertools import groupby
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from onetouch.events.canonical import Canonical
-from onetouch.lake import Lake
+from onetouch.lake import Engine, Lake
 from onetouch.ledger import Forgotten, Ledger, Run
 from onetouch.policy import Policy
 from onetouch.sources import ERASED, ExportError, extracted, raw_folder, read_rows, source_of
+
+if TYPE_CHECKING:
+    import ibis.expr.types as ir
 
 _TIME = pa.timestamp("us", tz="UTC")
 
@@ -100,28 +101,21 @@ def _write_batch(
     source: str, batch_id: str, lake: Lake, policy: Policy, run: Run, until: datetime, forgotten: Forgotten
 ) -> dict[str, Any]:
     """Writes the batch's files and returns its counts {in, kept, duplicates, quarantined, files, dates}."""
-    with tempfile.TemporaryDirectory(prefix="stage-") as place, lake.engine(memory=_MEMORY) as con:
-        # on disk, so that memory is bounded however large the window is; one transaction, so that it is written once
-        con.execute(f"SET temp_directory = '{place}/spill'")
-        con.execute(f"ATTACH '{place}/stage.duckdb' AS stage")
-        con.execute("BEGIN")
-        canonical = Canonical(con, source_of(source).shape, policy, until, forgotten=forgotten)
+    with lake.engine(memory=_MEMORY, large=True) as engine:
+        canonical = Canonical(engine, source_of(source), policy, until, forgotten=forgotten)
         for batch in read_rows(source, lake, policy, run):
             canonical.add(batch)
         canonical.finish()
-        _choose(con, lake, batch_id, source)
-        good, kept = con.execute(
-            "SELECT (SELECT count(*) FROM stage.good), (SELECT count(*) FROM stage.chosen)"
-        ).fetchall()[0]
-        quarantined = dict(
-            con.execute("SELECT reason, count(*) FROM stage.bad GROUP BY reason ORDER BY reason").fetchall()
-        )
+        chosen = _chosen(engine, lake, canonical.good, batch_id, source)
+        good, kept = (_rows(engine, table) for table in (canonical.good, chosen))
+        reasons = canonical.bad.group_by("reason").agg(n=canonical.bad.count()).order_by("reason")
+        quarantined = {row["reason"]: row["n"] for row in engine.fetch(reasons).to_pylist()}
         if canonical.rows != good + sum(quarantined.values()):
             raise RuntimeError(f"batch {batch_id}: {canonical.rows} rows in, {good} good, {quarantined}: some are lost")
-        dates = _write_events(con, lake, source, batch_id)
-        _write_quarantine(con, lake, source, batch_id)
-        if forgotten:
-            _erase_dropped(con, lake, source, policy, run)
+        dates = _write_events(engine, lake, canonical.good, chosen, source, batch_id)
+        _write_quarantine(engine, lake, canonical.bad, source, batch_id)
+        if canonical.dropped is not None:
+            _erase(engine, lake, canonical.judged.semi_join(canonical.dropped, "row"), source, policy, run)
     return {
         "in": canonical.rows,
         "kept": kept,
@@ -132,56 +126,54 @@ def _write_batch(
     }
 
 
-def _choose(con: duckdb.DuckDBPyConnection, lake: Lake, batch_id: str, source: str) -> None:
-    """Fills `stage.chosen` (row, event_id): one row an event, the first received, unless the lake holds it already.
+def _rows(engine: Engine, table: ir.Table) -> int:
+    count: int = engine.fetch(table.agg(n=table.count()))["n"][0].as_py()
+    return count
+
+
+def _chosen(engine: Engine, lake: Lake, good: ir.Table, batch_id: str, source: str) -> ir.Table:
+    """(row, event_id): one row an event, the first received, unless the lake holds it already.
 
     A row without an id gets one from its text and its ordinal among the equal rows of its file: a re-read gives the
     same, and two equal rows of one file stay two.
     """
-    con.execute(
-        """
-        CREATE TABLE stage.chosen AS
-        WITH identified AS (
-            SELECT row, received_at, event_id FROM stage.good WHERE event_id IS NOT NULL
-            UNION ALL
-            SELECT row, received_at,
-                text_hash || '-' || row_number() OVER (PARTITION BY file, text_hash ORDER BY row) AS event_id
-            FROM stage.good WHERE event_id IS NULL
-        )
-        SELECT arg_min(row, (received_at, row)) AS row, event_id FROM identified GROUP BY event_id
-        """
+    import ibis
+
+    without = good.filter(good.event_id.isnull())
+    equal = ibis.window(group_by=[without.file, without.text_hash], order_by=without["row"])
+    ordinal = ibis.row_number().over(equal) + 1
+    identified = ibis.union(
+        good.filter(good.event_id.notnull()).select("row", "received_at", "event_id"),
+        without.select("row", "received_at", event_id=without.text_hash.concat("-", ordinal.cast("string"))),
     )
-    held = _held(con, lake, batch_id)
+    first = ibis.struct({"received_at": identified.received_at, "row": identified["row"]})
+    chosen = identified.group_by("event_id").agg(row=engine.at_least(identified["row"], first))
+    held = _held(engine, lake, good, batch_id)
     if held:
-        con.execute(
-            """
-            DELETE FROM stage.chosen WHERE event_id IN (
-                SELECT event_id FROM read_parquet($paths, hive_partitioning = false) WHERE source = $source)
-            """,
-            {"paths": held, "source": source},
-        )
+        events = engine.read(held)
+        chosen = chosen.anti_join(events.filter(events.source == source), "event_id")
+    return engine.keep(chosen, "chosen")
 
 
-def _held(con: duckdb.DuckDBPyConnection, lake: Lake, batch_id: str) -> list[str]:
+def _held(engine: Engine, lake: Lake, good: ir.Table, batch_id: str) -> list[str]:
     """Event files of other batches for the dates of this one; its own are what a killed try left."""
-    dates = con.execute("SELECT DISTINCT occurred_at::DATE FROM stage.good ORDER BY 1").fetchall()
+    dates = engine.fetch(good.select(day=good.occurred_at.date()).distinct().order_by("day"))["day"].to_pylist()
     own = f"/{batch_id}.parquet"
-    return [path for (day,) in dates for path in lake.list(f"events/{_partition(day)}") if not path.endswith(own)]
+    return [path for day in dates for path in lake.list(f"events/{_partition(day)}") if not path.endswith(own)]
 
 
-def _write_events(con: duckdb.DuckDBPyConnection, lake: Lake, source: str, batch_id: str) -> list[date]:
+def _write_events(
+    engine: Engine, lake: Lake, good: ir.Table, chosen: ir.Table, source: str, batch_id: str
+) -> list[date]:
     """Writes the chosen rows, one file a date, in a fixed order; returns the dates."""
-    # con.sql: Arrow from con.execute does not keep the order (DuckDB 2.0 with preserve_insertion_order off)
-    reader = con.sql(
-        f"""
-        SELECT c.event_id, '{source}' AS source, g.event, g.occurred_at, g.received_at, g.user_id, g.account_id,
-            g.account_basis, g.email_domain, g.properties, '{batch_id}' AS batch_id, g.occurred_at::DATE AS event_date
-        FROM stage.good g JOIN stage.chosen c USING (row)
-        ORDER BY event_date, g.occurred_at, c.event_id
-        """
-    ).to_arrow_reader(_ROWS_AT_ONCE)
+    import ibis
+
+    events = good.drop("event_id", "file", "text_hash").join(chosen, "row")
+    events = events.mutate(
+        source=ibis.literal(source), batch_id=ibis.literal(batch_id), event_date=events.occurred_at.date()
+    ).order_by("event_date", "occurred_at", "event_id")
     dates: list[date] = []
-    for day, pieces in groupby(_by_date(reader), key=lambda piece: piece[0]):
+    for day, pieces in groupby(_by_date(engine.batches(events, _ROWS_AT_ONCE)), key=lambda piece: piece[0]):
         if dates and day <= dates[-1]:
             raise RuntimeError(f"batch {batch_id}: {day} came after {dates[-1]}: its file would be overwritten")
         name = (f"events/{_partition(day)}", f"{batch_id}.parquet")
@@ -196,9 +188,9 @@ def _write_events(con: duckdb.DuckDBPyConnection, lake: Lake, source: str, batch
     return dates
 
 
-def _by_date(reader: pa.RecordBatchReader) -> Iterator[tuple[date, pa.Table]]:
+def _by_date(batches: Iterable[pa.RecordBatch]) -> Iterator[tuple[date, pa.Table]]:
     """Batches ordered by event_date, cut where the date changes."""
-    for batch in reader:
+    for batch in batches:
         days = batch.column("event_date").cast(pa.int32()).to_numpy(zero_copy_only=False)
         starts = [0, *(np.flatnonzero(np.diff(days)) + 1).tolist(), batch.num_rows]
         table = pa.table(batch)
@@ -213,22 +205,22 @@ def _as_events(table: pa.Table) -> pa.Table:
     return pa.Table.from_arrays(columns, schema=EVENTS)
 
 
-def _write_quarantine(con: duckdb.DuckDBPyConnection, lake: Lake, source: str, batch_id: str) -> None:
-    table = con.sql(
-        f"""
-        SELECT '{source}' AS source, '{batch_id}' AS batch_id, file, line, reason, shown AS "row"
-        FROM stage.bad ORDER BY bad.row
-        """
-    ).to_arrow_table()
-    lake.write(table, f"quarantine/{source}", f"{batch_id}.parquet")
+def _write_quarantine(engine: Engine, lake: Lake, bad: ir.Table, source: str, batch_id: str) -> None:
+    import ibis
+
+    shown = bad.order_by("row").select(
+        source=ibis.literal(source), batch_id=ibis.literal(batch_id), file=bad.file, line=bad.line, reason=bad.reason,
+        row=bad.shown,
+    )  # fmt: skip
+    lake.write(engine.fetch(shown), f"quarantine/{source}", f"{batch_id}.parquet")
 
 
-def _erase_dropped(con: duckdb.DuckDBPyConnection, lake: Lake, source: str, policy: Policy, run: Run) -> None:
+def _erase(engine: Engine, lake: Lake, dropped: ir.Table, source: str, policy: Policy, run: Run) -> None:
     """Takes the rows of those who were forgotten out of the raw files; what stands there then counts the same."""
     lines: dict[str, set[int]] = defaultdict(set)
-    query = "SELECT DISTINCT file, line FROM stage.rows SEMI JOIN stage.dropped USING (row) WHERE line IS NOT NULL"
-    for file, line in con.execute(query).fetchall():
-        lines[file].add(line)
+    placed = dropped.filter(dropped.line.notnull()).select("file", "line").distinct()
+    for row in engine.fetch(placed).to_pylist():
+        lines[row["file"]].add(row["line"])
     manifest = extracted(source, lake, run)
     assert manifest is not None
     for raw in manifest["files"]:

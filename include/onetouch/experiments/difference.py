@@ -7,20 +7,19 @@ lake's events, in a lake of their own that is thrown away; nothing is written to
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import cached_property
 from typing import Any
 
-import duckdb
 import pandas as pd
-import pyarrow as pa
 
 from onetouch.audit.stored import earlier, of_run, table
 from onetouch.catalogue import SIGNAL_NAMES
 from onetouch.lake import Lake
+from onetouch.lake.columns import as_frame
 from onetouch.lake.formats import columns_held
 from onetouch.ledger import PSEUDONYM, Ledger, Run
 from onetouch.policy import Policy
@@ -158,15 +157,14 @@ def decided_under(lake: Lake, ledger: Ledger, policy: Policy, run: Run) -> tuple
 
 def decisions(lake: Lake, run: Run) -> pd.DataFrame:
     """The decisions the run stored, but those on accounts that were forgotten since."""
-    stored = of_run(lake, "decisions", run.run_id).to_pandas()
+    stored: pd.DataFrame = of_run(lake, "decisions", run.run_id).to_pandas()
     return stored[~stored["account_id"].str.startswith(PSEUDONYM)].reset_index(drop=True)
 
 
 def names(lake: Lake, run: Run) -> pd.Series:
     """What the run's accounts are called, by account_id."""
-    return (
-        of_run(lake, "signals", run.run_id).select(["account_id", "name"]).to_pandas().set_index("account_id")["name"]
-    )
+    named: pd.DataFrame = of_run(lake, "signals", run.run_id).select(["account_id", "name"]).to_pandas()
+    return named.set_index("account_id")["name"]
 
 
 def _asked(policy: Policy) -> set[str]:
@@ -180,14 +178,14 @@ def _signals_anew(lake: Lake, policy: Policy, run: Run) -> pd.DataFrame:
     snapshot = table(lake, "crm", run.run_id, "accounts.parquet").to_pandas()
     with tempfile.TemporaryDirectory(prefix="onetouch-signals-") as folder:
         signals, _ = compute(_Apart(lake, folder), policy, snapshot, run.as_of)
-    return signals.to_pandas(types_mapper=lambda kind: pd.ArrowDtype(kind) if pa.types.is_list(kind) else None)
+    return as_frame(signals)
 
 
 class _Apart(Lake):
     """A lake in a folder of its own that reads the events, and the activity already built, of another."""
 
     def __init__(self, base: Lake, folder: str) -> None:
-        super().__init__(folder)
+        super().__init__(folder, base.engine_name)
         self.base, self.own = base, Lake(folder)
 
     def path(self, *parts: str) -> str:
@@ -206,13 +204,10 @@ class _Apart(Lake):
         """Of the other lake."""
         return self.base.list(folder, suffix)
 
-    @contextmanager
-    def engine(self, memory: str = "4GB", threads: int | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
-        """One that can read both."""
-        with self.own.engine(memory, threads) as con:
-            if not self.base.local:
-                con.register_filesystem(self.base.fs)
-            yield con
+    @property
+    def filesystems(self) -> Sequence[Any]:
+        """Those of both."""
+        return [*self.own.filesystems, *self.base.filesystems]
 
 
 def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:

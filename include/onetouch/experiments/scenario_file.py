@@ -389,7 +389,8 @@ def _like(where: str, raw: Any, teams: dict[str, Any], above: tuple[str, ...] = 
 def _over(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
     from onetouch.policy.read import overlay
 
-    return overlay(base, over)
+    merged: dict[str, Any] = overlay(base, over)
+    return merged
 
 
 def _known(where: str, given: Any, allowed: tuple[str, ...]) -> None:

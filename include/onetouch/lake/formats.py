@@ -24,6 +24,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from onetouch.catalogue import CRM_COLUMNS, DETAIL_COLUMNS, MOMENTS, SIGNAL_NAMES, SNAPSHOT_COLUMNS, Column
+from onetouch.policy import upgrade
 from onetouch.policy.upgrade import current_name
 
 if TYPE_CHECKING:
@@ -31,6 +32,10 @@ if TYPE_CHECKING:
 
 KEY = b"onetouch_format"
 """Of the Parquet metadata: the number of the format."""
+
+NAMES = b"onetouch_renamed"
+"""Of the Parquet metadata: how many signals had been renamed when it was written; absent: none. A file that knows all
+of today's is not looked through for former names."""
 
 TEXT, NUMBER, COUNT, YES_OR_NO = pa.string(), pa.float64(), pa.int64(), pa.bool_()
 MOMENT, TEXTS, MOMENTS_OF = pa.timestamp("us", "UTC"), pa.list_(pa.string()), pa.list_(pa.timestamp("us", "UTC"))
@@ -202,7 +207,10 @@ def stamped(table: pa.Table, *parts: str) -> pa.Table:
     shape = shape_of(*parts)
     if shape is None:
         return table
-    return table.replace_schema_metadata({**(table.schema.metadata or {}), KEY: str(shape.format).encode()})
+    stamp = {KEY: str(shape.format).encode()}
+    if upgrade.RENAMED:
+        stamp[NAMES] = str(len(upgrade.RENAMED)).encode()
+    return table.replace_schema_metadata({**(table.schema.metadata or {}), **stamp})
 
 
 def read(
@@ -231,7 +239,8 @@ def read(
         return found
     for step in range(_format(schema, shape, parts), shape.format):
         found = shape.steps[step].forth(found)
-    found = _renamed(found, shape, current_name)
+    if int((schema.metadata or {}).get(NAMES, b"0")) < len(upgrade.RENAMED):
+        found = _renamed(found, shape, current_name)
     for name in shape.columns if columns is None else columns:
         if name not in found.column_names:
             found = found.append_column(name, pa.nulls(found.num_rows, shape.columns[name]))

@@ -6,9 +6,9 @@ import os
 import posixpath
 import re
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any
 from urllib.parse import quote
 
 import fsspec
@@ -18,9 +18,7 @@ import pyarrow.parquet as pq
 from fsspec.implementations.local import LocalFileSystem
 
 from onetouch.lake import formats
-
-if TYPE_CHECKING:
-    import duckdb
+from onetouch.lake.engines import DEFAULT_ENGINE, Engine, open_engine
 
 _SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.=+,#-]{0,200}")
 
@@ -32,9 +30,15 @@ class Lake:
     it is written beside its place under a dot-name and renamed.
     """
 
-    def __init__(self, uri: str | os.PathLike[str]) -> None:
+    def __init__(self, uri: str | os.PathLike[str], engine: str = DEFAULT_ENGINE) -> None:
         self.fs, self.root = fsspec.core.url_to_fs(os.fspath(uri))
         self.local = isinstance(self.fs, LocalFileSystem)
+        self.engine_name = engine
+
+    @property
+    def filesystems(self) -> Sequence[Any]:
+        """The stores an engine needs to read the lake, besides local files."""
+        return [] if self.local else [self.fs]
 
     def path(self, *parts: str) -> str:
         """The path of a file or folder of the lake. Raises ValueError on a part that could leave it."""
@@ -94,7 +98,8 @@ class Lake:
 
     def read(self, *parts: str) -> pd.DataFrame:
         """One Parquet file as a frame, as today's release writes it (`formats.read`). Raises FileNotFoundError."""
-        return formats.read(self, *parts).to_pandas()
+        frame: pd.DataFrame = formats.read(self, *parts).to_pandas()
+        return frame
 
     def remove(self, *parts: str) -> None:
         """Removes a file or folder if it is there."""
@@ -102,31 +107,14 @@ class Lake:
         if self.fs.exists(path):
             self.fs.rm(path, recursive=True)
 
-    @contextmanager
-    def engine(self, memory: str = "4GB", threads: int | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
-        """A DuckDB connection that can read this lake; UTC, bounded memory, spilling beside the lake.
+    def engine(
+        self, memory: str = "4GB", threads: int | None = None, large: bool = False
+    ) -> AbstractContextManager[Engine]:
+        """A session of the lake's engine: UTC, bounded memory (all cores unless `threads` says fewer).
 
-        `.parquet` paths from `list` can be read by it whether the lake is local or an object store.
+        `large`: what it keeps is expected to be larger than memory.
         """
-        import duckdb  # whoever only reads a file does without
-
-        con = duckdb.connect(":memory:")
-        try:
-            con.execute("SET TimeZone = 'UTC'")
-            con.execute("SET preserve_insertion_order = false")
-            con.execute("SET enable_progress_bar = false")
-            con.execute(f"SET memory_limit = '{memory}'")
-            if threads:
-                con.execute(f"SET threads = {int(threads)}")
-            if self.local:
-                spill = posixpath.join(self.root, ".spill")
-                os.makedirs(spill, exist_ok=True)
-                con.execute(f"SET temp_directory = '{spill}'")
-            else:
-                con.register_filesystem(self.fs)
-            yield con
-        finally:
-            con.close()
+        return open_engine(self.engine_name, self, memory=memory, threads=threads, large=large)
 
 
 def key(value: str) -> str:

@@ -212,7 +212,7 @@ FORMATS = {
     "stages.summary": 1,
     "batches.counts": 1,
     "handoffs.signals": 1,  # names of signals, which `SignalNames` reads
-    "outbox.payload": 1,
+    "outbox.payload": 2,  # what is to be written into the CRM, which `crm.stored` reads; alerts and reports are 1
     "forgetting.subject": 1,
 }
 """The format of each JSON document that is written today. One of a later format than 1 holds it as `format`."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import posixpath
 import re
 from datetime import UTC, date, datetime, timedelta
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import pandas as pd
 
@@ -13,28 +13,13 @@ from onetouch.lake import Lake
 from onetouch.ledger import Ledger
 from onetouch.policy import Policy
 
+if TYPE_CHECKING:
+    import ibis.expr.types as ir
+
 _RUN = re.compile(r"^(\d{8}T\d{6}Z)-[0-9a-f]+$")  # a dry run's id has one part more
 _MOMENT: Final = "datetime64[us, UTC]"
 _STATES = {"touched": "touched", "replied": "replied", "won": "closed_won", "withdrawn": "withdrawn"}
 _MEETING = "Meeting booked"
-
-_UPGRADES = """
-WITH daily AS (
-    SELECT account_id, event_date, max(value_last) AS arr, max(last_at) AS upgraded_at
-    FROM read_parquet($files, hive_partitioning = true, hive_types = {'event_date': DATE})
-    WHERE event = 'plan_upgraded' AND last_at < $until
-    GROUP BY account_id, event_date
-),
-with_highest AS (
-    SELECT *, max(arr) OVER (
-        PARTITION BY account_id ORDER BY event_date ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
-    ) AS highest
-    FROM daily
-)
-SELECT account_id, upgraded_at, arr - coalesce(highest, 0) AS added
-FROM with_highest
-WHERE upgraded_at >= $since AND (arr IS NULL OR arr > coalesce(highest, 0))
-"""
 
 
 def opportunities_before(lake: Lake, until: datetime) -> pd.DataFrame:
@@ -119,7 +104,24 @@ def upgrades(lake: Lake, policy: Policy, since: datetime, until: datetime) -> pd
     if not files:
         return pd.DataFrame(columns=["account_id", "upgraded_at", "added"]).astype({"added": "float64"})
     with lake.engine() as engine:
-        return engine.execute(_UPGRADES, {"files": files, "since": since, "until": until}).df()
+        activity = engine.read(files, dated=True)
+        upgrades: pd.DataFrame = engine.fetch(_upgrades(activity, since, until)).to_pandas()
+        return upgrades
+
+
+def _upgrades(activity: ir.Table, since: datetime, until: datetime) -> ir.Table:
+    import ibis
+
+    upgraded = activity.filter(activity.event == "plan_upgraded", activity.last_at < ibis.literal(until))
+    daily = upgraded.group_by("account_id", "event_date").agg(
+        arr=upgraded.value_last.max(), upgraded_at=upgraded.last_at.max()
+    )
+    before = ibis.window(group_by=daily.account_id, order_by=daily.event_date, preceding=(None, 1))
+    highest = daily.arr.max().over(before).fill_null(0)
+    ranked = daily.mutate(added=daily.arr - highest)
+    # without an amount, or with a greater one than ever before
+    grown = ranked.filter(ranked.upgraded_at >= ibis.literal(since), ranked.arr.isnull() | (ranked.added > 0))
+    return grown.select("account_id", "upgraded_at", "added")
 
 
 def decisions_by_action(lake: Lake, until: datetime) -> tuple[dict[str, int], datetime | None]:

@@ -609,7 +609,7 @@ class Crm(Part):
 
 
 class Slack(Part):
-    """Channel ids, and how loud we are.
+    """Channel ids, and how loud we are, in the chat that `chat` names: called after the first one there was.
 
     `ops_channel`: failed checks and late runs (null: the alerts channel). `alerts_to`: where an owner hears of a task.
     `digest_above`: more new tasks than that in a run are one message instead of many. From `quiet_from` to
@@ -666,6 +666,7 @@ class Policy(Part):
     assignment: Assignment
     delivery: Delivery
     crm: Crm
+    chat: str
     slack: Slack
     report: Report
 

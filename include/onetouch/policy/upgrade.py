@@ -96,6 +96,8 @@ _THEN: dict[str, Any] = {
     "crm.automation": {"owners": [], "subjects": []},
     # Before 7734261: points were the policy's, and nothing else worked them out.
     "scoring.scorer": "points",
+    # Before chats were registered: there was one.
+    "chat": "slack",
 }
 """Key that a document of format 1 may lack → the value that means what was done without it."""
 

@@ -7,7 +7,7 @@ import tempfile
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 import pandas as pd
@@ -24,6 +24,9 @@ from onetouch.policy.reps import listed, tasks_of, zone_of
 from onetouch.quality import docs, rules
 from onetouch.quality.profile import batch_profile
 from onetouch.quality.suites import Suite, decision_suites, event_suites, signal_suites
+
+if TYPE_CHECKING:
+    import ibis.expr.types as ir
 
 Summary = dict[str, Any]
 
@@ -69,19 +72,15 @@ def check_decisions(lake: Lake, ledger: Ledger, policy: Policy, run: Run) -> Sum
     """
     load = ledger.rep_load(run.as_of)
     handoffs = ledger.handoff_frame(run.as_of)
-    in_hands = handoffs.loc[handoffs["state"].isin(ACTIVE), ["account_id"]]
-    query = _DECISIONS.format(
-        converting=rules.converting(),
-        context=rules.missing_context(policy),
-        gates=rules.gates_open(policy),
-        called=rules.called_for(policy),
-    )
+    in_hands = handoffs.loc[handoffs["state"].isin(ACTIVE), "account_id"]
     with lake.engine() as engine:
-        engine.register("in_hands", in_hands)
-        engine.register("decisions", _table(lake, "decisions", run, _DECIDED))
-        engine.register("signals", _table(lake, "signals", run, rules.signals_needed(policy)))
-        decisions = engine.sql(query).to_arrow_table().to_pandas()
-        totals = engine.execute(_TOTALS).df()
+        made = engine.table(_table(lake, "decisions", run, _DECIDED), "decisions")
+        signals = engine.table(_table(lake, "signals", run, rules.signals_needed(policy)), "signals")
+        decisions = engine.fetch(_judged(made, signals, policy)).to_pandas()
+        left_out = signals.anti_join(made, "account_id"), made.anti_join(signals, "account_id")
+        counts = [engine.fetch(table.agg(n=table.count()))["n"].to_numpy() for table in left_out]
+    totals = pd.DataFrame({"accounts_without_decision": counts[0], "decisions_without_account": counts[1]})
+    decisions["in_hands"] = decisions["account_id"].isin(in_hands)
     new = decisions.loc[decisions["action"] == SALES_NOW, "owner_email"]
     before = [moment for moments in load["recent"] for moment in moments]
     totals["tasks_today"] = len(new) + sum(moment.date() == run.as_of.date() for moment in before)
@@ -94,24 +93,25 @@ _DECIDED = [
     "potential_arr", "call", "action", "rule", "owner_email", "trigger_at", "due_at", "reasons",
 ]  # fmt: skip
 
-_DECISIONS = """
-SELECT
-    d.* EXCLUDE (reasons),
-    if(d.reasons IS NULL, NULL, abs(coalesce(list_sum([r.points for r in d.reasons]), 0) - d.score)) AS points_off,
-    {converting} AS converting,
-    ({context}) AS missing_context,
-    {gates} AS gates_open,
-    {called} AS called_for,
-    d.account_id IN (SELECT account_id FROM in_hands) AS in_hands
-FROM decisions AS d
-LEFT JOIN (SELECT * FROM signals QUALIFY row_number() OVER (PARTITION BY account_id) = 1) AS s USING (account_id)
-"""
 
-_TOTALS = """
-SELECT
-    (SELECT count(*) FROM signals ANTI JOIN decisions USING (account_id)) AS accounts_without_decision,
-    (SELECT count(*) FROM decisions ANTI JOIN signals USING (account_id)) AS decisions_without_account
-"""
+def _judged(decisions: ir.Table, signals: ir.Table, policy: Policy) -> ir.Table:
+    """The decisions, how far their points are off their score, and what the rules of engagement say of the accounts."""
+    import ibis
+
+    one = signals.mutate(nth=ibis.row_number().over(group_by="account_id"))
+    one = one.filter(one.nth == 0).drop("nth")
+    both = decisions.left_join(one.rename("signal_{name}"), [("account_id", "signal_account_id")])
+    d = {name: both[name] for name in decisions.columns}
+    s = {name: both[f"signal_{name}"] for name in signals.columns}
+    points = both.reasons.map(lambda reason: reason.points).sums()
+    return both.select(
+        *(name for name in decisions.columns if name != "reasons"),
+        points_off=both.reasons.notnull().ifelse((points.fill_null(0) - both.score).abs(), ibis.null()),
+        converting=rules.converting(s),
+        missing_context=rules.missing_context(s, policy),
+        gates_open=rules.gates_open(s, policy),
+        called_for=rules.called_for(d, s, policy),
+    )
 
 
 def _over_capacity(new: pd.Series, load: pd.DataFrame, told: dict[str, str], policy: Policy, run: Run) -> int:

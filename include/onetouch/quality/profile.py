@@ -6,88 +6,21 @@ import posixpath
 import re
 from collections.abc import Iterable, Mapping
 from datetime import UTC, date, datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import duckdb
 import pandas as pd
 
-from onetouch.lake import Lake
+from onetouch.lake import Engine, Lake
 from onetouch.ledger import Ledger, Run
 from onetouch.policy import Policy
 from onetouch.sources import extracted
 
+if TYPE_CHECKING:
+    import ibis.expr.types as ir
+
 _AS_OF = re.compile(r"-(\d{8}T\d{6}Z)-")
 
 COUNTS = ("rows_in", "kept", "duplicates", "quarantined", "forgotten")
-
-_BATCH = """
-SELECT
-    source,
-    count(*) AS new_rows,
-    avg((NOT list_contains($known, event))::INT) AS unknown_event_rate,
-    avg((coalesce(user_id, '') = '')::INT) AS no_user_rate,
-    avg((coalesce(account_id, '') = '')::INT) AS no_account_rate,
-    count(*) FILTER (event_id IS NULL OR event IS NULL OR occurred_at IS NULL OR received_at IS NULL) AS incomplete_rows
-FROM read_parquet($files)
-GROUP BY source
-"""
-
-_REREAD = """
-SELECT source, count(*) AS reread FROM read_parquet($files)
-WHERE source = $source AND received_at >= $start AND received_at < $end
-GROUP BY source
-"""
-
-# Volume is counted by the day of receipt, which is complete once it is over; events of a day keep arriving for
-# weeks. Events older than the trailing days at receipt don't count, so every day is measured by the same rule
-# and the partitions to read stay few. The last full day is held against two days: the median of the trailing ones,
-# and the same weekday a week before, because a quiet Sunday is no outage. A drop is one below both, a surge one above
-# both. No ratio without half the trailing days of history, nor where a single event would decide it.
-_VOLUME = """
-WITH received AS (
-    SELECT
-        source,
-        received_at::DATE AS day,
-        max(received_at) AS newest,
-        count(*) FILTER (occurred_at >= received_at - to_days($trailing)) AS n
-    FROM read_parquet($files)
-    WHERE received_at < $as_of
-    GROUP BY ALL
-),
-began AS (SELECT source, min(day) AS first_day, max(newest) AS newest FROM received GROUP BY source),
-calendar AS (
-    SELECT source, unnest(range(greatest(first_day, $last_day - $trailing), $last_day, INTERVAL 1 DAY))::DATE AS day
-    FROM began
-),
-usual AS (
-    SELECT
-        source,
-        count(*) AS history_days,
-        median(coalesce(n, 0)) AS usual_rows,
-        max(coalesce(n, 0)) FILTER (day = $last_day - 7) AS week_before_rows
-    FROM calendar LEFT JOIN received USING (source, day)
-    GROUP BY source
-),
-last_day AS (
-    SELECT
-        source,
-        date_diff('second', newest, $as_of) / 3600.0 AS hours_since_last_event,
-        coalesce(n, 0) AS last_day_rows,
-        usual_rows,
-        week_before_rows,
-        coalesce(history_days, 0) AS history_days,
-        CASE WHEN history_days * 2 >= $trailing THEN least(usual_rows, week_before_rows) END AS low,
-        CASE WHEN history_days * 2 >= $trailing THEN greatest(usual_rows, week_before_rows) END AS high
-    FROM began
-    LEFT JOIN usual USING (source)
-    LEFT JOIN (SELECT source, n FROM received WHERE day = $last_day) USING (source)
-)
-SELECT
-    * EXCLUDE (low, high),
-    CASE WHEN low * $finest >= 1 THEN last_day_rows / low END AS volume_drop,
-    CASE WHEN high * $finest >= 1 THEN last_day_rows / high END AS volume_surge
-FROM last_day
-"""
 
 
 def batch_profile(lake: Lake, ledger: Ledger, policy: Policy, run: Run) -> pd.DataFrame:
@@ -112,17 +45,11 @@ def batch_profile(lake: Lake, ledger: Ledger, policy: Policy, run: Run) -> pd.Da
     with lake.engine() as engine:
         profile = _counted(batches, _reread(engine, lake, run, [b["source"] for b in batches], files, of_batch))
         if new:
-            found = engine.execute(_BATCH, {"files": new, "known": sorted(policy.vocabulary)}).df()
+            found = engine.fetch(_batch_rates(engine.read(new), policy)).to_pandas()
             profile = profile.merge(found, on="source", how="left")
         if recent:
-            asked = {
-                "files": recent,
-                "as_of": run.as_of,
-                "trailing": trailing,
-                "last_day": today - timedelta(days=1),
-                "finest": policy.quality.min_volume_ratio.critical or 1,
-            }
-            profile = profile.merge(engine.execute(_VOLUME, asked).df(), on="source", how="left")
+            received = engine.fetch(_received(engine.read(recent), run.as_of, trailing)).to_pandas()
+            profile = profile.merge(_volume(received, policy, run.as_of), on="source", how="left")
     return profile.reindex(columns=list(_COLUMNS)).astype(_COLUMNS)
 
 
@@ -150,9 +77,11 @@ def _counted(batches: Iterable[Mapping[str, Any]], reread: Mapping[str, int]) ->
 
 
 def _reread(
-    engine: duckdb.DuckDBPyConnection, lake: Lake, run: Run, sources: list[str], files: list[str], of_batch: set[str]
+    engine: Engine, lake: Lake, run: Run, sources: list[str], files: list[str], of_batch: set[str]
 ) -> dict[str, int]:
     """Source → rows in the lake that its window reads again. Only batches begun since the window's start hold any."""
+    import ibis
+
     found: dict[str, int] = {}
     for source in sources:
         manifest = extracted(source, lake, run)
@@ -161,9 +90,85 @@ def _reread(
         start, end = (datetime.fromisoformat(moment) for moment in manifest["window"])
         others = [path for path in files if _begun(path) > start and _batch(path) not in of_batch]
         if others:
-            asked = {"files": others, "source": source, "start": start, "end": end}
-            found.update(engine.execute(_REREAD, asked).fetchall())
+            events = engine.read(others)
+            again = (events.received_at >= ibis.literal(start)) & (events.received_at < ibis.literal(end))
+            theirs = events.filter(events.source == source, again)
+            found[source] = engine.fetch(theirs.agg(n=theirs.count()))["n"][0].as_py()
     return found
+
+
+def _batch_rates(events: ir.Table, policy: Policy) -> ir.Table:
+    """One row a source of the batch's events: new_rows, and the shares of those that lack something."""
+    import ibis
+
+    e = events
+    own = {source: [*policy.vocabulary_of(source)] for source in policy.sources}
+    known = ibis.or_(
+        *((e.source == source) & e.event.isin(names) for source, names in own.items()),
+        e.source.notin(list(own)) & e.event.isin(list(policy.vocabulary)),
+    )
+
+    def share(condition: ir.BooleanValue) -> ir.FloatingScalar:
+        return condition.cast("int64").mean()
+
+    lacking = ibis.or_(*(e[name].isnull() for name in ("event_id", "event", "occurred_at", "received_at")))
+    return e.group_by("source").agg(
+        new_rows=e.count(),
+        unknown_event_rate=share(~known),
+        no_user_rate=share(e.user_id.fill_null("") == ""),
+        no_account_rate=share(e.account_id.fill_null("") == ""),
+        incomplete_rows=e.count(where=lacking),
+    )
+
+
+def _received(events: ir.Table, as_of: datetime, trailing: int) -> ir.Table:
+    """source, day (of receipt), newest (receipt), n: events received, but those older than the trailing days by then.
+
+    Volume is counted by the day of receipt, which is complete once it is over; events of a day keep arriving for
+    weeks. Events older than the trailing days at receipt don't count, so every day is measured by the same rule and
+    the partitions to read stay few.
+    """
+    import ibis
+
+    e = events.filter(events.received_at < ibis.literal(as_of))
+    fresh = e.occurred_at >= e.received_at - ibis.interval(days=trailing)
+    return e.group_by(source=e.source, day=e.received_at.date()).agg(newest=e.received_at.max(), n=e.count(where=fresh))
+
+
+def _volume(received: pd.DataFrame, policy: Policy, as_of: datetime) -> pd.DataFrame:
+    """One row a source: the age of its newest event, and how much it sent on the last full day beside the days before.
+
+    The last full day is held against two days: the median of the trailing ones, and the same weekday a week before,
+    because a quiet Sunday is no outage. A drop is one below both, a surge one above both. No ratio without half the
+    trailing days of history, nor where a single event would decide it.
+    """
+    trailing, finest = policy.quality.trailing_days, policy.quality.min_volume_ratio.critical or 1
+    last_day = pd.Timestamp(as_of.astimezone(UTC).date()) - pd.Timedelta(days=1)
+    until = pd.Timestamp(as_of).floor("s")
+    rows = []
+    for source, days in received.assign(day=pd.to_datetime(received["day"])).groupby("source"):
+        counts = days.set_index("day")["n"]
+        first_day = max(counts.index.min(), last_day - pd.Timedelta(days=trailing))
+        before = counts.reindex(pd.date_range(first_day, last_day - pd.Timedelta(days=1)), fill_value=0)
+        usual = before.median() if len(before) else None
+        week_before = before.get(last_day - pd.Timedelta(days=7))
+        last = int(counts.get(last_day, 0))
+        compared = [float(rows) for rows in (usual, week_before) if rows is not None]
+        enough = len(before) * 2 >= trailing and compared
+        low, high = (min(compared), max(compared)) if enough else (0.0, 0.0)
+        rows.append(
+            {
+                "source": source,
+                "hours_since_last_event": (until - days["newest"].max().floor("s")).total_seconds() / 3600,
+                "last_day_rows": last,
+                "usual_rows": usual,
+                "week_before_rows": week_before,
+                "history_days": len(before),
+                "volume_drop": last / low if low * finest >= 1 else None,
+                "volume_surge": last / high if high * finest >= 1 else None,
+            }
+        )
+    return pd.DataFrame(rows)
 
 
 def _counts(counts: Mapping[str, Any]) -> dict[str, int]:

@@ -1,14 +1,21 @@
-"""The rules of engagement said once more, as DuckDB SQL: a check must not take the word of what it checks.
+"""The rules of engagement said once more, in the engine: a check must not take the word of what it checks.
 
-Conditions are over `s`, the account's row of the signals, and `d`, its decision; unknown never holds.
+Conditions are over `s`, the columns of the account's signals, and `d`, those of its decision; unknown never holds.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from onetouch.policy import Policy
 from onetouch.policy.schema import Condition
+
+if TYPE_CHECKING:
+    import ibis.expr.types as ir
+
+Columns = Mapping[str, Any]
+"""Columns of a table by their names, as Ibis values."""
 
 
 def signals_needed(policy: Policy) -> list[str]:
@@ -21,49 +28,62 @@ def signals_needed(policy: Policy) -> list[str]:
     ]  # fmt: skip
 
 
-def converting() -> str:
+def converting(s: Columns) -> ir.BooleanValue:
     """An upgrade in progress, or a deal in somebody's hands."""
-    return "coalesce(s.checkout_state IN ('started', 'stalled') OR s.open_opportunities > 0, false)"
+    return _known(s["checkout_state"].isin(["started", "stalled"]) | (s["open_opportunities"] > 0))
 
 
-def missing_context(policy: Policy) -> str:
+def missing_context(s: Columns, policy: Policy) -> ir.BooleanValue:
     """A field that a rep must be given is not known."""
-    return " OR ".join(f's."{name}" IS NULL' for name in policy.handoff.required_context)
+    import ibis
+
+    return ibis.or_(*(s[name].isnull() for name in policy.handoff.required_context))
 
 
-def gates_open(policy: Policy) -> str:
+def gates_open(s: Columns, policy: Policy) -> ir.BooleanValue:
     """Fits the ICP, activated and engaged: what no call for a person buys off."""
+    import ibis
+
     icp = policy.gates.icp
-    wanted = ["s.activated >= 1", *map(_holds, policy.gates.engagement)]
+    wanted = [s["activated"] >= 1, *(_holds(s, condition) for condition in policy.gates.engagement)]
     if icp.organisation:
-        wanted.append("(s.account_basis <> 'personal' OR s.domain IS NOT NULL)")
+        wanted.append((s["account_basis"] != "personal") | s["domain"].notnull())
     # Unknown excludes nobody here.
     if icp.min_employees is not None:
-        wanted.append(f"coalesce(s.employees >= {icp.min_employees}, true)")
+        wanted.append((s["employees"] >= icp.min_employees).fill_null(True))
     if icp.max_employees is not None:
-        wanted.append(f"coalesce(s.employees <= {icp.max_employees}, true)")
+        wanted.append((s["employees"] <= icp.max_employees).fill_null(True))
     if icp.industries:
-        wanted.append(f"coalesce(lower(s.industry) IN ({_texts(icp.industries)}), true)")
+        wanted.append(s["industry"].lower().isin([name.lower() for name in icp.industries]).fill_null(True))
     if icp.excluded_industries:
-        wanted.append(f"coalesce(lower(s.industry) NOT IN ({_texts(icp.excluded_industries)}), true)")
-    return f"coalesce({' AND '.join(wanted)}, false)"
+        wanted.append(s["industry"].lower().notin([name.lower() for name in icp.excluded_industries]).fill_null(True))
+    return _known(ibis.and_(*wanted))
 
 
-def called_for(policy: Policy) -> str:
+def called_for(d: Columns, s: Columns, policy: Policy) -> ir.BooleanValue:
     """The call the decision names is there: the score's, the account's own wish, a plan outgrown, or an event."""
-    raised = " OR ".join(map(_holds, policy.routing.hand_raised)) or "false"
-    outgrown = " AND ".join(["s.arr > 0", *map(_holds, policy.routing.expansion.when)])
-    return f"""coalesce(CASE d.call
-        WHEN 'pql' THEN d.pql
-        WHEN 'hand_raised' THEN {raised}
-        WHEN 'expansion' THEN {outgrown}
-        WHEN 'trigger' THEN d.tier <> 'low' AND d.trigger_at <= d.as_of
-    END, false)"""
+    import ibis
+
+    raised = ibis.or_(*(_holds(s, condition) for condition in policy.routing.hand_raised))
+    outgrown = ibis.and_(s["arr"] > 0, *(_holds(s, condition) for condition in policy.routing.expansion.when))
+    happened = (d["tier"] != "low") & (d["trigger_at"] <= d["as_of"])
+    call = d["call"]
+    return _known(
+        ibis.cases(
+            (call == "pql", d["pql"]),
+            (call == "hand_raised", raised),
+            (call == "expansion", outgrown),
+            (call == "trigger", happened),
+        )
+    )
 
 
-def _holds(condition: Condition) -> str:
-    return f"s.\"{condition.signal}\" >= '{condition.at_least!r}'::DOUBLE"
+def _holds(s: Columns, condition: Condition) -> ir.BooleanValue:
+    import ibis
+
+    return s[condition.signal] >= ibis.literal(float(condition.at_least))
 
 
-def _texts(values: Iterable[str]) -> str:
-    return ", ".join("'" + value.lower().replace("'", "''") + "'" for value in values)
+def _known(condition: ir.BooleanValue) -> ir.BooleanValue:
+    """Unknown does not hold."""
+    return condition.fill_null(False)

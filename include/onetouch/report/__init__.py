@@ -1,11 +1,23 @@
-"""The weekly report: pictures that say one thing each (`charts`), and the message around them (`blocks`)."""
+"""The weekly report: pictures that say one thing each (`charts`), and the message around them (`message`)."""
 
 from typing import TYPE_CHECKING
 
 from onetouch.faces import show
 
 if TYPE_CHECKING:
-    from onetouch.report.report import Chart, Report, build, keep_charts
+    from onetouch.report.report import (
+        Chart,
+        Report,
+        build,
+        keep_charts,
+        post_report,
+    )
 
-__all__ = ["Chart", "Report", "build", "keep_charts"]
+__all__ = [
+    "Chart",
+    "Report",
+    "build",
+    "keep_charts",
+    "post_report",
+]
 show(__name__)

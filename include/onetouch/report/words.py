@@ -90,8 +90,3 @@ def plain(text: str, limit: int) -> str:
     """Foreign text as one line of at most `limit` characters, without control or direction characters."""
     line = " ".join(_CONTROL.sub(" ", text).split())
     return line if len(line) <= limit else line[: limit - 1] + "…"
-
-
-def escape(text: str) -> str:
-    """Text as Slack shows it instead of acting on it: no <!channel>, no links, no mentions."""
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

@@ -10,11 +10,11 @@ if TYPE_CHECKING:
     from onetouch.routing.inputs import Inputs, gather, keep, kept
     from onetouch.routing.obstacles import WOULD_CHANGE, sentence
     from onetouch.routing.route import DECISION, decide, facts, route
-    from onetouch.routing.rule import Known, Rule
+    from onetouch.routing.rule import Known, Rule, Rules
     from onetouch.routing.rules import RULES, rules_of
 
 __all__ = [
-    "CALLS", "DECISION", "RULES", "WOULD_CHANGE", "Inputs", "Known", "Rule", "decide", "facts", "gather", "keep",
-    "kept", "route", "rules_of", "sentence", "team",
+    "CALLS", "DECISION", "RULES", "WOULD_CHANGE", "Inputs", "Known", "Rule", "Rules", "decide", "facts", "gather",
+    "keep", "kept", "route", "rules_of", "sentence", "team",
 ]  # fmt: skip
 show(__name__)

@@ -14,12 +14,12 @@ import numpy.typing as npt
 import pandas as pd
 
 from onetouch.catalogue.actions import HOLD_CAPACITY, SALES_NOW
+from onetouch.lake.columns import number
 from onetouch.ledger import RECENT
 from onetouch.policy import Policy
 from onetouch.policy.reps import country_of, listed, tasks_of, zone_of
 from onetouch.policy.schema import Territory
 from onetouch.routing.working_time import Calendar, calendars
-from onetouch.scoring.gates import number
 
 
 def team(signals: pd.DataFrame, reps: pd.DataFrame, policy: Policy, as_of: datetime) -> pd.DataFrame:
@@ -260,7 +260,8 @@ def _team_of(order: pd.DataFrame, teams: list[_Team], policy: Policy) -> npt.NDA
     stand_in = [
         place if team.here or (team.desks and not teams[pool].here) else pool for place, team in enumerate(teams)
     ]
-    return np.array(stand_in)[first]
+    teams_of: npt.NDArray[np.int64] = np.array(stand_in, dtype=np.int64)[first]
+    return teams_of
 
 
 def _fits(accounts: pd.DataFrame, territory: Territory) -> npt.NDArray[np.bool_]:

@@ -78,7 +78,8 @@ def decision_ids(facts: pd.DataFrame, policy: Policy, as_of: datetime) -> pd.Ser
         for start in range(0, len(facts), ROWS)
     )
     offsets = np.arange(0, len(digits) + 1, DIGITS, dtype=np.int32)
-    return pa.StringArray.from_buffers(len(facts), pa.py_buffer(offsets), pa.py_buffer(digits)).to_pandas()
+    ids: pd.Series = pa.StringArray.from_buffers(len(facts), pa.py_buffer(offsets), pa.py_buffer(digits)).to_pandas()
+    return ids
 
 
 def _former(column: str, words: pa.StringArray) -> pa.StringArray:

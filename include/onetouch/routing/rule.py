@@ -112,3 +112,7 @@ class Rule(Generic[Own]):
         """Its own parameters, as the policy has them; only for a rule that has some, of a policy that has the rule."""
         assert self.parameters is not None
         return self.parameters.model_validate(policy.routing.rules[self.section])
+
+
+Rules = tuple[Rule[Any], ...]
+"""Rules in the order in which they are asked."""

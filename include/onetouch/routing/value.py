@@ -6,8 +6,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from onetouch.lake.columns import number
 from onetouch.policy.schema import Value
-from onetouch.scoring.gates import number
 
 
 def potential_arr(signals: pd.DataFrame, value: Value) -> npt.NDArray[np.float64]:

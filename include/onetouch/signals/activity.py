@@ -15,14 +15,18 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from typing import TYPE_CHECKING
 
-import duckdb
-import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from onetouch.catalogue import NOT_USE
-from onetouch.lake import Lake
+from onetouch.lake import Engine, Lake
 from onetouch.policy import Policy
+from onetouch.policy.schema import Meaning
+
+if TYPE_CHECKING:
+    import ibis.expr.types as ir
 
 LAYOUT = "1"  # part of built_from: a change of what a partition holds rebuilds all of them
 
@@ -61,24 +65,28 @@ def built_from(paths: Iterable[str], *meaning: str) -> str:
 
 
 def build_days(
-    lake: Lake, con: duckdb.DuckDBPyConnection, policy: Policy, files: Mapping[date, list[str]]
+    lake: Lake, engine: Engine, policy: Policy, files: Mapping[date, list[str]]
 ) -> tuple[dict[date, Day], int]:
     """Activity of the dates of `files`, rebuilt where the event files changed; and how many dates that were."""
     days, rebuilt = {}, 0
+    summed: tuple[ir.Table, ir.Table] | None = None  # made once: the table of a name is always the latest read
     for day, paths in files.items():
         parts = ("activity", f"event_date={day}", f"{policy.vocabulary_version}.parquet")
         stamp = built_from(paths, policy.vocabulary_version)
         metadata = _metadata(lake, *parts)
         if metadata.get("built_from") != stamp:
-            read = f"read_parquet({_list(lake, paths)}, hive_partitioning = false)"
-            [(occurred, received)] = con.execute(f"SELECT max(occurred_at), max(received_at) FROM {read}").fetchall()
+            events = engine.read(paths, "events_of_day")
+            if summed is None:
+                latest = events.agg(occurred=events.occurred_at.max(), received=events.received_at.max())
+                summed = (latest, _daily(engine, policy, events))
+            [latest_of_day] = engine.fetch(summed[0]).to_pylist()
             beginning = datetime.combine(day, datetime.min.time(), UTC)  # files without a row hold nothing later
             metadata = {
                 "built_from": stamp,
-                "occurred_until": (occurred or beginning).astimezone(UTC).isoformat(),
-                "received_until": (received or beginning).astimezone(UTC).isoformat(),
+                "occurred_until": (latest_of_day["occurred"] or beginning).astimezone(UTC).isoformat(),
+                "received_until": (latest_of_day["received"] or beginning).astimezone(UTC).isoformat(),
             }
-            _write(lake, con, _daily(con, policy, read), metadata, *parts)
+            engine.write(summed[1], metadata, *parts)
             rebuilt += 1
         days[day] = Day(
             lake.path(*parts),
@@ -89,53 +97,54 @@ def build_days(
 
 
 def read_days(
-    lake: Lake,
-    con: duckdb.DuckDBPyConnection,
+    engine: Engine,
     policy: Policy,
     days: Mapping[date, Day],
     files: Mapping[date, list[str]],
     as_of: datetime,
     name: str,
-) -> None:
-    """Makes the view `name`: the activity of `days` as known at `as_of`, with `event_date`.
+) -> ir.Table:
+    """The table `name`: the activity of `days` as known at `as_of`, with `event_date`.
 
     A date that holds events of after `as_of`, or received after it (a backfill, a backtest), is summed up again
     from its events without them; all others are read as built.
     """
+    import ibis
+
     known = [d.path for d in days.values() if d.known_at(as_of)]
     partly = [path for day, d in days.items() if not d.known_at(as_of) for path in files[day]]
+    columns = [*_ACTIVITY.names, "event_date"]
     parts = []
     if known:
-        parts.append(f"SELECT * FROM read_parquet({_list(lake, known)}, hive_partitioning = true, {_HIVE})")
+        parts.append(engine.read(known, f"{name}_known", dated=True).select(columns))
     if partly:
-        moment = f"TIMESTAMPTZ '{as_of.astimezone(UTC).isoformat()}'"
-        read = f"""(
-            SELECT * FROM read_parquet({_list(lake, partly)}, hive_partitioning = true, {_HIVE})
-            WHERE occurred_at < {moment} AND received_at <= {moment}
-        )"""
-        con.execute(f"CREATE OR REPLACE TEMP TABLE {name}_partly AS {_daily(con, policy, read, by_date=True)}")
-        parts.append(f"SELECT * FROM {name}_partly")
+        events = engine.read(partly, f"{name}_events", dated=True)
+        events = events.filter(events.occurred_at < ibis.literal(as_of), events.received_at <= ibis.literal(as_of))
+        parts.append(engine.keep(_daily(engine, policy, events, "event_date"), f"{name}_partly").select(columns))
     if not parts:
-        parts.append(_EMPTY_DAY)
-    con.execute(f"CREATE OR REPLACE TEMP VIEW {name} AS {' UNION ALL BY NAME '.join(parts)}")
+        none = _ACTIVITY.append(pa.field("event_date", pa.date32())).empty_table()
+        parts.append(engine.table(none, f"{name}_none"))
+    return engine.view(ibis.union(*parts) if len(parts) > 1 else parts[0], name)
 
 
 def build_history(
     lake: Lake,
-    con: duckdb.DuckDBPyConnection,
+    engine: Engine,
     policy: Policy,
     files: Mapping[date, list[str]],
     before: date,
     as_of: datetime,
     name: str,
-) -> int:
-    """Makes the table `name` of what is remembered of before `before`; returns how many activity dates it rebuilt.
+) -> tuple[ir.Table, int]:
+    """The table `name` of what is remembered of before `before`, and how many activity dates were rebuilt for it.
 
     One row an account × e-mail domain × lasting event × detail: `account_id`, `account_basis`, `email_domain`,
     `users`, `event`, `detail` (both null in the rows that count users), `first_at`, `last_at`.
     Whole months come from `history/month=…/`, written once; the month `before` falls in, and months that hold
     something not yet known at `as_of`, are read day by day.
     """
+    import ibis
+
     lasting = sorted({*policy.product.milestones, *policy.product.activation, *LASTING})
     meaning = (policy.vocabulary_version, *lasting, *NOT_USE)
     file_name = f"{hashlib.sha256(json.dumps(meaning).encode()).hexdigest()[:8]}.parquet"
@@ -151,17 +160,17 @@ def build_history(
         metadata = _metadata(lake, *parts)
         whole = _month_end(month) < before
         if metadata.get("built_from") != stamp:
-            days, n = build_days(lake, con, policy, dates)
+            days, n = build_days(lake, engine, policy, dates)
             rebuilt += n
             if not whole or not all(d.known_at(as_of) for d in days.values()):
                 loose.update(days)
                 continue
-            read = f"read_parquet({_list(lake, (d.path for d in days.values()))}, hive_partitioning = true, {_HIVE})"
             received = max(d.received_until for d in days.values())
             metadata = {"built_from": stamp, "received_until": received.isoformat()}
-            _write(lake, con, _remember(read, lasting), metadata, *parts)
+            activity = engine.read((d.path for d in days.values()), "activity_of_month")
+            engine.write(_remembered(activity, lasting), metadata, *parts)
         elif datetime.fromisoformat(metadata["received_until"]) > as_of:
-            days, n = build_days(lake, con, policy, dates)
+            days, n = build_days(lake, engine, policy, dates)
             rebuilt += n
             loose.update(days)
             continue
@@ -169,114 +178,138 @@ def build_history(
 
     sources = []
     if remembered:
-        sources.append(f"SELECT * FROM read_parquet({_list(lake, remembered)}, hive_partitioning = false)")
-    if loose:
-        read_days(lake, con, policy, loose, files, as_of, f"{name}_loose")
-        sources.append(_remember(f"{name}_loose", lasting))
-    if not sources:
-        sources.append(_remember(f"({_EMPTY_DAY})", lasting))
-    con.execute(
-        f"""
-        CREATE OR REPLACE TEMP TABLE {name} AS
-        SELECT account_id, account_basis, email_domain, event, detail,
-            max(users) AS users, min(first_at) AS first_at, max(last_at) AS last_at
-        FROM ({" UNION ALL BY NAME ".join(sources)})
-        GROUP BY account_id, account_basis, email_domain, event, detail
-        """
+        sources.append(engine.read(remembered, f"{name}_months").select(_HISTORY))
+    if loose or not sources:
+        sources.append(_remembered(read_days(engine, policy, loose, files, as_of, f"{name}_loose"), lasting))
+    both = ibis.union(*sources) if len(sources) > 1 else sources[0]
+    summed = both.group_by("account_id", "account_basis", "email_domain", "event", "detail").agg(
+        users=both.users.max(), first_at=both.first_at.min(), last_at=both.last_at.max()
     )
-    return rebuilt
+    return engine.keep(summed, name), rebuilt
 
 
-_HIVE = "hive_types = {'event_date': DATE}"
+_MOMENT = pa.timestamp("us", tz="UTC")
 
-_EMPTY_DAY = """
-    SELECT NULL::VARCHAR AS account_id, NULL::VARCHAR AS account_basis, NULL::VARCHAR AS email_domain,
-        NULL::VARCHAR AS user_id, NULL::VARCHAR AS event, NULL::VARCHAR AS detail, NULL::BIGINT AS n,
-        NULL::TIMESTAMPTZ AS first_at, NULL::TIMESTAMPTZ AS last_at, NULL::INTEGER AS hours,
-        NULL::DOUBLE AS value_max, NULL::DOUBLE AS value_last, NULL::DATE AS event_date
-    WHERE false
-"""
+_ACTIVITY = pa.schema(
+    [
+        ("account_id", pa.string()),
+        ("account_basis", pa.string()),
+        ("email_domain", pa.string()),
+        ("user_id", pa.string()),
+        ("event", pa.string()),
+        ("detail", pa.string()),
+        ("n", pa.int64()),
+        ("first_at", _MOMENT),
+        ("last_at", _MOMENT),
+        ("hours", pa.int32()),
+        ("value_max", pa.float64()),
+        ("value_last", pa.float64()),
+    ]
+)
+
+Key = tuple[str, str]
+"""A source with words of its own (empty: any other), and its name of an event."""
+
+_HISTORY = ["account_id", "account_basis", "email_domain", "event", "detail", "users", "first_at", "last_at"]
 
 
-def _daily(con: duckdb.DuckDBPyConnection, policy: Policy, read: str, *, by_date: bool = False) -> str:
-    """The query that sums `read` (canonical events) up to activity under the policy's vocabulary."""
-    meanings = policy.vocabulary
-    con.register(
-        "vocabulary", pd.DataFrame({"vendor": list(meanings), "name": [m.as_ for m in meanings.values()]}, dtype=str)
+def _daily(engine: Engine, policy: Policy, events: ir.Table, *by: str) -> ir.Table:
+    """Canonical events summed up to activity under the policy's vocabulary; `by`: columns to keep apart besides."""
+    import ibis
+
+    meanings = _meanings(policy)
+    vocabulary = pa.table(
+        {
+            "of_source": pa.array([source for source, _ in meanings], pa.string()),
+            "vendor": pa.array([vendor for _, vendor in meanings], pa.string()),
+            "name": pa.array([meaning.as_ for meaning in meanings.values()], pa.string()),
+        }
     )
-    details: dict[str, list[str]] = defaultdict(list)
-    values: dict[str, list[str]] = defaultdict(list)
-    for vendor, meaning in meanings.items():
+    own = sorted({source for source, _ in meanings} - {""})
+    # a source that says what its events mean has entries of its own; all others share the ones without a source
+    events = events.mutate(of_source=events.source.isin(own).ifelse(events.source, "")) if own else events
+    on = ["of_source", ("event", "vendor")] if own else [("event", "vendor")]
+    known = events.join(engine.table(vocabulary, "vocabulary"), on)
+    properties: dict[str, list[Key]] = defaultdict(list)
+    words: dict[str, list[Key]] = defaultdict(list)
+    numbers: dict[str, list[Key]] = defaultdict(list)
+    for key, meaning in meanings.items():
         if meaning.detail is not None:
-            details[f"nullif({_property(meaning.detail)}, '')"].append(vendor)
+            properties[meaning.detail].append(key)
         elif meaning.detail_is is not None:
-            details[_text(meaning.detail_is)].append(vendor)
+            words[meaning.detail_is].append(key)
         if meaning.value is not None:
-            values[f"try_cast({_property(meaning.value)} AS DOUBLE)"].append(vendor)
-    day = "event_date, " if by_date else ""
-    return f"""
-        SELECT {day}account_id, account_basis, email_domain, user_id, event, detail,
-            count(*) AS n, min(occurred_at) AS first_at, max(occurred_at) AS last_at,
-            bit_or(1 << ((epoch_us(occurred_at) // 3600000000) % 24)::INTEGER) AS hours,
-            max(value) AS value_max,
-            -- Two readings of one moment: the greater one counts, whatever the order of the rows.
-            arg_max(value, {{'at': occurred_at, 'value': value}}) FILTER (value IS NOT NULL) AS value_last
-        FROM (
-            SELECT {day}account_id, account_basis, email_domain, user_id, vocabulary.name AS event,
-                {_by_event(details, "VARCHAR")} AS detail, occurred_at,
-                {_finite(_by_event(values, "DOUBLE"))} AS value
-            FROM {read} AS events JOIN vocabulary ON events.event = vocabulary.vendor
-        )
-        GROUP BY {day}account_id, account_basis, email_domain, user_id, event, detail
-    """
+            numbers[meaning.value].append(key)
+    detail = [
+        *((are, engine.json_text(known.properties, [name]).nullif("")) for name, are in properties.items()),
+        *((are, ibis.literal(word)) for word, are in words.items()),
+    ]
+    value = _by_event(
+        known,
+        [(are, engine.json_text(known.properties, [name]).try_cast("float64")) for name, are in numbers.items()],
+        "float64",
+    )
+    keys = [*by, "account_id", "account_basis", "email_domain", "user_id"]
+    told = known.select(
+        *keys,
+        event=known.name,
+        detail=_by_event(known, detail, "string"),
+        occurred_at=known.occurred_at,
+        value=(value.isnan() | value.isinf()).ifelse(ibis.null(), value) if numbers else value,
+    )
+    # Two readings of one moment: the greater one counts, whatever the order of the rows.
+    reading = ibis.struct({"at": told.occurred_at, "value": told.value})
+    hour = ibis.literal(1, type="int32") << engine.hour(told.occurred_at)
+    return told.group_by(*keys, "event", "detail").agg(
+        n=told.count(),
+        first_at=told.occurred_at.min(),
+        last_at=told.occurred_at.max(),
+        hours=hour.bit_or().cast("int32"),
+        value_max=told.value.max(),
+        value_last=engine.at_most(told.value, reading, where=told.value.notnull()),
+    )
 
 
-def _remember(read: str, lasting: list[str]) -> str:
-    """The query that keeps of `read` (activity) each account, its users by e-mail domain and its lasting events."""
-    return f"""
-        SELECT account_id, account_basis, email_domain, NULL AS event, NULL AS detail,
-            count(DISTINCT user_id) AS users,
-            min(first_at) FILTER (event NOT IN ({_texts(NOT_USE)})) AS first_at,
-            max(last_at) FILTER (event NOT IN ({_texts(NOT_USE)})) AS last_at
-        FROM {read} GROUP BY account_id, account_basis, email_domain
-        UNION ALL BY NAME
-        SELECT account_id, NULL AS account_basis, NULL AS email_domain, event, detail,
-            NULL::BIGINT AS users, min(first_at) AS first_at, max(last_at) AS last_at
-        FROM {read} WHERE event IN ({_texts(lasting)}) GROUP BY account_id, event, detail
-    """
+def _meanings(policy: Policy) -> dict[Key, Meaning]:
+    """(source, its name of an event) → what it means; the source is empty for those that have no words of their own."""
+    own = [source for source in policy.sources if policy.source_settings(source).vocabulary]
+    vocabularies = {"": policy.vocabulary} | {source: policy.vocabulary_of(source) for source in own}
+    return {(source, name): meaning for source, words in vocabularies.items() for name, meaning in words.items()}
 
 
-def _by_event(expressions: Mapping[str, list[str]], kind: str) -> str:
-    """CASE: for the vendors' events of each expression, that expression; else null."""
-    branches = " ".join(f"WHEN events.event IN ({_texts(names)}) THEN {e}" for e, names in expressions.items())
-    return f"CASE {branches} END" if branches else f"NULL::{kind}"
+def _remembered(activity: ir.Table, lasting: list[str]) -> ir.Table:
+    """What is kept of activity: each account with its users by e-mail domain, and its lasting events."""
+    import ibis
+
+    a, used = activity, activity.event.notin(NOT_USE)
+    accounts = a.group_by("account_id", "account_basis", "email_domain").agg(
+        users=a.user_id.nunique(), first_at=a.first_at.min(where=used), last_at=a.last_at.max(where=used)
+    )
+    kept = a.filter(a.event.isin(lasting))
+    events = kept.group_by("account_id", "event", "detail").agg(
+        first_at=kept.first_at.min(), last_at=kept.last_at.max()
+    )
+    nothing = ibis.null("string")
+    return ibis.union(
+        accounts.mutate(event=nothing, detail=nothing).select(_HISTORY),
+        events.mutate(account_basis=nothing, email_domain=nothing, users=ibis.null("int64")).select(_HISTORY),
+    )
 
 
-def _finite(expression: str) -> str:
-    return f"CASE WHEN isfinite({expression}) THEN {expression} END" if expression.startswith("CASE") else expression
+def _by_event(events: ir.Table, values: Iterable[tuple[list[Key], ir.Value]], kind: str) -> ir.Value:
+    """For the events of each value, that value; else null."""
+    import ibis
 
+    def are(keys: list[Key]) -> ir.BooleanValue:
+        names: dict[str, list[str]] = defaultdict(list)
+        for source, name in keys:
+            names[source].append(name)
+        if "of_source" not in events.columns:
+            return events.event.isin(names[""])
+        return ibis.or_(*((events.of_source == source) & events.event.isin(of) for source, of in names.items()))
 
-def _property(name: str) -> str:
-    """A property of the event as text: its top-level JSON key, whatever characters it has."""
-    pointer = "/" + name.replace("~", "~0").replace("/", "~1")
-    return f"json_extract_string(properties, {_text(pointer)})"
-
-
-def _text(value: str) -> str:
-    return "'" + value.replace("'", "''") + "'"
-
-
-def _texts(values: Iterable[str]) -> str:
-    return ", ".join(_text(v) for v in values)
-
-
-def _list(lake: Lake, paths: Iterable[str]) -> str:
-    """Lake paths as the SQL list DuckDB reads them by."""
-    return "[" + _texts(_url(lake, p) for p in paths) + "]"
-
-
-def _url(lake: Lake, path: str) -> str:
-    return path if lake.local else lake.fs.unstrip_protocol(path)
+    cases = [(are(keys), value) for keys, value in values]
+    return ibis.cases(*cases) if cases else ibis.null(kind)
 
 
 def _metadata(lake: Lake, *parts: str) -> dict[str, str]:
@@ -286,15 +319,6 @@ def _metadata(lake: Lake, *parts: str) -> dict[str, str]:
     with lake.fs.open(lake.path(*parts), "rb") as file:
         pairs = pq.read_metadata(file).metadata or {}
     return {k.decode(): v.decode() for k, v in pairs.items() if not k.startswith(b"ARROW")}
-
-
-def _write(lake: Lake, con: duckdb.DuckDBPyConnection, query: str, metadata: Mapping[str, str], *parts: str) -> None:
-    pairs = ", ".join(f"{k}: {_text(v)}" for k, v in metadata.items())
-    # Written every hour and made again at any time: quick beats small.
-    with lake.writing(*parts) as path:
-        con.execute(
-            f"COPY ({query}) TO {_text(_url(lake, path))} (FORMAT parquet, COMPRESSION snappy, KV_METADATA {{{pairs}}})"
-        )
 
 
 def _month_end(month: str) -> date:

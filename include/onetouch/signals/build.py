@@ -7,8 +7,6 @@ from collections.abc import Iterable
 from datetime import date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
-import duckdb
-import ibis
 import pandas as pd
 import pyarrow as pa
 
@@ -18,9 +16,7 @@ from onetouch.policy import Policy
 from onetouch.signals.account import account_signals
 from onetouch.signals.accounts import identify, normalise_accounts, plan_caps
 from onetouch.signals.activity import build_days, build_history, event_files, last_day, read_days
-from onetouch.signals.sums import Sums, sum_up
-
-_TABLES = ("activity", "history", "snapshot", "caps", "offsets")
+from onetouch.signals.sums import Sums, product_accounts, sum_up
 
 log = logging.getLogger(__name__)
 
@@ -42,61 +38,31 @@ def compute(lake: Lake, policy: Policy, snapshot: pd.DataFrame, as_of: datetime)
     files = event_files(lake)
     last = last_day(as_of)
     first = last - timedelta(days=policy.signals.lookback_days - 1)
-    with lake.engine() as con:
+    with lake.engine() as engine:
         window = {day: paths for day, paths in files.items() if first <= day <= last}
-        days, rebuilt = build_days(lake, con, policy, window)
-        read_days(lake, con, policy, days, files, as_of, "activity")
-        rebuilt += build_history(lake, con, policy, files, first, as_of, "history")
-        engine = ibis.duckdb.from_connection(con)
-        sums = _kept(con, sum_up(engine.table("activity"), policy, as_of))
-        accounts = identify(normalise_accounts(snapshot), *_product(con))
-        zones = {"UTC", *accounts["timezone"].dropna().unique()}
-        con.register("snapshot", accounts)
-        con.register("caps", plan_caps(accounts["plan_limits"]))
-        con.register("offsets", _offsets(zones, (last - timedelta(days=n) for n in range(policy.signals.recent_days))))
-        tables = {name: engine.table(name) for name in _TABLES}
-        signals = account_signals(sums, **tables, policy=policy, as_of=as_of).order_by("account_id")
-        return signals.to_pyarrow(), rebuilt
-
-
-def _kept(con: duckdb.DuckDBPyConnection, sums: Sums) -> Sums:
-    """The sums worked out and kept as tables of the engine: they are small, and needed more than once."""
-    for name, expression in sums._asdict().items():
-        con.execute(f"CREATE OR REPLACE TEMP TABLE sum_{name} AS {ibis.to_sql(expression, dialect='duckdb')}")
-    engine = ibis.duckdb.from_connection(con)
-    return Sums(*(engine.table(f"sum_{name}") for name in Sums._fields))
-
-
-def _product(con: duckdb.DuckDBPyConnection) -> tuple[pd.Series, pd.Series]:
-    """The product's accounts, and the account that each e-mail domain stands for.
-
-    A domain stands for the account that has it as its users' most frequent one; for several, the one with the most
-    users of it, then the first by id. Lone users stand for nobody else.
-    """
-    con.execute(
-        """
-        CREATE OR REPLACE TEMP TABLE product_domain AS
-        SELECT account_id, account_basis, email_domain, max(users) AS users FROM (
-            SELECT account_id, account_basis, email_domain, count(user_id) AS users
-            FROM sum_user GROUP BY account_id, account_basis, email_domain
-            UNION ALL BY NAME
-            SELECT account_id, account_basis, email_domain, users FROM history WHERE event IS NULL
-        ) GROUP BY account_id, account_basis, email_domain
-        """
-    )
-    ids = con.execute("SELECT DISTINCT account_id FROM product_domain").df()["account_id"]
-    domains = con.execute(
-        """
-        WITH main AS (
-            SELECT account_id, email_domain, users FROM product_domain
-            WHERE account_basis <> 'personal' AND email_domain IS NOT NULL
-            QUALIFY row_number() OVER (PARTITION BY account_id ORDER BY users DESC, email_domain) = 1
+        days, rebuilt = build_days(lake, engine, policy, window)
+        activity = read_days(engine, policy, days, files, as_of, "activity")
+        history, also_rebuilt = build_history(lake, engine, policy, files, first, as_of, "history")
+        expressions = sum_up(activity, policy, as_of)._asdict().items()
+        # worked out once: they are small, and needed more than once
+        sums = Sums(**{name: engine.keep(expression, f"sum_{name}") for name, expression in expressions})
+        product, domains = (table.to_pandas() for table in product_accounts(engine, sums, history))
+        accounts = identify(
+            normalise_accounts(snapshot), product["account_id"], domains.set_index("email_domain")["account_id"]
         )
-        SELECT email_domain, account_id FROM main
-        QUALIFY row_number() OVER (PARTITION BY email_domain ORDER BY users DESC, account_id) = 1
-        """
-    ).df()
-    return ids, domains.set_index("email_domain")["account_id"]
+        zones = {"UTC", *accounts["timezone"].dropna().unique()}
+        offsets = _offsets(zones, (last - timedelta(days=n) for n in range(policy.signals.recent_days)))
+        signals = account_signals(
+            sums,
+            activity,
+            history,
+            engine.table(accounts, "snapshot"),
+            engine.table(plan_caps(accounts["plan_limits"]), "caps"),
+            engine.table(offsets, "offsets"),
+            policy,
+            as_of,
+        )
+        return engine.fetch(signals.order_by("account_id")), rebuilt + also_rebuilt
 
 
 def _offsets(zones: Iterable[str], days: Iterable[date]) -> pd.DataFrame:

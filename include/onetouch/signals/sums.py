@@ -7,14 +7,18 @@ Days are told by their age: their distance in days to the last day, which is the
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import ibis
 import ibis.expr.types as ir
 
 from onetouch.catalogue import NOT_USE, SIGNALS, SIGNALS_BY_NAME, Window
+from onetouch.lake import Engine
 from onetouch.policy import Policy
 from onetouch.signals.activity import last_day
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 DEVELOPER = SIGNALS_BY_NAME["developer_days_28d"].events
 
@@ -72,3 +76,26 @@ def sum_up(activity: ir.Table, policy: Policy, as_of: datetime) -> Sums:
         left_at=whole.ifelse(a.last_at, a.first_at).max(where=left),
     )
     return Sums(user, day, event)
+
+
+def product_accounts(engine: Engine, sums: Sums, history: ir.Table) -> tuple[pa.Table, pa.Table]:
+    """The product's accounts, and the account that each e-mail domain stands for (email_domain, account_id).
+
+    A domain stands for the account that has it as its users' most frequent one; for several, the one with the most
+    users of it, then the first by id. Lone users stand for nobody else.
+    """
+    columns = ["account_id", "account_basis", "email_domain"]
+    now = sums.user.group_by(columns).agg(users=sums.user.user_id.count())
+    both = ibis.union(now, history.filter(history.event.isnull()).select(*columns, "users"))
+    known = engine.keep(both.group_by(columns).agg(users=both.users.max()), "product_domain")
+    ids = engine.fetch(known.select("account_id").distinct())
+    organisations = known.filter(known.account_basis != "personal", known.email_domain.notnull())
+    main = _first(organisations, "account_id", [organisations.users.desc(), organisations.email_domain])
+    stands = _first(main, "email_domain", [main.users.desc(), main.account_id])
+    return ids, engine.fetch(stands.select("email_domain", "account_id"))
+
+
+def _first(rows: ir.Table, by: str, order: list[ir.Value]) -> ir.Table:
+    """Of each `by` the first row in that order."""
+    ranked = rows.mutate(rank=ibis.row_number().over(group_by=by, order_by=order))
+    return ranked.filter(ranked["rank"] == 0).drop("rank")

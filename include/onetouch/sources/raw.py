@@ -121,4 +121,5 @@ def read_manifest(lake: Lake, folder: str) -> dict[str, Any] | None:
     if not lake.exists(folder, "extract.json"):
         return None
     with lake.fs.open(lake.path(folder, "extract.json"), "rb") as file:
-        return json.loads(file.read())
+        document: dict[str, Any] = json.loads(file.read())
+    return document

@@ -11,12 +11,14 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
+from onetouch.lake import ISO_8601
+
 Places = tuple[str, ...]
 """Where a part may stand; the first place that holds something counts."""
 
 EPOCH_SECONDS: Final = "epoch seconds"
 EPOCH_MILLISECONDS: Final = "epoch milliseconds"
-ISO: Final = "ISO 8601"
+ISO: Final = ISO_8601
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from onetouch.catalogue.actions import HOLD_CAPACITY
 from onetouch.lake.columns import Mask, truth
 from onetouch.policy import Policy
+from onetouch.policy.schema import Part
 from onetouch.routing.rule import Facts, Figures, Known, Obstacle, Rule
 
 
@@ -41,7 +42,7 @@ def _rep(figures: Figures, policy: Policy) -> str:
     return "There has to be an active rep for it."
 
 
-RULE: Rule = Rule(
+RULE = Rule[Part](
     name="capacity",
     action=HOLD_CAPACITY,
     applies=_applies,

@@ -19,6 +19,7 @@ from onetouch.catalogue.actions import HOLD_COOLDOWN
 from onetouch.lake.columns import Mask, age_days, moment, number, places, truth, utc
 from onetouch.ledger import TERMINAL
 from onetouch.policy import Policy
+from onetouch.policy.schema import Part
 from onetouch.routing.inputs import Inputs
 from onetouch.routing.rule import Facts, Figures, Known, Obstacle, Rule
 from onetouch.routing.wording import ago, day, figure, obstacles_of
@@ -94,7 +95,7 @@ def _new_signal(figures: Figures, policy: Policy) -> str:
     return "A signal has to appear that was not there at its last handoff."
 
 
-RULE: Rule = Rule(
+RULE = Rule[Part](
     name="cooldown",
     action=HOLD_COOLDOWN,
     applies=_applies,

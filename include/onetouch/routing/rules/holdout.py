@@ -14,6 +14,7 @@ import pandas as pd
 from onetouch.catalogue.actions import HOLD_HOLDOUT
 from onetouch.lake.columns import Mask, truth
 from onetouch.policy import Policy
+from onetouch.policy.schema import Part
 from onetouch.routing.inputs import Inputs
 from onetouch.routing.rule import Facts, Figures, Known, Obstacle, Rule
 
@@ -53,7 +54,7 @@ def _holdout(figures: Figures, policy: Policy) -> str:
     return "It is in the control group, which sales leaves alone to measure what a touch is worth."
 
 
-RULE: Rule = Rule(
+RULE = Rule[Part](
     name="holdout",
     action=HOLD_HOLDOUT,
     applies=_applies,

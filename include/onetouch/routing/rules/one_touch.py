@@ -12,6 +12,7 @@ from onetouch.catalogue.actions import HOLD_TOUCHED
 from onetouch.lake.columns import Mask, age_days, moment, number, truth, utc
 from onetouch.ledger import ACTIVE
 from onetouch.policy import Policy
+from onetouch.policy.schema import Part
 from onetouch.routing.inputs import Inputs
 from onetouch.routing.rule import Facts, Figures, Known, Obstacle, Rule
 from onetouch.routing.wording import ago, figure, obstacles_of
@@ -59,7 +60,7 @@ def _recent_touch(figures: Figures, policy: Policy) -> str:
     return f"{figure(figures.needs)} days have to pass since the last touch of a rep; it was {ago(figures.has)}."
 
 
-RULE: Rule = Rule(
+RULE = Rule[Part](
     name="one touch",
     action=HOLD_TOUCHED,
     applies=_applies,

@@ -10,6 +10,7 @@ import numpy as np
 from onetouch.catalogue.actions import ACTIONS, NURTURE
 from onetouch.lake.columns import Mask, moment, truth, utc
 from onetouch.policy import Policy
+from onetouch.policy.schema import Part
 from onetouch.routing.inputs import Inputs
 from onetouch.routing.rule import Facts, Figures, Known, Obstacle, Rule
 from onetouch.routing.wording import triggers
@@ -49,7 +50,7 @@ def _queue(figures: Figures, policy: Policy) -> str:
     )
 
 
-RULE: Rule = Rule(
+RULE = Rule[Part](
     name=NAME,
     action=NURTURE,
     applies=_applies,

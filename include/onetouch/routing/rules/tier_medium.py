@@ -8,6 +8,7 @@ from datetime import datetime
 from onetouch.catalogue.actions import MONITOR
 from onetouch.lake.columns import Mask, truth
 from onetouch.policy import Policy
+from onetouch.policy.schema import Part
 from onetouch.routing import contact_reasons
 from onetouch.routing.inputs import Inputs
 from onetouch.routing.rule import Facts, Figures, Known, Obstacle, Rule
@@ -46,7 +47,7 @@ def _trigger(figures: Figures, policy: Policy) -> str:
     return f"It is watched: the next trigger event is enough, whatever its score: {triggers(policy)}."
 
 
-RULE: Rule = Rule(
+RULE = Rule[Part](
     name="tier medium",
     action=MONITOR,
     applies=_applies,

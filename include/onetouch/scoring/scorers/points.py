@@ -52,7 +52,7 @@ class PointsScorer:
         )
 
 
-POINTS = PointsScorer()
+SCORER = PointsScorer()
 
 
 @lru_cache(maxsize=16)
