@@ -31,10 +31,11 @@ if TYPE_CHECKING:
         note,
     )
     from onetouch.crm.registry import CRMS, check_system, connect, connection_id
-    from onetouch.crm.salesforce import REQUIRED_FIELDS
+    from onetouch.crm.salesforce import HANDOFF_ID, REQUIRED_FIELDS
     from onetouch.crm.stored import context_of, stored_payload, task_of
 
 __all__ = [
+    "HANDOFF_ID",
     "Activity",
     "CLOSED_BY_US",
     "CRMS",
