@@ -64,14 +64,14 @@ def decision_ids(facts: pd.DataFrame, policy: Policy, as_of: datetime) -> pd.Ser
     texts = [name for name in required if isinstance(facts[name].dtype, pd.StringDtype)]
     numbers = [number(facts, name) for name in figures]
     numbers += [facts[name].notna().to_numpy(bool).astype(np.float64) for name in required if name not in texts]
-    moments = [moments(facts, name).view(np.int64) for name in (*_MOMENTS, *map(current_name, _SIGNAL_MOMENTS))]
+    instants = [moments(facts, name).view(np.int64) for name in (*_MOMENTS, *map(current_name, _SIGNAL_MOMENTS))]
     words = [_former(name, text(facts, name)) for name in dict.fromkeys((*_TEXT, *texts))]
     salted = hashlib.sha256(f"{policy.version}\n{as_of.astimezone(UTC).isoformat()}\n".encode())
     digits = b"".join(
         _digits(
             salted,
             [column[start : start + ROWS] for column in numbers],
-            [column[start : start + ROWS] for column in moments],
+            [column[start : start + ROWS] for column in instants],
             [column[start : start + ROWS] for column in words],
         )
         for start in range(0, len(facts), ROWS)
