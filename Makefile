@@ -4,10 +4,10 @@ SHELL := /bin/bash
 BIN := .venv/bin
 HOME_DIR ?= .onetouch
 
-.PHONY: help setup demo up test lint bench imports year faults mutants audit lock docs clean
+.PHONY: help setup demo up test test-all lint bench imports year faults mutants audit lock docs clean
 
 help:  ## this list
-	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: .venv/.ready  ## install everything into .venv, at the versions of requirements.lock
 
@@ -26,12 +26,16 @@ demo: setup  ## the main job: a simulated company, a real Airflow, tasks in a CR
 up: setup  ## the same, left running; prints the addresses and the sign-in
 	$(BIN)/onetouch --home $(HOME_DIR) demo --keep
 
-test: setup  ## the test suite
+test: setup  ## the test suite, without what is marked as long
 	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
-lint: setup  ## style, types
+test-all: setup  ## the test suite, long tests too
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder -m "long or not long"
+
+lint: setup  ## style, order of rooms, types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports --no-cache
 	$(BIN)/mypy
 
 bench: setup  ## this project beside hand-written DuckDB SQL, Polars and a loop over simple-salesforce
@@ -57,10 +61,10 @@ audit: setup  ## known vulnerabilities of the pinned packages (needs the network
 	.ci/audit
 
 lock: setup  ## resolve pyproject.toml anew: requirements.lock (everything), requirements.txt (what runs)
-	$(BIN)/uv pip compile pyproject.toml --group dev -o requirements.lock --universal --python-version 3.11 \
-	  --generate-hashes --no-header --no-emit-index-url --quiet --upgrade
-	$(BIN)/uv pip compile pyproject.toml -c requirements.lock -o requirements.txt --universal --python-version 3.11 \
-	  --generate-hashes --no-header --no-emit-index-url --no-annotate --quiet
+	$(BIN)/uv pip compile pyproject.toml --extra sandbox --group dev -o requirements.lock --universal \
+	  --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --quiet --upgrade
+	$(BIN)/uv pip compile pyproject.toml --extra sandbox -c requirements.lock -o requirements.txt --universal \
+	  --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --no-annotate --quiet
 
 docs: setup  ## the generated pages
 	$(BIN)/python docs/dags.py

@@ -55,6 +55,9 @@ ORDER = (
 """The order in which one process runs them: releasing accounts depends on the CRM alone, so it comes first; nothing
 depends on the shadow, so it comes last."""
 
+STOPS = (ChecksFailed, DeliveryFailed, Stopped)
+"""What a stage raises that has done what it could and lets nothing go further; each holds the summary."""
+
 
 def _stage(
     function: Callable[Concatenate[Workspace, Run, Policy, P], Summary],
@@ -62,15 +65,15 @@ def _stage(
     """Opens the run with the policy it began with, and keeps the stage's summary in the ledger."""
 
     @functools.wraps(function)
-    def of_run(workspace: Workspace, run_id: str, *args: P.args, **kwargs: P.kwargs) -> Summary:
+    def of_run(workspace: Workspace, run_id: str, /, *args: P.args, **kwargs: P.kwargs) -> Summary:
         run = workspace.ledger.run(run_id)
         try:
-            summary = function(workspace, run, workspace.ledger.policy(run.policy_version), *args, **kwargs)
-        except (ChecksFailed, DeliveryFailed, Stopped) as error:
+            done = function(workspace, run, workspace.ledger.policy(run.policy_version), *args, **kwargs)
+        except STOPS as error:
             error.summary = _impersonal(error.summary)
             workspace.ledger.finish_stage(run_id, function.__name__, error.summary)
             raise
-        summary = _impersonal(summary)
+        summary: Summary = _impersonal(done)
         workspace.ledger.finish_stage(run_id, function.__name__, summary)
         log.info("%s of %s: %s", function.__name__, run_id, summary)
         return summary

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from onetouch import chat, crm, lake, routing, sources
+from onetouch import chat, crm, lake, routing, scoring, sources
 from onetouch.connections import Connection, from_environment
 from onetouch.policy import Policy, read_policy
 
@@ -53,12 +53,14 @@ class Workspace:
 
 
 def usable_policy(file: Path | str | None) -> Policy:
-    """The policy of the file (None: the default), checked against what is registered: its sources, rules, CRM and chat.
+    """The policy of the file (None: the default), checked against what is registered: its sources, scorer, rules, CRM
+    and chat.
 
     Raises PolicyError, a line for each thing that is wrong.
     """
     policy = read_policy(file)
     sources.check_sources(policy, file or "policy")
+    scoring.check_scorer(policy, file or "policy")
     crm.check_system(policy)
     chat.check_chat(policy)
     if policy.routing.rules:  # takes a second to import: only where there is something to check

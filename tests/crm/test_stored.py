@@ -9,7 +9,7 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 
 import pytest
-from onetouch.crm import context_of, stored, task_of
+from onetouch.crm import context_of, stored_payload, task_of
 from onetouch.crm.salesforce.fields import context_fields, task_fields
 from onetouch.handoff import AccountContext, TaskContent
 
@@ -68,12 +68,12 @@ TASK_FIELDS = {
 
 @pytest.mark.parametrize("context", [CONTEXT, AccountContext(), AccountContext(account_id="org-1", score=0.0)])
 def test_a_context_comes_back_as_it_was_kept(context: AccountContext) -> None:
-    assert context_of(json.loads(json.dumps(stored(context)))) == context
+    assert context_of(json.loads(json.dumps(stored_payload(context)))) == context
 
 
 @pytest.mark.parametrize("task", [TASK, TaskContent("s")])
 def test_a_task_comes_back_as_it_was_kept(task: TaskContent) -> None:
-    assert task_of(json.loads(json.dumps(stored(task) | {"record": {"name": "Acme"}}))) == task
+    assert task_of(json.loads(json.dumps(stored_payload(task) | {"record": {"name": "Acme"}}))) == task
 
 
 def test_salesforces_fields_of_format_1_are_read() -> None:
@@ -85,7 +85,7 @@ def test_salesforces_fields_of_format_1_are_read() -> None:
 
 
 def test_what_a_later_version_added_is_left_and_a_later_format_is_named() -> None:
-    kept = stored(TASK)
+    kept = stored_payload(TASK)
     assert task_of(kept | {"content": kept["content"] | {"colour": "red"}}) == TASK
     with pytest.raises(ValueError, match="outbox row of format 3: this version reads up to 2"):
         task_of(kept | {"format": 3})

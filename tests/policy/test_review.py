@@ -10,7 +10,7 @@ from onetouch.cli import app
 from onetouch.experiments.scenarios import stage_scenarios
 from onetouch.policy import Policy, read_policy
 from onetouch.policy.read import PRESETS, overlay, preset_document
-from onetouch.policy.review import CHECKS, COLUMNS, review
+from onetouch.policy.review import CHECKS, COLUMNS, review_policy
 from typer.testing import CliRunner
 
 DEFAULT = preset_document()
@@ -171,7 +171,7 @@ FOUND = [(c, "error", t) for c, t in ERRORS] + [(c, "warning", t) for c, t in WA
 
 @pytest.mark.parametrize(("change", "severity", "begins"), FOUND, ids=[text[:60] for _, _, text in FOUND])
 def test_each_mistake_is_found_with_field_value_and_fix(change: dict[str, object], severity: str, begins: str) -> None:
-    found = review(Policy.model_validate(overlay(DEFAULT, change)))
+    found = review_policy(Policy.model_validate(overlay(DEFAULT, change)))
     fitting = [f for f in found if f.severity == severity and str(f).startswith(begins)]
     assert len(fitting) == 1, [str(f) for f in found]
     assert fitting[0].fix
@@ -184,7 +184,7 @@ def test_every_check_has_a_case() -> None:
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_the_shipped_policies_are_clean(preset: str) -> None:
-    assert review(Policy.model_validate(preset_document(preset))) == []
+    assert review_policy(Policy.model_validate(preset_document(preset))) == []
 
 
 @pytest.mark.parametrize(
@@ -203,7 +203,7 @@ def test_the_shipped_policies_are_clean(preset: str) -> None:
     ids=str,
 )
 def test_what_can_be_meant_is_not_found_wrong(change: dict[str, object]) -> None:
-    assert [str(f) for f in review(Policy.model_validate(overlay(DEFAULT, change)))] == []
+    assert [str(f) for f in review_policy(Policy.model_validate(overlay(DEFAULT, change)))] == []
 
 
 def test_the_fields_a_rep_may_be_given_are_those_of_the_account_table(tmp_path: Path) -> None:
@@ -225,4 +225,4 @@ def test_errors_come_first_and_decide_the_exit(tmp_path: Path) -> None:
     assert run(app, ["policy", "check", "--strict", str(EXAMPLE)]).exit_code == 0
     said = run(app, ["policy", "check", str(wrong)])
     assert (said.exit_code, f"{wrong}: routing.holdout_share: 1" in said.stderr) == (1, True)
-    assert [f.severity for f in review(read_policy(wrong))] == ["error", "warning"]
+    assert [f.severity for f in review_policy(read_policy(wrong))] == ["error", "warning"]

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from onetouch.catalogue import ACTIONS, Action, actions
 from onetouch.catalogue.actions import HOLD_CONTEXT, NURTURE
-from onetouch.lake.columns import Mask, number
+from onetouch.columns import Mask, number
 from onetouch.policy import Policy, PolicyError, read_policy
 from onetouch.policy.read import preset_document
 from onetouch.policy.schema import Part

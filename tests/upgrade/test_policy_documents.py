@@ -15,7 +15,7 @@ from onetouch.experiments.scenario_file import Scenario, read_scenarios
 from onetouch.policy import Policy, PolicyError, read_policy, upgrade
 from onetouch.policy.naming import Replaced, new_name, replace_names
 from onetouch.policy.read import PRESETS, preset_document
-from onetouch.policy.review import former_names, review
+from onetouch.policy.review import former_names, review_policy
 from typer.testing import CliRunner
 
 from tests.upgrade.names import FORMER
@@ -175,7 +175,9 @@ def test_a_policy_file_with_former_names_is_read_and_the_check_names_them(tmp_pa
     assert (said.exit_code, json.loads(said.stdout)["problems"]) == (0, [])
     assert any("logins_7d is called active_days_7d now" in line for line in json.loads(said.stdout)["warnings"])
     assert CliRunner().invoke(app, ["policy", "check", str(old), "--strict"]).exit_code == 1
-    assert [f.severity for f in review(read_policy(old))] == [f.severity for f in review(read_policy(new))]
+    assert [f.severity for f in review_policy(read_policy(old))] == [
+        f.severity for f in review_policy(read_policy(new))
+    ]
 
 
 @pytest.mark.usefixtures("called_otherwise")

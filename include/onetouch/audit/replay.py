@@ -21,8 +21,7 @@ import pyarrow.parquet as pq
 from onetouch.audit.stored import as_written, earlier, made_again, of_run
 from onetouch.lake import Engine, Lake
 from onetouch.ledger import PSEUDONYM, Ledger
-from onetouch.routing import DECISION, decide
-from onetouch.routing.inputs import kept
+from onetouch.routing import DECISION, decide, kept
 from onetouch.scoring import kept_artefact, score_frame
 
 if TYPE_CHECKING:
@@ -101,7 +100,8 @@ def forgotten_in(lake: Lake, run_id: str) -> int:
 
     Where such an account had taken a rep's room, another's decision may come out otherwise without it.
     """
-    return _forgotten(of_run(lake, "decisions", run_id)).num_rows
+    rows: int = _forgotten(of_run(lake, "decisions", run_id)).num_rows
+    return rows
 
 
 def _forgotten(decisions: pa.Table) -> pa.Table:
@@ -131,7 +131,8 @@ def _differences(lake: Lake, stored: pa.Table, again: pa.Table, prefix: str = ""
             for column in columns
         ]
         found = ibis.union(*parts) if len(parts) > 1 else parts[0]
-        return engine.fetch(found.order_by(found.columns)).to_pandas().astype("str")
+        differences: pd.DataFrame = engine.fetch(found.order_by(found.columns)).to_pandas()
+        return differences.astype("str")
 
 
 def _texts(engine: Engine, table: pa.Table, columns: list[str], name: str) -> ir.Table:

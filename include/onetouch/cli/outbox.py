@@ -71,7 +71,7 @@ def reconcile(
         step("reconcile")
         try:
             found = stages.reconcile(workspace, now.replace(microsecond=0), now, dry_run=dry_run)
-        except (stages.DeliveryFailed, stages.Stopped) as error:
+        except stages.STOPS as error:
             found, wrong = error.summary, str(error)
     call.answer(found, lambda: screen.counts(found))
     if wrong:

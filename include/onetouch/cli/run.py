@@ -46,7 +46,7 @@ def run(
         try:
             by = f"{getpass.getuser()} (command line)" if approve else None
             stages.run_all(workspace, at, now, dry_run=dry_run, approved_by=by, started=step)
-        except (stages.ChecksFailed, stages.DeliveryFailed, stages.Stopped) as error:
+        except stages.STOPS as error:
             stopped = str(error)
     result = audit.accounting(workspace.ledger, run_id) | ({"stopped": stopped} if stopped else {})
     call.answer(result, lambda: screen.accounting(result))

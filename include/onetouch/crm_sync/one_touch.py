@@ -40,8 +40,7 @@ from typing import Any
 
 from onetouch.crm import DISPOSITIONS, EXPIRED, OUTCOMES, RELEASED, WITHDRAWN, Activity
 from onetouch.ledger import STATES, Handoff
-from onetouch.policy import Policy
-from onetouch.policy.schema import Automation
+from onetouch.policy import Automation, Policy
 
 Move = dict[str, Any]
 """A row for `Ledger.move_all`, without its handoff: to_state, at, and what the move has learned."""
@@ -227,7 +226,7 @@ def _answers(handoff: Handoff, seen: Seen, touched_at: datetime, as_of: datetime
 
 def _closed_at(deal: Mapping[str, Any], earliest: datetime) -> datetime:
     """When a deal closed. Its close date is a day, maybe a planned one: kept between the reply and the last edit."""
-    at = min(deal["closed_at"] or deal["changed_at"], deal["changed_at"])
+    at: datetime = min(deal["closed_at"] or deal["changed_at"], deal["changed_at"])
     return max(at, earliest)
 
 

@@ -11,8 +11,7 @@ from onetouch.handoff.facts import Facts, account_name, known_facts
 from onetouch.handoff.plain_text import plain
 from onetouch.handoff.situations import fill, why_now
 from onetouch.handoff.words import capital, count, in_words, listed, near_moment, number, zone
-from onetouch.policy import Policy
-from onetouch.policy.texts import names, sentences
+from onetouch.policy import Policy, names, sentences
 
 _GREETING = "Hi,"
 

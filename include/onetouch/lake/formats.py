@@ -24,8 +24,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from onetouch.catalogue import CRM_COLUMNS, DETAIL_COLUMNS, MOMENTS, SIGNAL_NAMES, SNAPSHOT_COLUMNS, Column
-from onetouch.policy import upgrade
-from onetouch.policy.upgrade import current_name
+from onetouch.policy import current_name, renames
 
 if TYPE_CHECKING:
     from onetouch.lake.lake import Lake
@@ -208,12 +207,12 @@ def stamped(table: pa.Table, *parts: str) -> pa.Table:
     if shape is None:
         return table
     stamp = {KEY: str(shape.format).encode()}
-    if upgrade.RENAMED:
-        stamp[NAMES] = str(len(upgrade.RENAMED)).encode()
+    if names := len(renames()):
+        stamp[NAMES] = str(names).encode()
     return table.replace_schema_metadata({**(table.schema.metadata or {}), **stamp})
 
 
-def read(
+def read_table(
     lake: Lake,
     *parts: str,
     columns: Sequence[str] | None = None,
@@ -239,7 +238,7 @@ def read(
         return found
     for step in range(_format(schema, shape, parts), shape.format):
         found = shape.steps[step].forth(found)
-    if int((schema.metadata or {}).get(NAMES, b"0")) < len(upgrade.RENAMED):
+    if int((schema.metadata or {}).get(NAMES, b"0")) < len(renames()):
         found = _renamed(found, shape, current_name)
     for name in shape.columns if columns is None else columns:
         if name not in found.column_names:

@@ -178,7 +178,8 @@ class Database:
         with self.reading() as connection:
             if not connection.dialect.has_table(connection, "ledger_revision"):
                 return None
-            return connection.scalar(text("SELECT version_num FROM ledger_revision"))
+            revision: str | None = connection.scalar(text("SELECT version_num FROM ledger_revision"))
+        return revision
 
     def dump(self) -> dict[str, list[dict[str, Any]]]:
         """The content of all tables, canonical: rows sorted, moments as ISO text, no surrogate numbers.

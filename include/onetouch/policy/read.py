@@ -32,7 +32,8 @@ def preset_document(name: str = "default") -> dict[str, Any]:
 def _shipped(name: str) -> dict[str, Any]:
     text = files("onetouch.policy").joinpath(f"{name}.yaml").read_text(encoding="utf-8")
     # libyaml's loader, where it is there, is ten times as fast; a person's own file keeps the clearer messages.
-    return yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506  # both are safe ones
+    document: dict[str, Any] = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506  # both are safe ones
+    return document
 
 
 def read_policy(path: Path | str | None = None) -> Policy:

@@ -61,7 +61,7 @@ class Finding:
 Findings = Iterator[Finding]
 
 
-def review(policy: Policy) -> list[Finding]:
+def review_policy(policy: Policy) -> list[Finding]:
     """Every finding, errors first, else in the order of the file. Empty for the default policy."""
     found = [finding for check in CHECKS for finding in check(policy)]
     return sorted(found, key=lambda finding: finding.severity)  # "error" < "warning"; the sort is stable

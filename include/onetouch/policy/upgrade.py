@@ -170,6 +170,11 @@ def renamed(
     return replace_names(document, model, RENAMED if table is None else table)
 
 
+def renames() -> Mapping[str, str]:
+    """Every signal that was called otherwise once: its former name → its name today. Names are only ever added."""
+    return RENAMED
+
+
 def current_name(name: str) -> str:
     """What a signal, the column of its last moment or the obstacle of its absence is called today."""
     return new_name(name, RENAMED)

@@ -17,11 +17,9 @@ from zoneinfo import available_timezones
 import numpy as np
 import pandas as pd
 
-from onetouch.catalogue import ACTIONS, SIGNALS, Format
-from onetouch.catalogue.actions import SALES_NOW
+from onetouch.catalogue import ACTIONS, SALES_NOW, SIGNALS, Format
 from onetouch.ledger import Run
-from onetouch.policy import Policy
-from onetouch.policy.schema import Limits
+from onetouch.policy import Limits, Policy
 
 POINTS_TOLERANCE = 0.05
 """Reasons and scores are rounded to 0.1: half of that is arithmetic, more is a reason that is missing."""

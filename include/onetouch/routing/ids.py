@@ -18,9 +18,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from onetouch.lake.columns import Numbers, moment, number, text
-from onetouch.policy import Policy
-from onetouch.policy.upgrade import current_name
+from onetouch.columns import Numbers, moments, number, text
+from onetouch.policy import Policy, current_name
 
 DIGITS = 24
 ROWS = 4_096
@@ -65,7 +64,7 @@ def decision_ids(facts: pd.DataFrame, policy: Policy, as_of: datetime) -> pd.Ser
     texts = [name for name in required if isinstance(facts[name].dtype, pd.StringDtype)]
     numbers = [number(facts, name) for name in figures]
     numbers += [facts[name].notna().to_numpy(bool).astype(np.float64) for name in required if name not in texts]
-    moments = [moment(facts, name).view(np.int64) for name in (*_MOMENTS, *map(current_name, _SIGNAL_MOMENTS))]
+    moments = [moments(facts, name).view(np.int64) for name in (*_MOMENTS, *map(current_name, _SIGNAL_MOMENTS))]
     words = [_former(name, text(facts, name)) for name in dict.fromkeys((*_TEXT, *texts))]
     salted = hashlib.sha256(f"{policy.version}\n{as_of.astimezone(UTC).isoformat()}\n".encode())
     digits = b"".join(
@@ -78,7 +77,8 @@ def decision_ids(facts: pd.DataFrame, policy: Policy, as_of: datetime) -> pd.Ser
         for start in range(0, len(facts), ROWS)
     )
     offsets = np.arange(0, len(digits) + 1, DIGITS, dtype=np.int32)
-    return pa.StringArray.from_buffers(len(facts), pa.py_buffer(offsets), pa.py_buffer(digits)).to_pandas()
+    ids: pd.Series = pa.StringArray.from_buffers(len(facts), pa.py_buffer(offsets), pa.py_buffer(digits)).to_pandas()
+    return ids
 
 
 def _former(column: str, words: pa.StringArray) -> pa.StringArray:

@@ -6,10 +6,9 @@ from dataclasses import dataclass, fields
 from datetime import timedelta
 
 import pandas as pd
-import pyarrow as pa
 
-from onetouch.lake import Lake
-from onetouch.lake.formats import read
+from onetouch.columns import as_frame
+from onetouch.lake import Lake, read_table
 from onetouch.ledger import Ledger, Run
 from onetouch.policy import Policy
 
@@ -88,11 +87,12 @@ def _previous(lake: Lake, ledger: Ledger, run: Run) -> pd.DataFrame:
     for other in reversed(ledger.runs()):
         parts = ("decisions", f"{other.run_id}.parquet")
         if other.as_of < run.as_of and not other.dry_run and lake.exists(*parts):
-            return read(lake, *parts, columns=list(PREVIOUS)).to_pandas()[list(PREVIOUS)].astype(PREVIOUS)
+            previous: pd.DataFrame = (
+                read_table(lake, *parts, columns=list(PREVIOUS)).to_pandas()[list(PREVIOUS)].astype(PREVIOUS)
+            )
+            return previous
     return pd.DataFrame(columns=list(PREVIOUS)).astype(PREVIOUS)
 
 
 def _read(lake: Lake, *parts: str) -> pd.DataFrame:
-    """A table of the lake as a frame that keeps lists in Arrow: a million lists of objects would not fit."""
-    table = read(lake, *parts)
-    return table.to_pandas(types_mapper=lambda kind: pd.ArrowDtype(kind) if pa.types.is_list(kind) else None)
+    return as_frame(read_table(lake, *parts))

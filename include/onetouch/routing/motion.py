@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from onetouch.lake.columns import Numbers, number, words
+from onetouch.columns import Numbers, number, words
 from onetouch.policy import Policy
 
 MOTIONS = ["sales_led", "self_serve", "sales_assist"]

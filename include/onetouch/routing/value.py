@@ -6,8 +6,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from onetouch.policy.schema import Value
-from onetouch.scoring.gates import number
+from onetouch.columns import number
+from onetouch.policy import Value
 
 
 def potential_arr(signals: pd.DataFrame, value: Value) -> npt.NDArray[np.float64]:

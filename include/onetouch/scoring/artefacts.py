@@ -6,10 +6,10 @@ from typing import Any
 
 import pyarrow as pa
 
-from onetouch.lake import Lake
-from onetouch.lake.formats import read
+from onetouch.lake import Lake, read_table
 from onetouch.policy import Policy
-from onetouch.scoring.scorers import Artefact, scorer_of
+from onetouch.scoring.scorers import scorer_of
+from onetouch.scoring.scorers.protocol import Artefact
 
 ROOM = "artefacts"
 """`artefacts/{id}.parquet`, one row: scorer, content (bytes)."""
@@ -44,4 +44,5 @@ def kept_artefact(lake: Lake, run_id: str, policy: Policy) -> Artefact:
 
 
 def _rows(lake: Lake, *parts: str) -> list[dict[str, Any]]:
-    return read(lake, *parts, threads=False).to_pylist()
+    rows: list[dict[str, Any]] = read_table(lake, *parts, threads=False).to_pylist()
+    return rows

@@ -9,9 +9,10 @@ from urllib.parse import quote_plus, urlsplit
 
 import jwt
 import requests
-import simple_salesforce
 from requests.adapters import HTTPAdapter
+from simple_salesforce.api import Salesforce
 from simple_salesforce.exceptions import SalesforceError, SalesforceExpiredSession
+from simple_salesforce.format import format_soql
 from simple_salesforce.util import call_salesforce
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 from tenacity.wait import wait_base
@@ -202,7 +203,7 @@ class Transport:
 
     def _note_usage(self, answer: requests.Response, **_: Any) -> None:
         """Reads how many of the day's calls are used: the one that would go over is not made."""
-        told = simple_salesforce.Salesforce.parse_api_usage(answer.headers.get("Sforce-Limit-Info", ""))
+        told = Salesforce.parse_api_usage(answer.headers.get("Sforce-Limit-Info", ""))
         for usage in told.values():
             if usage.used >= usage.total * (1 - self._reserve):
                 reserved = f", {self._reserve:.0%} are left to others (delivery.api_reserve)" if self._reserve else ""
@@ -268,7 +269,8 @@ def having(*names: str) -> Callable[[requests.Response], Record]:
 
 def soql_of(soql: str, **values: Any) -> str:
     """A query with its values in place, each quoted as SOQL wants it."""
-    return simple_salesforce.format_soql(soql, **values)
+    text: str = format_soql(soql, **values)
+    return text
 
 
 WRITTEN_BY_THE_ORG = frozenset(

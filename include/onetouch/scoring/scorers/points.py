@@ -11,10 +11,9 @@ import numpy as np
 import pandas as pd
 from pydantic import BaseModel, ConfigDict
 
+from onetouch.columns import age_days, number
 from onetouch.lake import Lake
-from onetouch.lake.columns import age_days, number
-from onetouch.policy import Policy
-from onetouch.policy.schema import Points
+from onetouch.policy import Points, Policy
 from onetouch.scoring.scorers.protocol import TENTHS, Artefact, Earned, Tenths
 
 
@@ -52,7 +51,7 @@ class PointsScorer:
         )
 
 
-POINTS = PointsScorer()
+SCORER = PointsScorer()
 
 
 @lru_cache(maxsize=16)

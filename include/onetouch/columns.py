@@ -29,14 +29,14 @@ def truth(frame: pd.DataFrame, column: str) -> Mask:
     return frame[column].to_numpy(bool)
 
 
-def moment(frame: pd.DataFrame, column: str) -> Moments:
+def moments(frame: pd.DataFrame, column: str) -> Moments:
     """A column of moments as datetime64[us] in UTC, unknown as NaT: every comparison with it is false."""
     return frame[column].to_numpy(dtype="datetime64[us]")
 
 
 def age_days(frame: pd.DataFrame, column: str, as_of: datetime) -> Numbers:
     """Days from each moment of a column to `as_of`, never negative; NaN where it is unknown."""
-    return np.maximum((utc(as_of) - moment(frame, column)) / np.timedelta64(1, "D"), 0.0)
+    return np.maximum((utc(as_of) - moments(frame, column)) / np.timedelta64(1, "D"), 0.0)
 
 
 def utc(at: datetime) -> np.datetime64:
@@ -53,10 +53,22 @@ def text(frame: pd.DataFrame, column: str) -> pa.StringArray:
 def words(places: npt.NDArray[np.integer], text: list[str]) -> pd.Series:
     """The text at each place as a column; null where the place is negative."""
     known = pa.array(places.astype(np.int32), mask=places < 0)
-    return pa.DictionaryArray.from_arrays(known, pa.array(text, pa.string())).dictionary_decode().to_pandas()
+    column: pd.Series = (
+        pa.DictionaryArray.from_arrays(known, pa.array(text, pa.string())).dictionary_decode().to_pandas()
+    )
+    return column
 
 
 def places(ids: pd.Series, of: pd.Series) -> Places:
     """The row of `of` (each at most once) that holds each id; -1 where none does."""
     found = pc.index_in(pa.array(ids, pa.string()), value_set=pa.array(of, pa.string()))
-    return found.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
+    rows: Places = found.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
+    return rows
+
+
+def as_frame(table: pa.Table) -> pd.DataFrame:
+    """A table as a frame that keeps lists in Arrow: a million lists of objects would not fit."""
+    frame: pd.DataFrame = table.to_pandas(
+        types_mapper=lambda kind: pd.ArrowDtype(kind) if pa.types.is_list(kind) else None
+    )
+    return frame
