@@ -20,8 +20,7 @@ RUN pip install --no-cache-dir --requirement requirements.txt
 
 COPY pyproject.toml README.md LICENSE ./
 COPY include include
-# Editable: the library finds include/salesforce beside itself.
-RUN pip install --no-cache-dir --no-deps --editable .
+RUN pip install --no-cache-dir --no-deps . && rm -rf build include/onetouch.egg-info
 
 COPY dags dags
 COPY plugins plugins

@@ -74,7 +74,7 @@ with DAG(
 
     @task
     def deliver_tasks() -> Any:
-        """The tasks that were approved, after a last look at each account."""
+        """The tasks that were approved, after a pre-send recheck of each account."""
         from onetouch import stages
 
         return stages.deliver_tasks(workspace(), param("run_id"), now())

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import requests
-from onetouch.handoff import alert, dossier, first_message, task_fields
+from onetouch.handoff import alert, dossier, first_message, task_content
 from onetouch.handoff.facts import known_facts
 from onetouch.handoff.situations import why_now
 from onetouch.policy import Policy, read_policy
@@ -52,7 +52,7 @@ def render(examples: list[Example], policy: Policy) -> str:
             "",
             f"## {number}. {situation.capitalize()}",
             "",
-            f"Task: **{task_fields(decision, signals, policy, zone)['Subject']}**  ",
+            f"Task: **{task_content(decision, signals, policy, zone).subject}**  ",
             f"Slack: {alert(decision, signals, policy, zone).text}",
             "",
             "First message:",

@@ -11,5 +11,12 @@ import sys
 __all__: list[str] = []  # nothing of this file is a setting
 
 if sys.argv[1:2] in (["scheduler"], ["celery"]):
-    for _module in ("onetouch.stages", "great_expectations"):  # the checks import the latter when they run
+    # Of registries what most have; the checks import Great Expectations when they run.
+    for _module in (
+        "onetouch.stages",
+        "onetouch.crm.salesforce",
+        "onetouch.sources.amplitude",
+        "great_expectations",
+    ):
         importlib.import_module(_module)
+    importlib.import_module("onetouch.faces").load_all()  # what stages would import one by one as they need it

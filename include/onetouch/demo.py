@@ -30,9 +30,9 @@ from rich.table import Table
 from rich.text import Text
 
 import onetouch
-from onetouch import simulation, stages
+from onetouch import audit, simulation, stages
 from onetouch.connections import from_environment
-from onetouch.handoff import REQUIRED_FIELDS
+from onetouch.crm import HANDOFF_ID, REQUIRED_FIELDS
 from onetouch.workspace import Workspace, open_workspace
 
 SEED = 7
@@ -82,8 +82,11 @@ class Company:
 def run(home: Path, *, now: datetime, keep: bool, console: Console) -> dict[str, Any]:
     """Runs the demo and returns its summary, also written to `home/demo.json`.
 
-    Raises RuntimeError when a service does not come up or a task of a DAG does not succeed.
+    Raises RuntimeError when a service does not come up or a task of a DAG does not succeed, and where the library was
+    installed without the repository, whose DAGs it runs.
     """
+    if not (ROOT / "dags").is_dir():
+        raise RuntimeError("demo: the DAGs are not part of the package; clone the repository and run make demo there")
     home = home.absolute()
     home.mkdir(parents=True, exist_ok=True)
     company = Company.of(home, now)
@@ -195,7 +198,8 @@ class Airflow:
     def _call(self, method: str, path: str, body: Any = None) -> dict[str, Any]:
         answer = self.session.request(method, self.url + path, json=body, timeout=60)
         answer.raise_for_status()
-        return answer.json()
+        document: dict[str, Any] = answer.json()
+        return document
 
 
 def _poll(look: Any, seconds: float, every: float = 0.5) -> Iterator[Any]:
@@ -329,17 +333,18 @@ def _clock(url: str, now: datetime | None) -> None:
 def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+        port: int = probe.getsockname()[1]
+        return port
 
 
 def _summary(workspace: Workspace, company: Company, url: str, states: dict[str, dict[str, str]]) -> dict[str, Any]:
     """What happened, read from the far ends: Airflow's record, the CRM, the channel."""
     run_id = stages.begin(workspace, company.as_of, company.as_of)
-    accounting = stages.accounting(workspace, run_id)
+    accounting = audit.accounting(workspace.ledger, run_id)
     state = requests.get(f"{url}/_sandbox/state", timeout=30).json()
     channel = workspace.policy.slack.leadership_channel
     reports = [p for p in state["posts"] if p["channel"] == channel and not p.get("thread_ts")]
-    ours = [task for task in state["tasks"] if task.get("Onetouch_Handoff_Id__c") and not task["IsClosed"]]
+    ours = [task for task in state["tasks"] if task.get(HANDOFF_ID) and not task["IsClosed"]]
     return {
         "as_of": company.as_of.isoformat(),
         "accounts": accounting["accounts"],

@@ -1,6 +1,6 @@
 """The pipeline's stages, one function each: every task of a DAG calls one, `onetouch run` calls them in turn.
 
-Beside them stands what both ask about a run: why it sends nothing, the question to a person, its accounting, its CRM.
+Beside them stands what both ask about a run: why it sends nothing, the question to a person, its CRM.
 
 A stage opens what it needs, calls one room of the library, and returns a small summary that is kept in the
 ledger with the run, so that a run's accounting can be read at any time. A stage may be repeated: it repeats
@@ -21,6 +21,7 @@ import pyarrow as pa
 
 from onetouch import (
     chat,
+    crm,
     crm_sync,
     delivery,
     events,
@@ -34,16 +35,13 @@ from onetouch import (
     sources,
 )
 from onetouch.connections import Connection
-from onetouch.crm.protocol import Crm
-from onetouch.crm.salesforce import Salesforce
-from onetouch.delivery import DeliveryFailed, approval, breaker
-from onetouch.delivery.approval import Question
-from onetouch.delivery.breaker import Stopped
+from onetouch.delivery import DeliveryFailed, Question
 from onetouch.handoff import without_addresses
-from onetouch.ledger import ACTIVE, Run
-from onetouch.policy import Policy, read_policy
+from onetouch.ledger import Run
+from onetouch.policy import Policy
 from onetouch.quality import ChecksFailed
-from onetouch.workspace import NotConfigured, Workspace
+from onetouch.stop import Stopped
+from onetouch.workspace import NotConfigured, Workspace, usable_policy
 
 log = logging.getLogger(__name__)
 
@@ -57,6 +55,9 @@ ORDER = (
 """The order in which one process runs them: releasing accounts depends on the CRM alone, so it comes first; nothing
 depends on the shadow, so it comes last."""
 
+STOPS = (ChecksFailed, DeliveryFailed, Stopped)
+"""What a stage raises that has done what it could and lets nothing go further; each holds the summary."""
+
 
 def _stage(
     function: Callable[Concatenate[Workspace, Run, Policy, P], Summary],
@@ -64,15 +65,15 @@ def _stage(
     """Opens the run with the policy it began with, and keeps the stage's summary in the ledger."""
 
     @functools.wraps(function)
-    def of_run(workspace: Workspace, run_id: str, *args: P.args, **kwargs: P.kwargs) -> Summary:
+    def of_run(workspace: Workspace, run_id: str, /, *args: P.args, **kwargs: P.kwargs) -> Summary:
         run = workspace.ledger.run(run_id)
         try:
-            summary = function(workspace, run, workspace.ledger.policy(run.policy_version), *args, **kwargs)
-        except (ChecksFailed, DeliveryFailed, Stopped) as error:
+            done = function(workspace, run, workspace.ledger.policy(run.policy_version), *args, **kwargs)
+        except STOPS as error:
             error.summary = _impersonal(error.summary)
             workspace.ledger.finish_stage(run_id, function.__name__, error.summary)
             raise
-        summary = _impersonal(summary)
+        summary: Summary = _impersonal(done)
         workspace.ledger.finish_stage(run_id, function.__name__, summary)
         log.info("%s of %s: %s", function.__name__, run_id, summary)
         return summary
@@ -112,7 +113,7 @@ def begin(workspace: Workspace, as_of: datetime, now: datetime, *, dry_run: bool
 
 def held(workspace: Workspace, run: Run, policy: Policy, now: datetime) -> str | None:
     """Why this run may not reach the outside; None: it may."""
-    return breaker.held(policy, run.as_of, now, dry_run=run.dry_run, stopped=workspace.stopped())
+    return delivery.held(policy, run.as_of, now, dry_run=run.dry_run, stopped=workspace.stopped())
 
 
 @_stage
@@ -170,7 +171,7 @@ def extract_crm(workspace: Workspace, run: Run, policy: Policy) -> Summary:
 @_stage
 def back_off(workspace: Workspace, run: Run, policy: Policy, now: datetime) -> Summary:
     """Releases accounts that stayed silent after the one touch, and tasks nobody worked in time."""
-    conn_id = _crm_connection(policy)
+    conn_id = crm.connection_id(policy)
     if workspace.connection(conn_id) is None:
         return {"skipped": f"no {conn_id} connection: nothing was ever handed over"}
     why_not = held(workspace, run, policy, now)
@@ -188,7 +189,7 @@ def shadow(workspace: Workspace, run: Run, policy: Policy) -> Summary:
     """What the shadow policy would have decided, and how that differs; sends nothing, remembers nothing."""
     if workspace.shadow is None:
         return {"skipped": "no shadow policy: ONETOUCH_SHADOW_POLICY names none"}
-    return experiments.shadow(workspace.lake, workspace.ledger, read_policy(workspace.shadow), run)
+    return experiments.shadow(workspace.lake, workspace.ledger, usable_policy(workspace.shadow), run)
 
 
 @_stage
@@ -217,16 +218,16 @@ def deliver_tasks(workspace: Workspace, run: Run, policy: Policy, now: datetime)
         None if why_not else crm_of(workspace, policy),
         recheck=recheck,
         held=why_not,
-        approved=approval.approved(workspace.lake, workspace.ledger, run),
+        approved=delivery.approved(workspace.lake, workspace.ledger, run),
     )
 
 
 @_stage
 def alert_reps(workspace: Workspace, run: Run, policy: Policy, now: datetime) -> Summary:
-    """Tells the owner of each new task in Slack."""
+    """Tells the owner of each new task in the chat."""
     why_not = held(workspace, run, policy, now)
-    slack = None if why_not else _slack(workspace)
-    told = delivery.alert_reps(workspace.lake, workspace.ledger, policy, run, slack, now=now, held=why_not)
+    where = None if why_not else chat_of(workspace, policy)
+    told = delivery.alert_reps(workspace.lake, workspace.ledger, policy, run, where, now=now, held=why_not)
     return told | {"held": why_not}
 
 
@@ -236,7 +237,7 @@ def question(workspace: Workspace, run_id: str, now: datetime) -> Question | Non
     policy = workspace.ledger.policy(run.policy_version)
     if held(workspace, run, policy, now):
         return None
-    return approval.question(workspace.lake, workspace.ledger, policy, run, now)
+    return delivery.question(workspace.lake, workspace.ledger, policy, run, now)
 
 
 def ask(workspace: Workspace, run_id: str, now: datetime) -> Question | None:
@@ -263,7 +264,7 @@ def approve(
     shown: Summary | None = None,
 ) -> Summary:
     """Keeps a person's yes or no to the new tasks `shown`; not given: to those the run asks for now."""
-    which = approval.wanted(workspace.lake, run) if shown is None else shown
+    which = delivery.wanted(workspace.lake, run) if shown is None else shown
     return {"approved": yes, "by": by, "at": now.isoformat()} | which
 
 
@@ -291,10 +292,10 @@ def post_report(workspace: Workspace, week: str, as_of: datetime, now: datetime,
     """Posts the week's report once, whatever is re-run."""
     policy = workspace.policy
     built = report.build(metrics.read(workspace.lake, week), policy)
-    why_not = breaker.held(policy, as_of, now, dry_run=dry_run, stopped=workspace.stopped())
+    why_not = delivery.held(policy, as_of, now, dry_run=dry_run, stopped=workspace.stopped())
     if why_not:
         return {"posted": False, "held": why_not}
-    return chat.post_report(workspace.ledger, _slack(workspace), policy, built, f"weekly_report:{week}")
+    return report.post_report(workspace.ledger, chat_of(workspace, policy), policy, built, f"weekly_report:{week}")
 
 
 def run_all(
@@ -338,51 +339,6 @@ def run_all(
     return run_id
 
 
-def accounting(workspace: Workspace, run_id: str) -> Summary:
-    """What became of every row, account and decision of a run, as far as it got (guarantee 6).
-
-    `deferred`: how many of `failed` the next run tries again. `held`: why nothing was sent, None when it was; then
-    `to_withdraw` is how many open tasks should have been closed.
-    """
-    summaries = workspace.ledger.stage_summaries(run_id)
-    staged, routed = summaries.get("stage_events") or {}, summaries.get("route") or {}
-    sent = summaries.get("deliver_tasks") or {}
-    return {
-        "run_id": run_id,
-        "rows": staged.get("rows"),
-        "accounts": routed.get("accounts"),
-        "decisions": routed.get("decisions"),
-        "to_send": sent.get("to_send"),
-        "delivered": sent.get("delivered"),
-        "withheld": sent.get("withheld"),
-        "failed": sent.get("failed"),
-        "deferred": sent.get("deferred"),
-        "held": sent.get("held"),
-        "to_withdraw": sent.get("to_withdraw"),
-    }
-
-
-def status(workspace: Workspace, runs: int = 10) -> Summary:
-    """What a person asks first, without the scheduler's own switch.
-
-    {"stopped": reason or None, "waiting", "refused": rows of the outbox, "open_handoffs": how many,
-    "runs": of the last begun ones, the last first, as_of, dry_run and the accounting}.
-    """
-    ledger = workspace.ledger
-    unsent = ledger.unsent()
-    refused = sum(row.state == "failed" for row in unsent)
-    return {
-        "stopped": ledger.stopped(),
-        "waiting": len(unsent) - refused,
-        "refused": refused,
-        "open_handoffs": len(ledger.handoffs(states=ACTIVE)),
-        "runs": [
-            {"as_of": run.as_of.isoformat(), "dry_run": run.dry_run} | accounting(workspace, run.run_id)
-            for run in ledger.last_runs(runs)
-        ],
-    }
-
-
 def _fetch_again(
     workspace: Workspace, policy: Policy, source: str, start: datetime, end: datetime
 ) -> Iterator[pa.RecordBatch]:
@@ -400,30 +356,13 @@ def _folder(workspace: Workspace, policy: Policy, source: str) -> Path | None:
     return workspace.exports / source if workspace.exports and len(policy.sources) > 1 else workspace.exports
 
 
-def crm_of(workspace: Workspace, policy: Policy) -> Crm:
+def crm_of(workspace: Workspace, policy: Policy) -> crm.Crm:
     """The policy's CRM; its writes end the moment somebody stops them."""
-    connection = workspace.required_connection(_crm_connection(policy))
-    limits = policy.delivery
-    crm: Crm
-    if policy.crm.system == "hubspot":
-        from onetouch.crm.hubspot import HubSpot  # its client is heavy, and most installations have the other CRM
-
-        crm = HubSpot(connection, api_reserve=limits.api_reserve)
-    else:
-        crm = Salesforce(
-            connection,
-            bulk_above=limits.bulk_above,
-            api_reserve=limits.api_reserve,
-            account_fields=policy.crm.account_fields,
-            session=breaker.StoppableSession(workspace.stopped),
-        )
-    return breaker.stoppable(crm, breaker.CRM_WRITES, workspace.stopped)
+    connection = workspace.required_connection(crm.connection_id(policy))
+    return crm.connect(connection, policy, stopped=workspace.stopped)
 
 
-def _crm_connection(policy: Policy) -> str:
-    return f"{policy.crm.system}_default"
-
-
-def _slack(workspace: Workspace) -> chat.Slack:
-    slack = chat.Slack(workspace.required_connection("slack_default"))
-    return breaker.stoppable(slack, breaker.SLACK_WRITES, workspace.stopped)
+def chat_of(workspace: Workspace, policy: Policy) -> chat.Chat:
+    """The policy's chat; nothing is said in it from the moment somebody stops it."""
+    connection = workspace.required_connection(chat.connection_id(policy))
+    return chat.connect(connection, policy, stopped=workspace.stopped)

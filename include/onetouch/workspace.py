@@ -7,12 +7,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from onetouch import chat, crm, lake, routing, scoring, sources
 from onetouch.connections import Connection, from_environment
-from onetouch.lake import DEFAULT_ENGINE, ENGINES, Lake
-from onetouch.ledger import Ledger
 from onetouch.policy import Policy, read_policy
-from onetouch.sources import check_sources
+
+if TYPE_CHECKING:
+    from onetouch.lake import Lake
+    from onetouch.ledger import Ledger
 
 
 class NotConfigured(ValueError):
@@ -49,6 +52,46 @@ class Workspace:
         return found
 
 
+def usable_policy(file: Path | str | None) -> Policy:
+    """The policy of the file (None: the default), checked against what is registered: its sources, scorer, rules, CRM
+    and chat.
+
+    Raises PolicyError, a line for each thing that is wrong.
+    """
+    policy = read_policy(file)
+    sources.check_sources(policy, file or "policy")
+    scoring.check_scorer(policy, file or "policy")
+    crm.check_system(policy)
+    chat.check_chat(policy)
+    if policy.routing.rules:  # takes a second to import: only where there is something to check
+        routing.rules_of(policy, where=str(file) if file else None)
+    return policy
+
+
+def home_of(home: str | os.PathLike[str] | None = None, *, environ: Mapping[str, str] = os.environ) -> Path:
+    """The folder of an installation: the one given, else that of ONETOUCH_HOME, else .onetouch here."""
+    return Path(home or environ.get("ONETOUCH_HOME") or ".onetouch").absolute()
+
+
+def open_ledger(
+    home: str | os.PathLike[str] | None = None, *, begin: bool = True, environ: Mapping[str, str] = os.environ
+) -> Ledger:
+    """The ledger of the installation at `home`, its schema brought up to date; ONETOUCH_LEDGER_URL moves it elsewhere.
+
+    Raises NotConfigured when nothing is there yet and `begin` is false.
+    """
+    from onetouch.ledger import Ledger  # a policy can be checked without a database's library
+
+    root = home_of(home, environ=environ)
+    elsewhere, file = environ.get("ONETOUCH_LEDGER_URL"), root / "ledger.db"
+    if not (begin or elsewhere or file.exists()):
+        raise NotConfigured(f"home: {root} holds no ledger; give another --home, or begin there with `onetouch run`")
+    root.mkdir(parents=True, exist_ok=True)
+    ledger = Ledger(elsewhere or f"sqlite:///{file}")
+    ledger.migrate()
+    return ledger
+
+
 def open_workspace(
     home: str | os.PathLike[str] | None = None,
     policy: str | os.PathLike[str] | None = None,
@@ -75,23 +118,15 @@ def open_workspace(
         text = os.fspath(value) if value is not None else environ.get(name, "")
         return Path(text) if text else None
 
-    root = (given(home, "ONETOUCH_HOME") or Path(".onetouch")).absolute()
-    elsewhere, file = environ.get("ONETOUCH_LEDGER_URL"), root / "ledger.db"
-    if not (begin or elsewhere or file.exists()):
-        raise NotConfigured(f"home: {root} holds no ledger; give another --home, or begin there with `onetouch run`")
-    engine = environ.get("ONETOUCH_ENGINE") or DEFAULT_ENGINE
-    if engine not in ENGINES:
-        raise NotConfigured(f"ONETOUCH_ENGINE: {engine!r} is not known; give one of {', '.join(sorted(ENGINES))}")
-    root.mkdir(parents=True, exist_ok=True)
-    ledger = Ledger(elsewhere or f"sqlite:///{file}")
-    ledger.migrate()
-    file_of_policy = given(policy, "ONETOUCH_POLICY")
-    rules = read_policy(file_of_policy)
-    check_sources(rules, file_of_policy or "policy")
+    root = home_of(home, environ=environ)
+    engine = environ.get("ONETOUCH_ENGINE") or lake.DEFAULT_ENGINE
+    if engine not in lake.ENGINES:
+        raise NotConfigured(f"ONETOUCH_ENGINE: {engine!r} is not known; give one of {', '.join(sorted(lake.ENGINES))}")
+    ledger = open_ledger(root, begin=begin, environ=environ)
     return Workspace(
         home=root,
-        policy=rules,
-        lake=Lake(environ.get("ONETOUCH_LAKE") or root / "lake", engine),
+        policy=usable_policy(given(policy, "ONETOUCH_POLICY")),
+        lake=lake.Lake(environ.get("ONETOUCH_LAKE") or root / "lake", engine),
         ledger=ledger,
         connection=connection or partial(from_environment, environ=environ),
         stop_switch=stop_switch,

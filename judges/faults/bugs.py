@@ -14,14 +14,15 @@ from datetime import timedelta
 from typing import Any
 from unittest.mock import patch
 
-from onetouch import delivery
+from onetouch import delivery, stop
+from onetouch.chat import posting
 from onetouch.chat.slack import Slack
 from onetouch.crm import protocol
 from onetouch.crm.salesforce import Salesforce
 from onetouch.crm.salesforce import rows as salesforce_rows
-from onetouch.crm.salesforce.wire import Wire
+from onetouch.crm.salesforce.transport import Transport
 from onetouch.crm_sync import one_touch
-from onetouch.delivery import DeliveryFailed, breaker, deliver, last_look
+from onetouch.delivery import DeliveryFailed, breaker, deliver, recheck, withdraw
 from onetouch.ledger import Ledger
 
 from judges.faults.process import SteppedLedger
@@ -114,19 +115,19 @@ def _() -> list[tuple[Any, str, Any]]:
 
 @_bug("key-missing", "tasks are created without the unique key", 4)
 def _() -> list[tuple[Any, str, Any]]:
-    whole = Wire.once
+    whole = Transport.once
 
     def keyless(self: Any, method: str, path: str, **kwargs: Any) -> Any:
         if method == "POST" and path == ROWS:
             kwargs["json"] = _without(kwargs["json"], KEY)
         return whole(self, method, path, **kwargs)
 
-    return [(Wire, "once", keyless)]
+    return [(Transport, "once", keyless)]
 
 
 @_bug("key-afterwards", "a task gets its key with a second request, so a retry does not find the first", 4)
 def _() -> list[tuple[Any, str, Any]]:
-    whole = Wire.once
+    whole = Transport.once
 
     def afterwards(self: Any, method: str, path: str, **kwargs: Any) -> Any:
         if not (method == "POST" and path == ROWS):
@@ -142,12 +143,12 @@ def _() -> list[tuple[Any, str, Any]]:
             whole(self, "PATCH", path, json={"allOrNone": False, "records": made})
         return answers
 
-    return [(Wire, "once", afterwards)]
+    return [(Transport, "once", afterwards)]
 
 
 @_bug("silence-is-success", "a request without an answer counts as one that arrived", 4, 6)
 def _() -> list[tuple[Any, str, Any]]:
-    whole = Wire.once
+    whole = Transport.once
 
     def hopeful(self: Any, method: str, path: str, **kwargs: Any) -> Any:
         try:
@@ -157,7 +158,7 @@ def _() -> list[tuple[Any, str, Any]]:
                 raise
             return [{"success": True, "id": "00T000000000000AAA"} for _ in kwargs["json"]["records"]]
 
-    return [(Wire, "once", hopeful)]
+    return [(Transport, "once", hopeful)]
 
 
 @_bug("deleted-made-again", "a task the rep has deleted counts as one that was never made", 4)
@@ -179,7 +180,7 @@ def _living_tasks(whole: Any) -> Any:
 
 @_bug("alert-without-look", "a message whose outcome is unknown is posted again without a look at the channel", 4)
 def _() -> list[tuple[Any, str, Any]]:
-    return [(Slack, "_find", lambda self, channel, key, thread_ts: None)]
+    return [(Slack, "find", lambda self, channel, key, reply_to=None: None)]
 
 
 @_bug("claim-ignored", "two processes post alerts at once: neither lock nor claim is honoured", 4)
@@ -188,7 +189,7 @@ def _() -> list[tuple[Any, str, Any]]:
         self.sending(seen.key)
         return seen
 
-    return [(Ledger, "claim", mine), (SteppedLedger, "alone", _not_alone), (Slack, "_look_twice", lambda *_: None)]
+    return [(Ledger, "claim", mine), (SteppedLedger, "alone", _not_alone), (posting, "_look_twice", lambda *_: None)]
 
 
 @contextmanager
@@ -201,17 +202,17 @@ def _not_alone(self: Any, what: str, wait: float = 600) -> Iterator[None]:
 
 @_bug("recheck-skipped", "checkouts are not looked at again before the task is written", 1)
 def _() -> list[tuple[Any, str, Any]]:
-    whole = deliver.last_look
+    whole = deliver.pre_send_recheck
 
     def blind(ledger: Any, policy: Any, run: Any, crm_: Any, unseen: Any, recheck: Any, strangers: Any) -> Any:
         return whole(ledger, policy, run, crm_, unseen, lambda ids: {}, strangers)
 
-    return [(deliver, "last_look", blind)]
+    return [(deliver, "pre_send_recheck", blind)]
 
 
-@_bug("look-too-early", "the last look is taken before the context is written, not before the task", 1)
+@_bug("recheck-too-early", "the pre-send recheck is made before the context is written, not before the task", 1)
 def _() -> list[tuple[Any, str, Any]]:
-    whole, look, context = deliver._deliver, deliver.last_look, deliver._write_context
+    whole, look, context = deliver._deliver, deliver.pre_send_recheck, deliver._write_context
     asked: list[Any] = []
 
     def noted(*args: Any) -> Any:
@@ -227,7 +228,7 @@ def _() -> list[tuple[Any, str, Any]]:
 
     return [
         (deliver, "_deliver", noted),
-        (deliver, "last_look", lambda *_: ({}, {})),
+        (deliver, "pre_send_recheck", lambda *_: ({}, {})),
         (deliver, "_write_context", looked_first),
     ]
 
@@ -239,7 +240,7 @@ def _() -> list[tuple[Any, str, Any]]:
 
 @_bug("touches-not-looked-at", "a call since the decision is not seen before the task is written", 1)
 def _() -> list[tuple[Any, str, Any]]:
-    return [(last_look, "_touched", lambda *_: set())]
+    return [(recheck, "_touched", lambda *_: set())]
 
 
 @_bug("withdrawn-not-closed", "a handoff is withdrawn in the ledger, its task stays open", 1)
@@ -255,7 +256,7 @@ def _() -> list[tuple[Any, str, Any]]:
 
 @_bug("refused-closing-swallowed", "a task to be withdrawn that could not be closed is left open, in a green run", 1, 6)
 def _() -> list[tuple[Any, str, Any]]:
-    whole = last_look.withdraw_overtaken
+    whole = withdraw.withdraw_overtaken
 
     def green(*args: Any) -> Any:
         return whole(*args)[0], {}
@@ -284,7 +285,7 @@ def _() -> list[tuple[Any, str, Any]]:
 
 @_bug("null-erases", "what is unknown is written as null", 8)
 def _() -> list[tuple[Any, str, Any]]:
-    whole = Wire.once
+    whole = Transport.once
 
     def nulls(self: Any, method: str, path: str, **kwargs: Any) -> Any:
         if method == "PATCH" and path == ROWS:
@@ -293,12 +294,12 @@ def _() -> list[tuple[Any, str, Any]]:
                     row.setdefault("Onetouch_Motion__c", None)
         return whole(self, method, path, **kwargs)
 
-    return [(Wire, "once", nulls)]
+    return [(Transport, "once", nulls)]
 
 
 @_bug("edit-written-over", "a task that is there is upserted, over what the rep has made of it", 8)
 def _() -> list[tuple[Any, str, Any]]:
-    whole = Wire.once
+    whole = Transport.once
 
     def upsert(self: Any, method: str, path: str, **kwargs: Any) -> Any:
         rows = kwargs.get("json", {}).get("records", [{}]) if path == ROWS else [{}]
@@ -306,7 +307,7 @@ def _() -> list[tuple[Any, str, Any]]:
             return whole(self, "PATCH", f"{ROWS}/Task/{KEY}", **kwargs)
         return whole(self, method, path, **kwargs)
 
-    return [(Wire, "once", upsert), (Salesforce, "_adopted", lambda self, ids: {})]
+    return [(Transport, "once", upsert), (Salesforce, "_adopted", lambda self, ids: {})]
 
 
 @_bug("reopened-closed-again", "a task the rep has opened again after we closed it is closed once more", 8)
@@ -373,7 +374,7 @@ def _() -> list[tuple[Any, str, Any]]:
     def never(policy: Any, as_of: Any, now: Any, *, dry_run: bool, stopped: Any) -> Any:
         return whole(policy, as_of, now, dry_run=dry_run, stopped=None)
 
-    return [(breaker, "held", never), (breaker, "stoppable", lambda client, writes, stopped: client)]
+    return [(breaker, "held", never), (stop, "stoppable", lambda client, writes, stopped: client)]
 
 
 @_bug("cap-ignored", "the last gate of the daily cap is open", 9)
@@ -405,7 +406,7 @@ FOUND: dict[str, int] = {
     "alert-without-look": 52,
     "claim-ignored": 8,
     "recheck-skipped": 8,
-    "look-too-early": 14,
+    "recheck-too-early": 14,
     "opportunities-not-looked-at": 154,
     "touches-not-looked-at": 98,
     "withdrawn-not-closed": 35,

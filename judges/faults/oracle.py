@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from onetouch.crm.salesforce import REQUIRED_FIELDS
 from onetouch.delivery import DeliveryFailed
-from onetouch.handoff.fields import REQUIRED_FIELDS
 from onetouch.ledger import Run
 from onetouch.policy import Policy
 from onetouch.sandbox.api import Answer

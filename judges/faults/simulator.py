@@ -18,8 +18,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import pyarrow as pa
-from onetouch import chat, crm_sync, delivery
+from onetouch import crm_sync, delivery, stop
+from onetouch.chat.slack import Slack
 from onetouch.connections import Connection
+from onetouch.crm import WRITES
 from onetouch.crm.salesforce import Salesforce
 from onetouch.delivery import DeliveryFailed, breaker
 from onetouch.events import Checkout
@@ -266,9 +268,9 @@ class Simulation:
             api_reserve=0.2,
         )
 
-    def _slack(self, process: Process) -> chat.Slack:
+    def _slack(self, process: Process) -> Slack:
         connection = Connection("slack_default", password="xoxb-sandbox", extra={"base_url": f"{BASE}/api/"})
-        slack = chat.Slack(connection, sleep=partial(self.scheduler.sleep, process))
+        slack = Slack(connection, sleep=partial(self.scheduler.sleep, process))
         channel = Channel(
             token="xoxb-sandbox", base_url=slack.client.base_url, retry_handlers=slack.client.retry_handlers
         )
@@ -326,17 +328,17 @@ class Simulation:
 
     def _back_off(self, process: Process, ledger: Ledger, run: Run) -> Any:
         held = self._may_not(process, ledger, run)
-        crm = breaker.stoppable(self._crm(process), breaker.CRM_WRITES, ledger.stopped)
+        crm = stop.stoppable(self._crm(process), WRITES, ledger.stopped)
         return delivery.back_off(ledger, self.policy, run, crm, held=held)
 
     def _reconcile(self, process: Process, ledger: Ledger, run: Run) -> Any:
         held = self._may_not(process, ledger, run)
-        crm = breaker.stoppable(self._crm(process), breaker.CRM_WRITES, ledger.stopped)
+        crm = stop.stoppable(self._crm(process), WRITES, ledger.stopped)
         return delivery.reconcile(ledger, self.policy, run, crm, held=held)
 
     def _deliver(self, process: Process, ledger: Ledger, run: Run) -> Any:
         held = self._may_not(process, ledger, run)
-        crm = None if held else breaker.stoppable(self._crm(process), breaker.CRM_WRITES, ledger.stopped)
+        crm = None if held else stop.stoppable(self._crm(process), WRITES, ledger.stopped)
         approved = self.oracle.marks[run.run_id] % 2 == 0
         before = self.oracle.delivery_begins(process, run, approved=approved)
         summary = delivery.deliver_tasks(

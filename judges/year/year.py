@@ -21,7 +21,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 from onetouch import scoring
 from onetouch.audit import replay
-from onetouch.crm_sync.extract_crm import emails_of, follow, read_reps
+from onetouch.crm_sync import emails_of, follow, read_reps
 from onetouch.delivery import DeliveryFailed, back_off, deliver_tasks
 from onetouch.events import Checkout
 from onetouch.lake import Lake
@@ -46,7 +46,7 @@ def policies(size: Size) -> list[tuple[int, Policy]]:
     """
     first = read_policy().changed(assignment__tasks_per_rep_per_day=4)
     points = [
-        rule | ({"points": 16} if rule["signal"] == "pricing_views_14d" else {})
+        rule | ({"points": 16} if rule["signal"] == "pricing_views" else {})
         for rule in first.document()["scoring"]["points"]
         if rule["signal"] != "integrations"
     ]
@@ -92,7 +92,7 @@ class Year:
 
     `every`: time between two runs, a multiple of six hours; `sampled`: of how many runs everything is kept, to be
     replayed; `provoked`: share of the accounts to be handed over that begin to buy just then. `looks_again` false
-    plants a bug: the last look before writing is left out.
+    plants a bug: the pre-send recheck is left out.
     """
 
     def __init__(

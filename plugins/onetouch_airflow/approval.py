@@ -14,7 +14,7 @@ from onetouch_airflow import alerts, opening
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
-    from onetouch.delivery.approval import Question
+    from onetouch.delivery import Question
 
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]()<>#+\-.!|~&])")
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from click.testing import Result
-from onetouch import cli
+from onetouch.cli import app, call
 from onetouch.ledger import Run
 from onetouch.workspace import Workspace
 from rich.console import Console
@@ -22,8 +22,8 @@ RUNNER = CliRunner()
 
 def onetouch(workspace: Workspace, *arguments: str, columns: int = 100) -> Result:
     with pytest.MonkeyPatch.context() as patch:  # whatever width the console was made with
-        patch.setattr(cli, "out", Console(width=columns))
-        return RUNNER.invoke(cli.app, ["--home", str(workspace.home), *arguments])
+        patch.setattr(call, "out", Console(width=columns))
+        return RUNNER.invoke(app, ["--home", str(workspace.home), *arguments])
 
 
 def told(workspace: Workspace, *arguments: str) -> Any:

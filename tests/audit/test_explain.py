@@ -7,9 +7,10 @@ import json
 from datetime import timedelta
 
 import pytest
-from onetouch import audit, screen
+from onetouch import audit
+from onetouch.cli import screen
 from onetouch.ledger import NotInLedger, Run
-from onetouch.routing import RULES
+from onetouch.routing import rules_of
 from onetouch.workspace import Workspace
 from rich.console import Console
 
@@ -23,7 +24,7 @@ def explained(workspace: Workspace, run: Run, account_id: str) -> audit.Explanat
 @pytest.mark.parametrize("account_id", SIDES)
 def test_rules_stand_in_order_and_the_stored_one_decided(company: Workspace, last: Run, account_id: str) -> None:
     found = explained(company, last, account_id)
-    assert [said.rule for said in found.rules] == [rule.name for rule in RULES]
+    assert [said.rule for said in found.rules] == [rule.name for rule in rules_of(company.policy)]
     verdicts = [said.verdict for said in found.rules]
     place = verdicts.index("decided")
     assert found.rules[place].rule == found.decision["rule"]
@@ -52,13 +53,13 @@ def test_rules_stand_in_order_and_the_stored_one_decided(company: Workspace, las
         ("with a deal", "open opportunity", "a colleague has an open opportunity there"),
         ("nameless", "never without context", "its record lacks name"),
         ("small", "value floor", "worth $1,200, under the floor of $5,000"),
-        ("small hero", "matrix: low value, engaged", "and engaged: active_days_14d 14"),
-        ("small and quiet", "matrix: low value, not engaged", "and not engaged: active_days_14d 0 of 10"),
+        ("small hero", "matrix: low value, engaged", "and engaged: active_days 14"),
+        ("small and quiet", "matrix: low value, not engaged", "and not engaged: active_days 0 of 10"),
         ("watched", "tier medium", "watched until its next trigger event"),
         ("not activated", "no PQL", "gate not passed: activated, intent, low tier"),
         ("small hero", "value floor", "worth $1,200 is under the floor, but nothing calls for a person"),
-        ("small and quiet", "matrix: low value, engaged", "not engaged: active_days_14d 0 of 10"),
-        ("watched", "matrix: high value, not engaged", "engaged: active_days_14d 14"),
+        ("small and quiet", "matrix: low value, engaged", "not engaged: active_days 0 of 10"),
+        ("watched", "matrix: high value, not engaged", "engaged: active_days 14"),
         ("not activated", "tier medium", "its tier is low"),
         ("nameless", "queue expired", "has not waited 72 hours for a rep"),
     ],
@@ -114,7 +115,7 @@ def test_the_panel_fits_100_columns_and_holds_what_matters(company: Workspace, l
     console.print(screen.explanation(found))
     text = console.file.getvalue()  # type: ignore[attr-defined]
     assert max(map(len, text.splitlines())) <= 100
-    for rule in RULES:
+    for rule in rules_of(company.policy):
         assert rule.name in text
     for reason in found.decision["reasons"]:
         assert reason["signal"] in text

@@ -3,34 +3,18 @@
 from __future__ import annotations
 
 import io
-from dataclasses import dataclass, field
+from dataclasses import replace
 from threading import Condition, Thread
 from typing import Any
 
 import matplotlib.pyplot as plt
 import pytest
-from onetouch.chat import Slack, SlackError, post_report
-from onetouch.chat.slack import escape
+from onetouch.chat import ChatError, Message, Rule, Text, Title, message, post_once
+from onetouch.chat.slack import Slack, escape
 from onetouch.connections import Connection, ConnectionConfigError
+from onetouch.report import Chart, Report, post_report
 
 KEY = "weekly_report:2025-W46"
-
-
-@dataclass
-class Chart:
-    name: str
-    title: str
-    alt: str
-    png: bytes
-
-
-@dataclass
-class Report:
-    text: str = "Week 46: 12 PQLs\nPQL to close 3 of 12 (25 %)"
-    blocks: list[dict[str, Any]] = field(
-        default_factory=lambda: [{"type": "header", "text": {"type": "plain_text", "text": "Week 46"}}]
-    )
-    charts: list[Chart] = field(default_factory=list)
 
 
 @pytest.fixture(scope="module")
@@ -38,11 +22,13 @@ def report() -> Report:
     picture = io.BytesIO()
     plt.figure(figsize=(1, 1)).savefig(picture)
     plt.close("all")
-    return Report(charts=[Chart(f"c{n}", f"Chart {n}", f"what chart {n} shows", picture.getvalue()) for n in range(3)])
+    details = Message([(Text("Week 46: 12 PQLs"),), (Text("PQL to close 3 of 12 (25 %)"),)])
+    charts = [Chart(f"c{n}", f"Chart {n}", f"what chart {n} shows", picture.getvalue()) for n in range(3)]
+    return Report(message("Week 46: 12 PQLs", Title("Week 46")), details, charts)
 
 
 def say(world: Any, slack: Slack, key: str = "k", text: str = "hello") -> str:
-    return slack.post(world.ledger, key=key, kind="alert", channel="C0ALERTS", text=text, blocks=[]).ts
+    return post_once(slack, world.ledger, message(text), key=key, kind="alert", channel="C0ALERTS").message
 
 
 def test_said_once_for_a_key(world: Any) -> None:
@@ -60,7 +46,7 @@ def test_a_lost_answer_is_found_in_the_channel_and_not_posted_again(world: Any) 
 
 def test_a_lost_request_stays_unknown_and_is_posted_by_the_next_attempt(world: Any) -> None:
     world.org.post("faults", [{"match": "chat.postMessage", "drop": "request"}])
-    with pytest.raises(SlackError, match="unknown"):
+    with pytest.raises(ChatError, match="unknown"):
         say(world, world.slack())
     assert [r.state for r in world.ledger.outbox(keys=["k"])] == ["sending"]
     slept: list[float] = []
@@ -72,7 +58,7 @@ def test_a_lost_request_stays_unknown_and_is_posted_by_the_next_attempt(world: A
 @pytest.mark.parametrize("fault", [{"status": 500, "body": "oops"}, {"status": 502, "body": ""}])
 def test_a_server_error_leaves_the_outcome_open(world: Any, fault: dict[str, Any]) -> None:
     world.org.post("faults", [{"match": "chat.postMessage"} | fault])
-    with pytest.raises(SlackError, match="unknown"):
+    with pytest.raises(ChatError, match="unknown"):
         say(world, world.slack())
     say(world, world.slack())
     assert len(world.org.posts()) == 1
@@ -81,7 +67,7 @@ def test_a_server_error_leaves_the_outcome_open(world: Any, fault: dict[str, Any
 def test_a_refusal_is_named_kept_and_tried_again_later(world: Any) -> None:
     world.org.post("faults", [{"match": "chat.postMessage", "status": 200,
                                "body": {"ok": False, "error": "not_in_channel"}}])  # fmt: skip
-    with pytest.raises(SlackError, match="not_in_channel"):
+    with pytest.raises(ChatError, match="not_in_channel"):
         say(world, world.slack())
     (row,) = world.ledger.outbox(keys=["k"])
     assert (row.state, row.reason) == ("pending", "not_in_channel")
@@ -105,7 +91,7 @@ def test_who_is_to_wait_too_long_is_refused_and_posts_with_the_next_attempt(worl
     refusal = {"match": "chat.postMessage", "status": 429, "headers": {"Retry-After": asked}, "body": body}
     world.org.post("faults", [refusal | {"times": 6 if times else 1}])
     slept: list[float] = []
-    with pytest.raises(SlackError, match="ratelimited"):
+    with pytest.raises(ChatError, match="ratelimited"):
         say(world, world.slack(slept.append))
     assert len(slept) == times
     assert [r.state for r in world.ledger.outbox(keys=["k"])] == ["pending"]
@@ -115,22 +101,22 @@ def test_who_is_to_wait_too_long_is_refused_and_posts_with_the_next_attempt(worl
 
 def test_a_message_is_written_anew_where_it_stands(world: Any) -> None:
     slack = world.slack()
-    place = slack.post(world.ledger, key="k", kind="alert", channel="C0ALERTS", text="before", blocks=[])
+    place = post_once(slack, world.ledger, message("before"), key="k", kind="alert", channel="C0ALERTS")
     for _ in range(2):
-        slack.update(place, text="after", blocks=[])
+        slack.update(place, message("after"))
     (post,) = world.org.posts()
-    assert (post["ts"], post["text"], post["edited"]) == (place.ts, "after", True)
+    assert (post["ts"], post["text"], post["edited"]) == (place.message, "after", True)
     assert post["metadata"]["event_payload"] == {"key": "k"}
     world.org.post("slack", {"archived": ["C0ALERTS"]})
-    with pytest.raises(SlackError, match="is_inactive") as refused:
-        slack.update(place, text="later", blocks=[])
+    with pytest.raises(ChatError, match="is_inactive") as refused:
+        slack.update(place, message("later"))
     assert refused.value.code == "is_inactive"
 
 
 def test_a_long_message_can_be_written_anew(world: Any) -> None:
     slack = world.slack()
-    place = slack.post(world.ledger, key="k", kind="alert", channel="C0ALERTS", text="x" * 5_000, blocks=[])
-    slack.update(place, text="y" * 5_000, blocks=[{"type": "divider"}])
+    place = post_once(slack, world.ledger, message("x" * 5_000), key="k", kind="alert", channel="C0ALERTS")
+    slack.update(place, message("y" * 5_000, Rule()))
     (post,) = world.org.posts()
     assert post["text"] == "y" * 3_900
 
@@ -154,7 +140,7 @@ def test_somebody_slack_may_not_tell_of_is_nobody(world: Any, code: str) -> None
 def test_a_slack_that_cannot_say_is_asked_again(world: Any, fault: dict[str, Any]) -> None:
     world.org.post("faults", [{"match": "users.lookupByEmail"} | fault])
     slack = world.slack()
-    with pytest.raises(SlackError):
+    with pytest.raises(ChatError):
         slack.user("rita@rep.example")
     assert slack.direct(slack.user("rita@rep.example"))
 
@@ -162,7 +148,7 @@ def test_a_slack_that_cannot_say_is_asked_again(world: Any, fault: dict[str, Any
 def test_a_dead_letter_is_not_posted_until_a_person_lays_it_out_again(world: Any) -> None:
     world.ledger.put("k", "slack", "alert", None, None, {"channel": "C0ALERTS"})
     world.ledger.failed("k", "over", retryable=False)
-    with pytest.raises(SlackError, match="outbox retry"):
+    with pytest.raises(ChatError, match="outbox retry"):
         say(world, world.slack())
     assert world.org.posts() == []
 
@@ -177,14 +163,14 @@ def test_rows_of_earlier_versions_hold_the_ts_alone(world: Any) -> None:
 def test_a_channel_put_right_after_an_unknown_outcome_is_not_posted_to_twice(world: Any) -> None:
     world.org.post("faults", [{"match": "chat.postMessage", "drop": "answer"},
                               {"match": "conversations.history", "status": 500}])  # fmt: skip
-    with pytest.raises(SlackError):
+    with pytest.raises(ChatError):
         say(world, world.slack())
-    place = world.slack().post(world.ledger, key="k", kind="alert", channel="C0LEADERS", text="hello", blocks=[])
+    place = post_once(world.slack(), world.ledger, message("hello"), key="k", kind="alert", channel="C0LEADERS")
     assert [post["channel"] for post in world.org.posts()] == [place.channel] == ["C0ALERTS"]
 
 
 def test_killed_anywhere_and_run_again_there_is_one_post(make_world: Any, report: Report) -> None:
-    report = Report(charts=report.charts[:1])
+    report = replace(report, charts=report.charts[:1])
     world = make_world("undisturbed")
     world.mortal(None)
     post_report(world.ledger, world.slack(), world.policy, report, KEY)
@@ -262,7 +248,7 @@ def test_the_report_is_one_post_with_its_pictures_and_details_in_the_thread(worl
 def test_a_picture_that_is_never_processed_ends_the_wait(world: Any, report: Report) -> None:
     world.org.post("limits", {"file_looks": 1000})
     slept: list[float] = []
-    with pytest.raises(SlackError, match="not processed"):
+    with pytest.raises(ChatError, match="not processed"):
         post_report(world.ledger, world.slack(slept.append), world.policy, report, KEY)
     assert len(slept) == 30
     assert world.org.posts() == []
@@ -274,7 +260,7 @@ def test_text_that_would_act_is_only_shown() -> None:
 
 def test_the_token_is_in_no_error(world: Any) -> None:
     slack = Slack(Connection("slack_default", password="xoxb-wrong", extra={"base_url": f"{world.org.url}/api/"}))
-    with pytest.raises(SlackError, match="invalid_auth") as refused:
+    with pytest.raises(ChatError, match="invalid_auth") as refused:
         say(world, slack)
     assert "xoxb" not in str(refused.value)
 

@@ -11,14 +11,16 @@ import pytest
 from onetouch.catalogue import MOMENTS, SIGNAL_NAMES
 from onetouch.lake import Lake
 from onetouch.policy import Policy, PolicyError, read_policy
-from onetouch.scoring import kept_artefact, score_frame, scorer_of
+from onetouch.scoring import check_scorer, kept_artefact, score_frame, scorer_of
 from onetouch.scoring.artefacts import keep_artefact
-from onetouch.scoring.scorers import SCORERS, TENTHS, Artefact, Scorer
+from onetouch.scoring.scorers import SCORERS, scorer_named
+from onetouch.scoring.scorers.protocol import TENTHS, Artefact, Scorer
+from onetouch.workspace import usable_policy
 
 AS_OF = datetime(2025, 3, 10, 9, tzinfo=UTC)
 ACCOUNTS = 300
 
-scorers = pytest.mark.parametrize("scorer", SCORERS.values(), ids=list(SCORERS))
+scorers = pytest.mark.parametrize("scorer", [scorer_named(name) for name in SCORERS], ids=list(SCORERS))
 
 
 def policy_of(scorer: Scorer) -> Policy:
@@ -157,11 +159,27 @@ def test_the_id_of_an_artefact_is_a_hash_of_its_scorer_and_content() -> None:
 
 def test_a_scorer_that_is_not_registered_is_named_with_those_that_are() -> None:
     policy = read_policy().changed(scoring__scorer="oracle")
-    with pytest.raises(PolicyError, match="scoring.scorer: 'oracle' is not a scorer; allowed: points"):
-        scorer_of(policy)
+    for asked in (scorer_of, check_scorer):
+        with pytest.raises(PolicyError, match="^policy.*: scoring.scorer: 'oracle' is not allowed; allowed: points"):
+            asked(policy)
+
+
+def test_a_file_that_names_another_scorer_cannot_be_used(tmp_path: Path) -> None:
+    file = tmp_path / "policy.yaml"
+    file.write_text("scoring: {scorer: oracle}")
+    with pytest.raises(PolicyError, match=f"{file}: scoring.scorer: 'oracle' is not allowed; allowed: points"):
+        usable_policy(file)
 
 
 def test_a_policy_that_names_no_scorer_counts_points() -> None:
     document = read_policy().document()
     del document["scoring"]["scorer"]
-    assert scorer_of(Policy.model_validate(document)) is SCORERS["points"]
+    assert scorer_of(Policy.model_validate(document)) is scorer_named("points")
+
+
+def test_an_artefact_of_points_that_names_a_signal_as_it_was_called_then_is_read() -> None:
+    policy, scorer = read_policy(), scorer_named("points")
+    artefact = scorer.artefact(policy, None)
+    former = artefact.content.replace(b'"invites"', b'"invites_28d"')
+    assert former != artefact.content
+    assert scorer.columns(Artefact("points", former)) == scorer.columns(artefact)

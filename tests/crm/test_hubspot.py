@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
 from threading import Thread
 from typing import Any
 
 import pytest
-import requests
 import urllib3
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from onetouch.connections import Connection, ConnectionConfigError
 from onetouch.crm.hubspot import HubSpot
 from onetouch.crm.hubspot.fields import PROPERTIES, task_properties, text_of
-from onetouch.crm.hubspot.wire import Wire
+from onetouch.crm.hubspot.transport import Transport
 from onetouch.crm.protocol import (
     RELEASED,
     UNKNOWN,
@@ -27,107 +27,11 @@ from onetouch.crm.protocol import (
     SignInRefused,
     Unreachable,
 )
-from onetouch.crm_sync import extract_crm
-from onetouch.delivery import DeliveryFailed, back_off, deliver_tasks
-from onetouch.delivery.reconcile import reconcile
-from tenacity import wait_none
+from onetouch.delivery import DeliveryFailed, back_off
+from onetouch.handoff import AccountContext, TaskContent
 
+from tests.crm.portal import AS_OF, OTTO, OWNERS, RITA, Portal
 from tests.delivery.world import BUYING
-
-AS_OF = datetime(2025, 11, 18, 10, tzinfo=UTC)
-RITA, OTTO = "101", "102"
-OWNERS = [
-    {"id": RITA, "email": "rita@rep.example", "firstName": "Rita", "lastName": "Rep", "userId": 9101},
-    {"id": OTTO, "email": "otto@rep.example", "firstName": "Otto", "archived": True},
-]
-
-
-class Portal:
-    """The stand-in as a HubSpot account, and what reps do in it."""
-
-    def __init__(self, org: Any, world: Any) -> None:
-        self.org, self.world, self.url = org, world, org.url
-        self.http = requests.Session()
-        self.http.headers["Authorization"] = "Bearer pat-sandbox-token"
-
-    def empty(self, properties: bool = True) -> None:
-        self.http.delete(f"{self.url}/_sandbox/state", timeout=10).raise_for_status()
-        self.org.clock(AS_OF)
-        self.org.post("limits", {"hubspot_ten_seconds": 1e6, "hubspot_searches": 1e6})
-        self.load(owners=OWNERS, properties=PROPERTIES if properties else {})
-
-    def load(self, **document: Any) -> None:
-        self.org.post("hubspot", document)
-
-    def client(
-        self, token: str = "pat-sandbox-token", sleep: Callable[[float], None] | None = None, **more: Any
-    ) -> HubSpot:
-        connection = Connection("hubspot_default", password=token, extra={"base_url": self.url})
-        return HubSpot(connection, wait=wait_none(), sleep=sleep or (lambda _: None), **more)
-
-    def post(self, path: str, body: Any) -> Any:
-        answer = self.http.post(f"{self.url}/crm/{path}", json=body, timeout=10)
-        assert answer.ok, answer.text
-        return answer.json()
-
-    def make(self, thing: str, company: str | None = None, **properties: Any) -> str:
-        types = {"tasks": 192, "calls": 182, "emails": 186, "meetings": 188, "deals": 341}
-        body: dict[str, Any] = {"properties": properties}
-        if company:
-            kind = {"associationCategory": "HUBSPOT_DEFINED", "associationTypeId": types[thing]}
-            body["associations"] = [{"to": {"id": company}, "types": [kind]}]
-        return str(self.post(f"v3/objects/{thing}", body)["id"])
-
-    def companies(self, *numbers: int) -> dict[int, str]:
-        made = datetime(2025, 8, 1, tzinfo=UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z")
-        rows = [
-            {
-                "id": 500 + n,
-                "createdAt": made,
-                "properties": {"name": f"Company {n}", "domain": f"company{n}.example", "hubspot_owner_id": RITA},
-            }
-            for n in numbers
-        ]
-        self.load(objects={"companies": rows})
-        return {n: str(500 + n) for n in numbers}
-
-    def write(self, thing: str, record: str, **properties: Any) -> None:
-        url = f"{self.url}/crm/v3/objects/{thing}/{record}"
-        self.http.patch(url, json={"properties": properties}, timeout=10).raise_for_status()
-
-    def delete(self, thing: str, record: str) -> None:
-        self.http.delete(f"{self.url}/crm/v3/objects/{thing}/{record}", timeout=10).raise_for_status()
-
-    def records(self, thing: str) -> list[dict[str, Any]]:
-        state = self.http.get(f"{self.url}/_sandbox/hubspot", timeout=10).json()
-        return list(state.get(thing, []))
-
-    def record(self, thing: str, **values: str) -> dict[str, Any]:
-        (found,) = (r for r in self.records(thing) if values.items() <= (r["properties"] | {"id": r["id"]}).items())
-        return found
-
-    def fault(self, **spec: Any) -> None:
-        self.org.post("faults", [spec])
-
-    def requests(self, path: str) -> int:
-        return sum(call["n"] for call in self.org.calls() if path in call["path"])
-
-    # -- the pipeline
-
-    def decide(self, run: Any, companies: dict[int, str]) -> None:
-        self.world.decide(run, *companies, owner_id=RITA)
-        for room in ("decisions", "signals"):
-            rows = self.world.lake.read(room, f"{run.run_id}.parquet")
-            rows["crm_account_id"] = list(companies.values())
-            self.world.lake.write(rows, room, f"{run.run_id}.parquet")
-
-    def deliver(self, run: Any) -> dict[str, Any]:
-        world = self.world
-        recheck = lambda ids: {i: why for i, why in world.rechecked.items() if i in ids}  # noqa: E731
-        return deliver_tasks(world.lake, world.ledger, world.policy, run, self.client(), recheck=recheck, held=None)
-
-    def extract(self, run: Any) -> dict[str, Any]:
-        return extract_crm(self.world.lake, self.world.ledger, self.world.policy, run, self.client())
 
 
 @pytest.fixture
@@ -137,19 +41,18 @@ def portal(world: Any) -> Portal:
     return one
 
 
-def task(company: str | None = None, **given: Any) -> dict[str, Any]:
-    fields = {
-        "Subject": "[High] Company 1 — at 92 %",
-        "Description": "Hello <b>there</b> & welcome\n\nSecond line",
-        "Priority": "Normal",
-        "Status": "Not Started",
-        "ActivityDate": "2025-11-18",
-        "IsReminderSet": True,
-        "ReminderDateTime": "2025-11-18T10:15:00Z",
-        "OwnerId": RITA,
-        "WhatId": company,
-    }
-    return {name: value for name, value in (fields | given).items() if value is not None}
+TASK = TaskContent(
+    subject="[High] Company 1 — at 92 %",
+    description="Hello <b>there</b> & welcome\n\nSecond line",
+    priority="medium",
+    due_on=date(2025, 11, 18),
+    remind_at=datetime(2025, 11, 18, 10, 15, tzinfo=UTC),
+    owner_id=RITA,
+)
+
+
+def task(company: str | None = None, **given: Any) -> TaskContent:
+    return replace(TASK, crm_account_id=company, **given)
 
 
 # ── connection, errors ───────────────────────────────────────────────────────────────────────────
@@ -227,17 +130,6 @@ def test_the_days_calls_are_named_and_not_tried_again(portal: Portal) -> None:
     assert portal.requests("/crm/") == 1
 
 
-def test_a_share_of_the_days_calls_is_left_to_others(portal: Portal) -> None:
-    portal.org.post("limits", {"hubspot_daily": 10})
-    client = portal.client(api_reserve=0.5)
-    calls = 0
-    with pytest.raises(LimitReached, match=r"50% are left to others"):
-        for _ in range(20):
-            client.contacts([f"a{calls}@x.example"])
-            calls += 1
-    assert calls == 5
-
-
 # ── properties ───────────────────────────────────────────────────────────────────────────────────
 
 
@@ -248,12 +140,12 @@ def test_missing_properties_are_named_and_created_on_demand(portal: Portal) -> N
     with pytest.raises(
         FieldsMissing, match=r"companies\.onetouch_score is missing.*tasks\.onetouch_handoff_id is missing"
     ):
-        client.update_accounts({companies[1]: {"Onetouch_Score__c": 1}})
+        client.update_accounts({companies[1]: AccountContext(score=1)})
     assert "onetouch_score" not in portal.record("companies", id=companies[1])["properties"]
     assert len(client.create_fields()) == 17
     assert client.create_fields() == []
     client.check_fields()
-    assert client.update_accounts({companies[1]: {"Onetouch_Score__c": 57.5}})[companies[1]].ok
+    assert client.update_accounts({companies[1]: AccountContext(score=57.5)})[companies[1]].ok
 
 
 @pytest.mark.parametrize(
@@ -278,9 +170,9 @@ def test_a_property_of_another_making_is_named(portal: Portal, name: str, change
 
 def test_account_fields_are_written_and_nothing_is_erased(portal: Portal) -> None:
     companies = portal.companies(1, 2)
-    first = {"Onetouch_Activated__c": True, "Onetouch_Tier__c": "high", "Onetouch_As_Of__c": "2025-11-18T10:00:00Z"}
-    portal.client().update_accounts({companies[1]: first | {"Onetouch_Limit_Share__c": 92.5}})
-    portal.client().update_accounts({companies[1]: {"Onetouch_Tier__c": None, "Onetouch_Activated__c": False}})
+    first = AccountContext(activated=True, tier="high", as_of=AS_OF, limit_share=92.5)
+    portal.client().update_accounts({companies[1]: first})
+    portal.client().update_accounts({companies[1]: AccountContext(tier=None, activated=False)})
     kept = portal.record("companies", id=companies[1])["properties"]
     assert (kept["onetouch_tier"], kept["onetouch_activated"], kept["onetouch_limit_share"]) == (
         "high",
@@ -293,9 +185,9 @@ def test_account_fields_are_written_and_nothing_is_erased(portal: Portal) -> Non
 
 def test_every_row_has_its_own_outcome(portal: Portal) -> None:
     companies = portal.companies(*range(1, 251))
-    rows = {i: {"Onetouch_Score__c": n} for n, i in companies.items()}
-    rows[companies[120]] = {"Onetouch_Tier__c": "no such tier"}
-    rows["99"] = {"Onetouch_Score__c": 1}
+    rows = {i: AccountContext(score=n) for n, i in companies.items()}
+    rows[companies[120]] = AccountContext(tier="no such tier")
+    rows["99"] = AccountContext(score=1)
     portal.delete("companies", companies[7])
     outcomes = portal.client().update_accounts(rows)
     failed = {i: o for i, o in outcomes.items() if not o.ok}
@@ -310,7 +202,7 @@ def test_a_batch_refused_as_a_whole_is_sent_again_in_halves(portal: Portal) -> N
     companies = portal.companies(*range(1, 9))
     body = {"status": "error", "category": "VALIDATION_ERROR", "message": "one of them"}
     portal.fault(match="companies/batch/update", status=400, body=body, times=4)
-    outcomes = portal.client().update_accounts({i: {"Onetouch_Score__c": 5} for i in companies.values()})
+    outcomes = portal.client().update_accounts({i: AccountContext(score=5) for i in companies.values()})
     assert [o.ok for o in outcomes.values()].count(False) == 1  # 8, 4, 2, 1 were refused
     assert sum("onetouch_score" in c["properties"] for c in portal.records("companies")) == 7
 
@@ -320,7 +212,7 @@ def test_an_update_of_a_merged_company_says_where_it_went(portal: Portal) -> Non
     new = portal.post("v3/objects/companies/merge", {"primaryObjectId": companies[1], "objectIdToMerge": companies[2]})[
         "id"
     ]
-    outcomes = portal.client().update_accounts({i: {"Onetouch_Score__c": 1} for i in companies.values()})
+    outcomes = portal.client().update_accounts({i: AccountContext(score=1) for i in companies.values()})
     assert outcomes[companies[3]].ok
     assert (outcomes[companies[2]].code, outcomes[companies[2]].retryable) == ("MERGED", True)
     assert new in outcomes[companies[1]].message
@@ -363,7 +255,7 @@ def test_a_task_is_what_hubspot_shows(portal: Portal) -> None:
     assert portal.client().contacts(["EVE@company1.example ", "nobody@x.example", ""]) == {
         "eve@company1.example": contact
     }
-    outcomes = portal.client().create_tasks({"h1": task(company, WhoId=contact)})
+    outcomes = portal.client().create_tasks({"h1": task(company, contact_id=contact)})
     made = portal.record("tasks", onetouch_handoff_id="h1")
     assert outcomes["h1"].ok and outcomes["h1"].id == made["id"]
     assert made["associations"] == {"companies": [company], "contacts": [contact]}
@@ -385,26 +277,15 @@ def test_a_task_is_what_hubspot_shows(portal: Portal) -> None:
 
 @given(st.text(st.characters(exclude_categories=["Cs"]), max_size=200) | st.text("<>&;bra/p\n ", max_size=50))
 def test_no_text_becomes_markup_and_none_is_lost(text: str) -> None:
-    body = task_properties({"Description": text}).get("hs_task_body", "")
+    body = task_properties(TaskContent("s", description=text)).get("hs_task_body", "")
     assert "<" not in body.replace("<br>", "")
     assert text_of(body) == text.strip()
 
 
 def test_a_text_longer_than_hubspot_takes_is_cut(portal: Portal) -> None:
-    assert portal.client().create_tasks({"h1": task(Description="<&>" * 10_000)})["h1"].ok
+    assert portal.client().create_tasks({"h1": task(description="<&>" * 10_000)})["h1"].ok
     body = portal.record("tasks", onetouch_handoff_id="h1")["properties"]["hs_task_body"]
     assert 50_000 < len(body) <= 65_536
-
-
-def test_a_task_that_is_there_is_adopted_and_never_written_over(portal: Portal) -> None:
-    company = portal.companies(1)[1]
-    first = portal.client().create_tasks({"h1": task(company)})["h1"]
-    portal.write("tasks", str(first.id), hs_task_subject="Rita's own words", hs_task_status="COMPLETED")
-    for unsure in ([], ["h1"]):
-        again = portal.client().create_tasks({"h1": task(company)}, unsure)["h1"]
-        assert (again.ok, again.id, again.deleted) == (True, first.id, False)
-    (kept,) = portal.records("tasks")
-    assert kept["properties"]["hs_task_subject"] == "Rita's own words"
 
 
 def test_a_deleted_task_is_not_made_again(portal: Portal) -> None:
@@ -433,14 +314,6 @@ def test_a_duplicate_that_cannot_be_read_is_tried_again_by_the_next_run(portal: 
     assert (outcome.ok, outcome.retryable) == (False, True)
 
 
-@pytest.mark.parametrize("fault", [{"drop": "request"}, {"drop": "answer"}, {"status": 502, "body": "bad gateway"}])
-def test_a_lost_request_or_answer_makes_no_second_task(portal: Portal, fault: dict[str, Any]) -> None:
-    portal.fault(match="tasks/batch/create", times=2, **fault)
-    outcomes = portal.client().create_tasks({f"h{n}": task() for n in range(5)})
-    assert all(o.ok for o in outcomes.values())
-    assert len(portal.records("tasks")) == 5
-
-
 def test_after_silence_it_is_looked_before_anything_is_sent_again(portal: Portal) -> None:
     portal.fault(match="tasks/batch/create", drop="answer")
     portal.fault(match="tasks/batch/create", status=400, body={"category": "SENT_TWICE"})
@@ -458,7 +331,7 @@ def test_while_hubspot_is_busy_a_creation_waits(portal: Portal) -> None:
 
 
 def test_a_row_refused_does_not_stop_the_others(portal: Portal) -> None:
-    rows = {f"h{n:03}": task() for n in range(150)} | {"h007": task(OwnerId="404"), "h120": task(WhatId="77")}
+    rows = {f"h{n:03}": task() for n in range(150)} | {"h007": task(owner_id="404"), "h120": task("77")}
     outcomes = portal.client().create_tasks(rows)
     assert {h for h, o in outcomes.items() if not o.ok} == {"h007", "h120"}
     assert outcomes["h007"].reason == "VALIDATION_ERROR: INVALID_OWNER_ID (hubspot_owner_id)"
@@ -489,20 +362,6 @@ def test_nothing_sent_is_an_error_not_an_outcome(portal: Portal) -> None:
     with pytest.raises(Unreachable):
         client.create_tasks({"h1": task()}, unsure=["h1"])
     assert portal.records("tasks") == []
-
-
-def test_two_writers_at_once_make_one_task_each(portal: Portal) -> None:
-    outcomes: list[dict[str, Any]] = []
-    rows = {f"h{n}": task() for n in range(40)}
-    threads = [Thread(target=lambda: outcomes.append(portal.client().create_tasks(rows))) for _ in range(3)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len(outcomes) == 3
-    assert outcomes[0] == outcomes[1] == outcomes[2]
-    assert all(o.ok for o in outcomes[0].values())
-    assert len(portal.records("tasks")) == 40
 
 
 FAULTS = st.fixed_dictionaries(
@@ -598,7 +457,7 @@ def test_what_a_rep_completes_while_others_are_closed_is_left_alone(
 ) -> None:
     client = portal.client()
     made = client.create_tasks({f"h{n:03}": task() for n in range(101)})
-    once, done = Wire._once, []
+    once, done = Transport._once, []
 
     def and_the_rep(self: Any, request: Any, *given: Any, **query: Any) -> Any:
         answer = once(self, request, *given, **query)
@@ -607,7 +466,7 @@ def test_what_a_rep_completes_while_others_are_closed_is_left_alone(
             portal.write("tasks", str(made["h100"].id), hs_task_status="COMPLETED", hs_task_subject="Called her")
         return answer
 
-    monkeypatch.setattr(Wire, "_once", and_the_rep)
+    monkeypatch.setattr(Transport, "_once", and_the_rep)
     outcomes = client.close_tasks({handoff_id: (WITHDRAWN, "why") for handoff_id in made})
     assert done and all(o.ok for o in outcomes.values())
     assert {h for h, o in outcomes.items() if o.by_rep} == {"h100"}
@@ -651,7 +510,7 @@ def test_accounts_beyond_a_page_all_of_them_or_what_changed(portal: Portal) -> N
     later = AS_OF + timedelta(hours=1)
     portal.org.clock(later)
     assert list(client.read_accounts(portal.world.policy, later)) == []
-    portal.client().update_accounts({i: {"Onetouch_Score__c": 1} for i in list(companies.values())[:220]})
+    portal.client().update_accounts({i: AccountContext(score=1) for i in list(companies.values())[:220]})
     portal.delete("companies", companies[250])
     new = portal.post("v3/objects/companies/merge", {"primaryObjectId": companies[1], "objectIdToMerge": companies[2]})[
         "id"
@@ -747,47 +606,6 @@ def test_activities_are_tasks_calls_emails_and_meetings(portal: Portal) -> None:
 # ── the whole way ────────────────────────────────────────────────────────────────────────────────
 
 
-def test_from_the_decision_to_the_release(portal: Portal) -> None:
-    world, companies = portal.world, portal.companies(1, 2)
-    run = world.run()
-    portal.extract(run)
-    portal.decide(run, companies)
-    assert portal.deliver(run)["delivered"] == 2
-    handoff = world.handoff(1)
-    made = portal.record("tasks", onetouch_handoff_id=handoff.handoff_id)
-    assert (
-        made["properties"]["hs_task_subject"] == "[High] Company 1 — at 92 % of the API calls limit (9,200 of 10,000)"
-    )
-    assert made["associations"]["companies"] == [companies[1]]
-    context = portal.record("companies", id=companies[1])["properties"]
-    assert (context["onetouch_account_id"], context["onetouch_limit_share"]) == ("org-1", "92")
-    assert "EXPANSION SIGNALS" in context["onetouch_dossier"]
-    assert {row["destination"] for row in world.ledger.dump()["outbox"]} == {"hubspot"}
-    assert portal.deliver(run)["delivered"] == 2
-    assert len(portal.records("tasks")) == 2
-
-    called = AS_OF + timedelta(hours=1)
-    portal.org.clock(called)
-    portal.write(
-        "tasks", made["id"], hs_task_status="COMPLETED", onetouch_outcome="No response", onetouch_disposition="Not now"
-    )
-    later = world.run(AS_OF + timedelta(hours=2))
-    portal.extract(later)
-    assert (world.handoff(1).state, world.handoff(1).touched_at) == ("touched", called)
-
-    days = world.policy.handoff.touches * world.policy.handoff.silence_days
-    portal.org.clock(called + timedelta(days=days))
-    end = world.run(called + timedelta(days=days))
-    portal.extract(end)
-    back_off(world.ledger, world.policy, end, portal.client(), held=None)
-    assert (world.handoff(1).state, world.handoff(2).state) == ("released", "expired")
-    released = portal.record("tasks", id=made["id"])["properties"]
-    assert released["hs_task_body"].startswith("Released: ")
-    assert portal.record("tasks", onetouch_handoff_id=world.handoff(2).handoff_id)["properties"][
-        "hs_task_subject"
-    ].startswith("[Expired] ")
-
-
 def opened(portal: Portal, companies: dict[int, str]) -> Any:
     run = portal.world.run()
     portal.extract(run)
@@ -799,18 +617,6 @@ def opened(portal: Portal, companies: dict[int, str]) -> Any:
 def an_hour_later(portal: Portal) -> Any:
     portal.org.clock(AS_OF + timedelta(minutes=30))
     return portal.world.run(AS_OF + timedelta(hours=1))
-
-
-def test_ledger_and_hubspot_agree_and_what_a_rep_deleted_is_found(portal: Portal) -> None:
-    handoff = opened(portal, portal.companies(1, 2))
-    portal.make("tasks", hs_timestamp="2025-11-18T10:00:00Z", onetouch_handoff_id="unknown")
-    portal.delete("tasks", portal.record("tasks", onetouch_handoff_id=handoff.handoff_id)["id"])
-    later = an_hour_later(portal)
-    found = reconcile(portal.world.ledger, portal.world.policy, later, portal.client(), held=None)
-    assert (found["looked_at"], found["agreeing"]) == (3, 1)
-    assert found["repaired"] == {"a task that was deleted": 1}
-    assert [row["handoff_id"] for row in found["reported"]] == ["unknown"]
-    assert portal.world.handoff(1).state == "withdrawn"
 
 
 def test_a_handoff_follows_its_company_into_a_merge_and_its_task_to_another_rep(portal: Portal) -> None:
@@ -825,22 +631,6 @@ def test_a_handoff_follows_its_company_into_a_merge_and_its_task_to_another_rep(
     moved = portal.world.handoff(1)
     assert (moved.crm_account_id, moved.owner_id, moved.owner_email) == (new, OTTO, "otto@rep.example")
     assert moved.state == "task_open"
-
-
-def test_a_deal_or_a_call_since_the_decision_keeps_the_task_back(portal: Portal) -> None:
-    companies = portal.companies(1, 2, 3)
-    run = portal.world.run()
-    portal.extract(run)
-    portal.decide(run, companies)
-    portal.org.clock(AS_OF + timedelta(minutes=1))
-    portal.make("deals", companies[1], dealname="own", dealstage="contractsent")
-    at = "2025-11-18T10:01:00Z"
-    portal.make(
-        "calls", companies[2], hs_timestamp=at, hs_call_title="c", hs_call_status="COMPLETED", hubspot_owner_id=OTTO
-    )
-    summary = portal.deliver(run)
-    assert (summary["delivered"], summary["withheld"]) == (1, {"open opportunity": 1, "touched": 1})
-    assert [t["associations"]["companies"] for t in portal.records("tasks")] == [[companies[3]]]
 
 
 def writes(portal: Portal, company: str, at: datetime, **fields: Any) -> str:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, date, datetime
 
 import pytest
 from onetouch.connections import Connection
 from onetouch.crm.salesforce import Salesforce
+from onetouch.handoff import AccountContext, TaskContent
 from onetouch.policy import read_policy
 from onetouch.sandbox.fields import make_id
 from onetouch.sandbox.in_process import URL, Adapter, Org
@@ -60,12 +62,21 @@ def test_the_set_is_enough(org: Org, bulk_above: int) -> None:
     made |= crm.ensure_accounts({"org-3": {**new, "domain": "third.example"}}, "lead")
     assert [outcome.reason for outcome in made.values() if not outcome.ok] == []
     assert str(made["org-1"].id) == ACCOUNT and str(made["org-3"].id).startswith("00Q")
-    context = {str(outcome.id): {"Onetouch_Score__c": 71, "Onetouch_Tier__c": "high"} for outcome in made.values()}
+    context = {str(outcome.id): AccountContext(score=71, tier="high") for outcome in made.values()}
     assert [outcome.reason for outcome in crm.update_accounts(context).values() if not outcome.ok] == []
 
-    task = {"Subject": "Call", "OwnerId": OWNER, "Priority": "High", "Status": "Not Started", "IsReminderSet": True,
-            "ReminderDateTime": "2025-11-18T12:00:00Z", "ActivityDate": "2025-11-19", "Description": "Why"}  # fmt: skip
-    tasks = {"h1": {**task, "WhatId": ACCOUNT, "WhoId": PERSON}, "h2": {**task, "WhatId": str(made["org-3"].id)}}
+    task = TaskContent(
+        subject="Call",
+        description="Why",
+        priority="high",
+        due_on=date(2025, 11, 19),
+        remind_at=datetime(2025, 11, 18, 12, tzinfo=UTC),
+        owner_id=OWNER,
+    )
+    tasks = {
+        "h1": replace(task, crm_account_id=ACCOUNT, contact_id=PERSON),
+        "h2": replace(task, crm_account_id=str(made["org-3"].id)),
+    }
     outcomes = crm.create_tasks(tasks) | crm.close_tasks({"h2": ("[Withdrawn] ", "touched meanwhile")})
     assert [outcome.reason for outcome in outcomes.values() if not outcome.ok] == []
     assert {activity.handoff_id for activity in crm.read_activities(SINCE)} == {"h1", "h2"}

@@ -24,13 +24,13 @@ from onetouch.crm.protocol import (
     Outcome,
     Refused,
     SignInRefused,
-    Unreachable,
 )
 from onetouch.crm.salesforce import Salesforce
-from onetouch.crm.salesforce import wire as salesforce_wire
+from onetouch.crm.salesforce import transport as salesforce_transport
 from onetouch.crm.salesforce.bulk import _refused
 from onetouch.crm.salesforce.fields import WANTED, problems
 from onetouch.crm.salesforce.rows import refusal
+from onetouch.handoff import AccountContext, TaskContent
 from onetouch.sandbox.fields import make_id
 from tenacity import wait_none
 
@@ -135,19 +135,11 @@ def test_an_answer_is_not_waited_for_forever(world: Any, monkeypatch: pytest.Mon
     pauses: list[float] = []
     crm = client(world, sleep=pauses.append)
     crm.check_fields()
-    monkeypatch.setattr(salesforce_wire, "_TIMEOUT", (5, 0.2))
+    monkeypatch.setattr(salesforce_transport, "_TIMEOUT", (5, 0.2))
     world.org.post("faults", [{"match": "composite/sobjects$", "method": "PATCH", "slow": 0.6}])
-    (outcome,) = crm.update_accounts({ACCOUNT: {"Onetouch_Tier__c": "high"}}).values()
+    (outcome,) = crm.update_accounts({ACCOUNT: AccountContext(tier="high")}).values()
     assert outcome.ok
     assert len(pauses) == 1  # given up, and tried again after a pause
-
-
-def test_lasting_faults_end_in_one_clear_error_without_the_address(world: Any) -> None:
-    world.org.post("faults", [{"match": "/query", "status": 500, "body": "x", "times": 99}])
-    with pytest.raises(Unreachable) as lost:
-        list(world.salesforce().read_reps())
-    assert "SELECT" not in str(lost.value)
-    assert lost.value.__suppress_context__
 
 
 def test_the_daily_limit_is_named_and_not_tried_again(world: Any) -> None:
@@ -167,7 +159,7 @@ def test_reads_beyond_one_page(world: Any) -> None:
 def test_long_lists_are_asked_in_parts_and_quoted(world: Any) -> None:
     client = world.salesforce()
     keys = [f"{n:06d}{'x' * 50}" for n in range(900)]
-    made = client.create_tasks({key: {"Subject": "s"} for key in keys[:600]})
+    made = client.create_tasks({key: TaskContent(subject="s") for key in keys[:600]})
     assert len(client.tasks_of(keys)) == 600 == len(made)
     assert client.tasks_of([]) == {}
     world.rep_writes("Task", None, Subject="s", Onetouch_Handoff_Id__c="it's")
@@ -178,7 +170,7 @@ def test_rows_locked_by_another_are_tried_again_and_only_they(world: Any) -> Non
     world.accounts(1, 2, 3)
     locked = {"statusCode": "UNABLE_TO_LOCK_ROW", "message": "unable to obtain exclusive access"}
     world.org.post("faults", [{"match": "composite/sobjects$", "row_error": locked, "rows": [1], "times": 2}])
-    rows = {make_id("001", n): {"Onetouch_Tier__c": "high"} for n in (1, 2, 3)}
+    rows = {make_id("001", n): AccountContext(tier="high") for n in (1, 2, 3)}
     outcomes = world.salesforce().update_accounts(rows)
     assert [fault["times"] for fault in world.org.faults()] == [1]  # the second request had no row of that index
     assert [o.ok for o in outcomes.values()] == [True, True, True]
@@ -189,25 +181,8 @@ def test_rows_that_stay_locked_are_reported_as_retryable(world: Any) -> None:
     world.accounts(1)
     locked = {"statusCode": "UNABLE_TO_LOCK_ROW", "message": "unable to obtain exclusive access"}
     world.org.post("faults", [{"match": "composite/sobjects$", "row_error": locked, "times": 99}])
-    (outcome,) = world.salesforce().update_accounts({make_id("001", 1): {"Onetouch_Tier__c": "high"}}).values()
+    (outcome,) = world.salesforce().update_accounts({make_id("001", 1): AccountContext(tier="high")}).values()
     assert (outcome.ok, outcome.code, outcome.retryable) == (False, "UNABLE_TO_LOCK_ROW", True)
-
-
-def test_more_rows_than_a_request_holds_keep_their_order(world: Any) -> None:
-    world.accounts(*range(1, 402))
-    rows = {make_id("001", n): {"Onetouch_Score__c": n / 10} for n in range(1, 402)}
-    rows[make_id("001", 300)] = {"Onetouch_Tier__c": "no such tier"}
-    outcomes = world.salesforce().update_accounts(rows)
-    assert [i for i, o in outcomes.items() if not o.ok] == [make_id("001", 300)]
-    assert world.org.account(make_id("001", 401))["Onetouch_Score__c"] == 40.1
-
-
-def test_what_is_unknown_erases_nothing(world: Any) -> None:
-    world.accounts(1, Onetouch_Milestones__c="4 of 5")
-    rows = {ACCOUNT: {"Onetouch_Milestones__c": None, "Onetouch_Tier__c": "high"}}
-    assert world.salesforce().update_accounts(rows)[ACCOUNT].ok
-    account = world.org.account(ACCOUNT)
-    assert (account["Onetouch_Milestones__c"], account["Onetouch_Tier__c"]) == ("4 of 5", "high")
 
 
 def test_missing_fields_are_named_before_anything_is_written(world: Any) -> None:
@@ -216,7 +191,7 @@ def test_missing_fields_are_named_before_anything_is_written(world: Any) -> None
     for thing in ("Account", "Task"):
         world.org.post("faults", [{"match": f"{thing}/describe", "status": 200, "body": {"fields": fields}}])
     with pytest.raises(FieldsMissing, match=r"Account\.Onetouch_Score__c is missing.*include/salesforce"):
-        world.salesforce().update_accounts({make_id("001", 1): {"Onetouch_Tier__c": "high"}})
+        world.salesforce().update_accounts({make_id("001", 1): AccountContext(tier="high")})
     assert world.org.account(make_id("001", 1))["Onetouch_Tier__c"] is None
 
 
@@ -249,17 +224,6 @@ def test_one_request_too_many_at_once_is_waited_out_not_taken_for_the_end_of_the
     body = [{"errorCode": "REQUEST_LIMIT_EXCEEDED", "message": "ConcurrentPerOrgLongTxn Limit exceeded."}]
     world.org.post("faults", [{"match": "/query", "status": 403, "body": body, "times": 2}])
     assert len(list(world.salesforce().read_reps())) == 3
-
-
-def test_calls_are_left_to_others(world: Any) -> None:
-    world.accounts(*range(1, 5))
-    world.org.post("limits", {"api_daily": 10})
-    crm = client(world, api_reserve=0.5)
-    for _ in range(5):
-        list(crm.read_reps())
-    with pytest.raises(LimitReached, match=r"5 of 10 .* 50% are left to others \(delivery.api_reserve\)"):
-        list(crm.read_reps())
-    assert sum(c["n"] for c in world.org.calls() if c["api"] == "salesforce") == 5
 
 
 def test_the_last_call_of_the_day_is_not_gone_over(world: Any) -> None:
@@ -392,16 +356,6 @@ def test_an_org_without_meetings_is_read_without_them(world: Any) -> None:
     assert [a.subject for a in world.salesforce().read_activities(AS_OF)] == ["open"]
 
 
-def test_tasks_of_ours_are_read_also_without_an_account_and_after_their_end(world: Any) -> None:
-    world.accounts(1)
-    crm = world.salesforce()
-    made = crm.create_tasks({"h1": {"Subject": "s", "WhatId": ACCOUNT}, "h2": {"Subject": "t"}})
-    world.rep_writes("Task", made["h1"].id)
-    assert {t.handoff_id: t.is_deleted for t in crm.keyed_tasks(AS_OF)} == {"h1": True, "h2": False}
-    assert {a.handoff_id for a in crm.read_activities(AS_OF)} == {"h1", "h2"}
-    assert list(crm.keyed_tasks(AS_OF + timedelta(minutes=1))) == []
-
-
 def test_contacts_are_found_whatever_the_case_of_their_address(world: Any) -> None:
     first = world.rep_writes("Contact", None, LastName="Doe", Email="Jane@Acme.example")
     world.rep_writes("Contact", None, LastName="Doe", Email="jane@acme.example")
@@ -413,30 +367,9 @@ def test_contacts_are_found_whatever_the_case_of_their_address(world: Any) -> No
 # ── tasks ────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_a_task_is_made_once_and_never_written_over(world: Any) -> None:
-    world.accounts(1)
-    crm = world.salesforce()
-    rows = {"h1": {"Subject": "ours", "WhatId": ACCOUNT, "ActivityDate": None}}
-    made = crm.create_tasks(rows)["h1"]
-    world.rep_writes("Task", made.id, Subject="Mine now", Priority="Low")
-    assert crm.create_tasks(rows) == {"h1": Outcome(ok=True, id=made.id)}
-    assert crm.create_tasks(rows, unsure=["h1"]) == {"h1": Outcome(ok=True, id=made.id)}
-    assert [t["Subject"] for t in world.org.tasks()] == ["Mine now"]
-
-
-def test_a_task_a_rep_deleted_while_we_were_unsure_is_not_made_again(world: Any) -> None:
-    crm = world.salesforce()
-    made = crm.create_tasks({"h1": {"Subject": "s"}})["h1"]
-    world.rep_writes("Task", made.id)
-    assert crm.create_tasks({"h1": {"Subject": "s"}}, unsure=["h1"]) == {
-        "h1": Outcome(ok=True, id=made.id, deleted=True)
-    }
-    assert len(world.org.tasks()) == 1
-
-
 def test_a_deleted_task_stands_for_its_handoff_only_when_there_is_no_other(world: Any) -> None:
     crm = world.salesforce()
-    first, second, third = [crm.create_tasks({f"h{n}": {"Subject": "s"}})[f"h{n}"].id for n in (1, 2, 3)]
+    first, second, third = [crm.create_tasks({f"h{n}": TaskContent(subject="s")})[f"h{n}"].id for n in (1, 2, 3)]
     world.org.sql("UPDATE Task SET IsDeleted = 1 WHERE Id IN (?, ?)", first, third)
     world.org.sql("UPDATE Task SET Onetouch_Handoff_Id__c = 'h'")
     assert crm.tasks_of(["h"])["h"].activity_id == second
@@ -444,7 +377,7 @@ def test_a_deleted_task_stands_for_its_handoff_only_when_there_is_no_other(world
 
 def test_a_task_of_a_lead_names_it_as_its_person(world: Any) -> None:
     lead = world.rep_writes("Lead", None, LastName="Doe", Company="Acme")
-    made = world.salesforce().create_tasks({"h1": {"Subject": "s", "WhatId": lead}})["h1"]
+    made = world.salesforce().create_tasks({"h1": TaskContent(subject="s", crm_account_id=lead)})["h1"]
     assert made.ok
     (task,) = world.org.tasks()
     assert (task["WhatId"], task["WhoId"]) == (None, lead)
@@ -457,7 +390,7 @@ def test_a_contact_that_is_gone_is_no_reason_to_go_without_the_task(world: Any) 
     contact = world.rep_writes("Contact", None, LastName="Doe", Email="jane@acme.example", AccountId=ACCOUNT)
     world.rep_writes("Contact", contact)
     world.rep_writes("Account", make_id("001", 2))
-    rows = {f"h{n}": {"Subject": "s", "WhatId": make_id("001", n), "WhoId": contact} for n in (1, 2)}
+    rows = {f"h{n}": TaskContent(subject="s", crm_account_id=make_id("001", n), contact_id=contact) for n in (1, 2)}
     outcomes = world.salesforce().create_tasks(rows)
     assert outcomes["h1"].ok
     assert (outcomes["h2"].ok, outcomes["h2"].code, outcomes["h2"].deleted) == (False, "ENTITY_IS_DELETED", True)
@@ -476,7 +409,10 @@ def test_the_end_of_the_days_calls_before_the_second_try_loses_no_outcome(world:
         "times": 9,
     }
     world.org.post("faults", [fault])
-    rows = {"h1": {"Subject": "s", "WhatId": ACCOUNT, "WhoId": contact}, "h2": {"Subject": "s", "WhatId": ACCOUNT}}
+    rows = {
+        "h1": TaskContent(subject="s", crm_account_id=ACCOUNT, contact_id=contact),
+        "h2": TaskContent(subject="s", crm_account_id=ACCOUNT),
+    }
     outcomes = world.salesforce().create_tasks(rows)
     assert outcomes["h2"].ok
     assert (outcomes["h1"].code, outcomes["h1"].retryable) == ("REQUEST_LIMIT_EXCEEDED", True)
@@ -484,23 +420,23 @@ def test_the_end_of_the_days_calls_before_the_second_try_loses_no_outcome(world:
 
 def test_a_twin_nobody_can_look_up_now_is_looked_up_by_the_next_run(world: Any) -> None:
     crm = world.salesforce()
-    made = crm.create_tasks({"h1": {"Subject": "s"}})["h1"]
+    made = crm.create_tasks({"h1": TaskContent(subject="s")})["h1"]
     world.org.post("faults", [{"match": "queryAll", "error": "SERVER_UNAVAILABLE", "times": 5}])
-    unsure = crm.create_tasks({"h1": {"Subject": "s"}})["h1"]
+    unsure = crm.create_tasks({"h1": TaskContent(subject="s")})["h1"]
     assert (unsure.ok, unsure.code, unsure.retryable) == (False, UNKNOWN, True)
-    assert crm.create_tasks({"h1": {"Subject": "s"}}, unsure=["h1"])["h1"].id == made.id
+    assert crm.create_tasks({"h1": TaskContent(subject="s")}, unsure=["h1"])["h1"].id == made.id
 
 
 def test_a_lock_a_trigger_ran_into_is_a_lock(world: Any) -> None:
     message = "TaskTrigger: execution of AfterInsert caused by: UNABLE_TO_LOCK_ROW, unable to obtain exclusive access"
     error = {"statusCode": "CANNOT_INSERT_UPDATE_ACTIVATE_ENTITY", "message": message}
     world.org.post("faults", [{"match": "composite/sobjects$", "method": "POST", "row_error": error, "times": 2}])
-    assert world.salesforce().create_tasks({"h1": {"Subject": "s"}})["h1"].ok
+    assert world.salesforce().create_tasks({"h1": TaskContent(subject="s")})["h1"].ok
 
 
 def test_a_task_that_was_completed_and_deleted_is_over(world: Any) -> None:
     crm = world.salesforce()
-    made = crm.create_tasks({"h1": {"Subject": "s"}})["h1"]
+    made = crm.create_tasks({"h1": TaskContent(subject="s")})["h1"]
     world.rep_writes("Task", made.id, Status="Completed")
     world.rep_writes("Task", made.id)
     assert crm.close_tasks({"h1": (RELEASED, "silent")}) == {"h1": Outcome(ok=True)}
@@ -510,7 +446,7 @@ def test_a_task_that_was_completed_and_deleted_is_over(world: Any) -> None:
 
 def test_a_release_is_noted_on_the_task_the_rep_closed(world: Any) -> None:
     crm = world.salesforce()
-    made = crm.create_tasks({"h1": {"Subject": "s", "Description": "d"}, "h2": {"Subject": "t"}})
+    made = crm.create_tasks({"h1": TaskContent(subject="s", description="d"), "h2": TaskContent(subject="t")})
     world.rep_writes("Task", made["h1"].id, Status="Completed")
     outcomes = crm.close_tasks({"h1": (RELEASED, "silent"), "h2": (RELEASED, "silent"), "h3": (RELEASED, "silent")})
     assert [(o.ok, o.by_rep) for o in outcomes.values()] == [(True, True), (True, False), (True, False)]
@@ -522,7 +458,7 @@ def test_a_release_is_noted_on_the_task_the_rep_closed(world: Any) -> None:
 @pytest.mark.parametrize("name", ["d" * 31_990, "line\n" * 5_330, "🚀" * 15_999])
 def test_a_description_as_long_as_may_be_does_not_keep_a_task_open(world: Any, name: str) -> None:
     crm = world.salesforce()
-    crm.create_tasks({"h1": {"Subject": "s", "Description": name}})
+    crm.create_tasks({"h1": TaskContent(subject="s", description=name)})
     assert crm.close_tasks({"h1": (WITHDRAWN, "an opportunity was opened")})["h1"].ok
     (task,) = world.org.tasks()
     assert (task["Status"], task["Subject"], task["Description"]) == ("Completed", "[Withdrawn] s", name)
@@ -531,7 +467,7 @@ def test_a_description_as_long_as_may_be_does_not_keep_a_task_open(world: Any, n
 @pytest.mark.parametrize("subject", ["🚀" * 127, "x" + "🚀" * 127, "x" * 255])
 def test_a_subject_is_cut_as_salesforce_counts(world: Any, subject: str) -> None:
     crm = world.salesforce()
-    crm.create_tasks({"h1": {"Subject": subject}})
+    crm.create_tasks({"h1": TaskContent(subject=subject)})
     assert crm.close_tasks({"h1": (WITHDRAWN, "why")})["h1"].ok
     (task,) = world.org.tasks()
     assert f"[Withdrawn] {subject}".startswith(task["Subject"])
@@ -544,7 +480,7 @@ def test_a_subject_is_cut_as_salesforce_counts(world: Any, subject: str) -> None
 )
 def test_a_closing_the_org_refuses_is_tried_with_less(world: Any, refusals: int, written: tuple[str, ...]) -> None:
     crm = world.salesforce()
-    crm.create_tasks({"h1": {"Subject": "s", "Description": "d"}})
+    crm.create_tasks({"h1": TaskContent(subject="s", description="d")})
     error = {"statusCode": "FIELD_CUSTOM_VALIDATION_EXCEPTION", "message": "No."}
     world.org.post("faults", [{"match": "sobjects$", "method": "PATCH", "row_error": error, "times": refusals}])
     outcome = crm.close_tasks({"h1": (WITHDRAWN, "why")})["h1"]
@@ -555,7 +491,7 @@ def test_a_closing_the_org_refuses_is_tried_with_less(world: Any, refusals: int,
 
 def completed_meanwhile(monkeypatch: pytest.MonkeyPatch, world: Any, task_id: str | None) -> None:
     """The rep completes the task directly after the first request that closes tasks."""
-    once = salesforce_wire.Wire.once
+    once = salesforce_transport.Transport.once
     done: list[str] = []
 
     def and_the_rep(self: Any, method: str, path: str, **given: Any) -> Any:
@@ -565,14 +501,14 @@ def completed_meanwhile(monkeypatch: pytest.MonkeyPatch, world: Any, task_id: st
             world.rep_writes("Task", task_id, Status="Completed", Subject="Called her", Description="Wants a demo")
         return answer
 
-    monkeypatch.setattr(salesforce_wire.Wire, "once", and_the_rep)
+    monkeypatch.setattr(salesforce_transport.Transport, "once", and_the_rep)
 
 
 def test_what_a_rep_completes_while_others_are_closed_is_left_alone(
     world: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     crm = client(world, bulk_above=50)
-    made = crm.create_tasks({f"h{n:03}": {"Subject": "s"} for n in range(201)})
+    made = crm.create_tasks({f"h{n:03}": TaskContent(subject="s") for n in range(201)})
     completed_meanwhile(monkeypatch, world, made["h200"].id)
     outcomes = crm.close_tasks({handoff_id: (WITHDRAWN, "why") for handoff_id in made})
     assert {h for h, o in outcomes.items() if o.by_rep} == {"h200"}
@@ -586,7 +522,7 @@ def test_a_task_a_rep_was_writing_is_read_again_before_it_is_closed(
     world: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     crm = world.salesforce()
-    made = crm.create_tasks({"h1": {"Subject": "s"}})
+    made = crm.create_tasks({"h1": TaskContent(subject="s")})
     world.org.post("faults", [{"match": "sobjects$", "method": "PATCH", "row_error": "UNABLE_TO_LOCK_ROW"}])
     completed_meanwhile(monkeypatch, world, made["h1"].id)
     assert crm.close_tasks({"h1": (WITHDRAWN, "why")}) == {"h1": Outcome(ok=True, id=made["h1"].id, by_rep=True)}
@@ -653,14 +589,16 @@ def test_what_an_admin_wrote_is_told_without_names_and_numbers(
 def test_what_an_admin_wrote_is_told_without_names_where_a_request_is_refused_as_a_whole(world: Any) -> None:
     body = [{"errorCode": "APEX_ERROR", "message": "Jane Roe is on the list"}]
     world.org.post("faults", [{"match": "sobjects$", "method": "POST", "status": 400, "body": body, "times": 9}])
-    outcomes = world.salesforce().create_tasks({"h1": {"Subject": "s"}, "h2": {"Subject": "s"}})
+    outcomes = world.salesforce().create_tasks({"h1": TaskContent(subject="s"), "h2": TaskContent(subject="s")})
     assert {outcome.code for outcome in outcomes.values()} == {"APEX_ERROR"}
     assert all(outcome.message.endswith("… … is on the list") for outcome in outcomes.values())
 
 
 def test_tasks_are_made_in_the_order_of_their_accounts(world: Any) -> None:
     world.accounts(1, 2, 3)
-    world.salesforce().create_tasks({f"h{9 - n}": {"Subject": "s", "WhatId": make_id("001", n)} for n in (3, 1, 2)})
+    world.salesforce().create_tasks(
+        {f"h{9 - n}": TaskContent(subject="s", crm_account_id=make_id("001", n)) for n in (3, 1, 2)}
+    )
     assert [task["WhatId"] for task in world.org.tasks()] == [make_id("001", n) for n in (1, 2, 3)]
 
 
@@ -668,7 +606,7 @@ def test_tasks_are_made_in_the_order_of_their_accounts(world: Any) -> None:
 def test_an_answer_nobody_can_read_is_none(world: Any, body: str) -> None:
     fault = {"match": "composite/sobjects$", "method": "POST", "status": 200, "body": body, "times": 9}
     world.org.post("faults", [fault])
-    outcomes = world.salesforce().create_tasks({"h1": {"Subject": "s"}, "h2": {"Subject": "s"}})
+    outcomes = world.salesforce().create_tasks({"h1": TaskContent(subject="s"), "h2": TaskContent(subject="s")})
     assert {(o.ok, o.code, o.retryable) for o in outcomes.values()} == {(False, UNKNOWN, True)}
 
 
@@ -680,7 +618,7 @@ def test_a_page_nobody_can_read_is_asked_for_again(world: Any, body: str) -> Non
 
 def test_one_row_that_cannot_be_read_does_not_hold_up_the_others(world: Any) -> None:
     world.accounts(1)
-    rows = {f"h{n}": {"Subject": "s", "WhatId": ACCOUNT} for n in range(1, 9)}
+    rows = {f"h{n}": TaskContent(subject="s", crm_account_id=ACCOUNT) for n in range(1, 9)}
     body = [{"errorCode": "JSON_PARSER_ERROR", "message": "Cannot deserialize instance of date"}]
     # Refused as a whole as long as the bad row is among them: eight, then the half, the quarter, the one it is in.
     fault = {"match": "composite/sobjects$", "method": "POST", "status": 400, "body": body}
@@ -738,24 +676,6 @@ def test_a_domain_is_text_not_a_pattern(world: Any) -> None:
     assert ACCOUNT not in {outcome.id for outcome in outcomes.values()}
 
 
-def test_a_record_with_the_id_of_another_product_account_is_that_ones(world: Any) -> None:
-    world.accounts(1, Website="acme.example", Onetouch_Account_Id__c="org-9")
-    outcomes = world.salesforce().ensure_accounts({"org-1": row("Acme", "acme.example")}, "account")
-    assert outcomes["org-1"].ok
-    assert outcomes["org-1"].id != ACCOUNT
-    assert world.org.account(ACCOUNT)["Onetouch_Account_Id__c"] == "org-9"
-
-
-def test_two_product_accounts_of_one_domain_stay_two_records(world: Any) -> None:
-    world.accounts(1, Website="acme.example")
-    rows = {"org-1": row("Acme", "acme.example"), "org-2": row("Acme labs", "acme.example")}
-    outcomes = world.salesforce().ensure_accounts(rows, "account")
-    assert outcomes["org-1"].id == ACCOUNT
-    assert outcomes["org-2"].ok
-    assert outcomes["org-2"].id != ACCOUNT
-    assert world.org.account(ACCOUNT)["Onetouch_Account_Id__c"] == "org-1"
-
-
 def test_a_deleted_account_is_not_made_again_and_a_merged_one_is_the_other(world: Any) -> None:
     world.accounts(1)
     world.accounts(2, Onetouch_Account_Id__c="org-2")
@@ -777,19 +697,19 @@ def test_an_account_is_made_once_whatever_is_lost(world: Any, kind: str, drop: s
     assert {o.id[:3] for o in outcomes.values()} == {"00Q" if kind == "lead" else "001"}
     again = world.salesforce().ensure_accounts(rows, kind)
     assert again == outcomes
-    written = world.salesforce().update_accounts({o.id: {"Onetouch_Tier__c": "high"} for o in outcomes.values()})
+    written = world.salesforce().update_accounts({o.id: AccountContext(tier="high") for o in outcomes.values()})
     assert all(outcome.ok for outcome in written.values())
 
 
 def test_a_lead_that_was_converted_is_the_account_it_became(world: Any) -> None:
     crm = world.salesforce()
     lead = crm.ensure_accounts({"org-1": row("One", "one.example")}, "lead")["org-1"].id
-    made = crm.create_tasks({"h1": {"Subject": "s", "WhatId": lead}})["h1"]
+    made = crm.create_tasks({"h1": TaskContent(subject="s", crm_account_id=lead)})["h1"]
     world.org.post("convert", {"lead": lead})
     (account,) = [r["crm_account_id"] for r in crm.read_accounts(world.policy)]
     assert crm.gone_since(AS_OF) == {lead: account}
     assert crm.ensure_accounts({"org-1": row("One", "one.example")}, "lead")["org-1"].id == account
-    (refused,) = crm.update_accounts({lead: {"Onetouch_Tier__c": "high"}}).values()
+    (refused,) = crm.update_accounts({lead: AccountContext(tier="high")}).values()
     assert (refused.ok, refused.retryable) == (False, True)
     assert crm.tasks_of(["h1"])["h1"].activity_id == made.id
 
@@ -798,7 +718,7 @@ def test_an_account_that_is_gone_for_good_is_gone(world: Any) -> None:
     world.accounts(1)
     world.rep_writes("Account", ACCOUNT)
     world.org.post("purge", {})
-    (outcome,) = world.salesforce().update_accounts({ACCOUNT: {"Onetouch_Tier__c": "high"}}).values()
+    (outcome,) = world.salesforce().update_accounts({ACCOUNT: AccountContext(tier="high")}).values()
     assert (outcome.ok, outcome.deleted, outcome.retryable) == (False, True, False)
 
 
@@ -806,7 +726,7 @@ def test_accounts_merged_by_people_are_followed(world: Any) -> None:
     world.accounts(1, Onetouch_Account_Id__c="org-1")
     world.accounts(2, Onetouch_Account_Id__c="org-2")
     crm = world.salesforce()
-    crm.create_tasks({"h2": {"Subject": "s", "WhatId": make_id("001", 2)}})
+    crm.create_tasks({"h2": TaskContent(subject="s", crm_account_id=make_id("001", 2))})
     world.org.post("merge", {"winner": ACCOUNT, "losers": [make_id("001", 2)]})
     assert crm.gone_since(AS_OF) == {make_id("001", 2): ACCOUNT}
     assert crm.ensure_accounts({"org-2": row("Two")}, "account")["org-2"].id == ACCOUNT

@@ -5,14 +5,16 @@ from __future__ import annotations
 import csv
 import io
 import sqlite3
-from datetime import timedelta
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from onetouch.connections import Connection
-from onetouch.crm.protocol import UNKNOWN, LimitReached, Outcome, Refused, SignInRefused
+from onetouch.crm import UNKNOWN, LimitReached, Outcome, Refused, SignInRefused
 from onetouch.crm.salesforce import Salesforce
 from onetouch.crm.salesforce import bulk as salesforce_bulk
+from onetouch.handoff import AccountContext, TaskContent
 from onetouch.sandbox.fields import make_id
 from tenacity import wait_none
 
@@ -25,15 +27,13 @@ def client(world: Any, **settings: Any) -> Salesforce:
     return Salesforce(Connection("salesforce_default", extra=extra), **given)
 
 
-def context(*numbers: int, **more: Any) -> dict[str, dict[str, Any]]:
-    return {make_id("001", n): {"Onetouch_Score__c": n / 10, "Onetouch_Tier__c": "high"} | more for n in numbers}
+def context(*numbers: int, **more: Any) -> dict[str, AccountContext]:
+    return {make_id("001", n): AccountContext(score=n / 10, tier="high", **more) for n in numbers}
 
 
-def tasks(*numbers: int) -> dict[str, dict[str, Any]]:
-    same = {"Description": "one\ntwo", "IsReminderSet": True, "ReminderDateTime": "2025-11-18T11:00:00Z"}
-    return {
-        f"h{n}": {"Subject": f'Call, "{n}"', "WhatId": make_id("001", n), "ActivityDate": None} | same for n in numbers
-    }
+def tasks(*numbers: int) -> dict[str, TaskContent]:
+    same = TaskContent("", description="one\ntwo", remind_at=datetime(2025, 11, 18, 11, tzinfo=UTC))
+    return {f"h{n}": replace(same, subject=f'Call, "{n}"', crm_account_id=make_id("001", n)) for n in numbers}
 
 
 def uploads(world: Any) -> list[str]:
@@ -64,7 +64,7 @@ def test_thousands_of_handoffs_cost_as_few_calls_as_hundreds(world: Any) -> None
 def test_every_row_has_its_own_outcome(world: Any) -> None:
     world.accounts(1, 2, 3, 4)
     world.rep_writes("Account", make_id("001", 4))
-    rows = context(1, 2, 3, 4) | {make_id("001", 3): {"Onetouch_Tier__c": "no such tier"}}
+    rows = context(1, 2, 3, 4) | {make_id("001", 3): AccountContext(tier="no such tier")}
     outcomes = client(world).update_accounts(rows)
     assert [outcomes[make_id("001", n)].ok for n in (1, 2, 3, 4)] == [True, True, False, False]
     refused, gone = outcomes[make_id("001", 3)], outcomes[make_id("001", 4)]
@@ -75,8 +75,7 @@ def test_every_row_has_its_own_outcome(world: Any) -> None:
 
 def test_what_is_unknown_leaves_the_field_as_it_is(world: Any) -> None:
     world.accounts(1, 2, 3, Onetouch_Milestones__c="4 of 5", Onetouch_Features_Used__c="alerts")
-    rows = context(1, 2, 3, Onetouch_Milestones__c=None, Onetouch_Features_Used__c="#N/A")
-    rows[make_id("001", 1)]["Onetouch_Milestones__c"] = "5 of 5"
+    rows = context(2, 3, milestones=None, features_used="#N/A") | context(1, milestones="5 of 5", features_used="#N/A")
     assert all(outcome.ok for outcome in client(world).update_accounts(rows).values())
     found = [world.org.account(make_id("001", n)) for n in (1, 2)]
     assert [account["Onetouch_Milestones__c"] for account in found] == ["5 of 5", "4 of 5"]
@@ -121,7 +120,7 @@ def test_leads_and_accounts_are_jobs_of_their_own(world: Any, monkeypatch: pytes
         salesforce_bulk.Job, "_prepare", lambda job, thing, content: jobs.append(thing) or prepare(job, thing, content)
     )
     world.accounts(1, 2)
-    rows = context(1, 2) | {make_id("00Q", 1): {"Onetouch_Score__c": 1.0}}
+    rows = context(1, 2) | {make_id("00Q", 1): AccountContext(score=1.0)}
     client(world).update_accounts(rows)
     assert jobs == ["Account", "Lead"]
 

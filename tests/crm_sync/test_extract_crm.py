@@ -141,7 +141,7 @@ def test_what_software_logs_as_done_is_nobodys_touch(world: Any, automation: dic
     world.decide(run, 2)
     world.org.clock(hours(2.1))
     world.rep_writes("Task", None, WhatId=crm_id(2), **mail)
-    assert world.deliver(run)["delivered"] == 1  # the last look does not take it for one, either
+    assert world.deliver(run)["delivered"] == 1  # the pre-send recheck does not take it for one, either
     world.org.clock(hours(3))
     world.rep_writes("Task", world.task(1)["Id"], Status="Completed", OwnerId=make_id("005", 102))
     world.extract(world.run(hours(4)))

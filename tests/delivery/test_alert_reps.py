@@ -511,7 +511,7 @@ def mortal_slack(world: Any) -> Any:
 
 def two_runs(world: Any, first: Any, second: Any, slack: Any) -> None:
     """A digest; then one of its tasks is over, another changes hands, and a third is announced by itself."""
-    tell = partial(alert_reps, world.lake, world.ledger, world.policy, slack=slack, held=None)
+    tell = partial(alert_reps, world.lake, world.ledger, world.policy, chat=slack, held=None)
     tell(run=first, now=first.as_of)
     move(world, 1, "withdrawn", reason="checkout started")
     world.ledger.reassign(world.handoff(2).handoff_id, OTHER, "otto@rep.example")

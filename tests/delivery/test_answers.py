@@ -19,7 +19,7 @@ from onetouch.crm.protocol import (
     SignInRefused,
     Unreachable,
 )
-from onetouch.crm.salesforce import wire as salesforce_wire
+from onetouch.crm.salesforce import transport as salesforce_transport
 from onetouch.delivery import DeliveryFailed
 from onetouch.sandbox.fields import make_id
 
@@ -64,7 +64,7 @@ def ready(world: World) -> World:
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(salesforce_wire, "_TIMEOUT", (5, 0.2))
+    monkeypatch.setattr(salesforce_transport, "_TIMEOUT", (5, 0.2))
 
 
 def deliver(world: World, at: datetime = AS_OF) -> dict[str, Any] | Exception:
@@ -257,8 +257,8 @@ def test_duplicate_value_is_read_by_its_key_and_adopted(ready: World) -> None:
     create = client.create_tasks
 
     def another_was_faster(rows: Any, unsure: Any = ()) -> Any:
-        first = sorted(rows, key=lambda h: rows[h]["WhatId"])[0]
-        fields = {"Subject": "Mine now", "WhatId": rows[first]["WhatId"], "Onetouch_Handoff_Id__c": first}
+        first = sorted(rows, key=lambda h: rows[h].crm_account_id)[0]
+        fields = {"Subject": "Mine now", "WhatId": rows[first].crm_account_id, "Onetouch_Handoff_Id__c": first}
         ready.rep_writes("Task", None, **fields)
         return create(rows, unsure)
 

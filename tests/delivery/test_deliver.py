@@ -10,10 +10,14 @@ from typing import Any
 import pandas as pd
 import pytest
 import requests
+from onetouch.crm import context_of, task_of
+from onetouch.crm.salesforce.fields import context_fields, task_fields
 from onetouch.delivery import DeliveryFailed
 from onetouch.events import Checkout
 from onetouch.ledger import Ledger
+from onetouch.ledger.tables import outbox
 from onetouch.sandbox.fields import make_id
+from sqlalchemy import update
 
 from tests.delivery.world import BUYING, OTHER, OWNER
 
@@ -170,6 +174,37 @@ def test_the_outbox_holds_all_a_later_run_needs(world: Any) -> None:
     world.decide(later, 9, action="nurture")
     assert world.deliver(later)["earlier"] == {"delivered": 1, "withheld": {}, "failed": []}
     assert world.task(1)["Subject"] == "[High] Company 1 — at 92 % of the API calls limit (9,200 of 10,000)"
+
+
+def as_3ab0fe8_laid_it_out(world: Any) -> None:
+    """Puts every row of the outbox that holds content back into the shape of format 1: Salesforce's fields."""
+    with world.ledger.writing() as connection:
+        for row in world.ledger.outbox():
+            if row.kind == "account_fields":
+                payload = {"fields": context_fields(context_of(row.payload))}
+            else:
+                payload = {"fields": task_fields(task_of(row.payload)), "record": row.payload["record"]}
+            connection.execute(update(outbox).where(outbox.c.key == row.key).values(payload=payload))
+
+
+@pytest.mark.parametrize("died", ["before it left", "after it arrived"])
+def test_what_an_earlier_version_laid_out_is_delivered_once(world: Any, died: str) -> None:
+    run = ready(world, 1, 2)
+    if died == "after it arrived":
+        world.die_after_writing_tasks(run)
+    else:
+        client = world.salesforce()
+        client.update_accounts = lambda rows: (_ for _ in ()).throw(KeyboardInterrupt)
+        with pytest.raises(KeyboardInterrupt):
+            world.deliver(run, salesforce=client)
+    as_3ab0fe8_laid_it_out(world)
+    later = world.run(LATER)
+    world.decide(later, 9, action="nurture")
+    assert world.deliver(later)["earlier"] == {"delivered": 2, "withheld": {}, "failed": []}
+    assert len(world.org.tasks()) == 2
+    assert world.task(1)["Subject"] == "[High] Company 1 — at 92 % of the API calls limit (9,200 of 10,000)"
+    assert (world.task(1)["ActivityDate"], world.task(1)["Priority"]) == ("2025-11-18", "High")
+    assert "EXPANSION SIGNALS" in world.org.account(crm_id(1))["Onetouch_Dossier__c"]
 
 
 def test_nothing_leaves_and_nothing_moves_when_it_may_not_send(world: Any) -> None:

@@ -109,7 +109,7 @@ def test_a_handoff_that_ended_before_its_row_was_begun_is_withheld(world: Any) -
     client = world.salesforce()
     told = client.read_activities
 
-    def overtaken(*asked: Any) -> Any:  # the last look
+    def overtaken(*asked: Any) -> Any:  # the pre-send recheck
         world.ledger.move(world.handoff(1).handoff_id, "withdrawn", AS_OF, "checkout: started")
         return told(*asked)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from onetouch.catalogue import SIGNAL_NAMES
-from onetouch.handoff import dossier, first_message, task_fields
+from onetouch.handoff import dossier, first_message, task_content
 from onetouch.handoff.facts import known_facts
 from onetouch.handoff.situations import why_now
 from onetouch.policy import read_policy
@@ -55,7 +55,7 @@ def test_they_read_well(ten: list[dict[str, Any]]) -> None:
         assert "personalized onboarding" in message
         assert not re.search(r"\b(demo|pricing|score|points|hurry|urgent|discount|today only)\b", message)
         assert not [signal for signal in SIGNAL_NAMES if re.search(rf"\b{signal}\b", text) and "_" in signal]
-        assert len(task_fields(decision, row, POLICY, zone)["Subject"]) <= 120
+        assert len(task_content(decision, row, POLICY, zone).subject) <= 120
 
 
 def test_their_points_add_up_as_printed(ten: list[dict[str, Any]]) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime, timedelta
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,17 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from onetouch.handoff import account_fields, alert, dossier, first_message, missing_context, plain, task_fields
+from onetouch.crm.salesforce.fields import context_fields, task_fields
+from onetouch.handoff import (
+    AccountContext,
+    account_context,
+    alert,
+    dossier,
+    first_message,
+    missing_context,
+    plain,
+    task_content,
+)
 from onetouch.policy import read_policy
 
 POLICY = read_policy()
@@ -26,7 +37,7 @@ DECISION: dict[str, Any] = {
     "potential_arr": 12000.0,
     "reasons": np.array(
         [
-            {"signal": "invites_28d", "value": 3.0, "points": 15.0},
+            {"signal": "invites", "value": 3.0, "points": 15.0},
             {"signal": "limit_share", "value": 0.923, "points": 10.0},
         ],
         dtype=object,
@@ -42,7 +53,7 @@ SIGNALS: dict[str, Any] = {
     "employees": 120,
     "timezone": "Europe/Berlin",
     "users": 7.0,
-    "active_users_28d": 6.0,
+    "active_users": 6.0,
     "integrations": 2.0,
     "features_used": 2.0,
     "features_used_list": np.array(["dashboards", "alerts"], dtype=object),
@@ -52,10 +63,10 @@ SIGNALS: dict[str, Any] = {
     "milestones_left": np.array(["teammate_invited"], dtype=object),
     "activated": 1.0,
     "activated_at": AS_OF - timedelta(days=36),
-    "events_28d": 1234.0,
-    "failed_actions_28d": 3.0,
-    "pricing_views_14d": 2.0,
-    "invites_28d": 3.0,
+    "events": 1234.0,
+    "failed_actions": 3.0,
+    "pricing_views": 2.0,
+    "invites": 3.0,
     "limit_share": 0.923,
     "limit_name": "api_calls",
     "limit_used": 9230.0,
@@ -105,8 +116,8 @@ def said_without(row: dict[str, Any]) -> None:
         dossier(DECISION, row, POLICY),
         first_message(DECISION, row, POLICY),
         alert(DECISION, row, POLICY).text,
-        json.dumps(account_fields(DECISION, row, POLICY), allow_nan=False),
-        json.dumps(task_fields(DECISION, row, POLICY), allow_nan=False),
+        json.dumps(context_fields(account_context(DECISION, row, POLICY)), allow_nan=False),
+        json.dumps(task_fields(task_content(DECISION, row, POLICY)), allow_nan=False),
     ]
     for text in texts:
         words = {word.strip(".,:;()[]'\"").lower() for word in text.split()}
@@ -137,16 +148,34 @@ def test_a_limit_already_reached_is_not_called_close() -> None:
 
 
 def test_who_asked_for_a_person_comes_before_the_limit() -> None:
-    reasons = [*DECISION["reasons"], {"signal": "demo_requests_28d", "value": 1.0, "points": 20.0}]
+    reasons = [*DECISION["reasons"], {"signal": "demo_requests", "value": 1.0, "points": 20.0}]
     decision = DECISION | {"reasons": reasons}
-    assert (
-        "asked to talk to someone"
-        in account_fields(decision, SIGNALS | {"demo_requests_28d": 1.0}, POLICY)["Onetouch_Trigger__c"]
+    context = account_context(decision, SIGNALS | {"demo_requests": 1.0}, POLICY)
+    assert "asked to talk to someone" in str(context.trigger)
+
+
+def test_the_context_is_what_is_known() -> None:
+    context = account_context(DECISION, SIGNALS, POLICY)
+    assert replace(context, dossier=None) == AccountContext(
+        account_id="org-1",
+        score=72.5,
+        tier="high",
+        trigger="at 92 % of the API calls limit (9,230 of 10,000)",
+        motion="sales_assist",
+        activated=True,
+        milestones="4 of 5",
+        team_size=7.0,
+        features_used="dashboards and alerts",
+        usage=1234.0,
+        limit_share=92.3,
+        policy_version="abc",
+        as_of=AS_OF,
     )
+    assert account_context({"account_id": "org-1"}, {}, POLICY).as_of is None
 
 
 def test_the_fields_are_the_ones_of_the_org_and_nulls_are_absent() -> None:
-    fields = account_fields(DECISION, SIGNALS, POLICY)
+    fields = context_fields(account_context(DECISION, SIGNALS, POLICY))
     assert {k: v for k, v in fields.items() if k != "Onetouch_Dossier__c"} == {
         "Onetouch_Account_Id__c": "org-1",
         "Onetouch_Score__c": 72.5,
@@ -162,7 +191,9 @@ def test_the_fields_are_the_ones_of_the_org_and_nulls_are_absent() -> None:
         "Onetouch_Policy_Version__c": "abc",
         "Onetouch_As_Of__c": "2025-11-18T10:00:00Z",
     }
-    poor = account_fields({"account_id": "x" * 300, "as_of": AS_OF}, {"activated": 0.0, "users": 1e12}, POLICY)
+    poor = context_fields(
+        account_context({"account_id": "x" * 300, "as_of": AS_OF}, {"activated": 0.0, "users": 1e12}, POLICY)
+    )
     assert poor["Onetouch_Activated__c"] is False
     assert {"Onetouch_Account_Id__c", "Onetouch_Team_Size__c", "Onetouch_Limit_Share__c"}.isdisjoint(poor)
 
@@ -175,15 +206,15 @@ def test_the_context_required_by_the_policy_is_named_when_missing() -> None:
 
 def test_the_task_is_due_where_the_rep_works() -> None:
     decision = DECISION | {"due_at": datetime(2025, 11, 19, 3, tzinfo=UTC)}
-    assert task_fields(decision, SIGNALS, POLICY, "America/New_York")["ActivityDate"] == "2025-11-18"
-    assert task_fields(decision, SIGNALS, POLICY)["ActivityDate"] == "2025-11-19"
+    assert task_content(decision, SIGNALS, POLICY, "America/New_York").due_on == date(2025, 11, 18)
+    assert task_content(decision, SIGNALS, POLICY).due_on == date(2025, 11, 19)
     for hostile in ("../../etc/passwd", "Mars/Olympus", "America", "\x00", "x" * 10_000):
-        assert task_fields(decision, SIGNALS, POLICY, hostile)["ActivityDate"] == "2025-11-19"
+        assert task_content(decision, SIGNALS, POLICY, hostile).due_on == date(2025, 11, 19)
 
 
 def test_ten_megabytes_of_name_cost_nothing_and_stay_short() -> None:
     row = SIGNALS | {"name": "ab\u200b\n" * 2_500_000, "top_user": "\x07" * 10_000_000}
-    fields = task_fields(DECISION, row, POLICY)
+    fields = task_fields(task_content(DECISION, row, POLICY))
     assert len(fields["Subject"]) <= 255
     assert len(fields["Description"]) < 5_000
 
@@ -218,8 +249,8 @@ def test_whatever_the_data_holds_the_crm_takes_it(
         "usual_hour": 9.0,
         "activated": 1.0,
     }
-    task = task_fields(DECISION, row, POLICY, zone)
-    fields = account_fields(DECISION, row, POLICY)
+    task = task_fields(task_content(DECISION, row, POLICY, zone))
+    fields = context_fields(account_context(DECISION, row, POLICY))
     message = first_message(DECISION, row, POLICY)
     json.dumps([task, fields], allow_nan=False).encode()
     assert 0 < len(task["Subject"]) <= 255

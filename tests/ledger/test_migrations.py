@@ -12,7 +12,9 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from onetouch.ledger import ACTIVE, LEGAL, STATES, Handoff, Ledger, LedgerError
+from onetouch.ledger.migrations import head
 from onetouch.ledger.tables import metadata
 from onetouch.policy import Policy
 from sqlalchemy import inspect, text
@@ -261,3 +263,21 @@ def test_every_active_state_counts_as_active_in_the_index(ledger: Ledger, policy
     assert ledger.open_handoff({"account_id": "acme"}, later) is None
     ledger.move(handoff.handoff_id, "won", AT)
     assert ledger.open_handoff({"account_id": "acme"}, later) is not None
+
+
+def test_the_newest_revision_is_known_without_alembic() -> None:
+    config = Config()
+    config.set_main_option("script_location", "onetouch.ledger:migrations")
+    config.set_main_option("path_separator", "os")
+    assert ScriptDirectory.from_config(config).get_heads() == [head()]
+
+
+def test_alembic_is_asked_only_where_the_tables_are_older(own_ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(command, "upgrade", lambda config, to: asked.append(to))
+    own_ledger.migrate()
+    assert asked == []
+    with own_ledger.writing() as connection:
+        connection.execute(text("UPDATE ledger_revision SET version_num = '0001'"))
+    own_ledger.migrate()
+    assert asked == ["head"]

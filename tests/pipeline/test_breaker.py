@@ -12,9 +12,10 @@ from typing import Any
 
 import pytest
 import requests
-from onetouch import stages
-from onetouch.delivery.breaker import Stopped, held, stoppable
+from onetouch import audit, stages
+from onetouch.delivery.breaker import held
 from onetouch.policy import read_policy
+from onetouch.stop import Stopped, stoppable
 from onetouch.workspace import Workspace, open_workspace
 
 from tests.pipeline.test_never_interrupt import called_in, product_event, subjects_of
@@ -61,7 +62,7 @@ def deliver_stopped_ever_later(world: World, workspace: Workspace, run_id: str) 
             stages.deliver_tasks(dataclasses.replace(workspace, stop_switch=switch), run_id, AS_OF)
         except Stopped as stopped:
             assert "stopped: enough" in str(stopped)
-            assert stages.accounting(workspace, run_id)["held"] == "stopped: enough"
+            assert audit.accounting(workspace.ledger, run_id)["held"] == "stopped: enough"
             written.append(len(writes(world)) - before)
         else:
             return written
@@ -81,7 +82,7 @@ def test_while_stopped_everything_is_computed_and_nothing_is_written(
     assert outside(world) == before
     assert [call for call in writes(world) if "/services/" in call or "chat." in call] == []
     run_id = stages.begin(workspace, AS_OF, AS_OF)
-    said = stages.accounting(workspace, run_id)
+    said = audit.accounting(workspace.ledger, run_id)
     assert said["held"] == "stopped: the CRM is being migrated"
     assert said["to_send"] == said["decisions"]["sales_now"] > 0
     assert said["withheld"] == {said["held"]: said["to_send"]}
@@ -96,7 +97,7 @@ def test_while_stopped_everything_is_computed_and_nothing_is_written(
     assert written[:2] == [0, 0]
     assert written[2] == 1
     assert len(world.open_tasks()) == said["to_send"], "one task each"
-    assert stages.accounting(workspace, run_id)["held"] is None
+    assert audit.accounting(workspace.ledger, run_id)["held"] is None
 
     # Stopped again: a customer begins to buy, and the task that should be closed is counted, and stays.
     chosen = called_in(workspace, run_id)[0]
@@ -108,7 +109,7 @@ def test_while_stopped_everything_is_computed_and_nothing_is_written(
     assert pipeline.run(world, as_of=later)["error"] is None
     assert outside(world) == before
     second = stages.begin(workspace, later, later)
-    assert stages.accounting(workspace, second)["to_withdraw"] == 1
+    assert audit.accounting(workspace.ledger, second)["to_withdraw"] == 1
     assert [closed for _, _, closed in subjects_of(world, chosen)] == [False]
 
     workspace.ledger.resume(later)

@@ -8,12 +8,13 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from onetouch.chat.slack.blocks import blocks_of, text_of
 from onetouch.lake import Lake
 from onetouch.metrics import Diagnosis, Rate, Revenue, WeekCount, WeeklyMetrics, iso_week, rate
 from onetouch.policy import Policy, read_policy
 from onetouch.policy.schema import Benchmark
 from onetouch.report import Report, build, keep_charts
-from onetouch.report import blocks as message
+from onetouch.report import message as words
 from PIL import Image
 
 MONDAY = datetime(2025, 3, 3, tzinfo=UTC)
@@ -69,8 +70,8 @@ def metrics(
 
 def texts(report: Report) -> list[str]:
     """Everything Slack reads as markup."""
-    found = [report.text]
-    for block in report.blocks:
+    found = [text_of(report.details)]
+    for block in blocks_of(report.message):
         if block["type"] == "section":
             found.append(block["text"]["text"])
         elif block["type"] == "context":
@@ -81,9 +82,9 @@ def texts(report: Report) -> list[str]:
 def assert_postable(report: Report) -> None:
     """Within Slack's limits; `report` may be without pictures."""
     images = len(report.charts)
-    assert len(report.blocks) + images <= 50
-    assert len(report.text) < 12_000
-    for block in report.blocks:
+    assert len(blocks_of(report.message)) + images <= 50
+    assert len(text_of(report.details)) < 12_000
+    for block in blocks_of(report.message):
         if block["type"] == "header":
             assert block["text"]["type"] == "plain_text" and len(block["text"]["text"]) <= 150
         elif block["type"] == "section":
@@ -114,8 +115,8 @@ def test_figures_carry_denominator_interval_benchmark_and_source(report):
     assert "$126K of $297K (n=54); benchmark 40–60 % (S0)" in body
     assert "*Decide:* Nothing to change." in body
     assert body.index("Decide") < body.index("PQLs to sales"), "what to decide comes first"
-    assert report.text.split("\n")[0].startswith("Product-led sales 2025-W09: 17 PQLs.")
-    assert "sales_now 4, nurture 1,190" in report.text
+    assert text_of(report.message).startswith("Product-led sales 2025-W09: 17 PQLs.")
+    assert "sales_now 4, nurture 1,190" in text_of(report.details)
     assert len(report.charts) >= 3
 
 
@@ -124,9 +125,10 @@ def test_what_sales_is_credited_with_by_policy_is_told_apart():
     revenue = figures.revenue.model_copy(update={"credited": 26_000.0, "credited_upgrades": 6})
     report = build(figures.model_copy(update={"revenue": revenue}), POLICY)
     assert_postable(report)
-    assert "In the first: $26K that customers once handed to sales added by upgrading themselves (n=6)." in report.text
+    credited = "In the first: $26K that customers once handed to sales added by upgrading themselves (n=6)."
+    assert credited in text_of(report.details)
     assert "$126K of $297K (n=60)" in "\n".join(texts(report))
-    assert "In the first" not in build(figures, POLICY).text
+    assert "In the first" not in text_of(build(figures, POLICY).details)
 
 
 def test_no_data_is_said_and_still_drawn():
@@ -175,14 +177,14 @@ def test_hostile_texts_stay_texts():
     actions = {f"{HOSTILE}{i}": i for i in range(100)}
     report = build(metrics(source=HOSTILE, text=HOSTILE, actions=actions), hostile_policy())
     assert_postable(report)
-    assert "&lt;!channel&gt; &amp;" in report.text
+    assert "&lt;!channel&gt; &amp;" in text_of(report.details)
 
 
 @settings(max_examples=60, deadline=None)
 @given(st.text(max_size=300), st.text(max_size=60))
 def test_any_text_can_be_posted(text, source):
     figures = metrics(text=text, source=source)
-    assert_postable(Report(message.text(figures, POLICY), message.blocks(figures, POLICY), []))
+    assert_postable(Report(words.message(figures, POLICY), words.details(figures, POLICY), []))
 
 
 @pytest.mark.parametrize("weeks", [1, 26])

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from onetouch.policy import upgrade
 from onetouch.routing import ids
 from onetouch.routing.ids import decision_ids
 from onetouch.routing.known import known_facts
@@ -31,6 +32,8 @@ def facts(*rows: dict[str, Any]) -> pd.DataFrame:
     return known_facts(given, POLICY, AS_OF)
 
 
+SIGNALS = [*map(upgrade.current_name, ids._SIGNALS)]
+MOMENTS = [*map(upgrade.current_name, ids._SIGNAL_MOMENTS)]
 KNOWN = facts()
 
 
@@ -64,7 +67,7 @@ def test_every_text_counts(column: str) -> None:
 
 @pytest.mark.parametrize(
     "column",
-    [*ids._SIGNALS, "employees", "seats", "arr", "open_opportunities", "usual_hour", "usual_weekday", "score",
+    [*SIGNALS, "employees", "seats", "arr", "open_opportunities", "usual_hour", "usual_weekday", "score",
      "usage_score", "score_before"],
 )  # fmt: skip
 def test_every_number_counts(column: str) -> None:
@@ -83,7 +86,7 @@ def test_every_yes_and_no_counts(column: str) -> None:
 
 @pytest.mark.parametrize(
     "column",
-    ["handoff_closed_at", "touched_at", "previous_since", "previous_trigger_at", *ids._SIGNAL_MOMENTS],
+    ["handoff_closed_at", "touched_at", "previous_since", "previous_trigger_at", *MOMENTS],
 )
 def test_every_moment_counts(column: str) -> None:
     moments = pd.Series([pd.NaT, AS_OF, AS_OF + timedelta(microseconds=1)], dtype="datetime64[us, UTC]")
@@ -131,3 +134,28 @@ def test_however_many_are_laid_out_at_a_time(monkeypatch: pytest.MonkeyPatch) ->
     assert decision_ids(known, FIXED, AS_OF).tolist() == whole
     assert len(set(whole)) == 7
     assert decision_ids(known.head(0), FIXED, AS_OF).tolist() == []
+
+
+def test_a_column_added_later_changes_no_id() -> None:
+    known = facts(ONE, {**PQL, "name": None})
+    more = known.assign(exports_7d=[3.0, np.nan], exports_7d_at=pd.Timestamp(AS_OF), partner="x")
+    assert decision_ids(more, FIXED, AS_OF).tolist() == decision_ids(known, FIXED, AS_OF).tolist()
+
+
+def test_a_column_added_later_counts_once_the_policy_requires_it() -> None:
+    known = facts(ONE, {**PQL, "name": None}).assign(exports_7d=[3.0, np.nan])
+    asking: Any = SimpleNamespace(version="v1", handoff=SimpleNamespace(required_context=["name", "exports_7d"]))
+    there, lacking = (decision_ids(known.assign(exports_7d=value), asking, AS_OF) for value in (1.0, np.nan))
+    assert not set(there) & set(lacking)
+
+
+def test_a_signal_called_otherwise_today_changes_no_id(monkeypatch: pytest.MonkeyPatch) -> None:
+    again = {"users": "people", "tickets": "requests"}
+    known = facts(ONE, {**PQL, "name": None, "tickets": 3.0})
+    given: Any = SimpleNamespace(version="v1", handoff=SimpleNamespace(required_context=["users"]))
+    ids_of_then = decision_ids(known, given, AS_OF).tolist()
+    monkeypatch.setattr(upgrade, "RENAMED", upgrade.RENAMED | {"users": "people", "tickets_28d": "requests"})
+    today = known.rename(columns={**again, "tickets_at": "requests_at"})
+    today["handoff_signals"] = today["handoff_signals"].str.replace("users", "people")
+    given.handoff.required_context = ["people"]
+    assert decision_ids(today, given, AS_OF).tolist() == ids_of_then

@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from onetouch.chat import Slack
-from onetouch.chat.slack import SlackError
+from onetouch.chat import ChatError, message, post_once
+from onetouch.chat.slack import Slack
 from onetouch.connections import Connection, ConnectionConfigError
 from onetouch.crm.hubspot import HubSpot
 from onetouch.crm.protocol import CrmError
 from onetouch.crm.salesforce import Salesforce
+from onetouch.handoff import AccountContext
 from onetouch.lake import Lake
 from onetouch.ledger import Ledger
 from onetouch.policy import read_policy
@@ -96,7 +97,7 @@ def use_salesforce(host: Host, tmp_path: Path) -> None:
     with pytest.raises(CrmError):
         list(crm.read_reps())
     with pytest.raises(CrmError):
-        crm.update_accounts({"001000000000001AAA": {"Onetouch_Dossier__c": TEXT}})
+        crm.update_accounts({"001000000000001AAA": AccountContext(dossier=TEXT)})
 
 
 def use_hubspot(host: Host, tmp_path: Path) -> None:
@@ -110,8 +111,8 @@ def use_slack(host: Host, tmp_path: Path) -> None:
     slack = Slack(Connection("slack_default", password=TOKEN, extra={"base_url": f"{host.url}/api/"}))
     ledger = Ledger(f"sqlite:///{tmp_path}/ledger.db")
     ledger.migrate()
-    with ledger, pytest.raises(SlackError):
-        slack.post(ledger, key="k", kind="alert", channel="C1", text=TEXT, blocks=[])
+    with ledger, pytest.raises(ChatError):
+        post_once(slack, ledger, message(TEXT), key="k", kind="alert", channel="C1")
 
 
 def use_ops_alert(host: Host, tmp_path: Path) -> None:

@@ -14,12 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from onetouch import audit, chat, crm_sync, delivery, metrics, quality, report, routing, scoring, signals
-from onetouch.chat import Slack
+from onetouch import audit, crm_sync, delivery, metrics, quality, report, routing, scoring, signals
+from onetouch.chat.slack import Slack
 from onetouch.connections import Connection
 from onetouch.crm.salesforce import Salesforce
 from onetouch.experiments import scenario_world
 from onetouch.experiments.scenario_file import Side
+from onetouch.handoff import TaskContent
 from onetouch.sandbox.fields import make_id
 from onetouch.sandbox.in_process import URL, Adapter, Org
 from onetouch.sandbox.pages import Pages
@@ -148,7 +149,7 @@ def delivered(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Delivered]:
     delivery.alert_reps(lake, ledger, workspace.policy, run, slack, now=AS_OF, held=None)
     week = metrics.keep(metrics.weekly(lake, ledger, workspace.policy, AS_OF + timedelta(days=7)), lake)
     built = report.build(metrics.read(lake, week), workspace.policy)
-    chat.post_report(ledger, slack, workspace.policy, built, f"weekly_report:{week}")
+    report.post_report(ledger, slack, workspace.policy, built, f"weekly_report:{week}")
     yield Delivered(workspace, org, run.run_id, summary)
     ledger.close()
     org.close()
@@ -281,7 +282,7 @@ def test_as_json_every_character_is_escaped(delivered: Delivered) -> None:
 def test_an_account_id_acts_on_no_terminal_either() -> None:
     from io import StringIO
 
-    from onetouch.terminal import console
+    from onetouch.cli.terminal import console
     from rich.text import Text
 
     for name in ATTACKS:
@@ -317,11 +318,11 @@ def test_bulk_rows_stay_rows_whatever_they_hold(delivered: Delivered) -> None:
     unstorable = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff\ufdd0]")
     texts = [name[:200] for name in ATTACKS if name[:200].strip() and not unstorable.search(name[:200])]
     rows = {
-        f"bulk{n}": {"Subject": "S", "Description": f"{text}|{n}", "WhatId": make_id("001", n), "OwnerId": OWNER}
+        f"bulk{n}": TaskContent("S", description=f"{text}|{n}", crm_account_id=make_id("001", n), owner_id=OWNER)
         for n, text in enumerate(texts)
     }
     outcomes = crm.create_tasks(rows)
     assert {outcome.reason for outcome in outcomes.values() if not outcome.ok} == set()
     held = {row["Onetouch_Handoff_Id__c"]: row["Description"] for row in org.store.db.execute("SELECT * FROM Task")}
-    assert {key: held[key] for key in rows} == {key: row["Description"] for key, row in rows.items()}
+    assert {key: held[key] for key in rows} == {key: row.description for key, row in rows.items()}
     assert any("ingest" in call["path"] for call in org.tooling.log()["calls"]), "they went as a bulk job"

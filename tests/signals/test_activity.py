@@ -56,7 +56,7 @@ def test_another_vocabulary_has_partitions_of_its_own(lake: Lake, event: Callabl
     document = POLICY.document()
     document["vocabulary"]["report_created"] = {"as": "export_created"}
     other = Policy.model_validate(document)
-    for policy, name in ((POLICY, "milestones_done"), (other, "exports_28d"), (POLICY, "milestones_done")):
+    for policy, name in ((POLICY, "milestones_done"), (other, "exports"), (POLICY, "milestones_done")):
         table, rebuilt = compute(lake, policy, NOBODY, AS_OF)
         assert table.column(name).to_pylist() == [1]
     assert rebuilt == 0

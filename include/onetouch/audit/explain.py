@@ -131,7 +131,8 @@ def decision_rows(lake: Lake, run: Run, *, action: str | None = None) -> list[di
 
 def plain(frame: pd.DataFrame) -> list[dict[str, Any]]:
     """Rows as JSON values: moments ISO 8601, unknown null."""
-    return json.loads(frame.to_json(orient="records", date_format="iso", date_unit="s"))
+    rows: list[dict[str, Any]] = json.loads(frame.to_json(orient="records", date_format="iso", date_unit="s"))
+    return rows
 
 
 def _row(rows: pa.Table) -> dict[str, Any] | None:
@@ -143,7 +144,9 @@ def _id_of(lake: Lake, run: Run, account: str) -> str:
     """The id of the only account of that name or domain, in any case. Raises ValueError."""
     known = of_run(lake, "signals", run.run_id).select(["account_id", "name", "domain"]).to_pylist()
     wanted = account.strip().casefold()
-    ids = [row["account_id"] for row in known if wanted in {(row[k] or "").casefold() for k in ("name", "domain")}]
+    ids: list[str] = [
+        row["account_id"] for row in known if wanted in {(row[k] or "").casefold() for k in ("name", "domain")}
+    ]
     if len(ids) == 1:
         return ids[0]
     if ids:

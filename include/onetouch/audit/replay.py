@@ -2,6 +2,8 @@
 
 Nothing of the present is asked: signals, the scores compared with, and what ledger and CRM said are files of the run;
 the policy is the ledger's copy of the version that decided. Scores are computed anew, and compared like the decisions.
+Inputs that another release stored are upgraded in reading; what is made of them again is written as that release wrote
+it, and compared with its file as it is.
 """
 
 from __future__ import annotations
@@ -16,11 +18,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from onetouch.audit.stored import earlier, of_run
+from onetouch.audit.stored import as_written, earlier, made_again, of_run
 from onetouch.lake import Engine, Lake
 from onetouch.ledger import PSEUDONYM, Ledger
-from onetouch.routing import DECISION, decide
-from onetouch.routing.inputs import kept
+from onetouch.routing import DECISION, decide, kept
 from onetouch.scoring import kept_artefact, score_frame
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ def replay(lake: Lake, ledger: Ledger, run_id: str, decision_ids: Collection[str
     """
     run = ledger.run(run_id)
     policy = ledger.policy(run.policy_version)
-    stored = of_run(lake, "decisions", run_id)
+    stored = as_written(lake, "decisions", run_id)
     ids = stored["decision_id"]
     if decision_ids is not None:
         chosen = pc.is_in(ids, pa.array(list(decision_ids), pa.string()))
@@ -81,10 +82,10 @@ def replay(lake: Lake, ledger: Ledger, run_id: str, decision_ids: Collection[str
     scores = score_frame(inputs.signals, policy, run.as_of, earlier(lake, run_id), artefact)
     decisions = decide(replace(inputs, scores=scores), policy, run.as_of)
     decisions["inputs_ref"] = f"signals/{run_id}"
-    again = pa.Table.from_pandas(decisions[list(DECISION)], preserve_index=False)
-    scored = of_run(lake, "scores", run_id)
+    again = made_again(decisions[list(DECISION)], "decisions", stored)
+    scored = as_written(lake, "scores", run_id)
     scored = scored.filter(pc.invert(pc.starts_with(scored["account_id"], PSEUDONYM)))
-    scored_again = pa.Table.from_pandas(scores, preserve_index=False)
+    scored_again = made_again(scores, "scores", scored)
     if decision_ids is not None:
         again, scored, scored_again = (_about(stored, rows) for rows in (again, scored, scored_again))
     found = [_differences(lake, stored, again), _differences(lake, scored, scored_again, "score: ")]
@@ -99,7 +100,8 @@ def forgotten_in(lake: Lake, run_id: str) -> int:
 
     Where such an account had taken a rep's room, another's decision may come out otherwise without it.
     """
-    return _forgotten(of_run(lake, "decisions", run_id)).num_rows
+    rows: int = _forgotten(of_run(lake, "decisions", run_id)).num_rows
+    return rows
 
 
 def _forgotten(decisions: pa.Table) -> pa.Table:
@@ -129,7 +131,8 @@ def _differences(lake: Lake, stored: pa.Table, again: pa.Table, prefix: str = ""
             for column in columns
         ]
         found = ibis.union(*parts) if len(parts) > 1 else parts[0]
-        return engine.fetch(found.order_by(found.columns)).to_pandas().astype("str")
+        differences: pd.DataFrame = engine.fetch(found.order_by(found.columns)).to_pandas()
+        return differences.astype("str")
 
 
 def _texts(engine: Engine, table: pa.Table, columns: list[str], name: str) -> ir.Table:

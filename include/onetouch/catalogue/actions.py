@@ -47,7 +47,7 @@ class Action(str):
 
 SALES_NOW = Action("sales_now", "A rep is given a task: the account is worth a conversation now.", sales_touch=True)
 MONITOR = Action("monitor", "The account is watched; its next trigger event makes it a sales touch.", watched=True)
-NURTURE = Action("nurture", "Marketing goes on with the account; nothing calls for a person yet.", by_rule=True)
+NURTURE = Action("nurture", "Marketing goes on with the account; a rep is not to contact it yet.", by_rule=True)
 SELF_SERVE_HERO = Action(
     "self_serve_hero", "The account uses the product well and is worth too little for sales: the product serves it."
 )
@@ -63,7 +63,7 @@ HOLD_TOUCHED = Action(
 HOLD_COOLDOWN = Action("hold_cooldown", "The account's last handoff ended; sales stays away from it.", hold=True)
 HOLD_OPEN_OPPORTUNITY = Action("hold_open_opportunity", "A colleague works on a deal with the account.", hold=True)
 HOLD_CONTEXT = Action(
-    "hold_context", "A rep would have to be called in without the facts the policy demands.", hold=True, waiting=True
+    "hold_context", "The account waits until its record tells all that a rep must know.", hold=True, waiting=True
 )
 HOLD_CAPACITY = Action(
     "hold_capacity",
@@ -74,12 +74,12 @@ HOLD_CAPACITY = Action(
 )
 HOLD_HOLDOUT = Action(
     "hold_holdout",
-    "The account is in the control group, which sales leaves alone to measure its own effect.",
+    "The account is in the control group, which is left alone to measure what a sales touch is worth.",
     hold=True,
 )
 HOLD_NEVER_CONTACT = Action(
     "hold_never_contact",
-    "The account may not be contacted: it opted out, is on the policy's list, or is ours.",
+    "The account may not be contacted: it opted out, the policy lists it, or it is our own.",
     hold=True,
 )
 INSUFFICIENT_DATA = Action("insufficient_data", "Too little is known of the account to decide anything.")

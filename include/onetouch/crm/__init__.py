@@ -1,5 +1,68 @@
-"""One protocol for every CRM (`protocol`), and what implements it: Salesforce, HubSpot."""
+"""One protocol for every CRM (`protocol`), and those there are (`registry`): Salesforce, HubSpot.
 
-from onetouch.crm.protocol import CrmError
+A CRM is a client class in a file or package of its own that implements `Crm`, and one line in `registry.CRMS`.
+"""
 
-__all__ = ["CrmError"]
+from typing import TYPE_CHECKING
+
+from onetouch.faces import show
+
+if TYPE_CHECKING:
+    from onetouch.crm.protocol import (
+        CLOSED_BY_US,
+        DISPOSITIONS,
+        EXPIRED,
+        OUTCOMES,
+        RELEASED,
+        UNKNOWN,
+        WITHDRAWN,
+        WRITES,
+        Activity,
+        CannotCreateFields,
+        Crm,
+        CrmError,
+        FieldsMissing,
+        LimitReached,
+        Outcome,
+        Refused,
+        Row,
+        SignInRefused,
+        Unreachable,
+        note,
+    )
+    from onetouch.crm.registry import CRMS, check_system, connect, connection_id
+    from onetouch.crm.salesforce import HANDOFF_ID, REQUIRED_FIELDS
+    from onetouch.crm.stored import context_of, stored_payload, task_of
+
+__all__ = [
+    "HANDOFF_ID",
+    "Activity",
+    "CLOSED_BY_US",
+    "CRMS",
+    "CannotCreateFields",
+    "Crm",
+    "CrmError",
+    "DISPOSITIONS",
+    "EXPIRED",
+    "FieldsMissing",
+    "LimitReached",
+    "OUTCOMES",
+    "Outcome",
+    "RELEASED",
+    "REQUIRED_FIELDS",
+    "Refused",
+    "Row",
+    "SignInRefused",
+    "UNKNOWN",
+    "Unreachable",
+    "WITHDRAWN",
+    "WRITES",
+    "check_system",
+    "connect",
+    "connection_id",
+    "context_of",
+    "note",
+    "stored_payload",
+    "task_of",
+]
+show(__name__)

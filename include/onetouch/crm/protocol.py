@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
+from onetouch.connections import Connection
+from onetouch.handoff import AccountContext, TaskContent
 from onetouch.policy import Policy
+from onetouch.stop import WhyStopped
 
 Row = dict[str, Any]
 
@@ -21,6 +24,9 @@ DISPOSITIONS = ("Good", "Not now", "Wrong person", "Would have bought anyway")
 
 UNKNOWN = "UNKNOWN_OUTCOME"
 """The code of a row whose request was sent and not answered: look for it before it is sent again."""
+
+WRITES = ("create_fields", "ensure_accounts", "update_accounts", "create_tasks", "close_tasks")
+"""The methods of a Crm that change something in it."""
 
 
 def note(label: str, reason: str = "") -> str:
@@ -46,6 +52,10 @@ class LimitReached(CrmError):
 
 class FieldsMissing(CrmError):
     """The CRM lacks our fields, or the integration user may not write them."""
+
+
+class CannotCreateFields(CrmError):
+    """The CRM's fields are made by other means than our API calls; the message says by which."""
 
 
 class Refused(CrmError):
@@ -115,13 +125,27 @@ class Crm(Protocol):
     """One CRM. Every method may raise CrmError; a row's own refusal is its Outcome, never an exception.
 
     Every write may be repeated without harm: an update sets the same values, a creation carries a unique key of ours.
+    Directly before every request that writes the stop is asked about, and Stopped raised (`connect`).
     """
 
     name: str
-    """`salesforce`, `hubspot`: the destination in the outbox."""
+    """Its name in `registry.CRMS`: the destination in the outbox."""
+
+    @classmethod
+    def connect(
+        cls, connection: Connection, policy: Policy, *, stopped: WhyStopped, sleep: Callable[[float], None]
+    ) -> Self:
+        """A client, signed in when first used, with the settings the policy has for it.
+
+        `stopped` is asked directly before each request that writes, also between two of one batch. `sleep` passes the
+        seconds between two attempts. Raises ConnectionConfigError for a connection that cannot work.
+        """
 
     def check_fields(self) -> None:
         """Raises FieldsMissing naming each field that is not there or may not be written. Looked at once a client."""
+
+    def create_fields(self) -> list[str]:
+        """Creates those of our fields that are missing; returns their names. May raise CannotCreateFields."""
 
     # ── reading ──────────────────────────────────────────────────────────────────────────────────
 
@@ -168,14 +192,11 @@ class Crm(Protocol):
         """A record for each product account, `account_id` → {name, domain, owner_id, …}: the one with our external
         id, else the one of the same domain (which gets the id), else a new one of `kind` (account, lead). Never two."""
 
-    def update_accounts(self, rows: Mapping[str, Row]) -> dict[str, Outcome]:
-        """Writes our own fields, CRM account id → fields; nulls are left out, so nothing is erased.
+    def update_accounts(self, rows: Mapping[str, AccountContext]) -> dict[str, Outcome]:
+        """Writes our own fields, CRM account id → context; what is unknown is left out, so nothing is erased."""
 
-        Fields have the names they have in Salesforce, here and in `create_tasks`; hubspot/fields.py translates them.
-        """
-
-    def create_tasks(self, rows: Mapping[str, Row], unsure: Collection[str] = ()) -> dict[str, Outcome]:
-        """Creates the task of each handoff, handoff id → fields, under its unique key.
+    def create_tasks(self, rows: Mapping[str, TaskContent], unsure: Collection[str] = ()) -> dict[str, Outcome]:
+        """Creates the task of each handoff, handoff id → content, under its unique key.
 
         One that is there is the rep's: it is adopted as it is and never written over, also when it was deleted
         (`deleted`; it is not made again). Those of `unsure` may have been sent before: they are looked for first.

@@ -1,6 +1,59 @@
 """What the CRM tells: accounts, reps, touches, opportunities, and what became of handoffs."""
 
-from onetouch.crm_sync.accounts_file import extract_accounts_file
-from onetouch.crm_sync.extract_crm import extract_crm
+from typing import TYPE_CHECKING
 
-__all__ = ["extract_accounts_file", "extract_crm"]
+from onetouch.faces import show
+
+if TYPE_CHECKING:
+    from onetouch.crm_sync.accounts_file import extract_accounts_file
+    from onetouch.crm_sync.comparison import Comparison, Finding, compare
+    from onetouch.crm_sync.extract_crm import (
+        OPPORTUNITIES,
+        REPS,
+        emails_of,
+        extract_crm,
+        follow,
+        frame_of,
+        move_on,
+        read_reps,
+        timezones,
+    )
+    from onetouch.crm_sync.one_touch import (
+        LABELS,
+        UNTOUCHED,
+        Move,
+        Seen,
+        by_people,
+        ending,
+        in_touch_at,
+        merged,
+        moves,
+        new_owner,
+    )
+
+__all__ = [
+    "LABELS",
+    "OPPORTUNITIES",
+    "REPS",
+    "UNTOUCHED",
+    "Comparison",
+    "Finding",
+    "Move",
+    "Seen",
+    "by_people",
+    "compare",
+    "emails_of",
+    "ending",
+    "extract_accounts_file",
+    "extract_crm",
+    "follow",
+    "frame_of",
+    "in_touch_at",
+    "merged",
+    "move_on",
+    "moves",
+    "new_owner",
+    "read_reps",
+    "timezones",
+]
+show(__name__)

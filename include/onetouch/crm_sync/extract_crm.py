@@ -9,13 +9,11 @@ from itertools import islice
 from typing import Any
 
 import pandas as pd
-import pyarrow.parquet as pq
 
-from onetouch.crm.protocol import Activity, Crm, Row
+from onetouch.crm import Activity, Crm, Row
 from onetouch.crm_sync.one_touch import MEETING, Move, Seen, by_people, in_touch_at, moves, new_owner
-from onetouch.lake import Lake
-from onetouch.ledger import ACTIVE, Handoff, IllegalMove, Ledger, Run
-from onetouch.ledger.columns import storable
+from onetouch.lake import Lake, read_table
+from onetouch.ledger import ACTIVE, Handoff, IllegalMove, Ledger, Run, storable
 from onetouch.policy import Policy
 from onetouch.signals import CRM, SNAPSHOT, normalise_accounts
 
@@ -168,8 +166,8 @@ def _product_accounts(lake: Lake, run: Run) -> pd.Series:
     earlier = [p for p in lake.list("signals") if p.rsplit("/", 1)[1] < f"{run.run_id}.parquet"]
     if not earlier:
         return pd.Series(dtype="str")
-    with lake.fs.open(earlier[-1], "rb") as file:
-        joined = pq.read_table(file, columns=["crm_account_id", "account_id"]).to_pandas()
+    last = earlier[-1].rsplit("/", 1)[1]
+    joined: pd.DataFrame = read_table(lake, "signals", last, columns=["crm_account_id", "account_id"]).to_pandas()
     joined = joined.dropna().drop_duplicates("crm_account_id")
     return joined.set_index("crm_account_id")["account_id"]
 

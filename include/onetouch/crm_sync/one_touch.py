@@ -38,10 +38,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from onetouch.crm.protocol import DISPOSITIONS, EXPIRED, OUTCOMES, RELEASED, WITHDRAWN, Activity
+from onetouch.crm import DISPOSITIONS, EXPIRED, OUTCOMES, RELEASED, WITHDRAWN, Activity
 from onetouch.ledger import STATES, Handoff
-from onetouch.policy import Policy
-from onetouch.policy.schema import Automation
+from onetouch.policy import Automation, Policy
 
 Move = dict[str, Any]
 """A row for `Ledger.move_all`, without its handoff: to_state, at, and what the move has learned."""
@@ -182,7 +181,7 @@ def _without_deal(seen: Seen, replied_at: datetime, as_of: datetime, reply_days:
 
 
 def _owners(handoff: Handoff, task: Activity | None) -> set[str]:
-    """Whose touch is the handoff's: it may have passed from one rep to the other since the last look."""
+    """Whose touch is the handoff's: it may have passed from one rep to the other since it was read."""
     owners = {handoff.owner_id, None if task is None or task.is_deleted else task.owner_id}
     return {owner for owner in owners if owner}
 
@@ -227,7 +226,7 @@ def _answers(handoff: Handoff, seen: Seen, touched_at: datetime, as_of: datetime
 
 def _closed_at(deal: Mapping[str, Any], earliest: datetime) -> datetime:
     """When a deal closed. Its close date is a day, maybe a planned one: kept between the reply and the last edit."""
-    at = min(deal["closed_at"] or deal["changed_at"], deal["changed_at"])
+    at: datetime = min(deal["closed_at"] or deal["changed_at"], deal["changed_at"])
     return max(at, earliest)
 
 

@@ -1,9 +1,28 @@
 """What leaves the house: tasks and fields into a CRM, alerts into a chat; each sent once, checked before it is."""
 
-from onetouch.delivery.alert_reps import alert_reps
-from onetouch.delivery.back_off import back_off
-from onetouch.delivery.deliver import deliver_tasks
-from onetouch.delivery.failure import DeliveryFailed
-from onetouch.delivery.reconcile import reconcile
+from typing import TYPE_CHECKING
 
-__all__ = ["DeliveryFailed", "alert_reps", "back_off", "deliver_tasks", "reconcile"]
+from onetouch.faces import show
+
+if TYPE_CHECKING:
+    from onetouch.delivery.alert_reps import alert_reps
+    from onetouch.delivery.approval import Question, approved, question, wanted
+    from onetouch.delivery.back_off import back_off
+    from onetouch.delivery.breaker import held
+    from onetouch.delivery.deliver import deliver_tasks
+    from onetouch.delivery.failure import DeliveryFailed
+    from onetouch.delivery.reconcile import reconcile
+
+__all__ = [
+    "DeliveryFailed",
+    "Question",
+    "alert_reps",
+    "approved",
+    "back_off",
+    "deliver_tasks",
+    "held",
+    "question",
+    "reconcile",
+    "wanted",
+]
+show(__name__)

@@ -1,26 +1,22 @@
-"""How an alert looks in Slack: a message for one task, a digest for many, and what became of each.
+"""What an alert says: a message for one task, a digest for many, and what became of each.
 
 What a message may hold: the account's name, why now, how urgent, the score, the due time, what became of the task, and
-its owner as a mention. Nothing else: no user's name or e-mail address, no dossier, no text of a customer. All of it
-stands in rich text, which Slack shows as it is: a name with `<!channel>`, a link, `*` or a backtick in it does nothing.
+its owner as a mention. Nothing else: no user's name or e-mail address, no dossier, no text of a customer.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import tzinfo
 from typing import Any
 
-from onetouch.chat.slack import escape
-from onetouch.handoff import Alert, plain, without_addresses
-from onetouch.handoff.words import capital, count, near_moment, zone
+from onetouch.chat import Bullets, Emoji, Footnote, Line, Lines, Mention, Message, Part, Text, Title, message
+from onetouch.handoff import Alert, capital, count, near_moment, plain, without_addresses, zone
 from onetouch.ledger import Handoff
 
-Blocks = list[dict[str, Any]]
-
-_BLOCKS, _CHARACTERS = 46, 11_000
-"""Ours: owners and characters a digest holds; Slack takes 50 blocks and 13,200 characters."""
+_OWNERS, _CHARACTERS = 46, 11_000
+"""Ours: owners and characters a digest holds, for one that is read; Slack takes 50 blocks and 13,200 characters."""
 
 _BECOMES = 170
 """Ours: characters kept free for what becomes of a task, so that a digest written anew holds the same tasks."""
@@ -48,7 +44,7 @@ _MOMENTS = {"touched": "touched_at", "replied": "replied_at", "won": "closed_at"
 class Told:
     """One task in a message: what was said of it, and how things are now.
 
-    `became` is what is said of its state, a word and the rest (both empty: open), `user` the Slack id of its present
+    `became` is what is said of its state, a word and the rest (both empty: open), `user` the chat's id of its present
     owner (None: not known there), `handed_on` whether that is another than the one it was announced to, `direct`
     whether the message is the owner's own.
     """
@@ -82,80 +78,79 @@ def payload_of(alert: Alert, timezone: str | None, handoff: Handoff) -> dict[str
     return {"alert": asdict(alert), "timezone": timezone, "owner": handoff.owner_id}
 
 
-def one(told: Told) -> tuple[str, Blocks]:
-    """A message of its own: text for notifications, and blocks."""
+def one(told: Told) -> Message:
+    """A message of its own."""
     open_now = told.state == "task_open"
     # Whoever has it now is named once: before the line, or after it as news.
-    mention = [] if told.direct or (told.handed_on and open_now) else _mention(told.user)
-    elements = [_section([*mention, *([_text(" ")] if mention else []), *_line(told)])]
+    mention = () if told.direct or (told.handed_on and open_now) else _mention(told.user)
+    lines: list[Line] = [(*mention, *((Text(" "),) if mention else ()), *_line(told))]
     if not open_now:
-        elements.append(_section(_news(told)))
+        lines.append(_news(told))
     elif told.handed_on:
-        elements.append(_section([_text("Now with "), *(_mention(told.user) or [_text("a colleague")])]))
-    blocks: Blocks = [{"type": "rich_text", "elements": elements}]
+        lines.append((Text("Now with "), *(_mention(told.user) or (Text("a colleague"),))))
+    parts: list[Part] = [Lines(lines)]
     if open_now:
-        blocks.append(_small(_details(told.alert)))
-    line = told.alert.text if open_now else f"{''.join(told.became)} · {told.alert.account} — {told.alert.why}"
-    return (f"<@{told.user}>: {escape(line)}" if mention and told.user else escape(line)), blocks
+        parts.append(Footnote(_details(told.alert)))
+    said = told.alert.text if open_now else f"{''.join(told.became)} · {told.alert.account} — {told.alert.why}"
+    return Message([(*mention, Text(f": {said}" if mention else said))], parts)
 
 
-def erased() -> tuple[str, Blocks]:
+def erased() -> Message:
     """What is left of a message about an account that was forgotten."""
     text = "A task of an account that was deleted."
-    return text, [_small(text)]
+    return message(text, Footnote(text))
 
 
-def digest(tasks: Sequence[Told]) -> tuple[str, Blocks]:
-    """One message for many tasks, in the order given, grouped by owner; what has no room is counted."""
+def digest(tasks: Sequence[Told], chat: str) -> Message:
+    """One message for many tasks, in the order given, grouped by owner; what has no room is counted.
+
+    `chat` is what people call it.
+    """
     groups: dict[str | None, list[Told]] = {}
     for told in sorted(tasks, key=lambda told: told.user is None):
         groups.setdefault(told.user, []).append(told)
-    blocks: Blocks = []
+    lists: list[Part] = []
     room, shown = _CHARACTERS, 0
-    for user, theirs in list(groups.items())[:_BLOCKS]:
+    for user, theirs in list(groups.items())[:_OWNERS]:
         items = []
         for told in theirs:
             room -= len(told.alert.account) + len(told.alert.why) + len(told.alert.due) + _BECOMES
             if room < 0:
                 break
-            items.append(_section(_item(told)))
+            items.append(_item(told))
         if not items:
             break
         shown += len(items)
-        head = [*_mention(user, "Owner not known in Slack"), _text(f" · {count(len(theirs), 'task')}")]
-        listed = {"type": "rich_text_list", "style": "bullet", "elements": items}
-        blocks.append({"type": "rich_text", "elements": [listed] if tasks[0].direct else [_section(head), listed]})
+        head = (*_mention(user, f"Owner not known in {chat}"), Text(f" · {count(len(theirs), 'task')}"))
+        lists.append(Bullets(items, () if tasks[0].direct else head))
     title = count(len(tasks), "new task")
     if over := sum(told.state != "task_open" for told in tasks):
         title = f"{count(len(tasks), 'task')}, {over} no longer waiting"
     rest = f"And {len(tasks) - shown} more in the CRM. " if shown < len(tasks) else ""
-    header = {"type": "header", "text": {"type": "plain_text", "text": title, "emoji": False}}
-    footer = _small(f"{rest}Dossiers and first messages are in the task lists.")
-    owners = ", ".join(f"<@{user}> {len(theirs)}" for user, theirs in groups.items() if user)
-    named = "" if tasks[0].direct or not owners else f": {owners}"
-    return f"{title}{named}", [header, *blocks, footer]
+    footer = Footnote(f"{rest}Dossiers and first messages are in the task lists.")
+    owners = [(user, len(theirs)) for user, theirs in groups.items() if user and not tasks[0].direct]
+    named: Line = ()
+    for place, (user, n) in enumerate(owners):
+        named += (Text(", " if place else ": "), Mention(user), Text(f" {n}"))
+    return Message([(Text(title), *named)], [Title(title), *lists, footer])
 
 
-def _line(told: Told) -> list[dict[str, Any]]:
-    struck = {"strike": True} if told.state in _STRUCK else {}
-    return [
-        _text(told.alert.account, bold=True, **struck),
-        _text(f" — {told.alert.why}", **struck),
-    ]
+def _line(told: Told) -> Line:
+    struck = told.state in _STRUCK
+    return Text(told.alert.account, bold=True, struck=struck), Text(f" — {told.alert.why}", struck=struck)
 
 
-def _item(told: Told) -> list[dict[str, Any]]:
+def _item(told: Told) -> Line:
     if told.state != "task_open":
-        return [*_line(told), _text(" · "), *_news(told)]
+        return (*_line(told), Text(" · "), *_news(told))
     rest = (f" · due {told.alert.due}" if told.alert.due else "") + (" · handed on" if told.handed_on else "")
-    return [*_line(told), _text(rest)] if rest else _line(told)
+    return (*_line(told), Text(rest)) if rest else _line(told)
 
 
-def _news(told: Told) -> list[dict[str, Any]]:
+def _news(told: Told) -> Line:
     """What became of it, after its emoji."""
     said, more = told.became
-    emoji = {"type": "emoji", "name": _BECAME[told.state][0]}
-    return [emoji, _text(f" {said}", bold=True), *([_text(more)] if more else [])]
+    return Emoji(_BECAME[told.state][0]), Text(f" {said}", bold=True), *((Text(more),) if more else ())
 
 
 def _became(handoff: Handoff, where: tzinfo) -> tuple[str, str]:
@@ -181,19 +176,7 @@ def _details(alert: Alert) -> str:
     return capital(" · ".join(part for part in parts if part))
 
 
-def _mention(user: str | None, otherwise: str = "") -> list[dict[str, Any]]:
+def _mention(user: str | None, otherwise: str = "") -> Line:
     if user:
-        return [{"type": "user", "user_id": user}]
-    return [_text(otherwise, bold=True)] if otherwise else []
-
-
-def _text(text: str, **style: bool) -> dict[str, Any]:
-    return {"type": "text", "text": text} | ({"style": style} if style else {})
-
-
-def _section(elements: Iterable[dict[str, Any]]) -> dict[str, Any]:
-    return {"type": "rich_text_section", "elements": list(elements)}
-
-
-def _small(text: str) -> dict[str, Any]:
-    return {"type": "context", "elements": [{"type": "plain_text", "text": text, "emoji": False}]}
+        return (Mention(user),)
+    return (Text(otherwise, bold=True),) if otherwise else ()

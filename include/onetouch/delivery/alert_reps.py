@@ -1,4 +1,4 @@
-"""Tells the owner of each new task in Slack, once, and keeps what was said true."""
+"""Tells the owner of each new task in the chat, once, and keeps what was said true."""
 
 from __future__ import annotations
 
@@ -7,14 +7,12 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from onetouch.chat.slack import NOT_NOW, Place, Slack, SlackError
-from onetouch.crm_sync.extract_crm import timezones
+from onetouch.chat import Chat, ChatError, Message, Place, post_once
+from onetouch.crm_sync import timezones
 from onetouch.delivery.alert_message import UNKNOWN, Told, digest, erased, one, payload_of
 from onetouch.delivery.failure import DeliveryFailed
-from onetouch.handoff import Alert, alert
-from onetouch.handoff.words import zone
-from onetouch.lake import Lake
-from onetouch.lake.rows import rows_where
+from onetouch.handoff import Alert, alert, zone
+from onetouch.lake import Lake, rows_where
 from onetouch.ledger import PSEUDONYM, Handoff, Ledger, Outbox, Run
 from onetouch.policy import Policy
 
@@ -23,33 +21,25 @@ _FOLLOWED = timedelta(days=30)
 
 _BEGUN = ("pending", "sending")
 
-_STUCK = frozenset(
-    {"message_not_found", "cant_update_message", "edit_window_closed", "is_inactive", "channel_not_found"}
-)
-"""Answers after which a message stays as it is for good."""
-
-_HOPELESS = NOT_NOW | {"no_answer", "channel_not_found", "not_in_channel", "is_archived", "missing_scope"}
-"""Answers after which the next message to the same channel would meet with the same."""
-
 
 def alert_reps(
-    lake: Lake, ledger: Ledger, policy: Policy, run: Run, slack: Slack | None, *, now: datetime, held: str | None
+    lake: Lake, ledger: Ledger, policy: Policy, run: Run, chat: Chat | None, *, now: datetime, held: str | None
 ) -> dict[str, Any]:
     """Announces every open task that was not announced yet, and says in each announcement what became of its task.
 
-    Where: in the alerts channel, in a direct message to the owner, or both (`slack.alerts_to`); an owner Slack does
-    not know is told in the channel. More than `slack.digest_above` new tasks are one message a channel. During the
+    Where: in the alerts channel, in a direct message to the owner, or both (`slack.alerts_to`); an owner the chat
+    does not know is told in the channel. More than `slack.digest_above` new tasks are one message a channel. During the
     quiet hours of the rep's own clock at `now` an announcement waits; one whose task is over by then is not made any
     more. By due time, then account.
 
     Nothing is said twice, whoever crashes, and one process at a time says it. An announcement is written anew when
     its task is touched, replied to, won, lost, withdrawn, released, expired or another's, which notifies nobody; one
     that was deleted in Slack stays so; of an account that was forgotten nothing is left in it. With `held` (why
-    nothing may be sent) nothing leaves and `slack` may be None.
+    nothing may be sent) nothing leaves and `chat` may be None.
 
     Returns {"alerts": tasks of this run, "posted": those announced by now, "earlier": tasks of earlier runs announced
     only now, "waiting": for the end of quiet hours, "updated": announcements put right, "gone": those that could not
-    be any more, "unknown_owners": tasks of owners Slack does not know, announced in the channel for that, "failed":
+    be any more, "unknown_owners": tasks of owners the chat does not know, announced in the channel for that, "failed":
     [{handoff_id, reason}]}: repeated, the run says the same. Raises DeliveryFailed after the rest when a message
     failed, LedgerError when another process does not come to an end.
     """
@@ -58,10 +48,10 @@ def alert_reps(
         "alerts": len(mine), "posted": 0, "earlier": 0, "waiting": 0, "updated": 0, "gone": 0, "unknown_owners": 0,
         "failed": [],
     }  # fmt: skip
-    if not held and slack is not None:
+    if not held and chat is not None:
         with ledger.alone("alerts"):
-            _Round(lake, ledger, policy, run, slack, now, summary).go()
-    for row in ledger.outbox(destination="slack", keys=[_key(h) for h in mine]):
+            _Round(lake, ledger, policy, run, chat, now, summary).go()
+    for row in ledger.outbox(keys=[_key(h) for h in mine]):
         summary["posted"] += row.state == "sent"
         summary["unknown_owners"] += bool(row.payload.get("owner_unknown"))
     if summary["failed"]:
@@ -79,25 +69,25 @@ class _Round:
         ledger: Ledger,
         policy: Policy,
         run: Run,
-        slack: Slack,
+        chat: Chat,
         now: datetime,
         summary: dict[str, Any],
     ) -> None:
-        self.lake, self.ledger, self.policy, self.run, self.slack = lake, ledger, policy, run, slack
+        self.lake, self.ledger, self.policy, self.run, self.chat = lake, ledger, policy, run, chat
         self.now, self.summary = now, summary
         self.zones = timezones(lake, run.run_id)
         self.hopeless: dict[str, str] = {}  # channel → why nothing gets there at this moment
         self.handoffs = {h.handoff_id: h for h in ledger.handoffs()}
 
     def go(self) -> None:
-        """What is over first: it is not announced; then the new; then what became of the announced."""
+        """Drops alerts of closed handoffs, posts new ones, and updates those whose handoff has changed."""
         self._read()
         if self._settle():
             self._read()
         if self._announce():
             self._read()
         self._put_right()
-        for row in self.ledger.outbox(run_id=self.run.run_id, destination="slack"):
+        for row in self.ledger.outbox(run_id=self.run.run_id, destination=self.chat.name):
             self.summary["updated"] += row.kind == "alert_update" and row.state == "sent"
             self.summary["gone"] += row.kind == "alert_update" and row.state == "failed"
 
@@ -111,10 +101,13 @@ class _Round:
         ]
         self.alerts: dict[str, list[Outbox]] = {}  # by handoff
         self.updates: dict[str, list[Outbox]] = {}  # by the key of the alert
-        for row in self.ledger.outbox(destination="slack", handoff_ids=followed):
-            if row.kind == "alert":
+        self.elsewhere: set[str] = set()  # handoffs announced in another chat: the policy's has changed since
+        for row in self.ledger.outbox(handoff_ids=followed):
+            if row.kind == "alert" and row.destination != self.chat.name:
+                self.elsewhere.add(str(row.handoff_id))
+            elif row.kind == "alert":
                 self.alerts.setdefault(str(row.handoff_id), []).append(row)
-            elif row.kind == "alert_update":
+            elif row.kind == "alert_update" and row.destination == self.chat.name:
                 place, _, rest = row.key.partition("_update:")
                 self.updates.setdefault(f"{place}:{rest.partition(':')[0]}", []).append(row)
 
@@ -134,7 +127,7 @@ class _Round:
             posting = self._row(row.payload["digest"]) if "digest" in row.payload else row
             try:
                 place = self._arrived(posting)
-            except SlackError as error:
+            except ChatError as error:
                 self._failed([row], str(error))
             else:
                 if place is None:
@@ -145,7 +138,7 @@ class _Round:
 
     def _arrived(self, row: Outbox) -> Place | None:
         """Where a message stands that may have been posted."""
-        if row.state == "sending" and (place := self.slack.find(row)):
+        if row.state == "sending" and (place := self.chat.find(str(row.payload["channel"]), row.key)):
             self._sent([row], place)
             return place
         return Place.of(row) if row.state == "sent" else None
@@ -156,7 +149,7 @@ class _Round:
         What was decided after this run is its own run's to announce, unless it stands in a digest begun with these.
         """
         opened = [h for h in self.handoffs.values() if h.state == "task_open" and h.decided_at <= self.run.as_of]
-        fresh = [h for h in opened if h.handoff_id not in self.alerts]
+        fresh = [h for h in opened if h.handoff_id not in self.alerts and h.handoff_id not in self.elsewhere]
         begun = [row for h in opened for row in self.alerts.get(h.handoff_id, []) if row.state in _BEGUN]
         waiting = {h.handoff_id for h in (*fresh, *map(self._handoff, begun)) if self._quiet(h)}
         self.summary["waiting"] = len(waiting)
@@ -196,9 +189,9 @@ class _Round:
                 continue
             try:
                 places, unknown = self._places(handoff)
-            except SlackError as error:
+            except ChatError as error:
                 self._note(handoff.handoff_id, str(error))
-                hopeless = str(error) if error.code in _HOPELESS else ""
+                hopeless = str(error) if error.is_hopeless else ""
                 continue
             self.summary["unknown_owners"] += unknown and handoff.run_id != self.run.run_id
             kept = payload_of(texts[handoff.handoff_id], self._timezone(handoff), handoff) | {"owner_unknown": unknown}
@@ -211,14 +204,14 @@ class _Round:
 
     def _places(self, handoff: Handoff) -> tuple[list[tuple[str, str, str]], bool]:
         """Outbox key, kind of place and channel of each message about a new task; whether the owner is unknown."""
-        slack, key = self.policy.slack, _key(handoff)
-        channel = [(key, "channel", slack.alerts_channel)]
-        if slack.alerts_to == "channel":
+        rules, key = self.policy.slack, _key(handoff)
+        channel = [(key, "channel", rules.alerts_channel)]
+        if rules.alerts_to == "channel":
             return channel, False
-        direct = self.slack.direct(self.slack.user(handoff.owner_email))
+        direct = self.chat.direct(self.chat.user(handoff.owner_email))
         if direct is None:
             return channel, True
-        if slack.alerts_to == "owner":
+        if rules.alerts_to == "owner":
             return [(key, "owner", direct)], False
         return [*channel, (f"alert_owner:{handoff.handoff_id}", "owner", direct)], False
 
@@ -239,7 +232,7 @@ class _Round:
 
     def _new(self, key: str, kind: str, handoff: Handoff | None, payload: dict[str, Any]) -> dict[str, Any]:
         run_id = handoff.run_id if handoff and kind == "alert" else self.run.run_id
-        return {"key": key, "destination": "slack", "kind": kind, "run_id": run_id,
+        return {"key": key, "destination": self.chat.name, "kind": kind, "run_id": run_id,
                 "handoff_id": handoff and handoff.handoff_id, "payload": payload}  # fmt: skip
 
     def _post(self, rows: list[Outbox], together: str | None = None) -> None:
@@ -252,18 +245,17 @@ class _Round:
             self._failed(rows, self.hopeless[channel])
             return
         try:
-            text, blocks = self._message(rows, together)
-            place = self.slack.post(
+            place = post_once(
+                self.chat,
                 self.ledger,
+                self._message(rows, together),
                 key=key,
                 kind="alert_digest" if together else "alert",
                 channel=channel,
-                text=text,
-                blocks=blocks,
                 run_id=self.run.run_id if together else first.run_id,
                 handoff_id=None if together else first.handoff_id,
             )
-        except SlackError as error:
+        except ChatError as error:
             self._refused(channel, rows, error)
             return
         unsent = [row for row in rows if row.state in _BEGUN]
@@ -272,19 +264,19 @@ class _Round:
         news = [row for row in unsent if row.key == _key(self._handoff(row))]
         self.summary["earlier"] += sum(self._handoff(row).run_id != self.run.run_id for row in news)
 
-    def _message(self, rows: list[Outbox], together: str | None) -> tuple[str, list[dict[str, Any]]]:
+    def _message(self, rows: list[Outbox], together: str | None) -> Message:
         if _forgotten(rows[0]):
             return erased()
         told = []
         for row in rows:
             handoff = self._handoff(row)
-            told.append(Told.now(row.payload, handoff, self.slack.user(handoff.owner_email)))
-        return digest(told) if together else one(told[0])
+            told.append(Told.now(row.payload, handoff, self.chat.user(handoff.owner_email)))
+        return digest(told, self.chat.name.capitalize()) if together else one(told[0])
 
     def _members(self, together: str) -> list[Outbox]:
         """The rows of a digest in their order, without those that were over before it was posted."""
         order = {its_id: n for n, its_id in enumerate(self._row(together).payload["handoffs"])}
-        rows = self.ledger.outbox(destination="slack", handoff_ids=order.keys())
+        rows = self.ledger.outbox(destination=self.chat.name, handoff_ids=order.keys())
         rows = [row for row in rows if row.payload.get("digest") == together and row.state != "failed"]
         return sorted(rows, key=lambda row: order[str(row.handoff_id)])
 
@@ -341,11 +333,11 @@ class _Round:
         there = [r for of in self.alerts.values() for r in of if r.external_id == str(place)]
         together = next((row.payload["digest"] for row in there if "digest" in row.payload), None)
         try:
-            text, blocks = self._message(self._members(together) if together else rows, together)
+            message = self._message(self._members(together) if together else rows, together)
             self.ledger.sending(*keys)
-            self.slack.update(place, text=text, blocks=blocks)
-        except SlackError as error:
-            if error.code in _STUCK:
+            self.chat.update(place, message)
+        except ChatError as error:
+            if error.is_over:
                 self.ledger.failed_all(dict.fromkeys(keys, (error.code, False)))
                 return
             self._refused(place.channel, rows, error)
@@ -359,8 +351,8 @@ class _Round:
             self.ledger.sending(*(row.key for row in rows))
             self.ledger.sent_all({row.key: str(place) for row in rows})
 
-    def _refused(self, channel: str, rows: Sequence[Outbox], error: SlackError) -> None:
-        if error.code in _HOPELESS:
+    def _refused(self, channel: str, rows: Sequence[Outbox], error: ChatError) -> None:
+        if error.is_hopeless:
             self.hopeless[channel] = str(error)
         self._failed(rows, str(error))
 

@@ -6,16 +6,16 @@ from collections import Counter
 from datetime import timedelta
 from typing import Any
 
-from onetouch.crm.protocol import Crm
-from onetouch.crm_sync.one_touch import LABELS, ending, merged
+from onetouch.crm import Crm
+from onetouch.crm_sync import LABELS, ending, merged
 from onetouch.delivery.failure import DeliveryFailed
-from onetouch.delivery.last_look import close, may_end, move
+from onetouch.delivery.withdraw import close, may_end, move
 from onetouch.ledger import ACTIVE, Handoff, Ledger, Run
 from onetouch.policy import Policy
 
 
 def back_off(ledger: Ledger, policy: Policy, run: Run, crm: Crm, *, held: str | None) -> dict[str, Any]:
-    """Ends what the clocks and other people's touches have ended (`one_touch.ending`), and closes its tasks.
+    """Ends what the clocks and other people's touches have ended (`crm_sync.ending`), and closes its tasks.
 
     The CRM is written first, then the ledger moves; either may be repeated, so a crash in between ends the same after
     a re-run. With `held` (why nothing may be sent) nothing is written and nothing moves. A task the rep has closed

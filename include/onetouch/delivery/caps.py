@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from onetouch.crm_sync.extract_crm import REPS, frame_of
+from onetouch.crm_sync import REPS, frame_of
 from onetouch.lake import Lake
 from onetouch.ledger import RECENT, Ledger, Run
 from onetouch.policy import Policy

@@ -1,25 +1,23 @@
-"""Decisions to send become tasks: laid out with the handoff, then context, the last look, the task; each once."""
+"""Decisions to send become tasks: laid out with the handoff, then context, recheck and task, each once."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
 
-from onetouch.crm.protocol import WITHDRAWN, Crm, CrmError, Outcome, Unreachable
-from onetouch.crm_sync.extract_crm import read_reps, timezones
-from onetouch.crm_sync.one_touch import merged
+from onetouch.crm import WITHDRAWN, Crm, CrmError, Outcome, Unreachable, context_of, stored_payload, task_of
+from onetouch.crm_sync import merged, read_reps, timezones
 from onetouch.delivery.approval import unasked
 from onetouch.delivery.caps import FULL, beyond_the_cap, beyond_the_reps_days
 from onetouch.delivery.failure import DeliveryFailed
-from onetouch.delivery.last_look import Recheck, last_look, move, overtaken, withdraw, withdraw_overtaken
+from onetouch.delivery.recheck import Checkouts, pre_send_recheck
 from onetouch.delivery.send import send
-from onetouch.handoff import account_fields, missing_context, task_fields
-from onetouch.handoff.plain_text import plain
-from onetouch.lake import Lake
-from onetouch.lake.rows import rows_where
+from onetouch.delivery.withdraw import move, overtaken, withdraw, withdraw_overtaken
+from onetouch.handoff import account_context, missing_context, plain, task_content
+from onetouch.lake import Lake, rows_where
 from onetouch.ledger import ACTIVE, LONGEST_ID, Handoff, Ledger, Outbox, Run
 from onetouch.policy import Policy
 
@@ -69,7 +67,7 @@ def deliver_tasks(
     run: Run,
     crm: Crm | None,
     *,
-    recheck: Recheck,
+    recheck: Checkouts,
     held: str | None,
     approved: bool = False,
 ) -> dict[str, Any]:
@@ -103,36 +101,55 @@ def _deliver(
     run: Run,
     crm: Crm,
     due: list[dict[str, Any]],
-    recheck: Recheck,
+    recheck: Checkouts,
     approved: bool,
 ) -> dict[str, Any]:
     _name_owners(crm, due)
     withdrawn, refused = withdraw_overtaken(lake, ledger, run, crm)
     standing = [(f"open task of handoff {i}", reason) for i, reason in refused.items()]
-    there = _opened_before(ledger, run, due)
-    opened_before = {handoff.account_id for handoff in there}
-    new = [decision for decision in due if decision["account_id"] not in opened_before]
-    limit = unasked(ledger, policy, run, len(due))
-    asks = limit is not None and len(due) > limit and not approved
-    beyond = None if asks else beyond_the_cap(ledger, policy, run, len(new))
-    lacking: list[dict[str, str]] = []
-    full: set[str] = set()
-    opened = there
-    if not asks and not beyond:
-        full = beyond_the_reps_days(lake, ledger, policy, run, new)
-        opened, lacking = _open(lake, ledger, policy, run, crm.name, [d for d in due if d["account_id"] not in full])
-
-    before = [("a decision", row["reason"]) for row in lacking] + standing
-    own = {handoff.handoff_id for handoff in opened}
+    opening = _open_what_may_go(lake, ledger, policy, run, crm, due, approved)
+    own = {handoff.handoff_id for handoff in opening.opened}
     unseen = [h for h in ledger.handoffs(states=_UNSEEN) if h.decided_at <= run.as_of]
-    work = _Work(handoffs={h.handoff_id: h for h in [*opened, *unseen]})
+    work = _Work(handoffs={h.handoff_id: h for h in [*opening.opened, *unseen]})
     _read_outbox(ledger, crm.name, work, own)
-    cut_short: CrmError | None = None
+    before = [("a decision", row["reason"]) for row in opening.lacking] + standing
+    cut_short = _send_all(ledger, policy, run, crm, work, recheck, before)
+
+    delivered, withheld, failed = _account_for([work.handoffs.get(h.handoff_id, h) for h in opening.opened], work)
+    withheld |= opening.withheld
+    failed += opening.lacking + opening.stopped
+    summary = _summary(len(due), delivered, withheld, failed) | {"withdrawn": withdrawn}
+    summary["deferred"] = len(work.deferred & own)
+    if standing:
+        summary["to_withdraw"] = len(standing)
+    if others := [h for h in work.handoffs.values() if h.handoff_id not in own]:
+        summary["earlier"] = dict(zip(("delivered", "withheld", "failed"), _account_for(others, work), strict=True))
+    if work.failed or failed or standing:
+        named = work.named() + [(run.run_id, row["reason"]) for row in opening.stopped] + before
+        what = _WHAT + (", or open tasks closed" if standing else "")
+        raise DeliveryFailed(what, summary, named) from cut_short
+    return summary
+
+
+def _send_all(
+    ledger: Ledger,
+    policy: Policy,
+    run: Run,
+    crm: Crm,
+    work: _Work,
+    recheck: Checkouts,
+    before: list[tuple[str, str]],
+) -> CrmError | None:
+    """Record, context, recheck and task of each handoff; what cut it short, when the CRM had no more calls for us.
+
+    Raises Unreachable, with what had failed `before` and up to then, when the CRM gave no answer.
+    """
     try:
         _find_records(ledger, policy, run, crm, work)
         _one_of_a_record(ledger, run, crm, work)
         _write_context(ledger, run, crm, work)
-        prevented, not_closed = last_look(ledger, policy, run, crm, work.in_state(*_UNSEEN), recheck, work.strangers())
+        unseen = work.in_state(*_UNSEEN)
+        prevented, not_closed = pre_send_recheck(ledger, policy, run, crm, unseen, recheck, work.strangers())
         work.handoffs |= prevented
         work.failed |= not_closed
         _write_tasks(ledger, policy, run, crm, work)
@@ -144,31 +161,8 @@ def _deliver(
         left = [h.handoff_id for h in work.in_state(*_UNSEEN)]
         work.failed |= dict.fromkeys(left, str(error))
         work.deferred |= set(left)
-        cut_short = error
-
-    mine = [work.handoffs.get(h.handoff_id, h) for h in opened]
-    others = [h for h in work.handoffs.values() if h.handoff_id not in own]
-    delivered, withheld, failed = _account_for(mine, work)
-    failed += lacking
-    if beyond:
-        failed += [{"account_id": decision["account_id"], "reason": beyond} for decision in new]
-    elif asks and new:
-        withheld["not approved"] = len(new)
-    elif others_active := len(due) - len(full) - len(opened) - len(lacking):
-        withheld["another handoff of the account"] = others_active
-    if full:
-        withheld[FULL] = len(full)
-    summary = _summary(len(due), delivered, withheld, failed) | {"withdrawn": withdrawn}
-    summary["deferred"] = len(work.deferred & own)
-    if standing:
-        summary["to_withdraw"] = len(standing)
-    if others:
-        summary["earlier"] = dict(zip(("delivered", "withheld", "failed"), _account_for(others, work), strict=True))
-    if work.failed or failed or standing:
-        named = work.named() + ([(run.run_id, beyond)] * len(new) if beyond else []) + before
-        what = _WHAT + (", or open tasks closed" if standing else "")
-        raise DeliveryFailed(what, summary, named) from cut_short
-    return summary
+        return error
+    return None
 
 
 def _summary(to_send: int, delivered: int, withheld: dict[str, int], failed: list[dict[str, str]]) -> dict[str, Any]:
@@ -196,6 +190,41 @@ def _opened_before(ledger: Ledger, run: Run, due: list[dict[str, Any]]) -> list[
 
 
 # ── laid out with the handoff ────────────────────────────────────────────────────────────────────
+
+
+@dataclass
+class _Opening:
+    """What of the run's decisions was `opened`, now or before, and what became of the rest.
+
+    `lacking`: those without owner or context. `stopped`: those beyond the day's cap. `withheld`: reason → how many.
+    """
+
+    opened: list[Handoff]
+    lacking: list[dict[str, str]] = field(default_factory=list)
+    stopped: list[dict[str, str]] = field(default_factory=list)
+    withheld: dict[str, int] = field(default_factory=dict)
+
+
+def _open_what_may_go(
+    lake: Lake, ledger: Ledger, policy: Policy, run: Run, crm: Crm, due: list[dict[str, Any]], approved: bool
+) -> _Opening:
+    """Opens the handoffs of decisions, unless a person is to be asked first, the day is full, or the rep's day is."""
+    there = _opened_before(ledger, run, due)
+    opened_before = {handoff.account_id for handoff in there}
+    new = [decision for decision in due if decision["account_id"] not in opened_before]
+    limit = unasked(ledger, policy, run, len(due))
+    if limit is not None and len(due) > limit and not approved:
+        return _Opening(there, withheld={"not approved": len(new)} if new else {})
+    if beyond := beyond_the_cap(ledger, policy, run, len(new)):
+        return _Opening(there, stopped=[{"account_id": row["account_id"], "reason": beyond} for row in new])
+    full = beyond_the_reps_days(lake, ledger, policy, run, new)
+    opened, lacking = _open(lake, ledger, policy, run, crm.name, [d for d in due if d["account_id"] not in full])
+    withheld = {}
+    if others_active := len(due) - len(full) - len(opened) - len(lacking):
+        withheld["another handoff of the account"] = others_active
+    if full:
+        withheld[FULL] = len(full)
+    return _Opening(opened, lacking, withheld=withheld)
 
 
 def _open(
@@ -231,10 +260,10 @@ def _open(
             "top_user": known.get("top_user"),
             "known": handoff.crm_account_id is not None,
         }
-        task = task_fields(decision, known, policy, zone, before.get(account_id, {}))
+        task = task_content(decision, known, policy, zone, before.get(account_id, {}))
         payloads = {
-            "account_fields": {"fields": account_fields(decision, known, policy)},
-            "task": {"fields": task, "record": record},
+            "account_fields": stored_payload(account_context(decision, known, policy)),
+            "task": stored_payload(task) | {"record": record},
         }
         return [
             {"key": f"{kind}:{handoff.handoff_id}", "destination": destination, "kind": kind, "payload": payload}
@@ -323,8 +352,9 @@ def _write_context(ledger: Ledger, run: Run, crm: Crm, work: _Work) -> None:
     rows = {i: work.rows[i, "account_fields"] for i in ready}
 
     def write(due: Mapping[str, Outbox], _unsure: set[str]) -> dict[str, Outcome]:
-        fields = {str(ready[i].crm_account_id): row.payload["fields"] for i, row in due.items()}
-        outcomes = crm.update_accounts(fields)
+        outcomes = crm.update_accounts(
+            {str(ready[i].crm_account_id): context_of(row.payload) for i, row in due.items()}
+        )
         return {i: outcomes[str(ready[i].crm_account_id)] for i in due}
 
     outcomes = send(ledger, rows, write)
@@ -340,12 +370,16 @@ def _write_tasks(ledger: Ledger, policy: Policy, run: Run, crm: Crm, work: _Work
 
     def write(due: Mapping[str, Outbox], unsure: set[str]) -> dict[str, Outcome]:
         contacts = _contacts(policy, crm, due)
-        fields = {
-            i: {**row.payload["fields"], "OwnerId": ready[i].owner_id, "WhatId": ready[i].crm_account_id}
-            | ({"WhoId": contacts[i]} if i in contacts else {})
+        tasks = {
+            i: replace(
+                task_of(row.payload),
+                owner_id=ready[i].owner_id,
+                crm_account_id=ready[i].crm_account_id,
+                contact_id=contacts.get(i),
+            )
             for i, row in due.items()
         }
-        return crm.create_tasks(fields, unsure)
+        return crm.create_tasks(tasks, unsure)
 
     outcomes = send(ledger, rows, write)
     opened = {i: {"task_id": o.id} for i, o in outcomes.items() if o.ok and not o.deleted}
@@ -368,8 +402,8 @@ def _follow_the_record(ledger: Ledger, run: Run, crm: Crm, work: _Work) -> None:
         if work.rows[h.handoff_id, "account_fields"].external_id not in (None, h.crm_account_id)
     }
     if moved:
-        fields = {str(h.crm_account_id): work.rows[i, "account_fields"].payload["fields"] for i, h in moved.items()}
-        outcomes = crm.update_accounts(fields)
+        contexts = {str(h.crm_account_id): context_of(work.rows[i, "account_fields"].payload) for i, h in moved.items()}
+        outcomes = crm.update_accounts(contexts)
         _settle(ledger, run, work, {i: outcomes[str(h.crm_account_id)] for i, h in moved.items()})
 
 

@@ -1,7 +1,13 @@
 """What other rules would do: scenarios, the difference between two policies, a shadow policy beside the real one."""
 
-from onetouch.experiments.difference import Difference, compare
-from onetouch.experiments.scenarios import Result, run_scenarios
-from onetouch.experiments.shadow import read_shadow, shadow
+from typing import TYPE_CHECKING
+
+from onetouch.faces import show
+
+if TYPE_CHECKING:
+    from onetouch.experiments.difference import Difference, compare
+    from onetouch.experiments.scenarios import Result, run_scenarios
+    from onetouch.experiments.shadow import read_shadow, shadow
 
 __all__ = ["Difference", "Result", "compare", "read_shadow", "run_scenarios", "shadow"]
+show(__name__)

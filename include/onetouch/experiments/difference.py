@@ -15,14 +15,14 @@ from functools import cached_property
 from typing import Any
 
 import pandas as pd
-import pyarrow as pa
 
-from onetouch.audit.stored import earlier, of_run, table
-from onetouch.lake import Lake
+from onetouch.audit import earlier, of_run, table
+from onetouch.catalogue import SIGNAL_NAMES
+from onetouch.columns import as_frame
+from onetouch.lake import Lake, columns_held
 from onetouch.ledger import PSEUDONYM, Ledger, Run
-from onetouch.policy import Policy
-from onetouch.routing import decide
-from onetouch.routing.inputs import kept
+from onetouch.policy import Policy, conditions
+from onetouch.routing import decide, kept
 from onetouch.scoring import score_frame, scorer_of
 from onetouch.signals import compute
 
@@ -136,11 +136,12 @@ def beside(lake: Lake, ledger: Ledger, other: Policy, run: Run) -> Difference:
 def decided_under(lake: Lake, ledger: Ledger, policy: Policy, run: Run) -> tuple[pd.DataFrame, bool]:
     """The run's decisions as `policy` would make them, and whether signals had to be computed anew for it.
 
-    They are only where it reads events differently than the run's policy; touches are read again only where it looks
-    further back, as far as they were known at the run's moment.
+    They are only where it reads events differently than the run's policy, or asks a signal that the run's release did
+    not have; touches are read again only where it looks further back, as far as they were known at the run's moment.
     """
     inputs, of_run = kept(lake, run.run_id), ledger.policy(run.policy_version)
     anew = any(getattr(policy, section) != getattr(of_run, section) for section in READING)
+    anew = anew or not _asked(policy) <= columns_held(lake, "signals", f"{run.run_id}.parquet")
     signals = _signals_anew(lake, policy, run) if anew else inputs.signals
     touches = inputs.touches
     if policy.handoff.silence_days > of_run.handoff.silence_days:
@@ -153,22 +154,28 @@ def decided_under(lake: Lake, ledger: Ledger, policy: Policy, run: Run) -> tuple
 
 def decisions(lake: Lake, run: Run) -> pd.DataFrame:
     """The decisions the run stored, but those on accounts that were forgotten since."""
-    stored = of_run(lake, "decisions", run.run_id).to_pandas()
+    stored: pd.DataFrame = of_run(lake, "decisions", run.run_id).to_pandas()
     return stored[~stored["account_id"].str.startswith(PSEUDONYM)].reset_index(drop=True)
 
 
 def names(lake: Lake, run: Run) -> pd.Series:
     """What the run's accounts are called, by account_id."""
-    return (
-        of_run(lake, "signals", run.run_id).select(["account_id", "name"]).to_pandas().set_index("account_id")["name"]
-    )
+    named: pd.DataFrame = of_run(lake, "signals", run.run_id).select(["account_id", "name"]).to_pandas()
+    return named.set_index("account_id")["name"]
+
+
+def _asked(policy: Policy) -> set[str]:
+    """The signals that a decision under the policy looks at."""
+    asked = {condition.signal for _, condition in conditions(policy)}
+    asked |= {*policy.routing.triggers, *policy.routing.motion.enterprise_signals, *policy.handoff.required_context}
+    return asked & set(SIGNAL_NAMES)
 
 
 def _signals_anew(lake: Lake, policy: Policy, run: Run) -> pd.DataFrame:
     snapshot = table(lake, "crm", run.run_id, "accounts.parquet").to_pandas()
     with tempfile.TemporaryDirectory(prefix="onetouch-signals-") as folder:
         signals, _ = compute(_Apart(lake, folder), policy, snapshot, run.as_of)
-    return signals.to_pandas(types_mapper=lambda kind: pd.ArrowDtype(kind) if pa.types.is_list(kind) else None)
+    return as_frame(signals)
 
 
 class _Apart(Lake):

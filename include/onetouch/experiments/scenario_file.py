@@ -54,7 +54,7 @@ from pydantic import AwareDatetime, BeforeValidator, Field, ValidationError, cre
 
 from onetouch.catalogue import EVENT_NAMES, EVENTS, EVENTS_BY_NAME, SIGNAL_NAMES, SNAPSHOT_COLUMNS, Kind
 from onetouch.ledger import STATES
-from onetouch.policy.schema import Country, EventName, Part, Timezone
+from onetouch.policy import ColumnName, Country, EventName, Overlay, Part, Policy, Timezone, renamed
 from onetouch.routing import RULES
 
 WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
@@ -181,8 +181,8 @@ class PastHandoff(Part):
     touched: Length | None = None
     ended: Length | None = None
     owner: str | None = None
-    signals: list[str] | None = None
-    new: list[str] = []
+    signals: list[ColumnName] | None = None
+    new: list[ColumnName] = []
 
     @model_validator(mode="after")
     def _known_signals(self) -> PastHandoff:
@@ -247,10 +247,10 @@ class Expected(Part):
     contact_at: When | None = None
     since: When | None = None
     trigger_at: When | None = None
-    reasons: dict[str, float] = {}
-    signals: dict[str, Any] = {}
+    reasons: dict[ColumnName, float] = {}
+    signals: dict[ColumnName, Any] = {}
     gates: dict[Literal["icp", "activated", "engagement", "intent"], bool] = {}
-    obstacles: list[str] | None = None
+    obstacles: list[ColumnName] | None = None
     dossier: list[str] | str = []
     message: list[str] | str = []
     says_nothing_of: list[str] | str = []
@@ -271,7 +271,7 @@ class Scenario(Side):
     source: str = ""
     rule: str | None = None
     as_of: AwareDatetime
-    policy: dict[str, Any] = {}
+    policy: Annotated[dict[str, Any], Overlay(Policy)] = {}
     reps: list[Rep] | None = None
     beside: list[Side] = []
     expect: Expected
@@ -332,6 +332,7 @@ def _scenario(where: str, raw: dict[str, Any], document: dict[str, Any]) -> Scen
         side.pop("reps", None)
     merged["policy"] = _over(document.get("policy") or {}, raw.get("policy") or {})
     merged.setdefault("as_of", document.get("as_of"))
+    merged, _ = renamed(merged, Scenario)
     try:
         scenario = Scenario.model_validate(merged)
     except ValidationError as error:
@@ -383,9 +384,10 @@ def _like(where: str, raw: Any, teams: dict[str, Any], above: tuple[str, ...] = 
 
 
 def _over(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
-    from onetouch.policy.read import overlay
+    from onetouch.policy import overlay
 
-    return overlay(base, over)
+    merged: dict[str, Any] = overlay(base, over)
+    return merged
 
 
 def _known(where: str, given: Any, allowed: tuple[str, ...]) -> None:

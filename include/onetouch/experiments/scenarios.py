@@ -18,20 +18,18 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-import pyarrow as pa
 from pydantic import ValidationError
 
 from onetouch import handoff
 from onetouch.catalogue import Action
+from onetouch.columns import as_frame
 from onetouch.experiments import scenario_world as world
 from onetouch.experiments.difference import READING
 from onetouch.experiments.scenario_file import Expected, Rep, Scenario, ScenarioError, Side, read_scenarios
 from onetouch.lake import Lake
-from onetouch.policy import Policy
-from onetouch.policy.read import overlay, preset_document
-from onetouch.routing import RULES, Rule, decide, sentence
-from onetouch.routing.inputs import PREVIOUS, Inputs
-from onetouch.scoring import score_frame
+from onetouch.policy import Policy, PolicyError, overlay, preset_document
+from onetouch.routing import PREVIOUS, RULES, Inputs, Rules, decide, rules_of, sentence
+from onetouch.scoring import check_scorer, score_frame
 from onetouch.signals import compute
 
 OWN_REPS = "reps.example"
@@ -110,7 +108,7 @@ class Staged:
     scores: Mapping[str, pd.DataFrame]
 
 
-def without(name: str) -> tuple[Rule, ...]:
+def without(name: str) -> Rules:
     """The rules as if that one were not there; what no other one decides comes to nothing."""
 
     def nobody(facts: pd.DataFrame, policy: Policy) -> npt.NDArray[np.bool_]:
@@ -120,7 +118,7 @@ def without(name: str) -> tuple[Rule, ...]:
     return *kept, replace(RULES[-1], name="no rule", action=Action("none", "No rule applies."))
 
 
-def run_scenarios(*paths: Path | str, policy: Policy, rules: tuple[Rule, ...] = RULES) -> list[Result]:
+def run_scenarios(*paths: Path | str, policy: Policy, rules: Rules = RULES) -> list[Result]:
     """Every scenario of the files under `policy`, in the files' order. Raises ScenarioError."""
     return decide_scenarios(stage_scenarios(*paths, policy=policy), rules=rules)
 
@@ -162,9 +160,7 @@ def stage_scenarios(*paths: Path | str, policy: Policy) -> Staged:
     return Staged(tuple(scenes), signals, scores)
 
 
-def decide_scenarios(
-    staged: Staged, *, rules: tuple[Rule, ...] = RULES, only: Collection[str] | None = None
-) -> list[Result]:
+def decide_scenarios(staged: Staged, *, rules: Rules = RULES, only: Collection[str] | None = None) -> list[Result]:
     """Decisions by `rules`, held against the words; `only`: the scenarios of these names."""
     scenes = [s for s in staged.scenes if only is None or s.scenario.name in only]
     together: dict[Any, list[_Scene]] = defaultdict(list)
@@ -209,7 +205,12 @@ def _policy(where: str, over: dict[str, Any], policy: Policy) -> Policy:
     changes = {k: v for k, v in over.items() if k != "extends"}
     try:
         base = preset_document(over["extends"]) if "extends" in over else policy.document()
-        return Policy.model_validate(overlay(base, changes))
+        own = Policy.model_validate(overlay(base, changes))
+        check_scorer(own, f"{where}: policy")
+        rules_of(own, where=f"{where}: policy")
+        return own
+    except PolicyError as error:
+        raise ScenarioError(str(error)) from error
     except FileNotFoundError:
         raise ScenarioError(f"{where}: policy.extends: {over['extends']!r} is no preset of policies") from None
     except ValidationError as error:
@@ -230,7 +231,7 @@ def _signals(batch: list[_Scene]) -> pd.DataFrame:
         for day, happened in events.groupby(events["occurred_at"].dt.strftime("%Y-%m-%d")):
             lake.write(happened, "events", f"event_date={day}", f"{world.BATCH}.parquet")
         table, _ = compute(lake, policy, snapshot, as_of)
-    return table.to_pandas(types_mapper=lambda kind: pd.ArrowDtype(kind) if pa.types.is_list(kind) else None)
+    return as_frame(table)
 
 
 def _scores(scenes: list[_Scene], signals: pd.DataFrame) -> pd.DataFrame:
@@ -242,7 +243,7 @@ def _scores(scenes: list[_Scene], signals: pd.DataFrame) -> pd.DataFrame:
     return score_frame(theirs, scenes[0].policy, scenes[0].scenario.as_of, earlier)
 
 
-def _decided(group: list[_Scene], signals: pd.DataFrame, scores: pd.DataFrame, rules: tuple[Rule, ...]) -> pd.DataFrame:
+def _decided(group: list[_Scene], signals: pd.DataFrame, scores: pd.DataFrame, rules: Rules) -> pd.DataFrame:
     """The decisions of all accounts of the group."""
     as_of, policy = group[0].scenario.as_of, group[0].policy
     members = [member for scene in group for member in scene.cast]
@@ -251,7 +252,7 @@ def _decided(group: list[_Scene], signals: pd.DataFrame, scores: pd.DataFrame, r
         account_id: [reason["signal"] for reason in reasons]
         for account_id, reasons in zip(scores["account_id"], scores["reasons"], strict=True)
     }
-    rule_of = {rule.action: rule.name for rule in reversed(rules)}
+    rule_of: dict[str, str] = {rule.action: rule.name for rule in reversed(rules)}
     past = [world.handoff(m.account_id, m.side, as_of, earning[m.account_id]) for m in members]
     touched = [world.touch(m.account_id, m.side, as_of) for m in members]
     before = [world.previous(m.account_id, m.side, as_of, rule_of) for m in members]

@@ -13,7 +13,7 @@ import pyarrow as pa
 from onetouch.experiments.difference import Difference, beside, decisions, names
 from onetouch.lake import Lake
 from onetouch.ledger import Ledger, Run
-from onetouch.policy import Policy
+from onetouch.policy import Policy, stored
 from onetouch.routing import DECISION
 
 ACCOUNTS_TOLD = 20
@@ -29,7 +29,7 @@ def shadow(lake: Lake, ledger: Ledger, other: Policy, run: Run) -> dict[str, Any
     decided = difference.after.assign(inputs_ref=f"signals/{run.run_id}")
     table = pa.Table.from_pandas(decided[list(DECISION)], preserve_index=False)
     # With the policy itself: it is in no ledger, as it has run nothing.
-    lake.write(table.replace_schema_metadata({"policy": json.dumps(other.document())}), *_place(run, other))
+    lake.write(table.replace_schema_metadata({"policy": json.dumps(stored(other))}), *_place(run, other))
     told = difference.record(accounts=ACCOUNTS_TOLD)
     for change in told["changes"]:  # the summary goes to log and XCom: ids are enough there
         del change["name"]

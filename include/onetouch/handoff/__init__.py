@@ -1,19 +1,34 @@
-"""What a rep is given: the dossier, a first message, and the fields on the account's record."""
+"""What a rep is given: the dossier, a first message, the context on the account's record, and the task."""
 
-from onetouch.handoff.dossier import dossier
-from onetouch.handoff.fields import REQUIRED_FIELDS, account_fields, missing_context, task_fields
-from onetouch.handoff.message import Alert, alert, first_message, without_addresses
-from onetouch.handoff.plain_text import plain
+from typing import TYPE_CHECKING
+
+from onetouch.faces import show
+
+if TYPE_CHECKING:
+    from onetouch.handoff.content import REQUIRED_CONTEXT, AccountContext, Priority, TaskContent
+    from onetouch.handoff.dossier import dossier
+    from onetouch.handoff.fields import account_context, missing_context, task_content
+    from onetouch.handoff.message import Alert, alert, first_message, without_addresses
+    from onetouch.handoff.plain_text import plain
+    from onetouch.handoff.words import capital, count, near_moment, zone
 
 __all__ = [
-    "REQUIRED_FIELDS",
+    "AccountContext",
     "Alert",
-    "account_fields",
+    "Priority",
+    "REQUIRED_CONTEXT",
+    "TaskContent",
+    "account_context",
     "alert",
+    "capital",
+    "count",
     "dossier",
     "first_message",
     "missing_context",
+    "near_moment",
     "plain",
-    "task_fields",
+    "task_content",
     "without_addresses",
+    "zone",
 ]
+show(__name__)

@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from fsspec.implementations.local import LocalFileSystem
 
+from onetouch.lake import formats
 from onetouch.lake.engines import DEFAULT_ENGINE, Engine, open_engine
 
 _SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.=+,#-]{0,200}")
@@ -87,17 +88,18 @@ class Lake:
             raise
 
     def write(self, table: pa.Table | pd.DataFrame, *parts: str) -> str:
-        """Writes a table as one Parquet file and returns its path."""
+        """Writes a table as one Parquet file, with the number of its format, and returns its path."""
         if isinstance(table, pd.DataFrame):
             table = pa.Table.from_pandas(table, preserve_index=False)
+        table = formats.stamped(table, *parts)
         with self.writing(*parts) as draft, self.fs.open(draft, "wb") as file:
             pq.write_table(table, file, compression="zstd")
         return self.path(*parts)
 
     def read(self, *parts: str) -> pd.DataFrame:
-        """One Parquet file as a frame. Raises FileNotFoundError."""
-        with self.fs.open(self.path(*parts), "rb") as file:
-            return pq.read_table(file).to_pandas()
+        """One Parquet file as a frame, as today's release writes it (`read_table`). Raises FileNotFoundError."""
+        frame: pd.DataFrame = formats.read_table(self, *parts).to_pandas()
+        return frame
 
     def remove(self, *parts: str) -> None:
         """Removes a file or folder if it is there."""

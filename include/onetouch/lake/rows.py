@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import pyarrow.parquet as pq
-
+from onetouch.lake.formats import read_table
 from onetouch.lake.lake import Lake
 
 
@@ -13,5 +12,7 @@ def rows_where(lake: Lake, room: str, run_id: str, column: str, values: list[str
     """The rows of `{room}/{run_id}.parquet` whose `column` is one of `values`. Raises FileNotFoundError."""
     if not values:
         return []
-    with lake.fs.open(lake.path(room, f"{run_id}.parquet"), "rb") as file:
-        return pq.read_table(file, filters=[(column, "in", values)]).to_pylist()
+    rows: list[dict[str, Any]] = read_table(
+        lake, room, f"{run_id}.parquet", filters=[(column, "in", values)]
+    ).to_pylist()
+    return rows

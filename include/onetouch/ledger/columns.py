@@ -7,16 +7,16 @@ import math
 from datetime import UTC, datetime
 from typing import Any
 
-import numpy as np
-import pandas as pd
 from sqlalchemy import DateTime, Dialect, Text
 from sqlalchemy.types import TypeDecorator
+
+from onetouch.policy import current_name
 
 
 def utc(moment: datetime) -> datetime:
     """A plain datetime in UTC. Raises ValueError when `moment` has no time zone."""
-    if isinstance(moment, pd.Timestamp):
-        moment = moment.to_pydatetime(warn=False)
+    if to_plain := getattr(moment, "to_pydatetime", None):  # a pandas Timestamp
+        moment = to_plain(warn=False)
     if moment.tzinfo is None:
         raise ValueError(f"{moment.isoformat()} has no time zone; give an aware datetime")
     return moment.astimezone(UTC)
@@ -31,6 +31,8 @@ def encode(document: Any) -> str:
 
 
 def _scalar(value: Any) -> Any:
+    import numpy as np  # here and below: a command that reads nothing but the ledger starts without them
+
     if isinstance(value, np.generic):
         return value.item()
     raise TypeError(f"{type(value).__name__} is not a JSON value")
@@ -38,6 +40,9 @@ def _scalar(value: Any) -> Any:
 
 def missing(value: Any) -> bool:
     """None, NaN, NaT or NA: what an unknown value looks like in a row of a frame."""
+    import numpy as np
+    import pandas as pd
+
     return (
         value is None
         or value is pd.NaT
@@ -88,3 +93,14 @@ class Document(TypeDecorator[Any]):
 def storable(value: Any) -> Any:
     """A value of another system as lake and ledger can hold it: text without NUL and lone surrogates."""
     return clean(value) if isinstance(value, str) else value
+
+
+class SignalNames(Document):
+    """A list of names of signals; read with today's, whichever release wrote it."""
+
+    cache_ok = True
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> Any:
+        """Parsed, by today's names."""
+        names = super().process_result_value(value, dialect)
+        return None if names is None else [current_name(name) for name in names]

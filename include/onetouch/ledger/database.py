@@ -12,15 +12,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Self
 
-from alembic import command
-from alembic.config import Config
-from alembic.util import CommandError
-from filelock import FileLock, Timeout
 from sqlalchemy import Connection, Engine, ExceptionContext, Table, create_engine, event, make_url, select, text
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 from tenacity import retry, retry_if_exception, stop_after_delay, wait_random
 
+from onetouch.ledger.migrations import head
 from onetouch.ledger.states import LedgerError
 from onetouch.ledger.tables import metadata, runs
 
@@ -123,6 +119,8 @@ class Database:
         if not file:  # in memory: one process, one connection
             yield
             return
+        from filelock import FileLock, Timeout
+
         # However the url writes its path: one file, one lock.
         lock = FileLock(f"{os.path.realpath(file)}.{what}.lock", timeout=wait, thread_local=False)
         try:
@@ -143,7 +141,13 @@ class Database:
 
     def insert(self, table: Table) -> Any:
         """An INSERT that knows `on_conflict_do_nothing` and `on_conflict_do_update`, alike on both engines."""
-        return sqlite.insert(table) if self._is_sqlite else postgresql.insert(table)
+        if self._is_sqlite:
+            from sqlalchemy.dialects import sqlite
+
+            return sqlite.insert(table)
+        from sqlalchemy.dialects import postgresql
+
+        return postgresql.insert(table)
 
     def migrate(self) -> None:
         """Brings the tables to the newest revision: whole or not at all, once however many call it at once.
@@ -152,6 +156,13 @@ class Database:
         """
         if self._is_sqlite and self.url.database not in (None, "", ":memory:"):
             Path(str(self.url.database)).parent.mkdir(parents=True, exist_ok=True)
+        if self._revision() == head():
+            return
+        # Only here, where something is to be done: importing Alembic takes longer than most commands.
+        from alembic import command
+        from alembic.config import Config
+        from alembic.util import CommandError
+
         config = Config()
         config.set_main_option("script_location", "onetouch.ledger:migrations")
         config.set_main_option("path_separator", "os")
@@ -161,6 +172,14 @@ class Database:
                 command.upgrade(config, "head")
         except CommandError as error:
             raise LedgerError(f"ledger cannot be migrated: {error}; install the onetouch that wrote it") from error
+
+    def _revision(self) -> str | None:
+        """The revision the tables are at; None when there are none."""
+        with self.reading() as connection:
+            if not connection.dialect.has_table(connection, "ledger_revision"):
+                return None
+            revision: str | None = connection.scalar(text("SELECT version_num FROM ledger_revision"))
+        return revision
 
     def dump(self) -> dict[str, list[dict[str, Any]]]:
         """The content of all tables, canonical: rows sorted, moments as ISO text, no surrogate numbers.

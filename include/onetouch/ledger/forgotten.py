@@ -9,9 +9,8 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-import pandas as pd
 from sqlalchemy import Connection, String, Table, delete, select, update
 
 from onetouch.ledger.columns import Document, utc
@@ -31,6 +30,9 @@ from onetouch.ledger.tables import (
     stops,
     touches,
 )
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Kind = Literal["user", "account"]
 
@@ -88,6 +90,7 @@ class Forgotten:
         """
         if not self:
             return records
+        import pandas as pd
 
         def has(column: str) -> pd.Series:
             if column not in records:

@@ -6,9 +6,8 @@ import hashlib
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
 from sqlalchemy import Connection, and_, case, func, select, true, update
 
 from onetouch.ledger.columns import clean, encode, missing, utc
@@ -17,6 +16,9 @@ from onetouch.ledger.rows import frame, rows_of
 from onetouch.ledger.runs import Run, require_run
 from onetouch.ledger.states import ACTIVE, STATES, TERMINAL, NotInLedger, check_move
 from onetouch.ledger.tables import handoff_moves, handoffs
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _STAMPS = {"touched": "touched_at", "replied": "replied_at"} | dict.fromkeys(TERMINAL, "closed_at")
 """State → the column that says when it was reached."""
@@ -28,7 +30,7 @@ RECENT = timedelta(days=7)
 """How far back `rep_load` tells each handoff by itself: a rep's working day and the days off before it lie within."""
 
 LONGEST_ID = 255
-"""Characters of an account id: what the CRM's field Onetouch_Account_Id__c holds (an index bounds it too)."""
+"""Characters of an account id: what a CRM's field for it holds (an index bounds it too)."""
 
 
 @dataclass(frozen=True)

@@ -42,6 +42,9 @@ ENDED = "the handoff has ended"
 
 _OVER = (FORGOTTEN, ENDED)
 
+_ANNOUNCEMENTS = ("alert", "alert_update")
+"""Kinds of rows of a handoff that go into the chat; all others are written into the CRM."""
+
 _NEW = {"state": "pending", "external_id": None, "reason": "", "attempts": 0}
 
 
@@ -224,8 +227,8 @@ class Outboxes(Database):
 
 def abandon(connection: Connection, handoff_id: str) -> None:
     """What is to be written into the CRM for a handoff that ends is not sent any more."""
-    # An announcement in Slack is put right after the end, also one that may have arrived.
-    waits = (outbox.c.destination != "slack") & outbox.c.state.in_(("pending", "sending"))
+    # An announcement in the chat is put right after the end, also one that may have arrived.
+    waits = outbox.c.kind.not_in(_ANNOUNCEMENTS) & outbox.c.state.in_(("pending", "sending"))
     connection.execute(
         update(outbox).where(outbox.c.handoff_id == handoff_id, waits).values(state="failed", reason=ENDED)
     )

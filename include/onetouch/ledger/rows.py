@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
 from sqlalchemy import Column, Connection, Select
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _MANY = 1000
 """More ids than this are not named in the query (drivers bound them): all rows are read, the others dropped."""
@@ -35,6 +37,8 @@ def rows_of(
 
 def frame(rows: Iterable[Mapping[str, Any]], columns: list[str]) -> pd.DataFrame:
     """Rows as a frame whose types don't depend on its content (empty, all null): text is `str`, times UTC in µs."""
+    import pandas as pd
+
     content = list(rows)
     return pd.DataFrame(
         {name: pd.Series([row[name] for row in content], dtype=_TYPES.get(name, "str")) for name in columns}

@@ -12,7 +12,7 @@ from onetouch.ledger.columns import utc
 from onetouch.ledger.database import Database
 from onetouch.ledger.states import NotInLedger
 from onetouch.ledger.tables import policies, runs, stages
-from onetouch.policy import Policy
+from onetouch.policy import Policy, read_stored, stored
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Runs(Database):
         version = policy.version
         run = Run(f"{as_of:%Y%m%dT%H%M%SZ}-{version}{'-dry' if dry_run else ''}", as_of, version, dry_run)
         with self.writing() as connection:
-            document = {"version": version, "document": policy.document()}
+            document = {"version": version, "document": stored(policy)}
             connection.execute(self.insert(policies).values(document).on_conflict_do_nothing())
             begun = connection.scalar(select(func.coalesce(func.max(runs.c.begun), 0) + 1))
             connection.execute(
@@ -69,12 +69,12 @@ class Runs(Database):
             ]
 
     def policy(self, version: str) -> Policy:
-        """The policy kept under that version. Raises NotInLedger."""
+        """The policy kept under that version, upgraded where another release kept it. Raises NotInLedger."""
         with self.reading() as connection:
             document = connection.scalar(select(policies.c.document).where(policies.c.version == version))
         if document is None:
             raise NotInLedger(f"policy {version}: not in the ledger; only policies of a run are kept")
-        return Policy.model_validate(document)
+        return read_stored(document, version)
 
     def finish_stage(self, run_id: str, stage: str, summary: dict[str, Any]) -> None:
         """Keeps what a stage has done (JSON values); the latest word counts. Raises NotInLedger for the run."""

@@ -37,7 +37,8 @@ class Stops(Database):
     def stopped(self) -> str | None:
         """Why nothing may be written outside; None: it may."""
         with self.reading() as connection:
-            return connection.scalar(_standing())
+            reason: str | None = connection.scalar(_standing())
+        return reason
 
 
 def _standing() -> Select[Any]:

@@ -18,8 +18,9 @@ from sqlalchemy import (
     text,
 )
 
-from onetouch.ledger.columns import Document, Moment
+from onetouch.ledger.columns import Document, Moment, SignalNames
 from onetouch.ledger.states import STATES, TERMINAL
+from onetouch.policy import FORMAT as POLICY_FORMAT
 
 metadata = MetaData(
     naming_convention={
@@ -106,7 +107,7 @@ handoffs = Table(
     Column("due_at", Moment),
     Column("score", Float),
     Column("tier", String(32)),
-    Column("signals", Document, nullable=False),
+    Column("signals", SignalNames, nullable=False),
     Column("potential_arr", Float),
     Column("motion", String(32)),
     Column("task_id", Text),
@@ -205,3 +206,13 @@ forgetting = Table(
     Column("digest", String(64), primary_key=True),
     Column("subject", Document, nullable=False),  # whom to erase: there only until it is done
 )
+
+FORMATS = {
+    "policies.document": POLICY_FORMAT,  # `policy.upgrade` reads them
+    "stages.summary": 1,
+    "batches.counts": 1,
+    "handoffs.signals": 1,  # names of signals, which `SignalNames` reads
+    "outbox.payload": 2,  # what is to be written into the CRM, which `crm.stored` reads; alerts and reports are 1
+    "forgetting.subject": 1,
+}
+"""The format of each JSON document that is written today. One of a later format than 1 holds it as `format`."""

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
 from sqlalchemy import func, select
 
 from onetouch.ledger.columns import clean, missing, utc
 from onetouch.ledger.database import Database
 from onetouch.ledger.rows import frame, rows_of
 from onetouch.ledger.tables import handoffs, touches
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _COLUMNS = ["touch_id", "account_id", "owner_email", "at", "kind", "outcome", "disposition", "handoff_id"]
 

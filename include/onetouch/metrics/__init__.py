@@ -1,19 +1,24 @@
 """Metrics: what each figure means (`definitions`), those of a week (`weekly`), what they say (`diagnosis`)."""
 
-from onetouch.metrics.definitions import DEFINITIONS, Definition
-from onetouch.metrics.figures import (
-    Diagnosis,
-    Rate,
-    Revenue,
-    Verdict,
-    WeekCount,
-    WeeklyMetrics,
-    iso_week,
-    keep,
-    rate,
-    read,
-)
-from onetouch.metrics.weekly import weekly
+from typing import TYPE_CHECKING
+
+from onetouch.faces import show
+
+if TYPE_CHECKING:
+    from onetouch.metrics.definitions import DEFINITIONS, Definition
+    from onetouch.metrics.figures import (
+        Diagnosis,
+        Rate,
+        Revenue,
+        Verdict,
+        WeekCount,
+        WeeklyMetrics,
+        iso_week,
+        keep,
+        rate,
+        read,
+    )
+    from onetouch.metrics.weekly import weekly
 
 __all__ = [
     "DEFINITIONS",
@@ -30,3 +35,4 @@ __all__ = [
     "read",
     "weekly",
 ]
+show(__name__)

@@ -105,7 +105,8 @@ def upgrades(lake: Lake, policy: Policy, since: datetime, until: datetime) -> pd
         return pd.DataFrame(columns=["account_id", "upgraded_at", "added"]).astype({"added": "float64"})
     with lake.engine() as engine:
         activity = engine.read(files, dated=True)
-        return engine.fetch(_upgrades(activity, since, until)).to_pandas()
+        upgrades: pd.DataFrame = engine.fetch(_upgrades(activity, since, until)).to_pandas()
+        return upgrades
 
 
 def _upgrades(activity: ir.Table, since: datetime, until: datetime) -> ir.Table:

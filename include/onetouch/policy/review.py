@@ -11,6 +11,7 @@ import itertools
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from onetouch.catalogue import (
@@ -21,6 +22,7 @@ from onetouch.catalogue import (
     SIGNALS,
     SNAPSHOT_COLUMNS,
 )
+from onetouch.policy import read
 from onetouch.policy.schema import (
     Condition,
     Limits,
@@ -35,7 +37,7 @@ MOST_EMPLOYEES = 1_000_000  # ours: no more than a handful of employers are larg
 FOR_EVER_DAYS = 3_650  # ours: a leave of ten years is no leave
 TENTHS = 10  # points are counted in tenths (`scoring/`)
 
-UNDERSTANDING = ("features_used", "users", "events_28d", "activated")
+UNDERSTANDING = ("features_used", "users", "events", "activated")
 """What S0 wants a rep to know: features used, team size, usage volume, activation."""
 
 COLUMNS = frozenset((*SIGNAL_NAMES, *(column.name for column in (*SNAPSHOT_COLUMNS, *CRM_COLUMNS, *DETAIL_COLUMNS))))
@@ -59,10 +61,18 @@ class Finding:
 Findings = Iterator[Finding]
 
 
-def review(policy: Policy) -> list[Finding]:
+def review_policy(policy: Policy) -> list[Finding]:
     """Every finding, errors first, else in the order of the file. Empty for the default policy."""
     found = [finding for check in CHECKS for finding in check(policy)]
     return sorted(found, key=lambda finding: finding.severity)  # "error" < "warning"; the sort is stable
+
+
+def former_names(path: Path | str) -> list[Finding]:
+    """A warning for each signal that a policy file names as a former release did. Raises PolicyError."""
+    return [
+        _warning(found.field, found.old, f"is called {found.new} now", f"write {found.new}")
+        for found in read.former_names(path)
+    ]
 
 
 def _error(field: str, value: object, says: str, fix: str) -> Finding:

@@ -13,13 +13,13 @@ from datetime import UTC, date, datetime, time
 from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-import holidays
 from pydantic import (
     AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
     Field,
+    PrivateAttr,
     SerializerFunctionWrapHandler,
     ValidationInfo,
     WithJsonSchema,
@@ -39,6 +39,7 @@ from onetouch.catalogue import (
     SNAPSHOT_COLUMNS,
 )
 from onetouch.policy import texts
+from onetouch.policy.naming import NAME, PLACEHOLDERS
 
 
 def _event(name: str) -> str:
@@ -66,6 +67,8 @@ def _timezone(name: str) -> str:
 
 
 def _country(code: str) -> str:
+    import holidays  # few policies name a country, and it takes its time
+
     if code not in holidays.list_supported_countries(include_aliases=False):
         raise ValueError("an ISO 3166 code of two letters, like US or DE")
     return code
@@ -78,7 +81,9 @@ def _source_name(name: str) -> str:
 
 
 EventName = Annotated[str, AfterValidator(_event), WithJsonSchema({"enum": list(EVENT_NAMES)})]
-SignalName = Annotated[str, AfterValidator(_signal), WithJsonSchema({"enum": list(SIGNAL_NAMES)})]
+SignalName = Annotated[str, AfterValidator(_signal), WithJsonSchema({"enum": list(SIGNAL_NAMES)}), NAME]
+ColumnName = Annotated[str, NAME]  # of the account table: it may be a signal's
+Text = Annotated[str, PLACEHOLDERS]  # may hold names of FACTS in braces
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(gt=0)]
 Timezone = Annotated[str, AfterValidator(_timezone)]
@@ -375,7 +380,7 @@ class Handoff(Part):
     reply_days: Positive
     sla_hours: Sla
     expires_hours: Positive
-    required_context: Annotated[list[str], Field(min_length=1)]
+    required_context: Annotated[list[ColumnName], Field(min_length=1)]
 
 
 class Leave(Part):
@@ -506,9 +511,9 @@ class Situation(Part):
     name: Annotated[str, Field(min_length=1, max_length=60)]
     when: list[Condition] = []
     paying: bool | None = None
-    headline: Annotated[str, Field(min_length=1, max_length=120)]
-    approach: Annotated[str, Field(min_length=1, max_length=400)]
-    offer: Annotated[str, Field(min_length=1, max_length=400)]
+    headline: Annotated[Text, Field(min_length=1, max_length=120)]
+    approach: Annotated[Text, Field(min_length=1, max_length=400)]
+    offer: Annotated[Text, Field(min_length=1, max_length=400)]
 
     @field_validator("headline", "approach", "offer")
     @classmethod
@@ -532,8 +537,8 @@ class Message(Part):
     `max_chars`: a longer message is cut at a sentence.
     """
 
-    opening: Annotated[str, Field(min_length=1, max_length=400)]
-    closing: Annotated[str, Field(max_length=400)]
+    opening: Annotated[Text, Field(min_length=1, max_length=400)]
+    closing: Annotated[Text, Field(max_length=400)]
     max_chars: Annotated[int, Field(ge=200, le=4000)]
 
     @field_validator("opening", "closing")
@@ -582,12 +587,12 @@ class Automation(Part):
 class Crm(Part):
     """Which CRM, what of it is ours to read and write.
 
-    `account_fields`: snapshot column → field of the CRM's account. `unknown_accounts`: what a product account without a
-    record in the CRM becomes when it is handed over. `link_contact`: whether the task names the most active user's
-    contact, where the CRM knows one.
+    `system`: one of those that are registered (`crm.CRMS`). `account_fields`: snapshot column → field of the CRM's
+    account. `unknown_accounts`: what a product account without a record in the CRM becomes when it is handed over.
+    `link_contact`: whether the task names the most active user's contact, where the CRM knows one.
     """
 
-    system: Literal["salesforce", "hubspot"]
+    system: str
     unknown_accounts: Literal["account", "lead", "leave"]
     link_contact: bool
     automation: Automation
@@ -604,7 +609,7 @@ class Crm(Part):
 
 
 class Slack(Part):
-    """Channel ids, and how loud we are.
+    """Channel ids, and how loud we are, in the chat that `chat` names: called after the first one there was.
 
     `ops_channel`: failed checks and late runs (null: the alerts channel). `alerts_to`: where an owner hears of a task.
     `digest_above`: more new tasks than that in a run are one message instead of many. From `quiet_from` to
@@ -641,6 +646,8 @@ class Report(Part):
 class Policy(Part):
     """The rules of engagement, whole. `version` is a hash of its meaning: layout and comments don't count."""
 
+    _kept_as: str | None = PrivateAttr(default=None)  # the version of a document that was upgraded since
+
     name: str
     unit: Literal["account"]
     sources: Annotated[dict[Source_name, SourceSettings], Field(min_length=1)]
@@ -659,6 +666,7 @@ class Policy(Part):
     assignment: Assignment
     delivery: Delivery
     crm: Crm
+    chat: str
     slack: Slack
     report: Report
 
@@ -718,9 +726,22 @@ class Policy(Part):
             place[last] = value
         return Policy.model_validate(document)
 
+    def kept_as(self, version: str) -> Policy:
+        """The same policy under the version it was kept under, though its document has another shape today."""
+        if version != self.version:
+            policy = self.model_copy()
+            policy._kept_as = version
+            return policy
+        return self
+
     @property
     def version(self) -> str:
-        """First 12 hex digits of the SHA-256 of the canonical JSON document (the name does not count)."""
+        """First 12 hex digits of the SHA-256 of the canonical JSON document (the name does not count).
+
+        Of a policy that was kept in a document of former shape: the version it was kept under.
+        """
+        if self._kept_as is not None:
+            return self._kept_as
         document = {k: v for k, v in self.document().items() if k != "name"}
         text = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
         return hashlib.sha256(text.encode()).hexdigest()[:12]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 _NAMED = re.compile(r"\{([a-z][a-z0-9_]*)\}")
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+")
@@ -31,6 +31,11 @@ def pieces(text: str) -> list[str]:
 def names(text: str) -> set[str]:
     """The facts a text names."""
     return set(pieces(text)[1::2])
+
+
+def rename(text: str, new: Callable[[str], str]) -> str:
+    """The text with other names in its braces."""
+    return _NAMED.sub(lambda found: f"{{{new(found[1])}}}", text)
 
 
 def sentences(text: str) -> list[str]:

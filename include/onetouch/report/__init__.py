@@ -1,5 +1,23 @@
-"""The weekly report: pictures that say one thing each (`charts`), and the message around them (`blocks`)."""
+"""The weekly report: pictures that say one thing each (`charts`), and the message around them (`message`)."""
 
-from onetouch.report.report import Chart, Report, build, keep_charts
+from typing import TYPE_CHECKING
 
-__all__ = ["Chart", "Report", "build", "keep_charts"]
+from onetouch.faces import show
+
+if TYPE_CHECKING:
+    from onetouch.report.report import (
+        Chart,
+        Report,
+        build,
+        keep_charts,
+        post_report,
+    )
+
+__all__ = [
+    "Chart",
+    "Report",
+    "build",
+    "keep_charts",
+    "post_report",
+]
+show(__name__)

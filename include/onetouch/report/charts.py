@@ -178,7 +178,7 @@ class _Png:
 def _picture(title: str, note: str, *, left: float = 0.05) -> Iterator[tuple[Axes, _Png]]:
     """A page with the message on top, a note at the foot, and axes in between."""
     figure = Figure(figsize=_INCHES, dpi=_DPI, facecolor="white")
-    canvas = FigureCanvasAgg(figure)
+    FigureCanvasAgg(figure)  # drawn without a screen
     head, foot = textwrap.wrap(title, _WRAP), textwrap.wrap(note, _WRAP_SMALL)
     figure.text(0.04, 0.955, "\n".join(head), fontsize=_BIG, fontweight="bold", va="top", linespacing=1.15)
     figure.text(0.04, 0.035, "\n".join(foot), fontsize=_SMALL, va="bottom", color=QUIET, linespacing=1.25)
@@ -188,7 +188,7 @@ def _picture(title: str, note: str, *, left: float = 0.05) -> Iterator[tuple[Axe
     png = _Png()
     yield axes, png
     file = io.BytesIO()
-    canvas.print_png(file, metadata={"Software": None})
+    figure.savefig(file, format="png", metadata={"Software": None})
     png.data = file.getvalue()
 
 

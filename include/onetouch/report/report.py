@@ -1,31 +1,33 @@
-"""One report: message, pictures, and the text behind them."""
+"""One report: message, pictures, and the text behind them; posted once."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from onetouch.chat import Chat, Message, Picture, Place, post_once, upload_once
 from onetouch.lake import Lake
+from onetouch.ledger import Ledger
 from onetouch.metrics import WeeklyMetrics
 from onetouch.policy import Policy
-from onetouch.report import blocks as message
+from onetouch.report import message as words
 from onetouch.report.charts import Chart, draw
 
-__all__ = ["Chart", "Report", "build", "keep_charts"]
+__all__ = ["Chart", "Report", "build", "keep_charts", "post_report"]
 
 
 @dataclass(frozen=True)
 class Report:
-    """`text`: a first line for notifications, then the details. `blocks`: the message, without its pictures."""
+    """`message`: without its pictures. `details`: for its thread."""
 
-    text: str
-    blocks: list[dict[str, Any]]
+    message: Message
+    details: Message
     charts: list[Chart]
 
 
 def build(metrics: WeeklyMetrics, policy: Policy) -> Report:
     """The report of a week's figures. The same figures give the same report, pictures included."""
-    return Report(message.text(metrics, policy), message.blocks(metrics, policy), draw(metrics, policy))
+    return Report(words.message(metrics, policy), words.details(metrics, policy), draw(metrics, policy))
 
 
 def keep_charts(report: Report, lake: Lake, week: str) -> int:
@@ -34,3 +36,34 @@ def keep_charts(report: Report, lake: Lake, week: str) -> int:
         with lake.writing("reports", week, f"{chart.name}.png") as draft, lake.fs.open(draft, "wb") as file:
             file.write(chart.png)
     return len(report.charts)
+
+
+def post_report(ledger: Ledger, chat: Chat, policy: Policy, report: Report, key: str) -> dict[str, Any]:
+    """Posts a report once for `key` to the leadership channel: message and pictures, the details in its thread.
+
+    Returns {"posted", "channel", "ts": the message's id, "pictures"}; raises ChatError.
+    """
+    there = next((row for row in ledger.outbox(keys=[key]) if row.state == "sent"), None)
+    if there is None:
+        ids = [upload_once(chat, ledger, chart, f"{key}:{chart.name}") for chart in report.charts]
+        pictures = [Picture(i, chart.title, chart.alt) for i, chart in zip(ids, report.charts, strict=True)]
+        place = post_once(
+            chat,
+            ledger,
+            replace(report.message, parts=[*report.message.parts, *pictures]),
+            key=key,
+            kind="report",
+            channel=policy.slack.leadership_channel,
+        )
+    else:
+        place = Place.of(there)
+    post_once(
+        chat,
+        ledger,
+        report.details,
+        key=f"{key}:details",
+        kind="report_details",
+        channel=place.channel,
+        reply_to=place,
+    )
+    return {"posted": True, "channel": place.channel, "ts": place.message, "pictures": len(report.charts)}

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from onetouch.metrics import DEFINITIONS, Rate
-from onetouch.policy.schema import Benchmark
+from onetouch.policy import Benchmark
 
 _A_HABIT = 3
 """Weeks it takes to call something usual."""
@@ -90,8 +90,3 @@ def plain(text: str, limit: int) -> str:
     """Foreign text as one line of at most `limit` characters, without control or direction characters."""
     line = " ".join(_CONTROL.sub(" ", text).split())
     return line if len(line) <= limit else line[: limit - 1] + "…"
-
-
-def escape(text: str) -> str:
-    """Text as Slack shows it instead of acting on it: no <!channel>, no links, no mentions."""
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

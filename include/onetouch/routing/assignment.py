@@ -13,13 +13,11 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from onetouch.catalogue.actions import HOLD_CAPACITY, SALES_NOW
+from onetouch.catalogue import HOLD_CAPACITY, SALES_NOW
+from onetouch.columns import number
 from onetouch.ledger import RECENT
-from onetouch.policy import Policy
-from onetouch.policy.reps import country_of, listed, tasks_of, zone_of
-from onetouch.policy.schema import Territory
+from onetouch.policy import Policy, Territory, country_of, listed_reps, tasks_of, zone_of
 from onetouch.routing.working_time import Calendar, calendars
-from onetouch.scoring.gates import number
 
 
 def team(signals: pd.DataFrame, reps: pd.DataFrame, policy: Policy, as_of: datetime) -> pd.DataFrame:
@@ -34,7 +32,7 @@ def team(signals: pd.DataFrame, reps: pd.DataFrame, policy: Policy, as_of: datet
     working time is still to come; day_began: since when tasks count for the rep's day: from midnight, or from the end
     of the working day before (what comes at a weekend is Monday's work). Days are those of the rep's own calendar.
     """
-    assignment, reps_of = policy.assignment, listed(policy.assignment)
+    assignment, reps_of = policy.assignment, listed_reps(policy.assignment)
     people, owning = _known(signals, reps)
     if reps.empty:  # accounts from a file: the policy's word is all there is
         named = [*reps_of, *(email.lower() for place in assignment.territories for email in place.reps)]
@@ -260,7 +258,8 @@ def _team_of(order: pd.DataFrame, teams: list[_Team], policy: Policy) -> npt.NDA
     stand_in = [
         place if team.here or (team.desks and not teams[pool].here) else pool for place, team in enumerate(teams)
     ]
-    return np.array(stand_in)[first]
+    teams_of: npt.NDArray[np.int64] = np.array(stand_in, dtype=np.int64)[first]
+    return teams_of
 
 
 def _fits(accounts: pd.DataFrame, territory: Territory) -> npt.NDArray[np.bool_]:

@@ -1,4 +1,10 @@
-"""The id of a decision: a hash of the account, the moment, the policy and all that the decision can depend on."""
+"""The id of a decision: a hash of the account, the moment, the policy and all that the decision can depend on.
+
+What is hashed is format 1, for ever: the columns written out here, in this order. An id stands in CRMs and in other
+people's records, and a replay must come to it again; so a signal or a fact that a later release adds changes no id.
+A signal that is called otherwise today (`catalogue.RENAMED`) keeps its place, and where a name itself is hashed,
+among the signals of a past handoff, it is the name of format 1.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +18,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from onetouch.lake.columns import Numbers, moment, number, text
-from onetouch.policy import Policy
+from onetouch.columns import Numbers, moments, number, text
+from onetouch.policy import Policy, current_name
 
 DIGITS = 24
 ROWS = 4_096
@@ -38,6 +44,7 @@ _TEXT = (
     "crm_account_id", "checkout_state", "handoff_state", "handoff_signals", "previous_action", "previous_rule",
     "previous_call",
 )  # fmt: skip
+_OF_NAMES = "handoff_signals"
 _NUMBERS = (
     "employees", "seats", "arr", "owner_active", "open_opportunities", "usual_hour", "usual_weekday", "score",
     "usage_score", "score_before", "gate_icp", "gate_activated", "gate_engagement", "gate_intent", "pql",
@@ -48,28 +55,40 @@ _MOMENTS = ("handoff_closed_at", "touched_at", "previous_since", "previous_trigg
 def decision_ids(facts: pd.DataFrame, policy: Policy, as_of: datetime) -> pd.Series:
     """The first 24 hex digits of a SHA-256 for each row of `facts`, whatever their order.
 
-    It depends on the policy's version, `as_of` and the columns named here, in their order; a column that a later
-    version of the library adds to the signals changes no id. Two rows that differ in any of them differ in what is
-    hashed: numbers and moments as 64 bits each, then the texts one after the other, their lengths among the numbers.
+    It depends on the policy's version, `as_of` and the columns named here, in their order, and of the other columns
+    on those that the policy requires of an account. Two rows that differ in any of them differ in what is hashed:
+    numbers and moments as 64 bits each, then the texts one after the other, their lengths among the numbers.
     """
-    required = [name for name in dict.fromkeys(policy.handoff.required_context) if name not in (*_SIGNALS, *_NUMBERS)]
+    figures = [*map(current_name, _SIGNALS), *_NUMBERS]
+    required = [name for name in dict.fromkeys(policy.handoff.required_context) if name not in figures]
     texts = [name for name in required if isinstance(facts[name].dtype, pd.StringDtype)]
-    numbers = [number(facts, name) for name in (*_SIGNALS, *_NUMBERS)]
+    numbers = [number(facts, name) for name in figures]
     numbers += [facts[name].notna().to_numpy(bool).astype(np.float64) for name in required if name not in texts]
-    moments = [moment(facts, name).view(np.int64) for name in (*_MOMENTS, *_SIGNAL_MOMENTS)]
-    words = [text(facts, name) for name in dict.fromkeys((*_TEXT, *texts))]
+    instants = [moments(facts, name).view(np.int64) for name in (*_MOMENTS, *map(current_name, _SIGNAL_MOMENTS))]
+    words = [_former(name, text(facts, name)) for name in dict.fromkeys((*_TEXT, *texts))]
     salted = hashlib.sha256(f"{policy.version}\n{as_of.astimezone(UTC).isoformat()}\n".encode())
     digits = b"".join(
         _digits(
             salted,
             [column[start : start + ROWS] for column in numbers],
-            [column[start : start + ROWS] for column in moments],
+            [column[start : start + ROWS] for column in instants],
             [column[start : start + ROWS] for column in words],
         )
         for start in range(0, len(facts), ROWS)
     )
     offsets = np.arange(0, len(digits) + 1, DIGITS, dtype=np.int32)
-    return pa.StringArray.from_buffers(len(facts), pa.py_buffer(offsets), pa.py_buffer(digits)).to_pandas()
+    ids: pd.Series = pa.StringArray.from_buffers(len(facts), pa.py_buffer(offsets), pa.py_buffer(digits)).to_pandas()
+    return ids
+
+
+def _former(column: str, words: pa.StringArray) -> pa.StringArray:
+    """The words of a column as format 1 has them: the names of signals, separated by commas, are those of then."""
+    former = {name: then for then in _SIGNALS if (name := current_name(then)) != then}
+    if column != _OF_NAMES or not former:
+        return words
+    each = words.dictionary_encode()
+    then = [",".join(former.get(name, name) for name in names.split(",")) for names in each.dictionary.to_pylist()]
+    return pa.DictionaryArray.from_arrays(each.indices, pa.array(then, pa.string())).dictionary_decode()
 
 
 def _digits(

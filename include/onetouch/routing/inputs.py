@@ -6,10 +6,9 @@ from dataclasses import dataclass, fields
 from datetime import timedelta
 
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 
-from onetouch.lake import Lake
+from onetouch.columns import as_frame
+from onetouch.lake import Lake, read_table
 from onetouch.ledger import Ledger, Run
 from onetouch.policy import Policy
 
@@ -88,17 +87,12 @@ def _previous(lake: Lake, ledger: Ledger, run: Run) -> pd.DataFrame:
     for other in reversed(ledger.runs()):
         parts = ("decisions", f"{other.run_id}.parquet")
         if other.as_of < run.as_of and not other.dry_run and lake.exists(*parts):
-            with lake.fs.open(lake.path(*parts), "rb") as file:
-                there = pq.ParquetFile(file)
-                # Decisions of an earlier version of this library lack some.
-                columns = [name for name in PREVIOUS if name in there.schema_arrow.names]
-                found = there.read(columns=columns).to_pandas()
-            return found.reindex(columns=list(PREVIOUS)).astype(PREVIOUS)
+            previous: pd.DataFrame = (
+                read_table(lake, *parts, columns=list(PREVIOUS)).to_pandas()[list(PREVIOUS)].astype(PREVIOUS)
+            )
+            return previous
     return pd.DataFrame(columns=list(PREVIOUS)).astype(PREVIOUS)
 
 
 def _read(lake: Lake, *parts: str) -> pd.DataFrame:
-    """A table of the lake as a frame that keeps lists in Arrow: a million lists of objects would not fit."""
-    with lake.fs.open(lake.path(*parts), "rb") as file:
-        table = pq.read_table(file)
-    return table.to_pandas(types_mapper=lambda kind: pd.ArrowDtype(kind) if pa.types.is_list(kind) else None)
+    return as_frame(read_table(lake, *parts))

@@ -9,15 +9,15 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from onetouch.lake.columns import Places, places, text
+from onetouch.columns import Places, places, text
 from onetouch.policy import Policy
 from onetouch.routing import contact_reasons
 from onetouch.routing.inputs import PREVIOUS, Inputs
-from onetouch.routing.rule import Rule
+from onetouch.routing.rule import Rules
 from onetouch.routing.rules import RULES
 
 
-def known_facts(inputs: Inputs, policy: Policy, as_of: datetime, rules: tuple[Rule, ...] = RULES) -> pd.DataFrame:
+def known_facts(inputs: Inputs, policy: Policy, as_of: datetime, rules: Rules = RULES) -> pd.DataFrame:
     """One row an account, in the order of account_id, with all that is known before anybody is assigned.
 
     The columns of signals and scores; of what was done before `handoff_state`, `handoff_closed_at`,

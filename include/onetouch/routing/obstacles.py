@@ -8,7 +8,7 @@ import pandas as pd
 import pyarrow as pa
 
 from onetouch.policy import Policy
-from onetouch.routing.rule import Facts, Figures, Rule
+from onetouch.routing.rule import Facts, Figures, Rules
 from onetouch.routing.rules import RULES
 from onetouch.routing.wording import figure
 
@@ -19,9 +19,7 @@ ROWS = 65_536
 """Accounts looked at at a time: their memory is used again for the next ones."""
 
 
-def would_change(
-    facts: Facts, place: npt.NDArray[np.int64], policy: Policy, rules: tuple[Rule, ...]
-) -> pa.ChunkedArray:
+def would_change(facts: Facts, place: npt.NDArray[np.int64], policy: Policy, rules: Rules) -> pa.ChunkedArray:
     """The obstacles of each account whose rule of `rules` is at `place`, as WOULD_CHANGE, without visiting rows.
 
     They stand in the order of the rules whose obstacles they are.
@@ -32,7 +30,7 @@ def would_change(
     )
 
 
-def _lists(facts: pd.DataFrame, place: npt.NDArray[np.int64], policy: Policy, rules: tuple[Rule, ...]) -> pa.ListArray:
+def _lists(facts: pd.DataFrame, place: npt.NDArray[np.int64], policy: Policy, rules: Rules) -> pa.ListArray:
     found = [obstacle for at, rule in enumerate(rules) for obstacle in rule.obstacles(facts, place == at, policy)]
     counts = np.zeros(len(facts) + 1, dtype=np.int64)
     for obstacle in found:

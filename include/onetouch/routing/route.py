@@ -10,8 +10,8 @@ import pandas as pd
 import pyarrow as pa
 
 from onetouch.catalogue import ACTIONS
+from onetouch.columns import words
 from onetouch.lake import Lake
-from onetouch.lake.columns import words
 from onetouch.ledger import Ledger, Run
 from onetouch.policy import Policy
 from onetouch.routing.assignment import assign, team
@@ -20,7 +20,7 @@ from onetouch.routing.inputs import Inputs, gather, keep
 from onetouch.routing.known import known_facts
 from onetouch.routing.motion import motion
 from onetouch.routing.obstacles import would_change
-from onetouch.routing.rule import Facts, Rule
+from onetouch.routing.rule import Facts, Rules
 from onetouch.routing.rules import RULES, first_match, rules_of
 from onetouch.routing.timing import contact_at, due_at
 
@@ -62,7 +62,7 @@ def facts(inputs: Inputs, policy: Policy, as_of: datetime) -> Facts:
     return _assigned(inputs, policy, as_of, rules_of(policy))[0]
 
 
-def decide(inputs: Inputs, policy: Policy, as_of: datetime, rules: tuple[Rule, ...] = RULES) -> pd.DataFrame:
+def decide(inputs: Inputs, policy: Policy, as_of: datetime, rules: Rules = RULES) -> pd.DataFrame:
     """One decision an account, in the order of account_id; the columns of DECISION (inputs_ref empty).
 
     `rules`: others in place of RULES, to see what one of them is there for.
@@ -112,7 +112,7 @@ def decide(inputs: Inputs, policy: Policy, as_of: datetime, rules: tuple[Rule, .
     )
 
 
-def _assigned(inputs: Inputs, policy: Policy, as_of: datetime, rules: tuple[Rule, ...]) -> tuple[Facts, pd.DataFrame]:
+def _assigned(inputs: Inputs, policy: Policy, as_of: datetime, rules: Rules) -> tuple[Facts, pd.DataFrame]:
     """The facts with who gets what, and the people who may get something."""
     known = known_facts(inputs, policy, as_of, rules)
     people = team(inputs.signals, inputs.reps, policy, as_of)

@@ -15,9 +15,8 @@ from typing import Any, Generic, NamedTuple, TypeVar
 import pandas as pd
 
 from onetouch.catalogue import Action
-from onetouch.lake.columns import Mask, Numbers
-from onetouch.policy import Policy
-from onetouch.policy.schema import Part
+from onetouch.columns import Mask, Numbers
+from onetouch.policy import Part, Policy
 from onetouch.routing.inputs import Inputs
 
 Facts = pd.DataFrame
@@ -112,3 +111,7 @@ class Rule(Generic[Own]):
         """Its own parameters, as the policy has them; only for a rule that has some, of a policy that has the rule."""
         assert self.parameters is not None
         return self.parameters.model_validate(policy.routing.rules[self.section])
+
+
+Rules = tuple[Rule[Any], ...]
+"""Rules in the order in which they are asked."""

@@ -6,12 +6,15 @@ import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
+from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
-import holidays
 import pandas as pd
 
-from onetouch.policy.schema import WorkingTime
+from onetouch.policy import WorkingTime
+
+if TYPE_CHECKING:
+    import holidays
 
 _DAY = timedelta(days=1)
 
@@ -98,4 +101,6 @@ def calendars(people: pd.DataFrame, hours: WorkingTime) -> dict[str, Calendar]:
 @functools.cache
 def _public_holidays(country: str) -> holidays.HolidayBase:
     """The whole country's, without those of its parts. Years are added as they are asked for."""
+    import holidays
+
     return holidays.country_holidays(country)

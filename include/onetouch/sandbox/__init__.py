@@ -3,6 +3,12 @@
 Imports nothing of the product: it must not share the product's misunderstandings.
 """
 
-from onetouch.sandbox.server import serve
+from typing import TYPE_CHECKING
+
+from onetouch.faces import show
+
+if TYPE_CHECKING:
+    from onetouch.sandbox.server import serve
 
 __all__ = ["serve"]
+show(__name__)

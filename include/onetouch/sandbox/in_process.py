@@ -21,7 +21,7 @@ import requests
 from requests.adapters import BaseAdapter
 from requests.structures import CaseInsensitiveDict
 from slack_sdk import WebClient
-from slack_sdk.web.base_client import FileUploadV2Result
+from slack_sdk.web.file_upload_v2_result import FileUploadV2Result
 
 from onetouch.sandbox import faults
 from onetouch.sandbox.fields import SObject, build_org

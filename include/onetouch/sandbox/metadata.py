@@ -5,14 +5,14 @@ from __future__ import annotations
 import re
 import xml.etree.ElementTree as ET
 from dataclasses import replace
+from importlib.resources import files
 from pathlib import Path
 from typing import Final
 
-import onetouch
 from onetouch.sandbox.fields import Field, SObject, is_guarded
 
-METADATA: Final = Path(onetouch.__file__).parents[1] / "salesforce"
-"""The SFDX project of this repository."""
+METADATA: Final = Path(str(files("onetouch.sandbox").joinpath("sfdx")))
+"""The SFDX project include/salesforce: in the repository a link leads there, a wheel holds a copy."""
 
 _NS: Final = "{http://soap.sforce.com/2006/04/metadata}"
 _TYPES: Final = {

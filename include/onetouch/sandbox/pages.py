@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, date, datetime, timedelta, tzinfo
-from pathlib import Path
+from importlib.resources import files
 from typing import Any, Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, Response
@@ -18,7 +18,7 @@ from onetouch.sandbox import mrkdwn
 from onetouch.sandbox.slack import BOT_USER, Slack, when
 from onetouch.sandbox.store import INTEGRATION_USER, Store
 
-_HERE: Final = Path(__file__).parent
+_TEMPLATES: Final = "templates"
 _HEADERS: Final = {
     "Content-Security-Policy": "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; "
     "base-uri 'none'; frame-ancestors 'none'",
@@ -45,7 +45,7 @@ class Pages:
     def __init__(self, store: Store, slack: Slack) -> None:
         self.store, self.slack = store, slack
         self.environment = Environment(
-            loader=FileSystemLoader(_HERE / "templates"),
+            loader=PackageLoader("onetouch.sandbox", _TEMPLATES),
             autoescape=True,
             undefined=StrictUndefined,
             trim_blocks=True,
@@ -74,7 +74,8 @@ class Pages:
 
     async def style(self, request: Request) -> Response:
         """The one style sheet."""
-        return Response((_HERE / "templates" / "style.css").read_bytes(), media_type="text/css", headers=_HEADERS)
+        style = files("onetouch.sandbox").joinpath(_TEMPLATES, "style.css").read_bytes()
+        return Response(style, media_type="text/css", headers=_HEADERS)
 
     # -- tasks
 

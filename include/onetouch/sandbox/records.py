@@ -36,8 +36,9 @@ class Records:
 
     def row(self, sobject: SObject, record_id: str) -> sqlite3.Row | None:
         """The stored record, deleted or not."""
-        found = self.db.execute(f'SELECT * FROM "{sobject.name}" WHERE Id = ?', (record_id,))
-        return found.fetchone()
+        found: sqlite3.Row | None
+        found = self.db.execute(f'SELECT * FROM "{sobject.name}" WHERE Id = ?', (record_id,)).fetchone()
+        return found
 
     def find(self, sobject: SObject, field: Field, value: Any) -> list[str]:
         """Ids of the live records with that value."""

@@ -24,10 +24,11 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from onetouch.sandbox import faults, hubspot, tooling
 from onetouch.sandbox.amplitude import Exports, export
+from onetouch.sandbox.api import Answer
 from onetouch.sandbox.fields import build_org
 from onetouch.sandbox.metadata import METADATA, read_metadata
 from onetouch.sandbox.pages import Pages
-from onetouch.sandbox.salesforce import Answer, Salesforce
+from onetouch.sandbox.salesforce import Salesforce
 from onetouch.sandbox.slack import Slack
 from onetouch.sandbox.store import Store
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from onetouch.lake import Lake
+from onetouch.lake import Lake, read_table
 from onetouch.policy import Policy
-from onetouch.scoring.scorers import Artefact, scorer_of
+from onetouch.scoring.scorers import scorer_of
+from onetouch.scoring.scorers.protocol import Artefact
 
 ROOM = "artefacts"
 """`artefacts/{id}.parquet`, one row: scorer, content (bytes)."""
@@ -44,5 +44,5 @@ def kept_artefact(lake: Lake, run_id: str, policy: Policy) -> Artefact:
 
 
 def _rows(lake: Lake, *parts: str) -> list[dict[str, Any]]:
-    with lake.fs.open(lake.path(*parts), "rb") as file:
-        return pq.read_table(file, use_threads=False).to_pylist()
+    rows: list[dict[str, Any]] = read_table(lake, *parts, threads=False).to_pylist()
+    return rows

@@ -8,16 +8,16 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from onetouch.catalogue import FIRMOGRAPHIC_SIGNALS
-from onetouch.lake import Lake
-from onetouch.lake.columns import Numbers, number, places, words
+from onetouch.columns import Numbers, number, places, words
+from onetouch.lake import Lake, read_table
 from onetouch.ledger import Ledger, Run
 from onetouch.policy import Policy
 from onetouch.scoring.artefacts import keep_artefact
 from onetouch.scoring.gates import GATES, gates
-from onetouch.scoring.scorers import SCORERS, TENTHS, Artefact, Earned, Tenths, scorer_of
+from onetouch.scoring.scorers import scorer_named, scorer_of
+from onetouch.scoring.scorers.protocol import TENTHS, Artefact, Earned, Tenths
 
 REASONS = pa.list_(pa.struct([("signal", pa.string()), ("value", pa.float64()), ("points", pa.float64())]))
 """Type of `reasons`: the signals that earned points, most points first, then in the scorer's order."""
@@ -40,8 +40,8 @@ def score(lake: Lake, ledger: Ledger, policy: Policy, run: Run) -> dict[str, obj
     """
     artefact = scorer_of(policy).artefact(policy, lake)
     keep_artefact(lake, run.run_id, artefact)
-    with lake.fs.open(lake.path("signals", f"{run.run_id}.parquet"), "rb") as file:
-        signals = pq.read_table(file, columns=_needed(policy, artefact)).to_pandas()
+    wanted = _needed(policy, artefact)
+    signals = read_table(lake, "signals", f"{run.run_id}.parquet", columns=wanted).to_pandas()
     earlier = _earlier(lake, ledger, policy, run)
     lake.write(earlier, "inputs", run.run_id, "earlier.parquet")
     scores = score_frame(signals, policy, run.as_of, earlier, artefact)
@@ -110,7 +110,7 @@ class _Points(NamedTuple):
 
 
 def _points(signals: pd.DataFrame, as_of: datetime, artefact: Artefact) -> _Points:
-    earned = SCORERS[artefact.scorer].earned(signals, as_of, artefact)
+    earned = scorer_named(artefact.scorer).earned(signals, as_of, artefact)
     usage = [signal not in FIRMOGRAPHIC_SIGNALS for signal in earned.signals]
     return _Points(earned.tenths.sum(axis=1), earned.tenths[:, usage].sum(axis=1), _reasons(earned))
 
@@ -166,13 +166,13 @@ def _earlier(lake: Lake, ledger: Ledger, policy: Policy, run: Run) -> pd.DataFra
             and lake.exists("scores", f"{other.run_id}.parquet")
             and ledger.policy(other.policy_version).scoring == policy.scoring
         ):
-            with lake.fs.open(lake.path("scores", f"{other.run_id}.parquet"), "rb") as file:
-                return pq.read_table(file, columns=list(EARLIER)).to_pandas()
+            earlier: pd.DataFrame = read_table(lake, "scores", f"{other.run_id}.parquet", columns=EARLIER).to_pandas()
+            return earlier
     return pd.DataFrame({"account_id": pd.Series(dtype="str"), "score": pd.Series(dtype="float64")})
 
 
 def _needed(policy: Policy, artefact: Artefact) -> list[str]:
     """Every column that gates and scorer look at, each once."""
     gated = sorted({"activated", *(c.signal for c in (*policy.gates.engagement, *policy.gates.intent))})
-    scored = SCORERS[artefact.scorer].columns(artefact)
+    scored = scorer_named(artefact.scorer).columns(artefact)
     return list(dict.fromkeys(["account_id", "account_basis", "domain", "employees", "industry", *gated, *scored]))

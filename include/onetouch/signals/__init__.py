@@ -1,6 +1,12 @@
 """Events → daily activity (`activity`), account snapshot (`accounts`) → one row an account (`account`, `build`)."""
 
-from onetouch.signals.accounts import CRM, SNAPSHOT, AccountsError, normalise_accounts, read_accounts
-from onetouch.signals.build import build, compute
+from typing import TYPE_CHECKING
+
+from onetouch.faces import show
+
+if TYPE_CHECKING:
+    from onetouch.signals.accounts import CRM, SNAPSHOT, AccountsError, normalise_accounts, read_accounts
+    from onetouch.signals.build import build, compute
 
 __all__ = ["CRM", "SNAPSHOT", "AccountsError", "build", "compute", "normalise_accounts", "read_accounts"]
+show(__name__)

@@ -133,7 +133,7 @@ def planned(cohort: Cohort, seed: int, midnight: datetime) -> pd.DataFrame:
     ]
     completed = np.where(checkouts["outcome"] == "completed", checkouts["ended"] + 0.0002, np.inf)
     add("plan_upgraded", buyer, completed, properties=bought)
-    plan = pd.concat(rows, ignore_index=True)
+    plan: pd.DataFrame = pd.concat(rows, ignore_index=True)
     plan["at"] = to_utc(cohort, midnight, plan["account"].to_numpy(), plan["moment"].to_numpy())
     return plan
 

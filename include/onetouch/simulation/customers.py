@@ -8,6 +8,7 @@ simulation only adds to a shorter one. All numbers here are ours: they shape a c
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -113,7 +114,7 @@ def cohort(seed: int, number: int, accounts: int) -> Cohort:
     return Cohort(number, who, users, checkouts)
 
 
-def _pick(rng: np.random.Generator, choices: tuple, n: int, p: list[float] | None = None) -> np.ndarray:
+def _pick(rng: np.random.Generator, choices: tuple[Any, ...], n: int, p: list[float] | None = None) -> np.ndarray:
     """`n` of `choices`; weights needn't add up to one."""
     weights = None if p is None else np.array(p) / sum(p)
     return np.array(choices, dtype=object)[rng.choice(len(choices), size=n, p=weights)]

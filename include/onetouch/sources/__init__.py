@@ -1,12 +1,17 @@
 """Sources: one file a vendor, one line a registration; each fetches a window, reads rows, says how parts are found."""
 
-from onetouch.sources.extraction import extract, extracted, fetch_rows, raw_folder, read_rows
-from onetouch.sources.packing import packing_of
-from onetouch.sources.protocol import Source
-from onetouch.sources.raw import ExportError
-from onetouch.sources.registry import SOURCES, check_sources, source_of
-from onetouch.sources.rows import ERASED, ROWS, SHOWN_BYTES, Kept
-from onetouch.sources.shape import EPOCH_MILLISECONDS, EPOCH_SECONDS, ISO, Shape, TimeFormat, Who, steps, who
+from typing import TYPE_CHECKING
+
+from onetouch.faces import show
+
+if TYPE_CHECKING:
+    from onetouch.sources.extraction import extract, extracted, fetch_rows, raw_folder, read_rows
+    from onetouch.sources.packing import packing_of
+    from onetouch.sources.protocol import Source
+    from onetouch.sources.raw import ExportError
+    from onetouch.sources.registry import SOURCES, check_sources, source_of
+    from onetouch.sources.rows import ERASED, ROWS, SHOWN_BYTES, Kept
+    from onetouch.sources.shape import EPOCH_MILLISECONDS, EPOCH_SECONDS, ISO, Shape, TimeFormat, Who, steps, who
 
 __all__ = [
     "EPOCH_MILLISECONDS",
@@ -33,3 +38,4 @@ __all__ = [
     "steps",
     "who",
 ]
+show(__name__)

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import IO
 
-from onetouch.policy.schema import Events
+from onetouch.policy import Events
 from onetouch.sources.packing import Cut, packed, unpack
 from onetouch.sources.row_by_row import Row, RowByRow, json_text, new_values
 from onetouch.sources.rows import ERASED, READ_BYTES, SHOWN_BYTES, Kept

@@ -8,9 +8,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from typing import IO, Any
 
-from onetouch.lake import Lake
-from onetouch.lake.lake import key
-from onetouch.policy.schema import Events
+from onetouch.lake import Lake, key
+from onetouch.policy import Events
 from onetouch.sources.packing import Cut, Refused, packing_of, unpack
 
 
@@ -121,4 +120,5 @@ def read_manifest(lake: Lake, folder: str) -> dict[str, Any] | None:
     if not lake.exists(folder, "extract.json"):
         return None
     with lake.fs.open(lake.path(folder, "extract.json"), "rb") as file:
-        return json.loads(file.read())
+        document: dict[str, Any] = json.loads(file.read())
+    return document

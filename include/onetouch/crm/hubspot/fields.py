@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Mapping
+from dataclasses import fields
 from datetime import UTC, datetime
 from typing import Any, Final
 
 from onetouch.crm.protocol import DISPOSITIONS, OUTCOMES
+from onetouch.handoff import AccountContext, TaskContent
 
 ACCOUNT_ID: Final = "onetouch_account_id"
 HANDOFF_ID: Final = "onetouch_handoff_id"
@@ -16,8 +17,8 @@ OUTCOME: Final = "onetouch_outcome"
 DISPOSITION: Final = "onetouch_disposition"
 GROUP: Final = "onetouch"
 
-SUBJECT_CHARS: Final = 255
-"""Ours, as in Salesforce: more is not readable in a list."""
+LINE_CHARS: Final = 255
+"""Ours: more than that of a subject, or of one line of the context, is not readable in a list."""
 
 _TEXT_CHARS: Final = 65_536
 """Characters a text property holds."""
@@ -33,8 +34,7 @@ _COMPANY: Final = {
 }
 """Standard fields of the account; others lose their __c and their capitals."""
 
-_PRIORITY: Final = {"High": "HIGH", "Normal": "MEDIUM", "Low": "LOW"}
-_STATUS: Final = {"Not Started": "NOT_STARTED", "Completed": "COMPLETED"}
+_PRIORITY: Final = {"high": "HIGH", "medium": "MEDIUM", "low": "LOW"}
 
 
 def _property(name: str, label: str, kind: str = "text", *options: str, unique: bool = False) -> dict[str, Any]:
@@ -89,44 +89,45 @@ PROPERTIES: Final[dict[str, tuple[dict[str, Any], ...]]] = {
 }
 """Object type → our properties as HubSpot's API defines them."""
 
+_CONTEXT: Final = {"usage": f"{GROUP}_usage_28d"}
+"""What of an AccountContext is called otherwise here; the rest is called onetouch_… and its name."""
+
+_LINES: Final = frozenset(f"{GROUP}_{name}" for name in ("trigger", "milestones", "features_used"))
+"""Properties of one line."""
+
 
 def company_property(field: str) -> str:
-    """A field of the account under HubSpot's name: Onetouch_Score__c is onetouch_score, Website is domain."""
+    """A field of `crm.account_fields` under HubSpot's name; those of Salesforce are translated: Plan__c is plan."""
     return _COMPANY.get(field) or field.removesuffix("__c").lower()
 
 
-def company_properties(fields: Mapping[str, Any]) -> dict[str, str]:
-    """Account fields as properties; nulls are left out, so nothing is erased."""
-    return {company_property(name): _written(value) for name, value in fields.items() if value is not None}
+def company_properties(context: AccountContext) -> dict[str, str]:
+    """An account's context as properties; what is unknown is left out, so nothing is erased."""
+    known = {_CONTEXT.get(f.name, f"{GROUP}_{f.name}"): getattr(context, f.name) for f in fields(context)}
+    return {name: _written(name, value) for name, value in known.items() if value is not None}
 
 
-def task_properties(fields: Mapping[str, Any]) -> dict[str, str]:
+def task_properties(task: TaskContent) -> dict[str, str]:
     """A task's content as properties.
 
     HubSpot has no due day, only a moment: noon UTC of the day, which is that day in every zone from UTC-12 to UTC+11.
     """
-    properties = {"hs_task_type": "TODO"}
-    if fields.get("Subject"):
-        properties["hs_task_subject"] = str(fields["Subject"])[:SUBJECT_CHARS]
-    if fields.get("Description"):
-        properties["hs_task_body"] = _paragraphs(str(fields["Description"]))
-    if fields.get("Priority"):
-        properties["hs_task_priority"] = _PRIORITY.get(fields["Priority"], "MEDIUM")
-    if fields.get("Status"):
-        properties["hs_task_status"] = _STATUS.get(fields["Status"], "NOT_STARTED")
-    if fields.get("ActivityDate"):
-        properties["hs_timestamp"] = f"{fields['ActivityDate']}T12:00:00Z"
-    if fields.get("IsReminderSet") and fields.get("ReminderDateTime"):
-        at = moment(fields["ReminderDateTime"])
-        properties["hs_task_reminders"] = str(int(at.timestamp() * 1000)) if at else ""
-    if fields.get("OwnerId"):
-        properties["hubspot_owner_id"] = str(fields["OwnerId"])
-    return properties
+    properties = {
+        "hs_task_type": "TODO",
+        "hs_task_subject": _shortened(task.subject),
+        "hs_task_body": _paragraphs(task.description),
+        "hs_task_priority": _PRIORITY[task.priority],
+        "hs_task_status": "NOT_STARTED",
+        "hs_timestamp": f"{task.due_on.isoformat()}T12:00:00Z" if task.due_on else "",
+        "hs_task_reminders": milliseconds(task.remind_at) if task.remind_at else "",
+        "hubspot_owner_id": task.owner_id or "",
+    }
+    return {name: value for name, value in properties.items() if value}
 
 
-def task_associations(fields: Mapping[str, Any]) -> list[dict[str, Any]]:
+def task_associations(task: TaskContent) -> list[dict[str, Any]]:
     """The company and the contact a task belongs to."""
-    of = [(fields.get("WhatId"), _TASK_TO_COMPANY), (fields.get("WhoId"), _TASK_TO_CONTACT)]
+    of = [(task.crm_account_id, _TASK_TO_COMPANY), (task.contact_id, _TASK_TO_CONTACT)]
     return [
         {"to": {"id": str(i)}, "types": [{"associationCategory": "HUBSPOT_DEFINED", "associationTypeId": kind}]}
         for i, kind in of
@@ -146,7 +147,7 @@ def text_of(body: str | None) -> str:
     return html.unescape(re.sub(r"<[^>]{0,1000}>", "", lines)).strip()
 
 
-def moment(value: Any) -> datetime | None:
+def datetime_of(value: Any) -> datetime | None:
     """A moment as HubSpot tells it: ISO, or milliseconds since 1970; UTC. None for none."""
     text = str(value or "")
     if not text:
@@ -169,5 +170,13 @@ def _paragraphs(text: str) -> str:
     return body
 
 
-def _written(value: Any) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
+def _written(name: str, value: Any) -> str:
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    if isinstance(value, bool):
+        return str(value).lower()
+    return _shortened(str(value)) if name in _LINES else str(value)
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= LINE_CHARS else f"{text[: LINE_CHARS - 1].rstrip()}…"

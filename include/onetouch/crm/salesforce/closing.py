@@ -6,11 +6,9 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from onetouch.crm.protocol import RELEASED, Activity, Outcome, note
+from onetouch.crm.salesforce.fields import DESCRIPTION, SUBJECT, cut, units
 from onetouch.crm.salesforce.rows import Batch
-from onetouch.crm.salesforce.wire import Record, Wire
-
-SUBJECT, DESCRIPTION = 255, 32_000
-"""What the fields hold, as Salesforce counts."""
+from onetouch.crm.salesforce.transport import Record, Transport
 
 WAYS = (("Status", "Subject", "Description"), ("Status", "Subject"), ("Status",))
 """What is written of a closing, one after the other while the org refuses it for good: the task at least closes."""
@@ -24,13 +22,13 @@ class Closing(Batch):
 
     def __init__(
         self,
-        wire: Wire,
+        transport: Transport,
         tasks_of: Callable[[Iterable[str]], Mapping[str, Activity]],
         reasons: Mapping[str, tuple[str, str]],
         fields: Collection[str],
         check: Callable[[], None],
     ) -> None:
-        super().__init__(wire, "PATCH", [{} for _ in reasons])
+        super().__init__(transport, "PATCH", [{} for _ in reasons])
         self._tasks_of, self._reasons, self._fields, self._check = tasks_of, reasons, fields, check
         self._handoffs = sorted(reasons)
         self._by_rep: set[int] = set()
@@ -84,13 +82,4 @@ class Closing(Batch):
 
 def fits(text: str) -> bool:
     """Whether a description holds the text: Salesforce counts UTF-16 units, and a line break as two."""
-    return _units(text) + text.replace("\r\n", "").count("\n") <= DESCRIPTION
-
-
-def cut(text: str, size: int) -> str:
-    """At most `size` UTF-16 units of the text, no letter in half."""
-    return text.encode("utf-16-le", "surrogatepass")[: 2 * size].decode("utf-16-le", "ignore")
-
-
-def _units(text: str) -> int:
-    return len(text.encode("utf-16-le", "surrogatepass")) // 2
+    return units(text) + text.replace("\r\n", "").count("\n") <= DESCRIPTION

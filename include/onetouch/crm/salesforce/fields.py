@@ -1,12 +1,17 @@
-"""Our fields of a Salesforce org, and whether it has them as they must be (deployed from include/salesforce)."""
+"""Our fields of a Salesforce org: what is written to them, and whether they are there as they must be.
+
+They are deployed from include/salesforce.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from onetouch.crm.protocol import DISPOSITIONS, OUTCOMES
+from onetouch.handoff import REQUIRED_CONTEXT, AccountContext, TaskContent
 
 ACCOUNT_ID = "Onetouch_Account_Id__c"
 HANDOFF_ID = "Onetouch_Handoff_Id__c"
@@ -40,26 +45,30 @@ class Wanted:
     written: bool = True
 
 
-_CONTEXT = {
-    ACCOUNT_ID: Wanted("text", 255, key=True),
-    "Onetouch_Score__c": Wanted("number", 5),
-    "Onetouch_Tier__c": Wanted("pick"),
-    "Onetouch_Trigger__c": Wanted("text", 255),
-    "Onetouch_Motion__c": Wanted("pick"),
-    "Onetouch_Activated__c": Wanted("yes or no"),
-    "Onetouch_Milestones__c": Wanted("text", 80),
-    "Onetouch_Team_Size__c": Wanted("number", 9),
-    "Onetouch_Features_Used__c": Wanted("text", 255),
-    "Onetouch_Usage_28d__c": Wanted("number", 12),
-    "Onetouch_Limit_Share__c": Wanted("number", 6),
-    "Onetouch_Dossier__c": Wanted("text", 32_000),
-    "Onetouch_Policy_Version__c": Wanted("text", 64),
-    "Onetouch_As_Of__c": Wanted("moment"),
+CONTEXT: Mapping[str, tuple[str, Wanted]] = {
+    "account_id": (ACCOUNT_ID, Wanted("text", 255, key=True)),
+    "score": ("Onetouch_Score__c", Wanted("number", 5)),
+    "tier": ("Onetouch_Tier__c", Wanted("pick")),
+    "trigger": ("Onetouch_Trigger__c", Wanted("text", 255)),
+    "motion": ("Onetouch_Motion__c", Wanted("pick")),
+    "activated": ("Onetouch_Activated__c", Wanted("yes or no")),
+    "milestones": ("Onetouch_Milestones__c", Wanted("text", 80)),
+    "team_size": ("Onetouch_Team_Size__c", Wanted("number", 9)),
+    "features_used": ("Onetouch_Features_Used__c", Wanted("text", 255)),
+    "usage": ("Onetouch_Usage_28d__c", Wanted("number", 12)),
+    "limit_share": ("Onetouch_Limit_Share__c", Wanted("number", 6)),
+    "dossier": ("Onetouch_Dossier__c", Wanted("text", 32_000)),
+    "policy_version": ("Onetouch_Policy_Version__c", Wanted("text", 64)),
+    "as_of": ("Onetouch_As_Of__c", Wanted("moment")),
 }
+"""What of an AccountContext → the field it is written to, on accounts and leads."""
+
+REQUIRED_FIELDS = tuple(CONTEXT[name][0] for name in REQUIRED_CONTEXT)
+"""The fields a record must show before a rep sees a task."""
 
 WANTED: Mapping[str, Mapping[str, Wanted]] = {
-    "Account": _CONTEXT,
-    "Lead": _CONTEXT,
+    "Account": dict(CONTEXT.values()),
+    "Lead": dict(CONTEXT.values()),
     "Task": {
         HANDOFF_ID: Wanted("text", 64, key=True),
         OUTCOME: Wanted("pick", values=OUTCOMES, written=False),
@@ -77,6 +86,67 @@ WANTED: Mapping[str, Mapping[str, Wanted]] = {
     },
 }
 """Every field the product writes, and those of ours it reads, by object."""
+
+
+SUBJECT, DESCRIPTION = WANTED["Task"]["Subject"].size, WANTED["Task"]["Description"].size
+
+_PRIORITIES = {"high": "High", "medium": "Normal", "low": "Low"}
+
+
+def context_fields(context: AccountContext) -> dict[str, Any]:
+    """The fields of an account's record; what is unknown, or what a field cannot hold, is left out."""
+    fields = {field: _held(getattr(context, name), wanted) for name, (field, wanted) in CONTEXT.items()}
+    return {field: value for field, value in fields.items() if value is not None}
+
+
+def task_fields(task: TaskContent) -> dict[str, Any]:
+    """The fields of a task; what is unknown is left out."""
+    fields = {
+        "Subject": shortened(task.subject, SUBJECT),
+        "Description": cut(task.description, DESCRIPTION) or None,
+        "Status": "Not Started",
+        "Priority": _PRIORITIES[task.priority],
+        "ActivityDate": task.due_on and task.due_on.isoformat(),
+        "IsReminderSet": True if task.remind_at else None,
+        "ReminderDateTime": task.remind_at and iso_utc(task.remind_at),
+        "OwnerId": task.owner_id,
+        "WhatId": task.crm_account_id,
+        "WhoId": task.contact_id,
+    }
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def iso_utc(at: datetime) -> str:
+    """A moment as Salesforce takes it."""
+    return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def shortened(text: str, size: int) -> str:
+    """At most `size` UTF-16 units of the text, ending in "…" when it was cut."""
+    return text if units(text) <= size else f"{cut(text, size - 1).rstrip()}…"
+
+
+def cut(text: str, size: int) -> str:
+    """At most `size` UTF-16 units of the text, no letter in half: as Salesforce counts."""
+    return text.encode("utf-16-le", "surrogatepass")[: 2 * size].decode("utf-16-le", "ignore")
+
+
+def units(text: str) -> int:
+    """How long Salesforce says a text is."""
+    return len(text.encode("utf-16-le", "surrogatepass")) // 2
+
+
+def _held(value: Any, wanted: Wanted) -> Any:
+    """A value as its field holds it; None when it does not fit: then it stays out, and the rest goes in."""
+    if isinstance(value, datetime):
+        return iso_utc(value)
+    if wanted.kind == "number" and value is not None:
+        return value if abs(value) < 10**wanted.size else None
+    if wanted.kind != "text" or value is None:
+        return value
+    if wanted.key:  # half an id is another's
+        return value if units(value) <= wanted.size else None
+    return shortened(value, wanted.size)
 
 
 def problems(thing: str, there: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:

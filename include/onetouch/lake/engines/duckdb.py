@@ -127,7 +127,8 @@ class DuckDB:
     def batches(self, expression: ir.Table, rows: int) -> Iterable[pa.RecordBatch]:
         """See `protocol.Engine`."""
         # con.sql: Arrow from con.execute does not keep the order (DuckDB 2.0 with preserve_insertion_order off)
-        return self._con.sql(self._sql(expression)).to_arrow_reader(rows)
+        reader: Iterable[pa.RecordBatch] = self._con.sql(self._sql(expression)).to_arrow_reader(rows)
+        return reader
 
     def write(self, expression: ir.Table, metadata: Mapping[str, str], *parts: str) -> None:
         """See `protocol.Engine`."""

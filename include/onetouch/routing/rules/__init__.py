@@ -11,9 +11,8 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import ValidationError
 
-from onetouch.policy import Policy, PolicyError
-from onetouch.policy.read import problems
-from onetouch.routing.rule import Facts, Rule
+from onetouch.policy import Policy, PolicyError, problems
+from onetouch.routing.rule import Facts, Rules
 from onetouch.routing.rules import (
     capacity,
     cooldown,
@@ -32,7 +31,7 @@ from onetouch.routing.rules import (
     value_floor,
 )
 
-RULES: tuple[Rule, ...] = (
+RULES: Rules = (
     holdout.RULE,
     never_interrupt.RULE,
     open_opportunity.RULE,
@@ -51,7 +50,7 @@ RULES: tuple[Rule, ...] = (
 )
 
 
-def rules_of(policy: Policy, rules: tuple[Rule, ...] = RULES, where: str | None = None) -> tuple[Rule, ...]:
+def rules_of(policy: Policy, rules: Rules = RULES, where: str | None = None) -> Rules:
     """The rules that the policy has, in their order: all but those with parameters of which it says nothing.
 
     Raises PolicyError for parameters of an unknown rule, of one that has none, and for those the rule does not allow,
@@ -74,14 +73,14 @@ def rules_of(policy: Policy, rules: tuple[Rule, ...] = RULES, where: str | None 
     return tuple(rule for rule in rules if rule.parameters is None or rule.section in policy.routing.rules)
 
 
-def _unknown(section: str, own: list[str], rules: tuple[Rule, ...]) -> str:
+def _unknown(section: str, own: list[str], rules: Rules) -> str:
     if section in {rule.section for rule in rules}:
         return "this rule has no parameters of its own; remove it (docs/rules.md names the keys the rule reads)"
     near = difflib.get_close_matches(section, own, n=1)
     return "no such rule; " + (f"did you mean {near[0]}?" if near else f"allowed: {', '.join(own) or 'none'}")
 
 
-def first_match(facts: Facts, policy: Policy, rules: tuple[Rule, ...]) -> npt.NDArray[np.int64]:
+def first_match(facts: Facts, policy: Policy, rules: Rules) -> npt.NDArray[np.int64]:
     """The place in `rules` of the first that applies to each account; `len(rules)` where none does."""
     decided = np.full(len(facts), len(rules), dtype=np.int64)
     for place, rule in reversed(list(enumerate(rules))):

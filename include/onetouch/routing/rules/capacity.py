@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from onetouch.catalogue.actions import HOLD_CAPACITY
-from onetouch.lake.columns import Mask, truth
-from onetouch.policy import Policy
+from onetouch.catalogue import HOLD_CAPACITY
+from onetouch.columns import Mask, truth
+from onetouch.policy import Part, Policy
 from onetouch.routing.rule import Facts, Figures, Known, Obstacle, Rule
 
 
@@ -41,7 +41,7 @@ def _rep(figures: Figures, policy: Policy) -> str:
     return "There has to be an active rep for it."
 
 
-RULE: Rule = Rule(
+RULE = Rule[Part](
     name="capacity",
     action=HOLD_CAPACITY,
     applies=_applies,

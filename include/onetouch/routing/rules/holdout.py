@@ -11,9 +11,9 @@ from datetime import datetime
 import numpy as np
 import pandas as pd
 
-from onetouch.catalogue.actions import HOLD_HOLDOUT
-from onetouch.lake.columns import Mask, truth
-from onetouch.policy import Policy
+from onetouch.catalogue import HOLD_HOLDOUT
+from onetouch.columns import Mask, truth
+from onetouch.policy import Part, Policy
 from onetouch.routing.inputs import Inputs
 from onetouch.routing.rule import Facts, Figures, Known, Obstacle, Rule
 
@@ -53,7 +53,7 @@ def _holdout(figures: Figures, policy: Policy) -> str:
     return "It is in the control group, which sales leaves alone to measure what a touch is worth."
 
 
-RULE: Rule = Rule(
+RULE = Rule[Part](
     name="holdout",
     action=HOLD_HOLDOUT,
     applies=_applies,

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from onetouch.catalogue.actions import SELF_SERVE_HERO
-from onetouch.lake.columns import Mask, truth
-from onetouch.policy import Policy
+from onetouch.catalogue import SELF_SERVE_HERO
+from onetouch.columns import Mask, truth
+from onetouch.policy import Part, Policy
 from onetouch.routing.rule import Facts, Known, Rule
 from onetouch.routing.wording import figures, short_of, under_the_floor, worth
 
@@ -23,7 +23,7 @@ def _why_not(known: Known, policy: Policy) -> str:
     return f"not engaged: {short_of(known, policy.routing.engaged)}"
 
 
-RULE: Rule = Rule(
+RULE = Rule[Part](
     name="matrix: low value, engaged",
     action=SELF_SERVE_HERO,
     applies=_applies,

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from onetouch.catalogue.actions import SELF_SERVE_ONBOARDING
-from onetouch.lake.columns import Mask, truth
-from onetouch.policy import Policy
+from onetouch.catalogue import SELF_SERVE_ONBOARDING
+from onetouch.columns import Mask, truth
+from onetouch.policy import Part, Policy
 from onetouch.routing.rule import Facts, Known, Rule
 from onetouch.routing.wording import short_of, under_the_floor, worth
 
@@ -21,7 +21,7 @@ def _why_not(known: Known, policy: Policy) -> str:
     return f"{worth(known)}: high value"
 
 
-RULE: Rule = Rule(
+RULE = Rule[Part](
     name="matrix: low value, not engaged",
     action=SELF_SERVE_ONBOARDING,
     applies=_applies,

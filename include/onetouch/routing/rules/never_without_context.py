@@ -8,9 +8,9 @@ from datetime import datetime
 import numpy as np
 import pandas as pd
 
-from onetouch.catalogue.actions import HOLD_CONTEXT
-from onetouch.lake.columns import Mask, truth
-from onetouch.policy import Policy
+from onetouch.catalogue import HOLD_CONTEXT
+from onetouch.columns import Mask, truth
+from onetouch.policy import Part, Policy
 from onetouch.routing.inputs import Inputs
 from onetouch.routing.rule import Facts, Figures, Known, Obstacle, Rule
 from onetouch.routing.wording import obstacles_of
@@ -56,7 +56,7 @@ def _context(figures: Figures, policy: Policy) -> str:
     return f"The account record has to be completed; missing: {figures.detail}."
 
 
-RULE: Rule = Rule(
+RULE = Rule[Part](
     name="never without context",
     action=HOLD_CONTEXT,
     applies=_applies,

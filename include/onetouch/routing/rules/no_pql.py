@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from onetouch.catalogue.actions import NURTURE
-from onetouch.lake.columns import Mask
-from onetouch.policy import Policy
+from onetouch.catalogue import NURTURE
+from onetouch.columns import Mask
+from onetouch.policy import Part, Policy
 from onetouch.routing import contact_reasons
 from onetouch.routing.rule import Facts, Known, Rule
 
@@ -23,7 +23,7 @@ def _why_not(known: Known, policy: Policy) -> str:
     return contact_reasons.in_words(known)
 
 
-RULE: Rule = Rule(
+RULE = Rule[Part](
     name="no PQL",
     action=NURTURE,
     applies=_applies,

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from onetouch.catalogue.actions import HOLD_OPEN_OPPORTUNITY
-from onetouch.lake.columns import Mask, number
-from onetouch.policy import Policy
+from onetouch.catalogue import HOLD_OPEN_OPPORTUNITY
+from onetouch.columns import Mask, number
+from onetouch.policy import Part, Policy
 from onetouch.routing.rule import Facts, Figures, Known, Obstacle, Rule
 
 
@@ -30,7 +30,7 @@ def _open_opportunity(figures: Figures, policy: Policy) -> str:
     return "Its open opportunity has to be closed: a colleague is talking to it already."
 
 
-RULE: Rule = Rule(
+RULE = Rule[Part](
     name="open opportunity",
     action=HOLD_OPEN_OPPORTUNITY,
     applies=_applies,

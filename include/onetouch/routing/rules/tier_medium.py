@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 
-from onetouch.catalogue.actions import MONITOR
-from onetouch.lake.columns import Mask, truth
-from onetouch.policy import Policy
+from onetouch.catalogue import MONITOR
+from onetouch.columns import Mask, truth
+from onetouch.policy import Part, Policy
 from onetouch.routing import contact_reasons
 from onetouch.routing.inputs import Inputs
 from onetouch.routing.rule import Facts, Figures, Known, Obstacle, Rule
@@ -46,7 +46,7 @@ def _trigger(figures: Figures, policy: Policy) -> str:
     return f"It is watched: the next trigger event is enough, whatever its score: {triggers(policy)}."
 
 
-RULE: Rule = Rule(
+RULE = Rule[Part](
     name="tier medium",
     action=MONITOR,
     applies=_applies,

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from onetouch.catalogue.actions import BELOW_FLOOR
-from onetouch.lake.columns import Mask, number, truth
-from onetouch.policy import Policy
+from onetouch.catalogue import BELOW_FLOOR
+from onetouch.columns import Mask, number, truth
+from onetouch.policy import Part, Policy
 from onetouch.routing.rule import Facts, Figures, Known, Obstacle, Rule
 from onetouch.routing.wording import dollars, under_the_floor, worth
 
@@ -34,7 +34,7 @@ def _potential_arr(figures: Figures, policy: Policy) -> str:
     return f"Its potential ARR of {dollars(figures.has)} has to reach {dollars(figures.needs)}."
 
 
-RULE: Rule = Rule(
+RULE = Rule[Part](
     name="value floor",
     action=BELOW_FLOOR,
     applies=_applies,

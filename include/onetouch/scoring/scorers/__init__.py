@@ -1,28 +1,35 @@
-"""The ways to score that a policy may name. A new one is a file here and a line in SCORERS."""
+"""The ways to score that a policy may name: one line each; a scorer's own file is imported when it is used."""
 
 from __future__ import annotations
 
+from importlib import import_module
+from typing import TYPE_CHECKING
+
 from onetouch.policy import Policy, PolicyError
-from onetouch.scoring.scorers.points import POINTS
-from onetouch.scoring.scorers.protocol import TENTHS, Artefact, Earned, Scorer, Tenths
 
-__all__ = ["SCORERS", "TENTHS", "Artefact", "Earned", "Scorer", "Tenths", "scorer_of"]
+if TYPE_CHECKING:
+    from onetouch.scoring.scorers.protocol import Scorer
 
-SCORERS: dict[str, Scorer] = {
-    "points": POINTS,
+SCORERS = {
+    "points": "onetouch.scoring.scorers.points",
 }
+"""Name of a scorer → the module that holds it as SCORER."""
 
 
-def scorer_of(policy: Policy, where: str | None = None) -> Scorer:
-    """The scorer that the policy names.
+def scorer_named(name: str) -> Scorer:
+    """The scorer that is registered under the name. Raises KeyError."""
+    scorer: Scorer = import_module(SCORERS[name]).SCORER
+    return scorer
 
-    Raises PolicyError for one that is not registered; the message begins with `where` (the policy's file; None: its
-    name).
-    """
+
+def scorer_of(policy: Policy) -> Scorer:
+    """The scorer that the policy names. Raises PolicyError for one that is not registered."""
+    check_scorer(policy, f"policy {policy.name}")
+    return scorer_named(policy.scoring.scorer)
+
+
+def check_scorer(policy: Policy, where: object = "policy") -> None:
+    """Raises PolicyError, beginning with `where`, when a policy names a scorer that is not registered."""
     name = policy.scoring.scorer
     if name not in SCORERS:
-        raise PolicyError(
-            f"{where or f'policy {policy.name}'}: scoring.scorer: {name!r} is not a scorer; allowed: "
-            f"{', '.join(SCORERS)}"
-        )
-    return SCORERS[name]
+        raise PolicyError(f"{where}: scoring.scorer: {name!r} is not allowed; allowed: {', '.join(sorted(SCORERS))}")

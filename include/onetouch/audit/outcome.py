@@ -1,0 +1,51 @@
+"""What became of a run, and of everything that is to be sent: told from the ledger alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from onetouch.ledger import ACTIVE, Ledger
+
+
+def accounting(ledger: Ledger, run_id: str) -> dict[str, Any]:
+    """What became of every row, account and decision of a run, as far as it got (guarantee 6).
+
+    `deferred`: how many of `failed` the next run tries again. `held`: why nothing was sent, None when it was; then
+    `to_withdraw` is how many open tasks should have been closed.
+    """
+    summaries = ledger.stage_summaries(run_id)
+    staged, routed = summaries.get("stage_events") or {}, summaries.get("route") or {}
+    sent = summaries.get("deliver_tasks") or {}
+    return {
+        "run_id": run_id,
+        "rows": staged.get("rows"),
+        "accounts": routed.get("accounts"),
+        "decisions": routed.get("decisions"),
+        "to_send": sent.get("to_send"),
+        "delivered": sent.get("delivered"),
+        "withheld": sent.get("withheld"),
+        "failed": sent.get("failed"),
+        "deferred": sent.get("deferred"),
+        "held": sent.get("held"),
+        "to_withdraw": sent.get("to_withdraw"),
+    }
+
+
+def status(ledger: Ledger, runs: int = 10) -> dict[str, Any]:
+    """What a person asks first, without the scheduler's own switch.
+
+    {"stopped": reason or None, "waiting", "refused": rows of the outbox, "open_handoffs": how many,
+    "runs": of the last begun ones, the last first, as_of, dry_run and the accounting}.
+    """
+    unsent = ledger.unsent()
+    refused = sum(row.state == "failed" for row in unsent)
+    return {
+        "stopped": ledger.stopped(),
+        "waiting": len(unsent) - refused,
+        "refused": refused,
+        "open_handoffs": len(ledger.handoffs(states=ACTIVE)),
+        "runs": [
+            {"as_of": run.as_of.isoformat(), "dry_run": run.dry_run} | accounting(ledger, run.run_id)
+            for run in ledger.last_runs(runs)
+        ],
+    }

@@ -1,0 +1,45 @@
+"""The chats there are, one line each; a client is imported when it is used, since it may bring a heavy library."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pkgutil import resolve_name
+
+from onetouch.chat.protocol import WRITES, Chat
+from onetouch.connections import Connection
+from onetouch.policy import Policy, PolicyError
+from onetouch.stop import WhyStopped, never, stoppable
+
+CHATS: dict[str, tuple[str, str]] = {
+    "slack": ("slack_default", "onetouch.chat.slack:Slack"),
+}
+"""`chat` of the policy → the id of its connection, and the class that implements `Chat`."""
+
+
+def check_chat(policy: Policy) -> None:
+    """Raises PolicyError unless the policy's chat is one of CHATS."""
+    if policy.chat not in CHATS:
+        raise PolicyError(f"chat: {policy.chat!r} is not allowed; allowed: {', '.join(CHATS)}")
+
+
+def connection_id(policy: Policy) -> str:
+    """The id of the connection that leads to the policy's chat."""
+    check_chat(policy)
+    return CHATS[policy.chat][0]
+
+
+def connect(
+    connection: Connection,
+    policy: Policy,
+    *,
+    stopped: WhyStopped = never,
+    sleep: Callable[[float], None] = time.sleep,
+) -> Chat:
+    """A client of the policy's chat; it says nothing from the moment `stopped` gives a reason.
+
+    `sleep` passes the seconds between two attempts. Raises ConnectionConfigError for a connection that cannot work.
+    """
+    check_chat(policy)
+    client: type[Chat] = resolve_name(CHATS[policy.chat][1])
+    return stoppable(client.connect(connection, sleep=sleep), WRITES, stopped)

@@ -1,0 +1,6 @@
+"""Slack as a chat: its client, and messages as its blocks."""
+
+from onetouch.chat.slack.blocks import escape
+from onetouch.chat.slack.client import UPDATE_TEXT, Client, Slack
+
+__all__ = ["UPDATE_TEXT", "Client", "Slack", "escape"]

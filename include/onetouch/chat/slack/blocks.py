@@ -1,0 +1,109 @@
+"""A message as Slack takes it: Block Kit, and mrkdwn for its text.
+
+Lines and lists are rich text, which Slack shows as it is: a name with `<!channel>`, a link, `*` or a backtick in it
+does nothing. In mrkdwn what would act is escaped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from onetouch.chat.content import (
+    Bullets,
+    Emoji,
+    Footnote,
+    Line,
+    Lines,
+    Mention,
+    Message,
+    Paragraph,
+    Part,
+    Picture,
+    Rule,
+    Text,
+    Title,
+)
+
+Block = dict[str, Any]
+
+_BLOCKS, _CAPTION = 50, 2_000
+"""Blocks a message holds; characters of a picture's title and of its words."""
+
+
+def blocks_of(message: Message) -> list[Block]:
+    """The parts of a message; when there are too many, the last ones before the pictures are left out."""
+    pictures = [part for part in message.parts if isinstance(part, Picture)]
+    others = [part for part in message.parts if not isinstance(part, Picture)]
+    return [_block(part) for part in (*others[: _BLOCKS - len(pictures)], *pictures)]
+
+
+def text_of(message: Message) -> str:
+    """The text of a message."""
+    return mrkdwn(message.text)
+
+
+def mrkdwn(lines: Iterable[Line]) -> str:
+    """Lines as text with Slack's marks."""
+    return "\n".join("".join(map(_marked, line)) for line in lines)
+
+
+def escape(text: str) -> str:
+    """`text` as Slack shows it, not as it would act on it: no <!channel>, no links, no mentions."""
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def _marked(piece: Text | Mention | Emoji) -> str:
+    if isinstance(piece, Mention):
+        return f"<@{piece.user}>"
+    if isinstance(piece, Emoji):
+        return f":{piece.name}:"
+    marks = "~" * piece.struck + "*" * piece.bold
+    return f"{marks}{escape(piece.text)}{marks[::-1]}"
+
+
+def _block(part: Part) -> Block:
+    match part:
+        case Title(text):
+            return {"type": "header", "text": _plain(text)}
+        case Lines(lines):
+            return _rich([_section(line) for line in lines])
+        case Bullets(items, head):
+            listed = {"type": "rich_text_list", "style": "bullet", "elements": [_section(item) for item in items]}
+            return _rich([_section(head), listed] if head else [listed])
+        case Paragraph(lines, small=True):
+            return {"type": "context", "elements": [{"type": "mrkdwn", "text": mrkdwn(lines)}]}
+        case Paragraph(lines):
+            return {"type": "section", "text": {"type": "mrkdwn", "text": mrkdwn(lines)}}
+        case Footnote(text):
+            return {"type": "context", "elements": [_plain(text)]}
+        case Rule():
+            return {"type": "divider"}
+        case Picture(picture_id, title, alt):
+            return {
+                "type": "image",
+                "slack_file": {"id": picture_id},
+                "alt_text": alt[:_CAPTION],
+                "title": {"type": "plain_text", "text": title[:_CAPTION]},
+            }
+
+
+def _rich(elements: Sequence[Block]) -> Block:
+    return {"type": "rich_text", "elements": list(elements)}
+
+
+def _section(line: Line) -> Block:
+    return {"type": "rich_text_section", "elements": [_element(piece) for piece in line]}
+
+
+def _element(piece: Text | Mention | Emoji) -> Block:
+    if isinstance(piece, Mention):
+        return {"type": "user", "user_id": piece.user}
+    if isinstance(piece, Emoji):
+        return {"type": "emoji", "name": piece.name}
+    style = {name: True for name, on in (("bold", piece.bold), ("strike", piece.struck)) if on}
+    return {"type": "text", "text": piece.text} | ({"style": style} if style else {})
+
+
+def _plain(text: str) -> Block:
+    return {"type": "plain_text", "text": text, "emoji": False}

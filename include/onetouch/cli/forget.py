@@ -1,0 +1,34 @@
+"""Erasing a person or a company for good: `forget`."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated, Literal, cast
+
+import typer
+
+from onetouch.cli.call import Call, fail, shared
+
+app = typer.Typer()
+
+
+@app.command()
+@shared
+def forget(
+    call: Call,
+    kind: Annotated[str, typer.Argument(help="user or account")],
+    id: Annotated[str, typer.Argument(help="Its id, as the product knows it.")],
+    yes: Annotated[bool, typer.Option("--yes", help="Without it nothing is erased.")] = False,
+) -> None:
+    """Erase what lake and ledger hold of a user or an account, for good; what the CRM holds is the CRM's."""
+    if kind not in ("user", "account"):
+        raise ValueError(f"forget: {kind!r} can't be forgotten; give user or account, then the id")
+    if not yes:
+        raise ValueError(f"forget: this erases the {kind} for good; say so with --yes")
+    from onetouch.cli import screen
+    from onetouch.forget import forget as erase
+
+    found = erase(call.installation(), cast("Literal['user', 'account']", kind), id, datetime.now(UTC))
+    call.answer(found, lambda: screen.erased(found))
+    if found["found"]:
+        fail(f"something of the {kind} is left in {len(found['found'])} places; let runs end, then do it again")

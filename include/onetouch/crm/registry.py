@@ -1,0 +1,47 @@
+"""The CRMs there are, one line each; a client is imported when it is used, since each brings a heavy library."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pkgutil import resolve_name
+
+from onetouch.connections import Connection
+from onetouch.crm.protocol import WRITES, Crm
+from onetouch.policy import Policy, PolicyError
+from onetouch.stop import WhyStopped, never, stoppable
+
+CRMS: dict[str, tuple[str, str]] = {
+    "salesforce": ("salesforce_default", "onetouch.crm.salesforce:Salesforce"),
+    "hubspot": ("hubspot_default", "onetouch.crm.hubspot:HubSpot"),
+}
+"""`crm.system` of the policy → the id of its connection, and the class that implements `Crm`."""
+
+
+def check_system(policy: Policy) -> None:
+    """Raises PolicyError unless the policy's CRM is one of CRMS."""
+    if policy.crm.system not in CRMS:
+        raise PolicyError(f"crm.system: {policy.crm.system!r} is not allowed; allowed: {', '.join(CRMS)}")
+
+
+def connection_id(policy: Policy) -> str:
+    """The id of the connection that leads to the policy's CRM."""
+    check_system(policy)
+    return CRMS[policy.crm.system][0]
+
+
+def connect(
+    connection: Connection,
+    policy: Policy,
+    *,
+    stopped: WhyStopped = never,
+    sleep: Callable[[float], None] = time.sleep,
+) -> Crm:
+    """A client of the policy's CRM, signed in when first used; its writes end the moment `stopped` gives a reason.
+
+    `sleep` passes the seconds between two attempts. Raises ConnectionConfigError for a connection that cannot work.
+    """
+    check_system(policy)
+    client: type[Crm] = resolve_name(CRMS[policy.crm.system][1])
+    # Each client asks before every request; asked here, too, one that forgot to still ends between two calls.
+    return stoppable(client.connect(connection, policy, stopped=stopped, sleep=sleep), WRITES, stopped)

@@ -1,0 +1,137 @@
+"""Ledger and CRM compared key by key: what is different, and which repair of it is safe."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+from onetouch.crm import CLOSED_BY_US, WITHDRAWN, Activity, Crm, note
+from onetouch.crm_sync.extract_crm import emails_of, read_reps
+from onetouch.crm_sync.one_touch import LABELS, Move, Seen, moves, new_owner
+from onetouch.ledger import LEGAL, Handoff, Ledger, Run
+from onetouch.policy import Policy
+
+_NOTES = tuple(note(label) for label in CLOSED_BY_US)
+"""How the description of a task begins that we closed or released: one that is open again was reopened by the rep."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What is different about one key, in words; and the repair, if one is safe.
+
+    `close`: label and reason to close its task with. `moves`: those the handoff has made. `owner_id`: whose it is now.
+    """
+
+    what: str
+    handoff_id: str
+    tasks: Sequence[Activity]
+    close: tuple[str, str] | None = None
+    moves: Sequence[Move] = field(default_factory=list)
+    owner_id: str | None = None
+
+    @property
+    def safe(self) -> bool:
+        """Whether there is a repair."""
+        return bool(self.close or self.moves or self.owner_id)
+
+    def told(self, why_not: str = "") -> dict[str, Any]:
+        """As it is reported; `why_not`: why it was not repaired."""
+        what = f"{self.what} ({why_not})" if why_not else self.what
+        return {"what": what, "handoff_id": self.handoff_id, "task_ids": [task.activity_id for task in self.tasks]}
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """`looked_at`: how many keys were compared. `emails`: every user of the CRM → e-mail."""
+
+    looked_at: int
+    findings: list[Finding]
+    emails: Mapping[str, str | None]
+
+
+def compare(ledger: Ledger, policy: Policy, run: Run, crm: Crm) -> Comparison:
+    """Compares every handoff that goes on, and every task of ours of the lookback, with the other side by its key.
+
+    Safe to repair: a task that stayed open though its handoff has ended; a task of which the ledger did not hear; a
+    handoff whose task was deleted, or closed by a run that died; a touch or reply that was missed; a task that another
+    rep has now. For a person to judge: a key the ledger does not know, two live tasks of one key, a task before its
+    context, a task that nobody owns, a task that went to another CRM (the policy's has changed since) and is not seen
+    from this one.
+    """
+    # The CRM first: a task made meanwhile is then one the ledger knows already.
+    tasks: dict[str, list[Activity]] = {}
+    since = run.as_of - timedelta(days=policy.signals.lookback_days)
+    for task in crm.keyed_tasks(since):
+        tasks.setdefault(str(task.handoff_id), []).append(task)
+    emails = emails_of(read_reps(crm))
+    handoffs = {handoff.handoff_id: handoff for handoff in ledger.handoffs()}
+    compared = tasks.keys() | {handoff_id for handoff_id, handoff in handoffs.items() if handoff.active}
+    # One made before the lookback, or since the tasks were read.
+    tasks |= {handoff_id: [task] for handoff_id, task in crm.tasks_of(compared - tasks.keys()).items()}
+
+    elsewhere = _elsewhere(ledger, crm, [key for key in compared & handoffs.keys() if not tasks.get(key)])
+    findings = [
+        finding
+        for key in sorted(compared)
+        if (finding := elsewhere.get(key) or _finding(key, handoffs.get(key), tasks.get(key, []), emails, run))
+    ]
+    return Comparison(len(compared), findings, emails)
+
+
+def _elsewhere(ledger: Ledger, crm: Crm, keys: Sequence[str]) -> dict[str, Finding]:
+    """Handoffs without a task here whose task was sent to another CRM: what has become of it, nobody sees from here."""
+    rows = ledger.outbox(keys=[f"task:{key}" for key in keys])
+    sent = {str(row.handoff_id): row.destination for row in rows if row.destination != crm.name and row.attempts > 0}
+    return {key: Finding(f"its task is in {destination}", key, []) for key, destination in sent.items()}
+
+
+def _finding(
+    key: str, handoff: Handoff | None, tasks: Sequence[Activity], emails: Mapping[str, str | None], run: Run
+) -> Finding | None:
+    """What is different about a key; None: ledger and CRM agree."""
+    live = [task for task in tasks if not task.is_deleted]
+    if handoff is None:
+        return Finding("a task with a key the ledger does not know", key, live) if live else None
+    if len(live) > 1:
+        return Finding("several tasks with one key", key, live)
+    task = next(iter([*live, *tasks]), None)
+    if not handoff.active:
+        return _of_ended(handoff, live)
+    if handoff.state == "decided":
+        return Finding("a task before its context", key, live) if live else None
+    return _of_active(handoff, task, emails, run)
+
+
+def _of_ended(handoff: Handoff, live: Sequence[Activity]) -> Finding | None:
+    open_ones = [task for task in live if not task.is_done and not task.closed_by_us]
+    if not open_ones or open_ones[0].description.startswith(_NOTES):
+        return None
+    label = LABELS.get(handoff.state, WITHDRAWN)
+    reason = handoff.reason or f"the handoff is {handoff.state}"
+    return Finding("a task open after its handoff has ended", handoff.handoff_id, live, close=(label, reason))
+
+
+def _of_active(handoff: Handoff, task: Activity | None, emails: Mapping[str, str | None], run: Run) -> Finding | None:
+    key, tasks = handoff.handoff_id, [task] if task else []
+    # Deals are not read at night: an answered conversation without one is ended by the hourly run.
+    steps = moves(handoff, Seen(task), emails, run.as_of)
+    if steps:
+        adopted, gone = steps[0]["to_state"] == "task_open", steps[-1]["to_state"] == "withdrawn"
+        what = "a task that was deleted" if gone else "a touch or reply not heard of"
+        return Finding("a task not heard of" if adopted and not gone else what, key, tasks, moves=steps)
+    if handoff.state == "task_open" and task is None:
+        end = {"to_state": "withdrawn", "at": run.as_of, "reason": "task deleted: no longer in the CRM"}
+        return Finding("a task that was deleted", key, tasks, moves=[end])
+    if task is None or task.is_deleted:
+        return None
+    ends = next((state for state, label in LABELS.items() if task.subject.startswith(label)), "")
+    if task.is_done and ends in LEGAL[handoff.state]:
+        end = {"to_state": ends, "at": run.as_of, "reason": "closed in the CRM: by a run that ended there"}
+        return Finding("a task we closed while its handoff goes on", key, tasks, moves=[end])
+    if owner_id := new_owner(handoff, task, emails):
+        return Finding("a task of another owner", key, tasks, owner_id=owner_id)
+    if task.owner_id != handoff.owner_id and handoff.state == "task_open":
+        return Finding("a task that no user owns", key, tasks)
+    return None

@@ -1,0 +1,152 @@
+"""The pre-send recheck: what has begun since the run read product and CRM, looked at directly before tasks are written.
+
+An account that is buying by itself, or that somebody is with already, is never interrupted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from datetime import datetime, timedelta
+from itertools import chain
+
+from onetouch.crm import WITHDRAWN, Crm
+from onetouch.crm_sync import by_people, emails_of, in_touch_at, read_reps
+from onetouch.delivery.withdraw import withdraw
+from onetouch.events import Checkout
+from onetouch.ledger import TERMINAL, Handoff, Ledger, Run
+from onetouch.policy import Policy
+
+_LATE = timedelta(minutes=30)
+"""Ours: how far the CRM's clock may be behind, and how long a record may take to become visible."""
+
+Checkouts = Callable[[list[str]], Mapping[str, Checkout]]
+"""Account ids → the last checkout, read anew, of those that are at one or have bought."""
+
+
+def pre_send_recheck(
+    ledger: Ledger,
+    policy: Policy,
+    run: Run,
+    crm: Crm,
+    unseen: list[Handoff],
+    checkouts: Checkouts,
+    strangers: Collection[str] = (),
+) -> tuple[dict[str, Handoff], dict[str, str]]:
+    """Withdraws those of the handoffs no rep has seen yet that what has begun since leaves no room for.
+
+    Looked at are checkouts, opportunities, accounts deleted or merged, touches by anybody, earlier handoffs of the same
+    record. Of `strangers`, records that the decision did not know, all of it is looked at, however old. Gives the
+    handoffs that were withdrawn, by id, and of those that should be but could not, the reason.
+    """
+    if not unseen:
+        return {}, {}
+    failed: dict[str, str] = {}
+    buying = checkouts(sorted(h.account_id for h in unseen))
+    since = run.as_of - _LATE
+    opportunities, gone = crm.opportunities_since(since, strangers), crm.gone_since(since)
+    touched = _touched(ledger, policy, run, crm, unseen, strangers)
+    at_work = _at_work(ledger, policy, crm, unseen, failed)
+    cooling = _cooling(ledger, policy, unseen)
+    reasons: dict[str, str] = {}
+    for handoff in unseen:
+        if (checkout := buying.get(handoff.account_id)) and not checkout.bought:
+            reasons[handoff.handoff_id] = f"checkout: in progress, last step {checkout.at:%Y-%m-%d %H:%M} UTC"
+        elif checkout and checkout.at >= handoff.decided_at:
+            reasons[handoff.handoff_id] = "bought: by themselves"
+        elif handoff.crm_account_id in opportunities:
+            reasons[handoff.handoff_id] = "open opportunity: opened since the decision"
+        elif handoff.crm_account_id in gone:
+            merged = gone[handoff.crm_account_id] is not None
+            reasons[handoff.handoff_id] = (
+                "account merged: into another" if merged else "account deleted: no longer there"
+            )
+        elif handoff.handoff_id in touched:
+            reasons[handoff.handoff_id] = "touched: by a rep since the decision"
+        elif handoff.handoff_id in at_work:
+            reasons[handoff.handoff_id] = "touched: a rep is at an earlier task of the account"
+        elif handoff.handoff_id in cooling:
+            reasons[handoff.handoff_id] = "cooldown: of another account that is the same CRM record"
+    prevented = [h for h in unseen if h.handoff_id in reasons]
+    moved = withdraw(ledger, run, crm, prevented, reasons)
+    for handoff in prevented:
+        if moved.get(handoff.handoff_id, handoff).active:
+            failed[handoff.handoff_id] = f"to be withdrawn ({reasons[handoff.handoff_id]}), but its task stands"
+    return moved, failed
+
+
+def _touched(
+    ledger: Ledger, policy: Policy, run: Run, crm: Crm, unseen: list[Handoff], strangers: Collection[str]
+) -> set[str]:
+    """Handoffs whose account somebody has touched, as the decision could not know.
+
+    Since the decision, as the ledger has it; or, logged in the CRM since the run's moment, within the days of silence
+    before it: had the decision known of that one, the account would have been held. So with all that the CRM has of a
+    record that the decision did not know.
+    """
+    silence = timedelta(days=policy.handoff.silence_days)
+    since = min(h.decided_at for h in unseen)
+    logged = ledger.touches(account_ids={h.account_id for h in unseen}, since=since)
+    moments: dict[str, list[datetime]] = {}
+    for account_id, at in zip(logged["account_id"], logged["at"], strict=True):
+        moments.setdefault(account_id, []).append(at)
+    records = {h.crm_account_id for h in unseen if h.crm_account_id}
+    of_strangers = crm.activities_of(records & set(strangers), since - silence)
+    activities = chain(crm.read_activities(run.as_of - _LATE, records), of_strangers)
+    automation = policy.crm.automation
+    emails = emails_of(read_reps(crm)) if automation.owners else {}
+    for activity in by_people(activities, automation, emails):
+        at = in_touch_at(activity, run.as_of)
+        if at is not None and activity.crm_account_id:
+            moments.setdefault(activity.crm_account_id, []).append(at + silence)  # what it would have held back
+    return {
+        h.handoff_id
+        for h in unseen
+        if any(at > h.decided_at for name in (h.account_id, h.crm_account_id) if name for at in moments.get(name, ()))
+    }
+
+
+def _cooling(ledger: Ledger, policy: Policy, unseen: list[Handoff]) -> set[str]:
+    """Handoffs of a record with which another account's handoff ended lately: accounts that were merged in the CRM."""
+    mine = {h.crm_account_id: h for h in unseen if h.crm_account_id}
+    cooldown = timedelta(days=policy.routing.cooldown_days)
+    return {
+        mine[past.crm_account_id].handoff_id
+        for past in ledger.handoffs(states=TERMINAL, crm_account_ids=mine)
+        if past.crm_account_id
+        and past.account_id != mine[past.crm_account_id].account_id
+        and past.task_id
+        and past.closed_at
+        and past.closed_at > mine[past.crm_account_id].decided_at - cooldown
+    }
+
+
+def _at_work(ledger: Ledger, policy: Policy, crm: Crm, unseen: list[Handoff], failed: dict[str, str]) -> set[str]:
+    """Handoffs whose account a rep is still at by the task of an earlier one, which only that task tells.
+
+    One that we closed and the rep has opened again; one the rep has written or completed lately. A task that outlived
+    its handoff (the deal ended it, the task was forgotten) is closed: no account has two. One that can't be closed is
+    told in `failed`.
+    """
+    again = {h.account_id: h for h in unseen if h.episode > 1}
+    past = ledger.handoffs(states=TERMINAL, account_ids=set(again)) if again else []
+    earlier = {h.handoff_id: h for h in past if h.task_id}
+    silence, ours = timedelta(days=policy.handoff.silence_days), timedelta(hours=policy.delivery.fresh_hours)
+    busy: set[str] = set()
+    outlived: dict[str, tuple[str, str]] = {}
+    for handoff_id, task in crm.tasks_of(earlier).items() if earlier else ():
+        before = earlier[handoff_id]
+        now = again[before.account_id]
+        if task.is_deleted:
+            continue
+        # We write at most `fresh_hours` after the moment the ledger has: what was done later, a rep did.
+        acted_at = task.done_at if task.is_done else task.changed_at
+        lately = acted_at and acted_at > max(now.decided_at - silence, (before.closed_at or acted_at) + ours)
+        if lately or (not task.is_done and task.closed_by_us):
+            busy.add(now.handoff_id)
+        elif not task.is_done:
+            outlived[handoff_id] = (WITHDRAWN, f"the handoff is {before.state}")
+    for handoff_id, outcome in crm.close_tasks(outlived).items() if outlived else ():
+        if not outcome.ok:
+            its = again[earlier[handoff_id].account_id].handoff_id
+            failed[its] = f"an earlier task of the account stands: {outcome.reason}"
+    return busy

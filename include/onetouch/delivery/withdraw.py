@@ -1,0 +1,109 @@
+"""Ending a handoff from our side: its task is closed in the CRM with the reason, then it moves in the ledger."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from onetouch.crm import WITHDRAWN, Crm, Outcome
+from onetouch.crm_sync import UNTOUCHED
+from onetouch.lake import Lake, rows_where
+from onetouch.ledger import ACTIVE, Handoff, IllegalMove, Ledger, Run
+
+_ELSEWHERE = "OTHER_CRM"
+
+
+def withdraw_overtaken(lake: Lake, ledger: Ledger, run: Run, crm: Crm) -> tuple[int, dict[str, str]]:
+    """Withdraws what is `overtaken`: how many; and handoff id → why its task could not be closed."""
+    found, refused = overtaken(lake, ledger, run), dict[str, str]()
+    reasons = {handoff.handoff_id: why for handoff, why in found}
+    withdrawn = withdraw(ledger, run, crm, [handoff for handoff, _ in found], reasons, refused)
+    return len(withdrawn), refused
+
+
+def overtaken(lake: Lake, ledger: Ledger, run: Run) -> list[tuple[Handoff, str]]:
+    """Handoffs whose account has begun to buy by itself, has bought, or is with someone else; each with the reason.
+
+    A conversation that has been answered stays the rep's: its task is done, and the deal is theirs to finish.
+    """
+    active = {h.account_id: h for h in ledger.handoffs(states=ACTIVE) if h.decided_at < run.as_of}
+    decisions = rows_where(lake, "decisions", run.run_id, "account_id", sorted(active))
+    ids = sorted(row["account_id"] for row in decisions)
+    signals = {row["account_id"]: row for row in rows_where(lake, "signals", run.run_id, "account_id", ids)}
+    reasons: dict[str, str] = {}
+    for row in decisions:
+        handoff, known = active[row["account_id"]], signals.get(row["account_id"], {})
+        if handoff.state == "replied":
+            continue
+        state, at = known.get("checkout_state"), known.get("checkout_at")
+        untouched = handoff.state != "touched"
+        if state in ("started", "stalled") or row["action"] == "hold_converting":
+            reasons[handoff.handoff_id] = "checkout: started by the customer"
+        elif state == "completed" and at is not None and at >= handoff.decided_at:
+            reasons[handoff.handoff_id] = "bought: by themselves"
+        elif untouched and ((known.get("open_opportunities") or 0) > 0 or row["action"] == "hold_open_opportunity"):
+            reasons[handoff.handoff_id] = "open opportunity: in the hands of someone else"
+    return [(h, reasons[h.handoff_id]) for h in active.values() if h.handoff_id in reasons]
+
+
+def withdraw(
+    ledger: Ledger,
+    run: Run,
+    crm: Crm,
+    handoffs: list[Handoff],
+    reasons: Mapping[str, str],
+    refused: dict[str, str] | None = None,
+) -> dict[str, Handoff]:
+    """Closes their tasks, then moves them to `withdrawn`; gives those that moved.
+
+    A handoff whose task the rep has just closed was touched: it waits until `extract_crm` has read that. One whose
+    task could not be closed does not move either, and is named in `refused`, with why; the next run tries again.
+    """
+    if not handoffs:
+        return {}
+    outcomes = close(ledger, crm, {h.handoff_id: (WITHDRAWN, reasons[h.handoff_id]) for h in handoffs})
+    if refused is not None:
+        refused |= {h.handoff_id: outcomes[h.handoff_id].reason for h in handoffs if not outcomes[h.handoff_id].ok}
+    free = may_end(handoffs, outcomes)
+    # The id tells of a task that its writer did not live to tell of.
+    facts = {h.handoff_id: {"reason": reasons[h.handoff_id], "task_id": outcomes[h.handoff_id].id} for h in free}
+    return move(ledger, run, "withdrawn", facts)
+
+
+def close(ledger: Ledger, crm: Crm, reasons: Mapping[str, tuple[str, str]]) -> dict[str, Outcome]:
+    """`Crm.close_tasks`, but for tasks that went to another CRM (the policy's has changed): those are told."""
+    rows = ledger.outbox(keys=[f"task:{handoff_id}" for handoff_id in reasons])
+    where = {str(row.handoff_id): row.destination for row in rows if row.destination != crm.name and row.external_id}
+    here = {handoff_id: why for handoff_id, why in reasons.items() if handoff_id not in where}
+    outcomes = crm.close_tasks(here) if here else {}
+    told = {i: f"its task is in {name}, and stays open there: close it by hand" for i, name in where.items()}
+    return outcomes | {i: Outcome(ok=False, code=_ELSEWHERE, message=message) for i, message in told.items()}
+
+
+def may_end(handoffs: Iterable[Handoff], outcomes: Mapping[str, Outcome]) -> list[Handoff]:
+    """Those that may end, by what became of closing their tasks (handoff id → outcome).
+
+    Not one whose task could not be closed, nor one whose task the rep has just closed: that is its first touch. One
+    whose task is in another CRM ends all the same: it is told once, not every hour.
+    """
+    told = {handoff_id for handoff_id, outcome in outcomes.items() if outcome.ok or outcome.code == _ELSEWHERE}
+    closed = [handoff for handoff in handoffs if handoff.handoff_id in told]
+    return [h for h in closed if not (outcomes[h.handoff_id].by_rep and h.state in UNTOUCHED)]
+
+
+def move(ledger: Ledger, run: Run, to_state: str, facts: Mapping[str, Mapping[str, Any]]) -> dict[str, Handoff]:
+    """Moves handoffs, id → facts, as of the run; gives each as it is then.
+
+    One that another run has meanwhile taken elsewhere stays there, and is given as it is.
+    """
+    moves = [{"handoff_id": i, "to_state": to_state, "at": run.as_of} | dict(fact) for i, fact in facts.items()]
+    try:
+        return {handoff.handoff_id: handoff for handoff in ledger.move_all(moves)}
+    except IllegalMove:
+        pass
+    for step in moves:
+        try:
+            ledger.move_all([step])
+        except IllegalMove:
+            continue
+    return {h.handoff_id: h for h in ledger.handoffs() if h.handoff_id in facts}

@@ -1,0 +1,61 @@
+"""What a CRM is given of a handoff, whichever CRM it is: the context on the account's record, and the task.
+
+How a field is called there, what its values look like and how much it holds is each CRM's own affair.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Literal
+
+Priority = Literal["high", "medium", "low"]
+
+
+@dataclass(frozen=True)
+class AccountContext:
+    """What the account's record shows of it. Unknown is None: it is not written, so nothing is erased.
+
+    `account_id` is the product's own id, as it is. `trigger` says why now, in one line; `milestones` "4 of 5";
+    `features_used` their names, or how many; `usage` events of 28 days; `limit_share` the plan limit in use, in percent
+    (92.0). Texts are plain, and no spreadsheet computes them.
+    """
+
+    account_id: str | None = None
+    score: float | None = None
+    tier: str | None = None
+    trigger: str | None = None
+    motion: str | None = None
+    activated: bool | None = None
+    milestones: str | None = None
+    team_size: float | None = None
+    features_used: str | None = None
+    usage: float | None = None
+    limit_share: float | None = None
+    dossier: str | None = None
+    policy_version: str | None = None
+    as_of: datetime | None = None
+
+
+@dataclass(frozen=True)
+class TaskContent:
+    """A task for a rep. `due_on` is a day on the rep's calendar, `remind_at` a moment in UTC.
+
+    `owner_id`, `crm_account_id` (an account or a lead) and `contact_id` are the CRM's own ids; they are known when the
+    task is written, not when it is decided.
+    """
+
+    subject: str
+    description: str = ""
+    priority: Priority = "medium"
+    due_on: date | None = None
+    remind_at: datetime | None = None
+    owner_id: str | None = None
+    crm_account_id: str | None = None
+    contact_id: str | None = None
+
+
+REQUIRED_CONTEXT = (
+    "account_id", "activated", "milestones", "team_size", "features_used", "usage", "trigger", "dossier",
+)  # fmt: skip
+"""What a record must show before a rep sees a task: features used, team size, usage volume, activation (S0)."""

@@ -1,0 +1,341 @@
+"""What the tables of the lake hold, in which format, and how one that another release wrote is read.
+
+Every table is read through `read` and written through `Lake.write`. A table carries the number of its format in its
+Parquet metadata; one without a number is format 1. Columns are found by name, so most changes need no new format:
+
+- A column that the file does not hold, because it was added since, is null: that is what was known then.
+- A signal that was called otherwise then is found under today's name (`catalogue.RENAMED`): its column, the column
+  of its last moment, and its name among the values of `Shape.names`.
+
+Anything else (another unit, another type, a column that becomes two) raises `Shape.format` and adds a step
+(`docs/formats.md`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from onetouch.catalogue import CRM_COLUMNS, DETAIL_COLUMNS, MOMENTS, SIGNAL_NAMES, SNAPSHOT_COLUMNS, Column
+from onetouch.policy import current_name, renames
+
+if TYPE_CHECKING:
+    from onetouch.lake.lake import Lake
+
+KEY = b"onetouch_format"
+"""Of the Parquet metadata: the number of the format."""
+
+NAMES = b"onetouch_renamed"
+"""Of the Parquet metadata: how many signals had been renamed when it was written; absent: none. A file that knows all
+of today's is not looked through for former names."""
+
+TEXT, NUMBER, COUNT, YES_OR_NO = pa.string(), pa.float64(), pa.int64(), pa.bool_()
+MOMENT, TEXTS, MOMENTS_OF = pa.timestamp("us", "UTC"), pa.list_(pa.string()), pa.list_(pa.timestamp("us", "UTC"))
+REASONS = pa.list_(pa.struct([("signal", TEXT), ("value", NUMBER), ("points", NUMBER)]))
+OBSTACLES = pa.list_(pa.struct([("obstacle", TEXT), ("has", NUMBER), ("needs", NUMBER)]))
+
+Columns = dict[str, pa.DataType]
+
+
+class Step(NamedTuple):
+    """What makes a table of one format one of the next, and what writes it as it was: a replay compares files."""
+
+    forth: Callable[[pa.Table], pa.Table]
+    back: Callable[[pa.Table], pa.Table]
+
+
+@dataclass(frozen=True)
+class Shape:
+    """One kind of table. `place`: which paths below the lake's root hold it, as a regular expression.
+
+    `columns`: all that today's release writes; a file may lack some of them. `names`: columns whose values name
+    signals, as texts, lists of texts, or (`column.field`) lists of structs. `format`: today's number; `steps`: format →
+    the step from it to the next; `since`: columns that a later format than 1 brought, and which.
+    """
+
+    name: str
+    place: str
+    columns: Columns
+    names: tuple[str, ...] = ()
+    format: int = 1
+    steps: Mapping[int, Step] = field(default_factory=dict)
+    since: Mapping[str, int] = field(default_factory=dict)
+
+
+def _columns(kind: pa.DataType, names: str) -> Columns:
+    return dict.fromkeys(names.split(), kind)
+
+
+_OF_KIND = {"str": TEXT, "Int64": COUNT, "float64": NUMBER, "boolean": YES_OR_NO, "object": TEXTS}
+
+
+def _of(columns: Iterable[Column]) -> Columns:
+    return {column.name: _OF_KIND.get(column.kind.dtype, MOMENT) for column in columns}
+
+
+_ACCOUNT = _of((*SNAPSHOT_COLUMNS, *CRM_COLUMNS))
+_SIGNALS = {
+    **_ACCOUNT,
+    **dict.fromkeys(SIGNAL_NAMES, NUMBER),
+    **{f"{signal}_at": MOMENT for signal in MOMENTS},
+    **_of(DETAIL_COLUMNS),
+}
+_SCORES: Columns = {
+    **_columns(TEXT, "account_id tier score_trend"),
+    **_columns(NUMBER, "score usage_score score_before"),
+    **_columns(YES_OR_NO, "gate_icp gate_activated gate_engagement gate_intent pql"),
+    "reasons": REASONS,
+}
+_DECISIONS: Columns = {
+    **_columns(TEXT, "decision_id account_id crm_account_id policy_version score_trend tier value_band"),
+    **_columns(TEXT, "engagement_band motion call action rule owner_email owner_id assigned_by inputs_ref"),
+    **_columns(NUMBER, "score usage_score score_before potential_arr"),
+    **_columns(MOMENT, "as_of since trigger_at due_at contact_at"),
+    "pql": YES_OR_NO,
+    "reasons": REASONS,
+    "would_change": OBSTACLES,
+}
+_REPS: Columns = {**_columns(TEXT, "owner_id email name timezone"), "active": YES_OR_NO}
+_PROFILE = """
+    rows_in kept duplicates quarantined forgotten unaccounted reread quarantine_rate duplicate_rate new_rows
+    unknown_event_rate no_user_rate no_account_rate incomplete_rows hours_since_last_event last_day_rows usual_rows
+    week_before_rows history_days volume_drop volume_surge
+"""
+_DECIDED_NAMES = ("reasons.signal", "would_change.obstacle")
+_FILE = r"[^/]+\.parquet"
+
+SHAPES: tuple[Shape, ...] = (
+    Shape(
+        "events",
+        rf"events/event_date=[^/]+/{_FILE}",
+        {
+            **_columns(TEXT, "event_id source event user_id account_id account_basis email_domain properties batch_id"),
+            **_columns(MOMENT, "occurred_at received_at"),
+        },
+    ),
+    Shape(
+        "quarantine",
+        rf"quarantine/[^/]+/{_FILE}",
+        {**_columns(TEXT, "source batch_id file reason row"), "line": COUNT},
+    ),
+    Shape(
+        "activity",
+        rf"activity/event_date=[^/]+/{_FILE}",
+        {
+            **_columns(TEXT, "account_id account_basis email_domain user_id event detail"),
+            **_columns(MOMENT, "first_at last_at"),
+            **_columns(NUMBER, "value_max value_last"),
+            "n": COUNT,
+            "hours": pa.int32(),
+        },
+    ),
+    Shape(
+        "history",
+        rf"history/month=[^/]+/{_FILE}",
+        {
+            **_columns(TEXT, "account_id account_basis email_domain event detail"),
+            **_columns(MOMENT, "first_at last_at"),
+            "users": COUNT,
+        },
+    ),
+    Shape("accounts", r"crm/[^/]+/accounts\.parquet", _ACCOUNT),
+    Shape("reps", r"(crm|inputs)/[^/]+/reps\.parquet", _REPS),
+    Shape(
+        "opportunities",
+        r"crm/[^/]+/opportunities\.parquet",
+        {
+            **_columns(TEXT, "opportunity_id crm_account_id account_id owner_id stage lead_source"),
+            **_columns(MOMENT, "created_at closed_at changed_at"),
+            **_columns(YES_OR_NO, "is_closed is_won"),
+            "amount": NUMBER,
+        },
+    ),
+    Shape("signals", rf"signals/{_FILE}", _SIGNALS),
+    Shape("scores", rf"scores/{_FILE}", _SCORES, names=("reasons.signal",)),
+    Shape("decisions", rf"decisions/{_FILE}", _DECISIONS, names=_DECIDED_NAMES),
+    Shape("shadow", rf"shadow/[^/]+/{_FILE}", _DECISIONS, names=_DECIDED_NAMES),
+    Shape(
+        "handoffs",
+        r"inputs/[^/]+/handoffs\.parquet",
+        {
+            **_columns(TEXT, "account_id handoff_id state owner_email run_id"),
+            **_columns(MOMENT, "decided_at touched_at closed_at"),
+            "episode": COUNT,
+            "signals": TEXTS,
+        },
+        names=("signals",),
+    ),
+    Shape(
+        "rep_load",
+        r"inputs/[^/]+/rep_load\.parquet",
+        {"owner_email": TEXT, "open": COUNT, "last_assigned_at": MOMENT, "recent": MOMENTS_OF},
+    ),
+    Shape(
+        "touches",
+        r"inputs/[^/]+/touches\.parquet",
+        {**_columns(TEXT, "touch_id account_id owner_email kind outcome disposition handoff_id"), "at": MOMENT},
+    ),
+    Shape(
+        "previous",
+        r"inputs/[^/]+/previous\.parquet",
+        {**_columns(TEXT, "account_id action rule call"), **_columns(MOMENT, "since trigger_at")},
+    ),
+    Shape("earlier", r"inputs/[^/]+/earlier\.parquet", {"account_id": TEXT, "score": NUMBER}),
+    Shape("artefact", r"inputs/[^/]+/artefact\.parquet", _columns(TEXT, "scorer artefact_id")),
+    Shape("artefacts", rf"artefacts/{_FILE}", {"scorer": TEXT, "content": pa.binary()}),
+    Shape("profile", r"quality/[^/]+/profile\.parquet", {"source": TEXT, **_columns(NUMBER, _PROFILE)}),
+)  # fmt: skip
+"""Every table of the lake. What is not among them is no table of ours: what vendors sent, reports, documentation."""
+
+
+def shape_of(*parts: str) -> Shape | None:
+    """The shape of the table at a path of the lake; None for a path of none of SHAPES."""
+    path = "/".join(parts)
+    return next((shape for shape in SHAPES if re.fullmatch(shape.place, path)), None)
+
+
+def stamped(table: pa.Table, *parts: str) -> pa.Table:
+    """The table with the number of today's format in its metadata, as it is written to that path."""
+    shape = shape_of(*parts)
+    if shape is None:
+        return table
+    stamp = {KEY: str(shape.format).encode()}
+    if names := len(renames()):
+        stamp[NAMES] = str(names).encode()
+    return table.replace_schema_metadata({**(table.schema.metadata or {}), **stamp})
+
+
+def read_table(
+    lake: Lake,
+    *parts: str,
+    columns: Sequence[str] | None = None,
+    filters: list[Any] | None = None,
+    threads: bool = True,
+) -> pa.Table:
+    """A table of the lake as today's release writes it, whichever wrote it; with `columns` those alone.
+
+    `filters`: as pyarrow takes them, on columns that have kept their name. Raises FileNotFoundError; ValueError for a
+    format of a later release.
+    """
+    shape = shape_of(*parts)
+    with lake.fs.open(lake.path(*parts), "rb") as file:
+        schema = pq.read_schema(file)
+        file.seek(0)
+        wanted = None
+        if columns is not None:
+            stored = {current_name(name): name for name in schema.names}
+            known = {} if shape is None else shape.columns
+            wanted = [stored.get(name, name) for name in dict.fromkeys(columns) if name in stored or name not in known]
+        found = pq.read_table(file, columns=wanted, filters=filters, use_threads=threads)
+    if shape is None:
+        return found
+    for step in range(_format(schema, shape, parts), shape.format):
+        found = shape.steps[step].forth(found)
+    if int((schema.metadata or {}).get(NAMES, b"0")) < len(renames()):
+        found = _renamed(found, shape, current_name)
+    for name in shape.columns if columns is None else columns:
+        if name not in found.column_names:
+            found = found.append_column(name, pa.nulls(found.num_rows, shape.columns[name]))
+    return found
+
+
+def columns_held(lake: Lake, *parts: str) -> set[str]:
+    """The columns that a file of the lake itself holds, by today's names. Raises FileNotFoundError."""
+    with lake.fs.open(lake.path(*parts), "rb") as file:
+        return {current_name(name) for name in pq.read_schema(file).names}
+
+
+def read_raw(lake: Lake, *parts: str, filters: list[Any] | None = None, threads: bool = True) -> pa.Table:
+    """A table of the lake as the release wrote it that did. Raises FileNotFoundError."""
+    with lake.fs.open(lake.path(*parts), "rb") as file:
+        return pq.read_table(file, filters=filters, use_threads=threads)
+
+
+def as_stored(table: pa.Table, stored: pa.Table, shape: Shape) -> pa.Table:
+    """A table made today as the release wrote it that wrote `stored` (as `read_raw` gives it).
+
+    Signals go by the names that `stored` has for them, and columns that its format did not have are left out.
+    """
+    format_ = _number(stored.schema)
+    for step in range(shape.format - 1, format_ - 1, -1):
+        table = shape.steps[step].back(table)
+    former = {today: name for name in _signals_named(stored, shape) if (today := current_name(name)) != name}
+    if former:
+        table = _renamed(table, shape, lambda name: former.get(name, name))
+    return table.drop_columns([name for name in table.column_names if shape.since.get(name, 1) > format_])
+
+
+def _format(schema: pa.Schema, shape: Shape, parts: Sequence[str]) -> int:
+    number = _number(schema)
+    if number > shape.format:
+        raise ValueError(
+            f"{'/'.join(parts)}: format {number} of {shape.name} is not known here (up to {shape.format}); read it "
+            "with the release that wrote it, or a later one"
+        )
+    return number
+
+
+def _number(schema: pa.Schema) -> int:
+    return int((schema.metadata or {}).get(KEY, b"1"))
+
+
+def _renamed(table: pa.Table, shape: Shape, new: Callable[[str], str]) -> pa.Table:
+    """The table with other names of signals: of its columns, and among the values of `shape.names`."""
+    names = [new(name) for name in table.column_names]
+    if names != table.column_names:
+        # pandas' own metadata names the columns, too; without it the types tell all there is to tell.
+        metadata = {k: v for k, v in (table.schema.metadata or {}).items() if k != b"pandas"}
+        table = table.rename_columns(names).replace_schema_metadata(metadata)
+    for path in shape.names:
+        column, _, part = path.partition(".")
+        if column not in table.column_names:
+            continue
+        there = table.column(column)
+        if all(new(name) == name for name in _values(there, part)):
+            continue
+        chunks = [_values_renamed(chunk, part, new) for chunk in there.chunks]
+        table = table.set_column(table.column_names.index(column), column, pa.chunked_array(chunks, there.type))
+    return table
+
+
+def _signals_named(table: pa.Table, shape: Shape) -> set[str]:
+    """All that may be the name of a signal in a table: of its columns, and among the values of `shape.names`."""
+    found = set(table.column_names)
+    for path in shape.names:
+        column, _, part = path.partition(".")
+        if column in table.column_names:
+            found |= _values(table.column(column), part)
+    return found
+
+
+def _values(column: pa.ChunkedArray, part: str) -> set[str]:
+    """The different names among the values of a column."""
+    if pa.types.is_null(column.type):
+        return set()
+    flat = pc.list_flatten(column) if pa.types.is_list(column.type) else column
+    names = pc.struct_field(flat, part) if part else flat
+    return {name for name in pc.unique(names).to_pylist() if name is not None}
+
+
+def _values_renamed(values: pa.Array, part: str, new: Callable[[str], str]) -> pa.Array:
+    """Texts, lists of texts or lists of structs with other names, without visiting rows."""
+    if pa.types.is_list(values.type):
+        flat = _values_renamed(pc.list_flatten(values), part, new)
+        lengths = pc.list_value_length(values).fill_null(0).to_numpy(zero_copy_only=False)
+        offsets = pa.array(np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32))
+        return pa.ListArray.from_arrays(offsets, flat, type=values.type, mask=values.is_null())
+    if pa.types.is_struct(values.type):
+        fields = [values.type.field(place) for place in range(values.type.num_fields)]
+        arrays = [pc.struct_field(values, f.name) for f in fields]
+        arrays = [_values_renamed(a, "", new) if f.name == part else a for a, f in zip(arrays, fields, strict=True)]
+        return pa.StructArray.from_arrays(arrays, fields=fields)
+    each = values.dictionary_encode()
+    names = pa.array([None if name is None else new(name) for name in each.dictionary.to_pylist()], values.type)
+    return pa.DictionaryArray.from_arrays(each.indices, names).dictionary_decode()
