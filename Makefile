@@ -32,9 +32,10 @@ test: setup  ## the test suite, without what is marked as long
 test-all: setup  ## the test suite, long tests too
 	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder -m "long or not long"
 
-lint: setup  ## style, types
+lint: setup  ## style, order of rooms, types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports --no-cache
 	$(BIN)/mypy
 
 bench: setup  ## this project beside hand-written DuckDB SQL, Polars and a loop over simple-salesforce

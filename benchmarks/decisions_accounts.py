@@ -41,22 +41,22 @@ def _signals(draw: np.random.Generator, n: int, as_of: datetime) -> pa.Table:
 
     share = np.where(now & (draw.random(n) < 0.5), draw.beta(2, 3, n) * 1.25, np.nan)
     values = {
-        "users": users, "active_users_7d": np.minimum(users, active // 3), "active_users_28d": np.where(now, users, 0),
-        "invites_28d": count(0.25) * team, "milestones_done": draw.integers(0, 6, n),
+        "users": users, "active_users_7d": np.minimum(users, active // 3), "active_users": np.where(now, users, 0),
+        "invites": count(0.25) * team, "milestones_done": draw.integers(0, 6, n),
         "activated": (draw.random(n) < np.array([0.2, 0.4, 0.7, 0.9])[life]),
         "days_to_activate": draw.exponential(5, n), "features_used": draw.integers(0, 6, n),
-        "integrations": draw.poisson(0.5 * (1 + life)), "developer_days_28d": count(0.6),
+        "integrations": draw.poisson(0.5 * (1 + life)), "developer_days": count(0.6),
         "limit_share": share, "limit_held_days": np.where(share >= 0.8, draw.integers(1, 40, n), 0.0),
-        "limits_reached_28d": count(0.03), "active_days_7d": active // 2, "active_days_14d": active,
-        "return_days_28d": active * 2, "events_7d": count(20), "events_28d": count(80),
-        "usage_growth_7d": np.where(now, np.round(draw.gamma(4, 0.27, n), 3), np.nan), "exports_28d": count(0.2),
-        "shares_28d": count(0.2), "pricing_views_14d": count(0.08), "plan_questions_28d": count(0.02),
-        "demo_requests_28d": count(0.008), "premium_attempts_28d": count(0.06), "admin_actions_28d": count(0.02) * team,
-        "failed_actions_28d": count(0.1), "tickets_28d": count(0.03),
+        "limits_reached": count(0.03), "active_days_7d": active // 2, "active_days": active,
+        "return_days": active * 2, "events_7d": count(20), "events": count(80),
+        "usage_growth_7d": np.where(now, np.round(draw.gamma(4, 0.27, n), 3), np.nan), "exports": count(0.2),
+        "shares": count(0.2), "pricing_views": count(0.08), "plan_questions": count(0.02),
+        "demo_requests": count(0.008), "premium_attempts": count(0.06), "admin_actions": count(0.02) * team,
+        "failed_actions": count(0.1), "tickets": count(0.03),
         "demo_completion": np.where(draw.random(n) < 0.1, draw.integers(0, 101, n), np.nan),
-        "checkouts_abandoned_28d": count(0.01), "limit_days_left": np.where(share < 1, draw.exponential(30, n), np.nan),
-        "enterprise_domain": team & (draw.random(n) < 0.7), "fundings_90d": team & (draw.random(n) < 0.01),
-        "hirings_90d": team & (draw.random(n) < 0.03),
+        "checkouts_abandoned": count(0.01), "limit_days_left": np.where(share < 1, draw.exponential(30, n), np.nan),
+        "enterprise_domain": team & (draw.random(n) < 0.7), "fundings": team & (draw.random(n) < 0.01),
+        "hirings": team & (draw.random(n) < 0.03),
     }  # fmt: skip
     # A signal that is not drawn here is one that nobody has.
     values = {name: np.asarray(values.get(name, np.zeros(n)), dtype=np.float64) for name in SIGNAL_NAMES}
@@ -120,9 +120,7 @@ def _memory(draw: np.random.Generator, ids: pd.Series, as_of: datetime) -> dict[
     states = ["task_open", "touched", "released", "expired", "lost", "won"]
     past = ids[draw.random(n) < 0.05]
     closed = pd.Series(draw.choice(states, len(past), p=[0.05, 0.05, 0.4, 0.2, 0.2, 0.1]), dtype="str")
-    some = np.array(
-        [["activated"], ["users", "limit_share"], ["activated", "pricing_views_14d", "users"]], dtype=object
-    )
+    some = np.array([["activated"], ["users", "limit_share"], ["activated", "pricing_views", "users"]], dtype=object)
     earned = draw.integers(0, 3, len(past))
     ended = now - pd.to_timedelta(draw.integers(0, 200 * 24, len(past)), unit="h")
     touched = ids[draw.random(n) < 0.01]

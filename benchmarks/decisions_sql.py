@@ -37,7 +37,7 @@ WITH pointed AS (
         gate_icp AND gate_activated AND gate_engagement AND gate_intent AND tier = 'high' AS pql,
         greatest(
             coalesce(arr, 0),
-            {value.seat_price_year} * greatest({value.seats_within_reach} * coalesce(employees, 0), active_users_28d)
+            {value.seat_price_year} * greatest({value.seats_within_reach} * coalesce(employees, 0), active_users)
         ) >= {value.floor} AS high_value,
         {_all(routing.engaged)} AS engaged,
         {_any(routing.hand_raised)} AS hand_raised,

@@ -28,21 +28,21 @@ SELECT
     account_id,
     count(DISTINCT user_id) FILTER (used) AS users,
     count(DISTINCT user_id) FILTER (used AND age < 7) AS active_users_7d,
-    count(DISTINCT user_id) FILTER (used AND age < 28) AS active_users_28d,
+    count(DISTINCT user_id) FILTER (used AND age < 28) AS active_users,
     count(DISTINCT age) FILTER (used AND age < 7) AS active_days_7d,
-    count(DISTINCT age) FILTER (used AND age < 14) AS active_days_14d,
+    count(DISTINCT age) FILTER (used AND age < 14) AS active_days,
     count(*) FILTER (used AND age < 7) AS events_7d,
-    count(*) FILTER (used AND age < 28) AS events_28d,
+    count(*) FILTER (used AND age < 28) AS events,
     count(DISTINCT detail) FILTER (event = 'feature_used') AS features_used,
     count(DISTINCT detail) FILTER (event = 'integration_connected') AS integrations,
     count(DISTINCT event) FILTER (
         event IN ('workspace_created', 'data_imported', 'report_created', 'integration_connected', 'teammate_invited')
     ) AS milestones_done,
-    count(DISTINCT age) FILTER (event IN ('api_called', 'sdk_used', 'ci_run') AND age < 28) AS developer_days_28d,
-    count(*) FILTER (event = 'teammate_invited' AND age < 28) AS invites_28d,
-    count(*) FILTER (event = 'pricing_viewed' AND age < 14) AS pricing_views_14d,
-    count(*) FILTER (event = 'premium_feature_attempted' AND age < 28) AS premium_attempts_28d,
-    count(*) FILTER (event = 'export_created' AND age < 28) AS exports_28d
+    count(DISTINCT age) FILTER (event IN ('api_called', 'sdk_used', 'ci_run') AND age < 28) AS developer_days,
+    count(*) FILTER (event = 'teammate_invited' AND age < 28) AS invites,
+    count(*) FILTER (event = 'pricing_viewed' AND age < 14) AS pricing_views,
+    count(*) FILTER (event = 'premium_feature_attempted' AND age < 28) AS premium_attempts,
+    count(*) FILTER (event = 'export_created' AND age < 28) AS exports
 FROM e GROUP BY account_id
 """
 

@@ -35,19 +35,17 @@ def compute(lake: Path, events: list[str], as_of: datetime) -> tuple[pl.DataFram
     main = e.group_by("account_id").agg(
         users=user.filter(used).drop_nulls().n_unique(),
         active_users_7d=user.filter(used & (age < 7)).drop_nulls().n_unique(),
-        active_users_28d=user.filter(used & (age < 28)).drop_nulls().n_unique(),
+        active_users=user.filter(used & (age < 28)).drop_nulls().n_unique(),
         active_days_7d=age.filter(used & (age < 7)).n_unique(),
-        active_days_14d=age.filter(used & (age < 14)).n_unique(),
+        active_days=age.filter(used & (age < 14)).n_unique(),
         events_7d=(used & (age < 7)).sum(),
-        events_28d=(used & (age < 28)).sum(),
+        events=(used & (age < 28)).sum(),
         milestones_done=pl.col("event").filter(pl.col("event").is_in(MILESTONES)).n_unique(),
-        developer_days_28d=age.filter(
-            pl.col("event").is_in(["api_called", "sdk_used", "ci_run"]) & (age < 28)
-        ).n_unique(),
-        invites_28d=n("teammate_invited", 28),
-        pricing_views_14d=n("pricing_viewed", 14),
-        premium_attempts_28d=n("premium_feature_attempted", 28),
-        exports_28d=n("export_created", 28),
+        developer_days=age.filter(pl.col("event").is_in(["api_called", "sdk_used", "ci_run"]) & (age < 28)).n_unique(),
+        invites=n("teammate_invited", 28),
+        pricing_views=n("pricing_viewed", 14),
+        premium_attempts=n("premium_feature_attempted", 28),
+        exports=n("export_created", 28),
     )
 
     def details(event: str, name: str, signal: str) -> pl.LazyFrame:

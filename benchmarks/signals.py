@@ -26,9 +26,9 @@ from rich.console import Console
 from rich.table import Table
 
 COMMON = (
-    "users", "active_users_7d", "active_users_28d", "active_days_7d", "active_days_14d", "events_7d", "events_28d",
-    "features_used", "integrations", "milestones_done", "developer_days_28d", "invites_28d", "pricing_views_14d",
-    "premium_attempts_28d", "exports_28d",
+    "users", "active_users_7d", "active_users", "active_days_7d", "active_days", "events_7d", "events",
+    "features_used", "integrations", "milestones_done", "developer_days", "invites", "pricing_views",
+    "premium_attempts", "exports",
 )  # fmt: skip
 """Signals all contenders compute."""
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from onetouch.catalogue import EVENTS, SIGNAL_NAMES, SIGNALS, Signal, Window
+from onetouch.catalogue import EVENTS, SIGNAL_NAMES, SIGNALS, SNAPSHOT_COLUMNS, Signal, Window
 from onetouch.chat import CHATS
 from onetouch.crm import CRMS
 from onetouch.policy.read import PRESETS, preset_document
@@ -54,8 +54,8 @@ CONTRADICTIONS = (
     ),
     Contradiction(
         "Is a limit worth more before it is hit, or when?", ("scoring.points",),
-        "before: `limit_share` from 80 % earns more than `limits_reached_28d` (S1)",
-        "when: give `limits_reached_28d` the greater points (S3 S4)",
+        "before: `limit_share` from 80 % earns more than `limits_reached` (S1)",
+        "when: give `limits_reached` the greater points (S3 S4)",
     ),
     Contradiction(
         "From how many users on is an account a team?", ("scoring.points",),
@@ -282,7 +282,9 @@ def _situations(values: list[Json], said: dict[str, Said]) -> list[str]:
 
 
 def _account_fields(values: Json, said: dict[str, Said]) -> list[str]:
-    return _table(("of the account", "field in Salesforce"), [(f"`{k}`", f"`{v}`") for k, v in values.items()])
+    kinds = {column.name: column.kind.allowed for column in SNAPSHOT_COLUMNS}
+    rows = [(f"`{name}`", f"`{field}`", kinds[name]) for name, field in values.items()]
+    return _table(("of the account", "field in Salesforce", "holds"), rows)
 
 
 def _benchmarks(values: Json, said: dict[str, Said]) -> list[str]:

@@ -32,7 +32,7 @@ from rich.text import Text
 import onetouch
 from onetouch import audit, simulation, stages
 from onetouch.connections import from_environment
-from onetouch.crm.salesforce import REQUIRED_FIELDS
+from onetouch.crm import HANDOFF_ID, REQUIRED_FIELDS
 from onetouch.workspace import Workspace, open_workspace
 
 SEED = 7
@@ -344,7 +344,7 @@ def _summary(workspace: Workspace, company: Company, url: str, states: dict[str,
     state = requests.get(f"{url}/_sandbox/state", timeout=30).json()
     channel = workspace.policy.slack.leadership_channel
     reports = [p for p in state["posts"] if p["channel"] == channel and not p.get("thread_ts")]
-    ours = [task for task in state["tasks"] if task.get("Onetouch_Handoff_Id__c") and not task["IsClosed"]]
+    ours = [task for task in state["tasks"] if task.get(HANDOFF_ID) and not task["IsClosed"]]
     return {
         "as_of": company.as_of.isoformat(),
         "accounts": accounting["accounts"],

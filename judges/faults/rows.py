@@ -31,8 +31,8 @@ SIGNALS = pa.schema(
         *(
             (name, pa.float64())
             for name in (
-                "employees", "features_used", "users", "active_users_28d", "events_28d", "activated",
-                "milestones_done", "limit_share", "limit_used", "limit_cap", "invites_28d",
+                "employees", "features_used", "users", "active_users", "events", "activated",
+                "milestones_done", "limit_share", "limit_used", "limit_cap", "invites",
             )
         ),
     ]
@@ -63,7 +63,7 @@ def signals(account: Account, run: Run, mark: int, open_opportunities: int) -> d
         "features_used_list": ["dashboards", "alerts"], "features_unused": ["audit_log"], "limit_name": "api_calls",
         "checkout_state": state, "checkout_at": bought_at,
         "open_opportunities": open_opportunities,
-        "employees": 120.0, "features_used": 4.0, "users": 7.0, "active_users_28d": 6.0, "events_28d": 1234.0,
+        "employees": 120.0, "features_used": 4.0, "users": 7.0, "active_users": 6.0, "events": 1234.0,
         "activated": 1.0, "milestones_done": 4.0, "limit_share": 0.92, "limit_used": float(mark),
-        "limit_cap": 10_000.0, "invites_28d": 3.0,
+        "limit_cap": 10_000.0, "invites": 3.0,
     }  # fmt: skip

@@ -383,8 +383,8 @@ class Company:
         return {
             "checkout_state": state,
             "checkout_at": at,
-            "checkouts_abandoned_28d": abandoned + fell_silent,
-            "checkouts_abandoned_28d_at": np.where(fell_silent, started, counted_left),
+            "checkouts_abandoned": abandoned + fell_silent,
+            "checkouts_abandoned_at": np.where(fell_silent, started, counted_left),
         }
 
     # ── signals of everyone ──────────────────────────────────────────────────────────────────────
@@ -446,20 +446,20 @@ class Company:
             growth = np.where(before > 0, week / before, np.nan)
         known_domain = self.domain_from < now
         values |= {
-            "users": users_of(90), "active_users_7d": users_of(7), "active_users_28d": users_of(28),
+            "users": users_of(90), "active_users_7d": users_of(7), "active_users": users_of(28),
             "milestones_done": reached.sum(axis=0), "activated": activated,
             "days_to_activate": np.where(activated, took, np.nan),
             "features_used": adopted, "integrations": (self.integration < now).sum(axis=0),
-            "developer_days_28d": np.where(self.developer, self._user_days(last, begun, 28), 0),
-            "active_days_7d": days_of(7), "active_days_14d": days_of(14),
-            "return_days_28d": days_of(28) - ((self.signup > last - 28) & (self.signup <= last)),
-            "events_7d": week, "events_28d": events_of(28), "usage_growth_7d": growth,
+            "developer_days": np.where(self.developer, self._user_days(last, begun, 28), 0),
+            "active_days_7d": days_of(7), "active_days": days_of(14),
+            "return_days": days_of(28) - ((self.signup > last - 28) & (self.signup <= last)),
+            "events_7d": week, "events": events_of(28), "usage_growth_7d": growth,
             "demo_completion": np.full(n, np.nan), "enterprise_domain": known_domain,
         }  # fmt: skip
         values |= self._limit_columns(last, begun)
         checkout = self._checkout_columns(now, last, policy)
-        values["checkouts_abandoned_28d"] = checkout["checkouts_abandoned_28d"]
-        moments["checkouts_abandoned_28d"] = checkout["checkouts_abandoned_28d_at"]
+        values["checkouts_abandoned"] = checkout["checkouts_abandoned"]
+        moments["checkouts_abandoned"] = checkout["checkouts_abandoned_at"]
 
         rows = self.present(as_of)
         owner = self.owner
@@ -610,15 +610,15 @@ class Company:
             },
             "activated": float(all(at < now for at in milestones)),
             "users": float(len({user for _, user, _ in visits})),
-            "active_users_28d": float(len({user for at, user, _ in visits if within(at, 28)})),
+            "active_users": float(len({user for at, user, _ in visits if within(at, 28)})),
             "integrations": float(sum(at < now for at in times("integration_connected"))),
             "limit_share": readings[-1] / CAP if readings else None,
             "active_days_7d": float(len({at // DAY for at, _ in use if within(at, 7)})),
-            "active_days_14d": float(len(days14)),
+            "active_days": float(len(days14)),
             "events_7d": float(week),
             "usage_growth_7d": week / before if before else None,
-            "developer_days_28d": float(len(days28)) if self.developer[account] else 0.0,
-            "checkouts_abandoned_28d": float(given_up),
+            "developer_days": float(len(days28)) if self.developer[account] else 0.0,
+            "checkouts_abandoned": float(given_up),
             "enterprise_domain": float(self.domain_from[account] < now),
         }
 

@@ -1,4 +1,4 @@
-"""The CRM in memory and the reps who work in it: what the product's client reads and writes, without the wire."""
+"""The CRM in memory and the reps who work in it: what the product's client reads and writes, without the network."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ class Task:
         return ""
 
 
-class _Wire:
+class _Transport:
     """Where requests would leave: rows are written at once."""
 
     def __init__(self, write: Callable[[str, Row], Outcome]) -> None:
@@ -110,14 +110,14 @@ class _Wire:
 
 
 class Crm(Salesforce):
-    """The client's own logic over tables in memory: only what would cross the wire is replaced.
+    """The client's own logic over tables in memory: only what would cross the network is replaced.
 
     `now` is the CRM's clock, `as_of` the moment of the run that is writing.
     """
 
     def __init__(self, company: Company) -> None:
         self.company, self.rng = company, np.random.default_rng(company.size.seed + 1)
-        self._wire = _Wire(self._write)  # type: ignore[assignment]
+        self._transport = _Transport(self._write)  # type: ignore[assignment]
         self.now = self.as_of = company.start
         self.accounts: dict[str, dict[str, Any]] = {i: {} for i in company.crm_id if i is not None}
         self.place = {i: place for place, i in enumerate(company.crm_id) if i is not None}

@@ -46,7 +46,7 @@ def policies(size: Size) -> list[tuple[int, Policy]]:
     """
     first = read_policy().changed(assignment__tasks_per_rep_per_day=4)
     points = [
-        rule | ({"points": 16} if rule["signal"] == "pricing_views_14d" else {})
+        rule | ({"points": 16} if rule["signal"] == "pricing_views" else {})
         for rule in first.document()["scoring"]["points"]
         if rule["signal"] != "integrations"
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import subprocess
 import sys
 from datetime import UTC, datetime
@@ -16,6 +17,7 @@ from onetouch.catalogue import (
     CRM_COLUMNS,
     DETAIL_COLUMNS,
     EVENTS,
+    RENAMED,
     SIGNALS,
     SIGNALS_BY_NAME,
     SNAPSHOT_COLUMNS,
@@ -76,9 +78,22 @@ def test_the_crm_keeps_a_field_for_what_may_have_one() -> None:
 def test_windows_are_as_long_as_the_policy_says() -> None:
     policy = POLICY.changed(signals__recent_days=30, signals__engagement_days=10, signals__lookback_days=60)
     assert [window.days(policy.signals) for window in Window] == [7, 30, 10, 60, None]
-    assert SIGNALS_BY_NAME["active_days_14d"].bound(policy) == 10
+    assert SIGNALS_BY_NAME["active_days"].bound(policy) == 10
     assert SIGNALS_BY_NAME["milestones_done"].bound(policy) == len(policy.product.milestones)
     assert SIGNALS_BY_NAME["users"].bound(policy) is None
+
+
+def test_a_former_name_leads_to_one_of_today_and_is_none_itself() -> None:
+    assert set(RENAMED.values()) <= SIGNALS_BY_NAME.keys()
+    assert not RENAMED.keys() & SIGNALS_BY_NAME.keys()
+    assert len(set(RENAMED.values())) == len(RENAMED)
+
+
+def test_a_name_holds_a_number_of_days_only_where_no_policy_changes_it() -> None:
+    lengths = {signal.name: re.search(r"_(\d+)d$", signal.name) for signal in SIGNALS}
+    assert {name: found[1] for name, found in lengths.items() if found} == {
+        signal.name: "7" for signal in SIGNALS if signal.window is Window.WEEK
+    }
 
 
 # ── What does not fit together is refused ────────────────────────────────────────────────────────────────────────────
@@ -87,7 +102,7 @@ def test_windows_are_as_long_as_the_policy_says() -> None:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"events": ("exported",)}, "exports_28d: exported: no such event"),
+        ({"events": ("exported",)}, "exports: exported: no such event"),
         ({"events": ()}, "say which, in which window, and what happened"),
         ({"window": Window.EVER}, "say which, in which window, and what happened"),
         ({"happened": None}, "say which, in which window, and what happened"),
@@ -98,7 +113,7 @@ def test_windows_are_as_long_as_the_policy_says() -> None:
 )
 def test_a_signal_whose_parts_do_not_fit_is_none(change: dict[str, Any], said: str) -> None:
     with pytest.raises(ValueError, match=said):
-        dataclasses.replace(SIGNALS_BY_NAME["exports_28d"], **change)
+        dataclasses.replace(SIGNALS_BY_NAME["exports"], **change)
 
 
 @pytest.mark.parametrize(
@@ -112,7 +127,7 @@ def test_a_signal_whose_parts_do_not_fit_is_none(change: dict[str, Any], said: s
 def test_a_table_makes_exactly_the_signals_that_name_it(
     signal: dict[str, Any], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    minutes = dataclasses.replace(SIGNALS_BY_NAME["events_28d"], name="minutes", **signal)
+    minutes = dataclasses.replace(SIGNALS_BY_NAME["events"], name="minutes", **signal)
     monkeypatch.setattr(account, "SIGNALS", (*SIGNALS, minutes))
     with pytest.raises(ValueError, match=said):
         signals_table(tmp_path)
@@ -121,9 +136,9 @@ def test_a_table_makes_exactly_the_signals_that_name_it(
 def test_a_table_that_makes_a_signal_nobody_declared_for_it_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    moved = dataclasses.replace(SIGNALS_BY_NAME["events_28d"], table="users")
+    moved = dataclasses.replace(SIGNALS_BY_NAME["events"], table="users")
     monkeypatch.setattr(account, "SIGNALS", tuple(moved if s.name == moved.name else s for s in SIGNALS))
-    with pytest.raises(ValueError, match="table users makes nothing else and lacks events_28d"):
+    with pytest.raises(ValueError, match="table users makes nothing else and lacks events"):
         signals_table(tmp_path)
 
 
@@ -132,5 +147,5 @@ def test_a_name_that_is_none_gets_the_nearest_and_all(tmp_path: Path) -> None:
     file.write_text("gates: {intent: [{signal: tickets_28, at_least: 1}]}\nproduct: {milestones: [data_import]}")
     with pytest.raises(PolicyError) as caught:
         read_policy(file)
-    assert "no signal is called that; did you mean tickets_28d? allowed: events_28d," in str(caught.value)
+    assert "no signal is called that; did you mean tickets? allowed: events," in str(caught.value)
     assert "no event of ours is called that; did you mean data_imported? allowed: signed_up," in str(caught.value)

@@ -58,8 +58,14 @@ class Side:
         return post_once(self.client(), self.world.ledger, message(text), key=key, kind="alert", channel=where, **given)
 
 
-@pytest.fixture(params=CHATS)
-def side(request: pytest.FixtureRequest, world: Any, tmp_path: Path) -> Side:
+TOYS = {"toy_chat": ("toy_chat_default", "tests.contracts.toys.toy_chat:ToyChat")}
+"""What a chat takes: the file, and the line by which it is registered."""
+
+
+@pytest.fixture(params=[*CHATS, *TOYS])
+def side(request: pytest.FixtureRequest, world: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Side:
+    for name, registered in TOYS.items():
+        monkeypatch.setitem(CHATS, name, registered)
     folder = tmp_path / "chat"
     folder.mkdir()
     return Side(request.param, stand_in(request.param, world, folder), world)

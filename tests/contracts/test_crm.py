@@ -77,8 +77,14 @@ class Side:
         return extract_crm(self.world.lake, self.world.ledger, self.policy, run, self.client())
 
 
-@pytest.fixture(params=CRMS)
-def side(request: pytest.FixtureRequest, world: Any) -> Side:
+TOYS = {"toy_crm": ("toy_crm_default", "tests.contracts.toys.toy_crm:ToyCrm")}
+"""What a CRM takes: the file, and the line by which it is registered."""
+
+
+@pytest.fixture(params=[*CRMS, *TOYS])
+def side(request: pytest.FixtureRequest, world: Any, monkeypatch: pytest.MonkeyPatch) -> Side:
+    for name, registered in TOYS.items():
+        monkeypatch.setitem(CRMS, name, registered)
     return Side(request.param, stand_in(request.param, world), world)
 
 

@@ -15,7 +15,7 @@ from onetouch.scoring import check_scorer, kept_artefact, score_frame, scorer_of
 from onetouch.scoring.artefacts import keep_artefact
 from onetouch.scoring.scorers import SCORERS, scorer_named
 from onetouch.scoring.scorers.protocol import TENTHS, Artefact, Scorer
-from onetouch.workspace import read_usable_policy
+from onetouch.workspace import usable_policy
 
 AS_OF = datetime(2025, 3, 10, 9, tzinfo=UTC)
 ACCOUNTS = 300
@@ -168,10 +168,18 @@ def test_a_file_that_names_another_scorer_cannot_be_used(tmp_path: Path) -> None
     file = tmp_path / "policy.yaml"
     file.write_text("scoring: {scorer: oracle}")
     with pytest.raises(PolicyError, match=f"{file}: scoring.scorer: 'oracle' is not allowed; allowed: points"):
-        read_usable_policy(file)
+        usable_policy(file)
 
 
 def test_a_policy_that_names_no_scorer_counts_points() -> None:
     document = read_policy().document()
     del document["scoring"]["scorer"]
     assert scorer_of(Policy.model_validate(document)) is scorer_named("points")
+
+
+def test_an_artefact_of_points_that_names_a_signal_as_it_was_called_then_is_read() -> None:
+    policy, scorer = read_policy(), scorer_named("points")
+    artefact = scorer.artefact(policy, None)
+    former = artefact.content.replace(b'"invites"', b'"invites_28d"')
+    assert former != artefact.content
+    assert scorer.columns(Artefact("points", former)) == scorer.columns(artefact)

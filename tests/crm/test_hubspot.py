@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from onetouch.connections import Connection, ConnectionConfigError
 from onetouch.crm.hubspot import HubSpot
 from onetouch.crm.hubspot.fields import PROPERTIES, task_properties, text_of
-from onetouch.crm.hubspot.wire import Wire
+from onetouch.crm.hubspot.transport import Transport
 from onetouch.crm.protocol import (
     RELEASED,
     UNKNOWN,
@@ -457,7 +457,7 @@ def test_what_a_rep_completes_while_others_are_closed_is_left_alone(
 ) -> None:
     client = portal.client()
     made = client.create_tasks({f"h{n:03}": task() for n in range(101)})
-    once, done = Wire._once, []
+    once, done = Transport._once, []
 
     def and_the_rep(self: Any, request: Any, *given: Any, **query: Any) -> Any:
         answer = once(self, request, *given, **query)
@@ -466,7 +466,7 @@ def test_what_a_rep_completes_while_others_are_closed_is_left_alone(
             portal.write("tasks", str(made["h100"].id), hs_task_status="COMPLETED", hs_task_subject="Called her")
         return answer
 
-    monkeypatch.setattr(Wire, "_once", and_the_rep)
+    monkeypatch.setattr(Transport, "_once", and_the_rep)
     outcomes = client.close_tasks({handoff_id: (WITHDRAWN, "why") for handoff_id in made})
     assert done and all(o.ok for o in outcomes.values())
     assert {h for h, o in outcomes.items() if o.by_rep} == {"h100"}

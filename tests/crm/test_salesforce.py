@@ -26,7 +26,7 @@ from onetouch.crm.protocol import (
     SignInRefused,
 )
 from onetouch.crm.salesforce import Salesforce
-from onetouch.crm.salesforce import wire as salesforce_wire
+from onetouch.crm.salesforce import transport as salesforce_transport
 from onetouch.crm.salesforce.bulk import _refused
 from onetouch.crm.salesforce.fields import WANTED, problems
 from onetouch.crm.salesforce.rows import refusal
@@ -135,7 +135,7 @@ def test_an_answer_is_not_waited_for_forever(world: Any, monkeypatch: pytest.Mon
     pauses: list[float] = []
     crm = client(world, sleep=pauses.append)
     crm.check_fields()
-    monkeypatch.setattr(salesforce_wire, "_TIMEOUT", (5, 0.2))
+    monkeypatch.setattr(salesforce_transport, "_TIMEOUT", (5, 0.2))
     world.org.post("faults", [{"match": "composite/sobjects$", "method": "PATCH", "slow": 0.6}])
     (outcome,) = crm.update_accounts({ACCOUNT: AccountContext(tier="high")}).values()
     assert outcome.ok
@@ -491,7 +491,7 @@ def test_a_closing_the_org_refuses_is_tried_with_less(world: Any, refusals: int,
 
 def completed_meanwhile(monkeypatch: pytest.MonkeyPatch, world: Any, task_id: str | None) -> None:
     """The rep completes the task directly after the first request that closes tasks."""
-    once = salesforce_wire.Wire.once
+    once = salesforce_transport.Transport.once
     done: list[str] = []
 
     def and_the_rep(self: Any, method: str, path: str, **given: Any) -> Any:
@@ -501,7 +501,7 @@ def completed_meanwhile(monkeypatch: pytest.MonkeyPatch, world: Any, task_id: st
             world.rep_writes("Task", task_id, Status="Completed", Subject="Called her", Description="Wants a demo")
         return answer
 
-    monkeypatch.setattr(salesforce_wire.Wire, "once", and_the_rep)
+    monkeypatch.setattr(salesforce_transport.Transport, "once", and_the_rep)
 
 
 def test_what_a_rep_completes_while_others_are_closed_is_left_alone(

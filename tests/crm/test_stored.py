@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import sqlite3
+from contextlib import closing
 from datetime import UTC, date, datetime
+from pathlib import Path
 
 import pytest
-from onetouch.crm import context_of, stored, task_of
+from onetouch.crm import context_of, stored_payload, task_of
+from onetouch.crm.salesforce.fields import context_fields, task_fields
 from onetouch.handoff import AccountContext, TaskContent
 
 CONTEXT = AccountContext(
@@ -64,12 +68,12 @@ TASK_FIELDS = {
 
 @pytest.mark.parametrize("context", [CONTEXT, AccountContext(), AccountContext(account_id="org-1", score=0.0)])
 def test_a_context_comes_back_as_it_was_kept(context: AccountContext) -> None:
-    assert context_of(json.loads(json.dumps(stored(context)))) == context
+    assert context_of(json.loads(json.dumps(stored_payload(context)))) == context
 
 
 @pytest.mark.parametrize("task", [TASK, TaskContent("s")])
 def test_a_task_comes_back_as_it_was_kept(task: TaskContent) -> None:
-    assert task_of(json.loads(json.dumps(stored(task) | {"record": {"name": "Acme"}}))) == task
+    assert task_of(json.loads(json.dumps(stored_payload(task) | {"record": {"name": "Acme"}}))) == task
 
 
 def test_salesforces_fields_of_format_1_are_read() -> None:
@@ -81,7 +85,25 @@ def test_salesforces_fields_of_format_1_are_read() -> None:
 
 
 def test_what_a_later_version_added_is_left_and_a_later_format_is_named() -> None:
-    kept = stored(TASK)
+    kept = stored_payload(TASK)
     assert task_of(kept | {"content": kept["content"] | {"colour": "red"}}) == TASK
     with pytest.raises(ValueError, match="outbox row of format 3: this version reads up to 2"):
         task_of(kept | {"format": 3})
+
+
+@pytest.mark.parametrize("home", ["d01f5d0", "3ab0fe8"])
+def test_what_earlier_versions_laid_out_reaches_salesforce_as_they_would_have_written_it(home: str) -> None:
+    file = Path(__file__).parents[1] / f"fixtures/homes/{home}/home/ledger.db"
+    with closing(sqlite3.connect(f"file:{file}?mode=ro&immutable=1", uri=True)) as ledger:
+        rows = ledger.execute("SELECT kind, state, payload FROM outbox WHERE destination = 'salesforce'").fetchall()
+    seen = set()
+    for kind, state, text in rows:
+        payload = json.loads(text)
+        if not payload:  # of an account that was forgotten
+            continue
+        if kind == "task":
+            assert task_fields(task_of(payload)) == payload["fields"]
+        else:
+            assert context_fields(context_of(payload)) == payload["fields"]
+        seen.add((kind, state))
+    assert seen >= {(kind, state) for kind in ("account_fields", "task") for state in ("pending", "failed", "sent")}

@@ -19,7 +19,7 @@ from onetouch.crm.protocol import (
     SignInRefused,
     Unreachable,
 )
-from onetouch.crm.salesforce import wire as salesforce_wire
+from onetouch.crm.salesforce import transport as salesforce_transport
 from onetouch.delivery import DeliveryFailed
 from onetouch.sandbox.fields import make_id
 
@@ -64,7 +64,7 @@ def ready(world: World) -> World:
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(salesforce_wire, "_TIMEOUT", (5, 0.2))
+    monkeypatch.setattr(salesforce_transport, "_TIMEOUT", (5, 0.2))
 
 
 def deliver(world: World, at: datetime = AS_OF) -> dict[str, Any] | Exception:

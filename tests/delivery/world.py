@@ -180,7 +180,7 @@ def _decision(number: int, run: Run, **given: Any) -> dict[str, Any]:
         "pql": True,
         "reasons": [
             {"signal": "limit_share", "value": 0.92, "points": 10.0},
-            {"signal": "invites_28d", "value": 3.0, "points": 15.0},
+            {"signal": "invites", "value": 3.0, "points": 15.0},
         ],
         "value_band": "high",
         "engagement_band": "high",
@@ -210,16 +210,16 @@ def _signals(number: int, **given: Any) -> dict[str, Any]:
         "features_used_list": ["dashboards", "alerts"],
         "features_unused": ["audit_log"],
         "users": 7.0,
-        "active_users_28d": 6.0,
-        "events_28d": 1234.0,
+        "active_users": 6.0,
+        "events": 1234.0,
         "activated": 1.0,
         "milestones_done": 4.0,
         "limit_share": 0.92,
         "limit_name": "api_calls",
         "limit_used": 9200.0,
         "limit_cap": 10000.0,
-        "invites_28d": 3.0,
-        "pricing_views_14d": None,
+        "invites": 3.0,
+        "pricing_views": None,
     } | given
 
 

@@ -72,13 +72,13 @@ PLAYED = """
     rule: sales now
     like: team
     events: [{event: pricing_viewed, ago: 1d, times: 2}, {event: feature_used, feature: alerts, ago: 2d}]
-    expect: {action: sales_now, score: 50, obstacles: [score], reasons: {pricing_views_14d: 3, users: 6},
-             signals: {pricing_views_14d: 2, activated: 1}, gates: {icp: true, activated: true}, due_at: 2h,
+    expect: {action: sales_now, score: 50, obstacles: [score], reasons: {pricing_views: 3, users: 6},
+             signals: {pricing_views: 2, activated: 1}, gates: {icp: true, activated: true}, due_at: 2h,
              dossier: [alerts, nonsense], says_nothing_of: [nonsense, alerts], owner: null}
   - name: right in everything
     like: team
     events: [{event: pricing_viewed, ago: 1d, times: 2}]
-    expect: {action: nurture, owner: null, due_at: null, pql: false, signals: {pricing_views_14d: 2}}
+    expect: {action: nurture, owner: null, due_at: null, pql: false, signals: {pricing_views: 2}}
 """ + "".join(
     f"  - name: {owner or 'own rep'} {n}{CALLED}    account: {{{owner and f'owner: {owner}@sales.example'}}}\n"
     f"    expect: {{action: sales_now, owner: {owner or f'rep-of-some-{n + 3:03}'}, assigned_by: owner}}\n"
@@ -95,7 +95,7 @@ def test_a_scenario_that_is_wrong_says_what_came_out_and_why(played: list[Result
     wrong, right, *_ = played
     assert right.passed
     assert {found.what for found in wrong.differences} == {
-        "rule", "action", "score", "obstacles", "reasons.pricing_views_14d", "signals.activated", "gates.activated",
+        "rule", "action", "score", "obstacles", "reasons.pricing_views", "signals.activated", "gates.activated",
         "due_at", "dossier", "says_nothing_of",
     }  # fmt: skip
     assert wrong.explained.startswith("nurture by rule 'no PQL'; score ")

@@ -37,7 +37,7 @@ DECISION: dict[str, Any] = {
     "potential_arr": 12000.0,
     "reasons": np.array(
         [
-            {"signal": "invites_28d", "value": 3.0, "points": 15.0},
+            {"signal": "invites", "value": 3.0, "points": 15.0},
             {"signal": "limit_share", "value": 0.923, "points": 10.0},
         ],
         dtype=object,
@@ -53,7 +53,7 @@ SIGNALS: dict[str, Any] = {
     "employees": 120,
     "timezone": "Europe/Berlin",
     "users": 7.0,
-    "active_users_28d": 6.0,
+    "active_users": 6.0,
     "integrations": 2.0,
     "features_used": 2.0,
     "features_used_list": np.array(["dashboards", "alerts"], dtype=object),
@@ -63,10 +63,10 @@ SIGNALS: dict[str, Any] = {
     "milestones_left": np.array(["teammate_invited"], dtype=object),
     "activated": 1.0,
     "activated_at": AS_OF - timedelta(days=36),
-    "events_28d": 1234.0,
-    "failed_actions_28d": 3.0,
-    "pricing_views_14d": 2.0,
-    "invites_28d": 3.0,
+    "events": 1234.0,
+    "failed_actions": 3.0,
+    "pricing_views": 2.0,
+    "invites": 3.0,
     "limit_share": 0.923,
     "limit_name": "api_calls",
     "limit_used": 9230.0,
@@ -148,9 +148,9 @@ def test_a_limit_already_reached_is_not_called_close() -> None:
 
 
 def test_who_asked_for_a_person_comes_before_the_limit() -> None:
-    reasons = [*DECISION["reasons"], {"signal": "demo_requests_28d", "value": 1.0, "points": 20.0}]
+    reasons = [*DECISION["reasons"], {"signal": "demo_requests", "value": 1.0, "points": 20.0}]
     decision = DECISION | {"reasons": reasons}
-    context = account_context(decision, SIGNALS | {"demo_requests_28d": 1.0}, POLICY)
+    context = account_context(decision, SIGNALS | {"demo_requests": 1.0}, POLICY)
     assert "asked to talk to someone" in str(context.trigger)
 
 

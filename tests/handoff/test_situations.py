@@ -28,7 +28,7 @@ AS_OF = datetime(2025, 11, 18, 10, tzinfo=UTC)
 LIMIT = {"limit_name": "api_calls", "limit_used": 9_200.0, "limit_cap": 10_000.0}
 
 EXAMPLES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
-    "hand raised": ({"demo_requests_28d": 1.0}, {"demo_requests_28d": 0.0}),
+    "hand raised": ({"demo_requests": 1.0}, {"demo_requests": 0.0}),
     "limit hit": ({**LIMIT, "limit_share": 1.0}, {"limit_share": 0.9999}),
     "outgrowing the plan": (
         {**LIMIT, "limit_share": 0.8, "limit_held_days": 14.0, "arr": 100.0},
@@ -36,18 +36,18 @@ EXAMPLES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     ),
     "limit near, with a date": ({**LIMIT, "limit_share": 0.8, "limit_days_left": 90.0}, {"limit_days_left": 90.5}),
     "limit near": ({**LIMIT, "limit_share": 0.8}, {"limit_share": 0.7999}),
-    "premium attempt": ({"premium_attempts_28d": 1.0, "premium_attempted": ["sso"]}, {"premium_attempted": []}),
-    "premium attempt, unnamed": ({"premium_attempts_28d": 1.0}, {"premium_attempts_28d": 0.0}),
-    "abandoned checkout": ({"checkouts_abandoned_28d": 1.0}, {"checkouts_abandoned_28d": 0.0}),
-    "plan question": ({"plan_questions_28d": 1.0}, {"plan_questions_28d": 0.0}),
-    "limit reached recently": ({"limits_reached_28d": 1.0}, {"limits_reached_28d": 0.0}),
-    "security review": ({"admin_actions_28d": 1.0}, {"admin_actions_28d": 0.0}),
-    "pricing": ({"pricing_views_14d": 1.0}, {"pricing_views_14d": 0.0}),
-    "support tickets": ({"tickets_28d": 2.0}, {"tickets_28d": 1.0}),
-    "failing actions": ({"failed_actions_28d": 25.0}, {"failed_actions_28d": 24.0}),
-    "team growing": ({"invites_28d": 2.0}, {"invites_28d": 1.0}),
+    "premium attempt": ({"premium_attempts": 1.0, "premium_attempted": ["sso"]}, {"premium_attempted": []}),
+    "premium attempt, unnamed": ({"premium_attempts": 1.0}, {"premium_attempts": 0.0}),
+    "abandoned checkout": ({"checkouts_abandoned": 1.0}, {"checkouts_abandoned": 0.0}),
+    "plan question": ({"plan_questions": 1.0}, {"plan_questions": 0.0}),
+    "limit reached recently": ({"limits_reached": 1.0}, {"limits_reached": 0.0}),
+    "security review": ({"admin_actions": 1.0}, {"admin_actions": 0.0}),
+    "pricing": ({"pricing_views": 1.0}, {"pricing_views": 0.0}),
+    "support tickets": ({"tickets": 2.0}, {"tickets": 1.0}),
+    "failing actions": ({"failed_actions": 25.0}, {"failed_actions": 24.0}),
+    "team growing": ({"invites": 2.0}, {"invites": 1.0}),
     "usage accelerating": ({"usage_growth_7d": 1.5}, {"usage_growth_7d": 1.49}),
-    "developers building": ({"developer_days_28d": 5.0}, {"developer_days_28d": 4.0}),
+    "developers building": ({"developer_days": 5.0}, {"developer_days": 4.0}),
     "integrations": ({"integrations": 3.0}, {"integrations": 2.0}),
     "team at work": ({"users": 5.0}, {"users": 4.0}),
     "steady use": ({}, {"users": 5.0}),
@@ -90,7 +90,7 @@ def test_who_asked_comes_first_and_who_is_stopped_before_who_soon_will_be() -> N
     for row, _ in EXAMPLES.values():
         everything |= row
     everything |= {"limit_share": 1.0}
-    order = ["demo_requests_28d", "limit_share", "premium_attempts_28d", "checkouts_abandoned_28d"]
+    order = ["demo_requests", "limit_share", "premium_attempts", "checkouts_abandoned"]
     found = []
     for signal in order:
         found.append(chosen(everything))
@@ -108,7 +108,7 @@ def test_what_a_text_would_claim_without_the_fact_is_not_told() -> None:
 
 def test_what_else_fits_is_named_once_a_signal_and_never_the_one_that_fits_all() -> None:
     row = EXAMPLES["limit near, with a date"][0] | EXAMPLES["premium attempt"][0]
-    row |= {"pricing_views_14d": 2.0, "users": 9.0, "integrations": 4.0}
+    row |= {"pricing_views": 2.0, "users": 9.0, "integrations": 4.0}
     told = why_now(known_facts({}, row), POLICY)
     assert told.also == ["tried SSO, not in the plan", "looked at pricing twice", "4 integrations connected"]
     assert "\n  Also: tried SSO, not in the plan; looked at pricing twice; 4 int" in dossier(
@@ -154,9 +154,9 @@ def test_facts_in_words() -> None:
         "name": "Acme", "users": "3 users", "seats": "1 seat", "employees": "1,200 employees", "limit_share": "92 %",
         "limit_name": "API calls", "limit_used": "9,200", "arr": "$12,000", "potential_arr": "$1,250,000",
         "premium_attempted": "SSO and audit log", "features_used": "alerts, API, exports and 2 more",
-        "milestones_left": "teammate invited", "limit_days_left": "3 days", "pricing_views_14d": "3 times",
-        "usage_growth_7d": "3 times", "developer_days_28d": "3 of 28 days", "invites_28d": "3 teammates",
-        "invites_28d_at": "Tue 18 Nov", "score": "61.5",
+        "milestones_left": "teammate invited", "limit_days_left": "3 days", "pricing_views": "3 times",
+        "usage_growth_7d": "3 times", "developer_days": "3 of 28 days", "invites": "3 teammates",
+        "invites_at": "Tue 18 Nov", "score": "61.5",
     }  # fmt: skip
     assert {name: words[name] for name in expected} == expected
 
@@ -166,16 +166,16 @@ def test_facts_in_words() -> None:
     [
         ("users", 1.0, "1 user"),
         ("users", 1.04, "1 user"),  # as printed, so grammar follows the print
-        ("invites_28d", 2.0, "2 teammates"),
-        ("pricing_views_14d", 1.0, "once"),
+        ("invites", 2.0, "2 teammates"),
+        ("pricing_views", 1.0, "once"),
         ("usage_growth_7d", 2.04, "twice"),
         ("usage_growth_7d", 2.53, "2.5 times"),
         ("limit_share", 0.996, "99 %"),  # not yet hit
         ("limit_share", 1.004, "100 %"),
         ("limit_days_left", 0.3, "1 day"),
         ("limit_days_left", 5.7, "6 days"),
-        ("plan_questions_28d", 2.0, "2 questions about plans"),
-        ("invites_28d", 0.0, None),
+        ("plan_questions", 2.0, "2 questions about plans"),
+        ("invites", 0.0, None),
         ("limit_days_left", 0.0, None),
         ("limit_days_left", 91.0, None),
         ("users", -3.0, None),
@@ -193,8 +193,8 @@ def test_a_foreign_word_stays_short_in_a_sentence() -> None:
 
 def test_a_moment_is_told_in_the_customers_zone() -> None:
     late = datetime(2025, 11, 18, 23, 30, tzinfo=UTC)
-    row = {"invites_28d_at": late, "timezone": "Asia/Tokyo"}
-    assert in_words(known_facts({}, row), POLICY)["invites_28d_at"] == "Wed 19 Nov"
+    row = {"invites_at": late, "timezone": "Asia/Tokyo"}
+    assert in_words(known_facts({}, row), POLICY)["invites_at"] == "Wed 19 Nov"
 
 
 def test_every_signal_has_a_label_and_every_moment_a_clause() -> None:
@@ -359,7 +359,7 @@ def test_a_policy_whose_first_sentence_is_too_long_is_cut_at_a_word() -> None:
 
 def test_the_dossier_says_how_the_account_came_to_this_rep() -> None:
     at = AS_OF - timedelta(hours=3)
-    row = FULL | {"invites_28d_at": at, "pricing_views_14d_at": at, "demo_requests_28d": 2.0}
+    row = FULL | {"invites_at": at, "pricing_views_at": at, "demo_requests": 2.0}
     decision = {"account_id": "a", "as_of": AS_OF, "score": 41.0, "score_before": 30.0, "score_trend": "rising"}
 
     def said(**more: Any) -> str:
@@ -407,7 +407,7 @@ def test_what_was_tried_before_is_told_from_the_ledger_and_nothing_invented() ->
     decision = {"account_id": "a", "as_of": AS_OF}
     before = {
         "decided_at": AS_OF - timedelta(days=120), "touched_at": AS_OF - timedelta(days=119),
-        "closed_at": AS_OF - timedelta(days=112), "state": "released", "signals": ["invites_28d", "limit_share"],
+        "closed_at": AS_OF - timedelta(days=112), "state": "released", "signals": ["invites", "limit_share"],
     }  # fmt: skip
     text = dossier(decision, FULL, POLICY, before=before)
     assert (
@@ -423,8 +423,8 @@ def test_what_was_tried_before_is_told_from_the_ledger_and_nothing_invented() ->
 def test_the_timeline_runs_from_the_earliest_to_the_latest() -> None:
     row = {
         "timezone": "Asia/Tokyo", "signed_up_at": AS_OF - timedelta(days=36),
-        "first_seen_at": AS_OF - timedelta(days=36), "tickets_28d_at": AS_OF - timedelta(days=2),
-        "invites_28d_at": AS_OF - timedelta(hours=20),
+        "first_seen_at": AS_OF - timedelta(days=36), "tickets_at": AS_OF - timedelta(days=2),
+        "invites_at": AS_OF - timedelta(hours=20),
         "activated_at": AS_OF - timedelta(days=30), "last_seen_at": AS_OF - timedelta(hours=1),
     }  # fmt: skip
     text = dossier({"account_id": "a", "as_of": AS_OF}, row, POLICY)
@@ -437,10 +437,10 @@ def test_the_timeline_runs_from_the_earliest_to_the_latest() -> None:
 
 def test_points_that_fade_say_when_it_last_happened() -> None:
     reasons = [
-        {"signal": "invites_28d", "value": 2.0, "points": 12.1},
+        {"signal": "invites", "value": 2.0, "points": 12.1},
         {"signal": "users", "value": 4.0, "points": 8.0},
     ]
-    row = {"invites_28d_at": AS_OF - timedelta(days=9)}
+    row = {"invites_at": AS_OF - timedelta(days=9)}
     decision = {"account_id": "a", "as_of": AS_OF, "score": 20.1, "usage_score": 18.1, "reasons": reasons}
     assert dossier(decision, row, POLICY).endswith(
         "HOW THE SCORE ADDS UP\n  Invitations in 28 days: 2 → 12.1 points (the last one 9 days ago)\n"

@@ -264,8 +264,8 @@ def test_the_crms_side_of_a_handoff_may_change(ledger: Ledger, nine: Run) -> Non
 def test_the_signals_are_those_a_rep_last_had_a_task_for(ledger: Ledger, policy: Policy) -> None:
     """A handoff withheld at the pre-send recheck was acted on by nobody: what is new is counted from the one before."""
     for day, signal, states in [
-        (0, "demo_requests_28d", ("context_written", "task_open", "expired")),
-        (90, "premium_attempts_28d", ("withdrawn",)),
+        (0, "demo_requests", ("context_written", "task_open", "expired")),
+        (90, "premium_attempts", ("withdrawn",)),
     ]:
         run = ledger.begin_run(NINE + day * 24 * HOUR, policy, False)
         one = ledger.open_handoff(decision() | {"reasons": [{"signal": signal, "points": 10}]}, run)
@@ -273,7 +273,7 @@ def test_the_signals_are_those_a_rep_last_had_a_task_for(ledger: Ledger, policy:
         to(ledger, one.handoff_id, *states, at=run.as_of)
     assert ledger.handoff_frame(NINE).empty
     later = ledger.handoff_frame(NINE + 180 * 24 * HOUR)
-    assert later[["episode", "state", "signals"]].values.tolist() == [[2, "withdrawn", ["demo_requests_28d"]]]
+    assert later[["episode", "state", "signals"]].values.tolist() == [[2, "withdrawn", ["demo_requests"]]]
 
 
 def test_frames_have_the_same_types_full_or_empty(ledger: Ledger, nine: Run) -> None:

@@ -27,7 +27,7 @@ from onetouch.policy import read_policy
 
 START, RECENT = datetime(2025, 3, 5, 22, tzinfo=UTC), timedelta(days=7)
 ACCOUNTS = ("acme", "birch", "cedar")
-SIGNALS = ("premium_attempts_28d", "demo_requests_28d")
+SIGNALS = ("premium_attempts", "demo_requests")
 REPS = ("ann@x.com", "bob@x.com")
 HOUR = timedelta(hours=1)
 POLICY = read_policy()

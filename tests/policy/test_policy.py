@@ -52,10 +52,10 @@ def test_lists_are_replaced_whole_and_null_unmaps_an_event(tmp_path: Path) -> No
             ["quality.max_quarantine_rate.warning", "'lots'", "number"],
         ),
         ("scoring: {tiers: {high: 20}}", ["scoring.tiers", "medium must be less than high (20"]),
-        ("gates: {intent: [{signal: fundings_90d, at_least: 1}]}", ["gates.intent", "firmographic"]),
+        ("gates: {intent: [{signal: fundings, at_least: 1}]}", ["gates.intent", "firmographic"]),
         (
             "gates: {intent: [{signal: pricing, at_least: 1}]}",
-            ["gates.intent.0.signal", "'pricing'", "pricing_views_14d"],
+            ["gates.intent.0.signal", "'pricing'", "pricing_views"],
         ),
         ("vocabulary: {Bought: bougth}", ["vocabulary.Bought.as", "'bougth'", "plan_upgraded"]),
         ("value: {seats_within_reach: 20}", ["value.seats_within_reach", "20", "less than or equal to 1"]),
@@ -97,15 +97,15 @@ def test_lists_are_replaced_whole_and_null_unmaps_an_event(tmp_path: Path) -> No
         ),
         (
             "scoring: {points: [{signal: users, at_least: 5, points: 1, half_life_days: 3}]}",
-            ["scoring.points.0", "half_life_days: users does not happen at a moment", "invites_28d"],
+            ["scoring.points.0", "half_life_days: users does not happen at a moment", "invites"],
         ),
         (
             "scoring: {points: [{signal: users, at_least: 5, points: 1}, {signal: users, at_least: 9, points: 1}]}",
             ["scoring.points", "named twice: users"],
         ),
         (
-            "routing: {triggers: [fundings_90d]}",
-            ["routing.triggers", "fundings_90d is no event of use", "pricing_views"],
+            "routing: {triggers: [fundings]}",
+            ["routing.triggers", "fundings is no event of use", "pricing_views"],
         ),
         ("routing: {medium: ignore}", ["routing.medium", "'ignore'", "'monitor' or 'nurture'"]),
         ("handoff: {touches: 6}", ["handoff.touches", "6", "less than or equal to 5"]),
@@ -135,7 +135,7 @@ def test_the_weighted_preset_changes_what_earns_points_and_nothing_else(tmp_path
     weighted = read_policy(written(tmp_path, "extends: weighted"))
     default = read_policy()
     assert [(p.signal, p.points) for p in weighted.scoring.points] == [
-        ("users", 30), ("integrations", 30), ("limit_share", 15), ("active_days_14d", 15), ("enterprise_domain", 10),
+        ("users", 30), ("integrations", 30), ("limit_share", 15), ("active_days", 15), ("enterprise_domain", 10),
     ]  # fmt: skip
     assert (weighted.scoring.tiers.high, weighted.scoring.firmographics) == (60, "combine")
     same = Policy.model_fields.keys() - {"name", "scoring"}

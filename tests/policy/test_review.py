@@ -10,7 +10,7 @@ from onetouch.cli import app
 from onetouch.experiments.scenarios import stage_scenarios
 from onetouch.policy import Policy, read_policy
 from onetouch.policy.read import PRESETS, overlay, preset_document
-from onetouch.policy.review import CHECKS, COLUMNS, review
+from onetouch.policy.review import CHECKS, COLUMNS, review_policy
 from typer.testing import CliRunner
 
 DEFAULT = preset_document()
@@ -18,8 +18,8 @@ EXAMPLE = Path(__file__).parents[2] / "docs" / "examples" / "policy-open-source.
 
 FALLBACK = {"name": "any", "headline": "use", "approach": "Ask.", "offer": "I can help."}
 LAST = {**FALLBACK, "name": "last"}
-TRIED = {**FALLBACK, "name": "tried", "when": [{"signal": "premium_attempts_28d", "at_least": 1}]}
-TRIED_OFTEN = {**FALLBACK, "name": "often", "when": [{"signal": "premium_attempts_28d", "at_least": 3}]}
+TRIED = {**FALLBACK, "name": "tried", "when": [{"signal": "premium_attempts", "at_least": 1}]}
+TRIED_OFTEN = {**FALLBACK, "name": "often", "when": [{"signal": "premium_attempts", "at_least": 3}]}
 NAMED = {**TRIED, "name": "named", "approach": "They tried {premium_attempted}."}
 ANA, BEN = {"email": "ana@v.com", "senior": True}, {"email": "ben@v.com"}
 AWAY = {**BEN, "leave": [{"first": "2025-01-01", "last": "2099-12-31"}]}
@@ -57,8 +57,8 @@ WEST = territory("west", "BEN@v.com", regions=["west"])
 ERRORS: list[tuple[dict[str, object], str]] = [
     # Thresholds out of reach.
     (one("scoring.tiers.high", 155), "scoring.tiers.high: 155 is out of reach: all signals that count earn 154"),
-    (one("routing.engaged", condition("active_days_14d", 20)), "routing.engaged.0.at_least: 20 is out of reach"),
-    (one("gates.intent", condition("return_days_28d", 29)), "gates.intent.0.at_least: 29 is out of reach"),
+    (one("routing.engaged", condition("active_days", 20)), "routing.engaged.0.at_least: 20 is out of reach"),
+    (one("gates.intent", condition("return_days", 29)), "gates.intent.0.at_least: 29 is out of reach"),
     (one("routing.hand_raised", condition("demo_completion", 101)), "routing.hand_raised.0.at_least: 101 is out"),
     (
         one("scoring.points", [*POINTS, *condition("milestones_done", 6, points=1)]),
@@ -107,7 +107,7 @@ ERRORS: list[tuple[dict[str, object], str]] = [
 
 WARNINGS: list[tuple[dict[str, object], str]] = [
     (
-        one("scoring.points", condition("invites_28d", 3, points=50)) | one("routing.triggers", ["invites_28d"]),
+        one("scoring.points", condition("invites", 3, points=50)) | one("routing.triggers", ["invites"]),
         "scoring.tiers.medium: 30 is a tier nobody is in: no sum of points lies from it to below high (50)",
     ),
     (one("assignment.senior_score", 162), "assignment.senior_score: 162 is out of reach: all signals earn 161 points"),
@@ -119,15 +119,15 @@ WARNINGS: list[tuple[dict[str, object], str]] = [
         one("routing.expansion.when", condition("limit_share", 80)),
         "routing.expansion.when.0.at_least: 80 is more than the whole limit",
     ),
-    (one("gates.intent", condition("tickets_28d", 0)), "gates.intent.0.at_least: 0 asks nothing"),
+    (one("gates.intent", condition("tickets", 0)), "gates.intent.0.at_least: 0 asks nothing"),
     (one("signals.checkout_stalled_hours", 72), "signals.checkout_stalled_hours: 72 is not before checkout_abandoned"),
-    (one("routing.engaged", condition("active_days_14d", 5)), "routing.engaged: active_days_14d 5 asks no more than"),
+    (one("routing.engaged", condition("active_days", 5)), "routing.engaged: active_days 5 asks no more than"),
     (
         one("routing.expansion.when", [*condition("limit_share", 0.6), *condition("limit_held_days", 14)]),
         "routing.expansion.when: limit_share 0.6 is less than signals.limit_near (0.8)",
     ),
     (one("routing.triggers", []), "routing.triggers: [] are none: a monitored account is watched and never called"),
-    (one("routing.triggers", ["invites_28d", "exports_28d"]), "routing.triggers: exports_28d earn no points"),
+    (one("routing.triggers", ["invites", "exports"]), "routing.triggers: exports earn no points"),
     (one("value.assist", 5000), "value.assist: 5000 is not above floor (5000)"),
     (
         one("routing.motion.sales_assist_employees", 500),
@@ -160,7 +160,7 @@ WARNINGS: list[tuple[dict[str, object], str]] = [
     (one("assignment.queue_hours", 73), "assignment.queue_hours: 73 is longer than handoff.expires_hours (72)"),
     (
         one("handoff.required_context", ["name", "users", "activated"]),
-        "handoff.required_context: (3 fields) leaves out features_used, events_28d",
+        "handoff.required_context: (3 fields) leaves out features_used, events",
     ),
     (one("quality.max_duplicate_rate.critical", 0.05), "quality.max_duplicate_rate.warning: 0.1 is milder than crit"),
     (one("quality.min_volume_ratio.critical", 0.6), "quality.min_volume_ratio.warning: 0.5 is milder than critical"),
@@ -171,7 +171,7 @@ FOUND = [(c, "error", t) for c, t in ERRORS] + [(c, "warning", t) for c, t in WA
 
 @pytest.mark.parametrize(("change", "severity", "begins"), FOUND, ids=[text[:60] for _, _, text in FOUND])
 def test_each_mistake_is_found_with_field_value_and_fix(change: dict[str, object], severity: str, begins: str) -> None:
-    found = review(Policy.model_validate(overlay(DEFAULT, change)))
+    found = review_policy(Policy.model_validate(overlay(DEFAULT, change)))
     fitting = [f for f in found if f.severity == severity and str(f).startswith(begins)]
     assert len(fitting) == 1, [str(f) for f in found]
     assert fitting[0].fix
@@ -184,7 +184,7 @@ def test_every_check_has_a_case() -> None:
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_the_shipped_policies_are_clean(preset: str) -> None:
-    assert review(Policy.model_validate(preset_document(preset))) == []
+    assert review_policy(Policy.model_validate(preset_document(preset))) == []
 
 
 @pytest.mark.parametrize(
@@ -203,7 +203,7 @@ def test_the_shipped_policies_are_clean(preset: str) -> None:
     ids=str,
 )
 def test_what_can_be_meant_is_not_found_wrong(change: dict[str, object]) -> None:
-    assert [str(f) for f in review(Policy.model_validate(overlay(DEFAULT, change)))] == []
+    assert [str(f) for f in review_policy(Policy.model_validate(overlay(DEFAULT, change)))] == []
 
 
 def test_the_fields_a_rep_may_be_given_are_those_of_the_account_table(tmp_path: Path) -> None:
@@ -225,4 +225,4 @@ def test_errors_come_first_and_decide_the_exit(tmp_path: Path) -> None:
     assert run(app, ["policy", "check", "--strict", str(EXAMPLE)]).exit_code == 0
     said = run(app, ["policy", "check", str(wrong)])
     assert (said.exit_code, f"{wrong}: routing.holdout_share: 1" in said.stderr) == (1, True)
-    assert [f.severity for f in review(read_policy(wrong))] == ["error", "warning"]
+    assert [f.severity for f in review_policy(read_policy(wrong))] == ["error", "warning"]

@@ -74,8 +74,8 @@ def _accounts(n: int) -> pd.DataFrame:
         frame[signal] = 1.0
     for signal in MOMENTS:
         frame[f"{signal}_at"] = pd.Timestamp(AS_OF - timedelta(hours=2)).as_unit("us")
-    frame["active_users_28d"] = frame["users"] = 2.0
-    frame["active_days_14d"] = 5.0
+    frame["active_users"] = frame["users"] = 2.0
+    frame["active_days"] = 5.0
     frame["account_basis"], frame["industry"] = "domain", pd.Series([None] * n, dtype="str")
     frame["employees"] = pd.Series([120, None] * (n // 2), dtype="Int64")
     frame["arr"] = 0.0
@@ -94,7 +94,7 @@ def _decisions(accounts: pd.DataFrame, run: Run) -> pd.DataFrame:
     frame["score"] = 30.1
     frame["tier"], frame["pql"] = "high", True
     frame["reasons"] = [
-        [{"signal": "users", "value": 5.0, "points": 10.0}, {"signal": "invites_28d", "value": 1.0, "points": 20.1}]
+        [{"signal": "users", "value": 5.0, "points": 10.0}, {"signal": "invites", "value": 1.0, "points": 20.1}]
     ] * n
     frame["value_band"], frame["engagement_band"], frame["motion"] = "high", "high", "sales_assist"
     frame["potential_arr"] = 9000.0

@@ -52,14 +52,14 @@ def test_gates_are_what_scoring_takes_them_for(policy: Policy, tmp_path: Path) -
             "employees": pd.Series([rng.choice([1, 4, 5, 50, 51, None]) for _ in range(n)], dtype="Int64"),
             "industry": pd.Series([rng.choice(["retail", "It's odd", "mining", None]) for _ in range(n)], dtype="str"),
             "activated": [rng.choice([1.0, 1.0, 0.0]) for _ in range(n)],
-            "active_days_14d": [rng.choice([4.0, 5.0, 6.0, float("nan")]) for _ in range(n)],
-            "active_users_28d": [rng.choice([1.0, 2.0, 3.0]) for _ in range(n)],
+            "active_days": [rng.choice([4.0, 5.0, 6.0, float("nan")]) for _ in range(n)],
+            "active_users": [rng.choice([1.0, 2.0, 3.0]) for _ in range(n)],
         }
     ).assign(**{c.signal: 0.0 for c in POLICY.gates.intent})
     passed = gates(signals, policy)[["gate_icp", "gate_activated", "gate_engagement"]].all(axis=1)
     assert 10 < passed.sum() < n / 2
     # DuckDB reads a missing number of pandas as NaN, which is more than everything; Parquet keeps it as null.
-    known = signals.astype({"active_days_14d": "Float64"})
+    known = signals.astype({"active_days": "Float64"})
     found = holds(lambda d, s: rules.gates_open(s, policy), known, signals[["account_id"]], tmp_path)
     assert found == passed.tolist()
 
@@ -67,8 +67,8 @@ def test_gates_are_what_scoring_takes_them_for(policy: Policy, tmp_path: Path) -
 CALLS = [
     ({"call": "pql", "pql": True}, {}, True),
     ({"call": "pql", "pql": False}, {}, False),
-    ({"call": "hand_raised"}, {"demo_requests_28d": 1}, True),
-    ({"call": "hand_raised", "pql": True}, {"demo_requests_28d": 0}, False),
+    ({"call": "hand_raised"}, {"demo_requests": 1}, True),
+    ({"call": "hand_raised", "pql": True}, {"demo_requests": 0}, False),
     ({"call": "expansion"}, {"arr": 1, "limit_share": 0.8, "limit_held_days": 14}, True),
     ({"call": "expansion"}, {"arr": 0, "limit_share": 0.8, "limit_held_days": 14}, False),
     ({"call": "expansion"}, {"arr": None, "limit_share": 0.8, "limit_held_days": 14}, False),
@@ -89,7 +89,7 @@ CALLS = [
 def test_a_task_is_called_for_by_what_its_decision_names(tmp_path: Path) -> None:
     usual = {"call": "", "pql": False, "tier": "high", "trigger_at": None, "as_of": AS_OF}
     decisions = pd.DataFrame([{"account_id": f"a{n:03}"} | usual | said for n, (said, _, _) in enumerate(CALLS)])
-    nothing = {"demo_requests_28d": 0.0, "arr": 0.0, "limit_share": None, "limit_held_days": None}
+    nothing = {"demo_requests": 0.0, "arr": 0.0, "limit_share": None, "limit_held_days": None}
     signals = pd.DataFrame([{"account_id": f"a{n:03}"} | nothing | had for n, (_, had, _) in enumerate(CALLS)])
     kinds = dict.fromkeys(nothing, "Float64")
     decisions["trigger_at"] = pd.to_datetime(decisions["trigger_at"], utc=True)

@@ -14,7 +14,7 @@ from onetouch.policy import Policy
 from onetouch.routing import RULES
 
 Row = dict[str, Any]
-FIRMOGRAPHIC = {"enterprise_domain", "fundings_90d", "hirings_90d"}
+FIRMOGRAPHIC = {"enterprise_domain", "fundings", "hirings"}
 OPEN = {"decided", "context_written", "task_open", "touched", "replied"}
 READ_HERE = {
     "never interrupt", "open opportunity", "one touch", "cooldown", "value floor", "matrix: low value, engaged",
@@ -77,7 +77,7 @@ def decision_of(row: Row, past: Row | None, touch: datetime | None, before: Row 
     worth = max(
         row["arr"] or 0,
         policy.value.seat_price_year
-        * max(policy.value.seats_within_reach * (row["employees"] or 0), row["active_users_28d"]),
+        * max(policy.value.seats_within_reach * (row["employees"] or 0), row["active_users"]),
     )
     valuable = round(worth, 2) >= policy.value.floor
     engaged = all(holds(row, c) for c in routing.engaged)

@@ -43,8 +43,8 @@ def action(change: dict[str, Any], **memory: Any) -> tuple[str, str]:
     return row["action"], said(row)
 
 
-ALL_REASONS = ["activated", "active_days_7d", "invites_28d", "pricing_views_14d", "premium_attempts_28d", "users",
-               "active_days_14d"]  # fmt: skip
+ALL_REASONS = ["activated", "active_days_7d", "invites", "pricing_views", "premium_attempts", "users",
+               "active_days"]  # fmt: skip
 
 
 # ── Each rule ────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -71,13 +71,13 @@ def test_a_pql_with_room_context_and_value_goes_to_its_owner_now() -> None:
         ({"open_opportunities": 1}, "hold_open_opportunity", "opportunity"),
         ({"employees": 20.0}, "below_floor", "$1,440 has to reach $5,000"),
         ({"employees": 20.0, "arr": 5000.0}, "sales_now", ""),
-        ({"employees": 20.0, "pricing_views_14d": 0, "premium_attempts_28d": 0}, "self_serve_hero", "$1,440"),
-        ({"employees": 20.0, "active_days_14d": 6, "activated": 0}, "self_serve_onboarding", "It has to activate"),
-        ({"employees": 20.0, "activated": 0, "demo_requests_28d": 1}, "below_floor", "$1,440"),
-        ({"active_days_14d": 9}, "nurture", "active_days_14d (9) has to reach 10."),
-        ({"premium_attempts_28d": 0, "invites_28d": 0}, "monitor", "score of 45 has to reach 50"),
+        ({"employees": 20.0, "pricing_views": 0, "premium_attempts": 0}, "self_serve_hero", "$1,440"),
+        ({"employees": 20.0, "active_days": 6, "activated": 0}, "self_serve_onboarding", "It has to activate"),
+        ({"employees": 20.0, "activated": 0, "demo_requests": 1}, "below_floor", "$1,440"),
+        ({"active_days": 9}, "nurture", "active_days (9) has to reach 10."),
+        ({"premium_attempts": 0, "invites": 0}, "monitor", "score of 45 has to reach 50"),
         ({"activated": 0}, "nurture", "workspace_created and data_imported"),
-        ({"active_users_28d": 1}, "nurture", "active_users_28d (1) has to reach 2"),
+        ({"active_users": 1}, "nurture", "active_users (1) has to reach 2"),
         ({"name": None}, "hold_context", "missing: name."),
         (
             {"name": "", "domain": None},
@@ -158,22 +158,22 @@ def test_a_required_field_that_does_not_exist_is_named() -> None:
         ({"employees": 500.0}, "sales_led"),
         ({"arr": 25_001.0}, "sales_led"),
         ({"employees": 499.0}, "sales_assist"),
-        ({"employees": 50.0, "active_users_28d": 0}, "sales_assist"),
-        ({"employees": 49.0, "active_users_28d": 0, "seats": 40.0}, "self_serve"),
+        ({"employees": 50.0, "active_users": 0}, "sales_assist"),
+        ({"employees": 49.0, "active_users": 0, "seats": 40.0}, "self_serve"),
         ({"employees": 10.0, "arr": 6000.0}, "sales_assist"),
-        ({"employees": np.nan, "active_users_28d": 1}, "self_serve"),
-        ({"employees": np.nan, "active_users_28d": 1, "seats": 5.0}, "sales_assist"),
-        ({"employees": np.nan, "active_users_28d": 1, "admin_actions_28d": 1}, "sales_assist"),
-        ({"employees": np.nan, "active_users_28d": 1, "seats": 4.0}, "self_serve"),
-        ({"employees": np.nan, "active_users_28d": 1, "tickets_28d": 1}, "sales_assist"),
-        ({"employees": np.nan, "active_users_28d": 1, "failed_actions_28d": 1}, "sales_assist"),
-        ({"employees": np.nan, "active_users_28d": 1, "arr": 4999.0}, "self_serve"),
-        ({"employees": np.nan, "active_users_28d": 1, "arr": 5000.0}, "sales_assist"),
-        ({"employees": np.nan, "active_users_28d": 1, "arr": 25_000.0}, "sales_assist"),
-        ({"employees": 4.0, "active_users_28d": 1}, "self_serve"),
-        ({"employees": 4.0, "active_users_28d": 1, "admin_actions_28d": 1}, "sales_assist"),
-        ({"employees": 5.0, "active_users_28d": 1, "admin_actions_28d": 1, "tickets_28d": 1}, "self_serve"),
-        ({"employees": 49.0, "active_users_28d": 1, "admin_actions_28d": 1}, "self_serve"),
+        ({"employees": np.nan, "active_users": 1}, "self_serve"),
+        ({"employees": np.nan, "active_users": 1, "seats": 5.0}, "sales_assist"),
+        ({"employees": np.nan, "active_users": 1, "admin_actions": 1}, "sales_assist"),
+        ({"employees": np.nan, "active_users": 1, "seats": 4.0}, "self_serve"),
+        ({"employees": np.nan, "active_users": 1, "tickets": 1}, "sales_assist"),
+        ({"employees": np.nan, "active_users": 1, "failed_actions": 1}, "sales_assist"),
+        ({"employees": np.nan, "active_users": 1, "arr": 4999.0}, "self_serve"),
+        ({"employees": np.nan, "active_users": 1, "arr": 5000.0}, "sales_assist"),
+        ({"employees": np.nan, "active_users": 1, "arr": 25_000.0}, "sales_assist"),
+        ({"employees": 4.0, "active_users": 1}, "self_serve"),
+        ({"employees": 4.0, "active_users": 1, "admin_actions": 1}, "sales_assist"),
+        ({"employees": 5.0, "active_users": 1, "admin_actions": 1, "tickets": 1}, "self_serve"),
+        ({"employees": 49.0, "active_users": 1, "admin_actions": 1}, "self_serve"),
     ],
 )
 def test_motion(change: dict[str, Any], expected: str) -> None:
@@ -183,9 +183,7 @@ def test_motion(change: dict[str, Any], expected: str) -> None:
 
 def test_potential_arr_is_to_the_cent() -> None:
     policy = changed(value__seat_price_year=100.0, value__seats_within_reach=0.07)
-    rows = accounts(
-        {"employees": 100.0}, {"employees": 100.0, "arr": 700.01}, {"active_users_28d": 8, "employees": 100.0}
-    )
+    rows = accounts({"employees": 100.0}, {"employees": 100.0, "arr": 700.01}, {"active_users": 8, "employees": 100.0})
     assert potential_arr(rows, policy.value).tolist() == [700.0, 700.01, 800.0]
 
 
@@ -206,7 +204,7 @@ def test_round_robin_goes_to_the_least_busy_and_stops_when_the_day_is_full() -> 
     reps = [{"email": e} for e in ("a@v.com", "b@v.com", "c@v.com")]
     policy = changed(assignment__reps=reps, assignment__tasks_per_rep_per_day=3)
     busy = load(("A@v.com", 9, 2, ago(0.1)), ("b@v.com", 5, 0, ago(3)), ("c@v.com", 5, 0, ago(4)))
-    signals = accounts(*[{**PQL, "owner_email": None, "pricing_views_14d": n < 4} for n in range(9)])
+    signals = accounts(*[{**PQL, "owner_email": None, "pricing_views": n < 4} for n in range(9)])
     got = decided(signals, reps=users("a@v.com", "b@v.com", "c@v.com"), busy=busy, policy=policy)
     # The longest without first; a, with two today, only when the others have as many.
     assert got["owner_email"].tolist()[:2] == ["c@v.com", "b@v.com"]
@@ -219,7 +217,7 @@ def test_round_robin_goes_to_the_least_busy_and_stops_when_the_day_is_full() -> 
 
 def test_the_best_account_goes_first_and_an_owner_over_the_cap_keeps_the_account() -> None:
     policy = changed(assignment__tasks_per_rep_per_day=1)
-    signals = accounts(PQL, {**PQL, "demo_requests_28d": 1}, {**PQL, "owner_email": None})
+    signals = accounts(PQL, {**PQL, "demo_requests": 1}, {**PQL, "owner_email": None})
     got = decided(signals, policy=policy)
     assert got["action"].tolist() == ["hold_capacity", "sales_now", "hold_capacity"]
     assert got["owner_email"].tolist() == ["ana@v.com"] * 3  # who waits, waits for the account's own rep
@@ -282,7 +280,7 @@ def test_every_action_has_a_rule_and_the_last_rule_takes_all() -> None:
 # ── Why, since when, until when ──────────────────────────────────────────────────────────────────────────────────────
 
 # Medium without premium attempt and invitation: 45 points. Its events: a look at pricing.
-MEDIUM = {"premium_attempts_28d": 0, "invites_28d": 0, "plan_questions_28d": 0}
+MEDIUM = {"premium_attempts": 0, "invites": 0, "plan_questions": 0}
 
 
 def last(action: str, rule: str, since: float, call: str = "", event: float | None = None) -> pd.DataFrame:
@@ -293,7 +291,7 @@ def last(action: str, rule: str, since: float, call: str = "", event: float | No
 
 
 def test_a_watched_account_is_called_on_its_next_event() -> None:
-    row = {**PQL, **MEDIUM, "pricing_views_14d_at": ago(0.1), "demo_requests_28d": 0}
+    row = {**PQL, **MEDIUM, "pricing_views_at": ago(0.1), "demo_requests": 0}
     got = decided(accounts(row), last=last("monitor", "tier medium", 3)).iloc[0]
     assert (got["action"], got["call"], got["tier"], got["trigger_at"]) == ("sales_now", "trigger", "medium", ago(0.1))
     assert got["due_at"] == pd.Timestamp("2025-03-12T17:00", tz="UTC")  # 24 of the rep's working hours
@@ -306,15 +304,15 @@ def test_a_watched_account_is_called_on_its_next_event() -> None:
 )
 def test_an_event_before_it_was_watched_is_none(seen: datetime, expected: str) -> None:
     before = last("monitor", "tier medium", 3)
-    got = decided(accounts({**PQL, **MEDIUM, "pricing_views_14d_at": seen}), last=before).iloc[0]
+    got = decided(accounts({**PQL, **MEDIUM, "pricing_views_at": seen}), last=before).iloc[0]
     assert got["action"] == expected
     assert got["since"] == (ago(3) if expected == "monitor" else AS_OF)
     assert pd.isna(got["trigger_at"]) == (expected == "monitor")
 
 
 def test_the_first_event_counts_and_what_the_policy_does_not_name_is_none() -> None:
-    row = {**PQL, **MEDIUM, "pricing_views_14d_at": ago(1), "exports_28d": 1, "exports_28d_at": ago(2.5)}
-    both = {**row, "plan_questions_28d": 1, "plan_questions_28d_at": ago(2), "activated": 1, "users": 0}
+    row = {**PQL, **MEDIUM, "pricing_views_at": ago(1), "exports": 1, "exports_at": ago(2.5)}
+    both = {**row, "plan_questions": 1, "plan_questions_at": ago(2), "activated": 1, "users": 0}
     before = last("monitor", "tier medium", 3)
     for account, moment in ((row, ago(1)), (both, ago(2))):
         assert decided(accounts(account), last=before).iloc[0]["trigger_at"] == moment
@@ -322,7 +320,7 @@ def test_the_first_event_counts_and_what_the_policy_does_not_name_is_none() -> N
 
 @pytest.mark.parametrize("waits", ["hold_capacity", "hold_context"])
 def test_who_waits_keeps_the_reason_and_its_moment(waits: str) -> None:
-    row = {**PQL, **MEDIUM, "pricing_views_14d_at": ago(2)}
+    row = {**PQL, **MEDIUM, "pricing_views_at": ago(2)}
     before = last(waits, "capacity", 1, "trigger", 1.5)
     got = decided(accounts(row), last=before).iloc[0]
     assert (got["action"], got["call"], got["trigger_at"]) == ("sales_now", "trigger", ago(1.5))
@@ -330,17 +328,17 @@ def test_who_waits_keeps_the_reason_and_its_moment(waits: str) -> None:
 
 
 def test_a_checkout_given_up_by_a_watched_account_calls() -> None:
-    row = {**PQL, **MEDIUM, "checkout_state": "abandoned", "checkouts_abandoned_28d": 1, "users": 0,
-           "checkouts_abandoned_28d_at": ago(1.2)}  # fmt: skip
+    row = {**PQL, **MEDIUM, "checkout_state": "abandoned", "checkouts_abandoned": 1, "users": 0,
+           "checkouts_abandoned_at": ago(1.2)}  # fmt: skip
     got = decided(accounts(row), last=last("hold_converting", "never interrupt", 2)).iloc[0]
     assert (got["action"], got["call"]) == ("sales_now", "trigger")
 
 
 @pytest.mark.parametrize(
-    "lacks", [{"active_days_14d": 9}, {"active_users_28d": 1}, {"activated": 0}, {"employees": 20.0}, {"users": 0}]
+    "lacks", [{"active_days": 9}, {"active_users": 1}, {"activated": 0}, {"employees": 20.0}, {"users": 0}]
 )
 def test_an_event_calls_nobody_who_lacks_the_rest(lacks: dict[str, Any]) -> None:
-    row = {**PQL, **MEDIUM, "pricing_views_14d_at": ago(0.1), "active_days_7d": 0, **lacks}
+    row = {**PQL, **MEDIUM, "pricing_views_at": ago(0.1), "active_days_7d": 0, **lacks}
     got = decided(accounts(row), last=last("monitor", "tier medium", 3)).iloc[0]
     assert (got["call"], got["action"] == "sales_now") == ("", False)
 
@@ -355,17 +353,17 @@ def test_nobody_is_watched_where_medium_is_nurtured() -> None:
     ("change", "call"),
     [
         ({}, "pql"),
-        ({"demo_requests_28d": 1}, "pql"),
-        ({"demo_requests_28d": 1, "active_days_14d": 5}, "hand_raised"),
-        ({**MEDIUM, "demo_requests_28d": 1, "pricing_views_14d": 0, "invites_28d": 0, "users": 0}, "hand_raised"),
+        ({"demo_requests": 1}, "pql"),
+        ({"demo_requests": 1, "active_days": 5}, "hand_raised"),
+        ({**MEDIUM, "demo_requests": 1, "pricing_views": 0, "invites": 0, "users": 0}, "hand_raised"),
         ({**MEDIUM, "arr": 6000.0, "limit_share": 0.8, "limit_held_days": 14, "users": 0}, "expansion"),
         ({**MEDIUM, "arr": 0.0, "limit_share": 0.8, "limit_held_days": 14, "users": 0}, ""),
         ({**MEDIUM, "arr": 6000.0, "limit_share": 0.8, "limit_held_days": 13, "users": 0}, ""),
-        ({**MEDIUM, "arr": 6000.0, "limit_share": 0.8, "limit_held_days": 14, "active_days_14d": 9}, ""),
-        ({"demo_requests_28d": 1, "active_days_14d": 4}, ""),
-        ({"demo_requests_28d": 1, "activated": 0}, ""),
-        ({"demo_requests_28d": 1, "employees": 4.0, "arr": 9000.0}, ""),
-        ({"demo_requests_28d": 1, "employees": 20.0}, ""),
+        ({**MEDIUM, "arr": 6000.0, "limit_share": 0.8, "limit_held_days": 14, "active_days": 9}, ""),
+        ({"demo_requests": 1, "active_days": 4}, ""),
+        ({"demo_requests": 1, "activated": 0}, ""),
+        ({"demo_requests": 1, "employees": 4.0, "arr": 9000.0}, ""),
+        ({"demo_requests": 1, "employees": 20.0}, ""),
     ],
 )
 def test_why_it_is_called(change: dict[str, Any], call: str) -> None:
@@ -380,7 +378,7 @@ def test_why_it_is_called(change: dict[str, Any], call: str) -> None:
     [(500.0, "sales", "pql"), (499.0, "sales", ""), (500.0, "nurture", ""), (None, "sales", "")],
 )
 def test_large_and_quiet_is_what_the_policy_says(employees: float | None, mode: str, expected: str) -> None:
-    row = {**PQL, "employees": np.nan if employees is None else employees, "arr": 9000.0, "active_days_14d": 9}
+    row = {**PQL, "employees": np.nan if employees is None else employees, "arr": 9000.0, "active_days": 9}
     got = decided(accounts(row), policy=changed(routing__large_not_engaged=mode)).iloc[0]
     assert (got["call"], got["engagement_band"]) == (expected, "low")
 
@@ -397,7 +395,7 @@ def test_large_and_quiet_is_what_the_policy_says(employees: float | None, mode: 
     ],
 )
 def test_a_queue_has_an_end_until_something_happens(before: tuple[str, str, float], expected: str) -> None:
-    happened = {f"{name}_at": ago(2) for name in ("invites_28d", "pricing_views_14d", "premium_attempts_28d")}
+    happened = {f"{name}_at": ago(2) for name in ("invites", "pricing_views", "premium_attempts")}
     row = accounts({**PQL, **happened})
     got = decided(row, last=last(*before)).iloc[0]
     assert got["rule"] == expected
@@ -430,8 +428,8 @@ def test_a_required_text_and_a_required_number_may_be_missing() -> None:
 def test_a_trigger_column_that_is_not_there_is_named() -> None:
     signals = accounts(PQL)
     given = inputs(signals)
-    bare = dataclasses.replace(given, signals=signals.drop(columns=["invites_28d_at", "plan_questions_28d_at"]))
-    message = "^signals: no column plan_questions_28d_at, invites_28d_at; build the run's signals again$"
+    bare = dataclasses.replace(given, signals=signals.drop(columns=["invites_at", "plan_questions_at"]))
+    message = "^signals: no column plan_questions_at, invites_at; build the run's signals again$"
     with pytest.raises(ValueError, match=message):
         decide(bare, POLICY, AS_OF)
 
@@ -439,7 +437,7 @@ def test_a_trigger_column_that_is_not_there_is_named() -> None:
 def test_previous_decisions_without_call_and_moment_are_enough() -> None:
     """As they were kept before there were calls."""
     before = last("monitor", "tier medium", 3).drop(columns=["call", "trigger_at"])
-    got = decided(accounts({**PQL, **MEDIUM, "pricing_views_14d_at": ago(0.1)}), last=before).iloc[0]
+    got = decided(accounts({**PQL, **MEDIUM, "pricing_views_at": ago(0.1)}), last=before).iloc[0]
     assert got["call"] == "trigger"
 
 
@@ -464,7 +462,7 @@ def test_facts_are_one_row_an_account_with_all_that_rules_look_at() -> None:
 
 @pytest.mark.parametrize(
     ("signal", "expected"),
-    [("fundings_90d", "hold_cooldown"), ("hirings_90d", "hold_cooldown"), ("tickets", "sales_now")],
+    [("fundings", "hold_cooldown"), ("hirings", "hold_cooldown"), ("tickets", "sales_now")],
 )
 def test_news_about_the_company_do_not_bring_an_account_back(signal: str, expected: str) -> None:
     """Firmographics rank, they trigger nothing: not even the end of a pause."""
@@ -476,7 +474,7 @@ def test_news_about_the_company_do_not_bring_an_account_back(signal: str, expect
 
 
 def test_obstacles_are_the_same_however_many_accounts_are_looked_at_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    rows = [{**PQL, "active_days_14d": float(n), "activated": n % 2, "name": None if n % 3 else "x"} for n in range(11)]
+    rows = [{**PQL, "active_days": float(n), "activated": n % 2, "name": None if n % 3 else "x"} for n in range(11)]
     whole = decided(accounts(*rows))["would_change"].tolist()
     monkeypatch.setattr("onetouch.routing.obstacles.ROWS", 4)
     assert decided(accounts(*rows))["would_change"].tolist() == whole
@@ -495,7 +493,7 @@ def test_obstacles_are_told_in_the_order_of_the_rules() -> None:
     assert [(o["obstacle"], o["has"], o["needs"]) for o in got["would_change"]] == [
         ("holdout", None, None), ("checkout", None, None), ("open_opportunity", None, None), ("recent_touch", 3, 7),
         ("cooldown", 12, 90), ("new_signal", None, None), ("potential_arr", 900, 5000), ("icp", None, None),
-        ("activation", None, None), ("active_days_14d", 0, 10), ("active_users_28d", 0, 2), ("intent", None, None),
+        ("activation", None, None), ("active_days", 0, 10), ("active_users", 0, 2), ("intent", None, None),
         ("score", 0, 50), ("context:name", None, None), ("context:domain", None, None),
     ]  # fmt: skip
 
@@ -505,7 +503,7 @@ def test_a_signal_is_new_that_was_not_there_whichever_it_is() -> None:
     policy = changed(scoring__points=[{"signal": "users", "at_least": 1, "points": 60}])
     ended = {"state": "released", "closed_at": ago(100)}
     past = handoffs(
-        {"account_id": "a0", "handoff_id": "h0", "signals": ["invites_28d"], **ended},
+        {"account_id": "a0", "handoff_id": "h0", "signals": ["invites"], **ended},
         {"account_id": "a1", "handoff_id": "h1", "signals": ["users"], **ended},
     )
     keen = {**PQL, "users": 9}

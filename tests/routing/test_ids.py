@@ -32,6 +32,8 @@ def facts(*rows: dict[str, Any]) -> pd.DataFrame:
     return known_facts(given, POLICY, AS_OF)
 
 
+SIGNALS = [*map(upgrade.current_name, ids._SIGNALS)]
+MOMENTS = [*map(upgrade.current_name, ids._SIGNAL_MOMENTS)]
 KNOWN = facts()
 
 
@@ -65,7 +67,7 @@ def test_every_text_counts(column: str) -> None:
 
 @pytest.mark.parametrize(
     "column",
-    [*ids._SIGNALS, "employees", "seats", "arr", "open_opportunities", "usual_hour", "usual_weekday", "score",
+    [*SIGNALS, "employees", "seats", "arr", "open_opportunities", "usual_hour", "usual_weekday", "score",
      "usage_score", "score_before"],
 )  # fmt: skip
 def test_every_number_counts(column: str) -> None:
@@ -84,7 +86,7 @@ def test_every_yes_and_no_counts(column: str) -> None:
 
 @pytest.mark.parametrize(
     "column",
-    ["handoff_closed_at", "touched_at", "previous_since", "previous_trigger_at", *ids._SIGNAL_MOMENTS],
+    ["handoff_closed_at", "touched_at", "previous_since", "previous_trigger_at", *MOMENTS],
 )
 def test_every_moment_counts(column: str) -> None:
     moments = pd.Series([pd.NaT, AS_OF, AS_OF + timedelta(microseconds=1)], dtype="datetime64[us, UTC]")
@@ -148,12 +150,12 @@ def test_a_column_added_later_counts_once_the_policy_requires_it() -> None:
 
 
 def test_a_signal_called_otherwise_today_changes_no_id(monkeypatch: pytest.MonkeyPatch) -> None:
-    former = {"users": "people", "tickets_28d": "tickets"}
-    known = facts(ONE, {**PQL, "name": None, "tickets_28d": 3.0})
+    again = {"users": "people", "tickets": "requests"}
+    known = facts(ONE, {**PQL, "name": None, "tickets": 3.0})
     given: Any = SimpleNamespace(version="v1", handoff=SimpleNamespace(required_context=["users"]))
     ids_of_then = decision_ids(known, given, AS_OF).tolist()
-    monkeypatch.setattr(upgrade, "RENAMED", former)
-    today = known.rename(columns={**former, "tickets_28d_at": "tickets_at"})
+    monkeypatch.setattr(upgrade, "RENAMED", upgrade.RENAMED | {"users": "people", "tickets_28d": "requests"})
+    today = known.rename(columns={**again, "tickets_at": "requests_at"})
     today["handoff_signals"] = today["handoff_signals"].str.replace("users", "people")
     given.handoff.required_context = ["people"]
     assert decision_ids(today, given, AS_OF).tolist() == ids_of_then

@@ -30,7 +30,7 @@ from tests.routing.world import POLICY, PQL, accounts, handoffs, inputs, load, p
 # A seed is not made simpler by making it smaller.
 OFTEN = settings(max_examples=8, phases=[Phase.generate])
 SELDOM = settings(max_examples=4, phases=[Phase.generate])
-COUNTED = ["demo_requests_28d", "plan_questions_28d", "invites_28d", "pricing_views_14d"]
+COUNTED = ["demo_requests", "plan_questions", "invites", "pricing_views"]
 # Decisions of the run before: those that only a called account gets are drawn more often, and watched ones above all.
 BEFORE = [
     *plain.READ,
@@ -65,7 +65,7 @@ def policy_of(seed: int, **fixed: Any) -> Policy:
     document["gates"]["icp"]["industries"] = random.choice([[], ["Retail", "media"]])
     document["gates"]["icp"]["excluded_industries"] = random.choice([[], ["MEDIA"]])
     routing |= {
-        "engaged": [{"signal": "active_days_14d", "at_least": random.choice([3, 10])}],
+        "engaged": [{"signal": "active_days", "at_least": random.choice([3, 10])}],
         "hand_raised": [{"signal": s, "at_least": 1} for s in random.sample(COUNTED, k=random.choice([0, 0, 1, 2]))],
         "triggers": random.sample(COUNTED, k=random.randint(0, 4)),
         "medium": random.choice(["monitor", "monitor", "nurture"]),
@@ -140,9 +140,9 @@ def world(policy: Policy, as_of: datetime, seed: int, n: int = 60) -> Inputs:
 def _account(random: Random, policy: Policy, edges: dict[str, list[float]], as_of: datetime) -> dict[str, Any]:
     """An account that lacks nothing, then some steps from it."""
     best = {name: max(edges[name]) for name in SIGNAL_NAMES if random.random() < 0.6}
-    row = {**PQL, "industry": "retail", **best, "activated": 1, "active_days_14d": 12, "active_users_28d": 6}
+    row = {**PQL, "industry": "retail", **best, "activated": 1, "active_days": 12, "active_users": 6}
     if random.random() < 0.6:  # of a score not far from the tiers
-        scored = [rule.signal for rule in policy.scoring.points if rule.signal not in ("activated", "active_days_14d")]
+        scored = [rule.signal for rule in policy.scoring.points if rule.signal not in ("activated", "active_days")]
         row |= dict.fromkeys(random.sample(scored, k=random.randint(len(scored) // 2, len(scored))), 0.0)
     row |= {"employees": random.choice([40.0, 200.0, 600.0]), "arr": random.choice([None, 0.0, 9600.0])}
     steps: list[dict[str, Any]] = [
@@ -157,11 +157,11 @@ def _account(random: Random, policy: Policy, edges: dict[str, list[float]], as_o
         {"name": random.choice([None, ""])},
         {"limit_share": None},
         {"arr": 9600.0, "limit_share": random.choice([0.8, 0.9]), "limit_held_days": random.choice([13.0, 14.0])},
-        {"arr": 9600.0, "limit_share": 0.8, "limit_held_days": 20.0, "premium_attempts_28d": 0.0},
+        {"arr": 9600.0, "limit_share": 0.8, "limit_held_days": 20.0, "premium_attempts": 0.0},
         {"employees": random.choice([None, 4.0, 5.0, 39.0, 499.0, 500.0, 600.0, 601.0])},
         {"arr": random.choice([4999.99, 5000.0, 9599.0])},
         {"industry": random.choice([None, "Media", "mining"])},
-        {"active_days_14d": random.choice([2.0, 3.0, 4.0, 5.0, 9.0, 10.0])},
+        {"active_days": random.choice([2.0, 3.0, 4.0, 5.0, 9.0, 10.0])},
         {"activated": 0},
         {name: 0.0 for name in random.sample(SIGNAL_NAMES, k=20) if name not in PQL},
         {"owner_email": None},
@@ -171,7 +171,7 @@ def _account(random: Random, policy: Policy, edges: dict[str, list[float]], as_o
     ]
     for step in random.sample(steps, k=random.choice([0, 1, 1, 2, 3, 5])):
         row |= {name: np.nan if value is None and name in SIGNAL_NAMES else value for name, value in step.items()}
-    row |= {name: 0.0 for name in ("users", "active_users_28d", "activated") if row.get(name) != row.get(name)}
+    row |= {name: 0.0 for name in ("users", "active_users", "activated") if row.get(name) != row.get(name)}
     ages = (0, 1, 2, 6.5, 13, 26)
     happened = {name: random.choice(ages) * timedelta(days=1) - timedelta(microseconds=1) for name in MOMENTS}
     return row | {f"{name}_at": as_of - max(age, timedelta()) for name, age in happened.items()}

@@ -16,8 +16,8 @@ POLICY = read_policy()
 AS_OF = datetime(2025, 3, 10, 9, tzinfo=UTC)  # a Monday
 PQL: dict[str, Any] = {
     "account_basis": "group", "name": "Acme", "domain": "acme.com", "employees": 200.0, "owner_email": "ana@v.com",
-    "activated": 1, "active_days_14d": 12, "active_users_28d": 6, "active_days_7d": 5, "invites_28d": 2,
-    "pricing_views_14d": 1, "premium_attempts_28d": 1, "features_used": 3, "users": 6, "events_28d": 400,
+    "activated": 1, "active_days": 12, "active_users": 6, "active_days_7d": 5, "invites": 2,
+    "pricing_views": 1, "premium_attempts": 1, "features_used": 3, "users": 6, "events": 400,
 }  # fmt: skip
 TEXT = (
     "account_id", "account_basis", "name", "domain", "industry", "region", "timezone", "owner_email", "owner_id",

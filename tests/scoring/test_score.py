@@ -41,8 +41,8 @@ changed = POLICY.changed
 
 
 PQL = {
-    "activated": 1, "active_days_14d": 12, "active_users_28d": 6, "active_days_7d": 5, "invites_28d": 2,
-    "pricing_views_14d": 1, "premium_attempts_28d": 1,
+    "activated": 1, "active_days": 12, "active_users": 6, "active_days_7d": 5, "invites": 2,
+    "pricing_views": 1, "premium_attempts": 1,
 }  # fmt: skip
 
 
@@ -113,8 +113,8 @@ def test_a_pql_passes_every_gate_and_is_high() -> None:
     ("change", "gate"),
     [
         ({"activated": 0}, "gate_activated"),
-        ({"active_days_14d": 4}, "gate_engagement"),
-        ({"active_users_28d": 1}, "gate_engagement"),
+        ({"active_days": 4}, "gate_engagement"),
+        ({"active_users": 1}, "gate_engagement"),
         ({"employees": 4}, "gate_icp"),
         ({"account_basis": "personal", "domain": None}, "gate_icp"),
     ],
@@ -132,7 +132,7 @@ def test_one_account_is_no_obstacle_to_another() -> None:
 
 
 def test_intent_is_a_gate() -> None:
-    row = score_frame(frame({**PQL, "pricing_views_14d": 0, "premium_attempts_28d": 0, "users": 9}), POLICY).iloc[0]
+    row = score_frame(frame({**PQL, "pricing_views": 0, "premium_attempts": 0, "users": 9}), POLICY).iloc[0]
     assert not row["gate_intent"]
 
 
@@ -177,22 +177,20 @@ def test_the_icp_excludes_only_what_is_known_not_to_fit(account: dict[str, Any],
 )
 def test_points_halve_with_every_so_many_days(age: timedelta | None, points: float) -> None:
     at = pd.Series([pd.NaT if age is None else AS_OF - age], dtype="datetime64[us, UTC]")
-    assert (
-        score_frame(frame({"pricing_views_14d": 1}).assign(pricing_views_14d_at=at), POLICY)["score"].item() == points
-    )
+    assert score_frame(frame({"pricing_views": 1}).assign(pricing_views_at=at), POLICY)["score"].item() == points
 
 
 def test_what_happened_too_seldom_earns_nothing_however_fresh() -> None:
-    rule = {"signal": "pricing_views_14d", "at_least": 2, "points": 4, "half_life_days": 14}
-    scores = score_frame(frame({"pricing_views_14d": 1}, {"pricing_views_14d": 2}), changed(scoring__points=[rule]))
+    rule = {"signal": "pricing_views", "at_least": 2, "points": 4, "half_life_days": 14}
+    scores = score_frame(frame({"pricing_views": 1}, {"pricing_views": 2}), changed(scoring__points=[rule]))
     assert scores["score"].tolist() == [0, 4]
 
 
 def test_a_signal_without_half_life_needs_no_moment() -> None:
-    rule = {"signal": "pricing_views_14d", "at_least": 1, "points": 4}
-    signals = frame({"pricing_views_14d": 1}).drop(columns="pricing_views_14d_at")
+    rule = {"signal": "pricing_views", "at_least": 1, "points": 4}
+    signals = frame({"pricing_views": 1}).drop(columns="pricing_views_at")
     assert score_frame(signals, changed(scoring__points=[rule]))["score"].tolist() == [4]
-    with pytest.raises(ValueError, match=r"^signals: no column pricing_views_14d_at; build the run's signals again$"):
+    with pytest.raises(ValueError, match=r"^signals: no column pricing_views_at; build the run's signals again$"):
         score_frame(signals, POLICY)
 
 
@@ -257,7 +255,7 @@ def test_tiers_begin_at_their_score(points: float, tier: str) -> None:
 
 
 def test_however_many_accounts_are_laid_out_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    signals = frame(*[{"users": n % 7, "activated": n % 2, "invites_28d": n % 3} for n in range(11)])
+    signals = frame(*[{"users": n % 7, "activated": n % 2, "invites": n % 3} for n in range(11)])
     whole = score_frame(signals, POLICY)
     monkeypatch.setattr(sys.modules[scoring.score_frame.__module__], "ROWS", 4)
     parts = score_frame(signals, POLICY)

@@ -77,8 +77,8 @@ def plain(events: Rows, as_of: datetime, caps: dict[str, float], signed_up: date
         **{signal.name: n(WINDOWS[signal.window], *signal.events) for signal in SIGNALS if signal.counted},
         "users": users(90),
         "active_users_7d": users(7),
-        "active_users_28d": users(28),
-        "invites_28d": n(28, "teammate_invited"),
+        "active_users": users(28),
+        "invites": n(28, "teammate_invited"),
         "milestones_done": sum(name in first for name in POLICY.product.milestones),
         "activated": float(activated_at is not None),
         "days_to_activate": max((int(activated_at.timestamp()) - int(begun.timestamp())) / 86400, 0)
@@ -88,32 +88,32 @@ def plain(events: Rows, as_of: datetime, caps: dict[str, float], signed_up: date
         "integrations": len(
             {e["properties_"].get("integration") for e in events if e["event"] == "integration_connected"}
         ),
-        "developer_days_28d": days(28, [e for e in near if e["event"] in ("api_called", "sdk_used", "ci_run")]),
+        "developer_days": days(28, [e for e in near if e["event"] in ("api_called", "sdk_used", "ci_run")]),
         "limit_share": share,
         "limit_held_days": held,
         "limit_days_left": days_left,
-        "limits_reached_28d": n(28, "limit_reached"),
+        "limits_reached": n(28, "limit_reached"),
         "active_days_7d": days(7, use),
-        "active_days_14d": days(14, use),
-        "return_days_28d": days(28, [e for e in use if e["occurred_at"].date() != min(ever).date()]),
+        "active_days": days(14, use),
+        "return_days": days(28, [e for e in use if e["occurred_at"].date() != min(ever).date()]),
         "events_7d": week,
-        "events_28d": sum(e["age"] < 28 for e in use),
+        "events": sum(e["age"] < 28 for e in use),
         "usage_growth_7d": week / before if before else None,
-        "exports_28d": n(28, "export_created"),
-        "shares_28d": n(28, "content_shared"),
-        "pricing_views_14d": n(14, "pricing_viewed"),
-        "plan_questions_28d": n(28, "plan_question_asked"),
-        "demo_requests_28d": n(28, "demo_requested"),
-        "premium_attempts_28d": n(28, "premium_feature_attempted"),
-        "admin_actions_28d": n(28, "sso_configured", "permissions_changed"),
-        "failed_actions_28d": n(28, "action_failed"),
-        "tickets_28d": n(28, "support_ticket_opened"),
+        "exports": n(28, "export_created"),
+        "shares": n(28, "content_shared"),
+        "pricing_views": n(14, "pricing_viewed"),
+        "plan_questions": n(28, "plan_question_asked"),
+        "demo_requests": n(28, "demo_requested"),
+        "premium_attempts": n(28, "premium_feature_attempted"),
+        "admin_actions": n(28, "sso_configured", "permissions_changed"),
+        "failed_actions": n(28, "action_failed"),
+        "tickets": n(28, "support_ticket_opened"),
         "demo_completion": max(demos, default=None),
-        "checkouts_abandoned_28d": len(left),
-        "checkouts_abandoned_28d_at": max(left, default=None),
+        "checkouts_abandoned": len(left),
+        "checkouts_abandoned_at": max(left, default=None),
         "enterprise_domain": float(any(e["email_domain"] for e in events)),
-        "fundings_90d": n(90, "company_funded"),
-        "hirings_90d": n(90, "company_hiring"),
+        "fundings": n(90, "company_funded"),
+        "hirings": n(90, "company_hiring"),
         **{f"{name}_at": latest(days, *of) for name, (days, of) in MOMENTS_OF.items()},
         "checkout_state": state,
         "limit_name": limit_name,
@@ -162,19 +162,19 @@ WINDOWS = {window: window.days(POLICY.signals) or 0 for window in Window}
 
 MOMENTS_OF = {
     **{signal.name: (WINDOWS[signal.window], signal.events) for signal in SIGNALS if signal.counted},
-    "invites_28d": (28, ["teammate_invited"]),
-    "limits_reached_28d": (28, ["limit_reached"]),
-    "exports_28d": (28, ["export_created"]),
-    "shares_28d": (28, ["content_shared"]),
-    "pricing_views_14d": (14, ["pricing_viewed"]),
-    "plan_questions_28d": (28, ["plan_question_asked"]),
-    "demo_requests_28d": (28, ["demo_requested"]),
-    "premium_attempts_28d": (28, ["premium_feature_attempted"]),
-    "admin_actions_28d": (28, ["sso_configured", "permissions_changed"]),
-    "failed_actions_28d": (28, ["action_failed"]),
-    "tickets_28d": (28, ["support_ticket_opened"]),
-    "fundings_90d": (90, ["company_funded"]),
-    "hirings_90d": (90, ["company_hiring"]),
+    "invites": (28, ["teammate_invited"]),
+    "limits_reached": (28, ["limit_reached"]),
+    "exports": (28, ["export_created"]),
+    "shares": (28, ["content_shared"]),
+    "pricing_views": (14, ["pricing_viewed"]),
+    "plan_questions": (28, ["plan_question_asked"]),
+    "demo_requests": (28, ["demo_requested"]),
+    "premium_attempts": (28, ["premium_feature_attempted"]),
+    "admin_actions": (28, ["sso_configured", "permissions_changed"]),
+    "failed_actions": (28, ["action_failed"]),
+    "tickets": (28, ["support_ticket_opened"]),
+    "fundings": (90, ["company_funded"]),
+    "hirings": (90, ["company_hiring"]),
 }
 
 
@@ -316,7 +316,7 @@ def test_a_meter_that_reports_nightly_makes_no_idle_account_active(
     nights = [NOON - timedelta(days=n) for n in range(20)]
     stage(lake, [event(night, "usage_recorded", limit="rows", used=85) for night in nights])
     row = signals_of(lake, accounts("acme", plan_limits='{"rows": 100}'), NOON + timedelta(hours=1)).loc["acme"]
-    assert (row["active_days_14d"], row["users"], row["events_28d"]) == (0, 0, 0)
+    assert (row["active_days"], row["users"], row["events"]) == (0, 0, 0)
     assert (row["limit_share"], row["limit_held_days"]) == (0.85, 20)
 
 
@@ -373,7 +373,7 @@ def test_checkout(lake: Lake, event: Callable, stage: Callable) -> None:
     got = signals_of(lake, accounts("a0"), NOON)
     for n, (steps, state, abandoned) in enumerate(STEPS):
         row = got.loc[f"a{n}"]
-        assert (row["checkout_state"], row["checkouts_abandoned_28d"]) == (state, abandoned), steps
+        assert (row["checkout_state"], row["checkouts_abandoned"]) == (state, abandoned), steps
 
 
 def test_a_vendors_word_on_an_abandoned_checkout_waits_as_long_as_the_policy_says(
@@ -386,9 +386,9 @@ def test_a_vendors_word_on_an_abandoned_checkout_waits_as_long_as_the_policy_say
         days = POLICY.signals.model_copy(update={"abandoned_barrier_hours": hours})
         row = signals_of(lake, accounts("acme"), NOON, POLICY.model_copy(update={"signals": days})).loc["acme"]
         counted = state == "abandoned"
-        assert (row["checkout_state"], row["checkouts_abandoned_28d"]) == (state, counted), hours
+        assert (row["checkout_state"], row["checkouts_abandoned"]) == (state, counted), hours
         assert row["checkout_at"] == NOON - timedelta(hours=40)
-        assert (row["checkouts_abandoned_28d_at"] == NOON - timedelta(hours=40)) == counted
+        assert (row["checkouts_abandoned_at"] == NOON - timedelta(hours=40)) == counted
 
 
 CUTS = [
@@ -413,8 +413,8 @@ def test_of_a_day_that_the_barrier_cuts_in_two_one_counts(lake: Lake, event: Cal
     got = signals_of(lake, accounts("a0"), NOON)
     for n, (left, count, hours) in enumerate(CUTS):
         row = got.loc[f"a{n}"]
-        assert row["checkouts_abandoned_28d"] == count, left
-        assert row["checkouts_abandoned_28d_at"] == NOON - timedelta(hours=hours), left
+        assert row["checkouts_abandoned"] == count, left
+        assert row["checkouts_abandoned_at"] == NOON - timedelta(hours=hours), left
 
 
 def test_a_moment_is_the_last_one_its_window_counts(lake: Lake, event: Callable, stage: Callable) -> None:
@@ -431,13 +431,13 @@ def test_a_moment_is_the_last_one_its_window_counts(lake: Lake, event: Callable,
         ],
     )
     got = signals_of(lake, accounts("in"), NOON)
-    views = got[["pricing_views_14d", "pricing_views_14d_at"]]
+    views = got[["pricing_views", "pricing_views_at"]]
     assert views.loc["in"].tolist() == [1, edge]
-    assert views.loc["out", "pricing_views_14d"] == 0 and pd.isna(views.loc["out", "pricing_views_14d_at"])
-    left = got[["checkouts_abandoned_28d", "checkouts_abandoned_28d_at"]]
+    assert views.loc["out", "pricing_views"] == 0 and pd.isna(views.loc["out", "pricing_views_at"])
+    left = got[["checkouts_abandoned", "checkouts_abandoned_at"]]
     assert left.loc["silent"].tolist() == [1, midnight - timedelta(days=27)]
-    assert left.loc["long silent", "checkouts_abandoned_28d"] == 0
-    assert pd.isna(left.loc["long silent", "checkouts_abandoned_28d_at"])
+    assert left.loc["long silent", "checkouts_abandoned"] == 0
+    assert pd.isna(left.loc["long silent", "checkouts_abandoned_at"])
 
 
 READINGS = {

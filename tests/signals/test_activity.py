@@ -56,11 +56,24 @@ def test_another_vocabulary_has_partitions_of_its_own(lake: Lake, event: Callabl
     document = POLICY.document()
     document["vocabulary"]["report_created"] = {"as": "export_created"}
     other = Policy.model_validate(document)
-    for policy, name in ((POLICY, "milestones_done"), (other, "exports_28d"), (POLICY, "milestones_done")):
+    for policy, name in ((POLICY, "milestones_done"), (other, "exports"), (POLICY, "milestones_done")):
         table, rebuilt = compute(lake, policy, NOBODY, AS_OF)
         assert table.column(name).to_pylist() == [1]
     assert rebuilt == 0
     assert len(lake.list("activity")) == 2
+
+
+def test_what_one_source_means_by_a_name_is_its_own(lake: Lake, event: Callable, stage: Callable) -> None:
+    rows = [event(f"2025-03-09T09:0{n}:00", name) for n, name in enumerate(["Klick", "report_created"] * 2)]
+    of_segment = [row | {"source": "segment"} for row in rows[:2]]
+    stage(lake, [*of_segment, *rows[2:]])
+    words = {"Klick": {"as": "feature_used", "detail_is": "maps"}, "report_created": "pricing_viewed"}
+    settings = {"amplitude": {}, "segment": {"vocabulary": words}}
+    policy = Policy.model_validate(POLICY.document() | {"sources": settings})
+    table, _ = compute(lake, policy, NOBODY, AS_OF)
+    [row] = table.to_pylist()
+    assert (row["pricing_views_14d"], row["milestones_done"], row["features_used"]) == (1, 1, 1)
+    assert policy.vocabulary_version != POLICY.vocabulary_version
 
 
 def test_a_broken_vocabulary_maps_nothing_and_every_account_without_known_events_is_none(

@@ -124,7 +124,7 @@ def test_tables_are_read_whole(opened: Workspace) -> None:
     root = Path(opened.lake.root)
     for path in sorted(root.rglob("*.parquet")):
         parts = path.relative_to(root).parts
-        shape, table = formats.shape_of(*parts), formats.read(opened.lake, *parts)
+        shape, table = formats.shape_of(*parts), formats.read_table(opened.lake, *parts)
         assert shape is not None
         assert set(table.column_names) == set(shape.columns)
         assert table.num_rows == pq.read_metadata(path).num_rows
@@ -230,7 +230,7 @@ def test_the_next_run_compares_like_with_like(continued: tuple[Home, str]) -> No
     inputs = kept(workspace.lake, run_id)
     assert len(inputs.previous) == 20
     assert {name for names in inputs.handoffs["signals"] for name in names} <= set(SIGNAL_NAMES)
-    assert formats.read(workspace.lake, "inputs", run_id, "earlier.parquet").num_rows == 20
+    assert formats.read_table(workspace.lake, "inputs", run_id, "earlier.parquet").num_rows == 20
 
 
 def test_reconcile_after_the_next_run_leaves_nothing_unsaid(continued: tuple[Home, str]) -> None:
@@ -265,10 +265,10 @@ def test_a_stage_of_an_old_run_is_repeated(home: Home, tmp_path: Path) -> None:
     workspace = Home.copy(home.commit, tmp_path / "home").open()
     run = audit.run_of(workspace.lake, workspace.ledger)
     parts = ("decisions", f"{run.run_id}.parquet")
-    before = formats.read(workspace.lake, *parts).to_pylist()
+    before = formats.read_table(workspace.lake, *parts).to_pylist()
     for stage in (stages.build_signals, stages.score, stages.route, stages.check_decisions):
         stage(workspace, run.run_id)
-    assert formats.read(workspace.lake, *parts).to_pylist() == before
+    assert formats.read_table(workspace.lake, *parts).to_pylist() == before
 
 
 # ── What else lies there ──────────────────────────────────────────────────────────────────────────────────────────────

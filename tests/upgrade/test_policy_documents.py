@@ -10,15 +10,14 @@ from typing import Any
 
 import pytest
 import yaml
+from onetouch.catalogue import RENAMED as FORMER
 from onetouch.cli import app
 from onetouch.experiments.scenario_file import Scenario, read_scenarios
 from onetouch.policy import Policy, PolicyError, read_policy, upgrade
 from onetouch.policy.naming import Replaced, new_name, replace_names
 from onetouch.policy.read import PRESETS, preset_document
-from onetouch.policy.review import former_names, review
+from onetouch.policy.review import former_names, review_policy
 from typer.testing import CliRunner
-
-from tests.upgrade.names import FORMER
 
 DEFAULT = Policy.model_validate(preset_document())
 KEYS = sorted(upgrade._THEN)
@@ -89,7 +88,8 @@ def test_the_version_is_the_one_it_was_kept_under_until_something_is_changed() -
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_no_former_name_is_left_anywhere_in_a_policy(preset: str) -> None:
-    document = preset_document(preset)
+    then = {today: former for former, today in FORMER.items()}
+    document, _ = replace_names(preset_document(preset), Policy, then)
     document["product"]["name"] = "events_28d"  # no name of a signal, though spelled like one
     document["vocabulary"]["invites_28d"] = {"as": "teammate_invited", "detail": "shares_28d"}
     before = copy.deepcopy(document)
@@ -154,7 +154,7 @@ def test_a_scenario_goes_by_the_names_of_then() -> None:
 @pytest.fixture
 def called_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two of today's signals had other names in a former release."""
-    monkeypatch.setattr(upgrade, "RENAMED", {"logins_7d": "active_days_7d", "questions": "plan_questions_28d"})
+    monkeypatch.setattr(upgrade, "RENAMED", {"logins_7d": "active_days_7d", "questions": "plan_questions"})
 
 
 @pytest.mark.usefixtures("called_otherwise")
@@ -164,18 +164,20 @@ def test_a_policy_file_with_former_names_is_read_and_the_check_names_them(tmp_pa
         {"routing": {"triggers": ["questions"]}, "gates": {"engagement": [{"signal": "logins_7d", "at_least": 3}]}}
     )
     old.write_text(text)
-    new.write_text(text.replace("questions", "plan_questions_28d").replace("logins", "active_days"))
+    new.write_text(text.replace("questions", "plan_questions").replace("logins", "active_days"))
     assert read_policy(old) == read_policy(new)
     assert former_names(new) == []
     assert [str(found) for found in former_names(old)] == [
-        "routing.triggers.0: questions is called plan_questions_28d now; write plan_questions_28d",
+        "routing.triggers.0: questions is called plan_questions now; write plan_questions",
         "gates.engagement.0.signal: logins_7d is called active_days_7d now; write active_days_7d",
     ][::-1]
     said = CliRunner().invoke(app, ["policy", "check", str(old), "--json"])
     assert (said.exit_code, json.loads(said.stdout)["problems"]) == (0, [])
     assert any("logins_7d is called active_days_7d now" in line for line in json.loads(said.stdout)["warnings"])
     assert CliRunner().invoke(app, ["policy", "check", str(old), "--strict"]).exit_code == 1
-    assert [f.severity for f in review(read_policy(old))] == [f.severity for f in review(read_policy(new))]
+    assert [f.severity for f in review_policy(read_policy(old))] == [
+        f.severity for f in review_policy(read_policy(new))
+    ]
 
 
 @pytest.mark.usefixtures("called_otherwise")
@@ -192,7 +194,7 @@ def test_a_scenario_file_with_former_names_is_read(tmp_path: Path) -> None:
         "- name: one\n  expect: {reasons: {questions: 8}, obstacles: [logins_7d]}\n"
     )
     [scenario] = read_scenarios(file)
-    assert (scenario.expect.reasons, scenario.expect.obstacles) == ({"plan_questions_28d": 8.0}, ["active_days_7d"])
+    assert (scenario.expect.reasons, scenario.expect.obstacles) == ({"plan_questions": 8.0}, ["active_days_7d"])
 
 
 def test_a_file_that_is_no_policy_is_named(tmp_path: Path) -> None:

@@ -31,8 +31,8 @@ from tests.audit.fixtures import company, copy, last  # noqa: F401 - fixtures
 
 FORMER = {
     "people": "users",
-    "questions": "plan_questions_28d",
-    "demo_asks": "demo_requests_28d",
+    "questions": "plan_questions",
+    "demo_asks": "demo_requests",
     "seats_used": "limit_share",
 }
 """Signals of today, as a former release would have called them."""
@@ -86,7 +86,7 @@ def of_then(copy: Workspace, monkeypatch: pytest.MonkeyPatch) -> Workspace:  # n
                 for today, former in THEN.items():
                     text = text.replace(f'"{today}"', f'"{former}"').replace(f"{{{today}}}", f"{{{former}}}")
                 connection.exec_driver_sql(f"UPDATE {table} SET {column} = ? WHERE {key} = ?", (text, row))  # noqa: S608
-    monkeypatch.setattr(upgrade, "RENAMED", FORMER)
+    monkeypatch.setattr(upgrade, "RENAMED", upgrade.RENAMED | FORMER)
     return copy
 
 
@@ -133,10 +133,10 @@ def test_a_table_is_written_with_its_format_and_one_without_a_number_is_the_firs
     for number, answer in ((None, True), (b"1", True), (b"2", False)):
         rewrite(copy.lake, parts, lambda t, n=number: t.replace_schema_metadata({formats.KEY: n} if n else None))
         if answer:
-            assert formats.read(copy.lake, *parts).num_rows == table.num_rows
+            assert formats.read_table(copy.lake, *parts).num_rows == table.num_rows
         else:
             with pytest.raises(ValueError, match="format 2 of scores is not known here"):
-                formats.read(copy.lake, *parts)
+                formats.read_table(copy.lake, *parts)
 
 
 def test_a_step_reads_a_former_format_and_a_replay_writes_it(
@@ -154,15 +154,15 @@ def test_a_step_reads_a_former_format_and_a_replay_writes_it(
         return change
 
     parts = ("decisions", f"{last.run_id}.parquet")
-    worth = formats.read(copy.lake, *parts)["potential_arr"].to_pylist()
+    worth = formats.read_table(copy.lake, *parts)["potential_arr"].to_pylist()
     shape = formats.shape_of("decisions", "r.parquet")
     newer = formats.Shape(
         **{**vars(shape), "format": 2, "steps": {1: formats.Step(times(2), times(0.5))}, "since": {"call": 2}}
     )
     monkeypatch.setattr(formats, "SHAPES", (newer, *formats.SHAPES))
     rewrite(copy.lake, parts, lambda t: times(0.5)(t.drop_columns(["call"])).replace_schema_metadata(None))
-    assert formats.read(copy.lake, *parts)["call"].null_count == 16
-    assert formats.read(copy.lake, *parts)["potential_arr"].to_pylist() == worth
+    assert formats.read_table(copy.lake, *parts)["call"].null_count == 16
+    assert formats.read_table(copy.lake, *parts)["potential_arr"].to_pylist() == worth
     assert audit.replay(copy.lake, copy.ledger, last.run_id).empty
 
 
@@ -193,7 +193,7 @@ def test_a_signal_added_since_is_unknown_then_and_changes_no_replay(company: Wor
 
 
 def test_a_comparison_computes_signals_anew_that_the_run_does_not_hold(copy: Workspace, last: Run) -> None:  # noqa: F811
-    lacking = ["plan_questions_28d", "plan_questions_28d_at"]
+    lacking = ["plan_questions", "plan_questions_at"]
     before = difference.compare(copy.lake, copy.ledger, copy.policy, copy.policy, last)
     rewrite(copy.lake, ("signals", f"{last.run_id}.parquet"), lambda t: t.drop_columns(lacking))
     after = difference.compare(copy.lake, copy.ledger, copy.policy, copy.policy, last)
@@ -241,11 +241,11 @@ def test_everything_that_names_signals_is_read_with_todays_names(
     for parts in tables(company.lake):
         if formats.shape_of(*parts).name in ("events", "activity", "history"):
             continue
-        one, other = (formats.read(w.lake, *parts) for w in (company, of_then))
+        one, other = (formats.read_table(w.lake, *parts) for w in (company, of_then))
         assert sorted(one.column_names) == sorted(other.column_names), parts
         assert one.to_pylist() == [{name: row[name] for name in one.column_names} for row in other.to_pylist()]
-        few = [n for n in one.column_names if n in ("account_id", "users", "demo_requests_28d_at", "reasons")]
-        assert formats.read(of_then.lake, *parts, columns=few).column_names == few
+        few = [n for n in one.column_names if n in ("account_id", "users", "demo_requests_at", "reasons")]
+        assert formats.read_table(of_then.lake, *parts, columns=few).column_names == few
     assert of_then.ledger.handoffs()[0].signals == company.ledger.handoffs()[0].signals
     frames = [w.ledger.handoff_frame(AS_OF + timedelta(days=1)) for w in (company, of_then)]
     pd.testing.assert_frame_equal(*frames)
@@ -255,9 +255,9 @@ def test_everything_that_names_signals_is_read_with_todays_names(
 def test_a_run_after_the_change_compares_like_with_like(of_then: Workspace) -> None:
     run = decided(of_then, of_then.policy, AS_OF + timedelta(days=10))
     assert (
-        formats.read(of_then.lake, "inputs", run.run_id, "earlier.parquet").num_rows == 16
+        formats.read_table(of_then.lake, "inputs", run.run_id, "earlier.parquet").num_rows == 16
     )  # the same policy's scores
-    assert formats.read(of_then.lake, "inputs", run.run_id, "previous.parquet").num_rows == 16
+    assert formats.read_table(of_then.lake, "inputs", run.run_id, "previous.parquet").num_rows == 16
     assert audit.replay(of_then.lake, of_then.ledger, run.run_id).empty
     table = pq.read_table(of_then.lake.path("inputs", run.run_id, "handoffs.parquet"))
     assert table.schema.metadata[formats.NAMES] == b"4"

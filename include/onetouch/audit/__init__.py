@@ -9,18 +9,22 @@ if TYPE_CHECKING:
     from onetouch.audit.explain import Explanation, decision_rows, explain, plain, run_of
     from onetouch.audit.outcome import accounting, status
     from onetouch.audit.replay import find, forgotten_in, replay
+    from onetouch.audit.stored import earlier, of_run, table
 
 __all__ = [
     "Explanation",
     "accounting",
     "assigned",
     "decision_rows",
+    "earlier",
     "explain",
     "find",
     "forgotten_in",
+    "of_run",
     "plain",
     "replay",
     "run_of",
     "status",
+    "table",
 ]
 show(__name__)

@@ -7,8 +7,7 @@ import pandas as pd
 from onetouch.audit.stored import of_run
 from onetouch.lake import Lake
 from onetouch.ledger import Ledger, Run
-from onetouch.routing.assignment import assignments, team
-from onetouch.routing.inputs import kept
+from onetouch.routing import assignments, kept, team
 
 
 def assigned(lake: Lake, ledger: Ledger, run: Run) -> tuple[pd.DataFrame, pd.DataFrame]:

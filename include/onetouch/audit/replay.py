@@ -21,8 +21,7 @@ import pyarrow.parquet as pq
 from onetouch.audit.stored import as_written, earlier, made_again, of_run
 from onetouch.lake import Engine, Lake
 from onetouch.ledger import PSEUDONYM, Ledger
-from onetouch.routing import DECISION, decide
-from onetouch.routing.inputs import kept
+from onetouch.routing import DECISION, decide, kept
 from onetouch.scoring import kept_artefact, score_frame
 
 if TYPE_CHECKING:

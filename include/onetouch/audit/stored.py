@@ -5,8 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import pyarrow as pa
 
-from onetouch.lake import Lake
-from onetouch.lake.formats import as_stored, read, read_raw, shape_of
+from onetouch.lake import Lake, as_stored, read_raw, read_table, shape_of
 
 
 def table(lake: Lake, *parts: str, account_id: str | None = None, upgraded: bool = True) -> pa.Table:
@@ -15,7 +14,7 @@ def table(lake: Lake, *parts: str, account_id: str | None = None, upgraded: bool
         raise FileNotFoundError(f"{'/'.join(parts)}: is gone from the lake; restore it")
     filters = None if account_id is None else [("account_id", "==", account_id)]
     # A command may end right after: pyarrow's threads, letting go of the file then, would abort the interpreter.
-    return (read if upgraded else read_raw)(lake, *parts, filters=filters, threads=False)
+    return (read_table if upgraded else read_raw)(lake, *parts, filters=filters, threads=False)
 
 
 def of_run(lake: Lake, room: str, run_id: str, account_id: str | None = None) -> pa.Table:

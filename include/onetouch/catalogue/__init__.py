@@ -3,47 +3,84 @@
 It imports nothing of the library and nothing heavy, so every room and the command line may read it.
 """
 
-from onetouch.catalogue.accounts import CRM_COLUMNS, SNAPSHOT_COLUMNS, Column, Kind
-from onetouch.catalogue.actions import ACTIONS, Action
-from onetouch.catalogue.display import Format, Section
-from onetouch.catalogue.events import EVENT_NAMES, EVENTS, EVENTS_BY_NAME, NOT_USE, Event
-from onetouch.catalogue.signals import (
-    DETAIL_COLUMNS,
-    FIRMOGRAPHIC_SIGNALS,
-    MOMENTS,
-    SIGNAL_NAMES,
-    SIGNALS,
-    SIGNALS_BY_NAME,
-    WEEK_DAYS,
-    Happened,
-    Signal,
-    Window,
-    Windows,
-)
+from typing import TYPE_CHECKING
+
+from onetouch.faces import show
+
+if TYPE_CHECKING:
+    from onetouch.catalogue.accounts import CRM_COLUMNS, SNAPSHOT_COLUMNS, Column, Kind
+    from onetouch.catalogue.actions import (
+        ACTIONS,
+        BELOW_FLOOR,
+        HOLD_CAPACITY,
+        HOLD_CONTEXT,
+        HOLD_CONVERTING,
+        HOLD_COOLDOWN,
+        HOLD_HOLDOUT,
+        HOLD_OPEN_OPPORTUNITY,
+        HOLD_TOUCHED,
+        MONITOR,
+        NURTURE,
+        SALES_NOW,
+        SELF_SERVE_HERO,
+        SELF_SERVE_ONBOARDING,
+        Action,
+    )
+    from onetouch.catalogue.display import Format, Section
+    from onetouch.catalogue.events import EVENT_NAMES, EVENTS, EVENTS_BY_NAME, NOT_USE, Event
+    from onetouch.catalogue.signals import (
+        DETAIL_COLUMNS,
+        FIRMOGRAPHIC_SIGNALS,
+        MOMENTS,
+        RENAMED,
+        SIGNAL_NAMES,
+        SIGNALS,
+        SIGNALS_BY_NAME,
+        WEEK_DAYS,
+        Happened,
+        Signal,
+        Window,
+        Windows,
+    )
 
 __all__ = [
     "ACTIONS",
     "Action",
+    "BELOW_FLOOR",
     "CRM_COLUMNS",
+    "Column",
     "DETAIL_COLUMNS",
     "EVENTS",
     "EVENTS_BY_NAME",
     "EVENT_NAMES",
+    "Event",
     "FIRMOGRAPHIC_SIGNALS",
+    "Format",
+    "HOLD_CAPACITY",
+    "HOLD_CONTEXT",
+    "HOLD_CONVERTING",
+    "HOLD_COOLDOWN",
+    "HOLD_HOLDOUT",
+    "HOLD_OPEN_OPPORTUNITY",
+    "HOLD_TOUCHED",
+    "Happened",
+    "Kind",
     "MOMENTS",
+    "MONITOR",
     "NOT_USE",
+    "NURTURE",
+    "SALES_NOW",
+    "SELF_SERVE_HERO",
+    "SELF_SERVE_ONBOARDING",
+    "RENAMED",
     "SIGNALS",
     "SIGNALS_BY_NAME",
     "SIGNAL_NAMES",
     "SNAPSHOT_COLUMNS",
-    "WEEK_DAYS",
-    "Column",
-    "Event",
-    "Format",
-    "Happened",
-    "Kind",
     "Section",
     "Signal",
+    "WEEK_DAYS",
     "Window",
     "Windows",
 ]
+show(__name__)

@@ -45,7 +45,7 @@ class Window(Enum):
     EVER = "ever"
 
     def days(self, windows: Windows) -> int | None:
-        """Its length; None for EVER. A signal's name holds a number of days only where no policy changes it."""
+        """Its length; None for EVER."""
         if self is Window.EVER:
             return None
         return WEEK_DAYS if self is Window.WEEK else int(getattr(windows, self.value))
@@ -129,7 +129,7 @@ class Signal:
 SIGNALS: tuple[Signal, ...] = (
     # ── usage ────────────────────────────────────────────────────────────────────────────────────
     Signal(
-        name="events_28d", unit="events", window=Window.RECENT, source="S0", table="days",
+        name="events", unit="events", window=Window.RECENT, source="S0", table="days",
         meaning="events of use", label="Events in {days} days", nouns=("event", "events"), section=Section.USAGE,
     ),
     Signal(
@@ -142,7 +142,7 @@ SIGNALS: tuple[Signal, ...] = (
         label="Usage against the week before", format=Format.RATIO,
     ),
     Signal(
-        name="active_users_28d", unit="users", window=Window.RECENT, source="S0 S2", table="users",
+        name="active_users", unit="users", window=Window.RECENT, source="S0 S2", table="users",
         meaning="different users with use", label="Active users in {days} days",
         nouns=("active user", "active users"), section=Section.USAGE,
     ),
@@ -151,12 +151,12 @@ SIGNALS: tuple[Signal, ...] = (
         meaning="days with use", label="Days in use, of the last {days}", format=Format.DAYS_OF_WINDOW,
     ),
     Signal(
-        name="active_days_14d", unit="days", window=Window.ENGAGEMENT, source="S0", table="days",
+        name="active_days", unit="days", window=Window.ENGAGEMENT, source="S0", table="days",
         meaning="days with use", label="Days in use, of the last {days}", format=Format.DAYS_OF_WINDOW,
         section=Section.USAGE,
     ),
     Signal(
-        name="return_days_28d", unit="days", window=Window.RECENT, source="S1 S4", table="account",
+        name="return_days", unit="days", window=Window.RECENT, source="S1 S4", table="account",
         meaning="days with use, without the account's very first day",
         label="Days they came back, of the last {days}", format=Format.DAYS_OF_WINDOW, section=Section.USAGE,
     ),
@@ -171,17 +171,17 @@ SIGNALS: tuple[Signal, ...] = (
         nouns=("integration", "integrations"), section=Section.USAGE,
     ),
     Signal(
-        name="developer_days_28d", unit="days", window=Window.RECENT, source="S1", table="days",
+        name="developer_days", unit="days", window=Window.RECENT, source="S1", table="days",
         events=("api_called", "sdk_used", "ci_run"), meaning="days with one of these",
         label="Days with API, SDK or CI in use, of {days}", format=Format.DAYS_OF_WINDOW, section=Section.USAGE,
     ),
     Signal(
-        name="exports_28d", unit="events", window=Window.RECENT, source="S1", events=("export_created",),
+        name="exports", unit="events", window=Window.RECENT, source="S1", events=("export_created",),
         meaning="how often", label="Exports in {days} days", nouns=("export", "exports"), section=Section.USAGE,
         happened=Happened("made an export", "export"),
     ),
     Signal(
-        name="shares_28d", unit="events", window=Window.RECENT, source="S1", events=("content_shared",),
+        name="shares", unit="events", window=Window.RECENT, source="S1", events=("content_shared",),
         meaning="how often", label="Shares in {days} days", nouns=("share", "shares"), section=Section.USAGE,
         happened=Happened("shared content", "content shared"),
     ),
@@ -223,18 +223,18 @@ SIGNALS: tuple[Signal, ...] = (
         label="Days until the plan limit at this pace", format=Format.DAYS,
     ),
     Signal(
-        name="limits_reached_28d", unit="events", window=Window.RECENT, source="S1", events=("limit_reached",),
+        name="limits_reached", unit="events", window=Window.RECENT, source="S1", events=("limit_reached",),
         meaning="how often", label="Times a plan limit was reached in {days} days", format=Format.TIMES,
         section=Section.EXPANSION, happened=Happened("reached a plan limit", "plan limit reached"),
     ),
     Signal(
-        name="premium_attempts_28d", unit="events", window=Window.RECENT, source="S4",
+        name="premium_attempts", unit="events", window=Window.RECENT, source="S4",
         events=("premium_feature_attempted",), meaning="how often",
         label="Attempts at premium features in {days} days", nouns=("attempt", "attempts"), section=Section.EXPANSION,
         happened=Happened("tried a premium feature", "attempt at a premium feature"),
     ),
     Signal(
-        name="admin_actions_28d", unit="events", window=Window.RECENT, source="S1",
+        name="admin_actions", unit="events", window=Window.RECENT, source="S1",
         events=("sso_configured", "permissions_changed"), meaning="how often",
         label="SSO and permission changes in {days} days", nouns=("change", "changes"), section=Section.EXPANSION,
         happened=Happened("changed SSO or permissions", "change of SSO or permissions"),
@@ -250,30 +250,30 @@ SIGNALS: tuple[Signal, ...] = (
         nouns=("active user", "active users"), section=Section.TEAM,
     ),
     Signal(
-        name="invites_28d", unit="events", window=Window.RECENT, source="S4", events=("teammate_invited",),
+        name="invites", unit="events", window=Window.RECENT, source="S4", events=("teammate_invited",),
         meaning="how often", label="Invitations in {days} days", nouns=("teammate", "teammates"),
         section=Section.TEAM, happened=Happened("invited a teammate", "teammate invited"),
     ),
     # ── interest in buying ───────────────────────────────────────────────────────────────────────
     Signal(
-        name="demo_requests_28d", unit="events", window=Window.RECENT, source="S0 S3", events=("demo_requested",),
+        name="demo_requests", unit="events", window=Window.RECENT, source="S0 S3", events=("demo_requested",),
         meaning="how often", label="Requests to talk to someone in {days} days",
         nouns=("request to talk to someone", "requests to talk to someone"), section=Section.COMMERCIAL,
         happened=Happened("asked to talk to someone", "request to talk to someone"),
     ),
     Signal(
-        name="plan_questions_28d", unit="events", window=Window.RECENT, source="S4", events=("plan_question_asked",),
+        name="plan_questions", unit="events", window=Window.RECENT, source="S4", events=("plan_question_asked",),
         meaning="how often", label="Questions about plans in {days} days",
         nouns=("question about plans", "questions about plans"), section=Section.COMMERCIAL,
         happened=Happened("asked about plans", "question about plans"),
     ),
     Signal(
-        name="pricing_views_14d", unit="events", window=Window.ENGAGEMENT, source="S4", events=("pricing_viewed",),
+        name="pricing_views", unit="events", window=Window.ENGAGEMENT, source="S4", events=("pricing_viewed",),
         meaning="how often", label="Pricing page views in {days} days", format=Format.TIMES,
         section=Section.COMMERCIAL, happened=Happened("looked at pricing", "look at pricing"), private=True,
     ),
     Signal(
-        name="checkouts_abandoned_28d", unit="checkouts", window=Window.RECENT, source="S0", table="checkout",
+        name="checkouts_abandoned", unit="checkouts", window=Window.RECENT, source="S0", table="checkout",
         events=("checkout_started", "checkout_abandoned"),
         meaning="those given up at least `signals.abandoned_barrier_hours` ago (of one user's day that this moment "
         "cuts in two: one), and the last checkout if it fell silent; its moment is then its last step",
@@ -295,23 +295,23 @@ SIGNALS: tuple[Signal, ...] = (
         label="Business domain", format=Format.YES_NO, firmographic=True, most=lambda policy: 1,
     ),
     Signal(
-        name="fundings_90d", unit="events", window=Window.LOOKBACK, source="S1", events=("company_funded",),
+        name="fundings", unit="events", window=Window.LOOKBACK, source="S1", events=("company_funded",),
         meaning="how often", label="Funding rounds in {days} days", nouns=("funding round", "funding rounds"),
         section=Section.COMMERCIAL, happened=Happened("raised funding", "funding round"), firmographic=True,
     ),
     Signal(
-        name="hirings_90d", unit="events", window=Window.LOOKBACK, source="S1", events=("company_hiring",),
+        name="hirings", unit="events", window=Window.LOOKBACK, source="S1", events=("company_hiring",),
         meaning="how often", label="Job adverts in {days} days", nouns=("job advert", "job adverts"),
         section=Section.COMMERCIAL, happened=Happened("advertised a job", "job advert"), firmographic=True,
     ),
     # ── friction ─────────────────────────────────────────────────────────────────────────────────
     Signal(
-        name="failed_actions_28d", unit="events", window=Window.RECENT, source="S4", events=("action_failed",),
+        name="failed_actions", unit="events", window=Window.RECENT, source="S4", events=("action_failed",),
         meaning="how often", label="Failed actions in {days} days", nouns=("failed action", "failed actions"),
         section=Section.FRICTION, happened=Happened("had an action fail", "failed action"),
     ),
     Signal(
-        name="tickets_28d", unit="events", window=Window.RECENT, source="S4", events=("support_ticket_opened",),
+        name="tickets", unit="events", window=Window.RECENT, source="S4", events=("support_ticket_opened",),
         meaning="how often", label="Support tickets in {days} days", nouns=("support ticket", "support tickets"),
         section=Section.FRICTION, happened=Happened("opened a support ticket", "support ticket"),
     ),
@@ -332,6 +332,31 @@ new one may be the trigger event of a monitored account (S2)."""
 
 FIRMOGRAPHIC_SIGNALS = frozenset(signal.name for signal in SIGNALS if signal.firmographic)
 """Facts about the company, not about its use of the product: they may rank, never trigger (S0 S2)."""
+
+RENAMED: dict[str, str] = {
+    # A name holds a number of days only where no policy changes it.
+    "active_users_28d": "active_users",
+    "invites_28d": "invites",
+    "developer_days_28d": "developer_days",
+    "limits_reached_28d": "limits_reached",
+    "active_days_14d": "active_days",
+    "return_days_28d": "return_days",
+    "events_28d": "events",
+    "exports_28d": "exports",
+    "shares_28d": "shares",
+    "pricing_views_14d": "pricing_views",
+    "plan_questions_28d": "plan_questions",
+    "demo_requests_28d": "demo_requests",
+    "premium_attempts_28d": "premium_attempts",
+    "admin_actions_28d": "admin_actions",
+    "failed_actions_28d": "failed_actions",
+    "tickets_28d": "tickets",
+    "checkouts_abandoned_28d": "checkouts_abandoned",
+    "fundings_90d": "fundings",
+    "hirings_90d": "hirings",
+}
+"""Signal of a former release → what it is called today. Stored documents and tables, and users' own files, are read by
+it (`policy/upgrade.py`, `docs/formats.md`): entries are only ever added, and no name is used again."""
 
 DETAIL_COLUMNS: tuple[Column, ...] = (
     Column(name="account_basis", kind=Kind.TEXT),

@@ -31,8 +31,7 @@ def check(
     strict: Annotated[bool, typer.Option("--strict", help="Warnings fail, too.")] = False,
 ) -> None:
     """Check policy files: what is not allowed, what can never happen. Exit 1 when one cannot be used."""
-    from onetouch.policy import PolicyError
-    from onetouch.policy.review import former_names, review
+    from onetouch.policy import PolicyError, former_names, review_policy
     from onetouch.workspace import usable_policy
 
     problems: list[str] = []
@@ -43,7 +42,7 @@ def check(
         except PolicyError as error:
             problems += str(error).splitlines()
             continue
-        found = [*review(checked), *former_names(file)]
+        found = [*review_policy(checked), *former_names(file)]
         errors = [f for f in found if strict or f.severity == "error"]
         problems += [f"{file}: {f}" for f in errors]
         warnings += [f"{file}: {f}" for f in found if f not in errors]

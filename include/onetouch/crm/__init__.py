@@ -31,35 +31,38 @@ if TYPE_CHECKING:
         note,
     )
     from onetouch.crm.registry import CRMS, check_system, connect, connection_id
-    from onetouch.crm.stored import context_of, stored, task_of
+    from onetouch.crm.salesforce import HANDOFF_ID, REQUIRED_FIELDS
+    from onetouch.crm.stored import context_of, stored_payload, task_of
 
 __all__ = [
+    "HANDOFF_ID",
+    "Activity",
     "CLOSED_BY_US",
     "CRMS",
-    "DISPOSITIONS",
-    "EXPIRED",
-    "OUTCOMES",
-    "RELEASED",
-    "UNKNOWN",
-    "WITHDRAWN",
-    "WRITES",
-    "Activity",
     "CannotCreateFields",
     "Crm",
     "CrmError",
+    "DISPOSITIONS",
+    "EXPIRED",
     "FieldsMissing",
     "LimitReached",
+    "OUTCOMES",
     "Outcome",
+    "RELEASED",
+    "REQUIRED_FIELDS",
     "Refused",
     "Row",
     "SignInRefused",
+    "UNKNOWN",
     "Unreachable",
+    "WITHDRAWN",
+    "WRITES",
     "check_system",
     "connect",
     "connection_id",
     "context_of",
     "note",
-    "stored",
+    "stored_payload",
     "task_of",
 ]
 show(__name__)

@@ -18,7 +18,7 @@ FORMAT = 2
 Payload = dict[str, Any]
 
 
-def stored(content: AccountContext | TaskContent) -> Payload:
+def stored_payload(content: AccountContext | TaskContent) -> Payload:
     """The content as it is kept; `context_of` and `task_of` read it."""
     known = {name: value for name, value in asdict(content).items() if value is not None}
     dated = {name: value.isoformat() if isinstance(value, date) else value for name, value in known.items()}

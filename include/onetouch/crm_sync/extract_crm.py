@@ -12,10 +12,8 @@ import pandas as pd
 
 from onetouch.crm import Activity, Crm, Row
 from onetouch.crm_sync.one_touch import MEETING, Move, Seen, by_people, in_touch_at, moves, new_owner
-from onetouch.lake import Lake
-from onetouch.lake.formats import read
-from onetouch.ledger import ACTIVE, Handoff, IllegalMove, Ledger, Run
-from onetouch.ledger.columns import storable
+from onetouch.lake import Lake, read_table
+from onetouch.ledger import ACTIVE, Handoff, IllegalMove, Ledger, Run, storable
 from onetouch.policy import Policy
 from onetouch.signals import CRM, SNAPSHOT, normalise_accounts
 
@@ -169,7 +167,7 @@ def _product_accounts(lake: Lake, run: Run) -> pd.Series:
     if not earlier:
         return pd.Series(dtype="str")
     last = earlier[-1].rsplit("/", 1)[1]
-    joined: pd.DataFrame = read(lake, "signals", last, columns=["crm_account_id", "account_id"]).to_pandas()
+    joined: pd.DataFrame = read_table(lake, "signals", last, columns=["crm_account_id", "account_id"]).to_pandas()
     joined = joined.dropna().drop_duplicates("crm_account_id")
     return joined.set_index("crm_account_id")["account_id"]
 

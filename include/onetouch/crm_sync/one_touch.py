@@ -40,8 +40,7 @@ from typing import Any
 
 from onetouch.crm import DISPOSITIONS, EXPIRED, OUTCOMES, RELEASED, WITHDRAWN, Activity
 from onetouch.ledger import STATES, Handoff
-from onetouch.policy import Policy
-from onetouch.policy.schema import Automation
+from onetouch.policy import Automation, Policy
 
 Move = dict[str, Any]
 """A row for `Ledger.move_all`, without its handoff: to_state, at, and what the move has learned."""

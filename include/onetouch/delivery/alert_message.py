@@ -12,8 +12,7 @@ from datetime import tzinfo
 from typing import Any
 
 from onetouch.chat import Bullets, Emoji, Footnote, Line, Lines, Mention, Message, Part, Text, Title, message
-from onetouch.handoff import Alert, plain, without_addresses
-from onetouch.handoff.words import capital, count, near_moment, zone
+from onetouch.handoff import Alert, capital, count, near_moment, plain, without_addresses, zone
 from onetouch.ledger import Handoff
 
 _OWNERS, _CHARACTERS = 46, 11_000

@@ -11,10 +11,8 @@ from onetouch.chat import Chat, ChatError, Message, Place, post_once
 from onetouch.crm_sync import timezones
 from onetouch.delivery.alert_message import UNKNOWN, Told, digest, erased, one, payload_of
 from onetouch.delivery.failure import DeliveryFailed
-from onetouch.handoff import Alert, alert
-from onetouch.handoff.words import zone
-from onetouch.lake import Lake
-from onetouch.lake.rows import rows_where
+from onetouch.handoff import Alert, alert, zone
+from onetouch.lake import Lake, rows_where
 from onetouch.ledger import PSEUDONYM, Handoff, Ledger, Outbox, Run
 from onetouch.policy import Policy
 

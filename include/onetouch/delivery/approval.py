@@ -9,8 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from onetouch.handoff import plain
-from onetouch.lake import Lake
-from onetouch.lake.rows import rows_where
+from onetouch.lake import Lake, rows_where
 from onetouch.ledger import ACTIVE, Ledger, Run
 from onetouch.policy import Policy
 

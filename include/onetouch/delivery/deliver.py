@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
 
-from onetouch.crm import WITHDRAWN, Crm, CrmError, Outcome, Unreachable, context_of, stored, task_of
+from onetouch.crm import WITHDRAWN, Crm, CrmError, Outcome, Unreachable, context_of, stored_payload, task_of
 from onetouch.crm_sync import merged, read_reps, timezones
 from onetouch.delivery.approval import unasked
 from onetouch.delivery.caps import FULL, beyond_the_cap, beyond_the_reps_days
@@ -16,10 +16,8 @@ from onetouch.delivery.failure import DeliveryFailed
 from onetouch.delivery.recheck import Checkouts, pre_send_recheck
 from onetouch.delivery.send import send
 from onetouch.delivery.withdraw import move, overtaken, withdraw, withdraw_overtaken
-from onetouch.handoff import account_context, missing_context, task_content
-from onetouch.handoff.plain_text import plain
-from onetouch.lake import Lake
-from onetouch.lake.rows import rows_where
+from onetouch.handoff import account_context, missing_context, plain, task_content
+from onetouch.lake import Lake, rows_where
 from onetouch.ledger import ACTIVE, LONGEST_ID, Handoff, Ledger, Outbox, Run
 from onetouch.policy import Policy
 
@@ -264,8 +262,8 @@ def _open(
         }
         task = task_content(decision, known, policy, zone, before.get(account_id, {}))
         payloads = {
-            "account_fields": stored(account_context(decision, known, policy)),
-            "task": stored(task) | {"record": record},
+            "account_fields": stored_payload(account_context(decision, known, policy)),
+            "task": stored_payload(task) | {"record": record},
         }
         return [
             {"key": f"{kind}:{handoff.handoff_id}", "destination": destination, "kind": kind, "payload": payload}

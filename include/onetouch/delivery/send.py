@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from onetouch.crm import UNKNOWN, CrmError, Outcome
-from onetouch.ledger import Ledger, Outbox
-from onetouch.ledger.outbox import ENDED, FORGOTTEN
+from onetouch.ledger import ENDED, FORGOTTEN, Ledger, Outbox
 
 Write = Callable[[Mapping[str, Outbox], set[str]], Mapping[str, Outcome]]
 """Writes rows into the CRM, name → row; the set holds those that may have arrived before. Name → its outcome."""

@@ -7,8 +7,7 @@ from typing import Any
 
 from onetouch.crm import WITHDRAWN, Crm, Outcome
 from onetouch.crm_sync import UNTOUCHED
-from onetouch.lake import Lake
-from onetouch.lake.rows import rows_where
+from onetouch.lake import Lake, rows_where
 from onetouch.ledger import ACTIVE, Handoff, IllegalMove, Ledger, Run
 
 _ELSEWHERE = "OTHER_CRM"

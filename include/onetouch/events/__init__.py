@@ -6,7 +6,14 @@ from onetouch.faces import show
 
 if TYPE_CHECKING:
     from onetouch.events.checkouts import Checkout, fresh_checkouts
+    from onetouch.events.identity import business_domain
     from onetouch.events.staging import EVENTS, stage
 
-__all__ = ["EVENTS", "Checkout", "fresh_checkouts", "stage"]
+__all__ = [
+    "Checkout",
+    "EVENTS",
+    "business_domain",
+    "fresh_checkouts",
+    "stage",
+]
 show(__name__)

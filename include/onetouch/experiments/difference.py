@@ -16,16 +16,13 @@ from typing import Any
 
 import pandas as pd
 
-from onetouch.audit.stored import earlier, of_run, table
+from onetouch.audit import earlier, of_run, table
 from onetouch.catalogue import SIGNAL_NAMES
-from onetouch.lake import Lake
-from onetouch.lake.columns import as_frame
-from onetouch.lake.formats import columns_held
+from onetouch.columns import as_frame
+from onetouch.lake import Lake, columns_held
 from onetouch.ledger import PSEUDONYM, Ledger, Run
-from onetouch.policy import Policy
-from onetouch.policy.review import conditions
-from onetouch.routing import decide
-from onetouch.routing.inputs import kept
+from onetouch.policy import Policy, conditions
+from onetouch.routing import decide, kept
 from onetouch.scoring import score_frame, scorer_of
 from onetouch.signals import compute
 

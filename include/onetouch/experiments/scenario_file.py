@@ -54,10 +54,7 @@ from pydantic import AwareDatetime, BeforeValidator, Field, ValidationError, cre
 
 from onetouch.catalogue import EVENT_NAMES, EVENTS, EVENTS_BY_NAME, SIGNAL_NAMES, SNAPSHOT_COLUMNS, Kind
 from onetouch.ledger import STATES
-from onetouch.policy import Policy
-from onetouch.policy.naming import Overlay
-from onetouch.policy.schema import ColumnName, Country, EventName, Part, Timezone
-from onetouch.policy.upgrade import renamed
+from onetouch.policy import ColumnName, Country, EventName, Overlay, Part, Policy, Timezone, renamed
 from onetouch.routing import RULES
 
 WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
@@ -387,7 +384,7 @@ def _like(where: str, raw: Any, teams: dict[str, Any], above: tuple[str, ...] = 
 
 
 def _over(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
-    from onetouch.policy.read import overlay
+    from onetouch.policy import overlay
 
     merged: dict[str, Any] = overlay(base, over)
     return merged

@@ -11,11 +11,9 @@ from zoneinfo import ZoneInfo
 import pandas as pd
 
 from onetouch.catalogue import EVENTS_BY_NAME, SNAPSHOT_COLUMNS
-from onetouch.events import EVENTS
-from onetouch.events.identity import business_domain
+from onetouch.events import EVENTS, business_domain
 from onetouch.experiments.scenario_file import WEEKDAYS, Event, Rep, ScenarioError, Side
-from onetouch.policy import Policy
-from onetouch.policy.schema import Meaning
+from onetouch.policy import Meaning, Policy
 from onetouch.signals import CRM, SNAPSHOT
 
 FIRST_TOUCH = timedelta(days=1)

@@ -22,15 +22,13 @@ from pydantic import ValidationError
 
 from onetouch import handoff
 from onetouch.catalogue import Action
+from onetouch.columns import as_frame
 from onetouch.experiments import scenario_world as world
 from onetouch.experiments.difference import READING
 from onetouch.experiments.scenario_file import Expected, Rep, Scenario, ScenarioError, Side, read_scenarios
 from onetouch.lake import Lake
-from onetouch.lake.columns import as_frame
-from onetouch.policy import Policy, PolicyError
-from onetouch.policy.read import overlay, preset_document
-from onetouch.routing import RULES, Rules, decide, rules_of, sentence
-from onetouch.routing.inputs import PREVIOUS, Inputs
+from onetouch.policy import Policy, PolicyError, overlay, preset_document
+from onetouch.routing import PREVIOUS, RULES, Inputs, Rules, decide, rules_of, sentence
 from onetouch.scoring import check_scorer, score_frame
 from onetouch.signals import compute
 

@@ -13,8 +13,7 @@ import pyarrow as pa
 from onetouch.experiments.difference import Difference, beside, decisions, names, of_the_known
 from onetouch.lake import Lake
 from onetouch.ledger import Ledger, Run
-from onetouch.policy import Policy
-from onetouch.policy.upgrade import stored
+from onetouch.policy import Policy, stored
 from onetouch.routing import DECISION
 
 ACCOUNTS_TOLD = 20

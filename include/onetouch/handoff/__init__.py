@@ -10,20 +10,25 @@ if TYPE_CHECKING:
     from onetouch.handoff.fields import account_context, missing_context, task_content
     from onetouch.handoff.message import Alert, alert, first_message, without_addresses
     from onetouch.handoff.plain_text import plain
+    from onetouch.handoff.words import capital, count, near_moment, zone
 
 __all__ = [
-    "REQUIRED_CONTEXT",
     "AccountContext",
     "Alert",
     "Priority",
+    "REQUIRED_CONTEXT",
     "TaskContent",
     "account_context",
     "alert",
+    "capital",
+    "count",
     "dossier",
     "first_message",
     "missing_context",
+    "near_moment",
     "plain",
     "task_content",
     "without_addresses",
+    "zone",
 ]
 show(__name__)

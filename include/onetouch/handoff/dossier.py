@@ -242,7 +242,7 @@ def _limit(facts: Facts, policy: Policy) -> list[str]:
 
 def _premium(facts: Facts, policy: Policy) -> list[str]:
     tried = _line("Tried without access", listed(facts["premium_attempted"])) if "premium_attempted" in facts else []
-    return [*tried, *_usual(SIGNALS_BY_NAME["premium_attempts_28d"], facts, policy)]
+    return [*tried, *_usual(SIGNALS_BY_NAME["premium_attempts"], facts, policy)]
 
 
 _LINES: dict[str, Callable[[Facts, Policy], list[str]]] = {
@@ -250,7 +250,7 @@ _LINES: dict[str, Callable[[Facts, Policy], list[str]]] = {
     "activated": _activated,
     "days_to_activate": _time_to_value,
     "limit_share": _limit,
-    "premium_attempts_28d": _premium,
+    "premium_attempts": _premium,
 }
 """Signals that are not shown as `_usual`: more is said with them."""
 

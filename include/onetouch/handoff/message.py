@@ -11,8 +11,7 @@ from onetouch.handoff.facts import Facts, account_name, known_facts
 from onetouch.handoff.plain_text import plain
 from onetouch.handoff.situations import fill, why_now
 from onetouch.handoff.words import capital, count, in_words, listed, near_moment, number, zone
-from onetouch.policy import Policy
-from onetouch.policy.texts import names, sentences
+from onetouch.policy import Policy, names, sentences
 
 _GREETING = "Hi,"
 
@@ -103,15 +102,15 @@ def urgency(facts: Facts) -> str:
 def _usage(facts: Facts, policy: Policy) -> list[str]:
     """What is said of their use, the least important last, as clauses that follow "your team"."""
     has = []
-    if facts.get("active_users_28d", 0) > 1:
-        has.append(count(facts["active_users_28d"], "active user"))
+    if facts.get("active_users", 0) > 1:
+        has.append(count(facts["active_users"], "active user"))
     if facts.get("integrations", 0) >= 1:
         has.append(count(facts["integrations"], "connected integration"))
     said = [f"has {' and '.join(has)}"] if has else []
     if features := facts.get("features_used_list"):
         said.append(f"uses {listed([_article(plain(str(name), 40)) for name in features[:3]])}")
-    if not said and facts.get("active_days_14d", 0) >= 1:
-        days = count(facts["active_days_14d"], "day")
+    if not said and facts.get("active_days", 0) >= 1:
+        days = count(facts["active_days"], "day")
         said.append(f"used {policy.product.name} on {days} of the last {policy.signals.engagement_days}")
     return said
 

@@ -13,9 +13,7 @@ from dataclasses import dataclass
 from onetouch.handoff.facts import Facts
 from onetouch.handoff.plain_text import plain
 from onetouch.handoff.words import in_words
-from onetouch.policy import Policy
-from onetouch.policy.schema import Situation
-from onetouch.policy.texts import pieces, sentences
+from onetouch.policy import Policy, Situation, pieces, sentences
 
 _HEADLINE = 160
 """Ours: characters of a headline; with the account's name it fits a task's subject of 255."""

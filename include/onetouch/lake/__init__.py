@@ -6,7 +6,29 @@ from onetouch.faces import show
 
 if TYPE_CHECKING:
     from onetouch.lake.engines import DEFAULT_ENGINE, ENGINES, ISO_8601, Engine
-    from onetouch.lake.lake import Lake
+    from onetouch.lake.erase import Erasure, erase_files, search
+    from onetouch.lake.formats import as_stored, columns_held, read_raw, read_table, shape_of
+    from onetouch.lake.lake import Lake, key
+    from onetouch.lake.marks import SHORT, Marks
+    from onetouch.lake.rows import rows_where
 
-__all__ = ["DEFAULT_ENGINE", "ENGINES", "ISO_8601", "Engine", "Lake"]
+__all__ = [
+    "DEFAULT_ENGINE",
+    "ENGINES",
+    "Engine",
+    "Erasure",
+    "ISO_8601",
+    "Lake",
+    "Marks",
+    "SHORT",
+    "as_stored",
+    "columns_held",
+    "erase_files",
+    "key",
+    "read_raw",
+    "read_table",
+    "rows_where",
+    "search",
+    "shape_of",
+]
 show(__name__)

@@ -4,7 +4,7 @@ Every table is read through `read` and written through `Lake.write`. A table car
 Parquet metadata; one without a number is format 1. Columns are found by name, so most changes need no new format:
 
 - A column that the file does not hold, because it was added since, is null: that is what was known then.
-- A signal that was called otherwise then is found under today's name (`policy.upgrade.RENAMED`): its column, the column
+- A signal that was called otherwise then is found under today's name (`catalogue.RENAMED`): its column, the column
   of its last moment, and its name among the values of `Shape.names`.
 
 Anything else (another unit, another type, a column that becomes two) raises `Shape.format` and adds a step
@@ -24,8 +24,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from onetouch.catalogue import CRM_COLUMNS, DETAIL_COLUMNS, MOMENTS, SIGNAL_NAMES, SNAPSHOT_COLUMNS, Column
-from onetouch.policy import upgrade
-from onetouch.policy.upgrade import current_name
+from onetouch.policy import current_name, renames
 
 if TYPE_CHECKING:
     from onetouch.lake.lake import Lake
@@ -208,12 +207,12 @@ def stamped(table: pa.Table, *parts: str) -> pa.Table:
     if shape is None:
         return table
     stamp = {KEY: str(shape.format).encode()}
-    if upgrade.RENAMED:
-        stamp[NAMES] = str(len(upgrade.RENAMED)).encode()
+    if names := len(renames()):
+        stamp[NAMES] = str(names).encode()
     return table.replace_schema_metadata({**(table.schema.metadata or {}), **stamp})
 
 
-def read(
+def read_table(
     lake: Lake,
     *parts: str,
     columns: Sequence[str] | None = None,
@@ -239,7 +238,7 @@ def read(
         return found
     for step in range(_format(schema, shape, parts), shape.format):
         found = shape.steps[step].forth(found)
-    if int((schema.metadata or {}).get(NAMES, b"0")) < len(upgrade.RENAMED):
+    if int((schema.metadata or {}).get(NAMES, b"0")) < len(renames()):
         found = _renamed(found, shape, current_name)
     for name in shape.columns if columns is None else columns:
         if name not in found.column_names:

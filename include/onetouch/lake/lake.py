@@ -97,8 +97,8 @@ class Lake:
         return self.path(*parts)
 
     def read(self, *parts: str) -> pd.DataFrame:
-        """One Parquet file as a frame, as today's release writes it (`formats.read`). Raises FileNotFoundError."""
-        frame: pd.DataFrame = formats.read(self, *parts).to_pandas()
+        """One Parquet file as a frame, as today's release writes it (`read_table`). Raises FileNotFoundError."""
+        frame: pd.DataFrame = formats.read_table(self, *parts).to_pandas()
         return frame
 
     def remove(self, *parts: str) -> None:

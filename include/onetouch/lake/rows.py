@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from onetouch.lake.formats import read
+from onetouch.lake.formats import read_table
 from onetouch.lake.lake import Lake
 
 
@@ -12,5 +12,7 @@ def rows_where(lake: Lake, room: str, run_id: str, column: str, values: list[str
     """The rows of `{room}/{run_id}.parquet` whose `column` is one of `values`. Raises FileNotFoundError."""
     if not values:
         return []
-    rows: list[dict[str, Any]] = read(lake, room, f"{run_id}.parquet", filters=[(column, "in", values)]).to_pylist()
+    rows: list[dict[str, Any]] = read_table(
+        lake, room, f"{run_id}.parquet", filters=[(column, "in", values)]
+    ).to_pylist()
     return rows

@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import DateTime, Dialect, Text
 from sqlalchemy.types import TypeDecorator
 
-from onetouch.policy.upgrade import current_name
+from onetouch.policy import current_name
 
 
 def utc(moment: datetime) -> datetime:

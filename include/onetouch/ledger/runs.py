@@ -12,8 +12,7 @@ from onetouch.ledger.columns import utc
 from onetouch.ledger.database import Database
 from onetouch.ledger.states import NotInLedger
 from onetouch.ledger.tables import policies, runs, stages
-from onetouch.policy import Policy
-from onetouch.policy.upgrade import read_stored, stored
+from onetouch.policy import Policy, read_stored, stored
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from sqlalchemy import (
 
 from onetouch.ledger.columns import Document, Moment, SignalNames
 from onetouch.ledger.states import STATES, TERMINAL
-from onetouch.policy.upgrade import FORMAT as POLICY_FORMAT
+from onetouch.policy import FORMAT as POLICY_FORMAT
 
 metadata = MetaData(
     naming_convention={

@@ -9,7 +9,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict
 from scipy.stats import binomtest
 
 from onetouch.lake import Lake
-from onetouch.policy.schema import Benchmark
+from onetouch.policy import Benchmark
 
 Verdict = Literal["none", "too_few", "below", "in_range", "above"]
 

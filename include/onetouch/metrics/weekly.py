@@ -17,8 +17,7 @@ from onetouch.metrics.records import (
     opportunities_before,
     upgrades,
 )
-from onetouch.policy import Policy
-from onetouch.policy.schema import Benchmark
+from onetouch.policy import Benchmark, Policy
 
 _WEEK = timedelta(days=7)
 _WEEKS_A_MONTH = 52 / 12

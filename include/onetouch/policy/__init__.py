@@ -1,6 +1,79 @@
 """The rules of engagement: what may be said (`schema`), the defaults (`default.yaml`), reading them (`read`)."""
 
-from onetouch.policy.read import PolicyError, read_policy
-from onetouch.policy.schema import Condition, Policy
+from typing import TYPE_CHECKING
 
-__all__ = ["Condition", "Policy", "PolicyError", "read_policy"]
+from onetouch.faces import show
+
+if TYPE_CHECKING:
+    from onetouch.policy.naming import Overlay
+    from onetouch.policy.read import PolicyError, overlay, preset_document, problems, read_policy
+    from onetouch.policy.reps import country_of, listed_reps, tasks_of, zone_of
+    from onetouch.policy.review import conditions, former_names, review_policy
+    from onetouch.policy.schema import (
+        Automation,
+        Benchmark,
+        ColumnName,
+        Condition,
+        Country,
+        EventName,
+        Events,
+        Icp,
+        Limits,
+        Meaning,
+        Part,
+        Points,
+        Policy,
+        Situation,
+        SourceSettings,
+        Territory,
+        Timezone,
+        Value,
+        WorkingTime,
+    )
+    from onetouch.policy.texts import names, pieces, sentences
+    from onetouch.policy.upgrade import FORMAT, current_name, read_stored, renamed, renames, stored
+
+__all__ = [
+    "Automation",
+    "Benchmark",
+    "ColumnName",
+    "Condition",
+    "Country",
+    "EventName",
+    "Events",
+    "FORMAT",
+    "Icp",
+    "Limits",
+    "Meaning",
+    "Overlay",
+    "Part",
+    "Points",
+    "Policy",
+    "PolicyError",
+    "Situation",
+    "SourceSettings",
+    "Territory",
+    "Timezone",
+    "Value",
+    "WorkingTime",
+    "conditions",
+    "country_of",
+    "current_name",
+    "former_names",
+    "listed_reps",
+    "names",
+    "overlay",
+    "pieces",
+    "preset_document",
+    "problems",
+    "read_policy",
+    "read_stored",
+    "renamed",
+    "renames",
+    "review_policy",
+    "sentences",
+    "stored",
+    "tasks_of",
+    "zone_of",
+]
+show(__name__)

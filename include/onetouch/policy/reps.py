@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from onetouch.policy.schema import Assignment, Rep
 
 
-def listed(assignment: Assignment) -> dict[str, Rep]:
+def listed_reps(assignment: Assignment) -> dict[str, Rep]:
     """The reps of `assignment.reps` by e-mail in lower case."""
     return {rep.email.strip().lower(): rep for rep in assignment.reps}
 

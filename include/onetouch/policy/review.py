@@ -37,7 +37,7 @@ MOST_EMPLOYEES = 1_000_000  # ours: no more than a handful of employers are larg
 FOR_EVER_DAYS = 3_650  # ours: a leave of ten years is no leave
 TENTHS = 10  # points are counted in tenths (`scoring/`)
 
-UNDERSTANDING = ("features_used", "users", "events_28d", "activated")
+UNDERSTANDING = ("features_used", "users", "events", "activated")
 """What S0 wants a rep to know: features used, team size, usage volume, activation."""
 
 COLUMNS = frozenset((*SIGNAL_NAMES, *(column.name for column in (*SNAPSHOT_COLUMNS, *CRM_COLUMNS, *DETAIL_COLUMNS))))
@@ -61,7 +61,7 @@ class Finding:
 Findings = Iterator[Finding]
 
 
-def review(policy: Policy) -> list[Finding]:
+def review_policy(policy: Policy) -> list[Finding]:
     """Every finding, errors first, else in the order of the file. Empty for the default policy."""
     found = [finding for check in CHECKS for finding in check(policy)]
     return sorted(found, key=lambda finding: finding.severity)  # "error" < "warning"; the sort is stable

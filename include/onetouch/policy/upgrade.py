@@ -5,7 +5,7 @@ was written are format 1). A run that is explained, replayed or taken up again y
 
 - A key that was not there gets the value that means what was done *then*, never today's default (`_THEN`).
 - A key that is gone is dropped, or becomes what replaced it.
-- A signal that is called otherwise today is found under its new name (`RENAMED`), wherever a document names one.
+- A signal that is called otherwise today is found under its new name (RENAMED), wherever a document names one.
 
 To change the shape of a policy: raise FORMAT, add a step to `_STEPS`, add a fixture (`docs/formats.md`).
 """
@@ -18,13 +18,14 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from onetouch import catalogue
 from onetouch.policy.naming import Replaced, new_name, replace_names
 from onetouch.policy.schema import Policy
 
 FORMAT = 2
 """The format of the documents written today."""
 
-RENAMED: Mapping[str, str] = {}
+RENAMED: Mapping[str, str] = catalogue.RENAMED
 """Signal of a former release → what it is called today."""
 
 FOR_EVER_DAYS = 36_500
@@ -168,6 +169,11 @@ def renamed(
 ) -> tuple[Document, list[Replaced]]:
     """A document of `model`, or a part of one, with today's names of signals (RENAMED); and what was replaced."""
     return replace_names(document, model, RENAMED if table is None else table)
+
+
+def renames() -> Mapping[str, str]:
+    """Every signal that was called otherwise once: its former name → its name today. Names are only ever added."""
+    return RENAMED
 
 
 def current_name(name: str) -> str:

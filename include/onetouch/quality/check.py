@@ -13,14 +13,10 @@ from zoneinfo import ZoneInfo
 import pandas as pd
 import pyarrow as pa
 
-from onetouch.catalogue import MOMENTS, SIGNAL_NAMES
-from onetouch.catalogue.actions import SALES_NOW
-from onetouch.lake import Lake
-from onetouch.lake.formats import read
-from onetouch.ledger import Ledger, Run
-from onetouch.ledger.states import ACTIVE
-from onetouch.policy import Policy
-from onetouch.policy.reps import listed, tasks_of, zone_of
+from onetouch.catalogue import MOMENTS, SALES_NOW, SIGNAL_NAMES
+from onetouch.lake import Lake, read_table
+from onetouch.ledger import ACTIVE, Ledger, Run
+from onetouch.policy import Policy, listed_reps, tasks_of, zone_of
 from onetouch.quality import docs, rules
 from onetouch.quality.profile import batch_profile
 from onetouch.quality.suites import Suite, decision_suites, event_suites, signal_suites
@@ -116,7 +112,7 @@ def _judged(decisions: ir.Table, signals: ir.Table, policy: Policy) -> ir.Table:
 
 def _over_capacity(new: pd.Series, load: pd.DataFrame, told: dict[str, str], policy: Policy, run: Run) -> int:
     """By how many tasks a rep has more on their own day, with the `new` ones (owner_email), than the policy gives."""
-    reps = listed(policy.assignment)
+    reps = listed_reps(policy.assignment)
     before: dict[str, list[datetime]] = {}
     for email, moments in zip(load["owner_email"], load["recent"], strict=True):
         before.setdefault(email.lower(), []).extend(moments)
@@ -141,7 +137,7 @@ def _told_zones(lake: Lake, run: Run) -> dict[str, str]:
 
 
 def _table(lake: Lake, room: str, run: Run, columns: list[str]) -> pa.Table:
-    return read(lake, room, f"{run.run_id}.parquet", columns=columns)
+    return read_table(lake, room, f"{run.run_id}.parquet", columns=columns)
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from onetouch.policy import Policy
-from onetouch.policy.schema import Condition
+from onetouch.policy import Condition, Policy
 
 if TYPE_CHECKING:
     import ibis.expr.types as ir

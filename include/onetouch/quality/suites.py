@@ -17,11 +17,9 @@ from zoneinfo import available_timezones
 import numpy as np
 import pandas as pd
 
-from onetouch.catalogue import ACTIONS, SIGNALS, Format
-from onetouch.catalogue.actions import SALES_NOW
+from onetouch.catalogue import ACTIONS, SALES_NOW, SIGNALS, Format
 from onetouch.ledger import Run
-from onetouch.policy import Policy
-from onetouch.policy.schema import Limits
+from onetouch.policy import Limits, Policy
 
 POINTS_TOLERANCE = 0.05
 """Reasons and scores are rounded to 0.1: half of that is arithmetic, more is a reason that is missing."""
@@ -132,7 +130,7 @@ def signal_suites(signals: pd.DataFrame, policy: Policy, run: Run) -> list[Suite
                         severity="critical",
                         meta={"says": f"accounts with more {smaller} than {larger}"},
                     )
-                    for larger, smaller in (("users", "active_users_28d"), ("active_users_28d", "active_users_7d"))
+                    for larger, smaller in (("users", "active_users"), ("active_users", "active_users_7d"))
                 ),
                 *_known_figures(
                     frame, [_at_most(gxe, "hours_after_as_of", 0, "critical", "hours of events from after as_of")]

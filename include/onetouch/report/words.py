@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from onetouch.metrics import DEFINITIONS, Rate
-from onetouch.policy.schema import Benchmark
+from onetouch.policy import Benchmark
 
 _A_HABIT = 3
 """Weeks it takes to call something usual."""

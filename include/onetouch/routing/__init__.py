@@ -5,16 +5,33 @@ from typing import TYPE_CHECKING
 from onetouch.faces import show
 
 if TYPE_CHECKING:
-    from onetouch.routing.assignment import team
+    from onetouch.routing.assignment import assignments, team
     from onetouch.routing.contact_reasons import CALLS
-    from onetouch.routing.inputs import Inputs, gather, keep, kept
+    from onetouch.routing.inputs import PREVIOUS, Inputs, gather, keep, kept
     from onetouch.routing.obstacles import WOULD_CHANGE, sentence
     from onetouch.routing.route import DECISION, decide, facts, route
     from onetouch.routing.rule import Known, Rule, Rules
     from onetouch.routing.rules import RULES, rules_of
 
 __all__ = [
-    "CALLS", "DECISION", "RULES", "WOULD_CHANGE", "Inputs", "Known", "Rule", "Rules", "decide", "facts", "gather",
-    "keep", "kept", "route", "rules_of", "sentence", "team",
-]  # fmt: skip
+    "CALLS",
+    "DECISION",
+    "Inputs",
+    "Known",
+    "PREVIOUS",
+    "RULES",
+    "Rule",
+    "Rules",
+    "WOULD_CHANGE",
+    "assignments",
+    "decide",
+    "facts",
+    "gather",
+    "keep",
+    "kept",
+    "route",
+    "rules_of",
+    "sentence",
+    "team",
+]
 show(__name__)

@@ -13,12 +13,10 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from onetouch.catalogue.actions import HOLD_CAPACITY, SALES_NOW
-from onetouch.lake.columns import number
+from onetouch.catalogue import HOLD_CAPACITY, SALES_NOW
+from onetouch.columns import number
 from onetouch.ledger import RECENT
-from onetouch.policy import Policy
-from onetouch.policy.reps import country_of, listed, tasks_of, zone_of
-from onetouch.policy.schema import Territory
+from onetouch.policy import Policy, Territory, country_of, listed_reps, tasks_of, zone_of
 from onetouch.routing.working_time import Calendar, calendars
 
 
@@ -34,7 +32,7 @@ def team(signals: pd.DataFrame, reps: pd.DataFrame, policy: Policy, as_of: datet
     working time is still to come; day_began: since when tasks count for the rep's day: from midnight, or from the end
     of the working day before (what comes at a weekend is Monday's work). Days are those of the rep's own calendar.
     """
-    assignment, reps_of = policy.assignment, listed(policy.assignment)
+    assignment, reps_of = policy.assignment, listed_reps(policy.assignment)
     people, owning = _known(signals, reps)
     if reps.empty:  # accounts from a file: the policy's word is all there is
         named = [*reps_of, *(email.lower() for place in assignment.territories for email in place.reps)]

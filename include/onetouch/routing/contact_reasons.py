@@ -13,12 +13,12 @@ import numpy as np
 import pandas as pd
 
 from onetouch.catalogue import ACTIONS
-from onetouch.lake.columns import Mask, Moments, moment, number, truth, words
+from onetouch.columns import Mask, Moments, moments, number, truth, words
 from onetouch.policy import Condition, Policy
 from onetouch.routing.rule import Facts, Figures, Known, Obstacle, Sentence
 from onetouch.routing.value import potential_arr
 from onetouch.routing.wording import figure
-from onetouch.scoring.gates import holds
+from onetouch.scoring import holds
 
 CALLS = {
     "pql": "it is a product-qualified lead and engaged",
@@ -66,7 +66,7 @@ def columns(facts: Facts, policy: Policy) -> dict[str, Any]:
     came = facts["previous_action"].isin(_WATCHED).to_numpy(bool) & ~np.isnat(news)
     # Who has risen to high without an intent of the list loses nothing by it.
     triggered = watched(facts, policy) & facts["tier"].ne("low").to_numpy(bool) & (came | kept)
-    event = np.where(kept, moment(facts, "previous_trigger_at"), news)
+    event = np.where(kept, moments(facts, "previous_trigger_at"), news)
 
     reasons = {
         "pql": truth(facts, "pql") & enough,
@@ -153,10 +153,10 @@ SENTENCES: dict[str, Sentence] = {"icp": _icp, "activation": _activation, "inten
 
 def _first_trigger(facts: Facts, triggers: Sequence[str]) -> Moments:
     """The first trigger event after the moment the previous decision began to stand; NaT without."""
-    since = moment(facts, "previous_since")
+    since = moments(facts, "previous_since")
     first = np.full(len(facts), _NEVER)
     for name in triggers:
-        at = moment(facts, f"{name}_at")
+        at = moments(facts, f"{name}_at")
         first = np.fmin(first, np.where(at > since, at, _NEVER))
     return first
 

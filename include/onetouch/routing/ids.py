@@ -2,7 +2,7 @@
 
 What is hashed is format 1, for ever: the columns written out here, in this order. An id stands in CRMs and in other
 people's records, and a replay must come to it again; so a signal or a fact that a later release adds changes no id.
-A signal that is called otherwise today (`policy.upgrade.RENAMED`) keeps its place, and where a name itself is hashed,
+A signal that is called otherwise today (`catalogue.RENAMED`) keeps its place, and where a name itself is hashed,
 among the signals of a past handoff, it is the name of format 1.
 """
 
@@ -18,9 +18,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from onetouch.lake.columns import Numbers, moment, number, text
-from onetouch.policy import Policy
-from onetouch.policy.upgrade import current_name
+from onetouch.columns import Numbers, moments, number, text
+from onetouch.policy import Policy, current_name
 
 DIGITS = 24
 ROWS = 4_096
@@ -65,14 +64,14 @@ def decision_ids(facts: pd.DataFrame, policy: Policy, as_of: datetime) -> pd.Ser
     texts = [name for name in required if isinstance(facts[name].dtype, pd.StringDtype)]
     numbers = [number(facts, name) for name in figures]
     numbers += [facts[name].notna().to_numpy(bool).astype(np.float64) for name in required if name not in texts]
-    moments = [moment(facts, name).view(np.int64) for name in (*_MOMENTS, *map(current_name, _SIGNAL_MOMENTS))]
+    instants = [moments(facts, name).view(np.int64) for name in (*_MOMENTS, *map(current_name, _SIGNAL_MOMENTS))]
     words = [_former(name, text(facts, name)) for name in dict.fromkeys((*_TEXT, *texts))]
     salted = hashlib.sha256(f"{policy.version}\n{as_of.astimezone(UTC).isoformat()}\n".encode())
     digits = b"".join(
         _digits(
             salted,
             [column[start : start + ROWS] for column in numbers],
-            [column[start : start + ROWS] for column in moments],
+            [column[start : start + ROWS] for column in instants],
             [column[start : start + ROWS] for column in words],
         )
         for start in range(0, len(facts), ROWS)

@@ -7,9 +7,8 @@ from datetime import timedelta
 
 import pandas as pd
 
-from onetouch.lake import Lake
-from onetouch.lake.columns import as_frame
-from onetouch.lake.formats import read
+from onetouch.columns import as_frame
+from onetouch.lake import Lake, read_table
 from onetouch.ledger import Ledger, Run
 from onetouch.policy import Policy
 
@@ -89,11 +88,11 @@ def _previous(lake: Lake, ledger: Ledger, run: Run) -> pd.DataFrame:
         parts = ("decisions", f"{other.run_id}.parquet")
         if other.as_of < run.as_of and not other.dry_run and lake.exists(*parts):
             previous: pd.DataFrame = (
-                read(lake, *parts, columns=list(PREVIOUS)).to_pandas()[list(PREVIOUS)].astype(PREVIOUS)
+                read_table(lake, *parts, columns=list(PREVIOUS)).to_pandas()[list(PREVIOUS)].astype(PREVIOUS)
             )
             return previous
     return pd.DataFrame(columns=list(PREVIOUS)).astype(PREVIOUS)
 
 
 def _read(lake: Lake, *parts: str) -> pd.DataFrame:
-    return as_frame(read(lake, *parts))
+    return as_frame(read_table(lake, *parts))

@@ -9,7 +9,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from onetouch.lake.columns import Places, places, text
+from onetouch.columns import Places, places, text
 from onetouch.policy import Policy
 from onetouch.routing import contact_reasons
 from onetouch.routing.inputs import PREVIOUS, Inputs

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from onetouch.lake.columns import Numbers, number, words
+from onetouch.columns import Numbers, number, words
 from onetouch.policy import Policy
 
 MOTIONS = ["sales_led", "self_serve", "sales_assist"]
 
-FRICTION = ("failed_actions_28d", "tickets_28d")
+FRICTION = ("failed_actions", "tickets")
 """An onboarding with any of these is not smooth."""
 
 

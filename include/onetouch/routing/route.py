@@ -10,8 +10,8 @@ import pandas as pd
 import pyarrow as pa
 
 from onetouch.catalogue import ACTIONS
+from onetouch.columns import words
 from onetouch.lake import Lake
-from onetouch.lake.columns import words
 from onetouch.ledger import Ledger, Run
 from onetouch.policy import Policy
 from onetouch.routing.assignment import assign, team

@@ -15,9 +15,8 @@ from typing import Any, Generic, NamedTuple, TypeVar
 import pandas as pd
 
 from onetouch.catalogue import Action
-from onetouch.lake.columns import Mask, Numbers
-from onetouch.policy import Policy
-from onetouch.policy.schema import Part
+from onetouch.columns import Mask, Numbers
+from onetouch.policy import Part, Policy
 from onetouch.routing.inputs import Inputs
 
 Facts = pd.DataFrame

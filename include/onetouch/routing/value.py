@@ -6,8 +6,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from onetouch.lake.columns import number
-from onetouch.policy.schema import Value
+from onetouch.columns import number
+from onetouch.policy import Value
 
 
 def potential_arr(signals: pd.DataFrame, value: Value) -> npt.NDArray[np.float64]:
@@ -16,7 +16,7 @@ def potential_arr(signals: pd.DataFrame, value: Value) -> npt.NDArray[np.float64
     Seats within reach: `seats_within_reach` of the employees, never fewer than the users active recently.
     """
     employees = np.nan_to_num(number(signals, "employees"))
-    users = np.nan_to_num(number(signals, "active_users_28d"))
+    users = np.nan_to_num(number(signals, "active_users"))
     seats = np.maximum(value.seats_within_reach * employees, users)
     arr = np.maximum(np.nan_to_num(number(signals, "arr")), value.seat_price_year * seats)
     return np.round(arr, 2).astype(np.float64)

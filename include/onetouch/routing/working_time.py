@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 
 import pandas as pd
 
-from onetouch.policy.schema import WorkingTime
+from onetouch.policy import WorkingTime
 
 if TYPE_CHECKING:
     import holidays

@@ -6,8 +6,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from onetouch.lake import Lake
-from onetouch.lake.formats import read
+from onetouch.lake import Lake, read_table
 from onetouch.policy import Policy
 from onetouch.scoring.scorers import scorer_of
 from onetouch.scoring.scorers.protocol import Artefact
@@ -45,5 +44,5 @@ def kept_artefact(lake: Lake, run_id: str, policy: Policy) -> Artefact:
 
 
 def _rows(lake: Lake, *parts: str) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = read(lake, *parts, threads=False).to_pylist()
+    rows: list[dict[str, Any]] = read_table(lake, *parts, threads=False).to_pylist()
     return rows

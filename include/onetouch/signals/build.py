@@ -13,10 +13,8 @@ import pyarrow as pa
 from onetouch.lake import Lake
 from onetouch.ledger import Ledger, Run
 from onetouch.policy import Policy
-from onetouch.signals.account import account_signals
 from onetouch.signals.accounts import identify, normalise_accounts, plan_caps
 from onetouch.signals.activity import build_days, build_history, event_files, last_day, read_days
-from onetouch.signals.sums import Sums, product_accounts, sum_up
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +33,9 @@ def build(lake: Lake, ledger: Ledger, policy: Policy, run: Run) -> dict[str, int
 
 def compute(lake: Lake, policy: Policy, snapshot: pd.DataFrame, as_of: datetime) -> tuple[pa.Table, int]:
     """The signals of all accounts as of `as_of`, sorted by account_id, and how many dates of activity were rebuilt."""
+    from onetouch.signals.account import account_signals  # Ibis takes a second to import
+    from onetouch.signals.sums import Sums, product_accounts, sum_up
+
     files = event_files(lake)
     last = last_day(as_of)
     first = last - timedelta(days=policy.signals.lookback_days - 1)

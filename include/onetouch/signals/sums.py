@@ -20,7 +20,7 @@ from onetouch.signals.activity import last_day
 if TYPE_CHECKING:
     import pyarrow as pa
 
-DEVELOPER = SIGNALS_BY_NAME["developer_days_28d"].events
+DEVELOPER = SIGNALS_BY_NAME["developer_days"].events
 
 COUNTED_IN = tuple(window for window in Window if any(s.counted and s.window is window for s in SIGNALS))
 """The windows in which some signal counts events."""

@@ -21,7 +21,7 @@ import requests
 
 from onetouch.connections import Connection
 from onetouch.lake import Lake
-from onetouch.policy.schema import Events, SourceSettings
+from onetouch.policy import Events, SourceSettings
 from onetouch.sources.download import TIMEOUT, Wait, back_off, download
 from onetouch.sources.folder import keep_file, leaves
 from onetouch.sources.lines import JsonLines

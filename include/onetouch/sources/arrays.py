@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import IO
 
-from onetouch.policy.schema import Events
+from onetouch.policy import Events
 from onetouch.sources.packing import Cut, packed, unpack
 from onetouch.sources.row_by_row import Row, RowByRow
 from onetouch.sources.rows import READ_BYTES, SHOWN_BYTES, Kept

@@ -9,11 +9,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import IO
 
-from onetouch.policy.schema import Events
+from onetouch.policy import Events
 from onetouch.sources.packing import Cut, packed, unpack
 from onetouch.sources.row_by_row import Row, RowByRow, json_text, new_values
 from onetouch.sources.rows import ERASED, READ_BYTES, SHOWN_BYTES, Kept
 
+_MARK = b"\xef\xbb\xbf"  # what some programs begin a text with
 _NO_LIMIT = 1 << 30  # of the csv module's own: lines are bounded by the policy before it sees them
 
 
@@ -121,7 +122,7 @@ class _Lines:
 
 
 def _lines_of(file: Kept, limits: Events) -> Iterator[tuple[bytes, str | None]]:
-    rest, too_long = b"", False
+    rest, too_long, begun = b"", False, False
     with file.open() as raw:
         pieces = unpack(iter(lambda: raw.read(READ_BYTES), b""), limits, file.packing)
         while True:
@@ -132,6 +133,8 @@ def _lines_of(file: Kept, limits: Events) -> Iterator[tuple[bytes, str | None]]:
                 return
             if piece is None:
                 break
+            if not begun:
+                piece, begun = piece.removeprefix(_MARK), True
             *whole, rest = (rest + piece).split(b"\n")
             for line in whole:
                 line = line.removesuffix(b"\r")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from onetouch.connections import Connection
 from onetouch.lake import Lake
-from onetouch.policy.schema import Events, SourceSettings
+from onetouch.policy import Events, SourceSettings
 from onetouch.sources.raw import ExportError, Fetched, RawFolder
 
 CHUNK = 1 << 20

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 import pyarrow as pa
 
 from onetouch.lake import Lake
-from onetouch.policy.schema import Events
+from onetouch.policy import Events
 from onetouch.sources.packing import Cut, packed, packing_of, unpack
 from onetouch.sources.protocol import Changed
 from onetouch.sources.raw import Refusal

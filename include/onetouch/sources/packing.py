@@ -12,7 +12,7 @@ from typing import IO, Any, Literal, cast
 
 import pyarrow as pa
 
-from onetouch.policy.schema import Events
+from onetouch.policy import Events
 
 Packing = Literal["gzip", "zstd", "plain"]
 

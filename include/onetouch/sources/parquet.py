@@ -11,7 +11,7 @@ from typing import IO, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from onetouch.policy.schema import Events
+from onetouch.policy import Events
 from onetouch.sources.row_by_row import Row, RowByRow, json_text, new_values
 from onetouch.sources.rows import Kept
 

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from onetouch.connections import Connection
 from onetouch.lake import Lake
-from onetouch.policy.schema import Events, SourceSettings
+from onetouch.policy import Events, SourceSettings
 from onetouch.sources.packing import packing_of
 from onetouch.sources.raw import Fetched, Refusal
 from onetouch.sources.rows import Kept

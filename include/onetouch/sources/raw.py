@@ -8,9 +8,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from typing import IO, Any
 
-from onetouch.lake import Lake
-from onetouch.lake.lake import key
-from onetouch.policy.schema import Events
+from onetouch.lake import Lake, key
+from onetouch.policy import Events
 from onetouch.sources.packing import Cut, Refused, packing_of, unpack
 
 

@@ -10,7 +10,7 @@ from typing import IO, Any, NamedTuple
 import pyarrow as pa
 
 from onetouch.lake import Lake
-from onetouch.policy.schema import Events
+from onetouch.policy import Events
 from onetouch.sources.packing import packing_of
 from onetouch.sources.protocol import Changed
 from onetouch.sources.raw import Refusal

@@ -12,10 +12,22 @@ from tenacity.wait import wait_base
 
 from onetouch.connections import Connection
 from onetouch.crm.hubspot import fields
-from onetouch.crm.hubspot.fields import ACCOUNT_ID, DISPOSITION, HANDOFF_ID, OUTCOME, moment
+from onetouch.crm.hubspot.answers import (
+    ACTIVITIES,
+    COMPANY,
+    DEAL,
+    MERGED,
+    account_of,
+    activity_of,
+    created_at,
+    merged_ids,
+    opportunity_of,
+    state_of,
+)
+from onetouch.crm.hubspot.fields import ACCOUNT_ID, HANDOFF_ID
 from onetouch.crm.hubspot.records import BATCH, Filter, Record, Records, parts
 from onetouch.crm.hubspot.rows import Rows
-from onetouch.crm.hubspot.wire import Wire
+from onetouch.crm.hubspot.transport import Transport
 from onetouch.crm.protocol import RELEASED, Activity, FieldsMissing, Outcome, Refused, Row, note
 from onetouch.handoff import AccountContext, TaskContent
 from onetouch.policy import Policy
@@ -26,34 +38,6 @@ _TOGETHER = 1_000
 
 _SEARCH_CHARS = 2_000
 """Ours: characters of one search's list of values; the whole search may have 3,000."""
-
-_MERGED = "hs_merged_object_ids"
-_COMPANY = ("hubspot_owner_id", ACCOUNT_ID, "createdate", _MERGED)
-_DEAL = (
-    "dealstage", "pipeline", "amount", "createdate", "closedate", "hs_is_closed", "hs_is_closed_won",
-    "hs_analytics_source", "hubspot_owner_id", "hs_lastmodifieddate",
-)  # fmt: skip
-_ACTIVITIES: dict[str, tuple[str, ...]] = {
-    "tasks": (
-        "hs_task_subject", "hs_task_body", "hs_task_status", "hs_task_completion_date", "hubspot_owner_id",
-        "hs_createdate", "hs_lastmodifieddate", HANDOFF_ID, OUTCOME, DISPOSITION,
-    ),
-    "calls": (
-        "hs_call_title", "hs_call_body", "hs_call_status", "hs_timestamp", "hubspot_owner_id", "hs_createdate",
-        "hs_lastmodifieddate",
-    ),
-    "emails": (
-        "hs_email_subject", "hs_email_text", "hs_email_status", "hs_email_direction", "hs_timestamp",
-        "hubspot_owner_id", "hs_createdate", "hs_lastmodifieddate",
-    ),
-    "meetings": (
-        "hs_meeting_title", "hs_meeting_body", "hs_meeting_outcome", "hs_meeting_end_time", "hs_timestamp",
-        "hubspot_owner_id", "hs_createdate", "hs_lastmodifieddate",
-    ),
-}  # fmt: skip
-_NO_CALL = {"QUEUED", "RINGING", "CONNECTING", "CALLING_CRM_USER", "IN_PROGRESS", "CANCELED"}
-_NO_EMAIL = {"BOUNCED", "FAILED", "SCHEDULED", "SENDING"}
-_NO_MEETING = {"CANCELED", "NO_SHOW", "RESCHEDULED"}
 
 
 class HubSpot:
@@ -74,9 +58,9 @@ class HubSpot:
         sleep: Callable[[float], None] = time.sleep,
         stopped: WhyStopped = never,
     ) -> None:
-        self._wire = Wire(connection, api_reserve=api_reserve, wait=wait, sleep=sleep, stopped=stopped)
-        self._records = Records(self._wire)
-        self._rows = Rows(self._wire, self._records)
+        self._transport = Transport(connection, api_reserve=api_reserve, wait=wait, sleep=sleep, stopped=stopped)
+        self._records = Records(self._transport)
+        self._rows = Rows(self._transport, self._records)
         self._checked = False
 
     @classmethod
@@ -105,13 +89,13 @@ class HubSpot:
     def read_accounts(self, policy: Policy, since: datetime | None = None) -> Iterator[Row]:
         """See Crm. Accounts are companies; `policy.crm.account_fields` may hold HubSpot's own property names."""
         columns = {c: fields.company_property(f) for c, f in policy.crm.account_fields.items() if f}
-        wanted = [*_COMPANY, *columns.values()]
+        wanted = [*COMPANY, *columns.values()]
         if since is None:
             for record in self._records.all("companies", wanted):
-                yield _account(record, columns)
+                yield account_of(record, columns)
             return
         for record in self._records.search("companies", wanted, [_changed(since)]):
-            yield _account(record, columns)
+            yield account_of(record, columns)
         nothing = dict.fromkeys(["owner_id", "account_id", "created_at", *columns])
         for old, new in self.gone_since(since).items():
             yield nothing | {"crm_account_id": old, "is_deleted": True, "merged_into": new}
@@ -120,49 +104,49 @@ class HubSpot:
         """See Crm. Opportunities are deals; one of several companies counts for its primary one."""
         stages = self._records.stages()
         records = (
-            self._records.all("deals", _DEAL)
+            self._records.all("deals", DEAL)
             if since is None
-            else self._records.search("deals", _DEAL, [_changed(since)])
+            else self._records.search("deals", DEAL, [_changed(since)])
         )
         for part in parts(records, _TOGETHER):
             companies = self._records.companies_of("deals", [deal["id"] for deal in part])
             for deal in part:
                 if deal["id"] in companies:
-                    yield _opportunity(deal, companies[deal["id"]], stages)
+                    yield opportunity_of(deal, companies[deal["id"]], stages)
         if since is not None:
-            for deal in self._records.deleted_since("deals", _DEAL, since):
-                yield _opportunity(deal, None, stages)
+            for deal in self._records.deleted_since("deals", DEAL, since):
+                yield opportunity_of(deal, None, stages)
 
     def read_activities(self, since: datetime, records: Collection[str] = ()) -> Iterator[Activity]:
         """See Crm. An e-mail the customer wrote is an answer; meetings come when they changed or ended since `since`.
 
         Of what was deleted only tasks are told: a call or an e-mail that is gone is nobody's touch.
         """
-        for thing, wanted in _ACTIVITIES.items():
+        for thing, wanted in ACTIVITIES.items():
             groups = [[_changed(since)]]
             if thing == "meetings":
                 groups.append([_from("hs_meeting_end_time", since)])
             found = self._records.search(thing, wanted, *groups)
             yield from (a for a in self._activities(thing, found) if a.crm_account_id or a.handoff_id)
         yield from (
-            _activity("tasks", r, None) for r in self._records.deleted_since("tasks", _ACTIVITIES["tasks"], since)
+            activity_of("tasks", r, None) for r in self._records.deleted_since("tasks", ACTIVITIES["tasks"], since)
         )
 
     def tasks_of(self, handoff_ids: Iterable[str]) -> dict[str, Activity]:
         """See Crm."""
-        found = self._records.of_values("tasks", HANDOFF_ID, handoff_ids, _ACTIVITIES["tasks"])
+        found = self._records.of_values("tasks", HANDOFF_ID, handoff_ids, ACTIVITIES["tasks"])
         return {str(a.handoff_id): a for a in self._activities("tasks", found.values())}
 
     def keyed_tasks(self, since: datetime) -> Iterator[Activity]:
         """See Crm."""
         key = {"propertyName": HANDOFF_ID, "operator": "HAS_PROPERTY"}
-        wanted = _ACTIVITIES["tasks"]
+        wanted = ACTIVITIES["tasks"]
         yield from self._activities(
             "tasks", self._records.search("tasks", wanted, [key, _from("hs_createdate", since)])
         )
         for record in self._records.deleted_since("tasks", wanted, since):  # deleted after it was created
-            if record["properties"].get(HANDOFF_ID) and _created(record) >= since:
-                yield _activity("tasks", record, None)
+            if record["properties"].get(HANDOFF_ID) and created_at(record) >= since:
+                yield activity_of("tasks", record, None)
 
     def activities_of(self, records: Collection[str], since: datetime) -> Iterator[Activity]:
         """See Crm. HubSpot is asked for all that changed: search knows no list of companies."""
@@ -172,8 +156,8 @@ class HubSpot:
     def opportunities_since(self, since: datetime, records: Collection[str] = ()) -> set[str]:
         """See Crm."""
         stages = self._records.stages()
-        deals = self._records.search("deals", _DEAL, [_changed(since)])
-        recent = [d["id"] for d in deals if not _state(d, stages)[1] or _created(d) >= since]
+        deals = self._records.search("deals", DEAL, [_changed(since)])
+        recent = [d["id"] for d in deals if not state_of(d, stages)[1] or created_at(d) >= since]
         found = set(self._records.companies_of("deals", recent).values())
         deals_of_all = self.read_opportunities() if records else ()
         open_ones = {str(d["crm_account_id"]) for d in deals_of_all if not d["is_closed"]}
@@ -182,14 +166,14 @@ class HubSpot:
     def gone_since(self, since: datetime) -> dict[str, str | None]:
         """See Crm. HubSpot makes a new company of two merged ones, and names in it those it was made of."""
         gone: dict[str, str | None] = {r["id"]: None for r in self._records.deleted_since("companies", [], since)}
-        merged = {"propertyName": _MERGED, "operator": "HAS_PROPERTY"}
+        merged = {"propertyName": MERGED, "operator": "HAS_PROPERTY"}
         into = [
-            *self._records.search("companies", [_MERGED], [merged, _changed(since)]),
+            *self._records.search("companies", [MERGED], [merged, _changed(since)]),
             # An id of a merged company leads to the new one at once, also while search does not know of it.
-            *self._records.of_ids("companies", list(gone), [_MERGED]),
+            *self._records.of_ids("companies", list(gone), [MERGED]),
         ]
         for record in into:
-            gone |= dict.fromkeys(_merged(record), record["id"])
+            gone |= dict.fromkeys(merged_ids(record), record["id"])
         return gone
 
     def contacts(self, emails: Collection[str]) -> dict[str, str]:
@@ -234,9 +218,9 @@ class HubSpot:
             if not missing:
                 continue
             group = {"name": fields.GROUP, "label": fields.GROUP.capitalize()}
-            self._unless_there(self._wire.property_groups.create, thing, group)
+            self._unless_there(self._transport.property_groups.create, thing, group)
             for definition in missing:
-                self._unless_there(self._wire.properties.create, thing, definition)
+                self._unless_there(self._transport.properties.create, thing, definition)
                 made.append(f"{thing}.{definition['name']}")
         self._checked = False
         return made
@@ -284,7 +268,7 @@ class HubSpot:
         by_rep: set[str] = set()
 
         def closed(handoff_id: str, record: Record) -> dict[str, str]:
-            task, body = _activity("tasks", record, None), record["properties"].get("hs_task_body") or ""
+            task, body = activity_of("tasks", record, None), record["properties"].get("hs_task_body") or ""
             label, reason = reasons[handoff_id]
             why = note(label, reason)
             if task.closed_by_us:
@@ -296,7 +280,7 @@ class HubSpot:
             subject = f"{label}{task.subject}"[: fields.LINE_CHARS].rstrip()
             return {"hs_task_status": "COMPLETED", "hs_task_subject": subject} | noted
 
-        outcomes = self._rows.change("tasks", HANDOFF_ID, reasons, _ACTIVITIES["tasks"], closed)
+        outcomes = self._rows.change("tasks", HANDOFF_ID, reasons, ACTIVITIES["tasks"], closed)
         return {h: replace(o, ok=o.ok or o.deleted, by_rep=h in by_rep) for h, o in outcomes.items()}
 
     def _of_domain(self, rows: Mapping[str, Row]) -> dict[str, str]:
@@ -316,7 +300,7 @@ class HubSpot:
 
     def _unless_there(self, request: Callable[..., Any], thing: str, definition: Row) -> None:
         try:
-            self._wire.write(request, thing, definition)
+            self._transport.write(request, thing, definition)
         except Refused as refused:
             if refused.status != 409:
                 raise
@@ -326,7 +310,7 @@ class HubSpot:
             live = [record["id"] for record in part if not record.get("archived")]
             companies = self._records.companies_of(thing, live)
             for record in part:
-                yield _activity(thing, record, companies.get(record["id"]))
+                yield activity_of(thing, record, companies.get(record["id"]))
 
     def _timezones(self) -> dict[str, str]:
         """User → time zone; empty when the app may not read users."""
@@ -351,96 +335,6 @@ def _changed(since: datetime) -> Filter:
 
 def _from(name: str, since: datetime) -> Filter:
     return {"propertyName": name, "operator": "GTE", "value": fields.milliseconds(since)}
-
-
-def _merged(record: Record) -> list[str]:
-    """Ids of the records this one was made of."""
-    ids = (record["properties"].get(_MERGED) or "").split(";")
-    return [i for i in ids if i and i != record["id"]]
-
-
-def _created(record: Record) -> datetime:
-    at = moment(record.get("createdAt"))
-    if at is None:
-        raise Refused(f"HubSpot: record {record.get('id')} has no createdAt")
-    return at
-
-
-def _account(record: Record, columns: Mapping[str, str]) -> Row:
-    properties = record["properties"]
-    return {
-        "crm_account_id": record["id"],
-        "owner_id": properties.get("hubspot_owner_id"),
-        "account_id": properties.get(ACCOUNT_ID),
-        "created_at": _created(record),
-        "is_deleted": False,
-        "merged_into": None,
-    } | {column: properties.get(name) for column, name in columns.items()}
-
-
-def _state(deal: Record, stages: Mapping[str, Record]) -> tuple[str | None, bool, bool]:
-    """A deal's stage in words, whether it is closed, whether it is won."""
-    properties = deal["properties"]
-    stage = stages.get(properties.get("dealstage") or "", {})
-    told = stage.get("metadata") or {}
-    closed = str(properties.get("hs_is_closed") or told.get("isClosed")).lower() == "true"
-    won = properties.get("hs_is_closed_won") or (closed and float(told.get("probability") or 0) == 1)
-    return stage.get("label") or properties.get("dealstage"), closed, closed and str(won).lower() == "true"
-
-
-def _opportunity(deal: Record, company: str | None, stages: Mapping[str, Record]) -> Row:
-    properties, (stage, closed, won) = deal["properties"], _state(deal, stages)
-    return {
-        "opportunity_id": deal["id"],
-        "crm_account_id": company,
-        "stage": stage,
-        "is_closed": closed,
-        "is_won": won,
-        "amount": float(properties["amount"]) if properties.get("amount") else None,
-        "created_at": _created(deal),
-        "closed_at": moment(properties.get("closedate")) if closed else None,
-        "lead_source": properties.get("hs_analytics_source"),
-        "owner_id": properties.get("hubspot_owner_id"),
-        "changed_at": moment(deal.get("archivedAt") or properties.get("hs_lastmodifieddate") or deal.get("updatedAt")),
-        "is_deleted": bool(deal.get("archived")),
-    }
-
-
-def _activity(thing: str, record: Record, company: str | None) -> Activity:
-    properties = record["properties"]
-    changed = moment(record.get("archivedAt") or properties.get("hs_lastmodifieddate") or record.get("updatedAt"))
-    created, at = _created(record), moment(properties.get("hs_timestamp"))
-    if thing == "tasks":
-        title, body, done = "hs_task_subject", "hs_task_body", properties.get("hs_task_status") == "COMPLETED"
-        at = moment(properties.get("hs_task_completion_date")) or changed
-    elif thing == "calls":
-        title, body, done = "hs_call_title", "hs_call_body", properties.get("hs_call_status") not in _NO_CALL
-    elif thing == "emails":
-        title, body, done = "hs_email_subject", "hs_email_text", properties.get("hs_email_status") not in _NO_EMAIL
-    else:
-        title, body, done = (
-            "hs_meeting_title",
-            "hs_meeting_body",
-            properties.get("hs_meeting_outcome") not in _NO_MEETING,
-        )
-        at = moment(properties.get("hs_meeting_end_time")) or at
-    return Activity(
-        activity_id=record["id"],
-        kind=thing.removesuffix("s"),
-        crm_account_id=company,
-        owner_id=properties.get("hubspot_owner_id"),
-        subject=properties.get(title) or "",
-        description=fields.text_of(properties.get(body)),
-        is_done=done,
-        is_deleted=bool(record.get("archived")),
-        created_at=created,
-        done_at=(at or created) if done else None,
-        changed_at=changed or created,
-        handoff_id=properties.get(HANDOFF_ID),
-        outcome=properties.get(OUTCOME),
-        disposition=properties.get(DISPOSITION),
-        is_answer=properties.get("hs_email_direction") == "INCOMING_EMAIL",
-    )
 
 
 def _company(account_id: str, row: Row, kind: str) -> dict[str, str]:

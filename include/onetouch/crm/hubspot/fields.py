@@ -147,7 +147,7 @@ def text_of(body: str | None) -> str:
     return html.unescape(re.sub(r"<[^>]{0,1000}>", "", lines)).strip()
 
 
-def moment(value: Any) -> datetime | None:
+def datetime_of(value: Any) -> datetime | None:
     """A moment as HubSpot tells it: ISO, or milliseconds since 1970; UTC. None for none."""
     text = str(value or "")
     if not text:

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from onetouch.crm.hubspot.fields import moment
-from onetouch.crm.hubspot.wire import Wire, said
+from onetouch.crm.hubspot.fields import datetime_of
+from onetouch.crm.hubspot.transport import Transport, said
 from onetouch.crm.protocol import Refused
 
 BATCH = 100
@@ -31,8 +31,8 @@ Filter = dict[str, Any]
 class Records:
     """Records of one account: {"id", "properties", "createdAt", "updatedAt", "archived", "archivedAt"}."""
 
-    def __init__(self, wire: Wire) -> None:
-        self._wire = wire
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
 
     def of_ids(
         self, thing: str, ids: Iterable[str], wanted: Sequence[str] = (), *, key: str | None = None
@@ -43,7 +43,7 @@ class Records:
             body = {"inputs": [{"id": i} for i in part], "properties": list(wanted), "propertiesWithHistory": []}
             if key:
                 body["idProperty"] = key
-            answer = self._wire.call(self._wire.batch.read, thing, body)
+            answer = self._transport.call(self._transport.batch.read, thing, body)
             _check(answer)
             found += answer["results"]
         return found
@@ -75,7 +75,7 @@ class Records:
                 "properties": list(dict.fromkeys(wanted)),
                 "limit": _SEARCH_PAGE,
             }
-            records = self._wire.call(self._wire.search.do_search, thing, body)["results"]
+            records = self._transport.call(self._transport.search.do_search, thing, body)["results"]
             yield from records
             if len(records) < _SEARCH_PAGE:
                 return
@@ -85,13 +85,13 @@ class Records:
         """All records, or all deleted ones (HubSpot keeps them for 90 days)."""
         properties = list(dict.fromkeys(wanted))
         yield from self._pages(
-            self._wire.records.get_page, thing, limit=_LIST_PAGE, properties=properties, archived=_flag(deleted)
+            self._transport.records.get_page, thing, limit=_LIST_PAGE, properties=properties, archived=_flag(deleted)
         )
 
     def deleted_since(self, thing: str, wanted: Sequence[str], since: datetime) -> Iterator[Record]:
         """Records deleted at or after `since`."""
         for record in self.all(thing, wanted, deleted=True):
-            at = moment(record.get("archivedAt"))
+            at = datetime_of(record.get("archivedAt"))
             if at is None or at >= since:
                 yield record
 
@@ -100,7 +100,7 @@ class Records:
         found: dict[str, str] = {}
         for part in parts(ids, _ASSOCIATIONS):
             body = {"inputs": [{"id": i} for i in part]}
-            answer = self._wire.call(self._wire.associations.get_page, thing, "companies", body)
+            answer = self._transport.call(self._transport.associations.get_page, thing, "companies", body)
             _check(answer)
             for record in answer["results"]:
                 links = sorted(record["to"], key=lambda link: (not _is_primary(link), int(link["toObjectId"])))
@@ -110,22 +110,22 @@ class Records:
 
     def owners(self, *, deleted: bool) -> Iterator[Record]:
         """Those who own records, or those who did before they left."""
-        yield from self._pages(self._wire.owners.get_page, limit=_OWNER_PAGE, archived=_flag(deleted))
+        yield from self._pages(self._transport.owners.get_page, limit=_OWNER_PAGE, archived=_flag(deleted))
 
     def definitions(self, thing: str) -> dict[str, Record]:
         """Property → its definition."""
-        answer = self._wire.call(self._wire.properties.get_all, thing)
+        answer = self._transport.call(self._transport.properties.get_all, thing)
         return {definition["name"]: definition for definition in answer["results"]}
 
     def stages(self) -> dict[str, Record]:
         """Deal stages of all pipelines, by id."""
-        answer = self._wire.call(self._wire.pipelines.get_all, "deals")
+        answer = self._transport.call(self._transport.pipelines.get_all, "deals")
         return {stage["id"]: stage for pipeline in answer["results"] for stage in pipeline["stages"]}
 
     def _pages(self, request: Callable[..., Any], *given: Any, **query: Any) -> Iterator[Record]:
         after: str | None = None
         while True:
-            page = self._wire.call(request, *given, **query | ({"after": after} if after else {}))
+            page = self._transport.call(request, *given, **query | ({"after": after} if after else {}))
             yield from page["results"]
             after = ((page.get("paging") or {}).get("next") or {}).get("after")
             if not after:

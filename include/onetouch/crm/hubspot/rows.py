@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from onetouch.crm.hubspot.records import BATCH, NOT_FOUND, Record, Records, parts
-from onetouch.crm.hubspot.wire import Busy, Wire, said
+from onetouch.crm.hubspot.transport import Busy, Transport, said
 from onetouch.crm.protocol import UNKNOWN, CrmError, LimitReached, Outcome, Refused, Row, Unreachable
 
 _RETRYABLE = {"RATE_LIMITS", "INTERNAL_ERROR", "SERVICE_UNAVAILABLE", "TIMEOUT"}
@@ -20,8 +20,8 @@ _OF_ROWS = {400, 404, 409, 413, 422}
 class Rows:
     """What is written into one account. No method loses the outcome of a row that was sent."""
 
-    def __init__(self, wire: Wire, records: Records) -> None:
-        self._wire, self._records = wire, records
+    def __init__(self, transport: Transport, records: Records) -> None:
+        self._transport, self._records = transport, records
 
     def made(self, thing: str, key: str, values: Iterable[str]) -> dict[str, Outcome]:
         """Those of the unique values that a record has, deleted ones too."""
@@ -49,7 +49,7 @@ class Rows:
                     if any(outcomes[k].code == UNKNOWN for k in silent):
                         raise
 
-            self._wire.retrying(attempt)
+            self._transport.retrying(attempt)
             self.look_again(thing, key, part, outcomes)
 
         return _by_parts(sorted(inputs), send, sent=sent)
@@ -106,10 +106,10 @@ class Rows:
 
         Every input has a trace id, with which HubSpot tells of each by itself instead of refusing all for one.
         """
-        request = getattr(self._wire.batch, what)
+        request = getattr(self._transport.batch, what)
         body = {"inputs": [row | {"objectWriteTraceId": key} for key, row in inputs.items()]}
         try:
-            answer = self._wire.write(request, thing, body, repeat=what == "update")
+            answer = self._transport.write(request, thing, body, repeat=what == "update")
         except Refused as refused:
             if refused.status not in _OF_ROWS:
                 raise

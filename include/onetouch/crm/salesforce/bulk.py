@@ -17,7 +17,7 @@ from tenacity import RetryCallState, Retrying, retry_if_result, stop_after_attem
 
 from onetouch.crm.protocol import UNKNOWN, CrmError, LimitReached, Outcome, Refused, SignInRefused, Unreachable
 from onetouch.crm.salesforce.rows import Batch, Unanswered, refusal
-from onetouch.crm.salesforce.wire import Record, having, said
+from onetouch.crm.salesforce.transport import Record, having, said
 
 UPLOAD_BYTES = 90_000_000
 """Ours: bytes of one upload. Salesforce takes 150 MB once they are encoded in base64: 100 MB of CSV."""
@@ -62,7 +62,7 @@ class Job(Batch):
     def together(self, rows: Sequence[int]) -> None:
         """Sends these rows as one job and reads what became of each."""
         content = _csv([self.records[i] for i in rows])
-        job = self.wire.retrying(Unreachable)(self._prepare, _type(self.records[rows[0]]), content)
+        job = self.transport.retrying(Unreachable)(self._prepare, _type(self.records[rows[0]]), content)
         try:
             self._close(job)
             state, message = self._wait(job)
@@ -83,15 +83,15 @@ class Job(Batch):
         """A job that holds the rows and waits. One that got lost on the way is never started, and does nothing."""
         operation = "update" if self.method == "PATCH" else "insert"
         wanted = {"object": thing, "operation": operation, "contentType": "CSV", "lineEnding": "LF"}
-        job = self.wire.once("POST", _JOBS, json=wanted, read=_JOB)
+        job = self.transport.once("POST", _JOBS, json=wanted, read=_JOB)
         headers = {"Content-Type": "text/csv; charset=UTF-8"}
-        self.wire.once("PUT", f"{_JOBS}/{job['id']}/batches", data=content, headers=headers, read=lambda _: None)
+        self.transport.once("PUT", f"{_JOBS}/{job['id']}/batches", data=content, headers=headers, read=lambda _: None)
         return str(job["id"])
 
     def _close(self, job: str) -> None:
         """Lets the job begin. Raises _NotBegun when it certainly did not."""
         try:
-            self.wire.call("PATCH", f"{_JOBS}/{job}", json={"state": "UploadComplete"}, read=_JOB)
+            self.transport.call("PATCH", f"{_JOBS}/{job}", json={"state": "UploadComplete"}, read=_JOB)
         except (LimitReached, SignInRefused) as error:
             raise _NotBegun(error) from None
         except Refused as error:  # closed already, by a request whose answer was lost?
@@ -99,7 +99,7 @@ class Job(Batch):
                 raise _NotBegun(error) from None
 
     def _state(self, job: str) -> Record:
-        answer: Record = self.wire.call("GET", f"{_JOBS}/{job}", read=_JOB)
+        answer: Record = self.transport.call("GET", f"{_JOBS}/{job}", read=_JOB)
         return answer
 
     def _wait(self, job: str) -> tuple[str, str]:
@@ -107,14 +107,14 @@ class Job(Batch):
 
         def given_up(state: RetryCallState) -> Any:
             with contextlib.suppress(Refused):  # it has ended meanwhile
-                self.wire.call("PATCH", f"{_JOBS}/{job}", json={"state": "Aborted"})
+                self.transport.call("PATCH", f"{_JOBS}/{job}", json={"state": "Aborted"})
             return self._state(job)
 
         looks = Retrying(
             retry=retry_if_result(lambda told: told["state"] not in _ENDED),
             wait=_PAUSE,
             stop=stop_after_attempt(POLLS),
-            sleep=self.wire.sleep,
+            sleep=self.transport.sleep,
             retry_error_callback=given_up,
         )
         told = looks(self._state, job)
@@ -138,7 +138,7 @@ class Job(Batch):
                     self.outcomes[place] = Outcome(ok=False, code="UNPROCESSED", message=said(ended), retryable=True)
 
     def _results(self, job: str, which: str) -> Iterator[dict[str, str]]:
-        text = self.wire.call("GET", f"{_JOBS}/{job}/{which}", headers={"Accept": "text/csv"}, read=_text)
+        text = self.transport.call("GET", f"{_JOBS}/{job}/{which}", headers={"Accept": "text/csv"}, read=_text)
         return csv.DictReader(io.StringIO(text, newline=""))
 
 

@@ -5,15 +5,26 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
-from typing import Any, Self
-from urllib.parse import urlsplit
+from datetime import datetime
+from typing import Self
 
 import requests
 from tenacity.wait import wait_base
 
 from onetouch.connections import Connection
 from onetouch.crm.protocol import UNKNOWN, Activity, CannotCreateFields, CrmError, FieldsMissing, Outcome, Row
+from onetouch.crm.salesforce.answers import (
+    EVENT_FIELDS,
+    LEAD,
+    TASK_FIELDS,
+    activity_of,
+    datetime_of,
+    host_of,
+    meetings_in,
+    survivor,
+    tasks_in,
+    value_of,
+)
 from onetouch.crm.salesforce.bulk import Job
 from onetouch.crm.salesforce.closing import WAYS, Closing
 from onetouch.crm.salesforce.fields import (
@@ -28,25 +39,10 @@ from onetouch.crm.salesforce.fields import (
     task_fields,
 )
 from onetouch.crm.salesforce.rows import DELETED, DUPLICATE, LOCKED, ROWS, Batch, Look
-from onetouch.crm.salesforce.wire import Record, Wire, soql_of
+from onetouch.crm.salesforce.transport import Record, Transport, soql_of
 from onetouch.handoff import AccountContext, TaskContent
 from onetouch.policy import Policy
 from onetouch.stop import WhyStopped, never
-
-_TASK = (
-    "Id", "Subject", "Description", "Status", "IsClosed", "IsDeleted", "WhatId", "WhoId", "AccountId", "OwnerId",
-    "TaskSubtype", "Type", "CreatedDate", "CompletedDateTime", "SystemModstamp", HANDOFF_ID, OUTCOME,
-)  # fmt: skip
-
-_EVENT = (
-    "Id", "Subject", "Description", "IsDeleted", "AccountId", "WhoId", "OwnerId", "CreatedDate", "SystemModstamp",
-    "ActivityDate", "ActivityDateTime", "DurationInMinutes",
-)  # fmt: skip
-
-_KINDS = {"Call": "call", "Email": "email", "ListEmail": "email", "Meeting": "meeting"}
-
-_LEAD = "00Q"
-"""How the id of a lead begins."""
 
 _REFERENCE = frozenset(
     {
@@ -85,7 +81,7 @@ class Salesforce:
         account_fields: Mapping[str, str | None] | None = None,
         stopped: WhyStopped = never,
     ) -> None:
-        self._wire = Wire(
+        self._transport = Transport(
             connection,
             api_reserve=api_reserve,
             wait=wait,
@@ -116,7 +112,7 @@ class Salesforce:
 
     def read_reps(self) -> Iterator[Row]:
         """See Crm."""
-        for user in self._wire.query("SELECT Id, Name, Email, IsActive, TimeZoneSidKey FROM User"):
+        for user in self._transport.query("SELECT Id, Name, Email, IsActive, TimeZoneSidKey FROM User"):
             yield {
                 "owner_id": user["Id"],
                 "email": user["Email"],
@@ -128,21 +124,21 @@ class Salesforce:
     def read_accounts(self, policy: Policy, since: datetime | None = None) -> Iterator[Row]:
         """See Crm."""
         own = {column: field for column, field in policy.crm.account_fields.items() if field}
-        _raise(list(missing("Account", self._wire.fields("Account") or {}, [ACCOUNT_ID, *own.values()])))
+        _raise(list(missing("Account", self._transport.fields("Account") or {}, [ACCOUNT_ID, *own.values()])))
         master = self._present("Account", "MasterRecordId")
         names = dict.fromkeys(["Id", ACCOUNT_ID, "OwnerId", "CreatedDate", "IsDeleted", *master, *own.values()])
         soql = f"SELECT {', '.join(names)} FROM Account"
         if since is not None:
             soql += soql_of(" WHERE SystemModstamp >= {since}", since=since)
-        for record in self._wire.query(soql, include_deleted=since is not None):
+        for record in self._transport.query(soql, include_deleted=since is not None):
             yield {
                 "crm_account_id": record["Id"],
                 "owner_id": record["OwnerId"],
                 "account_id": record[ACCOUNT_ID],
-                "created_at": _at(record["CreatedDate"]),
+                "created_at": datetime_of(record["CreatedDate"]),
                 "is_deleted": record["IsDeleted"],
                 "merged_into": record.get("MasterRecordId"),
-            } | {column: _value(record, field) for column, field in own.items()}
+            } | {column: value_of(record, field) for column, field in own.items()}
 
     def read_opportunities(self, since: datetime | None = None) -> Iterator[Row]:
         """See Crm. `closed_at` is the day of a closed one's CloseDate. One that is no account's any more is deleted."""
@@ -151,7 +147,7 @@ class Salesforce:
             "LeadSource, OwnerId, IsDeleted FROM Opportunity WHERE "
         )
         soql += "AccountId != null" if since is None else soql_of("SystemModstamp >= {since}", since=since)
-        for deal in self._wire.query(soql, include_deleted=since is not None):
+        for deal in self._transport.query(soql, include_deleted=since is not None):
             yield {
                 "opportunity_id": deal["Id"],
                 "crm_account_id": deal["AccountId"],
@@ -159,11 +155,11 @@ class Salesforce:
                 "is_closed": deal["IsClosed"],
                 "is_won": deal["IsWon"],
                 "amount": deal["Amount"],
-                "created_at": _at(deal["CreatedDate"]),
-                "closed_at": _at(deal["CloseDate"]) if deal["IsClosed"] else None,
+                "created_at": datetime_of(deal["CreatedDate"]),
+                "closed_at": datetime_of(deal["CloseDate"]) if deal["IsClosed"] else None,
                 "lead_source": deal["LeadSource"],
                 "owner_id": deal["OwnerId"],
-                "changed_at": _at(deal["SystemModstamp"]),
+                "changed_at": datetime_of(deal["SystemModstamp"]),
                 "is_deleted": deal["IsDeleted"] or not deal["AccountId"],
             }
 
@@ -171,40 +167,40 @@ class Salesforce:
         """See Crm. Meetings come when they changed or took place at or after `since`."""
         of_accounts = f"(AccountId != null OR {HANDOFF_ID} != null)"
         tasks = soql_of(f"{self._task_soql()} AND {of_accounts}", since=since)
-        yield from _tasks(self._wire.query(tasks, include_deleted=True))
+        yield from tasks_in(self._transport.query(tasks, include_deleted=True))
         if soql := self._event_soql():
             meetings = soql_of(f"{soql} AND AccountId != null", since=since)
-            yield from _meetings(self._wire.query(meetings, include_deleted=True))
+            yield from meetings_in(self._transport.query(meetings, include_deleted=True))
         # What is a lead's names no account.
-        yield from self.activities_of([record for record in records if record.startswith(_LEAD)], since)
+        yield from self.activities_of([record for record in records if record.startswith(LEAD)], since)
 
     def activities_of(self, records: Collection[str], since: datetime) -> Iterator[Activity]:
         """See Crm."""
-        leads = {record for record in records if record.startswith(_LEAD)}
+        leads = {record for record in records if record.startswith(LEAD)}
         for field, ids in (("AccountId", set(records) - leads), ("AccountId = null AND WhoId", leads)):
-            for soql, told in ((self._task_soql(), _tasks), (self._event_soql(), _meetings)):
+            for soql, told in ((self._task_soql(), tasks_in), (self._event_soql(), meetings_in)):
                 if ids and soql:
                     its = f"{soql} AND {field} IN {{values}}"
-                    yield from told(self._wire.query_in(its, ids, include_deleted=True, since=since))
+                    yield from told(self._transport.query_in(its, ids, include_deleted=True, since=since))
 
     def _task_soql(self) -> str:
         return f"SELECT {', '.join(self._task_fields())} FROM Task WHERE SystemModstamp >= {{since}}"
 
     def _event_soql(self) -> str:
         """Empty where the org shows us no meetings."""
-        if self._wire.fields("Event") is None:
+        if self._transport.fields("Event") is None:
             return ""
         more = self._present("Event", "EndDateTime", "IsChild")
         moments = ["SystemModstamp", "ActivityDateTime", *(name for name in more if name == "EndDateTime")]
         changed = " OR ".join(f"{name} >= {{since}}" for name in moments)
-        return f"SELECT {', '.join([*_EVENT, *more])} FROM Event WHERE ({changed})"
+        return f"SELECT {', '.join([*EVENT_FIELDS, *more])} FROM Event WHERE ({changed})"
 
     def tasks_of(self, handoff_ids: Iterable[str]) -> dict[str, Activity]:
         """See Crm."""
         found: dict[str, Activity] = {}
         soql = f"SELECT {', '.join(self._task_fields())} FROM Task WHERE {HANDOFF_ID} IN {{values}}"
-        for record in self._wire.query_in(soql, handoff_ids, include_deleted=True):
-            task = _task(record)
+        for record in self._transport.query_in(soql, handoff_ids, include_deleted=True):
+            task = activity_of(record)
             if task.handoff_id and (task.handoff_id not in found or not task.is_deleted):
                 found[task.handoff_id] = task
         return found
@@ -212,7 +208,7 @@ class Salesforce:
     def keyed_tasks(self, since: datetime) -> Iterator[Activity]:
         """See Crm."""
         soql = f"SELECT {', '.join(self._task_fields())} FROM Task WHERE {HANDOFF_ID} != null AND CreatedDate >= "
-        yield from map(_task, self._wire.query(soql_of(soql + "{since}", since=since), include_deleted=True))
+        yield from map(activity_of, self._transport.query(soql_of(soql + "{since}", since=since), include_deleted=True))
 
     def opportunities_since(self, since: datetime, records: Collection[str] = ()) -> set[str]:
         """See Crm."""
@@ -220,10 +216,10 @@ class Salesforce:
             "SELECT AccountId FROM Opportunity WHERE AccountId != null AND SystemModstamp >= {since} "
             "AND (IsClosed = false OR CreatedDate >= {since})"
         )
-        found = {deal["AccountId"] for deal in self._wire.query(soql_of(soql, since=since))}
+        found = {deal["AccountId"] for deal in self._transport.query(soql_of(soql, since=since))}
         soql = "SELECT AccountId FROM Opportunity WHERE IsClosed = false AND AccountId IN {values}"
-        accounts = [record for record in records if not record.startswith(_LEAD)]
-        return found | {deal["AccountId"] for deal in self._wire.query_in(soql, accounts)}
+        accounts = [record for record in records if not record.startswith(LEAD)]
+        return found | {deal["AccountId"] for deal in self._transport.query_in(soql, accounts)}
 
     def gone_since(self, since: datetime) -> dict[str, str | None]:
         """See Crm. An account merged into one that was merged itself is in the last of them; a lead of ours that was
@@ -231,33 +227,33 @@ class Salesforce:
         """
         names = ["Id", *self._present("Account", "MasterRecordId")]
         soql = f"SELECT {', '.join(names)} FROM Account WHERE IsDeleted = true AND SystemModstamp >= {{since}}"
-        records = self._wire.query(soql_of(soql, since=since), include_deleted=True)
+        records = self._transport.query(soql_of(soql, since=since), include_deleted=True)
         gone = {record["Id"]: record.get("MasterRecordId") for record in records}
         if self._present("Lead", ACCOUNT_ID, "ConvertedAccountId") == [ACCOUNT_ID, "ConvertedAccountId"]:
             soql = (
                 f"SELECT Id, ConvertedAccountId FROM Lead WHERE {ACCOUNT_ID} != null AND SystemModstamp >= {{since}} "
                 "AND (IsDeleted = true OR ConvertedAccountId != null)"
             )
-            leads = self._wire.query(soql_of(soql, since=since), include_deleted=True)
+            leads = self._transport.query(soql_of(soql, since=since), include_deleted=True)
             gone |= {lead["Id"]: lead["ConvertedAccountId"] for lead in leads}
-        return {account: _survivor(account, gone) for account in gone}
+        return {account: survivor(account, gone) for account in gone}
 
     def contacts(self, emails: Collection[str]) -> dict[str, str]:
         """See Crm. Of several contacts with one address the one created first."""
         found: dict[str, str] = {}
         soql = "SELECT Id, Email FROM Contact WHERE Email IN {values} ORDER BY CreatedDate, Id"
-        for contact in self._wire.query_in(soql, {email.strip().lower() for email in emails if email}):
+        for contact in self._transport.query_in(soql, {email.strip().lower() for email in emails if email}):
             found.setdefault(contact["Email"].lower(), contact["Id"])
         return found
 
     def _present(self, thing: str, *names: str) -> list[str]:
         """Those of the fields that the org has and shows us."""
-        there = self._wire.fields(thing) or {}
+        there = self._transport.fields(thing) or {}
         return [name for name in names if name in there]
 
     def _task_fields(self) -> list[str]:
-        _raise(list(missing("Task", self._wire.fields("Task") or {}, [HANDOFF_ID, OUTCOME])))
-        return [*_TASK, *self._present("Task", DISPOSITION)]
+        _raise(list(missing("Task", self._transport.fields("Task") or {}, [HANDOFF_ID, OUTCOME])))
+        return [*TASK_FIELDS, *self._present("Task", DISPOSITION)]
 
     # ── writing ──────────────────────────────────────────────────────────────────────────────────
 
@@ -273,7 +269,7 @@ class Salesforce:
         """Once a client and object."""
         wrong: list[str] = []
         for thing in [thing for thing in things if thing not in self._checked]:
-            there = self._wire.fields(thing) or {}
+            there = self._transport.fields(thing) or {}
             wrong += problems(thing, there)
             if thing == "Account":
                 wrong += missing(thing, there, filter(None, self._fields.values()))
@@ -304,11 +300,11 @@ class Salesforce:
         wanted = set(account_ids)
         found: dict[str, Outcome] = {}
         for thing, successor in (("Account", "MasterRecordId"), ("Lead", "ConvertedAccountId")):
-            if ACCOUNT_ID not in (self._wire.fields(thing) or {}):
+            if ACCOUNT_ID not in (self._transport.fields(thing) or {}):
                 continue
             names = ["Id", ACCOUNT_ID, "IsDeleted", *self._present(thing, successor)]
             soql = f"SELECT {', '.join(names)} FROM {thing} WHERE {ACCOUNT_ID} IN {{values}}"
-            for record in self._wire.query_in(soql, wanted, include_deleted=True):
+            for record in self._transport.query_in(soql, wanted, include_deleted=True):
                 account_id, record_id = record[ACCOUNT_ID], record.get(successor) or record["Id"]
                 gone = record["IsDeleted"] and not record.get(successor)
                 refused = Outcome(ok=False, code=DELETED, message="deleted in the CRM", deleted=True)
@@ -325,9 +321,9 @@ class Salesforce:
                 continue
             converted = self._present(thing, "ConvertedAccountId")
             soql = f"SELECT {', '.join(['Id', field, ACCOUNT_ID, *converted])} FROM {thing} WHERE"
-            for record in self._wire.query_any(soql, f"{field} LIKE '%{{value:like}}%'", domains.values()):
+            for record in self._transport.query_any(soql, f"{field} LIKE '%{{value:like}}%'", domains.values()):
                 if not record[ACCOUNT_ID] and not record.get("ConvertedAccountId"):
-                    free[record["Id"]] = _host(record[field])
+                    free[record["Id"]] = host_of(record[field])
         found: dict[str, str] = {}
         for account_id, domain in sorted(domains.items()):
             same = [i for i, host in sorted(free.items()) if f".{host}".endswith(f".{domain.lower()}")]
@@ -340,7 +336,7 @@ class Salesforce:
         name = str(row.get("name") or row.get("domain") or account_id)
         record = {"Company": cut(name, 255), "LastName": cut(name, 80)} if thing == "Lead" else {"Name": cut(name, 255)}
         website = self._fields.get("domain") or "Website"
-        if row.get("domain") and (self._wire.fields(thing) or {}).get(website, {}).get("createable"):
+        if row.get("domain") and (self._transport.fields(thing) or {}).get(website, {}).get("createable"):
             record[website] = row["domain"]
         if row.get("owner_id"):
             record["OwnerId"] = row["owner_id"]
@@ -383,7 +379,7 @@ class Salesforce:
                 if handoff_id not in outcomes or not (outcomes[handoff_id].ok or outcomes[handoff_id].retryable)
             }
             if left:
-                closing = Closing(self._wire, self.tasks_of, left, fields, self.check_fields)
+                closing = Closing(self._transport, self.tasks_of, left, fields, self.check_fields)
                 outcomes |= closing.close(begun=bool(outcomes))
         return outcomes
 
@@ -411,10 +407,10 @@ class Salesforce:
             return []
         self.check_fields()
         kind = Batch if len(records) <= self._bulk_above else Job
-        outcomes = kind(self._wire, method, records, look).send(begun=begun)
+        outcomes = kind(self._transport, method, records, look).send(begun=begun)
         locked = [i for i, outcome in enumerate(outcomes) if outcome.code == LOCKED]
         if kind is Job and 0 < len(locked) <= ROWS:  # a few that others were writing just then
-            again = Batch(self._wire, method, [records[i] for i in locked], look).send(begun=True)
+            again = Batch(self._transport, method, [records[i] for i in locked], look).send(begun=True)
             for i, outcome in zip(locked, again, strict=True):
                 outcomes[i] = outcome
         return outcomes
@@ -428,102 +424,13 @@ def _raise(wrong: Sequence[str]) -> None:
         )
 
 
-def _task(record: Record) -> Activity:
-    done = _at(record["CompletedDateTime"]) or _at(record["SystemModstamp"])
-    kind = _KINDS.get(record["TaskSubtype"] or "") or _KINDS.get(record["Type"] or "", "task")
-    return Activity(
-        activity_id=record["Id"],
-        kind=kind,
-        crm_account_id=_record(record),
-        owner_id=record["OwnerId"],
-        subject=record["Subject"] or "",
-        description=record["Description"] or "",
-        is_done=record["IsClosed"],
-        is_deleted=record["IsDeleted"],
-        created_at=_moment(record["CreatedDate"]),
-        done_at=done if record["IsClosed"] else None,
-        changed_at=_moment(record["SystemModstamp"]),
-        handoff_id=record[HANDOFF_ID],
-        outcome=record[OUTCOME],
-        disposition=record.get(DISPOSITION),
-    )
-
-
-def _tasks(records: Iterable[Record]) -> Iterator[Activity]:
-    return map(_task, records)
-
-
-def _meetings(events: Iterable[Record]) -> Iterator[Activity]:
-    """Without the copies of those invited, which are the same meeting."""
-    yield from (_event(event) for event in events if not event.get("IsChild"))
-
-
-def _event(record: Record) -> Activity:
-    begins = _at(record["ActivityDateTime"]) or _at(record["ActivityDate"])
-    lasts = timedelta(minutes=record["DurationInMinutes"] or 0)
-    ends = _at(record.get("EndDateTime")) or (begins + lasts if begins else None)
-    return Activity(
-        activity_id=record["Id"],
-        kind="meeting",
-        crm_account_id=_record(record),
-        owner_id=record["OwnerId"],
-        subject=record["Subject"] or "",
-        description=record["Description"] or "",
-        is_done=True,
-        is_deleted=record["IsDeleted"],
-        created_at=_moment(record["CreatedDate"]),
-        done_at=ends or _at(record["CreatedDate"]),
-        changed_at=_moment(record["SystemModstamp"]),
-    )
-
-
-def _record(activity: Record) -> str | None:
-    """What it is about: an account, or a lead, which has none."""
-    lead = activity["WhoId"] if str(activity["WhoId"]).startswith(_LEAD) else None
-    return activity["AccountId"] or lead
-
-
-def _moment(text: Any) -> datetime:
-    """A moment or a day as Salesforce writes it (2025-11-18T09:15:00.000+0000), in UTC."""
-    at = datetime.fromisoformat(str(text))
-    return at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC)
-
-
-def _at(text: Any) -> datetime | None:
-    return _moment(text) if text else None
-
-
-def _value(record: Record, field: str) -> Any:
-    """A field of a record, or of the record it refers to (`Owner.Name`)."""
-    value: Any = record
-    for step in field.split("."):
-        value = value.get(step) if isinstance(value, Mapping) else None
-    return value
-
-
-def _survivor(account: str, gone: Mapping[str, str | None]) -> str | None:
-    """The account that is left after all merges."""
-    into = gone[account]
-    for _ in gone:
-        if into is None or into not in gone:
-            break
-        into = gone[into]
-    return into
-
-
-def _host(website: Any) -> str:
-    """The host of a website as people write it (`https://www.acme.com/de`, `acme.com`)."""
-    text = str(website or "").strip().lower()
-    return urlsplit(text if "//" in text else f"//{text}").hostname or ""
-
-
 def _thing(record_id: str) -> str:
-    return "Lead" if record_id.startswith(_LEAD) else "Account"
+    return "Lead" if record_id.startswith(LEAD) else "Account"
 
 
 def _related(task: Record) -> Record:
     """A task of a lead names it as its person: a lead cannot be what a task is about."""
-    if str(task.get("WhatId")).startswith(_LEAD):
+    if str(task.get("WhatId")).startswith(LEAD):
         return {name: value for name, value in task.items() if name != "WhatId"} | {"WhoId": task["WhatId"]}
     return task
 

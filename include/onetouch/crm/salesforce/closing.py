@@ -8,7 +8,7 @@ from dataclasses import replace
 from onetouch.crm.protocol import RELEASED, Activity, Outcome, note
 from onetouch.crm.salesforce.fields import DESCRIPTION, SUBJECT, cut, units
 from onetouch.crm.salesforce.rows import Batch
-from onetouch.crm.salesforce.wire import Record, Wire
+from onetouch.crm.salesforce.transport import Record, Transport
 
 WAYS = (("Status", "Subject", "Description"), ("Status", "Subject"), ("Status",))
 """What is written of a closing, one after the other while the org refuses it for good: the task at least closes."""
@@ -22,13 +22,13 @@ class Closing(Batch):
 
     def __init__(
         self,
-        wire: Wire,
+        transport: Transport,
         tasks_of: Callable[[Iterable[str]], Mapping[str, Activity]],
         reasons: Mapping[str, tuple[str, str]],
         fields: Collection[str],
         check: Callable[[], None],
     ) -> None:
-        super().__init__(wire, "PATCH", [{} for _ in reasons])
+        super().__init__(transport, "PATCH", [{} for _ in reasons])
         self._tasks_of, self._reasons, self._fields, self._check = tasks_of, reasons, fields, check
         self._handoffs = sorted(reasons)
         self._by_rep: set[int] = set()

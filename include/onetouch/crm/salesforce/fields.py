@@ -108,7 +108,7 @@ def task_fields(task: TaskContent) -> dict[str, Any]:
         "Priority": _PRIORITIES[task.priority],
         "ActivityDate": task.due_on and task.due_on.isoformat(),
         "IsReminderSet": True if task.remind_at else None,
-        "ReminderDateTime": task.remind_at and moment(task.remind_at),
+        "ReminderDateTime": task.remind_at and iso_utc(task.remind_at),
         "OwnerId": task.owner_id,
         "WhatId": task.crm_account_id,
         "WhoId": task.contact_id,
@@ -116,7 +116,7 @@ def task_fields(task: TaskContent) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if value is not None}
 
 
-def moment(at: datetime) -> str:
+def iso_utc(at: datetime) -> str:
     """A moment as Salesforce takes it."""
     return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
@@ -139,7 +139,7 @@ def units(text: str) -> int:
 def _held(value: Any, wanted: Wanted) -> Any:
     """A value as its field holds it; None when it does not fit: then it stays out, and the rest goes in."""
     if isinstance(value, datetime):
-        return moment(value)
+        return iso_utc(value)
     if wanted.kind == "number" and value is not None:
         return value if abs(value) < 10**wanted.size else None
     if wanted.kind != "text" or value is None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from onetouch.crm.protocol import UNKNOWN, CrmError, LimitReached, Outcome, Refused, SignInRefused, Unreachable
-from onetouch.crm.salesforce.wire import Record, Wire, said
+from onetouch.crm.salesforce.transport import Record, Transport, said
 
 ROWS = 200
 """Records a SObject Collections request holds."""
@@ -56,8 +56,8 @@ class Batch:
     again. Without, they are updates, which may simply be repeated.
     """
 
-    def __init__(self, wire: Wire, method: str, records: Sequence[Record], look: Look | None = None) -> None:
-        self.wire, self.method, self.records, self.look = wire, method, list(records), look
+    def __init__(self, transport: Transport, method: str, records: Sequence[Record], look: Look | None = None) -> None:
+        self.transport, self.method, self.records, self.look = transport, method, list(records), look
         self.outcomes = [_NOT_SENT] * len(records)
         self._suspects = _SUSPECTS
 
@@ -93,7 +93,7 @@ class Batch:
         """Sends these rows in one request. One refused as a whole is halved, until the rows at fault stand alone."""
         try:
             with contextlib.suppress(_Locked):  # what is still locked then is reported as such, row by row
-                self.wire.retrying(Unanswered, _Locked)(self._attempt, rows)
+                self.transport.retrying(Unanswered, _Locked)(self._attempt, rows)
         except Refused as error:
             left = [i for i in rows if self.outcomes[i] is _NOT_SENT]
             self._suspects -= 1
@@ -123,7 +123,7 @@ class Batch:
             return
         payload = {"allOrNone": False, "records": [self.records[i] for i in left]}
         try:
-            answers: Any = self.wire.once(self.method, "composite/sobjects", json=payload)
+            answers: Any = self.transport.once(self.method, "composite/sobjects", json=payload)
             if not isinstance(answers, list) or [type(answer) for answer in answers] != [dict] * len(left):
                 raise Unreachable(f"Salesforce: answered something else than {len(left)} outcomes")
         except Unreachable as error:

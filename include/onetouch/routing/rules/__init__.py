@@ -11,8 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import ValidationError
 
-from onetouch.policy import Policy, PolicyError
-from onetouch.policy.read import problems
+from onetouch.policy import Policy, PolicyError, problems
 from onetouch.routing.rule import Facts, Rules
 from onetouch.routing.rules import (
     capacity,

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from onetouch.catalogue.actions import HOLD_CAPACITY
-from onetouch.lake.columns import Mask, truth
-from onetouch.policy import Policy
-from onetouch.policy.schema import Part
+from onetouch.catalogue import HOLD_CAPACITY
+from onetouch.columns import Mask, truth
+from onetouch.policy import Part, Policy
 from onetouch.routing.rule import Facts, Figures, Known, Obstacle, Rule
 
 

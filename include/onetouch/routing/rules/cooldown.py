@@ -14,12 +14,10 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from onetouch.catalogue import FIRMOGRAPHIC_SIGNALS, SIGNAL_NAMES
-from onetouch.catalogue.actions import HOLD_COOLDOWN
-from onetouch.lake.columns import Mask, age_days, moment, number, places, truth, utc
+from onetouch.catalogue import FIRMOGRAPHIC_SIGNALS, HOLD_COOLDOWN, SIGNAL_NAMES
+from onetouch.columns import Mask, age_days, moments, number, places, truth, utc
 from onetouch.ledger import TERMINAL
-from onetouch.policy import Policy
-from onetouch.policy.schema import Part
+from onetouch.policy import Part, Policy
 from onetouch.routing.inputs import Inputs
 from onetouch.routing.rule import Facts, Figures, Known, Obstacle, Rule
 from onetouch.routing.wording import ago, day, figure, obstacles_of
@@ -30,7 +28,7 @@ def _columns(facts: Facts, inputs: Inputs, policy: Policy, as_of: datetime) -> M
     closed = facts["handoff_state"].isin(TERMINAL).to_numpy(bool)
     since = utc(as_of - timedelta(days=policy.routing.cooldown_days))
     return {
-        "cooling": closed & (moment(facts, "handoff_closed_at") > since),
+        "cooling": closed & (moments(facts, "handoff_closed_at") > since),
         "nothing_new": closed & ~_something_new(facts, inputs.handoffs, closed),
         "days_since_handoff": age_days(facts, "handoff_closed_at", as_of),
     }

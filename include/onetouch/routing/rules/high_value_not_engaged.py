@@ -5,10 +5,9 @@ It is the first of the three rules for accounts without a contact reason, so it 
 
 from __future__ import annotations
 
-from onetouch.catalogue.actions import NURTURE
-from onetouch.lake.columns import Mask, truth
-from onetouch.policy import Policy
-from onetouch.policy.schema import Part
+from onetouch.catalogue import NURTURE
+from onetouch.columns import Mask, truth
+from onetouch.policy import Part, Policy
 from onetouch.routing import contact_reasons
 from onetouch.routing.rule import Facts, Known, Rule
 from onetouch.routing.wording import figures, short_of

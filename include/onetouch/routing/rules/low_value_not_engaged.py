@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from onetouch.catalogue.actions import SELF_SERVE_ONBOARDING
-from onetouch.lake.columns import Mask, truth
-from onetouch.policy import Policy
-from onetouch.policy.schema import Part
+from onetouch.catalogue import SELF_SERVE_ONBOARDING
+from onetouch.columns import Mask, truth
+from onetouch.policy import Part, Policy
 from onetouch.routing.rule import Facts, Known, Rule
 from onetouch.routing.wording import short_of, under_the_floor, worth
 

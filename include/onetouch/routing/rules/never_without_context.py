@@ -8,10 +8,9 @@ from datetime import datetime
 import numpy as np
 import pandas as pd
 
-from onetouch.catalogue.actions import HOLD_CONTEXT
-from onetouch.lake.columns import Mask, truth
-from onetouch.policy import Policy
-from onetouch.policy.schema import Part
+from onetouch.catalogue import HOLD_CONTEXT
+from onetouch.columns import Mask, truth
+from onetouch.policy import Part, Policy
 from onetouch.routing.inputs import Inputs
 from onetouch.routing.rule import Facts, Figures, Known, Obstacle, Rule
 from onetouch.routing.wording import obstacles_of

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from onetouch.catalogue.actions import NURTURE
-from onetouch.lake.columns import Mask
-from onetouch.policy import Policy
-from onetouch.policy.schema import Part
+from onetouch.catalogue import NURTURE
+from onetouch.columns import Mask
+from onetouch.policy import Part, Policy
 from onetouch.routing import contact_reasons
 from onetouch.routing.rule import Facts, Known, Rule
 

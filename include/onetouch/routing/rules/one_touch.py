@@ -8,11 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from onetouch.catalogue.actions import HOLD_TOUCHED
-from onetouch.lake.columns import Mask, age_days, moment, number, truth, utc
+from onetouch.catalogue import HOLD_TOUCHED
+from onetouch.columns import Mask, age_days, moments, number, truth, utc
 from onetouch.ledger import ACTIVE
-from onetouch.policy import Policy
-from onetouch.policy.schema import Part
+from onetouch.policy import Part, Policy
 from onetouch.routing.inputs import Inputs
 from onetouch.routing.rule import Facts, Figures, Known, Obstacle, Rule
 from onetouch.routing.wording import ago, figure, obstacles_of
@@ -22,7 +21,7 @@ def _columns(facts: Facts, inputs: Inputs, policy: Policy, as_of: datetime) -> M
     since = utc(as_of - timedelta(days=policy.handoff.silence_days))
     return {
         "handed_over": facts["handoff_state"].isin(ACTIVE).to_numpy(bool),
-        "touched": moment(facts, "touched_at") > since,
+        "touched": moments(facts, "touched_at") > since,
         "days_since_touch": age_days(facts, "touched_at", as_of),
     }
 

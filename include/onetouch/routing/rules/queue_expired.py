@@ -7,10 +7,9 @@ from datetime import datetime, timedelta
 
 import numpy as np
 
-from onetouch.catalogue.actions import ACTIONS, NURTURE
-from onetouch.lake.columns import Mask, moment, truth, utc
-from onetouch.policy import Policy
-from onetouch.policy.schema import Part
+from onetouch.catalogue import ACTIONS, NURTURE
+from onetouch.columns import Mask, moments, truth, utc
+from onetouch.policy import Part, Policy
 from onetouch.routing.inputs import Inputs
 from onetouch.routing.rule import Facts, Figures, Known, Obstacle, Rule
 from onetouch.routing.wording import triggers
@@ -22,9 +21,9 @@ _QUEUED = [action for action in ACTIONS if action.queued]
 
 def _columns(facts: Facts, inputs: Inputs, policy: Policy, as_of: datetime) -> Mapping[str, Mask]:
     queued = facts["previous_action"].isin(_QUEUED).to_numpy(bool)
-    long_ago = moment(facts, "previous_since") <= utc(as_of - timedelta(hours=policy.assignment.queue_hours))
+    long_ago = moments(facts, "previous_since") <= utc(as_of - timedelta(hours=policy.assignment.queue_hours))
     expired = facts["previous_rule"].eq(NAME).to_numpy(bool)
-    return {"stale": (queued & long_ago) | (expired & np.isnat(moment(facts, "news_at")))}
+    return {"stale": (queued & long_ago) | (expired & np.isnat(moments(facts, "news_at")))}
 
 
 def _applies(facts: Facts, policy: Policy) -> Mask:

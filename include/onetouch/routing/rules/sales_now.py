@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from onetouch.catalogue.actions import SALES_NOW
-from onetouch.lake.columns import Mask
-from onetouch.policy import Policy
-from onetouch.policy.schema import Part
+from onetouch.catalogue import SALES_NOW
+from onetouch.columns import Mask
+from onetouch.policy import Part, Policy
 from onetouch.routing import contact_reasons
 from onetouch.routing.rule import Facts, Known, Rule
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 
-from onetouch.catalogue.actions import MONITOR
-from onetouch.lake.columns import Mask, truth
-from onetouch.policy import Policy
-from onetouch.policy.schema import Part
+from onetouch.catalogue import MONITOR
+from onetouch.columns import Mask, truth
+from onetouch.policy import Part, Policy
 from onetouch.routing import contact_reasons
 from onetouch.routing.inputs import Inputs
 from onetouch.routing.rule import Facts, Figures, Known, Obstacle, Rule

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from onetouch.catalogue.actions import BELOW_FLOOR
-from onetouch.lake.columns import Mask, number, truth
-from onetouch.policy import Policy
-from onetouch.policy.schema import Part
+from onetouch.catalogue import BELOW_FLOOR
+from onetouch.columns import Mask, number, truth
+from onetouch.policy import Part, Policy
 from onetouch.routing.rule import Facts, Figures, Known, Obstacle, Rule
 from onetouch.routing.wording import dollars, under_the_floor, worth
 

@@ -11,10 +11,9 @@ import numpy as np
 import pandas as pd
 from pydantic import BaseModel, ConfigDict
 
+from onetouch.columns import age_days, number
 from onetouch.lake import Lake
-from onetouch.lake.columns import age_days, number
-from onetouch.policy import Policy
-from onetouch.policy.schema import Points
+from onetouch.policy import Points, Policy, renamed
 from onetouch.scoring.scorers.protocol import TENTHS, Artefact, Earned, Tenths
 
 
@@ -24,7 +23,7 @@ class Rules(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     format: Literal[1] = 1
-    points: tuple[Points, ...]
+    points: list[Points]
 
 
 class PointsScorer:
@@ -34,7 +33,7 @@ class PointsScorer:
 
     def artefact(self, policy: Policy, lake: Lake | None) -> Artefact:
         """The rules of the policy as canonical JSON."""
-        document = Rules(points=tuple(policy.scoring.points)).model_dump(mode="json")
+        document = Rules(points=policy.scoring.points).model_dump(mode="json")
         return Artefact(self.name, json.dumps(document, sort_keys=True, separators=(",", ":")).encode())
 
     def columns(self, artefact: Artefact) -> list[str]:
@@ -56,8 +55,9 @@ SCORER = PointsScorer()
 
 
 @lru_cache(maxsize=16)
-def _rules(content: bytes) -> tuple[Points, ...]:
-    return Rules.model_validate_json(content).points
+def _rules(content: bytes) -> list[Points]:
+    """The rules, with today's names of their signals."""
+    return Rules.model_validate(renamed(json.loads(content), Rules)[0]).points
 
 
 def _earned(signals: pd.DataFrame, rule: Points, as_of: datetime) -> Tenths:

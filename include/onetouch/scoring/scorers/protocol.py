@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from onetouch.columns import Numbers
 from onetouch.lake import Lake
-from onetouch.lake.columns import Numbers
 from onetouch.policy import Policy
 
 Tenths = npt.NDArray[np.int64]

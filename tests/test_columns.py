@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
-from onetouch.lake.columns import age_days, moment, number, places, text, words
+from onetouch.columns import age_days, moments, number, places, text, words
 
 AS_OF = datetime(2025, 3, 10, 9, tzinfo=UTC)
 
@@ -28,8 +28,8 @@ def test_floats_are_not_copied() -> None:
 def test_a_moment_is_in_utc_wherever_it_was_told() -> None:
     there = AS_OF.astimezone(timezone(timedelta(hours=-7)))
     frame = pd.DataFrame({"at": pd.to_datetime([there, None], utc=False)})
-    assert moment(frame, "at").tolist() == [AS_OF.replace(tzinfo=None), None]
-    assert moment(frame, "at").dtype == "datetime64[us]"
+    assert moments(frame, "at").tolist() == [AS_OF.replace(tzinfo=None), None]
+    assert moments(frame, "at").dtype == "datetime64[us]"
 
 
 def test_an_age_is_in_days_and_never_negative() -> None:

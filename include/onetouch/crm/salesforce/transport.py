@@ -55,7 +55,7 @@ class _Adapter(HTTPAdapter):
         return answer
 
 
-class Wire:
+class Transport:
     """One org, signed in when first used.
 
     The connection's extras are those of Airflow's Salesforce connection: `instance_url` (or `domain`),

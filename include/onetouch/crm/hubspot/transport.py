@@ -50,10 +50,10 @@ class Busy(Unreachable):
     seconds = 0.0
 
 
-class Wire:
+class Transport:
     """One account, spoken to through hubspot-api-client.
 
-    The client's answers are read as they come over the wire: its models drop the errors of some 207 answers, and
+    The client's answers are read as they were sent: its models drop the errors of some 207 answers, and
     refuse words they do not know. Of its parts one each is kept, since each has a pool of connections.
     """
 

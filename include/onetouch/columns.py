@@ -29,14 +29,14 @@ def truth(frame: pd.DataFrame, column: str) -> Mask:
     return frame[column].to_numpy(bool)
 
 
-def moment(frame: pd.DataFrame, column: str) -> Moments:
+def moments(frame: pd.DataFrame, column: str) -> Moments:
     """A column of moments as datetime64[us] in UTC, unknown as NaT: every comparison with it is false."""
     return frame[column].to_numpy(dtype="datetime64[us]")
 
 
 def age_days(frame: pd.DataFrame, column: str, as_of: datetime) -> Numbers:
     """Days from each moment of a column to `as_of`, never negative; NaN where it is unknown."""
-    return np.maximum((utc(as_of) - moment(frame, column)) / np.timedelta64(1, "D"), 0.0)
+    return np.maximum((utc(as_of) - moments(frame, column)) / np.timedelta64(1, "D"), 0.0)
 
 
 def utc(at: datetime) -> np.datetime64:

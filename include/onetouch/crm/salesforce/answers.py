@@ -1,0 +1,119 @@
+"""What Salesforce's records say, as the neutral rows of `Crm`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from urllib.parse import urlsplit
+
+from onetouch.crm.protocol import Activity
+from onetouch.crm.salesforce.fields import DISPOSITION, HANDOFF_ID, OUTCOME
+from onetouch.crm.salesforce.transport import Record
+
+TASK_FIELDS = (
+    "Id", "Subject", "Description", "Status", "IsClosed", "IsDeleted", "WhatId", "WhoId", "AccountId", "OwnerId",
+    "TaskSubtype", "Type", "CreatedDate", "CompletedDateTime", "SystemModstamp", HANDOFF_ID, OUTCOME,
+)  # fmt: skip
+
+EVENT_FIELDS = (
+    "Id", "Subject", "Description", "IsDeleted", "AccountId", "WhoId", "OwnerId", "CreatedDate", "SystemModstamp",
+    "ActivityDate", "ActivityDateTime", "DurationInMinutes",
+)  # fmt: skip
+
+_KINDS = {"Call": "call", "Email": "email", "ListEmail": "email", "Meeting": "meeting"}
+
+LEAD = "00Q"
+"""How the id of a lead begins."""
+
+
+def tasks_in(records: Iterable[Record]) -> Iterator[Activity]:
+    """The activities that tasks are."""
+    return map(activity_of, records)
+
+
+def meetings_in(events: Iterable[Record]) -> Iterator[Activity]:
+    """Without the copies of those invited, which are the same meeting."""
+    yield from (_meeting(event) for event in events if not event.get("IsChild"))
+
+
+def activity_of(record: Record) -> Activity:
+    """A task, which may be a call or an e-mail that was logged."""
+    done = datetime_of(record["CompletedDateTime"]) or datetime_of(record["SystemModstamp"])
+    kind = _KINDS.get(record["TaskSubtype"] or "") or _KINDS.get(record["Type"] or "", "task")
+    return Activity(
+        activity_id=record["Id"],
+        kind=kind,
+        crm_account_id=_record(record),
+        owner_id=record["OwnerId"],
+        subject=record["Subject"] or "",
+        description=record["Description"] or "",
+        is_done=record["IsClosed"],
+        is_deleted=record["IsDeleted"],
+        created_at=_required_datetime(record["CreatedDate"]),
+        done_at=done if record["IsClosed"] else None,
+        changed_at=_required_datetime(record["SystemModstamp"]),
+        handoff_id=record[HANDOFF_ID],
+        outcome=record[OUTCOME],
+        disposition=record.get(DISPOSITION),
+    )
+
+
+def _meeting(record: Record) -> Activity:
+    begins = datetime_of(record["ActivityDateTime"]) or datetime_of(record["ActivityDate"])
+    lasts = timedelta(minutes=record["DurationInMinutes"] or 0)
+    ends = datetime_of(record.get("EndDateTime")) or (begins + lasts if begins else None)
+    return Activity(
+        activity_id=record["Id"],
+        kind="meeting",
+        crm_account_id=_record(record),
+        owner_id=record["OwnerId"],
+        subject=record["Subject"] or "",
+        description=record["Description"] or "",
+        is_done=True,
+        is_deleted=record["IsDeleted"],
+        created_at=_required_datetime(record["CreatedDate"]),
+        done_at=ends or datetime_of(record["CreatedDate"]),
+        changed_at=_required_datetime(record["SystemModstamp"]),
+    )
+
+
+def _record(activity: Record) -> str | None:
+    """What it is about: an account, or a lead, which has none."""
+    lead = activity["WhoId"] if str(activity["WhoId"]).startswith(LEAD) else None
+    return activity["AccountId"] or lead
+
+
+def value_of(record: Record, field: str) -> Any:
+    """A field of a record, or of the record it refers to (`Owner.Name`)."""
+    value: Any = record
+    for step in field.split("."):
+        value = value.get(step) if isinstance(value, Mapping) else None
+    return value
+
+
+def survivor(account: str, gone: Mapping[str, str | None]) -> str | None:
+    """The account that is left after all merges."""
+    into = gone[account]
+    for _ in gone:
+        if into is None or into not in gone:
+            break
+        into = gone[into]
+    return into
+
+
+def host_of(website: Any) -> str:
+    """The host of a website as people write it (`https://www.acme.com/de`, `acme.com`)."""
+    text = str(website or "").strip().lower()
+    return urlsplit(text if "//" in text else f"//{text}").hostname or ""
+
+
+def _required_datetime(text: Any) -> datetime:
+    """A moment or a day as Salesforce writes it (2025-11-18T09:15:00.000+0000), in UTC."""
+    at = datetime.fromisoformat(str(text))
+    return at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC)
+
+
+def datetime_of(text: Any) -> datetime | None:
+    """A moment or a day in UTC; None for none."""
+    return _required_datetime(text) if text else None
