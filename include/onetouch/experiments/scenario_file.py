@@ -36,11 +36,11 @@ to the account before; `reps`, the CRM's users and their load; `beside`, other a
   decision. `score`: the score of a week ago.
 - **Reps.** `email`, `active`, `timezone`, `country`; `today`: number of tasks given today; `open`: number of open
   tasks; `last`: how long ago the rep got a task. The policy defines who is senior, on leave or has a territory.
-- **Expect.** Any column of a decision; moments are given as such or as a length of time after the decision (`due_at:
-  2h`); `owner`: the rep's e-mail, the domain may be left out; `reasons` {signal: points}, `signals` {signal: value},
-  `gates` {gate: true}: only the named ones are compared; `obstacles`: the complete list of obstacles between the
-  account and a sales touch; `dossier`, `message`: texts that they contain; `says_nothing_of`: texts that neither of
-  them contains.
+- **Expect.** Any column of a decision; moments are given as such or as a length of time after the decision
+  (`due_at: 2h`); `owner`: the rep's e-mail, the domain may be left out; `reasons` {signal: points}, `signals`
+  {signal: value}, `gates` {gate: true}: only the named ones are compared; `obstacles`: the complete list of obstacles
+  between the account and a sales touch; `dossier`, `message`: texts that they contain; `says_nothing_of`: texts that
+  neither of them contains.
 """
 
 from __future__ import annotations
