@@ -28,8 +28,8 @@ def weekly(lake: Lake, ledger: Ledger, policy: Policy, as_of: datetime) -> Weekl
 
     Everything is counted as of that week's end, so a report repeated on Thursday equals Monday's. Rates count matured
     cohorts only: handoffs whose full time (for example 30 days) ended before the week's end. A handoff's outcomes are
-    its transitions in the ledger, and its account's opportunities that were created after the decision and before the
-    account's next handoff.
+    its transitions in the ledger, and its account's opportunities that were created at or after the decision and
+    before the account's next handoff.
     """
     until = _monday(as_of)
     since = until - policy.report.weeks * _WEEK

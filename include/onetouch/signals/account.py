@@ -271,7 +271,7 @@ def _most(counts: list[ir.IntegerValue]) -> ir.IntegerValue:
 
 
 def _top_user(user: ir.Table) -> ir.Table:
-    """The user with the most recent use (events of use); of equal users the first by id."""
+    """The user with the most events of use on the recent days; of equal users the first by id."""
     known = user.filter(user.user_id.notnull() & (user.n_recent > 0))
     one = known.group_by("account_id", "user_id").agg(n=known.n_recent.sum())
     ranked = one.mutate(rank=ibis.row_number().over(group_by="account_id", order_by=[one.n.desc(), one.user_id]))
