@@ -1,4 +1,4 @@
-"""What explains and proves past decisions: explain, exact replay, the tasks each rep was given."""
+"""Explains and verifies past decisions: explanation, exact replay, and the tasks each rep was given."""
 
 from typing import TYPE_CHECKING
 

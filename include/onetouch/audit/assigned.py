@@ -1,4 +1,4 @@
-"""Who got what in a run, and why: from what the run stored and the policy it was made under."""
+"""Which rep got which task in a run, and why, from the run's stored files and the policy it was made under."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from onetouch.routing import assignments, kept, team
 
 
 def assigned(lake: Lake, ledger: Ledger, run: Run) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The reps and the tasks of the run, as `routing.assignment.assignments` tells them.
+    """The reps and the tasks of the run, as `routing.assignment.assignments` returns them.
 
-    Raises FileNotFoundError when what the run stored is gone.
+    Raises FileNotFoundError when a file of the run is missing.
     """
     inputs, policy = kept(lake, run.run_id), ledger.policy(run.policy_version)
     people = team(inputs.signals, inputs.reps, policy, run.as_of)

@@ -1,6 +1,6 @@
 """Why an account got its decision: every rule in order, the score and its reasons, what would change it.
 
-Told from what the run stored; the policy is the ledger's copy of the version that decided.
+Everything is read from the run's stored files; the policy is the ledger's copy of the version that decided.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Verdict = Literal["did not apply", "decided", "not asked"]
 
 @dataclass(frozen=True)
 class Said:
-    """What one rule had to say to an account, and why; a rule after the one that decided was not asked."""
+    """Whether one rule applied to an account, and why. Rules after the deciding one have the verdict "not asked"."""
 
     rule: str
     action: str
@@ -35,7 +35,7 @@ class Said:
 
 @dataclass(frozen=True)
 class Explanation:
-    """One decision with all that led to it. `decision`, `signals`, `gates`: the stored rows as plain values.
+    """One decision with everything it was based on. `decision`, `signals`, `gates`: the stored rows as plain values.
 
     `tier_score`: the part of the score that decides the tier.
     """
@@ -49,7 +49,7 @@ class Explanation:
     would_change: tuple[str, ...]
 
     def record(self) -> dict[str, Any]:
-        """As JSON values."""
+        """The explanation as JSON values."""
         return {
             "run_id": self.run_id,
             "decision": self.decision,
@@ -62,10 +62,10 @@ class Explanation:
 
 
 def explain(lake: Lake, ledger: Ledger, run: Run, account: str) -> Explanation:
-    """The decision of the run about the account of that id, else of that name or domain, explained.
+    """Explains the run's decision about an account, given by its id, name or domain.
 
-    Raises ValueError when the run decided nothing about it, naming near accounts, or when several are called so;
-    FileNotFoundError when what the run stored is gone.
+    Raises ValueError when the run has no decision about the account, suggesting similar names, or when several accounts
+    have the name or domain; FileNotFoundError when a file of the run is missing.
     """
     if account.startswith(PSEUDONYM):
         raise ValueError(f"account {account}: was forgotten; why it got its decision is erased with it")
@@ -92,9 +92,9 @@ def explain(lake: Lake, ledger: Ledger, run: Run, account: str) -> Explanation:
 
 
 def run_of(lake: Lake, ledger: Ledger, run_id: str | None = None, as_of: datetime | None = None) -> Run:
-    """The run of that id, else the last one of that moment or before, else the one begun last; it has decided.
+    """The run with that id; else the last run with this or an earlier `as_of`; else the run begun last.
 
-    Raises ValueError when there is none, NotInLedger for an unknown id.
+    Only runs that have decisions are considered. Raises ValueError when there is none, NotInLedger for an unknown id.
     """
 
     def decided(run: Run) -> bool:
@@ -114,9 +114,9 @@ def run_of(lake: Lake, ledger: Ledger, run_id: str | None = None, as_of: datetim
 
 
 def decision_rows(lake: Lake, run: Run, *, action: str | None = None) -> list[dict[str, Any]]:
-    """Decisions of a run, best score first, as JSON values; with the account's name, owner_email called `owner`.
+    """Decisions of a run, highest score first, as JSON values, with the account's name; owner_email is named `owner`.
 
-    Raises ValueError for an action no rule leads to.
+    Raises ValueError for an action that no rule leads to.
     """
     actions = list(dict.fromkeys(rule.action for rule in RULES))
     if action is not None and action not in actions:
@@ -157,10 +157,10 @@ def _id_of(lake: Lake, run: Run, account: str) -> str:
 
 
 def _rules(known: Known, policy: Policy, would_change: list[str]) -> tuple[Said, ...]:
-    """What each rule of the policy said. The stored decision names the one that decided; those before did not apply."""
+    """The verdict of each rule of the policy. The stored decision names the deciding rule; no earlier rule applied."""
     rules = rules_of(policy)
     names = [rule.name for rule in rules]
-    if known["rule"] not in names:  # a rule of an earlier version of this library
+    if known["rule"] not in names:  # a rule of an earlier release of this library
         return (Said(known["rule"], known["action"], "decided", " ".join(would_change[:1])),)
     fired = names.index(known["rule"])
     return (

@@ -1,4 +1,4 @@
-"""What became of a run, and of everything that is to be sent: told from the ledger alone."""
+"""The outcome of a run and the state of everything to be sent, from the ledger alone."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from onetouch.ledger import ACTIVE, Ledger
 
 
 def accounting(ledger: Ledger, run_id: str) -> dict[str, Any]:
-    """What became of every row, account and decision of a run, as far as it got (guarantee 6).
+    """Counts that account for every row, account and decision of a run, as far as it got (guarantee 6).
 
-    `deferred`: how many of `failed` the next run tries again. `held`: why nothing was sent, None when it was; then
-    `to_withdraw` is how many open tasks should have been closed.
+    `deferred`: how many of `failed` the next run tries again. `held`: why nothing was sent, None if tasks were sent.
+    When the run was held, `to_withdraw` is the number of open tasks that should have been closed.
     """
     summaries = ledger.stage_summaries(run_id)
     staged, routed = summaries.get("stage_events") or {}, summaries.get("route") or {}
@@ -32,10 +32,10 @@ def accounting(ledger: Ledger, run_id: str) -> dict[str, Any]:
 
 
 def status(ledger: Ledger, runs: int = 10) -> dict[str, Any]:
-    """What a person asks first, without the scheduler's own switch.
+    """The state of the installation at a glance; whether the scheduler is switched on is not part of it.
 
-    {"stopped": reason or None, "waiting", "refused": rows of the outbox, "open_handoffs": how many,
-    "runs": of the last begun ones, the last first, as_of, dry_run and the accounting}.
+    {"stopped": reason or None, "waiting", "refused": numbers of rows of the outbox, "open_handoffs": their number,
+    "runs": as_of, dry_run and the accounting of the runs begun last, newest first}.
     """
     unsent = ledger.unsent()
     refused = sum(row.state == "failed" for row in unsent)

@@ -1,9 +1,9 @@
-"""Exact replay: a past decision made again from its stored inputs and the policy it was made under.
+"""Exact replay: makes a past decision again from its stored inputs and the policy it was made under.
 
-Nothing of the present is asked: signals, the scores compared with, and what ledger and CRM said are files of the run;
-the policy is the ledger's copy of the version that decided. Scores are computed anew, and compared like the decisions.
-Inputs that another release stored are upgraded in reading; what is made of them again is written as that release wrote
-it, and compared with its file as it is.
+No present state is read: signals, the earlier scores, and the inputs from ledger and CRM are files of the run, and the
+policy is the ledger's copy of the version that decided. Scores are computed again and compared like the decisions.
+Inputs stored by another release are upgraded when they are read; the results are converted to the format of that
+release and compared with its files as they are.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ if TYPE_CHECKING:
     import ibis.expr.types as ir
 
 DIFFERENCES = ("decision_id", "account_id", "column", "stored", "again")
-"""Columns of what `replay` returns; `stored` and `again` are canonical JSON, null for a row that is not there."""
+"""Columns of the result of `replay`; `stored` and `again` are canonical JSON, null for a missing row."""
 
 
 @dataclass(frozen=True)
 class Found:
-    """Where a decision is kept."""
+    """Where a decision is stored."""
 
     run_id: str
     decision_id: str
@@ -41,7 +41,7 @@ class Found:
 
 
 def find(lake: Lake, decision_id: str) -> Found:
-    """The latest run that made this decision. Raises ValueError when none did."""
+    """Finds the latest run that made this decision. Raises ValueError when no run did."""
     for path in sorted(lake.list("decisions"), key=_run_id, reverse=True):  # a run's id begins with its moment
         with lake.fs.open(path, "rb") as file:
             rows = pq.read_table(file, columns=["account_id"], filters=[("decision_id", "=", decision_id)])
@@ -55,12 +55,12 @@ def _run_id(path: str) -> str:
 
 
 def replay(lake: Lake, ledger: Ledger, run_id: str, decision_ids: Collection[str] | None = None) -> pd.DataFrame:
-    """What differs between a run's stored decisions (None: all) and the same ones made again: DIFFERENCES.
+    """The differences between a run's stored decisions (`decision_ids`; None: all) and the replayed ones: DIFFERENCES.
 
-    Empty when every column of every decision, and of its score, is the same in canonical JSON. Decisions on accounts
-    that were forgotten (`forgotten_in`) are left out: what they were made from is erased. Raises FileNotFoundError
-    naming the input that is gone, NotInLedger for an unknown run, ValueError for a decision that is not of the run,
-    or of a forgotten account.
+    Empty when every column of every decision, and of its score, is the same in canonical JSON. Decisions about
+    forgotten accounts (`forgotten_in`) are left out, because their inputs are erased. Raises FileNotFoundError naming a
+    missing input, NotInLedger for an unknown run, ValueError for a decision that is not of the run or is about a
+    forgotten account.
     """
     run = ledger.run(run_id)
     policy = ledger.policy(run.policy_version)
@@ -98,7 +98,7 @@ def replay(lake: Lake, ledger: Ledger, run_id: str, decision_ids: Collection[str
 def forgotten_in(lake: Lake, run_id: str) -> int:
     """How many decisions of the run are about accounts that were forgotten since.
 
-    Where such an account had taken a rep's room, another's decision may come out otherwise without it.
+    If such an account had used up a rep's room, replayed decisions about other accounts may differ without it.
     """
     rows: int = _forgotten(of_run(lake, "decisions", run_id)).num_rows
     return rows
@@ -114,7 +114,7 @@ def _about(chosen: pa.Table, rows: pa.Table) -> pa.Table:
 
 
 def _differences(lake: Lake, stored: pa.Table, again: pa.Table, prefix: str = "") -> pd.DataFrame:
-    """account_id, column, stored, again: one row a value that is not the same, as canonical JSON."""
+    """account_id, column, stored, again: one row for each value that differs, as canonical JSON."""
     import ibis
 
     columns = list(dict.fromkeys([*stored.column_names, *again.column_names]))
@@ -136,7 +136,7 @@ def _differences(lake: Lake, stored: pa.Table, again: pa.Table, prefix: str = ""
 
 
 def _texts(engine: Engine, table: pa.Table, columns: list[str], name: str) -> ir.Table:
-    """Each column as canonical JSON, beside the account; null where the table has no such column."""
+    """account_id and each column as canonical JSON; null if the table does not have the column."""
     import ibis
 
     rows = engine.table(table.replace_schema_metadata(), f"{name}_rows")

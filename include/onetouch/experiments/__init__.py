@@ -1,4 +1,4 @@
-"""What other rules would do: scenarios, the difference between two policies, a shadow policy beside the real one."""
+"""Tests the effect of rules and policies: scenarios, the difference between two policies, and shadow policies."""
 
 from typing import TYPE_CHECKING
 

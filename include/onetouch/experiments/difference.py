@@ -1,7 +1,7 @@
-"""What another policy would change: the decisions of a past run under both, on the inputs that run kept.
+"""What another policy would change: a past run's decisions under both policies, from the inputs that the run stored.
 
-Where the policies read events differently (vocabulary, product, signals), the signals are computed anew from the
-lake's events, in a lake of their own that is thrown away; nothing is written to the installation's.
+Where the policies read events differently (sources, vocabulary, product, signals), the signals are computed again from
+the lake's events, in a temporary lake; nothing is written to the installation's lake.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from onetouch.scoring import score_frame, scorer_of
 from onetouch.signals import compute
 
 READING = ("sources", "vocabulary", "product", "signals")
-"""Sections of a policy that say what the signals of an account are."""
+"""Sections of a policy that the signals of an account depend on."""
 
 CHANGE = (
     "account_id", "name", "action_before", "action_after", "rule_before", "rule_after", "score_before", "score_after",
@@ -76,14 +76,14 @@ class Difference:
 
     @cached_property
     def moves(self) -> pd.DataFrame:
-        """action_before, action_after, accounts: how many go from one action to another, most first."""
+        """action_before, action_after, accounts: the number of accounts for each change of action, most first."""
         pairs = self.changes.groupby(["action_before", "action_after"], dropna=False).size()
         counted = pairs.rename("accounts").reset_index()
         return counted.sort_values(["accounts", "action_before", "action_after"], ascending=[False, True, True])
 
     @cached_property
     def tasks(self) -> pd.DataFrame:
-        """owner_email, before, after: tasks of each rep under both policies."""
+        """owner_email, before, after: the number of tasks of each rep under both policies."""
         counted = [f[f["action"] == "sales_now"]["owner_email"].value_counts() for f in (self.before, self.after)]
         table = pd.concat(counted, axis=1, keys=["before", "after"]).fillna(0).astype(int)
         return table.rename_axis("owner_email").sort_index().reset_index()
@@ -99,7 +99,7 @@ class Difference:
         )
 
     def record(self, *, accounts: int | None = None) -> dict[str, Any]:
-        """The difference as plain values; `accounts`: at most so many of those that change (None: all)."""
+        """The difference as plain values; `accounts`: maximum number of changed accounts to list (None: all)."""
         shown = self.changes if accounts is None else self.changes.head(accounts)
         return {
             "run_id": self.run_id,
@@ -116,9 +116,9 @@ class Difference:
 
 
 def compare(lake: Lake, ledger: Ledger, old: Policy, new: Policy, run: Run) -> Difference:
-    """The run's accounts decided under `old` and under `new`.
+    """The decisions about the run's accounts under `old` and under `new`.
 
-    Raises FileNotFoundError when inputs of the run are gone from the lake.
+    Raises FileNotFoundError when inputs of the run are missing from the lake.
     """
     before, once = decided_under(lake, ledger, old, run)
     after, again = decided_under(lake, ledger, new, run)
@@ -126,7 +126,7 @@ def compare(lake: Lake, ledger: Ledger, old: Policy, new: Policy, run: Run) -> D
 
 
 def beside(lake: Lake, ledger: Ledger, other: Policy, run: Run) -> Difference:
-    """The run's own decisions, and those `other` would have made. Raises FileNotFoundError as `compare`."""
+    """The run's stored decisions, and those under `other`. Raises FileNotFoundError as `compare` does."""
     after, anew = decided_under(lake, ledger, other, run)
     return Difference(
         run.run_id, (run.policy_version, other.version), decisions(lake, run), after, names(lake, run), anew
@@ -134,10 +134,11 @@ def beside(lake: Lake, ledger: Ledger, other: Policy, run: Run) -> Difference:
 
 
 def decided_under(lake: Lake, ledger: Ledger, policy: Policy, run: Run) -> tuple[pd.DataFrame, bool]:
-    """The run's decisions as `policy` would make them, and whether signals had to be computed anew for it.
+    """The run's decisions as `policy` would make them, and whether the signals had to be computed again for it.
 
-    They are only where it reads events differently than the run's policy, or asks a signal that the run's release did
-    not have; touches are read again only where it looks further back, as far as they were known at the run's moment.
+    Signals are computed again only if `policy` reads events differently than the run's policy, or needs a signal that
+    the run's release did not have. Touches are read again, as known at the run's `as_of`, only if `policy` looks
+    further back (`handoff.silence_days`).
     """
     inputs, of_run = kept(lake, run.run_id), ledger.policy(run.policy_version)
     anew = any(getattr(policy, section) != getattr(of_run, section) for section in READING)
@@ -163,13 +164,13 @@ def of_the_known(decisions: pd.DataFrame) -> pd.DataFrame:
 
 
 def names(lake: Lake, run: Run) -> pd.Series:
-    """What the run's accounts are called, by account_id."""
+    """The names of the run's accounts, by account_id."""
     named: pd.DataFrame = of_run(lake, "signals", run.run_id).select(["account_id", "name"]).to_pandas()
     return named.set_index("account_id")["name"]
 
 
 def _asked(policy: Policy) -> set[str]:
-    """The signals that a decision under the policy looks at."""
+    """The signals that a decision under the policy depends on."""
     asked = {condition.signal for _, condition in conditions(policy)}
     asked |= {*policy.routing.triggers, *policy.routing.motion.enterprise_signals, *policy.handoff.required_context}
     return asked & set(SIGNAL_NAMES)
@@ -183,31 +184,31 @@ def _signals_anew(lake: Lake, policy: Policy, run: Run) -> pd.DataFrame:
 
 
 class _Apart(Lake):
-    """A lake in a folder of its own that reads the events, and the activity already built, of another."""
+    """A lake that reads the events and the built activity of another lake, and writes to a folder of its own."""
 
     def __init__(self, base: Lake, folder: str) -> None:
         super().__init__(folder, base.engine_name)
         self.base, self.own = base, Lake(folder)
 
     def path(self, *parts: str) -> str:
-        """In the other lake for what was built there and not here; only a local one is read in place."""
+        """The path in the other lake for files that exist only there, if it is local; else the path in this lake."""
         own = super().path(*parts)
         built = self.base.local and not self.fs.exists(own) and self.base.exists(*parts)
         return self.base.path(*parts) if built else own
 
     @contextmanager
     def writing(self, *parts: str) -> Iterator[str]:
-        """Always in the folder of its own."""
+        """Writes to the own folder, never to the other lake."""
         with self.own.writing(*parts) as path:
             yield path
 
     def list(self, folder: str, suffix: str = ".parquet") -> list[str]:
-        """Of the other lake."""
+        """The files of the other lake."""
         return self.base.list(folder, suffix)
 
     @property
     def filesystems(self) -> Sequence[Any]:
-        """Those of both."""
+        """The file systems of both lakes."""
         return [*self.own.filesystems, *self.base.filesystems]
 
 

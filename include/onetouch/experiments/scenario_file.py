@@ -1,9 +1,9 @@
-"""Scenario files: what happens to an account and what the rules must do then, in words a person signs.
+"""Scenario files: what happens to an account and what the rules must then decide, in a form that people can approve.
 
 ```yaml
 as_of: 2025-03-12T10:00:00Z            # the moment of decision (a Wednesday)
 policy: {}                             # what differs from the policy under test; `extends: weighted` starts elsewhere
-teams:                                 # beginnings to build on; a team may be `like` another
+teams:                                 # starting points of scenarios; a team may extend another with `like`
   engaged team:
     account: {domain: acme.example, employees: 200, plan: free, seats: 5, plan_limits: {seats: 10}}
     events:
@@ -18,27 +18,29 @@ scenarios:
     expect: {action: hold_converting}
 ```
 
-A scenario holds, besides: `as_of` and `policy` of its own (the latter laid over the file's); `account`, laid over the
-team's key by key (null: not known); `without`, events of the team that did not happen; `history`, what was done to the
-account before; `reps`, the CRM's users and what they have to do; `beside`, other accounts decided at the same moment.
+A scenario may also have: `as_of` and `policy` of its own (the latter overrides keys of the file's); `account`, which
+overrides keys of the team's (null: unknown); `without`, the team's events that did not happen; `history`, what was done
+to the account before; `reps`, the CRM's users and their load; `beside`, other accounts decided at the same moment.
 
 - **Time.** A length of time is `90m`, `2h`, `3d`, `4w` or a sum of them (`1d 12h`), with or without `ago`.
-  An event says `ago`, or `at` (a moment with zone), or `on_days: 12`: on each of the last 12 days (with `ago`: of the
-  12 days that ended so long ago), an hour before the decision or at `hour` (0–23, the account's own time), of those
-  only the `weekdays` given (`[tue, wed]`).
-- **Who and how much.** `users: 5` or names; `times`: how often each of them, each time. What was used: `feature`,
-  `integration`, `limit` and `used`, `action`, `plan` and `arr`, `completion`, as the event has them.
-- **Account.** `owner` is the rep's e-mail. Left out, the account has a rep of its own with nothing else to do, and the
-  scenario is about something else; null: nobody owns it.
+  An event has `ago`, or `at` (a moment with a time zone), or `on_days: 12`: on each of the last 12 days (with `ago`: of
+  the 12 days that ended that long ago), one hour before the decision's time of day or at `hour` (0–23, in the account's
+  time zone). `weekdays` (`[tue, wed]`) keeps only these of the days.
+- **Who and how much.** `users: 5` or names; `times`: how often each user did it each time. What was used: `feature`,
+  `integration`, `limit` and `used`, `action`, `plan` and `arr`, `completion`, depending on the event.
+- **Account.** `owner` is the rep's e-mail. If it is left out, the account has a rep of its own without other tasks,
+  so that assignment plays no part in the scenario; null: nobody owns the account.
 - **History.** `handoff`: `state`; `decided`, `touched`, `ended` (how long ago); `signals` it was handed over for, or
-  `new`: those of today that were not there then (neither: the same as today). `touch`: how long ago a rep was in
-  contact. `previous`: `action`, `rule`, `since`, `call`, `trigger` of the last decision. `score`: of a week ago.
-- **Reps.** `email`, `active`, `timezone`, `country`; `today`: tasks given today; `open`; `last`: how long ago they got
-  one. Who is senior, on leave or has a territory is the policy's word.
-- **Expect.** Any column of a decision; moments as such or as a length of time after the decision (`due_at: 2h`);
-  `owner`, without its domain if you like; `reasons` {signal: points}, `signals` {signal: value}, `gates` {gate: true}:
-  of those named; `obstacles`: exactly what stands between the account and a sales touch; `dossier`, `message`: texts
-  they hold, `says_nothing_of`: texts neither holds.
+  `new`: today's signals that were missing at the handoff (neither: the same signals as today). `touch`: how long ago a
+  rep was in contact. `previous`: `action`, `rule`, `since`, `call` (the contact reason) and `trigger` of the last
+  decision. `score`: the score of a week ago.
+- **Reps.** `email`, `active`, `timezone`, `country`; `today`: number of tasks given today; `open`: number of open
+  tasks; `last`: how long ago the rep got a task. The policy defines who is senior, on leave or has a territory.
+- **Expect.** Any column of a decision; moments are given as such or as a length of time after the decision
+  (`due_at: 2h`); `owner`: the rep's e-mail, the domain may be left out; `reasons` {signal: points}, `signals`
+  {signal: value}, `gates` {gate: true}: only the named ones are compared; `obstacles`: the complete list of obstacles
+  between the account and a sales touch; `dossier`, `message`: texts that they contain; `says_nothing_of`: texts that
+  neither of them contains.
 """
 
 from __future__ import annotations
@@ -64,7 +66,7 @@ _LENGTH = re.compile(r"(\d+(?:\.\d+)?)\s*([wdhm])")
 
 
 class ScenarioError(ValueError):
-    """A scenario file that cannot be used: file, scenario, field, value and what is allowed, one line each."""
+    """A scenario file is invalid. One line for each problem: file, scenario, field, value and what is allowed."""
 
 
 def _length(value: Any) -> Any:
@@ -90,7 +92,7 @@ When = Annotated[AwareDatetime | timedelta, BeforeValidator(_moment_or_length)]
 
 
 def _optional(name: str, kinds: dict[str, Any]) -> Any:
-    """A model whose fields may all be left out."""
+    """A model in which every field is optional."""
     fields: dict[str, Any] = {word: (kind | None, None) for word, kind in kinds.items()}
     return create_model(name, __base__=Part, **fields)
 
@@ -98,7 +100,7 @@ def _optional(name: str, kinds: dict[str, Any]) -> Any:
 _Carried = _optional(
     "_Carried", {e.detail: str for e in EVENTS if e.detail} | {e.value: float for e in EVENTS if e.value}
 )
-"""What events have to say besides: the words a scenario has for their detail and for their value."""
+"""Base of `Event`: the keys by which a scenario gives an event's detail and its value."""
 
 
 class Event(_Carried):  # type: ignore[misc, valid-type]
@@ -136,13 +138,13 @@ class Event(_Carried):  # type: ignore[misc, valid-type]
 
     @property
     def detail(self) -> str | None:
-        """What was used, connected, reached …"""
+        """The event's detail: the feature used, the integration connected, the limit reached, …"""
         word = EVENTS_BY_NAME[self.event].detail
         return None if word is None else getattr(self, word)
 
     @property
     def value(self) -> float | None:
-        """How much of it."""
+        """The event's value, for example how much of a limit is used."""
         word = EVENTS_BY_NAME[self.event].value
         return None if word is None else getattr(self, word)
 
@@ -158,13 +160,16 @@ _SAID: dict[Kind, Any] = {
     Kind.CAPS: dict[str, float],
     Kind.MOMENT: When,
 }
-"""How a scenario says what a column of that kind holds."""
+"""The type of a scenario's value for a column of each kind."""
 
 _Record = _optional("_Record", {column.word: _SAID[column.kind] for column in SNAPSHOT_COLUMNS if column.mapped})
 
 
 class Account(_Record):  # type: ignore[misc, valid-type]
-    """The CRM's record; what is left out is not known. `basis`, `users_at`: how the product tells the account."""
+    """The CRM's record of the account; fields left out are unknown.
+
+    `basis`, `users_at`: how the product identifies the account, and its users' e-mail domain.
+    """
 
     owner: str | None = None
     owner_active: bool = True
@@ -195,7 +200,7 @@ class PastHandoff(Part):
 
 
 class Previous(Part):
-    """The decision of the run before. `trigger`: how long ago its trigger event was, where its `call` is `trigger`."""
+    """The decision of the previous run. `trigger`: how long ago its trigger event was, if its `call` is `trigger`."""
 
     action: str
     rule: str | None = None
@@ -214,7 +219,7 @@ class History(Part):
 
 
 class Rep(Part):
-    """A user of the CRM and what is on their desk."""
+    """A user of the CRM and their load: `today` and `open` are numbers of tasks, `last` is the age of the last one."""
 
     email: str
     active: bool = True
@@ -226,7 +231,7 @@ class Rep(Part):
 
 
 class Expected(Part):
-    """What must come out; only what is written is looked at, null is null."""
+    """The expected result. Only fields that are given are compared; a given null must be null."""
 
     action: str | None = None
     rule: str | None = None
@@ -257,7 +262,7 @@ class Expected(Part):
 
 
 class Side(Part):
-    """An account decided at the same moment."""
+    """An account that is decided in the scenario."""
 
     account: Account = Account()
     events: list[Event] = []
@@ -265,7 +270,7 @@ class Side(Part):
 
 
 class Scenario(Side):
-    """One scenario, with all that its teams and its file say filled in."""
+    """One scenario, with the values of its teams and its file filled in."""
 
     name: str
     source: str = ""
@@ -278,7 +283,7 @@ class Scenario(Side):
 
     @property
     def apart(self) -> bool:
-        """Whether it is about who gets the task, and so must not meet the accounts of other scenarios."""
+        """Whether it tests the assignment, so that it must be decided apart from accounts of other scenarios."""
         return self.reps is not None or bool(self.beside) or "owner" in self.account.model_fields_set
 
 
@@ -291,7 +296,8 @@ _SCENARIO = ("name", "source", "rule", "as_of", "policy", "reps", "beside", "exp
 def read_scenarios(path: Path | str) -> list[Scenario]:
     """The scenarios of a file, in its order.
 
-    Raises ScenarioError: unreadable, not YAML, unknown key, event, signal, rule or action, wrong value.
+    Raises ScenarioError if the file is unreadable or not YAML, or has an unknown key, event, signal, rule or action, or
+    an invalid value.
     """
     path = Path(path)
     try:
@@ -323,7 +329,7 @@ def read_scenarios(path: Path | str) -> list[Scenario]:
 
 
 def _scenario(where: str, raw: dict[str, Any], document: dict[str, Any]) -> Scenario:
-    """One scenario laid over its team and its file."""
+    """One scenario, merged with its team and its file."""
     _known(where, raw, _SCENARIO)
     teams = document.get("teams") or {}
     merged = _like(where, raw, teams)
@@ -355,7 +361,7 @@ def _scenario(where: str, raw: dict[str, Any], document: dict[str, Any]) -> Scen
 
 
 def _like(where: str, raw: Any, teams: dict[str, Any], above: tuple[str, ...] = ()) -> dict[str, Any]:
-    """`raw` laid over the team it is like: accounts and histories key by key, events after the team's."""
+    """`raw` merged with the team it extends: it overrides keys of account and history, and its events are appended."""
     if not isinstance(raw, dict):
         raise ScenarioError(f"{where}: is a {type(raw).__name__}; give a mapping")
     if not above:
@@ -408,7 +414,7 @@ def _twice(names: list[str]) -> list[str]:
 
 
 def _explain(where: str, problem: Any) -> str:
-    """One line: scenario, field, value, what is allowed."""
+    """The problem in one line: scenario, field, value, what is allowed."""
     field = ".".join(str(step + 1 if isinstance(step, int) else step) for step in problem["loc"]) or "(scenario)"
     if problem["type"] == "extra_forbidden":
         fields = _fields_at(problem["loc"][:-1])
@@ -421,7 +427,7 @@ def _explain(where: str, problem: Any) -> str:
 
 
 def _fields_at(loc: tuple[Any, ...]) -> list[str]:
-    """Keys allowed at a place of a scenario."""
+    """The keys allowed at a place in a scenario."""
     places: dict[str, type[Part]] = {
         "events": Event, "account": Account, "history": History, "handoff": PastHandoff, "previous": Previous,
         "reps": Rep, "expect": Expected, "beside": Side,

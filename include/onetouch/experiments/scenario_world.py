@@ -1,4 +1,4 @@
-"""A scenario set on the stage: its canonical events, its CRM record and what the ledger would say of it."""
+"""Builds a scenario's inputs: its canonical events, its CRM record and its rows of the ledger."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from onetouch.policy import Meaning, Policy
 from onetouch.signals import CRM, SNAPSHOT
 
 FIRST_TOUCH = timedelta(days=1)
-"""How long after its decision a handoff was touched where the scenario does not say."""
+"""How long after its decision a handoff was touched, if the scenario does not say."""
 
 BATCH = "scenarios"
 
 
 def events(where: str, account_id: str, side: Side, policy: Policy, as_of: datetime) -> Iterator[dict[str, Any]]:
-    """The account's canonical events. Raises ScenarioError where the policy has no vendor event of that meaning."""
+    """The account's canonical events. Raises ScenarioError if the policy has no vendor event with the meaning."""
     account = side.account
     host = account.users_at or (account.domain if account.basis == "domain" else None)
     email_domain = None if host is None else business_domain(host)
@@ -51,7 +51,7 @@ def events(where: str, account_id: str, side: Side, policy: Policy, as_of: datet
 
 
 def event_frame(rows: list[dict[str, Any]]) -> pd.DataFrame:
-    """Rows of `events` as the lake holds them."""
+    """The rows of `events` in the format of the lake."""
     moments = dict.fromkeys(("occurred_at", "received_at"), "datetime64[us, UTC]")
     return pd.DataFrame(rows, columns=EVENTS.names).astype({**dict.fromkeys(EVENTS.names, "str"), **moments})
 
@@ -67,7 +67,7 @@ def record(account_id: str, side: Side, owner: str | None, as_of: datetime) -> d
 
 
 def _told(value: Any, as_of: datetime) -> Any:
-    """What a scenario says, as the CRM holds it: caps as JSON, lengths of time as moments."""
+    """A scenario's value in the format of the CRM: caps as JSON, lengths of time as moments."""
     if isinstance(value, timedelta):
         return as_of - value
     return json.dumps(value) if isinstance(value, dict) else value
@@ -85,7 +85,7 @@ def crm_users(reps: list[Rep]) -> pd.DataFrame:
 
 
 def rep_load(reps: list[Rep], as_of: datetime) -> pd.DataFrame:
-    """What the reps have on the desk, as the ledger says it: the tasks of today were given just now."""
+    """The reps' load as `ledger.rep_load` returns it; today's tasks count as given just before `as_of`."""
     rows = []
     for rep in reps:
         recent = [as_of - timedelta(seconds=n + 1) for n in range(rep.today)]
@@ -98,7 +98,7 @@ def rep_load(reps: list[Rep], as_of: datetime) -> pd.DataFrame:
 
 
 def handoff(account_id: str, side: Side, as_of: datetime, signals_now: list[str]) -> dict[str, Any] | None:
-    """The account's last handoff as a row of `ledger.handoff_frame`; `signals_now`: what earns it points today."""
+    """The account's last handoff as a row of `ledger.handoff_frame`; `signals_now`: signals that earn points today."""
     past = side.history.handoff
     if past is None:
         return None
@@ -129,7 +129,7 @@ def touch(account_id: str, side: Side, as_of: datetime) -> dict[str, Any] | None
 
 
 def previous(account_id: str, side: Side, as_of: datetime, rule_of: dict[str, str]) -> dict[str, Any] | None:
-    """The decision of the run before; without a rule, the first that leads to the action."""
+    """The previous run's decision; if the scenario gives no rule, the first rule that leads to the action."""
     if (before := side.history.previous) is None:
         return None
     rule = before.rule or rule_of[before.action]
@@ -144,12 +144,12 @@ def previous(account_id: str, side: Side, as_of: datetime, rule_of: dict[str, st
 
 
 def user_id(email: str) -> str:
-    """The CRM's id of the user with that address."""
+    """The CRM's id of the user with that e-mail address."""
     return f"user-{email.lower()}"
 
 
 def _vendor(where: str, event: Event, policy: Policy) -> tuple[str, Meaning]:
-    """A vendor's event of that meaning, and how it carries its detail."""
+    """The name of a vendor's event with the scenario event's meaning, and that meaning."""
     meant = {vendor: meaning for vendor, meaning in policy.vocabulary.items() if meaning.as_ == event.event}
     for vendor, meaning in meant.items():
         if event.detail is None or meaning.detail is not None or meaning.detail_is == event.detail:

@@ -1,7 +1,7 @@
-"""Runs scenario files: events → signals → scores → decisions, the way a run does it, and what differs from the words.
+"""Runs scenario files: from events to signals, scores and decisions as in a run, compared with what is expected.
 
-All scenarios of one moment and policy are summed up and scored at once, as accounts of one company. Those that are
-about who gets the task are decided apart from the others, so that none takes another's place in a rep's day.
+All scenarios with the same moment and policy are summed up and scored together, as accounts of one company. Scenarios
+that test the assignment are decided apart from the others, so that they do not compete for a rep's tasks of the day.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ from onetouch.scoring import check_scorer, score_frame
 from onetouch.signals import compute
 
 OWN_REPS = "reps.example"
-"""Domain of the reps that accounts have whose scenario names none."""
+"""E-mail domain of the reps of accounts whose scenario names no owner."""
 
 BEFORE = ("since", "trigger_at")
-"""Moments of a decision that lie before it, or at it; a length of time is counted back from it."""
+"""Moments of a decision that are not after it: an expected length of time is counted back from the decision."""
 
 NEARLY = 1e-6
-"""Relative difference under which two numbers are the same."""
+"""Relative difference below which two numbers count as equal."""
 
 
 Row = Mapping[str, Any]
@@ -47,7 +47,7 @@ Row = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Difference:
-    """One thing that came out otherwise than the scenario says; of a text, `got` is the line most like it."""
+    """One result that differs from what the scenario expects; for a text, `got` is the most similar line."""
 
     what: str
     expected: Any
@@ -56,7 +56,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class Result:
-    """What became of one scenario; `explained`: its decision in one line."""
+    """The result of one scenario; `explained`: its decision in one line."""
 
     file: str
     name: str
@@ -68,11 +68,11 @@ class Result:
 
     @property
     def passed(self) -> bool:
-        """Whether everything came out as the scenario says."""
+        """Whether everything is as the scenario expects."""
         return not self.differences
 
     def record(self) -> dict[str, Any]:
-        """As JSON values; moments and texts as they read."""
+        """The result as JSON values; moments and texts in readable form."""
         told = {name: getattr(self, name) for name in ("file", "name", "source", "rule", "action", "explained")}
         differences = [{k: _shown(v) for k, v in vars(found).items()} for found in self.differences]
         return told | {"passed": self.passed, "differences": differences}
@@ -80,7 +80,7 @@ class Result:
 
 @dataclass(frozen=True)
 class _Cast:
-    """An account on the stage: its id, what is said of it, its owner, where an error is."""
+    """An account of a scenario: its id, its description, its owner, and its place in the file for error messages."""
 
     account_id: str
     side: Side
@@ -90,7 +90,7 @@ class _Cast:
 
 @dataclass(frozen=True)
 class _Scene:
-    """A scenario with its accounts (its own first) and the inputs of their decision."""
+    """A scenario with its accounts (its own first) and the inputs of their decisions."""
 
     file: str
     scenario: Scenario
@@ -101,7 +101,7 @@ class _Scene:
 
 @dataclass(frozen=True)
 class Staged:
-    """Scenarios whose signals and scores are worked out; they can be decided by any rules."""
+    """Scenarios with their computed signals and scores; they can be decided under any rules."""
 
     scenes: tuple[_Scene, ...]
     signals: Mapping[str, pd.DataFrame]
@@ -109,7 +109,7 @@ class Staged:
 
 
 def without(name: str) -> Rules:
-    """The rules as if that one were not there; what no other one decides comes to nothing."""
+    """RULES without the effect of the named one; accounts that no other rule applies to get the action "none"."""
 
     def nobody(facts: pd.DataFrame, policy: Policy) -> npt.NDArray[np.bool_]:
         return np.zeros(len(facts), dtype=bool)
@@ -119,14 +119,15 @@ def without(name: str) -> Rules:
 
 
 def run_scenarios(*paths: Path | str, policy: Policy, rules: Rules = RULES) -> list[Result]:
-    """Every scenario of the files under `policy`, in the files' order. Raises ScenarioError."""
+    """The result of every scenario of the files under `policy`, in the files' order. Raises ScenarioError."""
     return decide_scenarios(stage_scenarios(*paths, policy=policy), rules=rules)
 
 
 def stage_scenarios(*paths: Path | str, policy: Policy) -> Staged:
     """The scenarios of the files with their signals and scores. Raises ScenarioError.
 
-    Accounts are named by file and place, `matrix-001`, so that nothing depends on what else is played.
+    Account ids consist of file and place, for example `matrix-001`, so that they do not depend on which other scenarios
+    are run.
     """
     files: dict[str, Path | str] = {}
     for path in paths:
@@ -161,7 +162,7 @@ def stage_scenarios(*paths: Path | str, policy: Policy) -> Staged:
 
 
 def decide_scenarios(staged: Staged, *, rules: Rules = RULES, only: Collection[str] | None = None) -> list[Result]:
-    """Decisions by `rules`, held against the words; `only`: the scenarios of these names."""
+    """Decides the scenarios by `rules` and compares with what they expect; `only`: names of the scenarios to decide."""
     scenes = [s for s in staged.scenes if only is None or s.scenario.name in only]
     together: dict[Any, list[_Scene]] = defaultdict(list)
     for place, scene in enumerate(scenes):
@@ -180,7 +181,7 @@ def decide_scenarios(staged: Staged, *, rules: Rules = RULES, only: Collection[s
 
 
 def _scene(file: str, number: int, scenario: Scenario, policy: Policy, policies: dict[str, Policy]) -> _Scene:
-    """The scenario on its stage; `policies`: those made so far, by what lies over `policy` (many say the same)."""
+    """The scenario with its inputs; `policies`: cache of the policies by what overrides `policy`, as many are equal."""
     where = f"{file}: {scenario.name!r}"
     over = repr(scenario.policy)
     own = policies[over] = policies.get(over) or _policy(where, scenario.policy, policy)
@@ -199,7 +200,7 @@ def _scene(file: str, number: int, scenario: Scenario, policy: Policy, policies:
 
 
 def _policy(where: str, over: dict[str, Any], policy: Policy) -> Policy:
-    """The policy under test with what the scenario says laid over it."""
+    """The policy under test with the scenario's overrides."""
     if not over:
         return policy
     changes = {k: v for k, v in over.items() if k != "extends"}
@@ -220,7 +221,7 @@ def _policy(where: str, over: dict[str, Any], policy: Policy) -> Policy:
 
 
 def _signals(batch: list[_Scene]) -> pd.DataFrame:
-    """Signals of all accounts of the batch, by way of a lake of their own."""
+    """The signals of all accounts of the batch, computed in a temporary lake."""
     policy, as_of = batch[0].policy, batch[0].scenario.as_of
     members = [member for scene in batch for member in scene.cast]
     rows = [row for m in members for row in world.events(m.where, m.account_id, m.side, policy, as_of)]
@@ -235,7 +236,7 @@ def _signals(batch: list[_Scene]) -> pd.DataFrame:
 
 
 def _scores(scenes: list[_Scene], signals: pd.DataFrame) -> pd.DataFrame:
-    """Scores of the scenes' accounts, compared with those their histories tell."""
+    """The scores of the scenes' accounts, with the trend since the scores in their histories."""
     members = [member for scene in scenes for member in scene.cast]
     told = [(m.account_id, m.side.history.score) for m in members if m.side.history.score is not None]
     earlier = pd.DataFrame(told, columns=["account_id", "score"]).astype({"account_id": "str", "score": "float64"})
@@ -285,13 +286,13 @@ def _frame(rows: Iterable[dict[str, Any] | None], types: dict[str, str]) -> pd.D
 
 
 def _rows(frame: pd.DataFrame) -> dict[str, Row]:
-    """Each account's row in plain values."""
+    """Each account's row as plain values, by account_id."""
     rows = (dict(zip(frame.columns, map(_plain, row), strict=True)) for row in frame.itertuples(index=False, name=None))
     return {row["account_id"]: row for row in rows}
 
 
 def _result(scene: _Scene, decision: Row, signals: Row, scores: Row) -> Result:
-    """The decision held against the scenario's words."""
+    """The decision compared with what the scenario expects."""
     scenario, policy = scene.scenario, scene.policy
     found = list(_differences(scene, decision, signals, scores))
     if scenario.rule is not None and decision["rule"] != scenario.rule:
@@ -303,14 +304,14 @@ def _result(scene: _Scene, decision: Row, signals: Row, scores: Row) -> Result:
 
 
 def explained(decision: Row, policy: Policy) -> str:
-    """A decision in one line: action, rule, score, and what stands in the way."""
+    """A decision in one line: action, rule, score, and obstacles."""
     line = f"{decision['action']} by rule {decision['rule']!r}; score {decision['score']:g}, {decision['tier']}"
     said = [sentence(o["obstacle"], o["has"], o["needs"], policy) for o in decision["would_change"]]
     return " ".join([f"{line}.", *said])
 
 
 def _differences(scene: _Scene, decision: Row, signals: Row, scores: Row) -> Iterable[Difference]:
-    """Everything that came out otherwise, in the order of Expected's fields."""
+    """Everything that differs from what is expected, in the order of the fields of `Expected`."""
     expect, as_of = scene.scenario.expect, scene.scenario.as_of
     for what in sorted(expect.model_fields_set, key=list(Expected.model_fields).index):
         wanted = getattr(expect, what)
@@ -345,7 +346,7 @@ def _differences(scene: _Scene, decision: Row, signals: Row, scores: Row) -> Ite
 
 
 def _texts(what: str, wanted: list[str] | str, decision: Row, signals: Row, policy: Policy) -> Iterable[Difference]:
-    """Texts that the dossier or the message hold, or neither."""
+    """The expected texts that are missing, and the excluded texts that are present, in dossier and message."""
     dossier = handoff.dossier(decision, signals, policy)
     message = handoff.first_message(decision, signals, policy)
     place = {"dossier": dossier, "message": message}.get(what, f"{dossier}\n\n{message}")

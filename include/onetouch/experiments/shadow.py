@@ -1,6 +1,6 @@
-"""Shadow mode: a second policy decides beside the live one, on the same inputs, and touches nothing.
+"""Shadow mode: a second policy decides on the same inputs as the live one, without any effect.
 
-Its decisions are kept as `shadow/{run_id}/{version}.parquet`; no handoff, no outbox, nothing of the run changes.
+Its decisions are stored as `shadow/{run_id}/{version}.parquet`; handoffs, outbox and the run itself do not change.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from onetouch.policy import Policy, stored
 from onetouch.routing import DECISION
 
 ACCOUNTS_TOLD = 20
-"""Accounts named in the stage's summary; all are in the file."""
+"""Maximum number of accounts named in the stage's summary; the file holds all of them."""
 
 
 def shadow(lake: Lake, ledger: Ledger, other: Policy, run: Run) -> dict[str, Any]:
@@ -28,10 +28,10 @@ def shadow(lake: Lake, ledger: Ledger, other: Policy, run: Run) -> dict[str, Any
     difference = beside(lake, ledger, other, run)
     decided = difference.after.assign(inputs_ref=f"signals/{run.run_id}")
     table = pa.Table.from_pandas(decided[list(DECISION)], preserve_index=False)
-    # With the policy itself: it is in no ledger, as it has run nothing.
+    # The policy is stored with the decisions, because the ledger holds only policies of runs.
     lake.write(table.replace_schema_metadata({"policy": json.dumps(stored(other))}), *_place(run, other))
     told = difference.record(accounts=ACCOUNTS_TOLD)
-    for change in told["changes"]:  # the summary goes to log and XCom: ids are enough there
+    for change in told["changes"]:  # the summary goes to log and XCom, where ids are enough
         del change["name"]
     return {"policy": other.name, "version": other.version} | told
 

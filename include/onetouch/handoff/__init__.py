@@ -1,4 +1,4 @@
-"""What a rep is given: the dossier, a first message, the context on the account's record, and the task."""
+"""What a rep gets for a handoff: the dossier, a first message, the context on the account's record, and the task."""
 
 from typing import TYPE_CHECKING
 

@@ -1,6 +1,6 @@
-"""What a CRM is given of a handoff, whichever CRM it is: the context on the account's record, and the task.
+"""What is written to a CRM for a handoff, whichever CRM it is: the context on the account's record, and the task.
 
-How a field is called there, what its values look like and how much it holds is each CRM's own affair.
+Each CRM's client defines the names of its fields, the format of their values and their maximum lengths.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ Priority = Literal["high", "medium", "low"]
 
 @dataclass(frozen=True)
 class AccountContext:
-    """What the account's record shows of it. Unknown is None: it is not written, so nothing is erased.
+    """The fields to write on the account's record. None means unknown: the field is not written, so nothing is erased.
 
-    `account_id` is the product's own id, as it is. `trigger` says why now, in one line; `milestones` "4 of 5";
-    `features_used` their names, or how many; `usage` events of 28 days; `limit_share` the plan limit in use, in percent
-    (92.0). Texts are plain, and no spreadsheet computes them.
+    `account_id`: the product's own id, unchanged. `trigger`: why now, in one line. `milestones`: for example "4 of 5".
+    `features_used`: their names, or their number. `usage`: events in 28 days. `limit_share`: how much of the plan limit
+    is in use, in percent (92.0). Texts are plain and safe to open in a spreadsheet.
     """
 
     account_id: str | None = None
@@ -41,8 +41,8 @@ class AccountContext:
 class TaskContent:
     """A task for a rep. `due_on` is a day on the rep's calendar, `remind_at` a moment in UTC.
 
-    `owner_id`, `crm_account_id` (an account or a lead) and `contact_id` are the CRM's own ids; they are known when the
-    task is written, not when it is decided.
+    `owner_id`, `crm_account_id` (an account or a lead) and `contact_id` are the CRM's own ids. They are filled in when
+    the task is written, not when it is decided.
     """
 
     subject: str

@@ -1,4 +1,4 @@
-"""The dossier: all a rep should know before the first word, as plain text (S0 S4)."""
+"""The dossier: everything a rep should know before the first contact, as plain text (S0 S4)."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ from onetouch.handoff.words import (
 from onetouch.policy import Policy
 
 LONGEST = 32_000
-"""Characters a Salesforce task description holds; the account's long text field holds more."""
+"""Maximum length in characters of a Salesforce task description; the account's long text field holds more."""
 
 _WEEKDAYS = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"]
 
@@ -53,8 +53,8 @@ def dossier(
 ) -> str:
     """Plain text of at most 32,000 characters; a section or line without data is left out.
 
-    `timezone` is the rep's, in which the due time is said (unknown: the customer's). `before`: the account's latest
-    earlier handoff as the ledger's `handoff_frame` gives it, None when there was none.
+    `timezone`: the rep's time zone, used for the due time (unknown: the customer's). `before`: the account's latest
+    earlier handoff as the ledger's `handoff_frame` returns it, None when there was none.
     """
     facts = known_facts(decision, signals_row)
     why = why_now(facts, policy)
@@ -86,7 +86,7 @@ def dossier(
 
 
 def _line(label: str, value: Any) -> list[str]:
-    """One line, or none when there is nothing to say."""
+    """The line "label: value" as a list of one, or an empty list without a value."""
     return [] if value is None or value == "" else [f"{label}: {value}"]
 
 
@@ -94,7 +94,7 @@ def _line(label: str, value: Any) -> list[str]:
 
 
 def _call(facts: Facts, policy: Policy) -> list[str]:
-    """Which of the policy's roads to a rep this account came by."""
+    """The contact reason."""
     call = facts.get("call")
     if call == "pql":
         return ["Product-qualified: fits whom we sell to, activated, in regular use, interested in buying"]
@@ -170,7 +170,7 @@ _ENDED = {
 
 
 def _before(handoff: Facts, policy: Policy, where: tzinfo) -> list[str]:
-    """The latest earlier handoff: when, and what came of it."""
+    """The latest earlier handoff: when it was, and its outcome."""
     if "decided_at" not in handoff:
         return []
     lines = [f"Handed to sales: {day(handoff['decided_at'], where)}"]
@@ -188,7 +188,7 @@ def _before(handoff: Facts, policy: Policy, where: tzinfo) -> list[str]:
 
 
 def _section(section: Section, facts: Facts, policy: Policy) -> dict[str, list[str]]:
-    """The section by its title: what the CRM knows, the signals, then what explains them, as the catalogue has them."""
+    """The section's lines by its title: CRM columns, signals, then detail columns, each in the catalogue's order."""
     lines: list[str] = []
     all_there_is: tuple[Column | Signal, ...] = (*SNAPSHOT_COLUMNS, *SIGNALS, *DETAIL_COLUMNS)
     for shown in all_there_is:
@@ -201,7 +201,7 @@ def _section(section: Section, facts: Facts, policy: Policy) -> dict[str, list[s
 
 
 def _usual(shown: Column | Signal, facts: Facts, policy: Policy) -> list[str]:
-    """One line where the value is known and not zero; an amount of nothing is told, too."""
+    """One line if the value is known and not zero; an amount of money is shown even if it is zero."""
     value, title = facts.get(shown.name), shown.label
     if isinstance(shown, Signal):
         value, title = facts.get(shown.names or "") or value, label(shown.name, policy)
@@ -224,7 +224,7 @@ def _time_to_value(facts: Facts, policy: Policy) -> list[str]:
 
 
 def _limit(facts: Facts, policy: Policy) -> list[str]:
-    """How full the fullest limit is, since when, and until when it lasts."""
+    """How much of the fullest plan limit is used, since when, and in how many days it will be reached."""
     if "limit_share" not in facts:
         return []
     limit = f"Limit of {said(str(facts['limit_name']))}" if "limit_name" in facts else "Plan limit"
@@ -252,11 +252,11 @@ _LINES: dict[str, Callable[[Facts, Policy], list[str]]] = {
     "limit_share": _limit,
     "premium_attempts": _premium,
 }
-"""Signals that are not shown as `_usual`: more is said with them."""
+"""Signals that have a format of their own instead of `_usual`."""
 
 
 def _timeline(facts: Facts, policy: Policy) -> list[str]:
-    """What happened when, the earliest first, in the customer's time zone."""
+    """The known events with their dates, the earliest first, in the customer's time zone."""
     where, as_of = zone(facts.get("timezone")), facts.get("as_of")
     happened = {
         "signed_up_at": "signed up",
@@ -276,7 +276,7 @@ def _timeline(facts: Facts, policy: Policy) -> list[str]:
     for name in sorted(at, key=lambda name: at[name]):
         passed = f" ({ago(at[name], as_of, where)})" if as_of is not None else ""
         lines.append(f"{day(at[name], where)}{passed}: {happened[name]}")
-    lines = list(dict.fromkeys(lines))  # of two windows the same event is the last one
+    lines = list(dict.fromkeys(lines))  # two windows of a signal may have the same last event
     growth = f" ({number(facts['usage_growth_7d'])}× the week before)" if facts.get("usage_growth_7d") else ""
     return [*lines, *(_line("Trend of use", f"{facts['trend']}{growth}") if "trend" in facts else [])]
 
@@ -289,7 +289,7 @@ def _unused(facts: Facts) -> list[str]:
 
 
 def _reasons(facts: Facts, policy: Policy) -> list[str]:
-    """Points signal by signal; as printed they add up to the score as printed."""
+    """The points of each signal; the printed points add up to the printed score."""
     fading = {rule.signal for rule in policy.scoring.points if rule.half_life_days is not None}
     where, as_of = zone(facts.get("timezone")), facts.get("as_of")
     lines, together = [], 0

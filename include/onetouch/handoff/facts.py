@@ -1,4 +1,4 @@
-"""What is known of an account, and nothing else: a decision and its signals without nulls, in plain Python values."""
+"""The known facts about an account: its decision and signals without nulls, as plain Python values."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ import pandas as pd
 from onetouch.catalogue import CRM_COLUMNS, DETAIL_COLUMNS, SIGNAL_NAMES, SNAPSHOT_COLUMNS, Kind
 from onetouch.handoff.plain_text import plain
 
-# Ours: lengths at which a line stays readable and the whole dossier stays far below Salesforce's 32,000 characters.
+# Ours: lengths that keep a line readable and the whole dossier far below Salesforce's 32,000 characters.
 _LONGEST_TEXT = 120
 _LONGEST_LIST = 20
 
 _ABSURD = 1e15
-"""Ours: no count, amount or share is that large; one that is says nothing and would fill the page."""
+"""Ours: no real count, amount or share is this large. Such a value is treated as unknown."""
 
 _COLUMNS = (*SNAPSHOT_COLUMNS, *CRM_COLUMNS, *DETAIL_COLUMNS)
 
@@ -40,9 +40,10 @@ Facts = dict[str, Any]
 
 
 def known_facts(decision: Mapping[str, Any], signals_row: Mapping[str, Any]) -> Facts:
-    """One dict of both rows: nulls, NaN, NaT, absurd numbers and empty values are absent, and so is what is not of
-    its column's kind; text is plain and short, lists are lists, moments are aware UTC datetimes. The decision's
-    columns win over the signals' of that name.
+    """Both rows as one dict, without unknown values. Where both have a column, the decision's value is used.
+
+    Left out are null, NaN, NaT, absurdly large numbers, empty values, and values of another type than their column's.
+    Texts are plain and shortened, lists are Python lists, moments are aware UTC datetimes.
     """
     merged = {**dict(signals_row), **dict(decision)}
     facts = {}
@@ -54,7 +55,7 @@ def known_facts(decision: Mapping[str, Any], signals_row: Mapping[str, Any]) -> 
 
 
 def _kind(name: str) -> type | tuple[type, ...]:
-    """What a column holds."""
+    """The Python type of a column's values."""
     if name in _NUMBERS:
         return (int, float)
     if name in _LISTS:
@@ -87,5 +88,5 @@ def _known(value: Any, most: int = _LONGEST_LIST) -> Any:
 
 
 def account_name(facts: Facts) -> str:
-    """The name to call the account by: its name, else its domain, else "this account"."""
+    """The account's name, else its domain, else "this account"."""
     return str(facts.get("name") or facts.get("domain") or "this account")

@@ -1,4 +1,4 @@
-"""What is written to the CRM, made from decision and signals: the account's context, and the task."""
+"""Builds what is written to the CRM from decision and signals: the account's context and the task."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from onetouch.handoff.words import capital, listed, zone
 from onetouch.policy import Policy
 
 _LINE = 1_000
-"""Ours: characters of one line, so that the outbox stays small. What a CRM's field holds may be less."""
+"""Ours: maximum characters of one line, so that the outbox stays small. A CRM's field may hold fewer."""
 
 _PRIORITIES: dict[str, Priority] = {"high": "high", "medium": "medium", "low": "low"}
 
 
 def missing_context(signals_row: Mapping[str, Any], policy: Policy) -> list[str]:
-    """The names of `handoff.required_context` the account does not hold; empty = complete."""
+    """The names in `handoff.required_context` that the account has no value for; empty if the context is complete."""
     facts = known_facts({}, signals_row)
     return [name for name in policy.handoff.required_context if name not in facts]
 
 
 def account_context(decision: Mapping[str, Any], signals_row: Mapping[str, Any], policy: Policy) -> AccountContext:
-    """What the account's record is to show; what is unknown is None."""
+    """The fields for the account's record; unknown is None."""
     facts = known_facts(decision, signals_row)
     done, all_of_them = facts.get("milestones_done"), len(policy.product.milestones)
     texts = {
@@ -41,7 +41,7 @@ def account_context(decision: Mapping[str, Any], signals_row: Mapping[str, Any],
         "policy_version": facts.get("policy_version"),
     }
     return AccountContext(
-        account_id=decision["account_id"],  # as it is, never cleaned: it joins product and CRM
+        account_id=decision["account_id"],  # never cleaned, because product and CRM are joined by it
         score=facts.get("score"),
         activated=bool(facts["activated"]) if "activated" in facts else None,
         team_size=facts.get("users"),
@@ -61,8 +61,8 @@ def task_content(
 ) -> TaskContent:
     """The task's own content: subject, description (message, then dossier), priority, due day, reminder.
 
-    `timezone` is the rep's: the due day is the one on which the SLA ends where the rep works (UTC when unknown).
-    `before` is the account's earlier handoff, for the dossier.
+    `timezone`: the rep's time zone; the due day is the rep's local date when the SLA ends (UTC when unknown).
+    `before`: the account's latest earlier handoff, for the dossier.
     """
     facts = known_facts(decision, signals_row)
     urgent = urgency(facts) or "medium"
@@ -92,5 +92,5 @@ def _features(names: list[Any] | None, number_used: float | None) -> str | None:
 
 
 def _utc(at: datetime) -> datetime:
-    """A moment in UTC, of whole seconds."""
+    """The moment in UTC, cut to whole seconds."""
     return at.astimezone(UTC).replace(microsecond=0)

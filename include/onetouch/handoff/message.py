@@ -16,17 +16,17 @@ from onetouch.policy import Policy, names, sentences
 _GREETING = "Hi,"
 
 _URGENCY = {"pql": "high", "hand_raised": "high", "expansion": "high", "trigger": "medium"}
-"""How urgent a call is, as the clocks of `handoff.sla_hours` see it (S0 S2)."""
+"""The urgency of each contact reason; it selects the SLA of `handoff.sla_hours` (S0 S2)."""
 
 _ADDRESS = re.compile(r"[^\s@<>|]+@[^\s@<>|]+")
-"""What looks like an e-mail address, or half of one that was cut."""
+"""Matches an e-mail address, also one that was cut short."""
 
 
 def first_message(decision: Mapping[str, Any], signals_row: Mapping[str, Any], policy: Policy) -> str:
-    """Plain text for the rep to send or adapt, of at most `message.max_chars` whatever the account is called.
+    """Plain text for the rep to send or adapt, of at most `message.max_chars` characters.
 
-    It names only usage the data holds; what the customer might find intrusive (pages viewed, scores) stays out of
-    it. One that would be longer says less of the usage first, then leaves out whole sentences.
+    It names only usage that is in the data, and nothing the customer might find intrusive (pages viewed, scores). If it
+    would be too long, details of usage are left out first, then whole sentences.
     """
     facts = known_facts(decision, signals_row)
     if not facts.keys() & {"name", "domain"}:
@@ -48,10 +48,10 @@ def first_message(decision: Mapping[str, Any], signals_row: Mapping[str, Any], p
 
 @dataclass(frozen=True)
 class Alert:
-    """What an owner is told outside the CRM, in parts: plain text, not escaped, each part short; unknown is empty.
+    """The parts of the alert that tells a rep of a new task in the chat: short plain texts, not escaped; unknown is "".
 
-    `urgency` is high, medium or low; `why` the headline; `score` and `due` as people write them. No part holds a
-    person's name or address: an account that is called by an e-mail address is "an account of one person".
+    `urgency`: high, medium or low; `why`: the headline; `score` and `due`: formatted for people. No part holds a
+    person's name or address: an account whose name is an e-mail address appears as "an account of one person".
     """
 
     account: str
@@ -62,7 +62,7 @@ class Alert:
 
     @property
     def text(self) -> str:
-        """All of it in one line. Plain text, not escaped; holds no person's name or address."""
+        """The alert in one line of plain text, not escaped; it holds no person's name or address."""
         line = f"{capital(self.urgency)} priority: " if self.urgency else ""
         line += f"{self.account} — {self.why}"
         if self.score:
@@ -75,9 +75,9 @@ class Alert:
 def alert(
     decision: Mapping[str, Any], signals_row: Mapping[str, Any], policy: Policy, timezone: str | None = None
 ) -> Alert:
-    """Who, why now, by when. `timezone` is the rep's (UTC when unknown)."""
+    """The alert for a decision: account, reason and due time. `timezone` is the rep's (UTC when unknown)."""
     facts = known_facts(decision, signals_row)
-    # Also where a headline of the policy names the account, or the data hold an address where none belongs.
+    # The headline is cleaned as well: it may name the account, or contain an address found in another field.
     if _ADDRESS.search(account_name(facts)):
         facts["name"] = "an account of one person"
     return Alert(
@@ -90,17 +90,17 @@ def alert(
 
 
 def without_addresses(text: str) -> str:
-    """`text` with "(e-mail address)" for each e-mail address in it."""
+    """`text` with each e-mail address replaced by "(e-mail address)"."""
     return _ADDRESS.sub("(e-mail address)", text)
 
 
 def urgency(facts: Facts) -> str:
-    """high, medium or low: by the call where it is known, else by the tier; empty when neither is."""
+    """high, medium or low: from the contact reason if known, else from the tier; empty if neither is known."""
     return _URGENCY.get(str(facts.get("call", ""))) or str(facts.get("tier", ""))
 
 
 def _usage(facts: Facts, policy: Policy) -> list[str]:
-    """What is said of their use, the least important last, as clauses that follow "your team"."""
+    """The account's usage as clauses that follow "your team", the most important first."""
     has = []
     if facts.get("active_users", 0) > 1:
         has.append(count(facts["active_users"], "active user"))
@@ -116,20 +116,20 @@ def _usage(facts: Facts, policy: Policy) -> list[str]:
 
 
 def _article(feature: str) -> str:
-    """A feature as one says to use it: the API, but dashboards."""
+    """A feature's name with its article if it takes one: "the API", but "dashboards"."""
     return f"the {feature}" if feature.lower() in ("api", "sdk") else feature
 
 
 def _known_sentences(text: str, words: Mapping[str, str]) -> list[str]:
-    """The sentences of a policy's text whose facts the account has."""
+    """The sentences of a policy's text whose facts are all known for the account."""
     return [fill(sentence, words) for sentence in sentences(text) if names(sentence) <= words.keys()]
 
 
 def _fitted(parts: list[tuple[str, list[str]]], limit: int) -> tuple[str, bool]:
-    """The greeting and as much of each part as fits in whole sentences, and whether that is all of it.
+    """The greeting followed by as many whole sentences of each part as fit, and whether everything fitted.
 
-    Each part comes with what stands between it and the one before. Where not one sentence fits, the first is cut at
-    a word.
+    `parts`: pairs of the separator before the part and its sentences. If no sentence fits, the first one is cut at a
+    word boundary.
     """
     text, whole = _GREETING, True
     for apart, part in parts:

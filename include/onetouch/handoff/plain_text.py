@@ -1,4 +1,4 @@
-"""Foreign text made safe to print on one line."""
+"""Makes text from outside safe to print on one line."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _DROPPED = frozenset({"Cf", "Cs", "Co", "Cn"})
 def plain(text: str, limit: int) -> str:
     """`text` as one line of at most `limit` visible characters, ending in "…" when it was cut; may be empty.
 
-    Reads a bounded head of `text` only, so the cost does not grow with a hostile length.
+    Only a bounded beginning of `text` is read, so that an excessively long text costs no more than a short one.
     """
     head = text[: 8 * limit]
     visible = []
@@ -28,5 +28,5 @@ def plain(text: str, limit: int) -> str:
 
 
 def inert(text: str) -> str:
-    """`text` as a cell that no spreadsheet computes: a CRM's reports are opened in one (OWASP: CSV injection)."""
+    """`text` so that no spreadsheet evaluates it as a formula when it opens a CRM's export (OWASP: CSV injection)."""
     return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text

@@ -1,8 +1,7 @@
-"""Why now: the first situation of the policy that fits an account, its texts filled with what is known of it.
+"""Why now: the first situation of the policy that fits an account, with its texts filled in with the account's facts.
 
-The texts are the policy's (`situations:`), the facts they may name are `policy.schema.FACTS`, and `words.in_words`
-says how each is put into words. Filling in is one pass over the text's pieces: whatever a value holds, braces
-included, it is never read as a text.
+The texts are in the policy (`situations:`), the facts they may name are `policy.schema.FACTS`, and `words.in_words`
+formats each fact. Texts are filled in a single pass, so braces inside a value are never treated as placeholders.
 """
 
 from __future__ import annotations
@@ -16,19 +15,19 @@ from onetouch.handoff.words import in_words
 from onetouch.policy import Policy, Situation, pieces, sentences
 
 _HEADLINE = 160
-"""Ours: characters of a headline; with the account's name it fits a task's subject of 255."""
+"""Ours: maximum characters of a headline; together with the account's name it fits a task subject of 255 characters."""
 
 _APPROACH = 800
 
 _ALSO = 3
-"""Ours: further reasons a rep is told of; the sections hold the rest."""
+"""Ours: maximum number of further reasons for a rep; the dossier's sections hold the rest."""
 
 
 @dataclass(frozen=True)
 class WhyNow:
     """`headline` for the task's subject, `approach` for the rep, `offer` for the customer, in sentences.
 
-    `also`: the headlines of what else fits and rests on other signals, a few at most.
+    `also`: the headlines of a few other situations that fit and are based on other signals.
     """
 
     situation: str
@@ -39,7 +38,7 @@ class WhyNow:
 
 
 def why_now(facts: Facts, policy: Policy) -> WhyNow:
-    """The first situation that fits and whose facts are all known; the policy's last one always does."""
+    """The first situation that fits and whose facts are all known; the policy's last situation always fits."""
     words = in_words(facts, policy)
     fitting = [s for s in policy.situations if fits(s, facts) and s.facts <= words.keys()]
     chosen = fitting[0]
@@ -59,7 +58,10 @@ def why_now(facts: Facts, policy: Policy) -> WhyNow:
 
 
 def fits(situation: Situation, facts: Facts) -> bool:
-    """Whether all its conditions hold; what is unknown holds nothing, not even to be a customer or none."""
+    """Whether all conditions of the situation hold. A condition on an unknown fact does not hold.
+
+    This includes `paying`: if the account's ARR is unknown, neither true nor false holds.
+    """
     if situation.paying is not None:
         arr = facts.get("arr")
         if arr is None or (arr > 0) is not situation.paying:
@@ -70,7 +72,7 @@ def fits(situation: Situation, facts: Facts) -> bool:
 
 
 def fill(text: str, words: Mapping[str, str]) -> str:
-    """The text with every name in braces replaced by its words. Raises KeyError for one that is missing."""
+    """The text with every name in braces replaced by its words. Raises KeyError if a name has none."""
     parts = pieces(text)
     parts[1::2] = [words[name] for name in parts[1::2]]
     return "".join(parts)

@@ -1,4 +1,4 @@
-"""How a value is put into words: the same in dossier, message, task and alert."""
+"""The format of values in texts, shared by dossier, message, task and alert."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ _ACRONYMS = {
     for word in ("AI", "API", "ARR", "CI", "CRM", "CSV", "HTTP", "JSON", "PDF", "SAML", "SCIM", "SDK", "SQL", "SSO")
 }
 _NAMED = 3
-"""Ours: names of a list a sentence holds before it says how many more there are."""
+"""Ours: names of a list shown in a sentence; the others are only counted."""
 
 _PERSONAL = 80
-"""Ours: characters of a name or another foreign word inside a sentence."""
+"""Ours: maximum characters of a name, or another text from outside, within a sentence."""
 
 _NEXT_TO_NONE = 0.05
-"""What rounds to 0.0."""
+"""Numbers below this round to 0.0."""
 
 
 # ── numbers, lists, moments ──────────────────────────────────────────────────────────────────────
@@ -37,7 +37,7 @@ _NEXT_TO_NONE = 0.05
 
 def number(value: float) -> str:
     """1234.0 → "1,234", 2.53 → "2.5", 2.04 → "2"."""
-    rounded = round(float(value), 1) + 0.0  # no minus before a zero
+    rounded = round(float(value), 1) + 0.0  # turns -0.0 into 0.0
     return f"{rounded:,.0f}" if rounded.is_integer() else f"{rounded:,.1f}"
 
 
@@ -59,7 +59,7 @@ def days(value: float) -> str:
 
 
 def percent(share: float) -> str:
-    """0.923 → "92 %"; under the whole never 100 %."""
+    """0.923 → "92 %"; a share below 1 is never shown as 100 %."""
     rounded = round(share * 100)
     return f"{number(min(rounded, 99) if share < 1 else rounded)} %"
 
@@ -70,12 +70,12 @@ def money(dollars: float) -> str:
 
 
 def said(name: str) -> str:
-    """A name of the data as people write it: "api_calls" → "API calls"."""
+    """A name from the data as people write it: "api_calls" → "API calls"."""
     return " ".join(_ACRONYMS.get(word, word) for word in name.replace("_", " ").split())
 
 
 def listed(names: list[Any], most: int | None = None) -> str:
-    """["api_calls", "c"] → "API calls and c"; beyond `most` names how many more there are."""
+    """["api_calls", "c"] → "API calls and c"; names beyond `most` are only counted."""
     shown = [said(str(name)) for name in names]
     if most is not None and len(shown) > most:
         shown = [*shown[:most], f"{len(shown) - most} more"]
@@ -91,7 +91,7 @@ def zone(name: Any) -> tzinfo:
     """The time zone of that name; UTC when it is unknown or no zone at all."""
     try:
         return ZoneInfo(str(name)) if name else UTC
-    except (KeyError, ValueError, OSError):  # not a key, a path, a folder of the zone database
+    except (KeyError, ValueError, OSError):  # unknown name, invalid path, or a folder of the zone database
         return UTC
 
 
@@ -101,7 +101,7 @@ def moment(at: datetime, where: tzinfo) -> str:
 
 
 def near_moment(at: datetime, where: tzinfo) -> str:
-    """ "Tue 18 Nov, 09:15 CET": one so near that nobody asks which year."""
+    """ "Tue 18 Nov, 09:15 CET": without the year, for a moment in the near future."""
     return _moment(at.astimezone(where), "%b, %H:%M")
 
 
@@ -126,15 +126,15 @@ def ago(at: datetime, as_of: datetime, where: tzinfo) -> str:
 
 
 def label(name: str, policy: Policy) -> str:
-    """What a signal is called in a line of its own, with the length of its window."""
+    """A signal's label for a line of its own, with the length of its window."""
     signal = SIGNALS_BY_NAME.get(name)
-    if signal is None:  # one of another release, in what was written then
+    if signal is None:  # a signal of another release, in stored rows
         return capital(said(name))
     return signal.label.format(days=signal.window.days(policy.signals))
 
 
 def clause(name: str, policy: Policy) -> str:
-    """What a signal tells of: what happened, as it follows "they"; the label of one that happens at no moment."""
+    """What happened, as a clause that follows "they"; the label if the signal is not an event."""
     signal = SIGNALS_BY_NAME.get(name)
     return signal.happened.clause if signal is not None and signal.happened is not None else label(name, policy)
 
@@ -157,13 +157,13 @@ _FIGURES: dict[Format, Callable[[Any], str]] = {
 
 
 def figure(name: str, value: float) -> str:
-    """A signal's value as it follows its label."""
+    """A signal's value in the format that follows its label."""
     signal = SIGNALS_BY_NAME.get(name)
     return in_line(value, signal.format if signal is not None else Format.NUMBER)
 
 
 def in_line(value: Any, form: Format) -> str:
-    """A value as it follows a label; a list as the names it holds."""
+    """A value in the format that follows a label; a list as its names."""
     return listed(value) if isinstance(value, list) else _FIGURES[form](value)
 
 
@@ -179,21 +179,20 @@ _SENTENCES: dict[Format, Callable[[Any], str]] = {
     Format.RATIO: times,
     Format.MONEY: money,
 }
-"""How numbers read in the middle of a sentence, but those that need a noun or the length of a window."""
+"""The format of values within a sentence, except those that need a noun or the length of a window."""
 
 _OF_THE_DECISION = {"tier": Format.TEXT, "score": Format.NUMBER, "potential_arr": Format.MONEY}
-"""What a text may name and the decision holds."""
+"""Facts of the decision that a text may name, with their formats."""
 
 
 def in_words(facts: Facts, policy: Policy) -> dict[str, str]:
-    """The facts of `policy.schema.FACTS` the account has, as a sentence holds them; what it lacks is absent.
+    """The account's facts of `policy.schema.FACTS`, formatted for a sentence; facts it does not have are absent.
 
-    Counts come with their noun ("1 user", "3 teammates") and none at all is a lack; repetitions as "once" or "3
-    times", shares as "92 %", money as "$12,000", days as "6 days", days in use as "8 of 14 days", moments as "Tue 18
-    Nov" in the customer's time zone, lists as "SSO and audit log" (three names, then "2 more"), names of the data as
-    people write them ("API calls"). `name` is the account's name, else its domain, else
-    "this account". Days until the limit further ahead than the lookback reaches back are no fact: the pace does not
-    carry that far.
+    Counts come with their noun ("1 user", "3 teammates"), and a count of zero is absent; repetitions are "once" or "3
+    times", shares "92 %", money "$12,000", days "6 days", days in use "8 of 14 days", moments "Tue 18 Nov" in the
+    customer's time zone, lists "SSO and audit log" (three names, then "2 more"), names from the data as people write
+    them ("API calls"). `name` is the account's name, else its domain, else "this account". The days until the limit are
+    absent if they exceed the length of the lookback, because the pace cannot be extrapolated that far.
     """
     words = {"name": _short(account_name(facts)), "product": policy.product.name}
     for column in (*SNAPSHOT_COLUMNS, *DETAIL_COLUMNS):
@@ -218,7 +217,7 @@ def in_words(facts: Facts, policy: Policy) -> dict[str, str]:
 
 
 def _sentence(value: Any, form: Format, nouns: tuple[str, str] | None = None, days_of_window: int | None = None) -> str:
-    """A value as a sentence holds it; empty for a number so small that it is a lack."""
+    """A value formatted for a sentence; empty for a number that rounds to zero."""
     if isinstance(value, str):
         return _short(said(value))
     if isinstance(value, list):

@@ -1,4 +1,4 @@
-"""Metrics: what each figure means (`definitions`), those of a week (`weekly`), what they say (`diagnosis`)."""
+"""Metrics: the meaning of each figure (`definitions`), a week's figures (`weekly`), their diagnosis (`diagnosis`)."""
 
 from typing import TYPE_CHECKING
 

@@ -1,6 +1,6 @@
-"""What each figure of the weekly report means: formula, benchmark, and what it decides.
+"""The meaning of each figure in the weekly report: formula, benchmark, and which decision depends on it.
 
-Numbers (days, ranges) are the policy's; `benchmark` names the key of `policy.report.benchmarks`.
+Numbers (days, ranges) come from the policy; `benchmark` is a key of `policy.report.benchmarks`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Definition:
-    """One metric: `numerator`, of `denominator`; a count has no denominator."""
+    """One metric: `numerator` divided by `denominator`; a count has no denominator."""
 
     name: str
     title: str

@@ -1,8 +1,8 @@
-"""What the figures say together (the diagnosis table of S0, S1 and S4) as one thing to decide.
+"""Derives one recommendation from the figures, by the diagnosis table of S0, S1 and S4.
 
-The first finding that the data bear out wins, in the order in which a fault upstream spoils what comes after it:
-response, message, timing, then the definition of a PQL, then the split of revenue. What an interval leaves open is
-no finding.
+The first finding that the data support is taken. The order is that of the funnel, because a fault upstream distorts
+what comes after it: response, message, timing, then the definition of a PQL, then the split of revenue. A difference
+within the confidence interval is no finding.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from onetouch.policy import Policy
 
 
 def diagnose(metrics: WeeklyMetrics, policy: Policy) -> Diagnosis:
-    """The first finding that holds; otherwise that nothing needs changing, or that there is too little to judge."""
+    """The first finding that holds; otherwise that nothing needs changing, or that there is too little data."""
     if not any(week.n for week in metrics.pqls):
         return Diagnosis(
             finding=f"No PQL was handed to sales in {len(metrics.pqls)} weeks.",
@@ -106,7 +106,10 @@ def _nothing(metrics: WeeklyMetrics) -> Diagnosis:
 
 
 def _fewer_than_opportunities_wanted(rate: Rate, policy: Policy) -> bool:
-    """No source gives a range for replies; but every opportunity needs one, so its range bounds them from below."""
+    """Whether fewer PQLs replied than the benchmark for opportunities requires.
+
+    No source gives a range for replies. Every opportunity needs a reply, so its range is a lower bound for replies.
+    """
     wanted = policy.report.benchmarks.get("pql_to_opportunity")
     return wanted is not None and rate.high is not None and rate.high < wanted.low
 

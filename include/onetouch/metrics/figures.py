@@ -1,4 +1,4 @@
-"""The shapes of the weekly figures, and how a rate is judged."""
+"""The models of the weekly figures, and how a rate is compared with its benchmark."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ Verdict = Literal["none", "too_few", "below", "in_range", "above"]
 
 
 class Figure(BaseModel):
-    """Base of what is kept as JSON: fixed once computed."""
+    """Base of the figures that are stored as JSON; immutable."""
 
     model_config = ConfigDict(frozen=True)
 
 
 class WeekCount(Figure):
-    """How many in one ISO week."""
+    """A count for one ISO week."""
 
     week: str
     n: int
 
 
 class Rate(Figure):
-    """`numerator` of `denominator` with its 95 % Wilson interval, all shares of 1; None where nothing matured.
+    """`numerator` of `denominator` with its 95 % Wilson interval, as shares of 1; None if no handoff has matured.
 
     The denominator counts the handoffs decided (for SLA: due) from `since` up to `until`; `within_hours` is the time
-    each of them had. `verdict` is against the benchmark: `too_few` when the interval cannot tell.
+    each of them had. `verdict`: the comparison with the benchmark; `too_few` if the interval is too wide for one.
     """
 
     name: str
@@ -48,11 +48,11 @@ class Rate(Figure):
 
 
 class Revenue(Figure):
-    """New ARR of the weeks shown by motion, in dollars a year. `share` is None when there was none.
+    """New ARR of the weeks shown, by motion, in dollars a year. `share` is None when there was none.
 
-    `share_without_largest` leaves out the largest assisted deal: what one deal makes is no trend. Deals and upgrades
-    without an amount are counted, and add nothing. `credited`: what of `assisted` customers bought by themselves, in
-    accounts that were ever handed over (`report.sales_credit: all`).
+    `share_without_largest` leaves out the largest assisted deal, because a single deal is no trend. Deals and upgrades
+    without an amount are counted but add no ARR. `credited`: the part of `assisted` that customers bought self-serve in
+    accounts that were handed over at any time (`report.sales_credit: all`).
     """
 
     assisted: float
@@ -70,19 +70,19 @@ class Revenue(Figure):
 
     @property
     def sales(self) -> int:
-        """Deals and upgrades that make up the share."""
+        """The number of deals and upgrades on which the share is based."""
         return self.assisted_deals + self.credited_upgrades + self.self_serve_upgrades
 
 
 class Diagnosis(Figure):
-    """What the figures say together, and the one thing to decide."""
+    """The finding from all figures together, and the one decision to take."""
 
     finding: str
     decide: str
 
 
 class WeeklyMetrics(Figure):
-    """All figures of one week. `until` is its end; nothing from later counts."""
+    """All figures of one week. `until` is its end; nothing that happened later counts."""
 
     week: str
     since: AwareDatetime
@@ -101,24 +101,24 @@ class WeeklyMetrics(Figure):
     diagnosis: Diagnosis
 
     def step(self, name: str) -> Rate:
-        """The rate of that name. Raises StopIteration."""
+        """The rate of that name. Raises StopIteration if there is none."""
         return next(rate for rate in self.steps if rate.name == name)
 
 
 def keep(metrics: WeeklyMetrics, lake: Lake) -> str:
-    """Keeps the figures as `reports/{week}/metrics.json`; returns the week, as 2026-W47."""
+    """Writes the figures to `reports/{week}/metrics.json`; returns the week, for example 2026-W47."""
     with lake.writing("reports", metrics.week, "metrics.json") as draft, lake.fs.open(draft, "wb") as file:
         file.write(metrics.model_dump_json(indent=2).encode())
     return metrics.week
 
 
 def read(lake: Lake, week: str) -> WeeklyMetrics:
-    """The figures kept of a week. Raises FileNotFoundError."""
+    """The stored figures of a week. Raises FileNotFoundError if there are none."""
     return WeeklyMetrics.model_validate_json(lake.fs.cat_file(lake.path("reports", week, "metrics.json")))
 
 
 def iso_week(moment: datetime) -> str:
-    """The ISO week a moment falls in, UTC: 2026-W07."""
+    """The ISO week of a moment in UTC, for example 2026-W07."""
     year, week, _ = moment.astimezone(UTC).isocalendar()
     return f"{year}-W{week:02}"
 
@@ -132,11 +132,11 @@ def rate(
     benchmark: Benchmark | None = None,
     alarm: Benchmark | None = None,
 ) -> Rate:
-    """A rate with its interval and the verdict against the benchmark; outside of `alarm` one acts."""
+    """A rate with its interval and its verdict; `alarm`: the range outside of which one should act."""
     share = low = high = None
     if denominator:
         share = numerator / denominator
-        # Wilson's interval holds the share in theory; in floating point its ends may miss 0 and 1 by a hair.
+        # Wilson's interval contains the share; with floating-point rounding its ends may miss 0 or 1 slightly.
         interval = binomtest(numerator, denominator).proportion_ci(method="wilson")
         low, high = min(float(interval.low), share), max(float(interval.high), share)
     return Rate(
@@ -156,10 +156,10 @@ def rate(
 def _verdict(
     share: float | None, low: float | None, high: float | None, benchmark: Benchmark | None, alarm: Benchmark | None
 ) -> Verdict:
-    """Below or above only when the whole interval is. In range when the share is and the interval excludes something.
+    """Below or above the benchmark only if the whole interval is; in range if the share is and the interval is narrow.
 
-    What it must exclude is what one would act on: all beyond the alarm's limits if there are any, else one of the
-    benchmark's ends.
+    Narrow means that it excludes what one would act on: everything beyond the limits of `alarm`, if it is given, else
+    one end of the benchmark.
     """
     if share is None or low is None or high is None or benchmark is None:
         return "none"

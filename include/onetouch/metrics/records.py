@@ -1,4 +1,4 @@
-"""What the figures are computed from: handoffs with their moments, opportunities, upgrades, the last decisions."""
+"""The data the figures are computed from: handoffs with their moments, opportunities, upgrades, the last decisions."""
 
 from __future__ import annotations
 
@@ -16,18 +16,17 @@ from onetouch.policy import Policy
 if TYPE_CHECKING:
     import ibis.expr.types as ir
 
-_RUN = re.compile(r"^(\d{8}T\d{6}Z)-[0-9a-f]+$")  # a dry run's id has one part more
+_RUN = re.compile(r"^(\d{8}T\d{6}Z)-[0-9a-f]+$")  # a dry run's id has another part and does not match
 _MOMENT: Final = "datetime64[us, UTC]"
 _STATES = {"touched": "touched", "replied": "replied", "won": "closed_won", "withdrawn": "withdrawn"}
 _MEETING = "Meeting booked"
 
 
 def opportunities_before(lake: Lake, until: datetime) -> pd.DataFrame:
-    """The CRM's opportunities created before `until`, as the newest snapshot has them; what closed later is open.
+    """The CRM's opportunities created before `until`, from the newest snapshot; one that closed later counts as open.
 
-    Columns: opportunity_id, crm_account_id, account_id, amount (dollars; a negative one
-    is unknown), created_at, won_at (null: not won by then).
-    Empty when the CRM was never read.
+    Columns: opportunity_id, crm_account_id, account_id, amount (dollars; a negative amount is treated as unknown),
+    created_at, won_at (null: not won before `until`). Empty when the CRM was never read.
     """
     columns = ["opportunity_id", "crm_account_id", "account_id", "amount", "created_at", "won_at"]
     snapshots = sorted(path for path in lake.list("crm") if posixpath.basename(path) == "opportunities.parquet")
@@ -45,7 +44,7 @@ def opportunities_before(lake: Lake, until: datetime) -> pd.DataFrame:
 
 
 def handoff_records(ledger: Ledger, opportunities: pd.DataFrame, until: datetime) -> pd.DataFrame:
-    """One row a handoff decided before `until`, with the moments of what came of it before `until`, else null.
+    """One row for each handoff decided before `until`, with the moments of its outcomes before `until` (else null).
 
     Columns: handoff_id, account_id, crm_account_id, owner_email, decided_at, due_at, touched, replied, meeting,
     withdrawn, opportunity, won.
@@ -75,7 +74,7 @@ _TEXT = dict.fromkeys(("handoff_id", "account_id", "crm_account_id", "owner_emai
 def attributed(opportunities: pd.DataFrame, records: pd.DataFrame) -> pd.DataFrame:
     """The opportunities with `handoff_id`: the account's latest handoff decided at or before their creation, or null.
 
-    Accounts meet by the CRM's id, where a handoff has none by ours.
+    Opportunity and handoff are matched by the CRM's account id, or by account_id if the handoff has no CRM id.
     """
     of_account = opportunities.dropna(subset="account_id").drop_duplicates("account_id")
     crm_ids = of_account.set_index("account_id")["crm_account_id"]
@@ -92,8 +91,9 @@ def attributed(opportunities: pd.DataFrame, records: pd.DataFrame) -> pd.DataFra
 def upgrades(lake: Lake, policy: Policy, since: datetime, until: datetime) -> pd.DataFrame:
     """Upgrades customers made themselves from `since` up to `until`: account_id, upgraded_at, added.
 
-    `added` (dollars a year) is what an upgrade's ARR goes beyond the account's highest within the lookback
-    (`signals.lookback_days` before `since`); null when the event carried no amount. A smaller plan is no upgrade.
+    `added` (dollars a year) is by how much the upgrade's ARR exceeds the account's highest ARR within the lookback
+    (`signals.lookback_days` before `since`); null when the event has no amount. A change to a smaller plan is no
+    upgrade.
     """
     first = (since - timedelta(days=policy.signals.lookback_days)).date()
     files = [
@@ -119,13 +119,13 @@ def _upgrades(activity: ir.Table, since: datetime, until: datetime) -> ir.Table:
     before = ibis.window(group_by=daily.account_id, order_by=daily.event_date, preceding=(None, 1))
     highest = daily.arr.max().over(before).fill_null(0)
     ranked = daily.mutate(added=daily.arr - highest)
-    # without an amount, or with a greater one than ever before
+    # Upgrades without an amount, or with a greater one than ever before.
     grown = ranked.filter(ranked.upgraded_at >= ibis.literal(since), ranked.arr.isnull() | (ranked.added > 0))
     return grown.select("account_id", "upgraded_at", "added")
 
 
 def decisions_by_action(lake: Lake, until: datetime) -> tuple[dict[str, int], datetime | None]:
-    """How many decisions of each action the last run before `until` made, and its as_of; ({}, None) without one."""
+    """The last run before `until`: its number of decisions for each action, and its as_of; ({}, None) without a run."""
     runs = {}
     for path in lake.list("decisions"):
         name = posixpath.basename(path).removesuffix(".parquet")
@@ -141,7 +141,7 @@ def decisions_by_action(lake: Lake, until: datetime) -> tuple[dict[str, int], da
 
 
 def _first(frame: pd.DataFrame, key: str, moment: str, index: Any) -> pd.Series:
-    """The earliest moment of each key, aligned to `index`; null where there is none."""
+    """The earliest moment of each key, aligned with `index`; null where there is none."""
     return frame.groupby(key)[moment].min().reindex(index).astype(_MOMENT)
 
 

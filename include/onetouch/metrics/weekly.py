@@ -26,9 +26,10 @@ _WEEKS_A_MONTH = 52 / 12
 def weekly(lake: Lake, ledger: Ledger, policy: Policy, as_of: datetime) -> WeeklyMetrics:
     """The figures of the last full ISO week (UTC) before `as_of`, over `policy.report.weeks` weeks.
 
-    Everything is as it stood at that week's end, so a report done over on Thursday equals Monday's. Rates count
-    matured cohorts only: handoffs that had their whole time before the week's end. What belongs to a handoff: moves
-    of the ledger; opportunities of its account created from the decision on and before the account's next handoff.
+    Everything is counted as of that week's end, so a report repeated on Thursday equals Monday's. Rates count matured
+    cohorts only: handoffs whose full time (for example 30 days) ended before the week's end. A handoff's outcomes are
+    its transitions in the ledger, and its account's opportunities that were created at or after the decision and
+    before the account's next handoff.
     """
     until = _monday(as_of)
     since = until - policy.report.weeks * _WEEK
@@ -38,7 +39,7 @@ def weekly(lake: Lake, ledger: Ledger, policy: Policy, as_of: datetime) -> Weekl
     silence = timedelta(hours=handoff.expires_hours, days=handoff.touches * handoff.silence_days)
 
     def matured(name: str, happened: str, within: timedelta, benchmark: str | None = None) -> Rate:
-        """Share of the handoffs that had `within` before the week's end, in which it happened within that time."""
+        """The share of handoffs for which `happened` came within `within`, of those decided at least that long ago."""
         cohort = _between(records, "decided_at", since - within, until - within)
         hits = cohort[happened] - cohort["decided_at"] <= within
         found = rate(
@@ -98,12 +99,12 @@ def _revenue(
     won = _between(attributed(opportunities, records), "won_at", since, until)
     own = upgrades(lake, policy, since, until)
     sold, theirs = won["handoff_id"].notna(), pd.Series(False, own.index)
-    if policy.report.sales_credit == "all":  # S3: sales is credited with whatever an account it ever had brings
+    if policy.report.sales_credit == "all":  # S3: sales is credited with all revenue of accounts ever handed over
         handed, crm_ids = (set(records[name].dropna()) for name in ("account_id", "crm_account_id"))
         sold |= won["account_id"].isin(handed) | won["crm_account_id"].isin(crm_ids)
         theirs = own["account_id"].isin(handed)
     assisted, other = won[sold], won[~sold]
-    # The plan change that a won deal brings about is that deal, not another sale.
+    # The plan change that follows a won deal belongs to that deal and is not a second sale.
     another = ~own["account_id"].isin(set(assisted["account_id"].dropna()))
     credited, own = own[another & theirs], own[another & ~theirs]
     brought = pd.concat([assisted["amount"], credited["added"]])
@@ -138,6 +139,6 @@ def _between(frame: pd.DataFrame, column: str, since: datetime, until: datetime)
 
 
 def _monday(as_of: datetime) -> datetime:
-    """The beginning of the ISO week `as_of` falls in, UTC."""
+    """The beginning of the ISO week that contains `as_of`, UTC."""
     day = as_of.astimezone(UTC).date()
     return datetime.combine(day - timedelta(days=day.weekday()), time(), UTC)

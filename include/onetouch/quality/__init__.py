@@ -1,4 +1,4 @@
-"""Are the data fit to decide on? The batch's profile, expectation suites, and the verdict on each stage."""
+"""Checks whether the data are fit to decide on: batch profile, expectation suites, and the result for each stage."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""Running the suites of a stage: Data Docs into the lake, the verdict to the caller."""
+"""Runs the suites of a stage, writes the Data Docs to the lake and returns the findings."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ Summary = dict[str, Any]
 
 
 class ChecksFailed(Exception):
-    """A critical check failed: nothing may be sent. The text names each with its figure and threshold.
+    """A critical check failed, so nothing may be sent. The message names each failed check, its figure and threshold.
 
-    `summary` is what the check would have returned.
+    `summary`: the summary that the check would have returned.
     """
 
     def __init__(self, stage: str, run: Run, summary: Summary) -> None:
@@ -43,7 +43,7 @@ class ChecksFailed(Exception):
 
 
 def check_events(lake: Lake, ledger: Ledger, policy: Policy, run: Run) -> Summary:
-    """Judges the staged batches by their profile, which is kept in the lake as `quality/{run_id}/profile.parquet`.
+    """Checks the staged batches by their profile, which is stored as `quality/{run_id}/profile.parquet`.
 
     Returns {"passed", "critical", "warnings", "unjudged", "docs"}: lists of one-line findings, and the path of the
     Data Docs. Raises ChecksFailed.
@@ -54,17 +54,18 @@ def check_events(lake: Lake, ledger: Ledger, policy: Policy, run: Run) -> Summar
 
 
 def check_signals(lake: Lake, ledger: Ledger, policy: Policy, run: Run) -> Summary:
-    """Judges the account table `signals/{run_id}.parquet`. Returns and raises as `check_events`."""
+    """Checks the account table `signals/{run_id}.parquet`. Returns and raises as `check_events` does."""
     wanted = ["account_id", "timezone", "last_seen_at", *SIGNAL_NAMES, *(f"{name}_at" for name in MOMENTS)]
     signals = _table(lake, "signals", run, wanted).to_pandas()
     return _check(lake, run, "signals", signal_suites(signals, policy, run))
 
 
 def check_decisions(lake: Lake, ledger: Ledger, policy: Policy, run: Run) -> Summary:
-    """Judges `decisions/{run_id}.parquet` against the run's signals, the ledger and the policy's caps.
+    """Checks `decisions/{run_id}.parquet` against the run's signals, the ledger and the policy's caps.
 
-    The rules of engagement are held against the inputs again, apart from `routing`: nobody converting, in other
-    hands or without context gets a task, nor anybody whom nothing calls for. Returns and raises as `check_events`.
+    The rules of engagement are checked again, independently of `routing`: there is no task for an account that is
+    converting, has an active handoff, lacks required context, or has no contact reason. Returns and raises as
+    `check_events` does.
     """
     load = ledger.rep_load(run.as_of)
     handoffs = ledger.handoff_frame(run.as_of)
@@ -91,7 +92,7 @@ _DECIDED = [
 
 
 def _judged(decisions: ir.Table, signals: ir.Table, policy: Policy) -> ir.Table:
-    """The decisions, how far their points are off their score, and what the rules of engagement say of the accounts."""
+    """The decisions, the difference between points and score, and the conditions of the rules for their accounts."""
     import ibis
 
     one = signals.mutate(nth=ibis.row_number().over(group_by="account_id"))
@@ -111,7 +112,10 @@ def _judged(decisions: ir.Table, signals: ir.Table, policy: Policy) -> ir.Table:
 
 
 def _over_capacity(new: pd.Series, load: pd.DataFrame, told: dict[str, str], policy: Policy, run: Run) -> int:
-    """By how many tasks a rep has more on their own day, with the `new` ones (owner_email), than the policy gives."""
+    """The largest number of tasks by which a rep exceeds the policy's tasks a day (0: nobody does).
+
+    Counted on the rep's own calendar day, with the `new` tasks (owner_email).
+    """
     reps = listed_reps(policy.assignment)
     before: dict[str, list[datetime]] = {}
     for email, moments in zip(load["owner_email"], load["recent"], strict=True):
@@ -132,7 +136,7 @@ def _told_zones(lake: Lake, run: Run) -> dict[str, str]:
         return {}
     reps = lake.read("crm", run.run_id, "reps.parquet")
     reps = reps[reps["active"].fillna(True).astype(bool)].dropna(subset=["email"])
-    reps = reps.sort_values("owner_id", ascending=False)  # of two with one address the first, as routing takes them
+    reps = reps.sort_values("owner_id", ascending=False)  # of two users with one address the smaller id, as in routing
     return dict(zip(reps["email"].str.lower(), reps["timezone"], strict=True))
 
 
@@ -162,7 +166,7 @@ def _check(lake: Lake, run: Run, stage: str, suites: list[Suite]) -> Summary:
 
 
 def _validate(suites: list[Suite], run: Run, folder: Path) -> list[_Finding]:
-    """Runs every suite and builds the Data Docs of all into `folder`; returns what failed, critical first."""
+    """Runs every suite and builds their Data Docs in `folder`; returns the findings, critical ones first."""
     os.environ["GX_ANALYTICS_ENABLED"] = "False"
     import great_expectations as gx
     from great_expectations.core.run_identifier import RunIdentifier
@@ -199,7 +203,7 @@ def _validate(suites: list[Suite], run: Run, folder: Path) -> list[_Finding]:
         )
         outcome = validation.run(
             batch_parameters={"dataframe": suite.frame},
-            # Counts only: the docs never show a row's value, which may be somebody's address.
+            # Counts only: the docs must not show a row's value, which may be a person's address.
             result_format={"result_format": "BASIC", "partial_unexpected_count": 0},
             run_id=RunIdentifier(run_name=run.run_id, run_time=run.as_of),
         )
@@ -209,7 +213,7 @@ def _validate(suites: list[Suite], run: Run, folder: Path) -> list[_Finding]:
 
 
 def _finding(suite: Suite, outcome: Any) -> _Finding:
-    """One line: what, figure, threshold. A check that could not be computed is critical whatever its severity."""
+    """The finding in one line: check, figure, threshold. A check that cannot be computed is always critical."""
     expectation, result = outcome.expectation_config, outcome.result
     says = expectation.meta["says"]
     if outcome.exception_info.get("raised_exception") or not result:

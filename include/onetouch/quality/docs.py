@@ -1,4 +1,4 @@
-"""Data Docs as kept in the lake: pages that need nothing from elsewhere and tell nobody they were opened."""
+"""The Data Docs stored in the lake: pages that load nothing from other hosts."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import Any
 from onetouch.lake import Lake
 from onetouch.ledger import Run
 
-# The generated pages load style, scripts and a logo from seven hosts: without a network they lose the pass/fail
-# marks, with one they tell strangers who looks, and beside Airflow's pages foreign scripts would run in its origin.
+# The generated pages load styles, scripts and a logo from seven hosts. Without a network they lose the pass/fail marks;
+# with one, they reveal to these hosts who opens them; and served by Airflow, foreign scripts would run in its origin.
 _FOREIGN = re.compile(
     r"""<script\b.*?</script>|<link\b[^>]*https?://[^>]*>|<img\b[^>]*https?://[^>]*>|url\('https?://[^']*'\)""",
     re.DOTALL | re.IGNORECASE,
@@ -31,12 +31,12 @@ footer, .modal, .card, .fixed-bottom, .ge-walkthrough-modal { display: none; }
 
 
 def publish(folder: Path, lake: Lake, run: Run, stage: str, summary: Mapping[str, Any]) -> str:
-    """Puts the site built in `folder` into the lake as `quality/{run_id}/{stage}/`, in place of one there.
+    """Copies the site built in `folder` to the lake as `quality/{run_id}/{stage}/`, replacing an existing one.
 
-    `summary` holds the findings for the index page: critical, warnings, unjudged. Returns that page's path.
+    `summary`: the findings for the index page: critical, warnings, unjudged. Returns the path of the index page.
     """
     lake.remove("quality", run.run_id, stage)
-    # The generated index is a table that only a script fills: ours takes its place.
+    # The generated index is a table filled by a script, so it is replaced by a page of ours.
     pages = {
         page.relative_to(folder).as_posix(): _FOREIGN.sub("", page.read_text(encoding="utf-8")).replace(
             "<head>", _HEAD, 1

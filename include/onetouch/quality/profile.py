@@ -24,17 +24,22 @@ COUNTS = ("rows_in", "kept", "duplicates", "quarantined", "forgotten")
 
 
 def batch_profile(lake: Lake, ledger: Ledger, policy: Policy, run: Run) -> pd.DataFrame:
-    """One row a source staged in this run; unknown is null, rates are shares of 1.
+    """One row for each source staged in this run; unknown is null, rates are shares of 1. Columns:
 
-    Columns: source · rows_in, kept, duplicates, quarantined, forgotten (of the quarantined), unaccounted (rows in
-    less kept, duplicates and quarantined) · reread (rows that earlier batches hold and this window reads again, as
-    its overlap means to), quarantine_rate (without the forgotten), duplicate_rate (of rows in; duplicates that were
-    not reread) · new_rows, unknown_event_rate (vendor's names the policy's vocabulary lacks), no_user_rate,
-    no_account_rate, incomplete_rows (of the batch's rows in the lake) · hours_since_last_event (newest receipt up to
-    as_of) · last_day_rows (received on the last full UTC day), usual_rows (median of the trailing days before it),
-    week_before_rows (the same weekday), history_days, volume_drop, volume_surge (the last full day ÷ the lower, the
-    higher of the two; null when there is too little to tell). Costs what the batch and the trailing days hold,
-    whatever the history.
+    - source
+    - rows_in, kept, duplicates, quarantined, forgotten (part of the quarantined), unaccounted (rows_in − kept −
+      duplicates − quarantined)
+    - reread (rows of earlier batches that the overlap of this window deliberately reads again), quarantine_rate
+      (without the forgotten), duplicate_rate (duplicates that were not reread ÷ rows_in)
+    - of the batch's rows in the lake: new_rows, unknown_event_rate (event names that the policy's vocabulary lacks),
+      no_user_rate, no_account_rate, incomplete_rows
+    - hours_since_last_event (hours from the newest receipt to as_of)
+    - last_day_rows (received on the last full UTC day), usual_rows (median of the trailing days before it),
+      week_before_rows (received on the same weekday a week before), history_days
+    - volume_drop, volume_surge: last_day_rows ÷ the lower, the higher of usual_rows and week_before_rows; null if there
+      is too little data
+
+    The cost depends on the batch and the trailing days, not on the length of the history.
     """
     batches = ledger.batches(run.run_id)
     files = lake.list("events")
@@ -65,7 +70,7 @@ _COLUMNS = {"source": "str"} | dict.fromkeys(
 
 
 def _counted(batches: Iterable[Mapping[str, Any]], reread: Mapping[str, int]) -> pd.DataFrame:
-    """Counts of the ledger's batches, summed a source, and the rates that follow from them."""
+    """The counts of the ledger's batches, summed by source, and the rates computed from them."""
     rows = [{"source": batch["source"]} | _counts(batch["counts"]) for batch in batches]
     table = pd.DataFrame(rows, columns=["source", *COUNTS]).groupby("source", as_index=False).sum()
     table["unaccounted"] = table["rows_in"] - table["kept"] - table["duplicates"] - table["quarantined"]
@@ -79,7 +84,10 @@ def _counted(batches: Iterable[Mapping[str, Any]], reread: Mapping[str, int]) ->
 def _reread(
     engine: Engine, lake: Lake, run: Run, sources: list[str], files: list[str], of_batch: set[str]
 ) -> dict[str, int]:
-    """Source → rows in the lake that its window reads again. Only batches begun since the window's start hold any."""
+    """Source → number of rows in the lake that its window reads again.
+
+    Only batches begun since the window's start can contain such rows.
+    """
     import ibis
 
     found: dict[str, int] = {}
@@ -98,7 +106,7 @@ def _reread(
 
 
 def _batch_rates(events: ir.Table, policy: Policy) -> ir.Table:
-    """One row a source of the batch's events: new_rows, and the shares of those that lack something."""
+    """One row for each source of the batch's events: new_rows, and the shares of rows that lack something."""
     import ibis
 
     e = events
@@ -122,11 +130,11 @@ def _batch_rates(events: ir.Table, policy: Policy) -> ir.Table:
 
 
 def _received(events: ir.Table, as_of: datetime, trailing: int) -> ir.Table:
-    """source, day (of receipt), newest (receipt), n: events received, but those older than the trailing days by then.
+    """source, day (of receipt), newest (receipt), n (events received on that day).
 
-    Volume is counted by the day of receipt, which is complete once it is over; events of a day keep arriving for
-    weeks. Events older than the trailing days at receipt don't count, so every day is measured by the same rule and
-    the partitions to read stay few.
+    Volume is counted by the day of receipt, which is complete when the day is over, whereas events of a day keep
+    arriving for weeks. Events that are older than the trailing days when received do not count, so that every day is
+    measured by the same rule and few partitions must be read.
     """
     import ibis
 
@@ -136,11 +144,11 @@ def _received(events: ir.Table, as_of: datetime, trailing: int) -> ir.Table:
 
 
 def _volume(received: pd.DataFrame, policy: Policy, as_of: datetime) -> pd.DataFrame:
-    """One row a source: the age of its newest event, and how much it sent on the last full day beside the days before.
+    """One row a source: the age of its newest event, and its volume on the last full day compared with earlier days.
 
-    The last full day is held against two days: the median of the trailing ones, and the same weekday a week before,
-    because a quiet Sunday is no outage. A drop is one below both, a surge one above both. No ratio without half the
-    trailing days of history, nor where a single event would decide it.
+    The last full day is compared with the median of the trailing days and with the same weekday a week before, because
+    a quiet Sunday is no outage. A drop is a volume below both, a surge a volume above both. There is no ratio with less
+    than half the trailing days of history, or where a single event would decide it.
     """
     trailing, finest = policy.quality.trailing_days, policy.quality.min_volume_ratio.critical or 1
     last_day = pd.Timestamp(as_of.astimezone(UTC).date()) - pd.Timedelta(days=1)
@@ -182,7 +190,7 @@ def _counts(counts: Mapping[str, Any]) -> dict[str, int]:
 
 
 def _recent(files: list[str], as_of: datetime, since: date) -> list[str]:
-    """Event files dated `since` or later (a day past as_of: clocks run ahead); else those of the newest date before."""
+    """Event files dated from `since` to a day after as_of (clocks run ahead); else those of the newest earlier date."""
     until = as_of.astimezone(UTC).date() + timedelta(days=1)
     dated = [(_event_date(path), path) for path in files]
     near = [path for day, path in dated if since <= day <= until]
@@ -202,7 +210,7 @@ def _batch(path: str) -> str:
 
 
 def _begun(path: str) -> datetime:
-    """The as_of of the run that wrote an event file, from the batch's name; the oldest moment when it has none."""
+    """The as_of of the run that wrote an event file, from the batch's name; the earliest moment if it has none."""
     found = _AS_OF.search(_batch(path))
     return (
         datetime.strptime(found[1], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC) if found else datetime.min.replace(tzinfo=UTC)

@@ -1,6 +1,7 @@
-"""The rules of engagement said once more, in the engine: a check must not take the word of what it checks.
+"""A second implementation of the rules of engagement, in the engine, so that the check is independent of `routing`.
 
-Conditions are over `s`, the columns of the account's signals, and `d`, those of its decision; unknown never holds.
+Conditions use `s`, the columns of the account's signals, and `d`, the columns of its decision. A condition on an
+unknown value does not hold.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ Columns = Mapping[str, Any]
 
 
 def signals_needed(policy: Policy) -> list[str]:
-    """Columns of the signals that these conditions look at."""
+    """Columns of the signals that these conditions read."""
     routing = policy.routing
     conditions = [*policy.gates.engagement, *routing.hand_raised, *routing.expansion.when]
     return [
@@ -28,26 +29,26 @@ def signals_needed(policy: Policy) -> list[str]:
 
 
 def converting(s: Columns) -> ir.BooleanValue:
-    """An upgrade in progress, or a deal in somebody's hands."""
+    """Whether a self-serve upgrade is in progress or an opportunity is open."""
     return _known(s["checkout_state"].isin(["started", "stalled"]) | (s["open_opportunities"] > 0))
 
 
 def missing_context(s: Columns, policy: Policy) -> ir.BooleanValue:
-    """A field that a rep must be given is not known."""
+    """Whether a field that the policy requires for a rep is unknown."""
     import ibis
 
     return ibis.or_(*(s[name].isnull() for name in policy.handoff.required_context))
 
 
 def gates_open(s: Columns, policy: Policy) -> ir.BooleanValue:
-    """Fits the ICP, activated and engaged: what no call for a person buys off."""
+    """Whether the account fits the ICP, is activated and engaged: every contact reason requires these gates."""
     import ibis
 
     icp = policy.gates.icp
     wanted = [s["activated"] >= 1, *(_holds(s, condition) for condition in policy.gates.engagement)]
     if icp.organisation:
         wanted.append((s["account_basis"] != "personal") | s["domain"].notnull())
-    # Unknown excludes nobody here.
+    # An unknown value excludes no account here.
     if icp.min_employees is not None:
         wanted.append((s["employees"] >= icp.min_employees).fill_null(True))
     if icp.max_employees is not None:
@@ -60,7 +61,7 @@ def gates_open(s: Columns, policy: Policy) -> ir.BooleanValue:
 
 
 def called_for(d: Columns, s: Columns, policy: Policy) -> ir.BooleanValue:
-    """The call the decision names is there: the score's, the account's own wish, a plan outgrown, or an event."""
+    """Whether the contact reason in the decision's `call` exists: PQL, hand raised, expansion or trigger."""
     import ibis
 
     raised = ibis.or_(*(_holds(s, condition) for condition in policy.routing.hand_raised))
@@ -84,5 +85,5 @@ def _holds(s: Columns, condition: Condition) -> ir.BooleanValue:
 
 
 def _known(condition: ir.BooleanValue) -> ir.BooleanValue:
-    """Unknown does not hold."""
+    """The condition, false where it is unknown."""
     return condition.fill_null(False)

@@ -1,6 +1,7 @@
-"""The expectation suites. Each is about one small frame; thresholds are the policy's, severities `critical|warning`.
+"""The expectation suites. Each checks one small frame; thresholds come from the policy, severities are
+`critical|warning`.
 
-`says` in an expectation's meta is what a failure is reported as. Great Expectations takes seconds to import, so it
+`says` in an expectation's meta is the text that reports its failure. Great Expectations takes seconds to import, so it
 is imported when a suite is made.
 """
 
@@ -22,12 +23,12 @@ from onetouch.ledger import Run
 from onetouch.policy import Limits, Policy
 
 POINTS_TOLERANCE = 0.05
-"""Reasons and scores are rounded to 0.1: half of that is arithmetic, more is a reason that is missing."""
+"""Points and scores are rounded to 0.1. A difference of up to half of that is rounding; more means a missing reason."""
 
 
 @dataclass(frozen=True)
 class Suite:
-    """A frame and what is expected of it. `unjudged` says why a figure is not."""
+    """A frame and its expectations. `unjudged`: for each figure that is not checked, the reason."""
 
     name: str
     frame: pd.DataFrame
@@ -36,7 +37,7 @@ class Suite:
 
 
 def expectations() -> ModuleType:
-    """The module of Great Expectations' expectations, imported with its analytics off."""
+    """The module of Great Expectations' expectations, imported with its usage analytics switched off."""
     os.environ["GX_ANALYTICS_ENABLED"] = "False"
     import great_expectations.expectations as gxe
 
@@ -44,7 +45,7 @@ def expectations() -> ModuleType:
 
 
 def event_suites(profile: pd.DataFrame, policy: Policy) -> list[Suite]:
-    """One suite a source of the batch's profile (`profile.batch_profile`), and one that there is any source."""
+    """One suite for each source of the batch's profile (`profile.batch_profile`), and one that requires a source."""
     gxe, quality = expectations(), policy.quality
     staged = Suite(
         "batches",
@@ -71,7 +72,7 @@ def event_suites(profile: pd.DataFrame, policy: Policy) -> list[Suite]:
                 gxe, "volume_drop", quality.min_volume_ratio, "last full day's events ÷ a usual day's", lower=True
             ),
         ]
-        # An unknown figure is not judged. Age is: a source that never sent an event is as stale as can be.
+        # An unknown figure is not checked, except age: a source that never sent an event counts as stale.
         age = "hours_since_last_event"
         seen = gxe.ExpectColumnValuesToNotBeNull(
             column=age, severity="critical", meta={"says": "sources that never sent an event"}
@@ -89,7 +90,7 @@ def event_suites(profile: pd.DataFrame, policy: Policy) -> list[Suite]:
 
 
 def signal_suites(signals: pd.DataFrame, policy: Policy, run: Run) -> list[Suite]:
-    """The suite of the account table: one row an account, nothing impossible, nothing from after `as_of`."""
+    """The suite of the account table: one row an account, no impossible values, no events after `as_of`."""
     gxe = expectations()
     zones = available_timezones()
     moments = {signal.moment: signal.name for signal in SIGNALS if signal.happened}
@@ -102,7 +103,7 @@ def signal_suites(signals: pd.DataFrame, policy: Policy, run: Run) -> list[Suite
             [(signals[at].notna() == (signals[name] != 0)).to_numpy(bool) for at, name in moments.items()]
         ),
     )
-    # What a vendor reports is only as good as the vendor: that is bounded by no sum of ours.
+    # Percentages are reported by a vendor, so our sums give no upper bound for them.
     summed = [signal for signal in SIGNALS if signal.format is not Format.PERCENT]
     most = {s.name: float(bound) for s in summed if (bound := s.bound(policy)) is not None}
     known = [signal.name for signal in SIGNALS if frame[signal.name].notna().any()]
@@ -145,7 +146,7 @@ def signal_suites(signals: pd.DataFrame, policy: Policy, run: Run) -> list[Suite
 
 
 def decision_suites(decisions: pd.DataFrame, totals: pd.DataFrame, policy: Policy, run: Run) -> list[Suite]:
-    """The suites of the decisions, of those that reach a rep, and of the run's totals.
+    """The suites of the decisions, of the decisions that reach a rep (sales_now), and of the run's totals.
 
     `decisions` needs the columns of `decisions/{run_id}.parquet` without `reasons`, plus points_off (|sum of the
     reasons' points − score|); sales_now rows also converting, missing_context, in_hands, gates_open, called_for
@@ -242,7 +243,7 @@ def _values_in(gxe: ModuleType, column: str, values: list[Any], severity: str, s
 
 
 def _limited(gxe: ModuleType, column: str, limits: Limits, says: str, *, lower: bool = False) -> list[Any]:
-    """Two expectations on one figure, as the policy gives two limits."""
+    """Two expectations on one figure, one for each of the policy's limits (warning and critical)."""
     bound = _at_least if lower else _at_most
     return [
         bound(gxe, column, limits.critical, "critical", says),
@@ -251,7 +252,7 @@ def _limited(gxe: ModuleType, column: str, limits: Limits, says: str, *, lower: 
 
 
 def _known_figures(frame: pd.DataFrame, wanted: Iterable[Any]) -> Iterator[Any]:
-    """Without those on a column nothing is known of: the largest of nothing is no figure."""
+    """The expectations on columns with at least one known value; the others have no figure to check."""
     return (e for e in wanted if frame[e.column].notna().any())
 
 

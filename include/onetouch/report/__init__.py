@@ -1,4 +1,4 @@
-"""The weekly report: pictures that say one thing each (`charts`), and the message around them (`message`)."""
+"""The weekly report: charts with one message each (`charts`), and the text around them (`message`)."""
 
 from typing import TYPE_CHECKING
 

@@ -1,6 +1,6 @@
-"""The report's pictures. Each says one thing, its title says which, and it reads on a phone (390 px wide).
+"""The report's charts. Each has one message, which is its title, and is legible on a phone (390 px wide).
 
-Colours keep apart for colour-blind eyes (Okabe and Ito) and from white; what a colour means is also written.
+The colours are distinguishable for colour-blind people (Okabe and Ito) and on white; their meaning is also written out.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ BLUE, ORANGE, BAND, GREY, INK, QUIET = "#0072B2", "#B85C00", "#CFE8D8", "#B9C3CC
 
 _INCHES, _DPI = (8.0, 6.0), 150  # 1200 × 900 px
 _BIG, _MIDDLE, _SMALL = 23, 17, 14.5
-_SIDE_BY_SIDE = 9  # weeks whose labels fit at full size
+_SIDE_BY_SIDE = 9  # number of weeks whose labels fit side by side at full size
 _WRAP, _WRAP_SMALL = 38, 66
 
 _STYLE: Any = {
-    "text.parse_math": False,  # a dollar sign is a dollar
+    "text.parse_math": False,  # a dollar sign is plain text
     "font.family": "DejaVu Sans",
     "font.size": _MIDDLE,
     "text.color": INK,
@@ -42,7 +42,7 @@ _STYLE: Any = {
 
 @dataclass(frozen=True)
 class Chart:
-    """One picture: `name` is its file's, `title` its message, `alt` all it shows in words, `png` its bytes."""
+    """One chart: `name` of its file, `title` (its message), `alt` (a full description in words), `png` (its bytes)."""
 
     name: str
     title: str
@@ -51,7 +51,7 @@ class Chart:
 
 
 def draw(metrics: WeeklyMetrics, policy: Policy) -> list[Chart]:
-    """All pictures of the week, in the order in which they are read. With no data they say so."""
+    """All charts of the week, in reading order. A chart without data says so."""
     with matplotlib.rc_context(_STYLE):
         return [_volume(metrics, policy), _conversion(metrics), _revenue(metrics, policy)]
 
@@ -166,7 +166,7 @@ def _revenue(metrics: WeeklyMetrics, policy: Policy) -> Chart:
 
 
 class _Png:
-    """The picture's bytes, once it is drawn."""
+    """The chart's PNG bytes, available once it is drawn."""
 
     data = b""
 
@@ -176,7 +176,7 @@ class _Png:
 
 @contextmanager
 def _picture(title: str, note: str, *, left: float = 0.05) -> Iterator[tuple[Axes, _Png]]:
-    """A page with the message on top, a note at the foot, and axes in between."""
+    """A page with the title on top, a note at the bottom, and axes in between."""
     figure = Figure(figsize=_INCHES, dpi=_DPI, facecolor="white")
     FigureCanvasAgg(figure)  # drawn without a screen
     head, foot = textwrap.wrap(title, _WRAP), textwrap.wrap(note, _WRAP_SMALL)
@@ -197,7 +197,7 @@ def _nothing(axes: Axes, text: str) -> None:
 
 
 def _fit(size: float, weeks: Sequence[Any]) -> float:
-    """The size of type at which the labels of that many weeks stand side by side."""
+    """The font size at which the labels of that many weeks fit side by side."""
     return min(size, size * _SIDE_BY_SIDE / len(weeks))
 
 
@@ -206,7 +206,7 @@ def _span(low: float, high: float) -> str:
 
 
 def _told(rate: Rate) -> str:
-    """One rate in words, for those who don't see the picture."""
+    """One rate in words, for people who cannot see the chart."""
     if rate.rate is None:
         return f"{words.title(rate)}: none has had its time yet."
     told = f"{words.title(rate)}: {words.percent(rate.rate)} ({words.counted(rate)}, interval {words.interval(rate)})"

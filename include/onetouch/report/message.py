@@ -1,4 +1,4 @@
-"""The report's message: what to decide first, then the figures behind it; details as text for the thread."""
+"""The report's message: first the decision to take, then the figures behind it, with details as text for the thread."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from onetouch.policy import Policy
 from onetouch.report import words
 
 _ACTIONS = 20
-"""Actions listed at most: a decision has one of thirteen."""
+"""Maximum number of actions listed; there are thirteen."""
 
 
 def message(metrics: WeeklyMetrics, policy: Policy) -> Message:
-    """The message without its pictures, which come after it. Figures carry denominator, benchmark and source."""
+    """The message, without the charts that follow it. Figures are given with denominator, benchmark and source."""
     year, week = metrics.week.split("-W")
     lines = [
         _volume(metrics),
@@ -38,7 +38,7 @@ def message(metrics: WeeklyMetrics, policy: Policy) -> Message:
 
 
 def details(metrics: WeeklyMetrics, policy: Policy) -> Message:
-    """For the thread: the headline, then every figure with its formula, cohort and source."""
+    """The text for the thread: the headline, then every figure with its formula, cohort and source."""
     lines: list[Line] = [
         headline(metrics),
         (),
@@ -56,7 +56,7 @@ def details(metrics: WeeklyMetrics, policy: Policy) -> Message:
 
 
 def headline(metrics: WeeklyMetrics) -> Line:
-    """The week in a line, for notifications."""
+    """The week in one line, for notifications."""
     finding, decide = (words.plain(text, 500) for text in (metrics.diagnosis.finding, metrics.diagnosis.decide))
     return (Text(f"Product-led sales {metrics.week}: {metrics.pqls[-1].n} PQLs. {finding} Decide: {decide}"),)
 

@@ -1,4 +1,4 @@
-"""One report: message, pictures, and the text behind them; posted once."""
+"""One weekly report: message, charts, and the details for the thread; it is posted once."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["Chart", "Report", "build", "keep_charts", "post_report"]
 
 @dataclass(frozen=True)
 class Report:
-    """`message`: without its pictures. `details`: for its thread."""
+    """A report: `message` (without the charts), and `details` for its thread."""
 
     message: Message
     details: Message
@@ -26,12 +26,12 @@ class Report:
 
 
 def build(metrics: WeeklyMetrics, policy: Policy) -> Report:
-    """The report of a week's figures. The same figures give the same report, pictures included."""
+    """The report of a week's figures. The same figures give the same report, charts included."""
     return Report(words.message(metrics, policy), words.details(metrics, policy), draw(metrics, policy))
 
 
 def keep_charts(report: Report, lake: Lake, week: str) -> int:
-    """Keeps the pictures as `reports/{week}/{name}.png`; returns how many."""
+    """Writes the charts to `reports/{week}/{name}.png`; returns their number."""
     for chart in report.charts:
         with lake.writing("reports", week, f"{chart.name}.png") as draft, lake.fs.open(draft, "wb") as file:
             file.write(chart.png)
@@ -39,7 +39,7 @@ def keep_charts(report: Report, lake: Lake, week: str) -> int:
 
 
 def post_report(ledger: Ledger, chat: Chat, policy: Policy, report: Report, key: str) -> dict[str, Any]:
-    """Posts a report once for `key` to the leadership channel: message and pictures, the details in its thread.
+    """Posts a report once for each `key` to the leadership channel: message and charts, with details in the thread.
 
     Returns {"posted", "channel", "ts": the message's id, "pictures"}; raises ChatError.
     """

@@ -1,4 +1,4 @@
-"""How figures are put into words: the same in charts, message and details."""
+"""The format of figures in texts, shared by charts, message and details."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from onetouch.metrics import DEFINITIONS, Rate
 from onetouch.policy import Benchmark
 
 _A_HABIT = 3
-"""Weeks it takes to call something usual."""
+"""Minimum number of weeks for a usual value."""
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]+")
 
@@ -30,7 +30,7 @@ def money(dollars: float) -> str:
 
 
 def days(date: datetime, until: datetime) -> str:
-    """Dates from the one up to and without the other: 24 Feb – 2 Mar."""
+    """The dates from `date` to the day before `until`: 24 Feb – 2 Mar."""
     last = until - timedelta(microseconds=1)
     return f"{date.day} {date:%b} – {last.day} {last:%b}"
 
@@ -58,7 +58,7 @@ def interval(rate: Rate) -> str:
 
 
 def range_of(benchmark: Benchmark) -> str:
-    """The benchmark and who says so: 15–30 % (S0)."""
+    """The benchmark and its source: 15–30 % (S0)."""
     source = plain(benchmark.source, 30)
     if benchmark.high >= 1:
         return f"{percent(benchmark.low)} or more ({source})"
@@ -66,7 +66,7 @@ def range_of(benchmark: Benchmark) -> str:
 
 
 def verdict(rate: Rate) -> str:
-    """What the benchmark says of the rate, or that there is too little to say it."""
+    """How the rate compares with its benchmark, or that there is too little data to compare."""
     if rate.benchmark is None:
         return ""
     if rate.rate is None:
@@ -81,12 +81,12 @@ def verdict(rate: Rate) -> str:
 
 
 def usual(counts: Sequence[int]) -> str:
-    """What the weeks before the last one, from the first with any, have in the middle; empty when they are few."""
+    """The median of the weeks before the last one, beginning with the first that is not zero; empty if they are few."""
     lived = list(counts[next((i for i, n in enumerate(counts) if n), len(counts)) : -1])
     return f"{statistics.median(lived):g} in a usual one" if len(lived) >= _A_HABIT else ""
 
 
 def plain(text: str, limit: int) -> str:
-    """Foreign text as one line of at most `limit` characters, without control or direction characters."""
+    """Text from outside as one line of at most `limit` characters, without control or direction characters."""
     line = " ".join(_CONTROL.sub(" ", text).split())
     return line if len(line) <= limit else line[: limit - 1] + "…"

@@ -1,4 +1,4 @@
-"""Ordered rules → one decision an account (`rules`), and who gets it (`assignment`)."""
+"""Ordered rules give each account one decision (`rules`); `assignment` chooses the rep."""
 
 from typing import TYPE_CHECKING
 

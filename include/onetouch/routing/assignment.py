@@ -1,7 +1,7 @@
-"""Who gets the task: the account's own rep first, then its territory, then round robin (S4).
+"""Which rep gets a task: the account's owner first, then its territory, then round robin (S4).
 
-Who is on leave, has a public holiday, or works too late for the signal gets nothing new: the account goes on to the
-next of these. Whose day is merely full keeps the account waiting: it is theirs tomorrow.
+A rep who is on leave, has a public holiday, or has no working time before the task expires gets no new task: the
+account passes to the next of these three steps. A rep whose day is merely full keeps the account in their queue.
 """
 
 from __future__ import annotations
@@ -21,20 +21,25 @@ from onetouch.routing.working_time import Calendar, calendars
 
 
 def team(signals: pd.DataFrame, reps: pd.DataFrame, policy: Policy, as_of: datetime) -> pd.DataFrame:
-    """Everyone who may be given a task, one row a person, by e-mail in lower case, in that order.
+    """Everyone who may be given a task: one row a person, indexed and sorted by e-mail in lower case.
 
-    `reps`: the CRM's users (owner_id, email, active, timezone); `signals`: the accounts, for their owners
-    (owner_email, owner_id, owner_active). Columns: owner_id; active (a user the CRM says is inactive gets nothing);
-    senior; timezone (the policy's word, else the CRM's, else `working_time`'s); country (ISO code or null);
-    tasks_per_day; leave (tuple of day pairs); round_robin: one of `assignment.reps`, or without them of the active
-    users who own accounts (of all active ones when nobody owns any); away: nothing new may be given, since today is
-    leave or a public holiday, or no working time comes before a task would expire; works_today: some of today's
-    working time is still to come; day_began: since when tasks count for the rep's day: from midnight, or from the end
-    of the working day before (what comes at a weekend is Monday's work). Days are those of the rep's own calendar.
+    `reps`: the CRM's users (owner_id, email, active, timezone); `signals`: the accounts, read for their owners
+    (owner_email, owner_id, owner_active). Days are those of the rep's own calendar. Columns:
+
+    - owner_id; active: false for a user who is inactive in the CRM and therefore gets no task
+    - senior; timezone: the policy's value, else the CRM's, else that of `working_time`; country: ISO code or null
+    - tasks_per_day; leave: tuple of pairs (first day, last day)
+    - round_robin: takes part in the round robin: the reps of `assignment.reps`; if the policy lists none, the active
+      users who own accounts; if nobody owns any, all active users
+    - away: may get no new task, because today is leave or a public holiday, or because no working time comes before
+      a task would expire
+    - works_today: some of today's working time is still to come
+    - day_began: from when tasks count for the rep's day: midnight, or the end of the previous working day if that is
+      earlier (tasks given at a weekend are Monday's work)
     """
     assignment, reps_of = policy.assignment, listed_reps(policy.assignment)
     people, owning = _known(signals, reps)
-    if reps.empty:  # accounts from a file: the policy's word is all there is
+    if reps.empty:  # accounts from a file: people are known from the policy alone
         named = [*reps_of, *(email.lower() for place in assignment.territories for email in place.reps)]
         strangers = pd.Index(named, dtype="str").unique().difference(people.index)
         unknown = {"owner_id": None, "active": True, "timezone": None}
@@ -71,18 +76,23 @@ def team(signals: pd.DataFrame, reps: pd.DataFrame, policy: Policy, as_of: datet
 def assign(
     candidates: pd.DataFrame, people: pd.DataFrame, rep_load: pd.DataFrame, policy: Policy, as_of: datetime
 ) -> pd.DataFrame:
-    """Who gets each account, indexed as `candidates` (account_id, score, region, industry, employees, owner_email).
+    """The rep of each account, indexed as `candidates` (account_id, score, region, industry, employees, owner_email).
 
-    `people` as `team` gives them; `rep_load` as the ledger does (owner_email, open, recent, last_assigned_at).
-    Columns: owner_email, owner_id; assigned_by (why this rep: "owner", "territory NAME", "round robin", "senior",
-    "territory NAME, senior"); has_room: whether the rep's day still takes it, else it waits in this rep's queue;
-    covered: whether anybody may take it at all (if not, the others are null and empty); waits_for: "" with room,
-    "room" when the days of those at work are full, "return" when everybody who may take it is away, "rep" uncovered.
+    `people`: as `team` returns them; `rep_load`: as the ledger returns it (owner_email, open, recent,
+    last_assigned_at). Columns:
 
-    Turns go by score, then account_id. An account belongs to its owner, else to the first territory it fits, else to
-    the round robin: to the first of them where somebody is there. Among several the task goes, from `senior_score` on
-    to a senior if one has room, then to who has fewest tasks today, still works today, has fewest open, was longest
-    without, comes first by e-mail. A rep's day is full with `tasks_per_day` since `day_began`.
+    - owner_email, owner_id: the rep
+    - assigned_by: why this rep: "owner", "territory NAME", "round robin", "senior", "territory NAME, senior"
+    - has_room: whether the rep can take the task today; if not, the account waits in this rep's queue
+    - covered: whether any rep may take the account (if not, owner_email and owner_id are null, assigned_by is empty)
+    - waits_for: "" if the rep has room, "room" if the days of all reps at work are full, "return" if every rep who may
+      take it is away, "rep" if it is not covered
+
+    Accounts are assigned by score, highest first, then by account_id. An account belongs to its owner, else to the
+    first territory it fits, else to the round robin; a step without a rep at work is skipped. Within a team, an account
+    with at least `senior_score` goes to a senior rep if one has room. Otherwise, and among seniors, the order is:
+    fewest tasks today, still works today, fewest open tasks, longest since the last task, e-mail. A rep's day is full
+    when `tasks_per_day` tasks were given since `day_began`.
     """
     order = candidates.sort_values(["score", "account_id"], ascending=[False, True])
     takers = people[people["active"] & (people["tasks_per_day"] > 0)]
@@ -96,7 +106,7 @@ def assign(
     owned = owner.isin([desk.email for desk in desks.values() if not desk.away]).to_numpy(bool)
     went_to[owned], why[owned] = owner[owned], "owner"
 
-    # Each turn fills a place in somebody's day: no more is looked for when the reps' room is gone.
+    # Each turn uses one free place of a rep; the loop ends when no rep has a free place.
     cut = policy.assignment.senior_score
     top = order["score"].to_numpy(float) >= (np.inf if cut is None else cut)
     room = sum(desk.room for desk in desks.values() if not desk.away)
@@ -109,19 +119,19 @@ def assign(
         if free:
             seniors = [desk for desk in free if desk.senior] if top[row] and not own else []
             chosen = min(seniors or free, key=_Desk.turn)
-            chosen.give(now + row)  # of those given one now, the first is longest without
+            chosen.give(now + row)  # within this run, an earlier row counts as an earlier task
             room -= 1
             went_to[row], has_room[row] = chosen.email, True
             why[row] = why[row] or (group.senior if seniors else group.name)
 
-    # Nobody waits with nobody: in the queue of whose turn is next, spread over the team.
+    # Accounts without a free rep queue with the next rep in turn, spread evenly over the team.
     for place in np.unique(team_of):
         rows = np.flatnonzero(~owned & ~has_room & (team_of == place))
         line = sorted(teams[place].here or teams[place].desks, key=_Desk.turn)
         if line:
             went_to[rows] = [line[at % len(line)].email for at in range(len(rows))]
             why[rows] = teams[place].name
-        if not teams[place].here:  # all are away: then rather the owner, who is away too
+        if not teams[place].here:  # all are away, and the owner too: the account queues with its owner
             theirs = rows[owner.iloc[rows].isin(list(desks)).to_numpy(bool)]
             went_to[theirs], why[theirs] = owner.iloc[theirs], "owner"
 
@@ -143,13 +153,16 @@ def assign(
 def assignments(
     decisions: pd.DataFrame, rep_load: pd.DataFrame, people: pd.DataFrame
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Who got what and why: one row a rep, and one an account that goes to a rep or waits for one.
+    """Two tables: one row a rep, and one row an account that goes to a rep or waits for one, with the reason.
 
-    `decisions` of the run, `rep_load` and `people` as `assign` had them. Reps, by e-mail, those who take turns or have
-    something: tasks_per_day, today (given since the rep's day began, before this run), new (by this run), left (room
-    after it), open (active handoffs with the new ones), waiting (accounts in the rep's queue), away. Tasks, best score
-    first: account_id, score, action (sales_now or hold_capacity), owner_email (null: there is no rep at all),
-    assigned_by, call, due_at, contact_at.
+    `decisions`: of the run; `rep_load` and `people`: as given to `assign`.
+
+    Reps, by e-mail (those in the round robin and those with any task or queued account): tasks_per_day, today (tasks
+    given since the rep's day began, before this run), new (tasks given by this run), left (tasks the rep can still take
+    after it), open (active handoffs, the new ones included), waiting (accounts in the rep's queue), away.
+
+    Tasks, highest score first: account_id, score, action (sales_now or hold_capacity), owner_email (null: no rep may
+    take the account), assigned_by, call (the contact reason), due_at, contact_at.
     """
     columns = ["account_id", "score", "action", "owner_email", "assigned_by", "call", "due_at", "contact_at"]
     theirs = decisions[decisions["action"].isin([SALES_NOW, HOLD_CAPACITY])]
@@ -176,7 +189,7 @@ def assignments(
 
 @dataclass
 class _Desk:
-    """What is on a rep's desk while the turns go round. `last`: when the latest task came (ns since 1970; 0: never)."""
+    """A rep's load during assignment. `last`: when the latest task was given (ns since 1970; 0: never)."""
 
     email: str
     senior: bool
@@ -188,11 +201,11 @@ class _Desk:
     last: int
 
     def turn(self) -> tuple[int, bool, int, int, str]:
-        """Who has least comes first."""
+        """Sort key of the next turn: the rep with the smallest key gets the task."""
         return self.today, not self.works_today, self.open, self.last, self.email
 
     def give(self, at: int) -> None:
-        """One more task, at a moment in ns since 1970."""
+        """Counts one more task, given at `at` (ns since 1970)."""
         self.room -= 1
         self.today += 1
         self.open += 1
@@ -201,7 +214,7 @@ class _Desk:
 
 @dataclass(frozen=True)
 class _Team:
-    """Those who share what comes: all of them, and those not away. `name` and `senior`: why one of them is given it."""
+    """Reps who share accounts. `name`, `senior`: the `assigned_by` of their tasks, the latter by seniority."""
 
     name: str
     senior: str
@@ -221,7 +234,7 @@ def _desks(takers: pd.DataFrame, rep_load: pd.DataFrame) -> dict[str, _Desk]:
 
 
 def _load(people: pd.DataFrame, rep_load: pd.DataFrame) -> pd.DataFrame:
-    """today (given since the rep's day began), open and last (ns since 1970; 0: never) of each of `people`."""
+    """Of each of `people`: today (tasks since the rep's day began), open, last (ns since 1970; 0: never)."""
     found = {email: [0, 0, 0] for email in people.index}
     began, columns = people["day_began"], ["open", "recent", "last_assigned_at"]
     for email, n, recent, last in rep_load.set_index(_lower(rep_load["owner_email"]))[columns].itertuples(name=None):
@@ -234,7 +247,7 @@ def _load(people: pd.DataFrame, rep_load: pd.DataFrame) -> pd.DataFrame:
 
 
 def _teams(desks: dict[str, _Desk], takers: pd.DataFrame, policy: Policy) -> list[_Team]:
-    """One for each territory in the policy's order, then the round robin."""
+    """One team for each territory, in the policy's order, then the round robin."""
     territories = [
         (territory.name, dict.fromkeys(email.lower() for email in territory.reps))
         for territory in policy.assignment.territories
@@ -250,7 +263,10 @@ def _teams(desks: dict[str, _Desk], takers: pd.DataFrame, policy: Policy) -> lis
 
 
 def _team_of(order: pd.DataFrame, teams: list[_Team], policy: Policy) -> npt.NDArray[np.int64]:
-    """The place in `teams` of each account's team; a territory with nobody there hands over to the round robin."""
+    """The place in `teams` of each account's team; the round robin replaces a territory whose reps are all away.
+
+    When everybody in the round robin is away as well, a territory that has reps keeps its accounts.
+    """
     pool = len(teams) - 1
     first = np.full(len(order), pool)
     for place, territory in reversed(list(enumerate(policy.assignment.territories))):
@@ -263,7 +279,7 @@ def _team_of(order: pd.DataFrame, teams: list[_Team], policy: Policy) -> npt.NDA
 
 
 def _fits(accounts: pd.DataFrame, territory: Territory) -> npt.NDArray[np.bool_]:
-    """Whether each account is the territory's, as far as it is known."""
+    """Whether each account fits the territory; an unknown region, industry or size fits."""
     fits = np.ones(len(accounts), dtype=bool)
     for column, allowed in (("region", territory.regions), ("industry", territory.industries)):
         if allowed:
@@ -278,10 +294,11 @@ def _fits(accounts: pd.DataFrame, territory: Territory) -> npt.NDArray[np.bool_]
 
 
 def _known(signals: pd.DataFrame, reps: pd.DataFrame) -> tuple[pd.DataFrame, set[str]]:
-    """owner_id, active and timezone (as the CRM tells them) by e-mail, and the e-mails of active owners of accounts."""
+    """owner_id, active and timezone of each user of the CRM by e-mail, and the e-mails of active account owners."""
     columns = {"owner_email": "email", "owner_active": "active", "owner_id": "owner_id"}
     owners = signals[list(columns)].rename(columns=columns).dropna(subset=["email"]).drop_duplicates()
-    # The CRM's word on a user before an account's; of two users with one address the active one, then by id.
+    # The CRM's list of users takes precedence over the owner fields of accounts. Of two users with one address the
+    # active one is kept, then the one with the smaller id.
     users = reps.reindex(columns=["email", "active", "owner_id", "timezone"])
     people = pd.concat([users.assign(place=0), owners.assign(place=1)])
     people["email"] = _lower(people["email"])
@@ -292,7 +309,7 @@ def _known(signals: pd.DataFrame, reps: pd.DataFrame) -> tuple[pd.DataFrame, set
 
 
 def _plan(calendar: Calendar, as_of: datetime, until: datetime) -> tuple[bool, bool, datetime]:
-    """away (for a task that expires at `until`), works_today and day_began of a rep."""
+    """A rep's away (for a task that expires at `until`), works_today and day_began."""
     today = calendar.day_of(as_of)
     begins, _ = next(calendar.stretches(as_of, until), (None, None))
     if begins is None or calendar.off(today):

@@ -1,7 +1,7 @@
-"""Contact reasons: why an account would be a sales touch, and what one that has none lacks.
+"""Contact reasons: why an account would get a sales touch, and what an account without a reason lacks.
 
-A decision stores the reason as `call`: the account is a PQL, it asked for a person, it outgrows its plan, or it was
-watched and its trigger event came.
+A decision stores the reason in the column `call`: the account is a PQL, somebody there asked for a person, it outgrows
+its plan, or it was monitored and a trigger event happened.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ CALLS = {
     "expansion": "a paying customer outgrows its plan",
     "trigger": "it was watched, and a trigger event happened",
 }
-"""The contact reasons and what they mean; of several the first counts."""
+"""The contact reasons and their meanings; an account with several gets the first of them."""
 
 READS = (
     "gates.engagement", "value", "routing.engaged", "routing.hand_raised", "routing.expansion", "routing.medium",
     "routing.triggers", "routing.large_not_engaged", "routing.motion.sales_led_employees",
 )  # fmt: skip
-"""Keys of the policy that contact reasons depend on, besides what makes a PQL."""
+"""Keys of the policy that contact reasons depend on, besides those that define a PQL."""
 
 _WATCHED = [action for action in ACTIONS if action.watched]
 _WAITING = [action for action in ACTIONS if action.waiting]
@@ -40,15 +40,17 @@ _NEVER = np.datetime64("NaT", "us")
 
 
 def columns(facts: Facts, policy: Policy) -> dict[str, Any]:
-    """What the account is worth, how it is engaged and why it would be a sales touch; by column:
+    """Each account's worth, engagement and contact reason, by column:
 
-    - potential_arr, high_value (worth the floor), engaged (of the matrix), engaged_enough (or large enough, where the
-      policy says so)
-    - hand_raised, expanding
-    - news_at: the first trigger event after the moment the previous decision began to stand
-    - triggered: at least medium, was watched, and its trigger event has come
-    - case: its contact reason if it were worth enough (CALLS or empty); call: the same, if it is
-    - trigger_at: the event of `call` "trigger"
+    - potential_arr: dollars a year; high_value: whether it reaches `value.floor`
+    - engaged: whether it is engaged in the sense of the matrix; engaged_enough: the same, or large (of enterprise
+      size) if `routing.large_not_engaged` is "sales"
+    - hand_raised: whether somebody there asked for a person; expanding: whether a paying account outgrows its plan
+    - news_at: the first trigger event after the previous decision took effect (its `since`)
+    - triggered: the account's tier is at least medium, it was monitored, and a trigger event has happened
+    - case: the contact reason whatever the account is worth (a key of CALLS, or empty); call: the same for accounts
+      of high value, else empty
+    - trigger_at: when the trigger event happened, for `call` "trigger"
     """
     routing = policy.routing
     potential = potential_arr(facts, policy.value)
@@ -64,7 +66,7 @@ def columns(facts: Facts, policy: Policy) -> dict[str, Any]:
     news = _first_trigger(facts, routing.triggers)
     kept = facts["previous_action"].isin(_WAITING).to_numpy(bool) & facts["previous_call"].eq("trigger").to_numpy(bool)
     came = facts["previous_action"].isin(_WATCHED).to_numpy(bool) & ~np.isnat(news)
-    # Who has risen to high without an intent of the list loses nothing by it.
+    # An account that has risen to the high tier without passing the intent gate keeps its trigger as contact reason.
     triggered = watched(facts, policy) & facts["tier"].ne("low").to_numpy(bool) & (came | kept)
     event = np.where(kept, moments(facts, "previous_trigger_at"), news)
 
@@ -98,19 +100,19 @@ def called(facts: Facts) -> Mask:
 
 
 def watched(facts: Facts, policy: Policy) -> Mask:
-    """Accounts whose trigger events are waited for, if they are of the medium tier."""
+    """Accounts that are monitored for trigger events when their tier is medium."""
     return truth(facts, "gate_icp") & truth(facts, "gate_activated") & (policy.routing.medium == "monitor")
 
 
 def in_words(known: Known) -> str:
-    """The contact reason of one account."""
+    """The contact reason of one account as a phrase."""
     return CALLS.get(known["call"], "nothing calls for a person")
 
 
 def lacking(facts: Facts, decided: Mask, policy: Policy) -> Iterator[Obstacle]:
-    """What an account lacks to have a contact reason, whichever rule decided.
+    """The obstacles between an account and a contact reason, whichever rule decided.
 
-    Who has asked for a person or outgrows the plan is asked for less than a PQL.
+    An account that asked for a person or outgrows its plan has fewer conditions to meet than a PQL.
     """
     gates = policy.gates
     no_case = facts["case"].eq("").to_numpy(bool)
@@ -148,11 +150,11 @@ def _score(figures: Figures, policy: Policy) -> str:
 
 
 SENTENCES: dict[str, Sentence] = {"icp": _icp, "activation": _activation, "intent": _intent, "score": _score}
-"""What has to happen, for each of the obstacles in `lacking` that is no signal."""
+"""What has to happen, for each obstacle of `lacking` that is not a signal."""
 
 
 def _first_trigger(facts: Facts, triggers: Sequence[str]) -> Moments:
-    """The first trigger event after the moment the previous decision began to stand; NaT without."""
+    """The first trigger event after the previous decision took effect (its `since`); NaT if there is none."""
     since = moments(facts, "previous_since")
     first = np.full(len(facts), _NEVER)
     for name in triggers:
@@ -168,7 +170,7 @@ def _column(moments: Moments, facts: Facts) -> pd.Series:
 def _by_signal(
     conditions: Iterable[tuple[Condition, Mask | np.bool_]],
 ) -> dict[str, list[tuple[Condition, Mask | np.bool_]]]:
-    """By signal, in the order first named: the conditions on it and who is asked."""
+    """By signal, in the order first named: the conditions on it, each with the accounts it applies to."""
     by_signal: dict[str, list[tuple[Condition, Mask | np.bool_]]] = {}
     for condition, who in conditions:
         by_signal.setdefault(condition.signal, []).append((condition, who))

@@ -1,9 +1,9 @@
-"""The id of a decision: a hash of the account, the moment, the policy and all that the decision can depend on.
+"""The id of a decision: a hash of the account, the moment, the policy and everything the decision can depend on.
 
-What is hashed is format 1, for ever: the columns written out here, in this order. An id stands in CRMs and in other
-people's records, and a replay must come to it again; so a signal or a fact that a later release adds changes no id.
-A signal that is called otherwise today (`catalogue.RENAMED`) keeps its place, and where a name itself is hashed,
-among the signals of a past handoff, it is the name of format 1.
+The hashed columns are format 1 and never change: the columns listed here, in this order. Ids are stored in CRMs and in
+other systems, and a replay must reproduce them, so a signal or a fact added by a later release changes no id. A signal
+that was renamed since (`catalogue.RENAMED`) keeps its place. Where names themselves are hashed, which is the case for
+the signals of a past handoff, the names of format 1 are used.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from onetouch.policy import Policy, current_name
 
 DIGITS = 24
 ROWS = 4_096
-"""Accounts laid out at a time: few enough for the processor's cache."""
+"""Accounts hashed in one batch: few enough for the processor's cache."""
 
 _SIGNALS = (
     "users", "active_users_7d", "active_users_28d", "invites_28d", "milestones_done", "activated",
@@ -53,11 +53,11 @@ _MOMENTS = ("handoff_closed_at", "touched_at", "previous_since", "previous_trigg
 
 
 def decision_ids(facts: pd.DataFrame, policy: Policy, as_of: datetime) -> pd.Series:
-    """The first 24 hex digits of a SHA-256 for each row of `facts`, whatever their order.
+    """The first 24 hex digits of a SHA-256 for each row of `facts`; a row's id does not depend on the row order.
 
-    It depends on the policy's version, `as_of` and the columns named here, in their order, and of the other columns
-    on those that the policy requires of an account. Two rows that differ in any of them differ in what is hashed:
-    numbers and moments as 64 bits each, then the texts one after the other, their lengths among the numbers.
+    The hash covers the policy's version, `as_of`, the columns named in this module in their order, and any other column
+    that the policy requires (`handoff.required_context`). Two rows that differ in any of these hash different bytes:
+    numbers, moments and text lengths are 64 bits each, followed by the texts.
     """
     figures = [*map(current_name, _SIGNALS), *_NUMBERS]
     required = [name for name in dict.fromkeys(policy.handoff.required_context) if name not in figures]
@@ -82,7 +82,7 @@ def decision_ids(facts: pd.DataFrame, policy: Policy, as_of: datetime) -> pd.Ser
 
 
 def _former(column: str, words: pa.StringArray) -> pa.StringArray:
-    """The words of a column as format 1 has them: the names of signals, separated by commas, are those of then."""
+    """A column's texts as format 1 has them: comma-separated names of signals are replaced by those of format 1."""
     former = {name: then for then in _SIGNALS if (name := current_name(then)) != then}
     if column != _OF_NAMES or not former:
         return words
@@ -94,7 +94,7 @@ def _former(column: str, words: pa.StringArray) -> pa.StringArray:
 def _digits(
     salted: Any, numbers: list[Numbers], moments: list[npt.NDArray[np.int64]], words: list[pa.StringArray]
 ) -> bytes:
-    """The ids of some rows, one after the other. One NaN stands for unknown, and no zero is below zero."""
+    """The ids of some rows, concatenated. Every unknown is the same NaN, and negative zero becomes zero."""
     lengths = [pc.binary_length(word).fill_null(-1).to_numpy(zero_copy_only=False) for word in words]
     fixed = np.empty((len(words[0]), len(numbers) + len(moments) + len(words)), dtype="<i8")
     values = fixed.view("<f8")[:, : len(numbers)]
@@ -107,7 +107,7 @@ def _digits(
     row = fixed.shape[1] * fixed.itemsize
     numeric = fixed.reshape(-1).view(np.uint8).data
     texts = pc.binary_join_element_wise(*(word.fill_null("") for word in words), "").cast(pa.binary()).to_pylist()
-    # A loop over rows, for once: OpenSSL with the processor's own instructions is twice as fast as the engine's hash.
+    # A loop over rows is justified here: OpenSSL with hardware SHA instructions is twice as fast as the engine's hash.
     ids = []
     for place, joined in enumerate(texts):
         hashed = salted.copy()

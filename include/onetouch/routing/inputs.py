@@ -1,4 +1,4 @@
-"""What a run decides from: read once, kept beside its decisions, found again by a replay."""
+"""The inputs of a run's decisions: read once, stored beside the decisions, and read again by a replay."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ PREVIOUS = {
     "account_id": "str", "action": "str", "rule": "str", "since": "datetime64[us, UTC]", "call": "str",
     "trigger_at": "datetime64[us, UTC]",
 }  # fmt: skip
-"""Columns of `Inputs.previous` and their types, as a decision has them."""
+"""Columns of `Inputs.previous` and their types; the names are those of a decision."""
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """Everything `decide` looks at besides policy and moment; the order of rows means nothing.
+    """Everything `decide` reads besides the policy and `as_of`; the order of rows has no effect.
 
-    `signals`, `scores`: one row an account, the same accounts. `handoffs`, `rep_load`, `touches`: as the ledger gives
-    them. `reps`: the CRM's users (owner_id, email, active, …). `previous`: each account's decision of the latest
-    earlier run that was no dry run, whatever its policy (PREVIOUS).
+    `signals`, `scores`: one row an account, for the same accounts. `handoffs`, `rep_load`, `touches`: as the ledger
+    returns them. `reps`: the CRM's users (REPS). `previous`: each account's decision in the latest earlier run that was
+    not a dry run, under whichever policy (PREVIOUS).
     """
 
     signals: pd.DataFrame
@@ -40,13 +40,13 @@ class Inputs:
 
 
 _OF_STAGES = {"signals": "signals", "scores": "scores"}
-"""Inputs that an earlier stage has written: the room each is in."""
+"""Inputs that an earlier stage has written, each with its folder in the lake."""
 
 
 def gather(lake: Lake, ledger: Ledger, policy: Policy, run: Run) -> Inputs:
-    """The inputs of a run: its signals and scores, and what CRM and ledger knew as of its `as_of`.
+    """The inputs of a run: its signals and scores, and the state of CRM and ledger at its `as_of`.
 
-    Raises FileNotFoundError when an earlier stage has not written its part.
+    Raises FileNotFoundError when an earlier stage has not written its file.
     """
     crm_reps = ("crm", run.run_id, "reps.parquet")
     silence = timedelta(days=policy.handoff.silence_days)
@@ -61,13 +61,13 @@ def gather(lake: Lake, ledger: Ledger, policy: Policy, run: Run) -> Inputs:
 
 
 def keep(lake: Lake, run_id: str, inputs: Inputs) -> None:
-    """Writes what no earlier stage has written to `inputs/{run_id}/…`: a decision can be made again from files."""
+    """Writes the inputs that no earlier stage has stored to `inputs/{run_id}/…`, so that the run can be replayed."""
     for name in _kept_here():
         lake.write(getattr(inputs, name), "inputs", run_id, f"{name}.parquet")
 
 
 def kept(lake: Lake, run_id: str) -> Inputs:
-    """The inputs a run decided from. Raises FileNotFoundError naming every file that is gone."""
+    """The stored inputs of a run. Raises FileNotFoundError naming every file that is missing."""
     paths = {name: (room, f"{run_id}.parquet") for name, room in _OF_STAGES.items()}
     files: dict[str, tuple[str, ...]] = {
         **paths,

@@ -1,4 +1,4 @@
-"""What the rules look at: signals, score, what was done before, contact reasons, and what single rules add."""
+"""The facts the rules read: signals, score, past handoffs and touches, contact reasons, and columns of single rules."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from onetouch.routing.rules import RULES
 
 
 def known_facts(inputs: Inputs, policy: Policy, as_of: datetime, rules: Rules = RULES) -> pd.DataFrame:
-    """One row an account, in the order of account_id, with all that is known before anybody is assigned.
+    """One row an account, in the order of account_id, with everything known before reps are assigned.
 
-    The columns of signals and scores; of what was done before `handoff_state`, `handoff_closed_at`,
-    `handoff_signals`, `touched_at` and `previous_…`; the contact reasons (`contact_reasons.columns`); and those that
-    each of the `rules` alone needs.
+    Columns: those of signals and scores; `handoff_state`, `handoff_closed_at`, `handoff_signals`, `touched_at` and
+    `previous_…` for what was done before; the contact reasons (`contact_reasons.columns`); and the columns that single
+    `rules` define.
 
-    Raises ValueError when the accounts of signals and scores differ or one occurs twice, or a column is missing.
+    Raises ValueError when the accounts of signals and scores differ, an account occurs twice, or a column is missing.
     """
     signals, scores = _ordered(inputs.signals), _ordered(inputs.scores)
     if not _same(signals, scores):
@@ -41,7 +41,7 @@ def known_facts(inputs: Inputs, policy: Policy, as_of: datetime, rules: Rules = 
 
 
 def _ordered(frame: pd.DataFrame) -> pd.DataFrame:
-    """By account, which is how the stages leave them: then nothing is moved."""
+    """Sorted by account. The stages already write this order, in which case no row is moved."""
     ids = text(frame, "account_id")
     if len(ids) < 2 or pc.all(pc.less(ids[:-1], ids[1:])).as_py():
         return frame.reset_index(drop=True)
@@ -56,11 +56,11 @@ def _same(one: pd.DataFrame, other: pd.DataFrame) -> bool:
 
 
 def _before(signals: pd.DataFrame, inputs: Inputs) -> pd.DataFrame:
-    """What was done to each account before: its latest handoff, its last touch, its previous decision."""
+    """Each account's latest handoff, last touch and previous decision."""
     accounts = signals["account_id"]
     handoff = places(accounts, inputs.handoffs["account_id"])
     then = pa.array(inputs.handoffs["signals"], pa.list_(pa.string()))
-    # Decisions of an earlier version of this library lack some columns: unknown, as for a new account.
+    # Decisions of an earlier release of this library may lack columns; these are null, as for a new account.
     before = inputs.previous.reindex(columns=list(PREVIOUS)).astype(PREVIOUS)
     previous = places(accounts, before["account_id"])
     touches = _touches(signals, inputs.touches)
@@ -80,12 +80,12 @@ def _before(signals: pd.DataFrame, inputs: Inputs) -> pd.DataFrame:
 
 
 def _take(column: pd.Series, at: Places) -> Any:
-    """The column's value at each place, null where that is -1."""
+    """The column's value at each place, null where the place is -1."""
     return pd.api.extensions.take(column.array, at, allow_fill=True)
 
 
 def _touches(signals: pd.DataFrame, touches: pd.DataFrame) -> pd.DataFrame:
-    """account_id and at; a touch read before CRM and product were joined is kept under the CRM's name of it."""
+    """account_id and at. A touch that was read before its CRM account was matched has the id `crm:…`, resolved here."""
     touches = touches[["account_id", "at"]].dropna(subset=["account_id"])
     of_crm = touches["account_id"].str.startswith("crm:").to_numpy(bool)
     if of_crm.any():

@@ -11,15 +11,17 @@ from onetouch.policy import Policy
 MOTIONS = ["sales_led", "self_serve", "sales_assist"]
 
 FRICTION = ("failed_actions", "tickets")
-"""An onboarding with any of these is not smooth."""
+"""Signals of a difficult onboarding: it is smooth only if all of them are zero or unknown."""
 
 
 def motion(signals: pd.DataFrame, potential: Numbers, policy: Policy) -> pd.Series:
-    """`self_serve`, `sales_assist` or `sales_led` for each account; `potential` as `value.potential_arr` gives it.
+    """`self_serve`, `sales_assist` or `sales_led` for each account; `potential` as `value.potential_arr` returns it.
 
-    Sales-led: of enterprise size, or worth more than `value.assist`. Self-serve: under assist size and worth less than
-    `value.floor`; of a team smaller than `self_serve_seats` or of unknown size besides with fewer seats than that, no
-    enterprise signal and a smooth onboarding. Between the two, and for 5–49 employees by worth alone, sales-assist.
+    - Sales-led: at least `sales_led_employees` employees, or worth more than `value.assist`.
+    - Self-serve: fewer than `sales_assist_employees` employees and worth less than `value.floor`. An account with fewer
+      than `self_serve_seats` employees, or of unknown size, must also have fewer seats than that, no enterprise signal
+      and a smooth onboarding. For sizes in between (5–49 employees by default) the worth alone decides.
+    - Sales-assist: all others.
     """
     cut = policy.routing.motion
     employees = number(signals, "employees")

@@ -1,4 +1,4 @@
-"""What stands between an account and a sales touch, each obstacle with the figure it has and the one it needs."""
+"""What stands between an account and a sales touch: obstacles, with the figures the account has and needs."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from onetouch.routing.rules import RULES
 from onetouch.routing.wording import figure
 
 WOULD_CHANGE = pa.list_(pa.struct([("obstacle", pa.string()), ("has", pa.float64()), ("needs", pa.float64())]))
-"""Type of `would_change`: every obstacle of the account, none for a sales touch (`sentence` puts one into words)."""
+"""Type of `would_change`: every obstacle of the account, none for a sales touch. `sentence` makes one a sentence."""
 
 ROWS = 65_536
-"""Accounts looked at at a time: their memory is used again for the next ones."""
+"""Accounts processed in one batch; the memory of a batch is reused for the next."""
 
 
 def would_change(facts: Facts, place: npt.NDArray[np.int64], policy: Policy, rules: Rules) -> pa.ChunkedArray:
-    """The obstacles of each account whose rule of `rules` is at `place`, as WOULD_CHANGE, without visiting rows.
+    """The obstacles of each account, of type WOULD_CHANGE, in the order of the rules that report them.
 
-    They stand in the order of the rules whose obstacles they are.
+    `place`: the index in `rules` of the rule that decided each account. Computed on whole columns, not row by row.
     """
     starts = range(0, len(facts), ROWS)
     return pa.chunked_array(
@@ -59,7 +59,7 @@ _SENTENCES = {name: said for rule in RULES for name, said in rule.sentences.item
 
 
 def sentence(obstacle: str, has: float | None, needs: float | None, policy: Policy) -> str:
-    """What has to happen, with the figures the account has and needs (null: unknown, or none to tell)."""
+    """What has to happen, with the figures the account has and needs (None: unknown, or the obstacle has no figure)."""
     name, _, detail = obstacle.partition(":")
     if name in _SENTENCES:
         return _SENTENCES[name](Figures(has, needs, detail), policy)

@@ -1,4 +1,4 @@
-"""Inputs → one decision an account."""
+"""From the inputs of a run to one decision an account."""
 
 from __future__ import annotations
 
@@ -38,15 +38,15 @@ _ASSIGNED_BY = ["account_id", "score", "region", "industry", "employees", "owner
 
 
 def route(lake: Lake, ledger: Ledger, policy: Policy, run: Run) -> dict[str, object]:
-    """Writes `decisions/{run_id}.parquet` from the run's inputs, which are kept: a decision can be made again.
+    """Writes `decisions/{run_id}.parquet` from the run's inputs, and stores the inputs so that it can be replayed.
 
-    Returns `accounts` and `decisions` {action: n}. Raises FileNotFoundError when a stage before has not run.
+    Returns `accounts` and `decisions` {action: n}. Raises FileNotFoundError when an earlier stage has not run.
     """
     inputs = gather(lake, ledger, policy, run)
     keep(lake, run.run_id, inputs)
     decisions = decide(inputs, policy, run.as_of)
     decisions["inputs_ref"] = f"signals/{run.run_id}"
-    # Without pandas' own metadata, which cannot name a list of structs.
+    # Pandas' own metadata is dropped, because it cannot describe a list of structs.
     table = pa.Table.from_pandas(decisions[list(DECISION)], preserve_index=False).replace_schema_metadata()
     lake.write(table, "decisions", f"{run.run_id}.parquet")
     actions = decisions["action"].value_counts()
@@ -54,10 +54,10 @@ def route(lake: Lake, ledger: Ledger, policy: Policy, run: Run) -> dict[str, obj
 
 
 def facts(inputs: Inputs, policy: Policy, as_of: datetime) -> Facts:
-    """What the rules look at, one row an account in the order of account_id: `known.known_facts`, and who gets it.
+    """The facts the rules read, one row an account in the order of account_id: `known.known_facts` and the assignment.
 
-    rep_email, rep_id, assigned_by, has_room, covered, waits_for, as `assignment.assign` gives them, for accounts that
-    no rule takes before the first that looks at them; the others are nobody's.
+    The assignment is rep_email, rep_id, assigned_by, has_room, covered, waits_for, as `assignment.assign` returns them.
+    Accounts decided by a rule before the first rule that reads these columns (`Rule.assigned`) have no rep.
     """
     return _assigned(inputs, policy, as_of, rules_of(policy))[0]
 
@@ -65,8 +65,8 @@ def facts(inputs: Inputs, policy: Policy, as_of: datetime) -> Facts:
 def decide(inputs: Inputs, policy: Policy, as_of: datetime, rules: Rules = RULES) -> pd.DataFrame:
     """One decision an account, in the order of account_id; the columns of DECISION (inputs_ref empty).
 
-    `rules`: others in place of RULES, to see what one of them is there for.
-    Raises ValueError when the accounts of signals and scores differ or one of them occurs twice; PolicyError when the
+    `rules`: rules to use in place of RULES, for example to see the effect of leaving one out.
+    Raises ValueError when the accounts of signals and scores differ or an account occurs twice; PolicyError when the
     policy gives a rule parameters that are not allowed.
     """
     rules = rules_of(policy, rules)
@@ -113,7 +113,7 @@ def decide(inputs: Inputs, policy: Policy, as_of: datetime, rules: Rules = RULES
 
 
 def _assigned(inputs: Inputs, policy: Policy, as_of: datetime, rules: Rules) -> tuple[Facts, pd.DataFrame]:
-    """The facts with who gets what, and the people who may get something."""
+    """The facts with the assigned reps, and the people who may be given tasks (`assignment.team`)."""
     known = known_facts(inputs, policy, as_of, rules)
     people = team(inputs.signals, inputs.reps, policy, as_of)
     before = tuple(itertools.takewhile(lambda rule: not rule.assigned, rules))
@@ -125,14 +125,14 @@ def _assigned(inputs: Inputs, policy: Policy, as_of: datetime, rules: Rules) -> 
 
 
 def _clock(sent: pd.DataFrame, people: pd.DataFrame, policy: Policy, as_of: datetime) -> tuple[pd.Series, pd.Series]:
-    """When each task is due and when the account is best reached, on the clock of the rep who gets it."""
+    """When each task is due and when to contact the account, within the working time of the assigned rep."""
     on_trigger = sent["call"].eq("trigger")
     sla = policy.handoff.sla_hours
     clock = pd.DataFrame(
         {
             "owner_email": sent["rep_email"],
             "hours": np.where(on_trigger, sla.medium, sla.high).astype(np.float64),
-            "start": sent["trigger_at"],  # null but for a trigger: then the decision starts the clock
+            "start": sent["trigger_at"],  # null unless the contact reason is a trigger: then hours count from `as_of`
             "limit_days_left": sent["limit_days_left"],
         }
     )
@@ -142,6 +142,8 @@ def _clock(sent: pd.DataFrame, people: pd.DataFrame, policy: Policy, as_of: date
 
 
 def _since(known: pd.DataFrame, action: pd.Series, rule: pd.Series, as_of: datetime) -> pd.Series:
-    """Since when the account has this decision without a break: the same action, of some (`by_rule`) the same rule."""
+    """Since when the account has had this decision without a break: the same action, and for actions marked `by_rule`
+    also the same rule.
+    """
     same = known["previous_action"].eq(action) & (~action.isin(_BY_RULE) | known["previous_rule"].eq(rule))
     return known["previous_since"].where(same).fillna(pd.Timestamp(as_of)).astype("datetime64[us, UTC]")

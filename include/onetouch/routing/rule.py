@@ -1,7 +1,8 @@
-"""What a rule of engagement is, and how the rules of a policy are found.
+"""The definition of a rule of engagement.
 
-A rule is one file: it says for which accounts it is, what becomes of them, why, and what would have to change. All that
-knows the rules (decisions, obstacles, `explain`, scenarios, docs/rules.md) reads the list of them, `RULES`.
+A rule is one file that defines which accounts it applies to, the action they get, the reason, and what would have to
+change. Everything that depends on the rules (decisions, obstacles, `explain`, scenarios, docs/rules.md) reads the list
+`RULES`.
 """
 
 from __future__ import annotations
@@ -20,20 +21,21 @@ from onetouch.policy import Part, Policy
 from onetouch.routing.inputs import Inputs
 
 Facts = pd.DataFrame
-"""One row an account, in the order of account_id: all that is known of it (`known.known_facts`)."""
+"""One row an account, in the order of account_id: everything known about it (`known.known_facts`)."""
 
 Known = Mapping[str, Any]
-"""One account as a run has stored it: its signals, score and decision by column, and `handoff`, its last one or None.
+"""One account as a run stored it: its signals, score and decision by column, and `handoff`: its last handoff or None.
 
-Moments are ISO 8601 texts, unknown is None; a run of an earlier version of this library may lack a column.
+Moments are ISO 8601 texts, unknown is None; a run of an earlier release of this library may lack a column.
 """
 
 
 class Obstacle(NamedTuple):
-    """What stands between accounts and a sales touch: `stands` says where, `has` and `needs` which figures it is about.
+    """One kind of obstacle between accounts and a sales touch.
 
-    They are a column, one figure for all, or None where none tells. `name` is stored with a decision, with the figures.
-    A name may have a detail behind a colon.
+    `stands`: which accounts have it. `has`, `needs`: the figures the accounts have and need: a column, one figure for
+    all accounts, or None if the obstacle has no figure. `name` is stored with a decision, together with the figures; a
+    name may have a detail after a colon.
     """
 
     name: str
@@ -43,9 +45,9 @@ class Obstacle(NamedTuple):
 
 
 class Figures(NamedTuple):
-    """The figures of one account's obstacle: what it has and what it needs (None: unknown, or none to tell).
+    """The figures of one account's obstacle: what it has and what it needs (None: unknown, or it has no figure).
 
-    `detail`: what its name has behind the colon.
+    `detail`: the part of the obstacle's name after the colon.
     """
 
     has: float | None = None
@@ -54,7 +56,7 @@ class Figures(NamedTuple):
 
 
 Sentence = Callable[[Figures, Policy], str]
-"""An obstacle of one account as a sentence: what has to happen."""
+"""Makes an obstacle of one account a sentence that says what has to happen."""
 
 
 def _no_columns(facts: Facts, inputs: Inputs, policy: Policy, as_of: datetime) -> Mapping[str, Any]:
@@ -73,20 +75,20 @@ class Rule(Generic[Own]):
     """One rule: the first that applies to an account decides, and gives the account its `action`.
 
     - `name`: stored with every decision; it never changes.
-    - `applies(facts, policy)`: for which accounts it is. Whole columns at a time: no row is visited.
-    - `columns(facts, inputs, policy, as_of)`: columns of `facts` that it alone needs, worked out once a run.
-    - `why(known, policy)`, `why_not(known, policy)`: why it applies to one account, and why it does not, for `explain`;
+    - `applies(facts, policy)`: which accounts it applies to, computed on whole columns, not row by row.
+    - `columns(facts, inputs, policy, as_of)`: columns that only this rule needs; they are added to `facts` once a run.
+    - `why(known, policy)`, `why_not(known, policy)`: why it applies to one account, or why it does not, for `explain`;
       phrases without a full stop.
-    - `obstacles(facts, decided, policy)`: what would have to change for an account to be a sales touch, wherever it
-      stands in the way, whichever rule decided; `decided`: where this one did. `sentences`: each obstacle's name
-      (without its detail) and what has to happen, in words.
-    - `reads`: the keys of the policy it looks at. `parameters`: its own, if it has some that no one else needs. They
-      are under `routing.rules` in the policy, in a section that is called like the rule (`section`); **a policy
-      without the section does not have the rule**. So a rule that is added later has `parameters`, if only an empty
-      model: policies stored before it go on deciding as they did.
-    - `checked_again`: what is looked at once more right before a task is written ("": nothing).
-    - `assigned`: whether it looks at who would get the account (`rep_email`, `has_room`, `waits_for` …). Reps are given
-      the accounts that no rule before the first such one has taken.
+    - `obstacles(facts, decided, policy)`: what would have to change for an account to get a sales touch. Obstacles are
+      reported for every account that has them, whichever rule decided; `decided` marks the accounts this rule decided.
+      `sentences`: for each obstacle's name (without its detail), the sentence that says what has to happen.
+    - `reads`: the keys of the policy it reads. `parameters`: the model of the keys that only this rule reads, if there
+      are any. They are under `routing.rules` in the policy, in the section named after the rule (`section`); **a policy
+      without the section does not have the rule**. A rule that is added later must therefore have `parameters`, if only
+      an empty model, so that policies stored before it decide as they did.
+    - `checked_again`: what the pre-send recheck looks at for this rule ("": nothing).
+    - `assigned`: whether it reads the assignment (`rep_email`, `has_room`, `waits_for`, …). Reps are assigned to the
+      accounts that no rule before the first such rule has decided.
     """
 
     name: str
@@ -104,14 +106,14 @@ class Rule(Generic[Own]):
 
     @property
     def section(self) -> str:
-        """Its section under `routing.rules`: "open tickets" → `open_tickets`."""
+        """Name of the rule's section under `routing.rules`: "open tickets" → `open_tickets`."""
         return re.sub(r"\W+", "_", self.name.lower()).strip("_")
 
     def own(self, policy: Policy) -> Own:
-        """Its own parameters, as the policy has them; only for a rule that has some, of a policy that has the rule."""
+        """The rule's parameters in the policy. The rule must have parameters, and the policy must have the rule."""
         assert self.parameters is not None
         return self.parameters.model_validate(policy.routing.rules[self.section])
 
 
 Rules = tuple[Rule[Any], ...]
-"""Rules in the order in which they are asked."""
+"""Rules in the order in which they are applied."""

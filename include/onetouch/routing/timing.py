@@ -1,4 +1,4 @@
-"""When a task is due, and when the account is best reached: the rep's working time, the account's habits."""
+"""When a task is due and when to contact the account, from the rep's working time and the account's habits."""
 
 from __future__ import annotations
 
@@ -13,16 +13,17 @@ from onetouch.routing.working_time import Calendar, calendars
 
 Span = tuple[datetime, datetime]
 
-FRIDAY, NOON = 4, time(12)  # S1: who is there on other days is not written to on a Friday afternoon
+FRIDAY, NOON = 4, time(12)  # S1: do not write on a Friday afternoon to an account that is active on other days
 _DAY, _HOUR, _MICROSECOND = timedelta(days=1), timedelta(hours=1), timedelta(microseconds=1)
 
 
 def due_at(decided: pd.DataFrame, people: pd.DataFrame, policy: Policy, as_of: datetime) -> pd.Series:
     """By when each account must be contacted: datetime64[us, UTC], indexed as `decided`; never before `as_of`.
 
-    `decided`: owner_email (one of `people`, as `assignment.team` gives them), hours (working hours of that rep), start
-    (from when they count; null: `as_of`), limit_days_left (days from `as_of` until the account hits its limit; null or
-    0: no matter). Never after that moment (S1: before the limit is hit), nor after the task expires (S2).
+    `decided`: owner_email (one of `people`, as `assignment.team` returns them), hours (the rep's working hours until
+    the task is due), start (when they begin to count; null: `as_of`), limit_days_left (days from `as_of` until the
+    account hits its plan limit; ignored if null or 0). A task is never due after the limit is hit (S1) or after the
+    task expires (S2).
     """
     work = _calendars(decided, people, policy)
     expires = as_of + timedelta(hours=policy.handoff.expires_hours)
@@ -46,10 +47,16 @@ def contact_at(
 ) -> pd.Series:
     """When to contact each account, between `as_of` and `due`: datetime64[us, UTC], indexed as `decided`.
 
-    `decided`: timezone (unknown: UTC), usual_hour (0–23), usual_weekday (Monday 0; null: any), owner_email. Of the
-    owner's working time by `due` the first moment within the account's usual hour of its usual weekday; without one,
-    of its usual weekday; then, for an account with another usual day than Friday, not from Friday noon to Sunday (S1);
-    then any. `due` when none of the rep's working time comes before it.
+    `decided`: timezone (unknown: UTC), usual_hour (0–23), usual_weekday (Monday 0; null: any), owner_email. The result
+    is the first moment of the owner's working time until `due` that meets the first of these conditions for which there
+    is one:
+
+    1. within the account's usual hour on its usual weekday;
+    2. on its usual weekday;
+    3. not from Friday noon to Sunday, for an account whose usual weekday is known and not Friday (S1);
+    4. any moment.
+
+    It is `due` if the rep has no working time before it.
     """
     work = _calendars(decided, people, policy)
     unknown = {"timezone": "UTC", "usual_hour": -1, "usual_weekday": -1}
@@ -65,7 +72,7 @@ def contact_at(
 
 
 def _contact(work: Calendar, as_of: datetime, due: datetime, zone: ZoneInfo, hour: int, weekday: int) -> datetime:
-    # A working moment at `due` itself is still in time.
+    # Working time that begins at `due` itself still counts.
     stretches = list(work.stretches(as_of, due + _MICROSECOND))
     first, last = as_of.astimezone(zone).date(), due.astimezone(zone).date()
     days = [first + at * _DAY for at in range((last - first).days + 1)]
@@ -87,7 +94,7 @@ def _contact(work: Calendar, as_of: datetime, due: datetime, zone: ZoneInfo, hou
 
 
 def _hour(day: date, hour: int, zone: ZoneInfo) -> Span:
-    """That hour on the zone's clock; one that the change to summer time skips is met by the one after it."""
+    """That hour on the zone's clock; if the change to summer time skips it, the hour after it."""
     begins = datetime.combine(day, time(hour), zone).astimezone(UTC)
     return begins, begins + _HOUR
 
@@ -97,7 +104,7 @@ def _span(day: date, start: time, until: date, end: time, zone: ZoneInfo) -> Spa
 
 
 def _common(spans: list[Span], stretches: list[Span]) -> Iterator[datetime]:
-    """The beginnings of what lies in both, in order."""
+    """The beginnings of the intersections of both, in the order of `spans`."""
     for begins, ends in spans:
         for opens, closes in stretches:
             if max(begins, opens) < min(ends, closes):

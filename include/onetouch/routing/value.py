@@ -11,9 +11,9 @@ from onetouch.policy import Value
 
 
 def potential_arr(signals: pd.DataFrame, value: Value) -> npt.NDArray[np.float64]:
-    """max(current ARR, price of a seat-year × seats within reach), to the cent (ours; requirements).
+    """max(current ARR, price of a seat for a year × seats within reach), to the cent (ours; requirements).
 
-    Seats within reach: `seats_within_reach` of the employees, never fewer than the users active recently.
+    Seats within reach: the share `seats_within_reach` of the employees, but at least the recently active users.
     """
     employees = np.nan_to_num(number(signals, "employees"))
     users = np.nan_to_num(number(signals, "active_users"))

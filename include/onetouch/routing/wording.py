@@ -1,4 +1,4 @@
-"""Figures, days and conditions as `explain` and the sentences of obstacles tell them."""
+"""The format of figures, days and conditions in `explain` and in the sentences of obstacles."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def day(moment: str | None) -> str:
 
 
 def figures(known: Known, conditions: Iterable[Condition]) -> str:
-    """ "active_days 14, users 3": what the account has of the signals of the conditions."""
+    """ "active_days 14, users 3": the account's values of the signals in the conditions."""
     return ", ".join(f"{c.signal} {figure(known.get(c.signal))}" for c in conditions)
 
 
@@ -51,10 +51,10 @@ def under_the_floor(known: Known, policy: Policy) -> str:
 
 
 def obstacles_of(known: Known) -> dict[str, float | None]:
-    """The account's obstacles, with the figure that it has."""
+    """The account's obstacles, each with the figure the account has."""
     return {o["obstacle"]: o["has"] for o in known["would_change"]}
 
 
 def triggers(policy: Policy) -> str:
-    """The trigger events of the policy."""
+    """The policy's trigger events as a phrase."""
     return " or ".join(policy.routing.triggers) or "the policy names none"

@@ -1,4 +1,4 @@
-"""When a rep works: the policy's hours on the rep's own clock, without public holidays and leave."""
+"""A rep's working time: the policy's hours in the rep's time zone, without public holidays and leave."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ _DAY = timedelta(days=1)
 
 @dataclass(frozen=True)
 class Calendar:
-    """A rep's working time. `weekdays` (Monday 0), `start` and `end` on the clock of `zone`; `leave`: pairs of days.
+    """A rep's working time: `weekdays` (Monday 0), `start` and `end` in `zone`; `leave`: pairs (first day, last day).
 
-    Moments given and returned carry a zone; those returned are UTC. Where the clocks change, an hour lasts as long as
-    it lasts: a start the clock skips is met by the moment after it.
+    Arguments are moments with a time zone; returned moments are UTC. Durations are elapsed time, also where the clocks
+    change; a start time that the change to summer time skips is moved to the moment after the gap.
     """
 
     zone: ZoneInfo
@@ -35,7 +35,7 @@ class Calendar:
     end: time
 
     def day_of(self, moment: datetime) -> date:
-        """The day it is for the rep."""
+        """The date in the rep's time zone."""
         return moment.astimezone(self.zone).date()
 
     def off(self, day: date) -> bool:
@@ -45,7 +45,7 @@ class Calendar:
         )
 
     def stretches(self, since: datetime, until: datetime) -> Iterator[tuple[datetime, datetime]]:
-        """The working time between two moments: pairs (beginning, end), in order; none is empty."""
+        """The working time between two moments as pairs (beginning, end), in order; no pair is empty."""
         since, until = since.astimezone(UTC), until.astimezone(UTC)
         day, last = self.day_of(since), self.day_of(until)
         while day <= last:
@@ -65,10 +65,11 @@ class Calendar:
         return until.astimezone(UTC)
 
     def day_began(self, moment: datetime, works: datetime, most: timedelta) -> datetime:
-        """When the day began that fills up with what comes at `moment` and is worked on from `works` on; UTC.
+        """When the rep's day began to which a task given at `moment` counts; UTC.
 
-        At midnight; or when the working day before ended, for what comes in the evening, at a weekend or on a holiday
-        is work of the next working day. No more than `most` before `moment`.
+        `works`: when the rep next works on or after `moment`. The day began at midnight, or, if that is earlier, at the
+        end of the previous working day: a task given in the evening, at a weekend or on a holiday counts to the next
+        working day. The result is at most `most` before `moment`.
         """
         day, earliest = self.day_of(works) - _DAY, moment.astimezone(UTC) - most
         while not self._works_on(day) and self._at(day, self.end) > earliest:
@@ -83,7 +84,7 @@ class Calendar:
 
 
 def calendars(people: pd.DataFrame, hours: WorkingTime) -> dict[str, Calendar]:
-    """The calendar of each of `people` (by e-mail: timezone, country, leave), with the policy's hours."""
+    """The calendar of each of `people` (timezone, country and leave by e-mail), with the policy's working hours."""
     rows = people[["timezone", "country", "leave"]].itertuples(name=None)
     return {
         email: Calendar(
@@ -100,7 +101,7 @@ def calendars(people: pd.DataFrame, hours: WorkingTime) -> dict[str, Calendar]:
 
 @functools.cache
 def _public_holidays(country: str) -> holidays.HolidayBase:
-    """The whole country's, without those of its parts. Years are added as they are asked for."""
+    """National holidays of the country, without regional ones. Years are added as they are looked up."""
     import holidays
 
     return holidays.country_holidays(country)

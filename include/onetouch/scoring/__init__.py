@@ -1,4 +1,4 @@
-"""Gates, points, tiers and reasons: one row an account in, one row an account out."""
+"""Gates, points, tiers and reasons: from one row of signals an account to one row of scores an account."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""Which artefact a run was scored with: kept among its inputs by id, its content once in the lake."""
+"""The artefact a run was scored with: its id is stored with the run's inputs, its content once in the lake."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ROOM = "artefacts"
 
 
 def keep_artefact(lake: Lake, run_id: str, artefact: Artefact) -> None:
-    """Writes the artefact where it is not there yet, and `inputs/{run_id}/artefact.parquet` (scorer, artefact_id)."""
+    """Writes the artefact unless the lake has it, and `inputs/{run_id}/artefact.parquet` (scorer, artefact_id)."""
     if not lake.exists(ROOM, f"{artefact.id}.parquet"):
         content = {"scorer": [artefact.scorer], "content": pa.array([artefact.content], pa.binary())}
         lake.write(pa.table(content), ROOM, f"{artefact.id}.parquet")
@@ -25,10 +25,10 @@ def keep_artefact(lake: Lake, run_id: str, artefact: Artefact) -> None:
 
 
 def kept_artefact(lake: Lake, run_id: str, policy: Policy) -> Artefact:
-    """The artefact that the run was scored with; `policy` is the one it was made under.
+    """The artefact that the run was scored with; `policy`: the policy of the run.
 
-    A run of before artefacts were kept was scored by what its policy says. Raises FileNotFoundError naming a file that
-    is gone, ValueError for one whose content is another than its id says.
+    For a run of a release that did not store artefacts yet, it is derived from the policy. Raises FileNotFoundError
+    naming a file that is missing, ValueError for a file whose content does not match its id.
     """
     if not lake.exists("inputs", run_id, "artefact.parquet"):
         return scorer_of(policy).artefact(policy, lake)

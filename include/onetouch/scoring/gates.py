@@ -1,4 +1,4 @@
-"""Gates: what no score can buy off. PQL = fits the ICP and activated and engaged and shows intent (S0 S2)."""
+"""Gates: conditions that no score can replace. PQL = fits the ICP, activated, engaged and shows intent (S0 S2)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ GATES = ("gate_icp", "gate_activated", "gate_engagement", "gate_intent")
 
 
 def gates(signals: pd.DataFrame, policy: Policy) -> pd.DataFrame:
-    """One bool column for each of GATES, with the index of `signals`."""
+    """One boolean column for each of GATES, with the index of `signals`."""
     return pd.DataFrame(
         {
             "gate_icp": fits(signals, policy.gates.icp),
@@ -28,12 +28,12 @@ def gates(signals: pd.DataFrame, policy: Policy) -> pd.DataFrame:
 
 
 def holds(signals: pd.DataFrame, condition: Condition) -> Mask:
-    """Whether the signal is known and at least so much."""
+    """Whether the signal is known and reaches `condition.at_least`."""
     return number(signals, condition.signal) >= condition.at_least
 
 
 def fits(signals: pd.DataFrame, icp: Icp) -> Mask:
-    """Whether the account is one we sell to at all; what is not known excludes nobody."""
+    """Whether the account fits the ideal customer profile (ICP); an unknown value excludes no account."""
     fit = np.ones(len(signals), dtype=bool)
     if icp.organisation:
         fit &= organisation(signals)
@@ -49,8 +49,9 @@ def fits(signals: pd.DataFrame, icp: Icp) -> Mask:
 
 
 def organisation(signals: pd.DataFrame) -> Mask:
-    """Not a lone person: a group or a business domain in the product, or a domain in the CRM.
+    """Whether the account is not a lone user: it is a group or has a business domain in the product or in the CRM.
 
-    A domain of `signals` is a company's: that of a mail provider is nobody's (`signals.accounts.identify`).
+    A domain in `signals` is always a company's: domains of free-mail providers were removed before
+    (`signals.accounts.identify`).
     """
     return ((signals["account_basis"] != "personal") | signals["domain"].notna()).to_numpy(bool)

@@ -1,4 +1,4 @@
-"""From the points of a scorer to scores, tiers and reasons, whole columns at a time."""
+"""From a scorer's points to scores, tiers and reasons, computed on whole columns."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ REASONS = pa.list_(pa.struct([("signal", pa.string()), ("value", pa.float64()), 
 """Type of `reasons`: the signals that earned points, most points first, then in the scorer's order."""
 
 EARLIER = ("account_id", "score")
-"""Columns of `inputs/{run_id}/earlier.parquet`: the scores that this run's are compared with."""
+"""Columns of `inputs/{run_id}/earlier.parquet`: the earlier scores that the run's scores are compared with."""
 
 ROWS = 65_536
-"""Accounts whose points are laid out at a time: their memory is used again for the next ones."""
+"""Accounts scored in one batch; the memory of a batch is reused for the next."""
 
 TREND_SHARE, TREND_POINTS = 10, 1
-"""A score has changed when it differs from the earlier one by a tenth of it and by a point at least (ours)."""
+"""A score is rising or falling if it differs from the earlier score by at least a tenth of it and one point (ours)."""
 
 
 def score(lake: Lake, ledger: Ledger, policy: Policy, run: Run) -> dict[str, object]:
     """Writes `scores/{run_id}.parquet` from the run's signals; returns `scored`, `tiers` {tier: n}, `pql`.
 
-    The scores it compares with are kept as `inputs/{run_id}/earlier.parquet`, and which artefact of the scorer it used
-    as `inputs/{run_id}/artefact.parquet`, so that a replay finds the same ones.
+    The earlier scores are stored as `inputs/{run_id}/earlier.parquet`, and the id of the scorer's artefact as
+    `inputs/{run_id}/artefact.parquet`, so that a replay uses the same ones.
     """
     artefact = scorer_of(policy).artefact(policy, lake)
     keep_artefact(lake, run.run_id, artefact)
@@ -45,7 +45,7 @@ def score(lake: Lake, ledger: Ledger, policy: Policy, run: Run) -> dict[str, obj
     earlier = _earlier(lake, ledger, policy, run)
     lake.write(earlier, "inputs", run.run_id, "earlier.parquet")
     scores = score_frame(signals, policy, run.as_of, earlier, artefact)
-    # Without pandas' own metadata, which cannot name a list of structs.
+    # Pandas' own metadata is dropped, because it cannot describe a list of structs.
     table = pa.Table.from_pandas(scores, preserve_index=False).replace_schema_metadata()
     lake.write(table, "scores", f"{run.run_id}.parquet")
     tiers = scores["tier"].value_counts()
@@ -65,14 +65,16 @@ def score_frame(
 ) -> pd.DataFrame:
     """One row an account of `signals`, in its order; `as_of` is the moment from which the age of points is counted.
 
-    account_id · score (points) · usage_score (without those of FIRMOGRAPHIC_SIGNALS) · tier · the gates · pql ·
-    reasons (Arrow list of structs, REASONS: they add up to the score) · score_before, score_trend (rising, steady or
-    falling since `earlier`: account_id, score; null for an account that is not in it). Points from 0 on, in tenths.
+    Columns: account_id · score (points) · usage_score (points without those of FIRMOGRAPHIC_SIGNALS) · tier · the gates
+    · pql · reasons (Arrow list of structs, REASONS; their points add up to the score) · score_before · score_trend
+    (rising, steady or falling compared with `earlier`, a frame of account_id and score; null for an account that is not
+    in it). Points are multiples of 0.1 and never negative.
 
-    The points are those of the artefact and its scorer (None: what the policy asks for, where that needs no lake).
+    `artefact`: what the points are computed from, with its scorer (None: the artefact that the policy defines, which
+    must not need a lake).
 
     `signals` needs account_id, account_basis, domain, employees, industry, every signal that the policy's gates name,
-    and the columns the scorer looks at. Raises ValueError naming a column that is not there.
+    and the columns the scorer reads. Raises ValueError naming a missing column.
     """
     artefact = artefact or scorer_of(policy).artefact(policy, None)
     missing = [name for name in _needed(policy, artefact) if name not in signals]
@@ -102,7 +104,7 @@ def score_frame(
 
 
 class _Points(NamedTuple):
-    """What some accounts earned: in all, by use alone, and for what."""
+    """The points of some accounts: in total, from usage signals alone, and by signal."""
 
     tenths: Tenths
     of_usage: Tenths
@@ -134,9 +136,9 @@ def _trend(tenths: Tenths, before: Numbers) -> pd.Series:
 
 
 def _reasons(by_signal: Earned) -> pa.ListArray:
-    """The points of each account as a list of structs, without visiting rows."""
+    """The points of each account as a list of structs, computed on whole columns."""
     names, values, tenths = by_signal
-    # Sorted as one number each, most points first and then in the scorer's order: far quicker than sorting by two.
+    # Points and the scorer's order are combined into one sort key, which is far faster than sorting by two keys.
     keys = np.sort(-tenths * len(names) + np.arange(len(names)), axis=1)
     earned = keys < 0
     row, key = np.nonzero(earned)[0], keys[earned]
@@ -155,9 +157,9 @@ def _reasons(by_signal: Earned) -> pa.ListArray:
 
 
 def _earlier(lake: Lake, ledger: Ledger, policy: Policy, run: Run) -> pd.DataFrame:
-    """account_id and score of the latest run at least `trend_days` older that scored the same way; else empty.
+    """account_id and score of the latest run that is at least `trend_days` older and has the same `scoring` section.
 
-    A score of other points is not comparable: a change of policy is no trend.
+    Empty if there is none. Scores under another `scoring` section are not comparable: a change of policy is no trend.
     """
     until = run.as_of - timedelta(days=policy.scoring.trend_days)
     for other in reversed(ledger.runs()):
@@ -172,7 +174,7 @@ def _earlier(lake: Lake, ledger: Ledger, policy: Policy, run: Run) -> pd.DataFra
 
 
 def _needed(policy: Policy, artefact: Artefact) -> list[str]:
-    """Every column that gates and scorer look at, each once."""
+    """Every column that the gates and the scorer read, each once."""
     gated = sorted({"activated", *(c.signal for c in (*policy.gates.engagement, *policy.gates.intent))})
     scored = scorer_named(artefact.scorer).columns(artefact)
     return list(dict.fromkeys(["account_id", "account_basis", "domain", "employees", "industry", *gated, *scored]))

@@ -1,4 +1,6 @@
-"""Events → daily activity (`activity`), account snapshot (`accounts`) → one row an account (`account`, `build`)."""
+"""Turns events into daily activity (`activity`), and activity and the account snapshot (`accounts`) into one row an
+account (`account`, `build`).
+"""
 
 from typing import TYPE_CHECKING
 

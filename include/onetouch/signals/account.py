@@ -1,11 +1,11 @@
-"""Account signals: daily activity of the lookback → one row an account, as Ibis expressions.
+"""Account signals: from the daily activity of the lookback to one row an account, as Ibis expressions.
 
-The same expressions run on DuckDB and on any cluster Ibis speaks. Days are UTC dates; the age of a day is its
+The same expressions run on DuckDB and on every other backend of Ibis. Days are UTC dates; the age of a day is its
 distance in days to the last day (the date of the last moment before `as_of`), so "7 days" are the ages 0 to 6.
 
-What each signal is, the catalogue says (`catalogue/signals.py`, and the reference in `docs/policy.md`); here stands how
-those that do not just count events are computed, and every table must make exactly the signals that name it. *Use* is
-every event that is use of the product (`catalogue/events.py`).
+Signals are defined in the catalogue (`catalogue/signals.py`; reference in `docs/policy.md`). This module computes them,
+and each table must make exactly the signals that the catalogue assigns to it. *Use* means every event that counts as
+use of the product (`catalogue/events.py`).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ DAY_HOURS = 24
 DAY_SECONDS = 86_400
 
 COUNTS, ACCOUNT = "counts", "account"
-"""The table that counts events, and the one made of all the others."""
+"""The table that counts events, and the table made from all the others."""
 
 
 def account_signals(
@@ -38,12 +38,12 @@ def account_signals(
     policy: Policy,
     as_of: datetime,
 ) -> ir.Table:
-    """One row an account of `snapshot` or product: its snapshot columns, signals, moments, and what explains them.
+    """One row for each account of `snapshot` or product: snapshot columns, signals, their moments, detail columns.
 
-    `activity`: the days of the lookback as known at `as_of`, `sums` what `sum_up` makes of them; `history`: what
-    `activity.build_history` remembers of before; `snapshot`: identified accounts; `caps`: plan_limits, limit_name,
+    `activity`: the days of the lookback as known at `as_of`; `sums`: the result of `sum_up` for them; `history`: what
+    `activity.build_history` kept of earlier days; `snapshot`: identified accounts; `caps`: plan_limits, limit_name,
     limit_cap; `offsets`: timezone, event_date, offset (whole hours to add to UTC). Raises ValueError when a table does
-    not make the signals that the catalogue says it makes.
+    not make exactly the signals that the catalogue assigns to it.
     """
     seen = _seen(sums.user, history)
     tables = {
@@ -66,7 +66,7 @@ def account_signals(
 
 
 def _made(table: str, columns: Collection[str]) -> None:
-    """Raises ValueError when the table's columns are not exactly the signals that name it (besides what is none)."""
+    """Raises ValueError unless the signals among the table's columns are exactly those the catalogue assigns to it."""
     made = {signal.name for signal in SIGNALS if signal.name in columns}
     named = {signal.name for signal in SIGNALS if (signal.table or COUNTS) == table}
     if made != named:
@@ -77,7 +77,7 @@ def _made(table: str, columns: Collection[str]) -> None:
 
 
 def _counts(by_event: ir.Table) -> ir.Table:
-    """Signals that count events with their moments, and what was used, tried and completed."""
+    """Signals that count events, with their moments, and the names of what was used, tried and completed."""
     e = by_event
     counted = [signal for signal in SIGNALS if signal.counted]
 
@@ -86,7 +86,7 @@ def _counts(by_event: ir.Table) -> ir.Table:
 
     return e.group_by("account_id").agg(
         **{s.name: e[counted_in(s.window)].sum(where=e.event.isin(s.events)) for s in counted},
-        # A window reaches up to as_of: what has something in it has its last occurrence in it.
+        # A window ends at as_of, so an event that occurred within the window also had its last occurrence within it.
         **{s.moment: e.last_at.max(where=e.event.isin(s.events) & (e[counted_in(s.window)] > 0)) for s in counted},
         features_used_list=details("feature_used"),
         premium_attempted=details("premium_feature_attempted"),
@@ -95,9 +95,9 @@ def _counts(by_event: ir.Table) -> ir.Table:
 
 
 def _users(user: ir.Table, policy: Policy) -> ir.Table:
-    """Different users with use, by window."""
+    """Number of distinct users with use, by window."""
     known = user.filter(user.user_id.notnull() & user.age.notnull())
-    one = known.group_by("account_id", "user_id").agg(age=known.age.min())  # with two e-mail domains still one
+    one = known.group_by("account_id", "user_id").agg(age=known.age.min())  # a user with two e-mail domains counts once
     return one.group_by("account_id").agg(
         users=one.count(),
         active_users_7d=(one.age < WEEK_DAYS).sum(),
@@ -106,7 +106,7 @@ def _users(user: ir.Table, policy: Policy) -> ir.Table:
 
 
 def _days(day: ir.Table, policy: Policy) -> ir.Table:
-    """Days with use and events of use, by window."""
+    """Number of days with use and of events of use, by window."""
     recent = day.age < policy.signals.recent_days
     return day.group_by("account_id").agg(
         active_days_7d=(day.age < WEEK_DAYS).sum(),
@@ -124,7 +124,7 @@ def _seen(user: ir.Table, history: ir.Table) -> ir.Table:
     columns = ["account_id", "account_basis", "email_domain", "first_at", "last_at"]
     both = ibis.union(user.select(columns), history.filter(history.event.isnull()).select(columns))
     return both.group_by("account_id").agg(
-        # An organisation of which some event came without a group is one still: domain, group < personal.
+        # An organisation stays one even if some events lack the group: by text, domain and group precede personal.
         account_basis=both.account_basis.min(),
         business_mail=both.email_domain.notnull().any(),
         first_seen_at=both.first_at.min(),
@@ -143,17 +143,19 @@ def _milestones(by_event: ir.Table, history: ir.Table, policy: Policy) -> ir.Tab
     )
     return first.group_by("account_id").agg(
         **{f"first_{event}": first.first_at.min(where=first.event == event) for event in lasting},
-        # One without a name counts as one.
+        # All integrations without a name count as one.
         integrations=first.detail.fill_null("").nunique(where=first.event == "integration_connected"),
     )
 
 
 def _checkout(by_event: ir.Table, policy: Policy, as_of: datetime) -> ir.Table:
-    """The state of the last checkout, and how many were given up. `events.checkouts` asks the same of fresh events.
+    """The state of the last checkout, and the number of abandoned ones. `events.checkouts` does so for fresh events.
 
-    started, without a step for `checkout_stalled_hours` stalled, for `checkout_abandoned_hours` abandoned. By a later
-    checkout_abandoned stalled, too: who gave up may come back, so it is `abandoned_barrier_hours` later that it is
-    abandoned. By checkout_completed or plan_upgraded at or after its last step completed.
+    - started: from its first step.
+    - stalled: after `checkout_stalled_hours` without a step, or from a checkout_abandoned event later than the last
+      step until `abandoned_barrier_hours` after that event, because the customer may still come back.
+    - abandoned: after `checkout_abandoned_hours` without a step, or `abandoned_barrier_hours` after such an event.
+    - completed: by checkout_completed or plan_upgraded at or after its last step.
     """
     hours = policy.signals
     e = by_event
@@ -170,7 +172,7 @@ def _checkout(by_event: ir.Table, policy: Policy, as_of: datetime) -> ir.Table:
         return ibis.literal(as_of - timedelta(hours=hours))
 
     completed = (m.ended >= ibis.coalesce(m.started, m.left)).fill_null(False)
-    # An abandonment at the very moment of a step is taken to be before it: rather wait than interrupt.
+    # An abandonment at the same moment as a step is taken to precede it, so that a running checkout is not interrupted.
     said = (m.started.isnull() | (m.left > m.started)).fill_null(False)
     silent = (m.started <= before(hours.checkout_abandoned_hours)).fill_null(False)
     recent_since = ibis.literal(last_day(as_of) - timedelta(days=hours.recent_days))
@@ -191,10 +193,10 @@ def _checkout(by_event: ir.Table, policy: Policy, as_of: datetime) -> ir.Table:
 
 
 def _limits(activity: ir.Table, snapshot: ir.Table, caps: ir.Table, policy: Policy, as_of: datetime) -> ir.Table:
-    """The fullest limit of each account with a cap and a reading."""
+    """The fullest plan limit of each account that has a cap and a usage reading for it."""
     a = activity
     readings = a.filter((a.event == "usage_recorded") & a.detail.notnull() & a.value_last.notnull())
-    # Several users' readings of one moment: the greatest; of one day: the last.
+    # Of several users' readings at one moment the greatest counts, of several readings on one day the last.
     moment = readings.group_by("account_id", "detail", "event_date", "last_at").agg(used=readings.value_last.max())
     day = moment.group_by("account_id", "detail", "event_date").agg(used=moment.used.argmax(moment.last_at))
     owned = snapshot.select("account_id", "plan_limits").join(caps, "plan_limits").drop("plan_limits")
@@ -219,7 +221,7 @@ def _limits(activity: ir.Table, snapshot: ir.Table, caps: ir.Table, policy: Poli
     )
     f = fullest.filter(fullest["rank"] == 0)
     a_day = (f.limit_used - f.used_first) / f.latest.delta(f.earliest, unit="day").nullif(0)
-    # The last reading may be some days old: the pace is taken to have gone on since.
+    # The last reading may be some days old; usage is assumed to have grown at the same pace since.
     left = (f.limit_cap - f.limit_used) / a_day - ibis.literal(last_day(as_of)).delta(f.latest, unit="day")
     return f.select(
         "account_id", "limit_name", "limit_used", "limit_cap", "limit_share",
@@ -229,16 +231,16 @@ def _limits(activity: ir.Table, snapshot: ir.Table, caps: ir.Table, policy: Poli
 
 
 def _habits(day: ir.Table, snapshot: ir.Table, offsets: ir.Table, policy: Policy) -> ir.Table:
-    """The hour of day and the weekday (Monday 0) with use on the most recent days, in the account's time zone.
+    """The hour of day and the weekday (Monday 0) that had use on the most of the recent days.
 
-    Without a known zone: UTC. Ties: the earlier one. Hours are told apart by the whole hour.
+    In the account's time zone (unknown: UTC), by the whole hour. Of equal hours or weekdays the earlier one is taken.
     """
     utc = day.filter(day.age < policy.signals.recent_days).select("account_id", "event_date", "hours")
     zone = snapshot.select("account_id", "timezone")
     zoned = utc.left_join(zone, "account_id").drop("account_id_right")
     local = zoned.mutate(timezone=zoned.timezone.fill_null("UTC")).join(offsets, ["timezone", "event_date"])
-    # One bit an hour. The 24 hours of a UTC date lie on up to three local dates: three times 24 bits,
-    # into which the offset shifts them.
+    # One bit an hour. The 24 hours of a UTC date can fall on three local dates, so the offset shifts them within
+    # three times 24 bits.
     bits = local.hours.cast("int64") << (local.offset + DAY_HOURS)
     dates = [
         local.select(
@@ -263,13 +265,13 @@ def _habits(day: ir.Table, snapshot: ir.Table, offsets: ir.Table, policy: Policy
 
 
 def _most(counts: list[ir.IntegerValue]) -> ir.IntegerValue:
-    """Place of the first greatest one."""
+    """Index of the first of the greatest counts."""
     together = ibis.array(counts)
     return together.index(together.maxs())
 
 
 def _top_user(user: ir.Table) -> ir.Table:
-    """The user with the most use recently; ties: the first by id."""
+    """The user with the most events of use on the recent days; of equal users the first by id."""
     known = user.filter(user.user_id.notnull() & (user.n_recent > 0))
     one = known.group_by("account_id", "user_id").agg(n=known.n_recent.sum())
     ranked = one.mutate(rank=ibis.row_number().over(group_by="account_id", order_by=[one.n.desc(), one.user_id]))
@@ -277,7 +279,7 @@ def _top_user(user: ir.Table) -> ir.Table:
 
 
 def _finish(joined: ir.Table, snapshot: ir.Table, policy: Policy, as_of: datetime) -> ir.Table:
-    """What follows from the joined tables, in the columns and types of `signals/`."""
+    """The columns of `signals/`, with their types, computed from the joined tables."""
     product = policy.product
     t = joined
     lasting = dict.fromkeys([*product.milestones, *product.activation])
@@ -301,12 +303,12 @@ def _finish(joined: ir.Table, snapshot: ir.Table, policy: Policy, as_of: datetim
     made = {
         "milestones_done": done.length(),
         "activated": activated.cast("int64"),
-        # Somebody else's clock may have set the sign-up later than the first steps.
-        "days_to_activate": (days < 0).ifelse(0.0, days),  # a clock that was ahead when they signed up
+        # Events of other clocks may place the sign-up after the first steps: then the duration is 0.
+        "days_to_activate": (days < 0).ifelse(0.0, days),
         "features_used": used_list.length(),
         "enterprise_domain": (t.business_mail.fill_null(False) | t.domain.notnull()).cast("int64"),
         "usage_growth_7d": growth,
-        # The account's very first day is no return.
+        # The account's first day of use does not count as a return.
         "return_days": t.active_days_recent
         - (t.first_seen_at.date() > ibis.literal(last_day(as_of) - timedelta(days=policy.signals.recent_days))).cast(
             "int64"

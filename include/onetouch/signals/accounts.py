@@ -1,4 +1,4 @@
-"""The account snapshot: reading it, making its values comparable, and joining it to the product's accounts."""
+"""The account snapshot: reads it, normalises its values, and joins it to the product's accounts."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ SNAPSHOT: dict[str, str] = {column.name: column.kind.dtype for column in SNAPSHO
 """Columns of an account snapshot and their dtypes; ARR in dollars a year, `plan_limits` a JSON object limit → cap."""
 
 CRM: dict[str, str] = {column.name: column.kind.dtype for column in CRM_COLUMNS}
-"""What a snapshot taken from the CRM knows besides."""
+"""Additional columns of a snapshot taken from the CRM, and their dtypes."""
 
 _LONGEST = 500
-"""Ours: characters of a text kept; nobody reads more of a name, and it is copied into every run."""
+"""Ours: maximum characters kept of a text; it is copied into every run, and no name needs more."""
 
 _SHOWN = 5  # rows named in one error
 
@@ -38,15 +38,15 @@ class AccountsError(ValueError):
 def read_accounts(path: Path | str) -> pd.DataFrame:
     """The snapshot of a CSV or Parquet file: any of SNAPSHOT's columns, each row with `account_id` or `domain`.
 
-    Raises AccountsError: unreadable, unknown column, value of the wrong kind, duplicate row. A person wrote the
-    file and can put it right, so nothing in it is passed over.
+    Raises AccountsError if the file is unreadable, or has an unknown column, a value of the wrong kind or a duplicate
+    row. Reading is strict, because a person wrote the file and can correct it.
     """
     path = Path(path)
     try:
         if path.suffix.lower() == ".parquet":
             frame = pd.read_parquet(path)
         elif path.suffix.lower() == ".csv":
-            # As text: an id may have leading zeros, a region may be called NA.
+            # Read as text, because an id may have leading zeros and a region may be named NA.
             frame = pd.read_csv(path, dtype=str, keep_default_na=False, na_values=[""])
         else:
             raise AccountsError(f"{path}: is {path.suffix or 'without suffix'}; give a .csv or a .parquet file")
@@ -64,10 +64,10 @@ def read_accounts(path: Path | str) -> pd.DataFrame:
 def normalise_accounts(frame: pd.DataFrame, *, strict: bool = False) -> pd.DataFrame:
     """All columns of SNAPSHOT and CRM with their dtypes; unknown is null.
 
-    Domains become registrable domains (of websites, too), e-mails lower case, time zones IANA names. A value that
-    cannot be read (a number that is none, an unknown time zone, …) becomes null, or, with `strict`, an AccountsError:
-    a CRM is full of such values, and one must not stop all accounts. Always refused with AccountsError: unknown
-    columns, rows with neither `account_id` nor `domain` nor `crm_account_id`, two rows of one account.
+    Domains and websites become registrable domains, e-mails lower case, time zones IANA names. A value that cannot be
+    read (an invalid number, an unknown time zone, …) becomes null, because CRMs contain many such values and one of
+    them must not stop the run; with `strict` it raises AccountsError. Unknown columns, rows with neither `account_id`
+    nor `domain` nor `crm_account_id`, and two rows of one account always raise AccountsError.
     """
     unknown = sorted(set(map(str, frame.columns)) - set(SNAPSHOT) - set(CRM))
     if unknown:
@@ -95,12 +95,12 @@ def normalise_accounts(frame: pd.DataFrame, *, strict: bool = False) -> pd.DataF
 
 
 def identify(snapshot: pd.DataFrame, product: pd.Series, domains: pd.Series) -> pd.DataFrame:
-    """The snapshot with every row's `account_id` filled in, unique; a free-mail provider's domain is nobody's.
+    """The snapshot with a unique `account_id` in every row; domains of free-mail providers identify no account.
 
-    `product`: ids of the accounts seen in the product; `domains`: e-mail domain → the account whose users mostly
-    have it. A row keeps its own account_id; else it takes the product account called as its domain, else the one
-    whose users have that domain; else it is `crm:{crm_account_id}`, or its domain where there is no CRM. Several
-    CRM records of one company: the one with an owner, the larger ARR, the smaller id stands for it.
+    `product`: ids of the accounts seen in the product; `domains`: e-mail domain → the account whose users mostly have
+    it. A row keeps its own account_id. Otherwise it gets, in this order: the product account whose id is its domain;
+    the product account whose users have its domain; `crm:{crm_account_id}`; its domain, if there is no CRM. Of several
+    CRM records of one company, one is kept: a record with an owner, then the larger ARR, then the smaller id.
     """
     order = snapshot.assign(unowned=snapshot["owner_email"].isna()).sort_values(
         ["unowned", "arr", "crm_account_id", "account_id", "domain"], ascending=[True, False, True, True, True]
@@ -116,7 +116,7 @@ def identify(snapshot: pd.DataFrame, product: pd.Series, domains: pd.Series) -> 
 
 
 def plan_caps(plan_limits: pd.Series) -> pd.DataFrame:
-    """`plan_limits`, `limit_name`, `limit_cap`: one row a limit of each different JSON text (plans are few)."""
+    """`plan_limits`, `limit_name`, `limit_cap`: one row for each limit of each distinct JSON text (plans are few)."""
     texts = plan_limits.dropna().unique()
     rows = [(text, name, float(cap)) for text in texts for name, cap in json.loads(text).items()]
     frame = pd.DataFrame(rows, columns=["plan_limits", "limit_name", "limit_cap"])
@@ -124,10 +124,10 @@ def plan_caps(plan_limits: pd.Series) -> pd.DataFrame:
 
 
 def _read(kind: Kind, given: pd.Series) -> pd.Series:
-    """One column of that kind with its dtype; what cannot be read is null."""
+    """One column of that kind with its dtype; a value that cannot be read is null."""
     if kind.is_number:
         numbers = pd.to_numeric(given, errors="coerce").astype("float64")
-        numbers = numbers.where((numbers >= 0) & (numbers < 1e15))  # negative or absurd is no size and no amount
+        numbers = numbers.where((numbers >= 0) & (numbers < 1e15))  # a negative or absurdly large value is invalid
         return numbers.round().astype("Int64") if kind is Kind.WHOLE else numbers
     if kind is Kind.MOMENT:
         return pd.to_datetime(given, utc=True, errors="coerce", format="ISO8601").astype("datetime64[us, UTC]")
@@ -137,7 +137,7 @@ def _read(kind: Kind, given: pd.Series) -> pd.Series:
 
 
 def _each(given: pd.Series, read: Callable[[Any], str | None]) -> pd.Series:
-    """`read` of every different value, as text."""
+    """Applies `read` to every distinct value; the result is text."""
     if column_is_nested := given.map(lambda v: not isinstance(v, Hashable)).any():
         given = given.map(lambda v: json.dumps(v) if isinstance(v, dict) else v)
     values = given.dropna().unique() if not column_is_nested else given.dropna().drop_duplicates()
@@ -145,7 +145,7 @@ def _each(given: pd.Series, read: Callable[[Any], str | None]) -> pd.Series:
 
 
 def _text(value: Any) -> str | None:
-    """Text that shows something: of nothing but blanks and invisible characters nobody can be called."""
+    """The text, or None if it has nothing but blanks and invisible characters."""
     text = clean(str(value)[: 2 * _LONGEST])[:_LONGEST].strip()
     return text if any(c.isprintable() and not c.isspace() for c in text) else None
 
@@ -213,7 +213,7 @@ def _lost(column: Column, values: pd.Series) -> str:
 
 
 def _rows(mask: pd.Series) -> str:
-    """Rows as a person counts them: the first below the header is 1."""
+    """Row numbers for messages: the first row below the header is 1."""
     numbers = [str(i + 1) for i in mask.index[mask]]
     return f"row{'s' if len(numbers) > 1 else ''} {_some(pd.Series(numbers), quote=False)}"
 

@@ -1,8 +1,8 @@
-"""Events → daily activity: one row an account × user × event × detail × day, rebuilt only for touched dates.
+"""Daily activity from events: one row an account × user × event × detail × day, rebuilt only for dates with new events.
 
-`activity/event_date=…/{vocabulary_version}.parquet` holds a day under one vocabulary; `history/month=…/` holds what
-must not be forgotten of months older than the lookback: every account, and its first time of each lasting event.
-Both carry `built_from` in their Parquet metadata: a hash of the names of the event files they were built from.
+`activity/event_date=…/{vocabulary_version}.parquet` holds a day under one vocabulary. `history/month=…/` keeps, for
+months older than the lookback, every account and the first time of each of its lasting events. Both carry `built_from`
+in their Parquet metadata: a hash of the names of the event files they were built from.
 """
 
 from __future__ import annotations
@@ -27,24 +27,24 @@ from onetouch.policy import Meaning, Policy
 if TYPE_CHECKING:
     import ibis.expr.types as ir
 
-LAYOUT = "1"  # part of built_from: a change of what a partition holds rebuilds all of them
+LAYOUT = "1"  # part of built_from; increase it when the content of a partition changes, so that all are rebuilt
 
 _EVENT_DATE = re.compile(r"/event_date=(\d{4}-\d{2}-\d{2})/")
 
 LASTING = ("integration_connected",)
-"""Events that count for ever though they are no milestone: what was connected stays connected."""
+"""Events besides the milestones whose first time is kept for ever: a connected integration stays connected."""
 
 
 @dataclass(frozen=True)
 class Day:
-    """One built activity partition. `occurred_until`, `received_until`: its latest event, its latest receipt."""
+    """One built activity partition. `occurred_until`: its latest event; `received_until`: its latest receipt."""
 
     path: str
     occurred_until: datetime
     received_until: datetime
 
     def known_at(self, as_of: datetime) -> bool:
-        """Whether all it holds had happened, and was received, at `as_of`."""
+        """Whether all its events had occurred, and been received, by `as_of`."""
         return self.occurred_until < as_of and self.received_until <= as_of
 
 
@@ -58,7 +58,10 @@ def event_files(lake: Lake) -> dict[date, list[str]]:
 
 
 def built_from(paths: Iterable[str], *meaning: str) -> str:
-    """What a partition depends on: the event files' names (not their folder: a lake may move) and `meaning`."""
+    """A hash of what a partition depends on: the event files' names and `meaning`.
+
+    The path of the lake is not part of it, because a lake may be moved.
+    """
     names = sorted("/".join(p.rsplit("/", 2)[-2:]) for p in paths)
     return hashlib.sha256("\n".join((LAYOUT, *meaning, *names)).encode()).hexdigest()[:16]
 
@@ -66,9 +69,9 @@ def built_from(paths: Iterable[str], *meaning: str) -> str:
 def build_days(
     lake: Lake, engine: Engine, policy: Policy, files: Mapping[date, list[str]]
 ) -> tuple[dict[date, Day], int]:
-    """Activity of the dates of `files`, rebuilt where the event files changed; and how many dates that were."""
+    """Activity of the dates of `files`, rebuilt where the event files changed, and the number of rebuilt dates."""
     days, rebuilt = {}, 0
-    summed: tuple[ir.Table, ir.Table] | None = None  # made once: the table of a name is always the latest read
+    summed: tuple[ir.Table, ir.Table] | None = None  # built once: they refer to the latest table of that name
     for day, paths in files.items():
         parts = ("activity", f"event_date={day}", f"{policy.vocabulary_version}.parquet")
         stamp = built_from(paths, policy.vocabulary_version)
@@ -79,7 +82,7 @@ def build_days(
                 latest = events.agg(occurred=events.occurred_at.max(), received=events.received_at.max())
                 summed = (latest, _daily(engine, policy, events))
             [latest_of_day] = engine.fetch(summed[0]).to_pylist()
-            beginning = datetime.combine(day, datetime.min.time(), UTC)  # files without a row hold nothing later
+            beginning = datetime.combine(day, datetime.min.time(), UTC)  # for files without a row
             metadata = {
                 "built_from": stamp,
                 "occurred_until": (latest_of_day["occurred"] or beginning).astimezone(UTC).isoformat(),
@@ -105,8 +108,8 @@ def read_days(
 ) -> ir.Table:
     """The table `name`: the activity of `days` as known at `as_of`, with `event_date`.
 
-    A date that holds events of after `as_of`, or received after it (a backfill, a backtest), is summed up again
-    from its events without them; all others are read as built.
+    A date with events that occurred or were received after `as_of` (in a backfill or a backtest) is summed up again
+    without those events; all other dates are read as built.
     """
     import ibis
 
@@ -135,12 +138,12 @@ def build_history(
     as_of: datetime,
     name: str,
 ) -> tuple[ir.Table, int]:
-    """The table `name` of what is remembered of before `before`, and how many activity dates were rebuilt for it.
+    """The table `name` of what is kept of the days before `before`, and how many activity dates were rebuilt for it.
 
     One row an account × e-mail domain × lasting event × detail: `account_id`, `account_basis`, `email_domain`,
     `users`, `event`, `detail` (both null in the rows that count users), `first_at`, `last_at`.
-    Whole months come from `history/month=…/`, written once; the month `before` falls in, and months that hold
-    something not yet known at `as_of`, are read day by day.
+    Whole months are read from `history/month=…/`, which is written once. The month that contains `before`, and months
+    with events not yet known at `as_of`, are read day by day.
     """
     import ibis
 
@@ -207,13 +210,13 @@ _ACTIVITY = pa.schema(
 )
 
 Key = tuple[str, str]
-"""A source with words of its own (empty: any other), and its name of an event."""
+"""A source with a vocabulary of its own (empty: any other source), and its name of an event."""
 
 _HISTORY = ["account_id", "account_basis", "email_domain", "event", "detail", "users", "first_at", "last_at"]
 
 
 def _daily(engine: Engine, policy: Policy, events: ir.Table, *by: str) -> ir.Table:
-    """Canonical events summed up to activity under the policy's vocabulary; `by`: columns to keep apart besides."""
+    """Canonical events summed up to activity under the policy's vocabulary; `by`: further columns to group by."""
     import ibis
 
     meanings = _meanings(policy)
@@ -225,7 +228,7 @@ def _daily(engine: Engine, policy: Policy, events: ir.Table, *by: str) -> ir.Tab
         }
     )
     own = sorted({source for source, _ in meanings} - {""})
-    # a source that says what its events mean has entries of its own; all others share the ones without a source
+    # A source with a vocabulary of its own has its own entries; all other sources share the entries without a source.
     events = events.mutate(of_source=events.source.isin(own).ifelse(events.source, "")) if own else events
     on = ["of_source", ("event", "vendor")] if own else [("event", "vendor")]
     known = events.join(engine.table(vocabulary, "vocabulary"), on)
@@ -256,7 +259,7 @@ def _daily(engine: Engine, policy: Policy, events: ir.Table, *by: str) -> ir.Tab
         occurred_at=known.occurred_at,
         value=(value.isnan() | value.isinf()).ifelse(ibis.null(), value) if numbers else value,
     )
-    # Two readings of one moment: the greater one counts, whatever the order of the rows.
+    # Of two readings at one moment the greater one counts, whatever the order of the rows.
     reading = ibis.struct({"at": told.occurred_at, "value": told.value})
     hour = ibis.literal(1, type="int32") << engine.hour(told.occurred_at)
     return told.group_by(*keys, "event", "detail").agg(
@@ -270,14 +273,14 @@ def _daily(engine: Engine, policy: Policy, events: ir.Table, *by: str) -> ir.Tab
 
 
 def _meanings(policy: Policy) -> dict[Key, Meaning]:
-    """(source, its name of an event) → what it means; the source is empty for those that have no words of their own."""
+    """(source, its name of an event) → its meaning; the source is empty in the vocabulary that other sources share."""
     own = [source for source in policy.sources if policy.source_settings(source).vocabulary]
     vocabularies = {"": policy.vocabulary} | {source: policy.vocabulary_of(source) for source in own}
     return {(source, name): meaning for source, words in vocabularies.items() for name, meaning in words.items()}
 
 
 def _remembered(activity: ir.Table, lasting: list[str]) -> ir.Table:
-    """What is kept of activity: each account with its users by e-mail domain, and its lasting events."""
+    """What the history keeps of activity: each account's number of users by e-mail domain, and its lasting events."""
     import ibis
 
     a, used = activity, activity.event.notin(NOT_USE)
@@ -296,7 +299,7 @@ def _remembered(activity: ir.Table, lasting: list[str]) -> ir.Table:
 
 
 def _by_event(events: ir.Table, values: Iterable[tuple[list[Key], ir.Value]], kind: str) -> ir.Value:
-    """For the events of each value, that value; else null."""
+    """For events with one of the keys, the value paired with these keys; null for all other events."""
     import ibis
 
     def are(keys: list[Key]) -> ir.BooleanValue:
@@ -312,7 +315,7 @@ def _by_event(events: ir.Table, values: Iterable[tuple[list[Key], ir.Value]], ki
 
 
 def _metadata(lake: Lake, *parts: str) -> dict[str, str]:
-    """Key-value metadata of a Parquet file of the lake; empty when it is not there."""
+    """Key-value metadata of a Parquet file of the lake; empty if the file does not exist."""
     if not lake.exists(*parts):
         return {}
     with lake.fs.open(lake.path(*parts), "rb") as file:

@@ -1,4 +1,4 @@
-"""The stage `build_signals`: touched days of activity, then one row an account of the run."""
+"""The stage `build_signals`: builds the activity of days with new events, then one row an account of the run."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 def build(lake: Lake, ledger: Ledger, policy: Policy, run: Run) -> dict[str, int]:
     """Writes `signals/{run_id}.parquet` from the events staged and the snapshot `crm/{run_id}/accounts.parquet`.
 
-    Returns `accounts`; how many dates had to be rebuilt is in the log. Raises FileNotFoundError without a snapshot.
+    Returns {"accounts": n}; the number of rebuilt dates is logged. Raises FileNotFoundError without a snapshot.
     """
     snapshot = lake.read("crm", run.run_id, "accounts.parquet")
     table, rebuilt = compute(lake, policy, snapshot, run.as_of)
@@ -45,7 +45,7 @@ def compute(lake: Lake, policy: Policy, snapshot: pd.DataFrame, as_of: datetime)
         activity = read_days(engine, policy, days, files, as_of, "activity")
         history, also_rebuilt = build_history(lake, engine, policy, files, first, as_of, "history")
         expressions = sum_up(activity, policy, as_of)._asdict().items()
-        # worked out once: they are small, and needed more than once
+        # Computed once and kept, because the sums are small and used several times.
         sums = Sums(**{name: engine.keep(expression, f"sum_{name}") for name, expression in expressions})
         product, domains = (table.to_pandas() for table in product_accounts(engine, sums, history))
         accounts = identify(
@@ -67,7 +67,7 @@ def compute(lake: Lake, policy: Policy, snapshot: pd.DataFrame, as_of: datetime)
 
 
 def _offsets(zones: Iterable[str], days: Iterable[date]) -> pd.DataFrame:
-    """Whole hours that each zone was ahead of UTC at noon of each date."""
+    """By how many whole hours each time zone was ahead of UTC at noon of each date."""
     noons = pd.DatetimeIndex([pd.Timestamp(day, tz="UTC") + pd.Timedelta(hours=12) for day in days])
     frames = []
     for zone in sorted(zones):

@@ -1,7 +1,7 @@
-"""Daily activity of the lookback → three sums, each read from it once; the account signals are made of these.
+"""Sums the daily activity of the lookback up to three tables, from which the account signals are computed.
 
-Days are told by their age: their distance in days to the last day, which is the date of the last moment before
-`as_of`; "7 days" are the ages 0 to 6.
+The age of a day is its distance in days to the last day, which is the date of the last moment before `as_of`; "7 days"
+are the ages 0 to 6.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 DEVELOPER = SIGNALS_BY_NAME["developer_days"].events
 
 COUNTED_IN = tuple(window for window in Window if any(s.counted and s.window is window for s in SIGNALS))
-"""The windows in which some signal counts events."""
+"""The windows in which at least one signal counts events."""
 
 
 def counted_in(window: Window) -> str:
-    """The column of `Sums.event` that holds how often an event happened in the window."""
+    """The column of `Sums.event` with the number of an event's occurrences in the window."""
     return f"n_{window.name.lower()}"
 
 
@@ -66,7 +66,7 @@ def sum_up(activity: ir.Table, policy: Policy, as_of: datetime) -> Sums:
     windows = {counted_in(window): window.days(days) for window in COUNTED_IN}
     barrier = ibis.literal(as_of - timedelta(hours=days.abandoned_barrier_hours))
     left = (a.event == "checkout_abandoned") & (a.age < days.recent_days) & (a.first_at <= barrier)
-    whole = a.last_at <= barrier  # else that moment lies within a day of which only first and last are known
+    whole = a.last_at <= barrier  # otherwise the barrier is within a day's events: only first and last are known
     event = a.group_by("account_id", "event", "detail").agg(
         **{name: a.n.sum(where=a.age < length) for name, length in windows.items()},
         first_at=a.first_at.min(),
@@ -79,10 +79,10 @@ def sum_up(activity: ir.Table, policy: Policy, as_of: datetime) -> Sums:
 
 
 def product_accounts(engine: Engine, sums: Sums, history: ir.Table) -> tuple[pa.Table, pa.Table]:
-    """The product's accounts, and the account that each e-mail domain stands for (email_domain, account_id).
+    """The product's accounts, and the account that each e-mail domain identifies (email_domain, account_id).
 
-    A domain stands for the account that has it as its users' most frequent one; for several, the one with the most
-    users of it, then the first by id. Lone users stand for nobody else.
+    A domain identifies the account whose users have it most frequently. If that is true of several accounts, it is the
+    one with the most users of the domain, then the first by id. Accounts of lone users are not identified by a domain.
     """
     columns = ["account_id", "account_basis", "email_domain"]
     now = sums.user.group_by(columns).agg(users=sums.user.user_id.count())
@@ -96,6 +96,6 @@ def product_accounts(engine: Engine, sums: Sums, history: ir.Table) -> tuple[pa.
 
 
 def _first(rows: ir.Table, by: str, order: list[ir.Value]) -> ir.Table:
-    """Of each `by` the first row in that order."""
+    """The first row of each value of `by`, in that order."""
     ranked = rows.mutate(rank=ibis.row_number().over(group_by=by, order_by=order))
     return ranked.filter(ranked["rank"] == 0).drop("rank")

@@ -1,6 +1,7 @@
 """The rules of engagement in their order: the first that applies to an account decides.
 
-One file a rule; a new one is a file and a place in `RULES`. What knows the rules derives from the list.
+Each rule is one file. To add a rule, add its file and its place in `RULES`; everything that depends on the rules is
+derived from this list.
 """
 
 from __future__ import annotations
@@ -51,10 +52,10 @@ RULES: Rules = (
 
 
 def rules_of(policy: Policy, rules: Rules = RULES, where: str | None = None) -> Rules:
-    """The rules that the policy has, in their order: all but those with parameters of which it says nothing.
+    """The rules that the policy has, in their order: all except rules with parameters whose section it lacks.
 
-    Raises PolicyError for parameters of an unknown rule, of one that has none, and for those the rule does not allow,
-    a line each, which begin with `where` (the policy's file; None: its name).
+    Raises PolicyError for a section of an unknown rule or of a rule without parameters, and for parameters the rule
+    does not allow. The message has one line each, beginning with `where` (the policy's file; None: its name).
     """
     own = {rule.section: rule.parameters for rule in rules if rule.parameters is not None}
     where = where or f"policy {policy.name}"
@@ -81,7 +82,7 @@ def _unknown(section: str, own: list[str], rules: Rules) -> str:
 
 
 def first_match(facts: Facts, policy: Policy, rules: Rules) -> npt.NDArray[np.int64]:
-    """The place in `rules` of the first that applies to each account; `len(rules)` where none does."""
+    """The place in `rules` of the first rule that applies to each account; `len(rules)` where none does."""
     decided = np.full(len(facts), len(rules), dtype=np.int64)
     for place, rule in reversed(list(enumerate(rules))):
         decided[rule.applies(facts, policy)] = place

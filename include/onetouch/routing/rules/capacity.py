@@ -1,4 +1,4 @@
-"""Capacity: the rep who gets the account has no room today, or there is nobody who may take it."""
+"""Capacity: the assigned rep has no room for another task today, or there is no rep who may take the account."""
 
 from __future__ import annotations
 

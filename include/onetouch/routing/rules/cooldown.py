@@ -1,6 +1,6 @@
-"""Cooldown: after a handoff has ended sales stays away for a while, and then until something new happens.
+"""Cooldown: after a handoff has ended, sales stays away for a while, and then until something new happens.
 
-What is new is a signal of use that earns points now and did not at the handoff.
+Something is new when a usage signal earns points now that earned none at the handoff.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def _columns(facts: Facts, inputs: Inputs, policy: Policy, as_of: datetime) -> M
 
 
 def _something_new(facts: Facts, handoffs: pd.DataFrame, closed: Mask) -> Mask:
-    """Whether a signal of use earns points now that did not at the handoff; looked at where `closed`, else false."""
+    """Whether a usage signal earns points now that earned none at the handoff; false where not `closed`."""
     rows = np.flatnonzero(closed)
     now = pa.array(facts["reasons"], REASONS).take(pa.array(rows))
     at = places(facts["account_id"].iloc[rows], handoffs["account_id"])
@@ -48,7 +48,7 @@ def _something_new(facts: Facts, handoffs: pd.DataFrame, closed: Mask) -> Mask:
 
 
 def _named(lists: pa.ListArray | pa.ChunkedArray, field: str | None = None) -> Mask:
-    """One row a list, one column a name of SIGNAL_NAMES: whether the list names it."""
+    """Whether each list (row) contains each name of SIGNAL_NAMES (column)."""
     if isinstance(lists, pa.ChunkedArray):
         lists = lists.combine_chunks()
     each = pc.list_flatten(lists)

@@ -1,6 +1,6 @@
 """The matrix, high value and not engaged: the account is nurtured until it uses the product.
 
-It is the first of the three rules for accounts without a contact reason, so it tells what such an account lacks.
+It is the first of the three rules for accounts without a contact reason, so it reports what such an account lacks.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""The control group: a share of the accounts that sales leaves alone, to measure what its touch is worth.
+"""Holdout: a share of the accounts is a control group that sales leaves alone, to measure what a sales touch is worth.
 
-Which accounts are in it is drawn once and for all from their ids, so a greater share only adds to the group.
+Membership depends only on the account's id and the share, so a greater share only adds to the group.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from onetouch.policy import Part, Policy
 from onetouch.routing.inputs import Inputs
 from onetouch.routing.rule import Facts, Figures, Known, Obstacle, Rule
 
-HOLDOUT_KEY = "onetouch-holdout"  # 16 characters, as the hash asks; another one would draw another control group
+HOLDOUT_KEY = "onetouch-holdout"  # 16 characters, as the hash requires; another key would draw another control group
 
 
 def _columns(facts: Facts, inputs: Inputs, policy: Policy, as_of: datetime) -> Mapping[str, Mask]:
@@ -25,7 +25,7 @@ def _columns(facts: Facts, inputs: Inputs, policy: Policy, as_of: datetime) -> M
 
 
 def _drawn(account_ids: pd.Series, share: float) -> Mask:
-    """Whether each account is in the control group: its number in [0, 1), for ever the same, is under the share."""
+    """Whether each account is in the control group: the hash of its id, scaled to [0, 1), is below the share."""
     if share == 0:
         return np.zeros(len(account_ids), dtype=bool)
     hashes = pd.util.hash_array(account_ids.to_numpy(dtype=object), hash_key=HOLDOUT_KEY, categorize=False)

@@ -1,4 +1,4 @@
-"""The matrix, low value and engaged: the account uses the product well, and the product goes on serving it."""
+"""The matrix, low value and engaged: the account uses the product well and stays self-serve."""
 
 from __future__ import annotations
 

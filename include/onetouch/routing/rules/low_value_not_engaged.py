@@ -1,4 +1,4 @@
-"""The matrix, low value and not engaged: the product brings the account to use it."""
+"""The matrix, low value and not engaged: onboarding within the product helps the account to use it."""
 
 from __future__ import annotations
 

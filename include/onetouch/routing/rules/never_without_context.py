@@ -1,4 +1,4 @@
-"""Never without context: no rep is called in before the account's record tells what the policy says a rep must know."""
+"""Never without context: no task before the account's record holds every field the policy requires for a rep."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from onetouch.routing.rule import Facts, Figures, Known, Obstacle, Rule
 from onetouch.routing.wording import obstacles_of
 
 _CONTEXT = "context"
-"""An obstacle's name: a field of the account's record, its detail, is missing."""
+"""Name of the obstacle that a field of the account's record is missing; its detail is the field."""
 
 
 def _columns(facts: Facts, inputs: Inputs, policy: Policy, as_of: datetime) -> Mapping[str, Mask]:
@@ -24,7 +24,7 @@ def _columns(facts: Facts, inputs: Inputs, policy: Policy, as_of: datetime) -> M
 
 
 def _absent(facts: Facts, field: str) -> Mask:
-    """Whether the field is null, or a text that is empty. Raises ValueError when there is no such column."""
+    """Whether the field is null or an empty text. Raises ValueError when there is no such column."""
     if field not in facts:
         raise ValueError(f"handoff.required_context: {field}: no such column of signals")
     column = facts[field]

@@ -1,4 +1,4 @@
-"""No PQL: nothing calls for a person, and the account is not one to be watched."""
+"""No PQL: the account has no contact reason, and it does not qualify for monitoring."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One touch: an account that is handed over, or that a rep was in contact with lately, gets no second task."""
+"""One touch: an account with an active handoff, or that a rep contacted recently, gets no second task."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Open opportunity: a colleague is talking to the account about a deal already."""
+"""Open opportunity: a colleague is already talking to the account about a deal."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Queue expired: an account has waited so long for a rep that its signals are out of date, until the next event."""
+"""Queue expired: an account waited so long for a rep that its signals are out of date until its next trigger event."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sales now: a rep is given the task. It takes every account that no rule before it has taken."""
+"""Sales now: a rep gets a task. The rule applies to every account that no earlier rule applies to."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tier medium: the account is watched until its next trigger event, which makes it a sales touch."""
+"""Tier medium: the account is monitored until its next trigger event, which makes it a sales touch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Value floor: something calls for a person, but the account is worth too little to pay for one."""
+"""Value floor: the account has a reason for contact, but its potential ARR is too low to pay for a rep's time."""
 
 from __future__ import annotations
 

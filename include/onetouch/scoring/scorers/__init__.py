@@ -1,4 +1,4 @@
-"""The ways to score that a policy may name: one line each; a scorer's own file is imported when it is used."""
+"""The scorers that a policy may name, one line each. A scorer's module is imported when it is first used."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ if TYPE_CHECKING:
 SCORERS = {
     "points": "onetouch.scoring.scorers.points",
 }
-"""Name of a scorer → the module that holds it as SCORER."""
+"""Name of a scorer → the module that defines it as SCORER."""
 
 
 def scorer_named(name: str) -> Scorer:
-    """The scorer that is registered under the name. Raises KeyError."""
+    """The scorer registered under the name. Raises KeyError if there is none."""
     scorer: Scorer = import_module(SCORERS[name]).SCORER
     return scorer
 
 
 def scorer_of(policy: Policy) -> Scorer:
-    """The scorer that the policy names. Raises PolicyError for one that is not registered."""
+    """The scorer that the policy names. Raises PolicyError if it is not registered."""
     check_scorer(policy, f"policy {policy.name}")
     return scorer_named(policy.scoring.scorer)
 

@@ -1,4 +1,4 @@
-"""Points a signal, as the policy counts them (`scoring.points`): its artefact are these rules as JSON."""
+"""Scores each signal with the points of the policy (`scoring.points`); the artefact is these rules as JSON."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Rules(BaseModel):
 
 
 class PointsScorer:
-    """Each rule earns its points by itself; nothing is learned."""
+    """Each rule earns its points independently of the others; nothing is learned from data."""
 
     name = "points"
 
@@ -37,12 +37,12 @@ class PointsScorer:
         return Artefact(self.name, json.dumps(document, sort_keys=True, separators=(",", ":")).encode())
 
     def columns(self, artefact: Artefact) -> list[str]:
-        """Every signal that earns points, and the last moment of those whose points age."""
+        """Every signal that earns points, and the last moment of each signal whose points decay with age."""
         rules = _rules(artefact.content)
         return [*(rule.signal for rule in rules), *(f"{r.signal}_at" for r in rules if r.half_life_days is not None)]
 
     def earned(self, signals: pd.DataFrame, as_of: datetime, artefact: Artefact) -> Earned:
-        """What each rule earned, in the policy's order."""
+        """The points each rule earned, in the policy's order."""
         rules = _rules(artefact.content)
         return Earned(
             tuple(rule.signal for rule in rules),
@@ -56,14 +56,14 @@ SCORER = PointsScorer()
 
 @lru_cache(maxsize=16)
 def _rules(content: bytes) -> list[Points]:
-    """The rules, with today's names of their signals."""
+    """The rules of an artefact, with the current names of their signals."""
     return Rules.model_validate(renamed(json.loads(content), Rules)[0]).points
 
 
 def _earned(signals: pd.DataFrame, rule: Points, as_of: datetime) -> Tenths:
-    """Tenths of points: all from `at_least` on, or growing linearly with the signal up to `full_at`; halving with age.
+    """Tenths of points: all points from `at_least` on, or points that grow linearly with the signal up to `full_at`.
 
-    Unknown (NaN, a moment that is null) earns nothing.
+    Points that decay are halved with every half-life of their age. An unknown value (NaN, a null moment) earns nothing.
     """
     value = number(signals, rule.signal)
     share = np.ones_like(value) if rule.full_at is None else np.clip(value / rule.full_at, 0, 1)

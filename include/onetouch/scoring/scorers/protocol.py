@@ -1,4 +1,4 @@
-"""What a scorer is: it says what each signal of an account earned, whole columns at a time."""
+"""The interface of a scorer, which computes the points each signal of an account earned, on whole columns."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ TENTHS = 10
 
 @dataclass(frozen=True)
 class Artefact:
-    """What a scorer goes by besides the signals, as bytes: its rules, or a model file. The same bytes, the same id."""
+    """What a scorer needs besides the signals, as bytes: its rules, or a model file. Equal bytes have equal ids."""
 
     scorer: str
     content: bytes
@@ -36,10 +36,10 @@ class Artefact:
 
 
 class Earned(NamedTuple):
-    """What each signal earned: a row an account in the order given, a column a signal.
+    """What each signal earned: one row an account, in the order of the input, and one column a signal.
 
-    `signals`: names, each once; of two that earned the same, the one named first is the first reason. `values`: of the
-    signals, NaN where unknown. `tenths`: of a point, from 0 on; 0 where the value is unknown.
+    `signals`: names, each once; of two signals with equal points, the one named first is the first reason. `values`:
+    the signals' values, NaN where unknown. `tenths`: tenths of a point, at least 0; 0 where the value is unknown.
     """
 
     signals: tuple[str, ...]
@@ -48,28 +48,28 @@ class Earned(NamedTuple):
 
 
 class Scorer(Protocol):
-    """One way to score. What it earns depends on nothing but its arguments, and an account's not on other accounts."""
+    """A scorer. Its results depend only on its arguments, and an account's points do not depend on other accounts."""
 
     @property
     def name(self) -> str:
-        """What `scoring.scorer` of a policy calls it."""
+        """The scorer's name in the policy's `scoring.scorer`."""
         ...
 
     def artefact(self, policy: Policy, lake: Lake | None) -> Artefact:
-        """What the policy asks for: the same policy, the same artefact.
+        """The artefact that the policy defines; the same policy always gives the same artefact.
 
-        Derived from the policy, or read from the lake where the policy names a file of it. Raises ValueError when a
-        lake is needed and there is none, FileNotFoundError naming the file that is gone.
+        It is derived from the policy, or read from the lake if the policy names a file there. Raises ValueError when a
+        lake is needed and there is none, FileNotFoundError naming a missing file.
         """
         ...
 
     def columns(self, artefact: Artefact) -> list[str]:
-        """The columns of the signals that it looks at."""
+        """The columns of the signals that the scorer reads."""
         ...
 
     def earned(self, signals: pd.DataFrame, as_of: datetime, artefact: Artefact) -> Earned:
         """The points of every row of `signals`; `as_of` is the moment from which their age is counted.
 
-        The caller gives some thousand rows at a time, so that the memory of one call is used again for the next.
+        The caller passes batches of rows, so that the memory of one call is reused for the next.
         """
         ...
