@@ -15,6 +15,8 @@ if sys.argv[1:2] in (["scheduler"], ["celery"]):
     for _module in (
         "onetouch.stages",
         "onetouch.crm.salesforce",
+        "onetouch.chat.slack",
+        "onetouch.lake.engines.duckdb",
         "onetouch.sources.amplitude",
         "great_expectations",
     ):

@@ -42,7 +42,7 @@ def test_it_imports_nothing_of_the_library_and_nothing_heavy() -> None:
     code = "import sys, onetouch.catalogue; print(*sys.modules)"
     modules = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     ours = {name.split(".")[1] for name in modules if name.startswith("onetouch.")}
-    assert ours == {"catalogue"}
+    assert ours == {"catalogue", "faces"}
     assert not {"pandas", "numpy", "pyarrow", "ibis", "duckdb", "pydantic", "yaml"} & set(modules)
 
 

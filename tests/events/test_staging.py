@@ -261,7 +261,7 @@ def test_the_quarantine_shows_file_line_reason_and_row(stager):
 
 def test_a_mail_address_is_kept_only_where_it_is_the_user_id(stager):
     stager.staged([event(1, user_properties={"email": "secret@acme.com"}), event(2, user_id="open@acme.com")])
-    shown = stager.events().to_json()
+    shown = stager.events().to_json(date_format="iso")
     assert "secret@acme.com" not in shown and "open@acme.com" in shown
 
 

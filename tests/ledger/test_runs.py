@@ -29,7 +29,7 @@ def test_the_same_moment_and_policy_is_the_same_run(ledger: Ledger, policy: Poli
 
 
 def test_another_policy_or_a_dry_run_is_another_run(ledger: Ledger, policy: Policy) -> None:
-    other = policy.model_copy(update={"sources": []})
+    other = policy.model_copy(update={"sources": {}})
     ids = {ledger.begin_run(AS_OF, p, dry).run_id for p in (policy, other) for dry in (False, True)}
     assert len(ids) == 4
     assert [run.run_id for run in ledger.runs()] == sorted(ids)

@@ -10,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 import pyarrow as pa
 import pytest
+from onetouch.catalogue import RENAMED
 from onetouch.lake import Lake
 from onetouch.ledger import Ledger, Run
 from onetouch.routing import DECISION, WOULD_CHANGE, Inputs, decide, gather, keep, kept, route
@@ -55,7 +56,7 @@ def test_a_run_says_what_it_did_and_writes_every_column(lake: Lake, ledger: Ledg
         table = pa.parquet.read_table(file)
     assert table.column_names == list(DECISION)
     assert (table.schema.field("would_change").type, table.schema.field("reasons").type) == (WOULD_CHANGE, REASONS)
-    assert table.schema.metadata == {b"onetouch_format": b"1"}
+    assert table.schema.metadata == {b"onetouch_format": b"1", b"onetouch_renamed": str(len(RENAMED)).encode()}
     assert set(table["inputs_ref"].to_pylist()) == {f"signals/{run.run_id}"}
     assert table["policy_version"].to_pylist() == [POLICY.version] * 3
 

@@ -129,7 +129,7 @@ def test_every_document_of_the_ledger_has_a_format() -> None:
 def test_a_table_is_written_with_its_format_and_one_without_a_number_is_the_first(copy: Workspace, last: Run) -> None:  # noqa: F811
     parts = ("scores", f"{last.run_id}.parquet")
     table = pq.read_table(copy.lake.path(*parts))
-    assert table.schema.metadata == {formats.KEY: b"1"}
+    assert table.schema.metadata == {formats.KEY: b"1", formats.NAMES: str(len(upgrade.RENAMED)).encode()}
     for number, answer in ((None, True), (b"1", True), (b"2", False)):
         rewrite(copy.lake, parts, lambda t, n=number: t.replace_schema_metadata({formats.KEY: n} if n else None))
         if answer:
@@ -260,7 +260,7 @@ def test_a_run_after_the_change_compares_like_with_like(of_then: Workspace) -> N
     assert formats.read_table(of_then.lake, "inputs", run.run_id, "previous.parquet").num_rows == 16
     assert audit.replay(of_then.lake, of_then.ledger, run.run_id).empty
     table = pq.read_table(of_then.lake.path("inputs", run.run_id, "handoffs.parquet"))
-    assert table.schema.metadata[formats.NAMES] == b"4"
+    assert table.schema.metadata[formats.NAMES] == str(len(upgrade.RENAMED)).encode()
     names = table["signals"].to_pylist()
     assert not {name for row in names for name in row} & set(FORMER)
 

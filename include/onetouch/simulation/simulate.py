@@ -172,7 +172,7 @@ def _truth(cohorts: list[Cohort], midnight: datetime, until: datetime) -> dict[s
         over = checkouts["ended_at"] < until
         checkouts["state"] = checkouts["outcome"].where(over, "in_progress").replace({"silent": "abandoned"})
         latest = checkouts.drop_duplicates("account", keep="last").set_index("account")["state"]
-        who["checkout_state"] = pd.Series(everyone).map(latest).fillna("none")
+        who["checkout_state"] = pd.Series(everyone).map(latest).astype("str").fillna("none")
 
         users = one.users.copy()
         users["joined_at"] = _moments(to_utc(one, midnight, users["account"].to_numpy(), users["joined"].to_numpy()))
