@@ -1,4 +1,4 @@
-"""`onetouch forget`: takes a user or an account out of lake and ledger, keeps it out, and looks whether it is gone."""
+"""`onetouch forget`: erases a user or an account from lake and ledger, keeps it out, and verifies the erasure."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ Summary = dict[str, Any]
 
 
 def forget(workspace: Workspace, kind: Kind, id: str, now: datetime) -> Summary:
-    """Erases the user or account of that id, whatever of it is there; what arrives of it later is dropped.
+    """Erases all data of the user or account of that id; data of it that arrives later is dropped.
 
-    First it is written down who is to be forgotten, then lake and ledger are rewritten, last everything is searched.
-    Interrupted anywhere, the next call finishes it; repeated, it finds nothing left to do. To be called while no run
-    is under way: what a run writes meanwhile is found by the search, and the call has to be repeated.
+    It first records whom to forget, then rewrites lake and ledger, and finally searches both. After an interruption
+    the next call finishes the erasure; a repeated call finds nothing left to do. Call it while no run is under way:
+    the search finds what a run writes meanwhile, and the call must then be repeated.
 
     Returns {"kind", "pseudonym", "lake": {"files", "rewritten", "rows", "lines"}, "ledger": {"rows", "handoffs"},
-    "shared": {"users", "domains"} (of others, too, and therefore kept), "searched": {"files", "bytes", "rows"},
-    "found": [where something is left], "elsewhere": [what lies outside lake and ledger, and what to do]}.
+    "shared": {"users", "domains"} (kept, because others use them, too), "searched": {"files", "bytes", "rows"},
+    "found": [where something is left], "elsewhere": [copies outside lake and ledger, and what to do about them]}.
     Raises ValueError for an empty id, LedgerError when another process keeps the ledger from being rewritten.
     """
     if not id.strip():
@@ -45,7 +45,7 @@ def forget(workspace: Workspace, kind: Kind, id: str, now: datetime) -> Summary:
     lake = {"files": 0, "rewritten": 0, "rows": 0, "lines": 0}
     rows = ended = 0
     subject = gathered
-    unfinished = ledger.erasures()  # this one, and what an interrupted call has left
+    unfinished = ledger.erasures()  # this one, and those an interrupted call has left
     for one in unfinished:
         if (one.kind, one.id) == (gathered.kind, gathered.id):
             subject = one
@@ -71,11 +71,11 @@ def forget(workspace: Workspace, kind: Kind, id: str, now: datetime) -> Summary:
     }
 
 
-# ── who it is ────────────────────────────────────────────────────────────────────────────────────
+# ── identity ─────────────────────────────────────────────────────────────────────────────────────
 
 
 def _gather(workspace: Workspace, kind: Kind, id: str) -> tuple[Subject, dict[str, int]]:
-    """All that identifies the subject and nobody else; and how many of its users and domains are others', too."""
+    """All that identifies only the subject; and how many of its users and domains belong to others, too."""
     if kind == "account":
         return _account(workspace, id)
     ids = {id}
@@ -83,7 +83,7 @@ def _gather(workspace: Workspace, kind: Kind, id: str) -> tuple[Subject, dict[st
         ids |= {user for user in _values(workspace.lake, ("events", "activity"), "user_id")
                 if user.lower() == id.lower()}  # fmt: skip
     users, emails = _addresses(workspace, ids, {id.lower()} if "@" in id else set())
-    # An account that is a lone user is that user.
+    # The account of a lone user has that user's id.
     alone = users & set(_values(workspace.lake, ("events", "activity", "signals"), "account_id"))
     return _subject(kind, id, accounts=alone, users=users, emails=emails), {"users": 0, "domains": 0}
 
@@ -110,7 +110,7 @@ def _account(workspace: Workspace, id: str) -> tuple[Subject, dict[str, int]]:
     of_others |= {d for account, ds in used.items() if account not in accounts for d in ds}
     of_others |= {account for account, *_ in rows - mine if account} | (set(used) - accounts) | set(free_mail)
     own_domains = domains - of_others
-    # A record that no account was found for is that of the company it names.
+    # A record joined to no account belongs to the company whose domain it has.
     mine |= {row for row in rows if row[0] is None and row[3] in own_domains}
     crm_ids |= {crm for _, crm, _, _ in mine if crm}
     theirs = {user for user, where in belongs.items() if where & accounts}
@@ -135,7 +135,7 @@ def _records(lake: Lake) -> set[tuple[str | None, str | None, str | None, str | 
 
 
 def _uses(lake: Lake) -> list[tuple[str, str | None, str | None]]:
-    """(account_id, user_id, email_domain) of everything that happened."""
+    """(account_id, user_id, email_domain) of all events and activity."""
     files = [lake.list(room) for room in ("events", "activity")]
     return sorted(set().union(*(_distinct(lake, of, "account_id", "user_id", "email_domain") for of in files)), key=str)
 
@@ -145,7 +145,7 @@ def _values(lake: Lake, rooms: tuple[str, ...], column: str) -> set[str]:
 
 
 def _distinct(lake: Lake, files: list[str], *columns: str) -> set[tuple[Any, ...]]:
-    """The different values of these columns together, over files that may lack some of them."""
+    """The distinct combinations of these columns, over files that may lack some of them."""
     if not files:
         return set()
     with lake.engine() as engine:
@@ -154,7 +154,7 @@ def _distinct(lake: Lake, files: list[str], *columns: str) -> set[tuple[Any, ...
 
 
 def _addresses(workspace: Workspace, users: set[str], emails: set[str]) -> tuple[set[str], set[str]]:
-    """Users and addresses together with those that raw rows name beside them."""
+    """Users and addresses, extended by those that raw rows link to them."""
     users, emails = set(users), {*emails, *(user.lower() for user in users if "@" in user)}
     if not users and not emails:
         return users, emails
@@ -171,11 +171,11 @@ def _addresses(workspace: Workspace, users: set[str], emails: set[str]) -> tuple
             return users, emails
 
 
-# ── whose a raw row is ───────────────────────────────────────────────────────────────────────────
+# ── owner of a raw row ───────────────────────────────────────────────────────────────────────────
 
 
 def _who(text: bytes, shape: Shape, limits: Events) -> Who | None:
-    """None when the text is no row."""
+    """User, e-mail and group of a raw row; None when the text is not a row."""
     try:
         row = json.loads(text)
     except (ValueError, RecursionError):
@@ -184,7 +184,7 @@ def _who(text: bytes, shape: Shape, limits: Events) -> Who | None:
 
 
 def _theirs(subject: Subject, shape: Shape, limits: Events) -> Callable[[bytes], bool | None]:
-    """Whether a raw row is about the subject; None for a text that is no row."""
+    """A function that says whether a raw row is about the subject; it returns None for a text that is not a row."""
     users, emails, accounts = set(subject.users), set(subject.emails), set(subject.accounts)
     domains = set(subject.domains)
 
@@ -203,7 +203,7 @@ def _host(address: str | None) -> str | None:
     return business_domain(address.rpartition("@")[2]) if address and "@" in address else None
 
 
-# ── out of the lake ──────────────────────────────────────────────────────────────────────────────
+# ── erasing the lake ─────────────────────────────────────────────────────────────────────────────
 
 
 def _marks(subject: Subject, known: Forgotten, *, names: bool = False) -> Marks:
@@ -267,11 +267,11 @@ def _texts(workspace: Workspace, source: Source, folder: str, path: str) -> Iter
     return (text for _, text in source.format.texts(file, workspace.policy.events))
 
 
-# ── is anything left ─────────────────────────────────────────────────────────────────────────────
+# ── verification ─────────────────────────────────────────────────────────────────────────────────
 
 
 def _search(workspace: Workspace, marks: list[Marks]) -> tuple[list[str], Summary]:
-    """Where a mark is left: files of lake and ledger (deleted pages and its log too), rows of the ledger."""
+    """Where an identifier is left: files of lake and ledger (also deleted pages and its log), rows of the ledger."""
     found: list[str] = []
     searched = {"files": 0, "bytes": 0, "rows": 0}
     for one in marks:
@@ -301,7 +301,7 @@ def _in_ledger(ledger: Ledger, marks: Marks) -> tuple[list[str], int]:
 
 
 def _elsewhere(workspace: Workspace, subject: Subject, tasks: int) -> list[str]:
-    """What lake and ledger do not hold, and what a person does about it."""
+    """Data outside lake and ledger, and what a person must do about it."""
     steps = []
     if subject.kind == "account":
         ids = ", ".join(subject.crm_ids) or "none known here"

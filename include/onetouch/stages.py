@@ -1,10 +1,10 @@
 """The pipeline's stages, one function each: every task of a DAG calls one, `onetouch run` calls them in turn.
 
-Beside them stands what both ask about a run: why it sends nothing, the question to a person, its CRM.
+The module also holds what both need to know of a run: why it may not send, the question for approval, its CRM.
 
-A stage opens what it needs, calls one room of the library, and returns a small summary that is kept in the
-ledger with the run, so that a run's accounting can be read at any time. A stage may be repeated: it repeats
-nothing that was done.
+A stage opens what it needs, calls one package of the library, and returns a small summary that is stored in the
+ledger with the run, so that a run's accounting can be read at any time. A stage can be repeated: work that was done
+is not done twice.
 """
 
 from __future__ import annotations
@@ -52,17 +52,17 @@ ORDER = (
     "extract_crm", "back_off", "extract_events", "stage_events", "check_events", "build_signals", "check_signals",
     "score", "route", "check_decisions", "deliver_tasks", "alert_reps", "shadow",
 )  # fmt: skip
-"""The order in which one process runs them: releasing accounts depends on the CRM alone, so it comes first; nothing
-depends on the shadow, so it comes last."""
+"""The order in which one process runs the stages. Releasing accounts depends only on the CRM, so it comes early;
+nothing depends on the shadow, so it comes last."""
 
 STOPS = (ChecksFailed, DeliveryFailed, Stopped)
-"""What a stage raises that has done what it could and lets nothing go further; each holds the summary."""
+"""The errors of a stage that did what it could but must stop what follows; each holds the summary."""
 
 
 def _stage(
     function: Callable[Concatenate[Workspace, Run, Policy, P], Summary],
 ) -> Callable[Concatenate[Workspace, str, P], Summary]:
-    """Opens the run with the policy it began with, and keeps the stage's summary in the ledger."""
+    """Opens the run with the policy it began with, and stores the stage's summary in the ledger."""
 
     @functools.wraps(function)
     def of_run(workspace: Workspace, run_id: str, /, *args: P.args, **kwargs: P.kwargs) -> Summary:
@@ -82,7 +82,7 @@ def _stage(
 
 
 def _impersonal(summary: Any) -> Any:
-    """A summary without e-mail addresses, a lone user's account may be called by one: it goes to log and XCom."""
+    """A summary without e-mail addresses (a lone user's account id may be one): it goes to the log and to XCom."""
     if isinstance(summary, str):
         return without_addresses(summary)
     if isinstance(summary, dict):
@@ -112,7 +112,7 @@ def begin(workspace: Workspace, as_of: datetime, now: datetime, *, dry_run: bool
 
 
 def held(workspace: Workspace, run: Run, policy: Policy, now: datetime) -> str | None:
-    """Why this run may not reach the outside; None: it may."""
+    """Why this run may not write outside; None: it may."""
     return delivery.held(policy, run.as_of, now, dry_run=run.dry_run, stopped=workspace.stopped())
 
 
@@ -132,7 +132,7 @@ def extract_events(workspace: Workspace, run: Run, policy: Policy, source: str) 
 
 @_stage
 def stage_events(workspace: Workspace, run: Run, policy: Policy) -> Summary:
-    """Turns raw rows into canonical events; what cannot be one goes to quarantine with its reason."""
+    """Turns raw rows into canonical events; rows that cannot become one go to quarantine with the reason."""
     return events.stage(workspace.lake, workspace.ledger, policy, run)
 
 
@@ -144,7 +144,7 @@ def check_events(workspace: Workspace, run: Run, policy: Policy) -> Summary:
 
 @_stage
 def build_signals(workspace: Workspace, run: Run, policy: Policy) -> Summary:
-    """Sums events up to one row of signals an account."""
+    """Aggregates events to one row of signals for each account."""
     return signals.build(workspace.lake, workspace.ledger, policy, run)
 
 
@@ -156,13 +156,13 @@ def check_signals(workspace: Workspace, run: Run, policy: Policy) -> Summary:
 
 @_stage
 def score(workspace: Workspace, run: Run, policy: Policy) -> Summary:
-    """Gates, points and tier of every account, with reasons."""
+    """Computes gates, points and tier of every account, with reasons."""
     return scoring.score(workspace.lake, workspace.ledger, policy, run)
 
 
 @_stage
 def extract_crm(workspace: Workspace, run: Run, policy: Policy) -> Summary:
-    """Reads accounts, touches, replies and opportunities from the CRM, or accounts alone from a file."""
+    """Reads accounts, touches, replies and opportunities from the CRM, or only accounts from a file."""
     if workspace.accounts:
         return crm_sync.extract_accounts_file(workspace.lake, workspace.ledger, run, workspace.accounts)
     return crm_sync.extract_crm(workspace.lake, workspace.ledger, policy, run, crm_of(workspace, policy))
@@ -170,7 +170,7 @@ def extract_crm(workspace: Workspace, run: Run, policy: Policy) -> Summary:
 
 @_stage
 def back_off(workspace: Workspace, run: Run, policy: Policy, now: datetime) -> Summary:
-    """Releases accounts that stayed silent after the one touch, and tasks nobody worked in time."""
+    """Releases accounts that stayed silent after the one touch, and closes tasks that no rep worked on in time."""
     conn_id = crm.connection_id(policy)
     if workspace.connection(conn_id) is None:
         return {"skipped": f"no {conn_id} connection: nothing was ever handed over"}
@@ -180,13 +180,13 @@ def back_off(workspace: Workspace, run: Run, policy: Policy, now: datetime) -> S
 
 @_stage
 def route(workspace: Workspace, run: Run, policy: Policy) -> Summary:
-    """One decision an account."""
+    """Makes one decision for each account."""
     return routing.route(workspace.lake, workspace.ledger, policy, run)
 
 
 @_stage
 def shadow(workspace: Workspace, run: Run, policy: Policy) -> Summary:
-    """What the shadow policy would have decided, and how that differs; sends nothing, remembers nothing."""
+    """Computes what the shadow policy would have decided and how it differs; sends nothing and moves no handoff."""
     if workspace.shadow is None:
         return {"skipped": "no shadow policy: ONETOUCH_SHADOW_POLICY names none"}
     return experiments.shadow(workspace.lake, workspace.ledger, usable_policy(workspace.shadow), run)
@@ -200,9 +200,9 @@ def check_decisions(workspace: Workspace, run: Run, policy: Policy) -> Summary:
 
 @_stage
 def deliver_tasks(workspace: Workspace, run: Run, policy: Policy, now: datetime) -> Summary:
-    """Context, then task, for every decision to send; withdraws tasks of accounts that are converting.
+    """Writes context, then task, for every decision to send; withdraws tasks of accounts that are converting.
 
-    More new tasks than the policy lets through unasked wait for `approve`; all else is done.
+    If the new tasks are more than the policy allows without approval, they wait for `approve`; all else is done.
     """
     why_not = held(workspace, run, policy, now)
 
@@ -224,7 +224,7 @@ def deliver_tasks(workspace: Workspace, run: Run, policy: Policy, now: datetime)
 
 @_stage
 def alert_reps(workspace: Workspace, run: Run, policy: Policy, now: datetime) -> Summary:
-    """Tells the owner of each new task in the chat."""
+    """Announces each new task to its owner in the chat."""
     why_not = held(workspace, run, policy, now)
     where = None if why_not else chat_of(workspace, policy)
     told = delivery.alert_reps(workspace.lake, workspace.ledger, policy, run, where, now=now, held=why_not)
@@ -232,7 +232,7 @@ def alert_reps(workspace: Workspace, run: Run, policy: Policy, now: datetime) ->
 
 
 def question(workspace: Workspace, run_id: str, now: datetime) -> Question | None:
-    """What a person is to be asked before the run's new tasks are made; None: nobody is."""
+    """The question a person must answer before the run's new tasks are created; None: there is none."""
     run = workspace.ledger.run(run_id)
     policy = workspace.ledger.policy(run.policy_version)
     if held(workspace, run, policy, now):
@@ -241,7 +241,7 @@ def question(workspace: Workspace, run_id: str, now: datetime) -> Question | Non
 
 
 def ask(workspace: Workspace, run_id: str, now: datetime) -> Question | None:
-    """`question`, to be put now: which tasks it shows is kept, so that the `answer` is for these."""
+    """`question`, asked now: the tasks it shows are recorded, so that the `answer` applies to exactly these."""
     asked = question(workspace, run_id, now)
     if asked is not None:
         workspace.ledger.finish_stage(run_id, "ask", {"tasks": asked.tasks, "decisions": asked.decisions})
@@ -263,13 +263,13 @@ def approve(
     by: str | None,
     shown: Summary | None = None,
 ) -> Summary:
-    """Keeps a person's yes or no to the new tasks `shown`; not given: to those the run asks for now."""
+    """Records a person's yes or no to the new tasks `shown` (None: to those the run asks for now)."""
     which = delivery.wanted(workspace.lake, run) if shown is None else shown
     return {"approved": yes, "by": by, "at": now.isoformat()} | which
 
 
 def reconcile(workspace: Workspace, as_of: datetime, now: datetime, *, dry_run: bool = False) -> Summary:
-    """Compares ledger and CRM, mends what can be mended and says what cannot; no run of the pipeline."""
+    """Compares ledger and CRM, makes safe repairs and reports the other differences; not part of a pipeline run."""
     policy, ledger = workspace.policy, workspace.ledger
     run = Run(f"reconcile-{as_of:%Y%m%dT%H%M%SZ}", as_of, policy.version, dry_run)
     why_not = held(workspace, run, policy, now)
@@ -289,7 +289,7 @@ def draw_charts(workspace: Workspace, week: str) -> int:
 
 
 def post_report(workspace: Workspace, week: str, as_of: datetime, now: datetime, *, dry_run: bool = False) -> Summary:
-    """Posts the week's report once, whatever is re-run."""
+    """Posts the week's report once, also when it is re-run."""
     policy = workspace.policy
     built = report.build(metrics.read(workspace.lake, week), policy)
     why_not = delivery.held(policy, as_of, now, dry_run=dry_run, stopped=workspace.stopped())
@@ -307,11 +307,11 @@ def run_all(
     approved_by: str | None = None,
     started: Callable[[str], None] = lambda stage: None,
 ) -> str:
-    """Every stage of a run, in this process; `started` is told each stage's name. Returns the run's id.
+    """Runs every stage in this process; `started` is called with each stage's name. Returns the run's id.
 
-    `approved_by`: who has said yes to more new tasks than the policy lets through unasked.
-    What the CRM refused holds up nobody else: DeliveryFailed is raised after the last stage, the first with the words
-    of all.
+    `approved_by`: who has approved more new tasks than the policy allows without asking.
+    A refusal by the CRM does not stop later stages: the first DeliveryFailed is raised after the last stage, with the
+    messages of all.
     """
     run_id = begin(workspace, as_of, now, dry_run=dry_run)
     needs_now = {"back_off", "deliver_tasks", "alert_reps"}
@@ -347,22 +347,22 @@ def _fetch_again(
 
 
 def _api(workspace: Workspace, source: str) -> Connection | None:
-    """The connection to a source's API; None when a folder of its answers is read instead."""
+    """The connection to a source's API; None when a folder of exports is read instead."""
     return None if workspace.exports else workspace.required_connection(sources.source_of(source).connection)
 
 
 def _folder(workspace: Workspace, policy: Policy, source: str) -> Path | None:
-    """The folder of a source's answers: the one given, of several sources the one in it that has the source's name."""
+    """The folder of a source's exports: the one given or, with several sources, its subfolder of the source's name."""
     return workspace.exports / source if workspace.exports and len(policy.sources) > 1 else workspace.exports
 
 
 def crm_of(workspace: Workspace, policy: Policy) -> crm.Crm:
-    """The policy's CRM; its writes end the moment somebody stops them."""
+    """The policy's CRM; it stops writing as soon as the stop is set."""
     connection = workspace.required_connection(crm.connection_id(policy))
     return crm.connect(connection, policy, stopped=workspace.stopped)
 
 
 def chat_of(workspace: Workspace, policy: Policy) -> chat.Chat:
-    """The policy's chat; nothing is said in it from the moment somebody stops it."""
+    """The policy's chat; it stops posting as soon as the stop is set."""
     connection = workspace.required_connection(chat.connection_id(policy))
     return chat.connect(connection, policy, stopped=workspace.stopped)

@@ -1,4 +1,4 @@
-"""What every stage needs, opened once: policy, lake, ledger and the connections to the outside."""
+"""What every stage needs, opened once: policy, lake, ledger and the connections to other systems."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class NotConfigured(ValueError):
 
 @dataclass(frozen=True)
 class Workspace:
-    """One installation: where its data lives and how it reaches the outside."""
+    """One installation: where its data is stored and how it connects to other systems."""
 
     home: Path
     policy: Policy
@@ -38,7 +38,7 @@ class Workspace:
     shadow: Path | None = None
 
     def stopped(self) -> str | None:
-        """Why nothing may be written outside now, by `onetouch stop` or by the scheduler's own switch; None: it may."""
+        """Why nothing may be written outside now (`onetouch stop`, or the scheduler's own switch); None: it may."""
         return self.ledger.stopped() or self.stop_switch()
 
     def required_connection(self, conn_id: str) -> Connection:
@@ -53,23 +53,22 @@ class Workspace:
 
 
 def usable_policy(file: Path | str | None) -> Policy:
-    """The policy of the file (None: the default), checked against what is registered: its sources, scorer, rules, CRM
-    and chat.
+    """The policy of the file (None: the default); its sources, scorer, rules, CRM and chat must be registered ones.
 
-    Raises PolicyError, a line for each thing that is wrong.
+    Raises PolicyError, with a line for each error.
     """
     policy = read_policy(file)
     sources.check_sources(policy, file or "policy")
     scoring.check_scorer(policy, file or "policy")
     crm.check_system(policy)
     chat.check_chat(policy)
-    if policy.routing.rules:  # takes a second to import: only where there is something to check
+    if policy.routing.rules:  # importing the rules takes a second: only when there is something to check
         routing.rules_of(policy, where=str(file) if file else None)
     return policy
 
 
 def home_of(home: str | os.PathLike[str] | None = None, *, environ: Mapping[str, str] = os.environ) -> Path:
-    """The folder of an installation: the one given, else that of ONETOUCH_HOME, else .onetouch here."""
+    """The folder of an installation: the one given, else ONETOUCH_HOME, else .onetouch in the working directory."""
     return Path(home or environ.get("ONETOUCH_HOME") or ".onetouch").absolute()
 
 
@@ -78,9 +77,9 @@ def open_ledger(
 ) -> Ledger:
     """The ledger of the installation at `home`, its schema brought up to date; ONETOUCH_LEDGER_URL moves it elsewhere.
 
-    Raises NotConfigured when nothing is there yet and `begin` is false.
+    Raises NotConfigured when there is no ledger yet and `begin` is false.
     """
-    from onetouch.ledger import Ledger  # a policy can be checked without a database's library
+    from onetouch.ledger import Ledger  # checking a policy needs no database library
 
     root = home_of(home, environ=environ)
     elsewhere, file = environ.get("ONETOUCH_LEDGER_URL"), root / "ledger.db"
@@ -104,13 +103,13 @@ def open_workspace(
     begin: bool = True,
     environ: Mapping[str, str] = os.environ,
 ) -> Workspace:
-    """Opens the installation at `home`; what is not given comes from ONETOUCH_* variables.
+    """Opens the installation at `home`; arguments not given come from ONETOUCH_* variables.
 
     ONETOUCH_HOME (default .onetouch) holds lake and ledger; ONETOUCH_LAKE and ONETOUCH_LEDGER_URL move either
     elsewhere; ONETOUCH_ENGINE names the engine that computes (default duckdb); ONETOUCH_POLICY,
-    ONETOUCH_SHADOW_POLICY, ONETOUCH_EXPORTS and ONETOUCH_ACCOUNTS name files. The scheduler's `stop_switch` is asked,
-    beside the ledger, why nothing may be written outside. Brings the ledger's schema up to date. Raises PolicyError for
-    a policy that cannot be used, and NotConfigured for an engine that is not known, or when nothing is there yet and
+    ONETOUCH_SHADOW_POLICY, ONETOUCH_EXPORTS and ONETOUCH_ACCOUNTS name files. The scheduler's `stop_switch` is called,
+    besides the ledger, for a reason why nothing may be written outside. Brings the ledger's schema up to date. Raises
+    PolicyError for an unusable policy, and NotConfigured for an unknown engine, or when there is no ledger yet and
     `begin` is false.
     """
 

@@ -1,6 +1,6 @@
-"""Where people are told: one protocol for every chat (`protocol`), and those there are (`registry`): Slack.
+"""Messages to people: one protocol for every chat (`protocol`), and the chats that implement it (`registry`): Slack.
 
-A chat is a client class in a file or package of its own that implements `Chat`, and one line in `registry.CHATS`.
+To add a chat, write a client class that implements `Chat` in its own file or package, and add it to `registry.CHATS`.
 """
 
 from typing import TYPE_CHECKING

@@ -1,7 +1,7 @@
-"""What is said in a chat, whichever chat it is: lines of text, and the parts a message is made of.
+"""The content of a message in any chat: lines of text, and the parts that make up a message.
 
-A text is shown as it is, and never acts: a name with `<!channel>`, a link or `*` in it does nothing. How that is done,
-and what a message may hold, is each chat's own affair.
+Text is shown literally and never interpreted: a name with `<!channel>`, a link or `*` in it has no effect. Each chat's
+client sees to that, and to the limits of a message.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Text:
-    """Some words of a line."""
+    """A run of text within a line."""
 
     text: str
     bold: bool = False
@@ -21,14 +21,14 @@ class Text:
 
 @dataclass(frozen=True)
 class Mention:
-    """A person, by the chat's own id (`Chat.user`), who is told that they were named."""
+    """A mention of a person, by the chat's own id (`Chat.user`); the chat notifies that person."""
 
     user: str
 
 
 @dataclass(frozen=True)
 class Emoji:
-    """A small picture, by the name chats have for it: wave, tada."""
+    """An emoji, by its name in chats: wave, tada."""
 
     name: str
 
@@ -45,7 +45,7 @@ class Title:
 
 @dataclass(frozen=True)
 class Lines:
-    """What is said of one thing, a line each."""
+    """Lines about one subject."""
 
     lines: Sequence[Line]
 
@@ -60,7 +60,7 @@ class Bullets:
 
 @dataclass(frozen=True)
 class Paragraph:
-    """Prose of ours, in lines; `small`: less important than the rest."""
+    """A paragraph in lines; `small`: less important than the rest."""
 
     lines: Sequence[Line]
     small: bool = False
@@ -92,7 +92,7 @@ Part = Title | Lines | Bullets | Paragraph | Footnote | Rule | Picture
 
 @dataclass(frozen=True)
 class Message:
-    """`text`: what notifications show, and those who see no parts; without parts it is the whole message."""
+    """`text`: shown in notifications and where parts cannot be shown; without parts it is the whole message."""
 
     text: Sequence[Line]
     parts: Sequence[Part] = ()

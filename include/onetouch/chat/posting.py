@@ -1,4 +1,4 @@
-"""One post for one thing to say, whatever crashes on the way."""
+"""Posts each message exactly once, even after a crash."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ def post_once(
     reply_to: Place | None = None,
     payload: Mapping[str, Any] | None = None,
 ) -> Place:
-    """Posts once for `key` and returns where the message stands, also when it was posted before.
+    """Posts once for `key` and returns the place of the message, also when it was posted before.
 
-    Before anything is posted whose outcome is unknown, the channel is looked through for the key, twice, with a pause
-    longer than any call lasts. `payload` is kept with the row. Raises ChatError.
+    When the outcome of an earlier attempt is unknown, the channel is first searched for the key, twice, with a pause
+    longer than any call lasts. `payload` is stored with the row. Raises ChatError.
     """
     while True:
         row = ledger.put(key, chat.name, kind, run_id, handoff_id, {**(payload or {}), "channel": channel})
@@ -42,7 +42,7 @@ def post_once(
             break
     try:
         place = chat.post(channel, message, key=key, reply_to=reply_to)
-    except Unanswered as error:  # found it is sent; else it stays `sending`, for the next attempt to look
+    except Unanswered as error:  # found: it is sent; else it stays `sending` and the next attempt looks
         if found := chat.find(channel, key, reply_to):
             return _sent(ledger, key, found)
         unknown = f"outcome of {key} unknown ({error.code}); the next attempt looks before it posts"
@@ -54,7 +54,7 @@ def post_once(
 
 
 def upload_once(chat: Chat, ledger: Ledger, image: Image, key: str) -> str:
-    """The picture's id, uploaded unless it was. One uploaded twice after a crash is seen by nobody."""
+    """Uploads the picture unless it was uploaded before; returns its id. A duplicate after a crash is never shown."""
     row = ledger.put(key, chat.name, "picture", None, None, {"name": image.name})
     if row.state == "sent":
         return str(row.external_id)
@@ -70,7 +70,7 @@ def _sent(ledger: Ledger, key: str, place: Place) -> Place:
 
 
 def _look_twice(chat: Chat, row: Outbox, channel: str, reply_to: Place | None) -> Place | None:
-    """In the channel of the policy, and in the one of the first attempt, should they differ."""
+    """Looks in the channel of the policy and, if it differs, in that of the first attempt; twice, after a pause."""
     channels = dict.fromkeys((channel, str(row.payload["channel"])))
     for attempt in range(2):
         if attempt:

@@ -1,4 +1,4 @@
-"""What the product needs of a chat, whichever it is: post, find, update; people, and pictures."""
+"""The interface to every chat: post, find and update messages, look up people, upload pictures."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from onetouch.chat.content import Message
 from onetouch.connections import Connection
 
 if TYPE_CHECKING:
-    from onetouch.ledger import Outbox  # a second of imports that a type is not worth
+    from onetouch.ledger import Outbox  # only for its type: importing it takes a second
 
 WRITES = ("post", "update", "upload")
-"""The methods of a Chat that somebody can see the effect of."""
+"""The methods of a Chat with an effect that people see."""
 
 
 class ChatError(Exception):
     """The chat could not be used. The message holds its error code, no secret and no text of a message.
 
-    `code` is that code, or "no_answer". `is_over`: the message in question stays as it is for good. `is_hopeless`: the
-    next message to the same channel would meet with the same.
+    `code` is that code, or "no_answer". `is_over`: the message can never be changed any more. `is_hopeless`: the next
+    message to the same channel would fail in the same way.
     """
 
     def __init__(self, message: str, code: str = "", *, is_over: bool = False, is_hopeless: bool = False) -> None:
@@ -28,11 +28,11 @@ class ChatError(Exception):
 
 
 class Unanswered(ChatError):
-    """A message was sent and not answered: it may stand in the channel or not."""
+    """A message was sent but not answered: it may or may not be in the channel."""
 
 
 class Place(NamedTuple):
-    """Where a message stands, by the chat's own ids; in the outbox's external_id as "channel:message"."""
+    """The place of a message, by the chat's own ids; in the outbox's external_id as "channel:message"."""
 
     channel: str
     message: str
@@ -42,13 +42,13 @@ class Place(NamedTuple):
 
     @classmethod
     def of(cls, row: Outbox) -> Place:
-        """Where the message of a sent row stands. Rows of earlier versions hold the message's id alone."""
+        """The place of the message of a sent row. Rows of earlier versions hold only the message's id."""
         channel, _, message = str(row.external_id).rpartition(":")
         return cls(channel or str(row.payload.get("channel", "")), message)
 
 
 class Image(Protocol):
-    """A picture to be uploaded: `name` is its file's, `title` its message, `alt` all it shows in words."""
+    """A picture to upload: `name` of its file, `title` with its message, `alt` describes all it shows."""
 
     @property
     def name(self) -> str: ...  # noqa: D102
@@ -61,38 +61,38 @@ class Image(Protocol):
 
 
 class Chat(Protocol):
-    """One chat. Every method may raise ChatError. That something is said once is `posting.post_once`'s affair."""
+    """One chat. Every method may raise ChatError. `posting.post_once` makes sure of posting only once."""
 
     name: str
     """Its name in `registry.CHATS`: the destination in the outbox."""
 
     @classmethod
     def connect(cls, connection: Connection, *, sleep: Callable[[float], None]) -> Self:
-        """A client; `sleep` passes the seconds between two attempts.
+        """A client; `sleep` waits the seconds between two attempts.
 
         Raises ConnectionConfigError for a connection that cannot work.
         """
 
     def user(self, email: str | None) -> str | None:
-        """The id of the person with that e-mail address; None when the chat knows none or may not tell."""
+        """The id of the person with that e-mail address; None when there is none or the chat may not tell."""
 
     def direct(self, user: str | None) -> str | None:
-        """The id of the conversation with a person alone, opened if need be; None when there can be none."""
+        """The id of the direct conversation with a person, opened if needed; None when it cannot be opened."""
 
     def post(self, channel: str, message: Message, *, key: str, reply_to: Place | None = None) -> Place:
         """Posts a message that carries `key` where nobody sees it, in a channel or in the thread of another message.
 
-        Raises Unanswered when it may stand there or not.
+        Raises Unanswered when it is unknown whether the message was posted.
         """
 
     def find(self, channel: str, key: str, reply_to: Place | None = None) -> Place | None:
-        """Where the message that carries `key` stands; None: it is not there."""
+        """The place of the message that carries `key`; None when there is none."""
 
     def settle(self) -> None:
-        """Passes the time after which a message that another process began must be visible, or was never made."""
+        """Waits until a message that another process began to post must be visible, or was never posted."""
 
     def update(self, place: Place, message: Message) -> None:
-        """Writes a message anew where it stands; the same again shows the same. Notifies nobody."""
+        """Replaces the content of a message; may be repeated without effect. Notifies nobody."""
 
     def upload(self, image: Image) -> str:
-        """Uploads a picture that only a post will show, waits until it can be shown, and returns its id."""
+        """Uploads a picture, waits until a message can show it, and returns its id; it is not visible before."""

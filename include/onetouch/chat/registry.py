@@ -24,7 +24,7 @@ def check_chat(policy: Policy) -> None:
 
 
 def connection_id(policy: Policy) -> str:
-    """The id of the connection that leads to the policy's chat."""
+    """The id of the connection to the policy's chat."""
     check_chat(policy)
     return CHATS[policy.chat][0]
 
@@ -36,9 +36,9 @@ def connect(
     stopped: WhyStopped = never,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Chat:
-    """A client of the policy's chat; it says nothing from the moment `stopped` gives a reason.
+    """A client of the policy's chat; it stops posting as soon as `stopped` gives a reason.
 
-    `sleep` passes the seconds between two attempts. Raises ConnectionConfigError for a connection that cannot work.
+    `sleep` waits the seconds between two attempts. Raises ConnectionConfigError for a connection that cannot work.
     """
     check_chat(policy)
     client: type[Chat] = resolve_name(CHATS[policy.chat][1])

@@ -1,6 +1,6 @@
-"""One protocol for every CRM (`protocol`), and those there are (`registry`): Salesforce, HubSpot.
+"""One protocol for every CRM (`protocol`), and the CRMs that implement it (`registry`): Salesforce, HubSpot.
 
-A CRM is a client class in a file or package of its own that implements `Crm`, and one line in `registry.CRMS`.
+To add a CRM, write a client class that implements `Crm` in its own file or package, and add it to `registry.CRMS`.
 """
 
 from typing import TYPE_CHECKING

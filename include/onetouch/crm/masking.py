@@ -1,4 +1,4 @@
-"""A CRM's own words without the personal data that they may quote."""
+"""Masks personal data that a CRM's error messages may quote."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ _VALUE_FOLLOWS = re.compile(
     r"|\bVALUE_\w+\s+value\b",
     re.IGNORECASE,
 )
-"""How a CRM begins to quote what it was sent: `Last Name: data value too large: Doe…`."""
+"""Phrases after which a CRM's message quotes a value: `Last Name: data value too large: Doe…`."""
 
 _QUOTES = "'\"`‘’“”„«»"
 _CLOSED_BY = {"'": "'’", '"': '"”', "`": "`'", "‘": "’", "’": "’", "“": "”", "”": "”", "„": "“”", "«": "»", "»": "«"}
 
 
 def masked(text: str) -> str:
-    """A CRM's words, short and without values, which may be personal: what it quotes, and e-mail addresses.
+    """A CRM's message, shortened, without e-mail addresses and quoted values, which may be personal.
 
-    They end where a value begins. From the first quote to the last all is masked, since a value may hold quotes
-    itself; when the two are no pair, nothing is left of them.
+    The message is cut where an unquoted value begins. Everything from the first quotation mark to the last is masked,
+    since a value may contain quotation marks; when the two do not match, the whole message is masked.
     """
     line = " ".join(text[:5_000].split())
     if begun := _VALUE_FOLLOWS.search(line):
@@ -38,7 +38,7 @@ def masked(text: str) -> str:
 
 
 def _apostrophe(line: str, at: int) -> bool:
-    """Whether it stands within a word: can't."""
+    """Whether the mark is an apostrophe within a word: can't."""
     return line[at] in "'’" and line[at - 1 : at].isalnum() and line[at + 1 : at + 2].isalnum()
 
 
@@ -50,7 +50,7 @@ _NO_NAMES = frozenset(
      "name", "opportunity", "owner", "phone", "priority", "salesforce", "stage", "status", "subject", "system",
      "task", "tasks", "team", "type", "user", "validation"}
 )  # fmt: skip
-"""Words that are hardly anybody's name, with a capital letter, too: of the language, and of every org's CRM."""
+"""Words that are hardly a person's name even when capitalized: common English words, and terms of every CRM."""
 
 _TECHNICAL = re.compile(
     r"\w+__[cr]|[A-Z]+(?:_[A-Z]+){2,}|\w*(?:Exception|Flow|Handler|Trigger|Insert|Update|Delete)", re.ASCII
@@ -60,13 +60,13 @@ _WORD = re.compile(r"[^\W\d_]\w*(?:['’]t\b)?")
 
 
 def without_names(text: str, fields: Iterable[str] = ()) -> str:
-    """A sentence that somebody in the customer's house wrote, without what may be a person's name or number.
+    """A message written by the customer's admins, without anything that may be a person's name or number.
 
-    A validation rule, flow or trigger may put any value into its words: "Jane Roe +49 170 1234567 is on the
-    do-not-call list". Which words are values cannot be told, but the rest tells an admin what to do, so it stays:
-    masked are five digits and more in a row, and every word that does not begin with a small letter, the first one of
-    a sentence, too, save those that are no names, are technical, or stand in the names of `fields`. A name in small
-    letters is not recognized.
+    A validation rule, flow or trigger may put any value into its message: "Jane Roe +49 170 1234567 is on the
+    do-not-call list". Values cannot be told from other words, but an admin needs the rest of the message, so only
+    these are masked: five or more digits in a row, and every word that does not begin with a lower-case letter, also
+    at the start of a sentence, unless it is a common or technical word or part of a name in `fields`. A name in lower
+    case is not recognized.
     """
     known = {part.lower() for field in fields for part in re.findall(r"[A-Z]?[a-z]+|[A-Z]+", field)} | _NO_NAMES
 

@@ -1,4 +1,4 @@
-"""What the product needs of a CRM, whichever it is: neutral rows in, our own fields and tasks out."""
+"""The interface to every CRM: reads vendor-neutral rows, writes our own fields and tasks."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ Row = dict[str, Any]
 
 WITHDRAWN, RELEASED, EXPIRED = "[Withdrawn] ", "[Released] ", "[Expired] "
 CLOSED_BY_US = (WITHDRAWN, RELEASED, EXPIRED)
-"""How the subject of a task begins that we closed: such a task is not a rep's touch."""
+"""Labels in front of the subject of a task that we closed: closing it is not a rep's touch."""
 
 OUTCOMES = ("No response", "Replied", "Meeting booked")
 DISPOSITIONS = ("Good", "Not now", "Wrong person", "Would have bought anyway")
-"""What a rep may pick on a task of ours: what came of it, and what the rep thinks of the handoff."""
+"""Values a rep may pick on our tasks: the outcome of the contact, and the rep's verdict on the handoff."""
 
 UNKNOWN = "UNKNOWN_OUTCOME"
-"""The code of a row whose request was sent and not answered: look for it before it is sent again."""
+"""The code of a row whose request was sent but not answered: look it up before sending it again."""
 
 WRITES = ("create_fields", "ensure_accounts", "update_accounts", "create_tasks", "close_tasks")
 """The methods of a Crm that change something in it."""
 
 
 def note(label: str, reason: str = "") -> str:
-    """What stands on top of the description of a task that we closed or released, by its label of CLOSED_BY_US."""
+    """The first line of the description of a task that we closed or released; `label` is one of CLOSED_BY_US."""
     return f"{label.strip('[] ')}: {reason}"
 
 
@@ -39,7 +39,7 @@ class CrmError(Exception):
 
 
 class Unreachable(CrmError):
-    """No usable answer, also after several attempts."""
+    """There was no usable answer, even after several attempts."""
 
 
 class SignInRefused(CrmError):
@@ -47,7 +47,7 @@ class SignInRefused(CrmError):
 
 
 class LimitReached(CrmError):
-    """The CRM's daily calls are used up, or the rest is reserved for others: nothing is lost, the next run goes on."""
+    """The CRM's daily calls are used up, or the rest is reserved for others. The next run continues."""
 
 
 class FieldsMissing(CrmError):
@@ -55,11 +55,11 @@ class FieldsMissing(CrmError):
 
 
 class CannotCreateFields(CrmError):
-    """The CRM's fields are made by other means than our API calls; the message says by which."""
+    """The CRM's fields cannot be created through its API; the message says how to create them."""
 
 
 class Refused(CrmError):
-    """The request as such was refused: a bug or a missing permission, no use in trying again.
+    """The request as a whole was refused (a bug or a missing permission); trying again does not help.
 
     `status` and `code` are the CRM's.
     """
@@ -69,10 +69,10 @@ class Refused(CrmError):
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one row: its record id, or the code and message of its refusal.
+    """The outcome of one row: its record id, or the code and message of its refusal.
 
-    `retryable`: a later run may succeed with the same row. `deleted`: the record was there and is in the recycle bin.
-    `by_rep`: the task had been closed by a rep, and was left so.
+    `retryable`: a later run may succeed with the same row. `deleted`: the record existed and is in the recycle bin.
+    `by_rep`: a rep had closed the task, and it was left as it was.
     """
 
     ok: bool
@@ -91,12 +91,12 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Activity:
-    """A task, call, e-mail or meeting of an account, as the CRM tells it. Moments are UTC, unknown is None.
+    """A task, call, e-mail or meeting of an account, as the CRM has it. Moments are UTC, unknown is None.
 
-    `handoff_id`: our key, on tasks of ours. `done_at`: when it was completed, or took place; None while open. A
-    meeting's is its end, which may lie ahead of now: the CRM does not say that it took place.
-    `outcome` and `disposition` are the rep's picks on a task of ours. `is_answer`: an e-mail the customer wrote; it is
-    nobody's touch.
+    `handoff_id`: our key, on our tasks. `done_at`: when it was completed or took place; None while open. For a meeting
+    it is the meeting's end, which may lie in the future: the CRM does not say whether a meeting took place.
+    `outcome` and `disposition`: the values a rep picked on our task. `is_answer`: an e-mail written by the customer; it
+    does not count as a touch.
     """
 
     activity_id: str
@@ -117,7 +117,7 @@ class Activity:
 
     @property
     def closed_by_us(self) -> bool:
-        """Whether we ended it: then it is nobody's touch."""
+        """Whether we closed it: then it is not a touch."""
         return self.subject.startswith(CLOSED_BY_US)
 
 
@@ -125,7 +125,7 @@ class Crm(Protocol):
     """One CRM. Every method may raise CrmError; a row's own refusal is its Outcome, never an exception.
 
     Every write may be repeated without harm: an update sets the same values, a creation carries a unique key of ours.
-    Directly before every request that writes the stop is asked about, and Stopped raised (`connect`).
+    The stop is checked directly before every request that writes; while it is set, Stopped is raised (`connect`).
     """
 
     name: str
@@ -137,12 +137,12 @@ class Crm(Protocol):
     ) -> Self:
         """A client, signed in when first used, with the settings the policy has for it.
 
-        `stopped` is asked directly before each request that writes, also between two of one batch. `sleep` passes the
+        `stopped` is called directly before each request that writes, also between two of one batch. `sleep` waits the
         seconds between two attempts. Raises ConnectionConfigError for a connection that cannot work.
         """
 
     def check_fields(self) -> None:
-        """Raises FieldsMissing naming each field that is not there or may not be written. Looked at once a client."""
+        """Raises FieldsMissing naming each field that is missing or not writable. A client checks once."""
 
     def create_fields(self) -> list[str]:
         """Creates those of our fields that are missing; returns their names. May raise CannotCreateFields."""
@@ -156,7 +156,7 @@ class Crm(Protocol):
         """crm_account_id, owner_id, account_id (our external id), created_at, is_deleted, merged_into (the id of the
         account it was merged into), and the snapshot columns of `policy.crm.account_fields`.
 
-        With `since` those changed at or after it, deleted ones too; without, all that are there.
+        With `since`, accounts changed at or after it, deleted ones too; without, all existing accounts.
         """
 
     def read_opportunities(self, since: datetime | None = None) -> Iterator[Row]:
@@ -164,21 +164,21 @@ class Crm(Protocol):
         owner_id, changed_at, is_deleted; with `since` as `read_accounts`."""
 
     def read_activities(self, since: datetime, records: Collection[str] = ()) -> Iterator[Activity]:
-        """Activities of accounts that changed at or after `since`, deleted ones too; tasks of ours, and those of
-        `records`, also where that is no account (a lead)."""
+        """Activities of accounts that changed at or after `since`, deleted ones too; our tasks and the activities of
+        `records` are included even when they belong to a lead instead of an account."""
 
     def tasks_of(self, handoff_ids: Iterable[str]) -> dict[str, Activity]:
         """The task of each handoff that has one; a deleted one only when there is no other."""
 
     def keyed_tasks(self, since: datetime) -> Iterator[Activity]:
-        """Every task with a key of ours that was created at or after `since`, deleted ones too (reconciliation)."""
+        """Every task with our key that was created at or after `since`, deleted ones too (for reconciliation)."""
 
     def activities_of(self, records: Collection[str], since: datetime) -> Iterator[Activity]:
-        """Activities of these records alone, accounts or leads, that changed at or after `since`, deleted ones too."""
+        """Activities of only these records (accounts or leads) that changed at or after `since`, deleted ones too."""
 
     def opportunities_since(self, since: datetime, records: Collection[str] = ()) -> set[str]:
-        """CRM ids of the accounts with an open opportunity that changed at or after `since`, or with one opened since,
-        whatever has become of it; and of those of `records` with an open one at all. A call or two."""
+        """CRM ids of accounts with an open opportunity changed at or after `since`, or with an opportunity opened
+        since, whatever its present state; also of those `records` with any open one. Takes one or two API calls."""
 
     def gone_since(self, since: datetime) -> dict[str, str | None]:
         """Accounts deleted at or after `since` → the account each was merged into (None: none)."""
@@ -189,23 +189,24 @@ class Crm(Protocol):
     # ── writing ──────────────────────────────────────────────────────────────────────────────────
 
     def ensure_accounts(self, rows: Mapping[str, Row], kind: str) -> dict[str, Outcome]:
-        """A record for each product account, `account_id` → {name, domain, owner_id, …}: the one with our external
-        id, else the one of the same domain (which gets the id), else a new one of `kind` (account, lead). Never two."""
+        """Finds or creates a record for each product account, `account_id` → {name, domain, owner_id, …}: the record
+        with our external id, else the one of the same domain (which gets the id), else a new one of `kind` (account,
+        lead). Never creates two."""
 
     def update_accounts(self, rows: Mapping[str, AccountContext]) -> dict[str, Outcome]:
-        """Writes our own fields, CRM account id → context; what is unknown is left out, so nothing is erased."""
+        """Writes our own fields, CRM account id → context; unknown values are left out, so nothing is erased."""
 
     def create_tasks(self, rows: Mapping[str, TaskContent], unsure: Collection[str] = ()) -> dict[str, Outcome]:
         """Creates the task of each handoff, handoff id → content, under its unique key.
 
-        One that is there is the rep's: it is adopted as it is and never written over, also when it was deleted
-        (`deleted`; it is not made again). Those of `unsure` may have been sent before: they are looked for first.
+        An existing task belongs to the rep: it is adopted as it is and never overwritten; a deleted one is not created
+        again (`deleted`). Tasks in `unsure` may have been sent before: they are looked up first.
         """
 
     def close_tasks(self, reasons: Mapping[str, tuple[str, str]]) -> dict[str, Outcome]:
         """Closes the task of each handoff: handoff id → (label of CLOSED_BY_US, reason).
 
-        An open task becomes completed, the label before its subject, the reason on top of its description. One the rep
-        closed (`by_rep`) is left alone, except that a release notes its reason there. Closed by us already, reopened by
-        the rep since, deleted, or never made: nothing to do, ok.
+        An open task is completed, with the label before its subject and the reason on top of its description. A task
+        the rep closed (`by_rep`) is left alone, except that a release notes its reason in it. A task that we closed
+        before, that the rep has reopened since, that was deleted or never created needs nothing: its outcome is ok.
         """

@@ -1,4 +1,4 @@
-"""The CRMs there are, one line each; a client is imported when it is used, since each brings a heavy library."""
+"""The supported CRMs, one line each; a client is imported only when used, since each needs a large library."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def check_system(policy: Policy) -> None:
 
 
 def connection_id(policy: Policy) -> str:
-    """The id of the connection that leads to the policy's CRM."""
+    """The id of the connection to the policy's CRM."""
     check_system(policy)
     return CRMS[policy.crm.system][0]
 
@@ -37,11 +37,11 @@ def connect(
     stopped: WhyStopped = never,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Crm:
-    """A client of the policy's CRM, signed in when first used; its writes end the moment `stopped` gives a reason.
+    """A client of the policy's CRM, signed in when first used; it stops writing as soon as `stopped` gives a reason.
 
-    `sleep` passes the seconds between two attempts. Raises ConnectionConfigError for a connection that cannot work.
+    `sleep` waits the seconds between two attempts. Raises ConnectionConfigError for a connection that cannot work.
     """
     check_system(policy)
     client: type[Crm] = resolve_name(CRMS[policy.crm.system][1])
-    # Each client asks before every request; asked here, too, one that forgot to still ends between two calls.
+    # Each client checks before every request. Checking here, too, stops a client that forgets to between two calls.
     return stoppable(client.connect(connection, policy, stopped=stopped, sleep=sleep), WRITES, stopped)

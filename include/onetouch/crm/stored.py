@@ -1,4 +1,4 @@
-"""Content as the outbox keeps it until it is written: JSON with a format number, readable for ever.
+"""Content as the outbox stores it until it is written: JSON with a format number that every later release can read.
 
 Format 2 holds the parts of `AccountContext` and `TaskContent` by name; a part it lacks is unknown. Format 1 (up to
 commit 3ab0fe8) had no number and held Salesforce's fields under "fields".
@@ -19,14 +19,14 @@ Payload = dict[str, Any]
 
 
 def stored_payload(content: AccountContext | TaskContent) -> Payload:
-    """The content as it is kept; `context_of` and `task_of` read it."""
+    """The content in its stored form; `context_of` and `task_of` read it."""
     known = {name: value for name, value in asdict(content).items() if value is not None}
     dated = {name: value.isoformat() if isinstance(value, date) else value for name, value in known.items()}
     return {"format": FORMAT, "content": dated}
 
 
 def context_of(payload: Mapping[str, Any]) -> AccountContext:
-    """The context that was kept. Raises ValueError for a format of a later version."""
+    """The stored context. Raises ValueError for a format of a later version."""
     if _format(payload) == 1:
         from onetouch.crm.salesforce.format_1 import context_of_format_1
 
@@ -36,7 +36,7 @@ def context_of(payload: Mapping[str, Any]) -> AccountContext:
 
 
 def task_of(payload: Mapping[str, Any]) -> TaskContent:
-    """The task that was kept. Raises ValueError for a format of a later version."""
+    """The stored task. Raises ValueError for a format of a later version."""
     if _format(payload) == 1:
         from onetouch.crm.salesforce.format_1 import task_of_format_1
 
@@ -55,7 +55,7 @@ def _format(payload: Mapping[str, Any]) -> int:
 
 
 def _known(kind: type[AccountContext | TaskContent], content: Mapping[str, Any]) -> Payload:
-    """Without what a later version has added within the format."""
+    """The parts this version knows, without those a later version has added to the same format."""
     return {field.name: content[field.name] for field in fields(kind) if field.name in content}
 
 

@@ -1,4 +1,4 @@
-"""What the CRM tells: accounts, reps, touches, opportunities, and what became of handoffs."""
+"""Reads the CRM: accounts, reps, opportunities, touches, and the progress of handoffs."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""Accounts from a file instead of the CRM: the same tables in the lake, with nobody to sell and no deals in them."""
+"""Accounts from a file instead of the CRM: the same tables in the lake, with no reps and no opportunities in them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from onetouch.signals import CRM, SNAPSHOT, normalise_accounts, read_accounts
 
 
 def extract_accounts_file(lake: Lake, ledger: Ledger, run: Run, file: Path) -> dict[str, Any]:
-    """Writes `crm/{run_id}/{accounts,opportunities,reps}.parquet` from a file of accounts alone, less forgotten ones.
+    """Writes `crm/{run_id}/{accounts,opportunities,reps}.parquet` from a file of accounts, without forgotten ones.
 
     Returns {"accounts", "opportunities", "reps"}. Raises AccountsError for a file that cannot be used.
     """

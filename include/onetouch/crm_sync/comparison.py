@@ -1,4 +1,4 @@
-"""Ledger and CRM compared key by key: what is different, and which repair of it is safe."""
+"""Compares ledger and CRM handoff by handoff: which differences there are, and which repairs are safe."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from onetouch.ledger import LEGAL, Handoff, Ledger, Run
 from onetouch.policy import Policy
 
 _NOTES = tuple(note(label) for label in CLOSED_BY_US)
-"""How the description of a task begins that we closed or released: one that is open again was reopened by the rep."""
+"""First words in the description of a task we closed or released: if it is open now, a rep has reopened it."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What is different about one key, in words; and the repair, if one is safe.
+    """A difference between ledger and CRM for one handoff, in words, with its repair if there is a safe one.
 
-    `close`: label and reason to close its task with. `moves`: those the handoff has made. `owner_id`: whose it is now.
+    `close`: label and reason to close the task with. `moves`: moves the handoff has made. `owner_id`: its new owner.
     """
 
     what: str
@@ -33,11 +33,11 @@ class Finding:
 
     @property
     def safe(self) -> bool:
-        """Whether there is a repair."""
+        """Whether there is a safe repair."""
         return bool(self.close or self.moves or self.owner_id)
 
     def told(self, why_not: str = "") -> dict[str, Any]:
-        """As it is reported; `why_not`: why it was not repaired."""
+        """The finding as it is reported; `why_not`: why it was not repaired."""
         what = f"{self.what} ({why_not})" if why_not else self.what
         return {"what": what, "handoff_id": self.handoff_id, "task_ids": [task.activity_id for task in self.tasks]}
 
@@ -52,15 +52,14 @@ class Comparison:
 
 
 def compare(ledger: Ledger, policy: Policy, run: Run, crm: Crm) -> Comparison:
-    """Compares every handoff that goes on, and every task of ours of the lookback, with the other side by its key.
+    """Compares every active handoff, and every task we created within the lookback, with its counterpart by key.
 
-    Safe to repair: a task that stayed open though its handoff has ended; a task of which the ledger did not hear; a
-    handoff whose task was deleted, or closed by a run that died; a touch or reply that was missed; a task that another
-    rep has now. For a person to judge: a key the ledger does not know, two live tasks of one key, a task before its
-    context, a task that nobody owns, a task that went to another CRM (the policy's has changed since) and is not seen
-    from this one.
+    Safe to repair: a task that stayed open after its handoff ended; a task the ledger does not know of; a handoff
+    whose task was deleted, or closed by a run that crashed; a missed touch or reply; a task reassigned to another rep.
+    Left to a person: a key the ledger does not know, two live tasks with one key, a task without its context, a task
+    that no user owns, a task in another CRM (the policy has changed since), which cannot be seen from this one.
     """
-    # The CRM first: a task made meanwhile is then one the ledger knows already.
+    # The CRM is read first, so that the ledger already knows any task created meanwhile.
     tasks: dict[str, list[Activity]] = {}
     since = run.as_of - timedelta(days=policy.signals.lookback_days)
     for task in crm.keyed_tasks(since):
@@ -68,7 +67,7 @@ def compare(ledger: Ledger, policy: Policy, run: Run, crm: Crm) -> Comparison:
     emails = emails_of(read_reps(crm))
     handoffs = {handoff.handoff_id: handoff for handoff in ledger.handoffs()}
     compared = tasks.keys() | {handoff_id for handoff_id, handoff in handoffs.items() if handoff.active}
-    # One made before the lookback, or since the tasks were read.
+    # Adds tasks created before the lookback, or since the tasks were read.
     tasks |= {handoff_id: [task] for handoff_id, task in crm.tasks_of(compared - tasks.keys()).items()}
 
     elsewhere = _elsewhere(ledger, crm, [key for key in compared & handoffs.keys() if not tasks.get(key)])
@@ -81,7 +80,7 @@ def compare(ledger: Ledger, policy: Policy, run: Run, crm: Crm) -> Comparison:
 
 
 def _elsewhere(ledger: Ledger, crm: Crm, keys: Sequence[str]) -> dict[str, Finding]:
-    """Handoffs without a task here whose task was sent to another CRM: what has become of it, nobody sees from here."""
+    """Handoffs whose task was sent to another CRM: its state cannot be seen from this one."""
     rows = ledger.outbox(keys=[f"task:{key}" for key in keys])
     sent = {str(row.handoff_id): row.destination for row in rows if row.destination != crm.name and row.attempts > 0}
     return {key: Finding(f"its task is in {destination}", key, []) for key, destination in sent.items()}
@@ -90,7 +89,7 @@ def _elsewhere(ledger: Ledger, crm: Crm, keys: Sequence[str]) -> dict[str, Findi
 def _finding(
     key: str, handoff: Handoff | None, tasks: Sequence[Activity], emails: Mapping[str, str | None], run: Run
 ) -> Finding | None:
-    """What is different about a key; None: ledger and CRM agree."""
+    """The difference found for a key; None: ledger and CRM agree."""
     live = [task for task in tasks if not task.is_deleted]
     if handoff is None:
         return Finding("a task with a key the ledger does not know", key, live) if live else None
@@ -115,7 +114,7 @@ def _of_ended(handoff: Handoff, live: Sequence[Activity]) -> Finding | None:
 
 def _of_active(handoff: Handoff, task: Activity | None, emails: Mapping[str, str | None], run: Run) -> Finding | None:
     key, tasks = handoff.handoff_id, [task] if task else []
-    # Deals are not read at night: an answered conversation without one is ended by the hourly run.
+    # The nightly run reads no deals: the hourly run ends handoffs with a reply but without a deal.
     steps = moves(handoff, Seen(task), emails, run.as_of)
     if steps:
         adopted, gone = steps[0]["to_state"] == "task_open", steps[-1]["to_state"] == "withdrawn"

@@ -1,4 +1,4 @@
-"""What the CRM knows: accounts, opportunities and reps into the lake; touches, replies and deals into the ledger."""
+"""Reads the CRM: accounts, opportunities and reps into the lake; touches, replies and deals into the ledger."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _AT_ONCE = 5_000
 """Activities held in memory at a time: the first reading of a large CRM goes back months."""
 
 _AHEAD = timedelta(days=60)
-"""Ours: how far ahead a meeting may lie for somebody to be in touch until then. A renewal date of 2099 is none."""
+"""Ours: how far ahead a meeting may lie and still count as contact until then. A renewal date of 2099 does not."""
 
 OPPORTUNITIES = {
     "opportunity_id": "str", "crm_account_id": "str", "account_id": "str", "stage": "str", "is_closed": "boolean",
@@ -35,10 +35,11 @@ REPS = {"owner_id": "str", "email": "str", "name": "str", "active": "boolean", "
 def extract_crm(lake: Lake, ledger: Ledger, policy: Policy, run: Run, crm: Crm) -> dict[str, Any]:
     """Writes `crm/{run_id}/{reps,accounts,opportunities}.parquet`, records touches and moves handoffs on.
 
-    The day's first run reads the whole CRM (formula fields change without a trace); the others what changed since
-    the run before, and take the rest from it. All times are the CRM's. What is told again changes nothing. An
-    account's `account_id` is null until the product's account is known (`signals` joins them); one that was forgotten
-    is left out. A run behind another that has read further (a backfill) writes the tables alone.
+    The day's first run reads the whole CRM (formula fields change without a new modification time); later runs read
+    what changed since the run before and take the rest from its tables. All times are the CRM's. Reading the same
+    record again changes nothing. An account's `account_id` is null until the product's account is known (`signals`
+    joins them); a forgotten account is left out. A run older than what has been read already (a backfill) only writes
+    the tables.
     Returns {"accounts", "opportunities", "reps"} and what `follow` does.
     """
     base = _base(lake, ledger, run)
@@ -50,7 +51,7 @@ def extract_crm(lake: Lake, ledger: Ledger, policy: Policy, run: Run, crm: Crm) 
     known = _product_accounts(lake, run)
     opportunities = _opportunities(lake, crm, base, since)
     everybody, merged = _accounts(lake, policy, crm, base, since)
-    # A deal read before a merge, and not changed by it, still names the account that is gone.
+    # A deal that was read before a merge and not changed by it still names the merged account.
     opportunities["crm_account_id"] = opportunities["crm_account_id"].replace(_successors(merged))
     accounts = ledger.forgotten().without(everybody)
     gone = set(everybody["crm_account_id"]) - set(accounts["crm_account_id"])
@@ -86,7 +87,7 @@ def _base(lake: Lake, ledger: Ledger, run: Run) -> Run | None:
 
 
 def frame_of(rows: Iterable[Row], types: Mapping[str, str]) -> pd.DataFrame:
-    """Rows as a frame of these columns and types; what a row lacks or cannot be read is null."""
+    """Rows as a frame of these columns and types; a missing or unreadable value is null."""
     values = [tuple(storable(row.get(name)) for name in types) for row in rows]
     frame = pd.DataFrame.from_records(values, columns=list(types))
     for name, dtype in types.items():
@@ -98,7 +99,7 @@ def frame_of(rows: Iterable[Row], types: Mapping[str, str]) -> pd.DataFrame:
 
 
 def read_reps(crm: Crm) -> pd.DataFrame:
-    """Every user of the CRM; e-mails as they are compared."""
+    """Every user of the CRM; e-mails in lower case and without surrounding spaces."""
     reps = frame_of(crm.read_reps(), REPS)
     reps["email"] = reps["email"].str.strip().str.lower()
     return reps
@@ -136,7 +137,7 @@ def _accounts(
     rows = _living(crm.read_accounts(policy, since), "crm_account_id", gone)
     values = [tuple(storable(row.get(name)) for name in columns) for row in rows]
     frame = pd.DataFrame.from_records(values, columns=columns)
-    # An account the customer keeps no sign-up date for is at least as old as its record.
+    # Without a sign-up date in the CRM, an account is at least as old as its record.
     if "signed_up_at" not in frame:
         frame["signed_up_at"] = frame["created_at"]
     changed = normalise_accounts(frame.drop(columns="created_at"))
@@ -153,7 +154,7 @@ def _opportunities(lake: Lake, crm: Crm, base: Run | None, since: datetime | Non
 
 
 def _with_owners(accounts: pd.DataFrame, reps: pd.DataFrame) -> pd.DataFrame:
-    """Owner e-mail and whether the owner is active, from the users themselves: a user's change marks no account."""
+    """Adds owner e-mail and activity from the users: a change of a user does not mark its accounts as changed."""
     users = reps.set_index("owner_id")
     accounts = accounts.copy()
     accounts["owner_email"] = accounts["owner_id"].map(users["email"]).astype("str")
@@ -173,7 +174,7 @@ def _product_accounts(lake: Lake, run: Run) -> pd.Series:
 
 
 def _account_ids(accounts: pd.DataFrame, known: pd.Series) -> dict[str, str]:
-    """CRM id → account id: our own external id, else as last joined, else `crm:{id}` until it is."""
+    """CRM id → account id: our external id, else the id last joined, else `crm:{id}` until one is joined."""
     own = accounts["account_id"]
     ids = own.where(own.notna(), accounts["crm_account_id"].map(known))
     ids = ids.where(ids.notna(), "crm:" + accounts["crm_account_id"])
@@ -193,14 +194,14 @@ def follow(
     emails: Mapping[str, str | None],
     first: datetime,
 ) -> dict[str, Any]:
-    """Records touches and moves handoffs on, by what changed in the CRM since the watermark less the policy's overlap.
+    """Records touches and moves handoffs on, from what changed in the CRM since the watermark less the overlap.
 
-    `first`: from when on a CRM is read for the first time; `ids`: CRM account → account; `emails`: user → e-mail.
-    A run behind the watermark does nothing of it: the CRM shows what is so now, and to its clock what has happened
-    since lies ahead; the run that has read further has kept all of it.
+    `first`: start of the first reading of a CRM; `ids`: CRM account → account; `emails`: user → e-mail. A run behind
+    the watermark does nothing: the CRM shows only the present, which lies in that run's future, and the run that set
+    the watermark has recorded it.
     Returns {"touches", "moved": {state: n}, "relinked", "reassigned", "followed": whether it did any of it}.
     """
-    # The name dates from when tasks were all that was read; another one would forget how far.
+    # The name dates from when only tasks were read; renaming it would lose the watermark.
     source = f"{crm.name}_tasks"
     read_until = ledger.watermark(source)
     if read_until is not None and run.as_of < read_until:
@@ -213,7 +214,7 @@ def follow(
     active = ledger.handoffs(states=ACTIVE)
     of_account = {handoff.crm_account_id for handoff in active if handoff.crm_account_id}
     of_handoff = {handoff.handoff_id for handoff in active}
-    # A lead is handed over, too, and no account of the snapshot.
+    # Leads are handed over, too, but are not in the snapshot of accounts.
     known = {str(h.crm_account_id): h.account_id for h in active} | dict(ids)
     known |= {old: known[new] for old, new in successors.items() if new in known}
     touched, kept = 0, list[Activity]()
@@ -236,7 +237,7 @@ def follow(
 
 
 def _successors(gone: Mapping[str, str | None]) -> dict[str, str]:
-    """Merged account → the one that is left, also when that one was merged, too."""
+    """Merged account → the surviving account, also through several merges."""
     merged = {crm_id: successor for crm_id, successor in gone.items() if successor is not None}
 
     def last(crm_id: str) -> str:
@@ -252,7 +253,7 @@ def _successors(gone: Mapping[str, str | None]) -> dict[str, str]:
 def _touches(
     ledger: Ledger, run: Run, activities: list[Activity], ids: Mapping[str, str], emails: Mapping[str, str | None]
 ) -> list[Row]:
-    """What reps did, as rows for `record_touches`: not what we closed, nor the task of a handoff we ended unseen."""
+    """Reps' activities as rows for `record_touches`, without tasks we closed and tasks of handoffs ended untouched."""
     done = [
         (activity, at, ids[activity.crm_account_id])
         for activity in activities
@@ -265,7 +266,7 @@ def _touches(
     for activity, at, account_id in done:
         if activity.handoff_id in unseen and not activity.outcome:
             continue
-        # As long as a meeting lies ahead somebody is in touch; one too far ahead counts when it was arranged.
+        # A future meeting counts as contact until it takes place; one too far ahead counts when it was arranged.
         ends = activity.done_at if activity.kind == MEETING else None
         ahead = ends is not None and run.as_of < ends <= run.as_of + _AHEAD
         rows.append(
@@ -284,7 +285,7 @@ def _touches(
 
 
 def _renamed(ledger: Ledger, ids: Mapping[str, str], since: datetime) -> list[Row]:
-    """Touches kept under `crm:{id}` whose account is known by now, under its name."""
+    """Touches kept under `crm:{id}` whose account is known by now, with its account id."""
     waiting = {f"crm:{crm_id}": name for crm_id, name in ids.items() if name != f"crm:{crm_id}"}
     touches = ledger.touches(since=since)
     found = touches[touches["account_id"].isin(set(waiting))]
@@ -295,9 +296,9 @@ def _renamed(ledger: Ledger, ids: Mapping[str, str], since: datetime) -> list[Ro
 def _seen(
     crm: Crm, active: list[Handoff], activities: list[Activity], opportunities: pd.DataFrame, deleted: set[str]
 ) -> list[tuple[Handoff, Seen]]:
-    """What the CRM shows of each handoff, as far as it changed.
+    """What changed in the CRM for each handoff.
 
-    Tasks are looked up by key only where a run that died may have written one without saying so.
+    Tasks are looked up by key only where a run that crashed may have written one without recording it.
     """
     tasks: dict[str, Activity] = {}
     of_account: dict[str, list[Activity]] = {}
@@ -336,9 +337,9 @@ def _seen(
 
 
 def move_on(ledger: Ledger, run: Run, steps: Mapping[str, list[Move]]) -> dict[str, int]:
-    """Makes the moves of each handoff, id → moves. Returns state → how many reached it.
+    """Makes the moves of each handoff (id → moves). Returns state → how many reached it.
 
-    A task that a run had written and not heard of is `sent` in the outbox, too, whatever that run took it for.
+    A task found in the CRM becomes `sent` in the outbox, too, whatever state the run that wrote it left there.
     """
     adopted = {
         f"task:{handoff_id}": str(move["task_id"])
@@ -355,7 +356,7 @@ def move_on(ledger: Ledger, run: Run, steps: Mapping[str, list[Move]]) -> dict[s
     try:
         ledger.move_all([row for theirs in rows.values() for row in theirs])
         return dict(Counter(row["to_state"] for theirs in rows.values() for row in theirs))
-    except IllegalMove:  # another run has moved one of them elsewhere meanwhile: the next reads it as it is
+    except IllegalMove:  # another run has moved one of them meanwhile: the next run reads its new state
         moved: Counter[str] = Counter()
     for theirs in rows.values():
         try:
@@ -367,7 +368,7 @@ def move_on(ledger: Ledger, run: Run, steps: Mapping[str, list[Move]]) -> dict[s
 
 
 def _reassign(ledger: Ledger, seen: Iterable[tuple[Handoff, Seen]], emails: Mapping[str, str | None]) -> int:
-    """Lets handoffs follow their task to another rep. Returns how many."""
+    """Gives handoffs the rep their task was reassigned to. Returns how many."""
     passed = {handoff.handoff_id: owner for handoff, shown in seen if (owner := new_owner(handoff, shown.task, emails))}
     for handoff_id, owner_id in passed.items():
         ledger.reassign(handoff_id, owner_id, emails[owner_id])
@@ -375,7 +376,7 @@ def _reassign(ledger: Ledger, seen: Iterable[tuple[Handoff, Seen]], emails: Mapp
 
 
 def timezones(lake: Lake, run_id: str) -> dict[str, str]:
-    """Owner id → time zone, as far as the CRM told that run."""
+    """Owner id → time zone, for the users whose time zone that run has read from the CRM."""
     if not lake.exists("crm", run_id, "reps.parquet"):
         return {}
     reps = lake.read("crm", run_id, "reps.parquet").dropna(subset=["owner_id", "timezone"])

@@ -1,14 +1,15 @@
-"""One touch as a machine: which moves a handoff makes, from what the CRM shows of it and what the clock says.
+"""The rules of one touch: which moves a handoff makes, given what the CRM shows and the time that has passed.
 
-Two pure functions. `moves` is told what has happened in the CRM, so nothing has to be written there; `ending` says
-what we end ourselves, so the task is closed first (`back_off`). Both may be asked again with the same facts.
+Two pure functions. `moves` gives the moves that events in the CRM have caused, so nothing has to be written there;
+`ending` gives the endings we cause ourselves, so the task is closed first (`back_off`). Calling either again with the
+same facts is harmless.
 
 What the CRM shows, and the state it leads to (R is the rep who owns the handoff or its task now):
 
 | in state          | seen                                                    | moves to                            |
 |-------------------|---------------------------------------------------------|-------------------------------------|
 | any active one    | the account deleted, not merged                         | withdrawn                           |
-| context_written   | its task (the run that wrote it died)                   | task_open, and on from there        |
+| context_written   | its task (the run that wrote it crashed)                | task_open, and on from there        |
 | task_open         | R completes it, notes an outcome on it, logs a call,    | touched, at the first of these      |
 |                   | e-mail or meeting after the decision, or opens a deal   |                                     |
 | task_open         | it is deleted, before any of these                      | withdrawn                           |
@@ -24,10 +25,10 @@ What the CRM shows, and the state it leads to (R is the rep who owns the handoff
 | touched           | the task reopened, deleted or completed once more       | (stays: the first touch counts)     |
 | an ended one      | a reply, a touch logged late                            | (stays: the touch is recorded)      |
 
-The clocks: an untouched handoff expires `handoff.expires_hours` after its decision. The days of silence run from the
-moment of the rep's first touch as the CRM has it, never from our task: a touch logged three days late has four days
-left, and one that is logged after its seven days are over is released by the next run. A reply stops them for good;
-from then on the days of `handoff.reply_days` run, which a deal stops.
+Deadlines: an untouched handoff expires `handoff.expires_hours` after its decision. The days of silence count from the
+moment of the rep's first touch in the CRM, never from our task: with seven days of silence, a touch logged three days
+late has four days left, and a handoff whose touch is logged after the seven days is released by the next run. A reply
+ends the count for good; from then on `handoff.reply_days` count, until there is a deal.
 """
 
 from __future__ import annotations
@@ -43,16 +44,16 @@ from onetouch.ledger import STATES, Handoff
 from onetouch.policy import Automation, Policy
 
 Move = dict[str, Any]
-"""A row for `Ledger.move_all`, without its handoff: to_state, at, and what the move has learned."""
+"""A row for `Ledger.move_all` without its handoff id: to_state, at, and the facts learned with the move."""
 
 LABELS = {"released": RELEASED, "expired": EXPIRED, "withdrawn": WITHDRAWN}
-"""State we end a handoff in → how its task's subject begins then."""
+"""State we end a handoff in → the label in front of its task's subject."""
 
 REPLIES = OUTCOMES[1:]
-"""Outcomes that are an answer of the customer."""
+"""Outcomes that count as a reply of the customer."""
 
 NO_DEAL = DISPOSITIONS[1:]
-"""What a rep thinks of a handoff no deal will come of."""
+"""Dispositions of a handoff that will not lead to a deal."""
 
 MEETING = "meeting"
 
@@ -64,8 +65,8 @@ UNTOUCHED = ("decided", "context_written", "task_open")
 class Seen:
     """What the CRM shows of one handoff.
 
-    `task`: its own. `activities`: others of its account. `deals`: rows of `crm/{run_id}/opportunities.parquet` of its
-    account, unknown is None. `account_deleted`: its record is gone, and was not merged into another.
+    `task`: the handoff's task. `activities`: other activities of its account. `deals`: rows of its account in
+    `crm/{run_id}/opportunities.parquet`; unknown is None. `account_deleted`: its record was deleted, not merged.
     """
 
     task: Activity | None = None
@@ -77,9 +78,9 @@ class Seen:
 def by_people(
     activities: Iterable[Activity], automation: Automation, emails: Mapping[str, str | None]
 ) -> Iterator[Activity]:
-    """The activities without those that software logs as done, by the policy's `crm.automation`: nobody's touch.
+    """The activities without those logged by software, as the policy's `crm.automation` names it.
 
-    `emails`: user → e-mail. Tasks of ours and what the customer wrote stay, whoever has them.
+    `emails`: user → e-mail. Tasks we created and messages from the customer stay, whoever owns them.
     """
     subjects = tuple(automation.subjects)
     for activity in activities:
@@ -90,12 +91,12 @@ def by_people(
 
 
 def in_touch_at(activity: Activity, as_of: datetime) -> datetime | None:
-    """When somebody was in touch by this activity; None: nobody was, as far as it shows.
+    """When a rep was in touch according to this activity; None: it shows no touch.
 
-    A rep who notes an outcome was, also when the task is still open or was closed by us. What is dated ahead of `as_of`
-    was written down when it was created: a meeting was arranged then, and of a call or an e-mail of the year 2052
-    nobody knows better. What was done between the run's moment and its reading has happened, and counts as it is.
-    What the customer wrote is nobody's touch.
+    Noting an outcome is a touch, also when the task is still open or was closed by us. An activity dated after `as_of`
+    counts when it was created: a meeting was arranged then, and for a call or an e-mail dated 2052 nothing better is
+    known. An activity done between `as_of` and the reading has happened, and counts with its own time. A message from
+    the customer is not a touch.
     """
     if activity.is_deleted or activity.is_answer:
         return None
@@ -107,7 +108,7 @@ def in_touch_at(activity: Activity, as_of: datetime) -> datetime | None:
 
 
 def _moment(activity: Activity, as_of: datetime) -> datetime:
-    """When it was done, or, dated ahead, written down."""
+    """When the activity was done; for one dated ahead, when it was recorded."""
     at = activity.done_at or activity.changed_at
     if at <= as_of or (activity.kind != MEETING and at <= activity.changed_at):
         return at
@@ -124,8 +125,8 @@ def moves(
 ) -> list[Move]:
     """The moves a handoff has made according to the CRM, in order; empty when nothing is new.
 
-    `emails`: owner id → e-mail of every user of the CRM. `as_of`: the run's. `reply_days`: the policy's; None where
-    the deals were not looked at: then no answered conversation ends for want of one.
+    `emails`: owner id → e-mail of every user of the CRM. `as_of`: the run's. `reply_days`: the policy's; None when the
+    deals were not read: then no handoff with a reply ends for lack of a deal.
     """
     if not handoff.active:
         return []
@@ -167,11 +168,11 @@ def moves(
 
 
 def _without_deal(seen: Seen, replied_at: datetime, as_of: datetime, reply_days: int) -> list[Move]:
-    """The end of an answered conversation that leads to no deal: its rep says so, or none came in time."""
+    """The end of a handoff with a reply but no deal: its rep noted that none will come, or none came in time."""
     if not all(deal["is_closed"] for deal in seen.deals):
         return []
     task = seen.task
-    # What the rep thought before the customer answered is not what came of the answer.
+    # A disposition noted before the reply does not judge the reply.
     if task is not None and not task.is_deleted and task.disposition in NO_DEAL and task.changed_at >= replied_at:
         reason = f"no deal: {task.disposition.lower()}, says the rep"
         return [{"to_state": "lost", "at": task.changed_at, "reason": reason}]
@@ -181,7 +182,7 @@ def _without_deal(seen: Seen, replied_at: datetime, as_of: datetime, reply_days:
 
 
 def _owners(handoff: Handoff, task: Activity | None) -> set[str]:
-    """Whose touch is the handoff's: it may have passed from one rep to the other since it was read."""
+    """The reps whose touches count for the handoff: its owner, and the task's owner, who may have changed since."""
     owners = {handoff.owner_id, None if task is None or task.is_deleted else task.owner_id}
     return {owner for owner in owners if owner}
 
@@ -203,9 +204,9 @@ def _first_touch(handoff: Handoff, seen: Seen, as_of: datetime) -> tuple[datetim
 
 
 def _answers(handoff: Handoff, seen: Seen, touched_at: datetime, as_of: datetime) -> list[datetime]:
-    """When the customer answered: by e-mail, by the outcomes reps have noted and the meetings of the handoff's rep.
+    """When the customer replied: by e-mail, by outcomes that reps noted, and by meetings of the handoff's rep.
 
-    Whoever of us an e-mail went to, it is an answer; one from before the touch answers something else.
+    An e-mail counts as a reply whichever rep received it; an e-mail from before the touch replies to something else.
     """
     answers = []
     if seen.task is not None and not seen.task.is_deleted and seen.task.outcome in REPLIES:
@@ -225,13 +226,13 @@ def _answers(handoff: Handoff, seen: Seen, touched_at: datetime, as_of: datetime
 
 
 def _closed_at(deal: Mapping[str, Any], earliest: datetime) -> datetime:
-    """When a deal closed. Its close date is a day, maybe a planned one: kept between the reply and the last edit."""
+    """When a deal closed. Its close date is a day, maybe a planned one: bounded by the reply and the last edit."""
     at: datetime = min(deal["closed_at"] or deal["changed_at"], deal["changed_at"])
     return max(at, earliest)
 
 
 def new_owner(handoff: Handoff, task: Activity | None, emails: Mapping[str, str | None]) -> str | None:
-    """The rep who has the task now, when it is another one than the handoff's. A queue is nobody: then None."""
+    """The task's present owner, if it is another rep than the handoff's; None if it is the same, or a queue."""
     if task is None or task.is_deleted or task.closed_by_us or not handoff.active:
         return None
     return task.owner_id if task.owner_id != handoff.owner_id and task.owner_id in emails else None
@@ -240,10 +241,10 @@ def new_owner(handoff: Handoff, task: Activity | None, emails: Mapping[str, str 
 def ending(
     handoff: Handoff, touches: Iterable[Mapping[str, Any]], policy: Policy, as_of: datetime
 ) -> tuple[str, str] | None:
-    """The state we end a handoff in and the reason its rep reads; None: it goes on.
+    """The state in which we end a handoff and the reason shown to its rep; None: it goes on.
 
-    `touches`: rows {at, owner_email, handoff_id} of its account that its decision did not know of; its own among them
-    don't matter.
+    `touches`: rows {at, owner_email, handoff_id} of its account that its decision did not know of; touches of the
+    handoff itself are ignored.
     """
     rules = policy.handoff
     silence = rules.touches * rules.silence_days
@@ -255,7 +256,7 @@ def ending(
         own = (handoff.owner_email or "").lower()
         if any(t["at"] > handoff.decided_at and own and t["owner_email"] not in (None, own) for t in others):
             return "withdrawn", "in the hands of a colleague: the account was touched since"
-        # Had the decision known of it, the account would have been held.
+        # Had the decision known of such a touch, the account would have been held.
         first = handoff.decided_at - timedelta(days=rules.silence_days)
         if any(first < touch["at"] <= handoff.decided_at for touch in others):
             return "withdrawn", "touched before the decision: logged since"
@@ -265,9 +266,9 @@ def ending(
 
 
 def merged(handoffs: Collection[Handoff]) -> dict[str, str]:
-    """Active handoffs that another of the same CRM record leaves no room for, since two accounts became one.
+    """Active handoffs to end because their accounts were merged: only one handoff of a CRM record may be active.
 
-    The conversation that has come furthest stays, of two alike the earlier. Handoff id → the reason its rep reads.
+    The handoff in the furthest state stays; of two in the same state, the earlier. Handoff id → reason for its rep.
     """
     of_record: dict[str, list[Handoff]] = defaultdict(list)
     for handoff in handoffs:

@@ -1,4 +1,4 @@
-"""What leaves the house: tasks and fields into a CRM, alerts into a chat; each sent once, checked before it is."""
+"""Writes to other systems: tasks and fields to a CRM, alerts to a chat; each is rechecked, then sent once."""
 
 from typing import TYPE_CHECKING
 

@@ -1,7 +1,7 @@
-"""What an alert says: a message for one task, a digest for many, and what became of each.
+"""The text of alerts: a message for one task, a digest for many, each with the outcome of its tasks.
 
-What a message may hold: the account's name, why now, how urgent, the score, the due time, what became of the task, and
-its owner as a mention. Nothing else: no user's name or e-mail address, no dossier, no text of a customer.
+A message may hold the account's name, why now, how urgent, the score, the due time, the outcome of the task, and its
+owner as a mention. It holds nothing else: no user's name or e-mail address, no dossier, no text of a customer.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from onetouch.handoff import Alert, capital, count, near_moment, plain, without_
 from onetouch.ledger import Handoff
 
 _OWNERS, _CHARACTERS = 46, 11_000
-"""Ours: owners and characters a digest holds, for one that is read; Slack takes 50 blocks and 13,200 characters."""
+"""Ours: most owners and characters in a digest, to keep it readable; Slack takes 50 blocks and 13,200 characters."""
 
 _BECOMES = 170
-"""Ours: characters kept free for what becomes of a task, so that a digest written anew holds the same tasks."""
+"""Ours: characters reserved for the outcome of a task, so that an updated digest holds the same tasks."""
 
 _LONGEST_REASON = 120
 
@@ -32,21 +32,21 @@ _BECAME = {
     "released": ("leftwards_arrow_with_hook", "Back to self-serve"),
     "expired": ("hourglass", "Expired"),
 }
-"""State → emoji, and how it is said. Without one the task is open."""
+"""State → emoji and label. A state that is not listed is an open task."""
 
 _STRUCK = frozenset({"lost", "withdrawn", "released", "expired"})
-"""Nothing is left to do: the line is struck through."""
+"""States in which nothing is left to do: the line is struck through."""
 
 _MOMENTS = {"touched": "touched_at", "replied": "replied_at", "won": "closed_at", "lost": "closed_at"}
 
 
 @dataclass(frozen=True)
 class Told:
-    """One task in a message: what was said of it, and how things are now.
+    """One task in a message: its announcement and its present state.
 
-    `became` is what is said of its state, a word and the rest (both empty: open), `user` the chat's id of its present
-    owner (None: not known there), `handed_on` whether that is another than the one it was announced to, `direct`
-    whether the message is the owner's own.
+    `became`: the label of its state and the details after it (both empty: open). `user`: the chat's id of its present
+    owner (None: the chat does not know the owner). `handed_on`: whether the owner has changed since the announcement.
+    `direct`: whether the message is a direct message to the owner.
     """
 
     alert: Alert
@@ -58,7 +58,7 @@ class Told:
 
     @classmethod
     def now(cls, payload: dict[str, Any], handoff: Handoff, user: str | None) -> Told:
-        """The task of an outbox row as its handoff stands."""
+        """The task of an outbox row, with the present state of its handoff."""
         return cls(
             alert=Alert(**payload["alert"]) if "alert" in payload else UNKNOWN,
             state=handoff.state,
@@ -70,18 +70,18 @@ class Told:
 
 
 UNKNOWN = Alert("A new task", "on your list in the CRM")
-"""What is said when the decision is no longer at hand."""
+"""The text when the decision is no longer stored."""
 
 
 def payload_of(alert: Alert, timezone: str | None, handoff: Handoff) -> dict[str, Any]:
-    """What the outbox keeps of an announcement, so that it can be written anew; `Told.now` reads it."""
+    """The payload the outbox keeps of an announcement, so that it can be updated; `Told.now` reads it."""
     return {"alert": asdict(alert), "timezone": timezone, "owner": handoff.owner_id}
 
 
 def one(told: Told) -> Message:
-    """A message of its own."""
+    """The message about a single task."""
     open_now = told.state == "task_open"
-    # Whoever has it now is named once: before the line, or after it as news.
+    # The present owner is named once: before the line, or after it when the task has changed hands.
     mention = () if told.direct or (told.handed_on and open_now) else _mention(told.user)
     lines: list[Line] = [(*mention, *((Text(" "),) if mention else ()), *_line(told))]
     if not open_now:
@@ -96,15 +96,15 @@ def one(told: Told) -> Message:
 
 
 def erased() -> Message:
-    """What is left of a message about an account that was forgotten."""
+    """The message that replaces one about an account that was forgotten."""
     text = "A task of an account that was deleted."
     return message(text, Footnote(text))
 
 
 def digest(tasks: Sequence[Told], chat: str) -> Message:
-    """One message for many tasks, in the order given, grouped by owner; what has no room is counted.
+    """One message for many tasks, in the order given, grouped by owner; tasks beyond its limits are only counted.
 
-    `chat` is what people call it.
+    `chat`: the name of the chat as people write it.
     """
     groups: dict[str | None, list[Told]] = {}
     for told in sorted(tasks, key=lambda told: told.user is None):
@@ -148,13 +148,13 @@ def _item(told: Told) -> Line:
 
 
 def _news(told: Told) -> Line:
-    """What became of it, after its emoji."""
+    """The outcome of the task, after its emoji."""
     said, more = told.became
     return Emoji(_BECAME[told.state][0]), Text(f" {said}", bold=True), *((Text(more),) if more else ())
 
 
 def _became(handoff: Handoff, where: tzinfo) -> tuple[str, str]:
-    """("Withdrawn", ": checkout started"), ("Contacted", " Tue 18 Nov, 11:00 CET")."""
+    """Label and details of a state: ("Withdrawn", ": checkout started"), ("Contacted", " Tue 18 Nov, 11:00 CET")."""
     if handoff.state not in _BECAME:
         return "", ""
     said = _BECAME[handoff.state][1]

@@ -1,4 +1,4 @@
-"""Tells the owner of each new task in the chat, once, and keeps what was said true."""
+"""Announces each new task to its owner in the chat, once, and updates the announcement as the task changes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from onetouch.ledger import PSEUDONYM, Handoff, Ledger, Outbox, Run
 from onetouch.policy import Policy
 
 _FOLLOWED = timedelta(days=30)
-"""Ours: how long after its end a handoff's message is still put right."""
+"""Ours: how long after the end of a handoff its message is still updated."""
 
 _BEGUN = ("pending", "sending")
 
@@ -25,23 +25,23 @@ _BEGUN = ("pending", "sending")
 def alert_reps(
     lake: Lake, ledger: Ledger, policy: Policy, run: Run, chat: Chat | None, *, now: datetime, held: str | None
 ) -> dict[str, Any]:
-    """Announces every open task that was not announced yet, and says in each announcement what became of its task.
+    """Announces every open task that was not announced yet, and updates earlier announcements whose task has changed.
 
-    Where: in the alerts channel, in a direct message to the owner, or both (`slack.alerts_to`); an owner the chat
-    does not know is told in the channel. More than `slack.digest_above` new tasks are one message a channel. During the
-    quiet hours of the rep's own clock at `now` an announcement waits; one whose task is over by then is not made any
-    more. By due time, then account.
+    An alert goes to the alerts channel, to the owner as a direct message, or to both (`slack.alerts_to`); when the
+    chat does not know the owner, it goes to the channel. More than `slack.digest_above` new tasks become one message
+    a channel. During the rep's quiet hours, in the rep's time zone at `now`, an alert waits; if its task ends
+    meanwhile, it is dropped. Alerts are ordered by due time, then account.
 
-    Nothing is said twice, whoever crashes, and one process at a time says it. An announcement is written anew when
-    its task is touched, replied to, won, lost, withdrawn, released, expired or another's, which notifies nobody; one
-    that was deleted in Slack stays so; of an account that was forgotten nothing is left in it. With `held` (why
-    nothing may be sent) nothing leaves and `chat` may be None.
+    Only one process at a time posts, and no task is announced twice, even after a crash. An announcement is updated,
+    which notifies nobody, when its task is touched, replied to, won, lost, withdrawn, released, expired or reassigned.
+    A message that was deleted in Slack stays deleted. The message about a forgotten account is emptied. With `held`
+    (why nothing may be sent) nothing is sent and `chat` may be None.
 
     Returns {"alerts": tasks of this run, "posted": those announced by now, "earlier": tasks of earlier runs announced
-    only now, "waiting": for the end of quiet hours, "updated": announcements put right, "gone": those that could not
-    be any more, "unknown_owners": tasks of owners the chat does not know, announced in the channel for that, "failed":
-    [{handoff_id, reason}]}: repeated, the run says the same. Raises DeliveryFailed after the rest when a message
-    failed, LedgerError when another process does not come to an end.
+    only now, "waiting": for the end of quiet hours, "updated": announcements updated, "gone": announcements that can
+    no longer be updated, "unknown_owners": tasks announced in the channel because the chat does not know their owner,
+    "failed": [{handoff_id, reason}]}; a repeated run returns the same. Raises DeliveryFailed, after all other messages,
+    when a message failed, and LedgerError when another process keeps the lock too long.
     """
     mine = [h for h in ledger.handoffs(run_id=run.run_id) if h.task_id]
     summary: dict[str, Any] = {
@@ -61,7 +61,7 @@ def alert_reps(
 
 
 class _Round:
-    """All there is to say at one moment."""
+    """All announcements and updates due at one moment."""
 
     def __init__(
         self,
@@ -76,7 +76,7 @@ class _Round:
         self.lake, self.ledger, self.policy, self.run, self.chat = lake, ledger, policy, run, chat
         self.now, self.summary = now, summary
         self.zones = timezones(lake, run.run_id)
-        self.hopeless: dict[str, str] = {}  # channel → why nothing gets there at this moment
+        self.hopeless: dict[str, str] = {}  # channel → why it cannot be posted to at this moment
         self.handoffs = {h.handoff_id: h for h in ledger.handoffs()}
 
     def go(self) -> None:
@@ -101,7 +101,7 @@ class _Round:
         ]
         self.alerts: dict[str, list[Outbox]] = {}  # by handoff
         self.updates: dict[str, list[Outbox]] = {}  # by the key of the alert
-        self.elsewhere: set[str] = set()  # handoffs announced in another chat: the policy's has changed since
+        self.elsewhere: set[str] = set()  # handoffs announced in another chat: the policy named that one then
         for row in self.ledger.outbox(handoff_ids=followed):
             if row.kind == "alert" and row.destination != self.chat.name:
                 self.elsewhere.add(str(row.handoff_id))
@@ -117,7 +117,7 @@ class _Round:
     # ── announcing ───────────────────────────────────────────────────────────────────────────────
 
     def _settle(self) -> bool:
-        """Announcements that were begun and whose task is over: those that did arrive are known from now on.
+        """Records which announcements arrived, and drops the others, where a task ended while its alert was being sent.
 
         Returns whether there were any.
         """
@@ -137,16 +137,16 @@ class _Round:
         return bool(over)
 
     def _arrived(self, row: Outbox) -> Place | None:
-        """Where a message stands that may have been posted."""
+        """The place of a message that may have been posted; None when it was not."""
         if row.state == "sending" and (place := self.chat.find(str(row.payload["channel"]), row.key)):
             self._sent([row], place)
             return place
         return Place.of(row) if row.state == "sent" else None
 
     def _announce(self) -> bool:
-        """Posts what nobody was told of yet; returns whether there was anything.
+        """Posts the tasks that were not announced yet; returns whether there were any.
 
-        What was decided after this run is its own run's to announce, unless it stands in a digest begun with these.
+        A task decided after this run is announced by its own run, unless it is part of a digest begun with this one's.
         """
         opened = [h for h in self.handoffs.values() if h.state == "task_open" and h.decided_at <= self.run.as_of]
         fresh = [h for h in opened if h.handoff_id not in self.alerts and h.handoff_id not in self.elsewhere]
@@ -177,7 +177,7 @@ class _Round:
         return self.zones.get(handoff.owner_id or "") or self.policy.assignment.working_time.timezone
 
     def _lay_out(self, fresh: list[Handoff]) -> list[Outbox]:
-        """Rows for the tasks nobody was told of yet: where it goes, what it says, and whether in a digest."""
+        """Outbox rows for the tasks not announced yet: each with its channel, its text, and its digest if any."""
         texts = self._texts(fresh)
         last = datetime.max.replace(tzinfo=UTC)
         fresh = sorted(fresh, key=lambda h: (h.due_at or last, texts[h.handoff_id].account, h.handoff_id))
@@ -216,7 +216,7 @@ class _Round:
         return [*channel, (f"alert_owner:{handoff.handoff_id}", "owner", direct)], False
 
     def _gathered(self, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-        """The digests of those rows: one a channel; each of its rows is told which, and its place in it."""
+        """The digests of those rows, one a channel; the payload of each row gets the key of its digest."""
         by_channel: dict[str, list[dict[str, Any]]] = {}
         for row in rows:
             by_channel.setdefault(row["payload"]["channel"], []).append(row)
@@ -236,9 +236,9 @@ class _Round:
                 "handoff_id": handoff and handoff.handoff_id, "payload": payload}  # fmt: skip
 
     def _post(self, rows: list[Outbox], together: str | None = None) -> None:
-        """One message: of one row, or the digest of many, which are sent when it is."""
+        """Posts one message: for one row, or the digest of many rows, which count as sent when the digest is."""
         key, first = together or rows[0].key, rows[0]
-        # A channel that was put right in the policy counts at once; a direct message stays with whom it was begun.
+        # A channel corrected in the policy applies at once; a direct message keeps the recipient it was begun for.
         mine = first.payload.get("to") == "owner"
         channel = str(first.payload["channel"]) if mine else self.policy.slack.alerts_channel
         if channel in self.hopeless:
@@ -274,7 +274,7 @@ class _Round:
         return digest(told, self.chat.name.capitalize()) if together else one(told[0])
 
     def _members(self, together: str) -> list[Outbox]:
-        """The rows of a digest in their order, without those that were over before it was posted."""
+        """The rows of a digest in their order, without those whose task ended before it was posted."""
         order = {its_id: n for n, its_id in enumerate(self._row(together).payload["handoffs"])}
         rows = self.ledger.outbox(destination=self.chat.name, handoff_ids=order.keys())
         rows = [row for row in rows if row.payload.get("digest") == together and row.state != "failed"]
@@ -283,10 +283,10 @@ class _Round:
     def _row(self, key: str) -> Outbox:
         return self.ledger.outbox(keys=[key])[0]
 
-    # ── putting right ────────────────────────────────────────────────────────────────────────────
+    # ── updating ─────────────────────────────────────────────────────────────────────────────────
 
     def _put_right(self) -> None:
-        """Writes every message anew that says what is no longer so."""
+        """Updates every message whose handoff has changed since it was posted."""
         wrong: dict[Place, list[Outbox]] = {}
         for row in [row for rows in self.alerts.values() for row in rows]:
             if row.state == "sent" and self._says_otherwise(row):
@@ -301,7 +301,7 @@ class _Round:
         updates = self.updates.get(row.key, [])
         if _forgotten(row):
             return not any(u.key.endswith(":forgotten") and u.state in ("sent", "failed") for u in updates)
-        if "alert" not in row.payload:  # of an earlier version: what it said is not known
+        if "alert" not in row.payload:  # written by an earlier version: its text is not known
             return False
         if any(update.state == "failed" for update in updates):
             return False
@@ -327,7 +327,7 @@ class _Round:
         if place.channel in self.hopeless:
             self._failed(rows, self.hopeless[place.channel])
             return
-        # Older updates of the same message that never left: what is written now says their news, too.
+        # Older updates of the same message that were never sent: this update covers them, too.
         stale = [u.key for row in rows for u in self.updates.get(row.key, []) if u.state in _BEGUN]
         keys = list(dict.fromkeys((*keys, *stale)))
         there = [r for of in self.alerts.values() for r in of if r.external_id == str(place)]
@@ -364,7 +364,7 @@ class _Round:
         self.summary["failed"].append({"handoff_id": handoff_id, "reason": reason})
 
     def _texts(self, handoffs: list[Handoff]) -> dict[str, Alert]:
-        """What to say about each handoff, from the decision of its run; without one, only that a task waits."""
+        """The text for each handoff, from the decision of its run; without a decision, only that a task waits."""
         by_run: dict[str, list[Handoff]] = {}
         for handoff in handoffs:
             by_run.setdefault(handoff.run_id, []).append(handoff)
@@ -388,7 +388,7 @@ class _Round:
 
 
 def _forgotten(row: Outbox) -> bool:
-    """Whether the row is of an account that was erased, and with it what the row held."""
+    """Whether the row belongs to a forgotten account: its payload was then erased."""
     return not row.payload
 
 

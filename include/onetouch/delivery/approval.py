@@ -1,4 +1,4 @@
-"""More new tasks at once than the policy lets through unasked: what a person is shown before they are delivered."""
+"""The approval a person must give before a run delivers more new tasks than the policy allows without asking."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ _MARGIN = timedelta(minutes=10)
 
 @dataclass(frozen=True)
 class Question:
-    """What is asked: may these tasks of the run be made? `until`: an answer after that comes too late.
+    """The question whether these tasks of the run may be created. `until`: an answer after that comes too late.
 
-    `decisions`: a digest of which; `by_rep`: owner's e-mail → tasks; `top`: (company, score, call) of the best, no
-    person's name among them.
+    `decisions`: a digest of the decision ids. `by_rep`: owner's e-mail → number of tasks. `top`: (company, score,
+    contact reason) of the highest scores, without any person's name.
     """
 
     run_id: str
@@ -38,10 +38,10 @@ class Question:
 
 
 def unasked(ledger: Ledger, policy: Policy, run: Run, due: int) -> int | None:
-    """How many new tasks the run may make without a person's yes, of the `due` ones; None: any number.
+    """How many of the `due` new tasks the run may create without approval; None: any number.
 
-    `delivery.approval_above`; or what is left of `delivery.approval_jump` times the busiest (UTC) day of the trailing
-    ones, when that is less, but never less than one rep's day.
+    The limit is `delivery.approval_above`, or what is left today of `delivery.approval_jump` times the busiest (UTC)
+    day of the trailing ones (`quality.trailing_days`), whichever is less. The second is never below one rep's day.
     """
     limits = [] if policy.delivery.approval_above is None else [policy.delivery.approval_above]
     least, jump, days = (
@@ -60,11 +60,11 @@ def unasked(ledger: Ledger, policy: Policy, run: Run, due: int) -> int | None:
 
 
 def question(lake: Lake, ledger: Ledger, policy: Policy, run: Run, now: datetime) -> Question | None:
-    """The question to ask about the run's new tasks at `now`; None when none is (left) to be asked.
+    """The question to ask about the run's new tasks at `now`; None when there is nothing (more) to ask.
 
-    Asked is once a run, about its `sales_now` decisions on accounts without a handoff under way, when they are more
-    than may go `unasked`, while an answer can still be acted on (`approval_hours`, never beyond the run's
-    freshness), and unless a later run has decided anew.
+    A run asks once, about its `sales_now` decisions on accounts without an active handoff, when they are more than
+    `unasked` allows. It asks only while an answer can still be acted on (within `approval_hours` and the run's
+    freshness), and not when a later run has already been delivered.
     """
     until = min(
         now + timedelta(hours=policy.delivery.approval_hours),
@@ -94,10 +94,11 @@ def question(lake: Lake, ledger: Ledger, policy: Policy, run: Run, now: datetime
 
 
 def approved(lake: Lake, ledger: Ledger, run: Run) -> bool:
-    """Whether a person has said yes to the very tasks the run asks for now.
+    """Whether a person has approved exactly the tasks the run asks for now.
 
-    Routed anew to others, it has no yes: they are withheld, and as a run is asked about once, the next one asks. So it
-    is with the answer of an earlier version, which does not tell what it was given for.
+    When the run was routed again and asks for other tasks, the approval does not count: they are withheld, and because
+    a run asks only once, the next run asks. The same holds for an answer kept by an earlier version, which does not
+    name the decisions it was given for.
     """
     answer = ledger.stage_summary(run.run_id, "approve")
     if answer is None or not answer["approved"]:
@@ -106,7 +107,7 @@ def approved(lake: Lake, ledger: Ledger, run: Run) -> bool:
 
 
 def wanted(lake: Lake, run: Run) -> dict[str, Any]:
-    """How many "tasks" the run's "decisions" ask for now, and a digest of which: what an answer is kept with."""
+    """The number of "tasks" the run asks for now and a digest of its "decisions"; kept together with an answer."""
     kept = lake.exists("decisions", f"{run.run_id}.parquet")
     due = rows_where(lake, "decisions", run.run_id, "action", ["sales_now"]) if kept else []
     return {"tasks": len(due), "decisions": _digest(due)}

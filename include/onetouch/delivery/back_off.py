@@ -1,4 +1,4 @@
-"""One touch, then back off: silent accounts return to self-serve, tasks nobody may or will work any more are closed."""
+"""One touch, then back off: accounts that stay silent return to self-serve, and tasks without a purpose are closed."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from onetouch.policy import Policy
 
 
 def back_off(ledger: Ledger, policy: Policy, run: Run, crm: Crm, *, held: str | None) -> dict[str, Any]:
-    """Ends what the clocks and other people's touches have ended (`crm_sync.ending`), and closes its tasks.
+    """Ends the handoffs that deadlines or touches by others have ended (`crm_sync.ending`), and closes their tasks.
 
-    The CRM is written first, then the ledger moves; either may be repeated, so a crash in between ends the same after
-    a re-run. With `held` (why nothing may be sent) nothing is written and nothing moves. A task the rep has closed
-    meanwhile is a touch, not an expiry: it waits for the next `extract_crm`. What the CRM refuses waits for the next
-    run; all the rest is done.
+    The CRM is written first, then the ledger; both steps can be repeated, so a re-run after a crash in between ends
+    with the same result. With `held` (why nothing may be sent) neither is written. A task the rep has closed
+    meanwhile is a touch, not an expiry: its handoff waits for the next `extract_crm`. A handoff whose task the CRM
+    refuses to close waits for the next run; all others are ended.
     Returns {"released", "expired", "withdrawn", "failed": [{account_id, reason}], "held"}; raises DeliveryFailed
     with the same after the rest when a task could not be closed.
     """
@@ -51,7 +51,7 @@ def back_off(ledger: Ledger, policy: Policy, run: Run, crm: Crm, *, held: str | 
 
 
 def _lost(ledger: Ledger, policy: Policy, run: Run) -> list[Handoff]:
-    """Handoffs of late whose task may have been written by a run that lost them to another at that moment, and died."""
+    """Recently ended handoffs whose task may exist: the run writing it crashed while another run ended the handoff."""
     waiting = timedelta(hours=policy.handoff.expires_hours)
     ended = ledger.handoffs(states=["withdrawn", "expired"])
     lately = [h for h in ended if h.task_id is None and h.closed_at and h.closed_at + waiting > run.as_of]

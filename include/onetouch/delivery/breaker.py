@@ -1,4 +1,4 @@
-"""The circuit breaker: why nothing may leave the house, looked at by every stage that sends."""
+"""The circuit breaker: why nothing may be written outside; every stage that sends checks it."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from onetouch.stop import in_words
 def held(policy: Policy, as_of: datetime, now: datetime, *, dry_run: bool, stopped: str | None) -> str | None:
     """Why nothing may be written outside for a run of `as_of`; None: it may.
 
-    A dry run never sends, nor does one whose moment is further back than the policy's `delivery.fresh_hours`
-    (backfill, backtest, a run cleared a day later); while it is `stopped` (the reason) nobody does.
+    A dry run never sends, nor does a run whose `as_of` is further back than the policy's `delivery.fresh_hours`
+    (backfill, backtest, a run cleared a day later). While the stop is set (`stopped`: its reason), no run sends.
     """
     if dry_run:
         return "dry run"

@@ -1,4 +1,4 @@
-"""The last gate of the caps: what a run delivered late, or beside another, may still add to a day."""
+"""The last check of the daily caps: how many tasks a run delivered late, or beside another, may still add."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from onetouch.policy import Policy
 from onetouch.routing import team
 
 FULL = "rep's day is full"
-"""Why a decision is withheld that its rep's day does not take any more; the next run decides anew."""
+"""The reason for withholding a decision whose rep has reached the daily cap; the next run decides again."""
 
 
 def beyond_the_cap(ledger: Ledger, policy: Policy, run: Run, new: int) -> str | None:
     """Why none of the run's new handoffs is opened; None: they are within `assignment.tasks_per_day`.
 
-    The (UTC) day is counted whole: a run delivered late comes on top of later ones, too.
+    All tasks of the (UTC) day count, also those of later runs when this one is delivered late.
     """
     day = run.as_of.replace(hour=0, minute=0, second=0, microsecond=0)
     today = len(ledger.decided(day, day + timedelta(days=1)))
@@ -34,10 +34,10 @@ def beyond_the_cap(ledger: Ledger, policy: Policy, run: Run, new: int) -> str | 
 
 
 def beyond_the_reps_days(lake: Lake, ledger: Ledger, policy: Policy, run: Run, new: list[dict[str, Any]]) -> set[str]:
-    """The accounts of those of the run's new decisions that their reps' days do not take any more: the lowest scores.
+    """The accounts whose new decisions exceed their rep's daily cap; the lowest scores are left out first.
 
-    Routing has kept to each rep's room as it was then; handoffs of other runs opened since have taken some of it. A
-    day is that of the rep's own calendar, at the run's moment.
+    Routing kept to each rep's capacity as it was then, but other runs may have opened handoffs since. A day is the
+    calendar day in the rep's time zone at the run's `as_of`.
     """
     owners = pd.DataFrame(new, columns=["owner_email", "owner_id"]).assign(owner_active=True)
     kept = lake.exists("crm", run.run_id, "reps.parquet")

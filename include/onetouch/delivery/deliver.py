@@ -1,4 +1,4 @@
-"""Decisions to send become tasks: laid out with the handoff, then context, recheck and task, each once."""
+"""Turns `sales_now` decisions into CRM tasks: opens the handoff, writes the context, rechecks, writes the task."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from onetouch.ledger import ACTIVE, LONGEST_ID, Handoff, Ledger, Outbox, Run
 from onetouch.policy import Policy
 
 LOCK = "delivery"
-"""What one process at a time does with the outbox."""
+"""The name of the lock that lets only one process at a time send from the outbox."""
 
 _NAME = 255
 """Characters of an account's name in the CRM."""
@@ -35,7 +35,7 @@ _UNSEEN = ("decided", "context_written")
 
 @dataclass
 class _Work:
-    """Handoffs on their way into the CRM, what of each lies in the outbox, and what stood in the way."""
+    """Handoffs being delivered, their outbox rows by (handoff id, kind), and the reasons of those that failed."""
 
     handoffs: dict[str, Handoff] = field(default_factory=dict)
     rows: dict[tuple[str, str], Outbox] = field(default_factory=dict)
@@ -43,18 +43,18 @@ class _Work:
     deferred: set[str] = field(default_factory=set)
 
     def in_state(self, *states: str) -> list[Handoff]:
-        """Handoffs in one of the states that have not failed, by account: two writers then meet in the same order."""
+        """Handoffs in one of the states that have not failed, by account: all writers then use the same order."""
         ready = [h for h in self.handoffs.values() if h.state in states and h.handoff_id not in self.failed]
         return sorted(ready, key=lambda h: (h.crm_account_id or "", h.handoff_id))
 
     def strangers(self) -> set[str]:
-        """CRM records that the decision did not know: found or made since."""
+        """CRM records that the decision did not know: found or created since."""
         tasks = {i: row for (i, kind), row in self.rows.items() if kind == "task" and i in self.handoffs}
         unknown = [i for i, row in tasks.items() if not row.payload.get("record", {}).get("known")]
         return {record for i in unknown if (record := self.handoffs[i].crm_account_id)}
 
     def named(self) -> list[tuple[str, str]]:
-        """Who failed, and why."""
+        """(name, reason) of each handoff that failed."""
         records = {i: self.handoffs[i].crm_account_id for i in self.failed}
         where = {i: f"CRM record {record}" if record else "no CRM record" for i, record in records.items()}
         return [(f"handoff {i} of {where[i]}", reason) for i, reason in self.failed.items()]
@@ -71,13 +71,13 @@ def deliver_tasks(
     held: str | None,
     approved: bool = False,
 ) -> dict[str, Any]:
-    """Withdraws what may no longer be open, then writes context and task for every `sales_now` of the run.
+    """Withdraws handoffs that are overtaken, then writes context and task for every `sales_now` of the run.
 
-    Handoff and outbox rows are made in one transaction; one process at a time sends. Every step can be repeated:
-    after a crash between any two of them a re-run ends with the same ledger and CRM. What an earlier run left half
-    done is finished here, too. More new decisions than may go `unasked` are opened only when `approved`.
+    Handoff and outbox rows are created in one transaction; one process at a time sends. Every step can be repeated:
+    a re-run after a crash between any two of them ends with the same ledger and CRM. Deliveries that an earlier run
+    left unfinished are finished here, too. More new decisions than `unasked` allows are opened only when `approved`.
     `crm` may be None when `held` says why nothing may be sent: then nothing is read or written outside, and the
-    ledger does not move.
+    ledger does not change.
 
     Returns {"to_send", "delivered", "withheld": {reason: n}, "failed": [{account_id, reason}], "deferred": those of
     the failed that the next run tries again, "withdrawn", "earlier": {"delivered", "withheld", "failed"}}: to_send =
@@ -140,9 +140,10 @@ def _send_all(
     recheck: Checkouts,
     before: list[tuple[str, str]],
 ) -> CrmError | None:
-    """Record, context, recheck and task of each handoff; what cut it short, when the CRM had no more calls for us.
+    """Finds the record, writes the context, rechecks and writes the task of each handoff.
 
-    Raises Unreachable, with what had failed `before` and up to then, when the CRM gave no answer.
+    Returns the error that ended it early when the CRM could not be used any further (for instance: quota exhausted),
+    else None. Raises Unreachable, with all failures of `before` and up to then, when the CRM gave no answer.
     """
     try:
         _find_records(ledger, policy, run, crm, work)
@@ -153,7 +154,7 @@ def _send_all(
         work.handoffs |= prevented
         work.failed |= not_closed
         _write_tasks(ledger, policy, run, crm, work)
-    except Unreachable as error:  # the task's retries are for this; what was refused before it is told with it
+    except Unreachable as error:  # Airflow's retries handle this; earlier refusals are named with it
         if not (told := work.named() + before):
             raise
         raise Unreachable(f"{error}; before that {DeliveryFailed(_WHAT, {}, told)}") from error
@@ -170,7 +171,7 @@ def _summary(to_send: int, delivered: int, withheld: dict[str, int], failed: lis
 
 
 def _account_for(handoffs: Iterable[Handoff], work: _Work) -> tuple[int, dict[str, int], list[dict[str, str]]]:
-    """Delivered, withheld by reason, failed: a handoff that ever had a task was delivered."""
+    """Counts delivered, withheld (by reason) and failed handoffs; a handoff that ever had a task was delivered."""
     delivered, withheld, failed = 0, Counter[str](), []
     for handoff in handoffs:
         if handoff.task_id is not None:
@@ -184,19 +185,20 @@ def _account_for(handoffs: Iterable[Handoff], work: _Work) -> tuple[int, dict[st
 
 
 def _opened_before(ledger: Ledger, run: Run, due: list[dict[str, Any]]) -> list[Handoff]:
-    """The handoffs that an earlier attempt has opened, or a run of the same moment under another policy."""
+    """The handoffs opened by an earlier attempt of this run, or by a run of the same `as_of` under another policy."""
     theirs = ledger.handoffs(account_ids={row["account_id"] for row in due})
     return [handoff for handoff in theirs if handoff.decided_at == run.as_of]
 
 
-# ── laid out with the handoff ────────────────────────────────────────────────────────────────────
+# ── opening the handoffs ─────────────────────────────────────────────────────────────────────────
 
 
 @dataclass
 class _Opening:
-    """What of the run's decisions was `opened`, now or before, and what became of the rest.
+    """The handoffs `opened` for the run's decisions, now or before, and why the other decisions have none.
 
-    `lacking`: those without owner or context. `stopped`: those beyond the day's cap. `withheld`: reason → how many.
+    `lacking`: decisions without owner or context. `stopped`: decisions beyond the daily cap. `withheld`: reason → how
+    many.
     """
 
     opened: list[Handoff]
@@ -208,7 +210,7 @@ class _Opening:
 def _open_what_may_go(
     lake: Lake, ledger: Ledger, policy: Policy, run: Run, crm: Crm, due: list[dict[str, Any]], approved: bool
 ) -> _Opening:
-    """Opens the handoffs of decisions, unless a person is to be asked first, the day is full, or the rep's day is."""
+    """Opens the handoffs of decisions, unless approval is missing or the daily cap (of all, of the rep) is reached."""
     there = _opened_before(ledger, run, due)
     opened_before = {handoff.account_id for handoff in there}
     new = [decision for decision in due if decision["account_id"] not in opened_before]
@@ -230,10 +232,10 @@ def _open_what_may_go(
 def _open(
     lake: Lake, ledger: Ledger, policy: Policy, run: Run, destination: str, due: list[dict[str, Any]]
 ) -> tuple[list[Handoff], list[dict[str, str]]]:
-    """Opens the handoffs of decisions, each with what is to be written for it; and those that lack context.
+    """Opens the handoffs of decisions with their outbox rows. Returns them, and the decisions that lack context.
 
-    The content is what was known when it was decided, so it is written once and for all: a later run that finishes
-    the delivery needs no file of this one.
+    The content is fixed here, from what was known at the decision: a later run that finishes the delivery needs no
+    file of this one.
     """
     ids = [row["account_id"] for row in due]
     signals = {row["account_id"]: row for row in rows_where(lake, "signals", run.run_id, "account_id", ids)}
@@ -276,7 +278,7 @@ def _open(
 
 
 def _name_owners(crm: Crm, decisions: Iterable[dict[str, Any]]) -> None:
-    """The CRM's ids of owners known by their address alone: accounts from a file are decided on without the CRM."""
+    """Fills in the CRM ids of owners known only by e-mail: accounts from a file are decided on without the CRM."""
     nameless = [decision for decision in decisions if not decision["owner_id"]]
     if not nameless:
         return
@@ -299,7 +301,7 @@ def _obstacle(decision: Mapping[str, Any], known: Mapping[str, Any], policy: Pol
 
 
 def _read_outbox(ledger: Ledger, destination: str, work: _Work, own: set[str]) -> None:
-    """What of the handoffs lies in the outbox; those without anything to send, or with a dead letter, are set aside."""
+    """Reads the outbox rows of the handoffs; drops or fails those without anything to send or with a dead letter."""
     kinds = ("account_fields", "task")
     keys = [f"{kind}:{i}" for i in work.handoffs for kind in kinds]
     for row in ledger.outbox(destination=destination, keys=keys):
@@ -313,7 +315,7 @@ def _read_outbox(ledger: Ledger, destination: str, work: _Work, own: set[str]) -
             work.failed[handoff.handoff_id] = dead[0].reason
         elif None in its and handoff.handoff_id in own:
             work.failed[handoff.handoff_id] = "laid out for another CRM; the policy's crm.system has changed since"
-        elif dead or None in its:  # the run it died in has said so; another CRM's: `back_off` lets it expire
+        elif dead or None in its:  # its own run reported it; for another CRM: `back_off` expires it
             del work.handoffs[handoff.handoff_id]
 
 
@@ -321,7 +323,7 @@ def _read_outbox(ledger: Ledger, destination: str, work: _Work, own: set[str]) -
 
 
 def _find_records(ledger: Ledger, policy: Policy, run: Run, crm: Crm, work: _Work) -> None:
-    """A record in the CRM for every account handed over, if the policy wants one made."""
+    """Finds a CRM record for every account without one, or creates it if the policy says so."""
     unknown = [h for h in work.in_state("decided") if not h.crm_account_id]
     if not unknown:
         return
@@ -340,14 +342,14 @@ def _find_records(ledger: Ledger, policy: Policy, run: Run, crm: Crm, work: _Wor
 
 
 def _one_of_a_record(ledger: Ledger, run: Run, crm: Crm, work: _Work) -> None:
-    """Of several handoffs of one record (accounts that became one in the CRM) only the one that is furthest goes on."""
+    """Keeps, of several handoffs of one CRM record (merged accounts), the furthest along and withdraws the others."""
     others = merged(ledger.handoffs(states=ACTIVE))
     mine = [handoff for handoff in work.in_state(*_UNSEEN) if handoff.handoff_id in others]
     work.handoffs |= withdraw(ledger, run, crm, mine, others)
 
 
 def _write_context(ledger: Ledger, run: Run, crm: Crm, work: _Work) -> None:
-    """Fields and dossier onto the account's record: no task before they are complete."""
+    """Writes fields and dossier to the account's record; no task is created before they are complete."""
     ready = {h.handoff_id: h for h in work.in_state("decided")}
     rows = {i: work.rows[i, "account_fields"] for i in ready}
 
@@ -363,7 +365,7 @@ def _write_context(ledger: Ledger, run: Run, crm: Crm, work: _Work) -> None:
 
 
 def _write_tasks(ledger: Ledger, policy: Policy, run: Run, crm: Crm, work: _Work) -> None:
-    """One task a handoff, and its id into the ledger."""
+    """Creates one task for each handoff and records its id in the ledger."""
     _follow_the_record(ledger, run, crm, work)
     ready = {h.handoff_id: h for h in work.in_state("context_written")}
     rows = {i: work.rows[i, "task"] for i in ready}
@@ -387,7 +389,7 @@ def _write_tasks(ledger: Ledger, policy: Policy, run: Run, crm: Crm, work: _Work
     _move(ledger, run, work, "withdrawn", deleted)
     _move(ledger, run, work, "task_open", opened)
     _settle(ledger, run, work, outcomes)
-    # Ended by another process while the task was on its way: it must not stay open.
+    # Another process ended the handoff while its task was being created: the task must not stay open.
     ended = {i: (WITHDRAWN, work.handoffs[i].reason) for i in opened if not work.handoffs[i].active}
     for i, outcome in crm.close_tasks(ended).items() if ended else ():
         if not outcome.ok:
@@ -395,7 +397,7 @@ def _write_tasks(ledger: Ledger, policy: Policy, run: Run, crm: Crm, work: _Work
 
 
 def _follow_the_record(ledger: Ledger, run: Run, crm: Crm, work: _Work) -> None:
-    """The context once more where the account has another record now than it was written on: merged, converted."""
+    """Writes the context again where the account's record has changed since (merged or converted)."""
     moved = {
         h.handoff_id: h
         for h in work.in_state("context_written")
@@ -421,7 +423,7 @@ def _move(ledger: Ledger, run: Run, work: _Work, to_state: str, facts: Mapping[s
 
 
 def _settle(ledger: Ledger, run: Run, work: _Work, outcomes: Mapping[str, Outcome]) -> None:
-    """What became of handoffs whose row was refused: withdrawn when the account is gone, else failed."""
+    """Withdraws handoffs whose row was refused because the account is gone; marks other refused ones as failed."""
     refused = {i: outcome for i, outcome in outcomes.items() if not outcome.ok}
     gone = {i: {"reason": "account deleted: no longer in the CRM"} for i, o in refused.items() if o.deleted}
     _move(ledger, run, work, "withdrawn", gone)

@@ -1,4 +1,4 @@
-"""What a stage of delivery raises when rows failed, after everything else was done."""
+"""The error a stage of delivery raises when rows failed, after all other rows are done."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _SHOWN = 10
 class DeliveryFailed(Exception):
     """Some rows could not be delivered; all others were. `summary` is the stage's accounting, with each reason.
 
-    `failed`: (name, reason) of each; the message tells every reason once, with who it befell.
+    `failed`: (name, reason) of each; the message gives every reason once, with the names it applies to.
     """
 
     def __init__(self, what: str, summary: dict[str, Any], failed: list[tuple[str, str]]) -> None:

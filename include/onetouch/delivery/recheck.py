@@ -1,6 +1,6 @@
-"""The pre-send recheck: what has begun since the run read product and CRM, looked at directly before tasks are written.
+"""The pre-send recheck: looks for events since the run read product and CRM, directly before tasks are written.
 
-An account that is buying by itself, or that somebody is with already, is never interrupted.
+An account that is buying by itself, or that a colleague is already in touch with, is never interrupted.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _LATE = timedelta(minutes=30)
 """Ours: how far the CRM's clock may be behind, and how long a record may take to become visible."""
 
 Checkouts = Callable[[list[str]], Mapping[str, Checkout]]
-"""Account ids → the last checkout, read anew, of those that are at one or have bought."""
+"""Account ids → the last checkout, freshly read, of each account that has one in progress or has bought."""
 
 
 def pre_send_recheck(
@@ -32,11 +32,11 @@ def pre_send_recheck(
     checkouts: Checkouts,
     strangers: Collection[str] = (),
 ) -> tuple[dict[str, Handoff], dict[str, str]]:
-    """Withdraws those of the handoffs no rep has seen yet that what has begun since leaves no room for.
+    """Withdraws the handoffs that no rep has seen yet and that events since the decision rule out.
 
-    Looked at are checkouts, opportunities, accounts deleted or merged, touches by anybody, earlier handoffs of the same
-    record. Of `strangers`, records that the decision did not know, all of it is looked at, however old. Gives the
-    handoffs that were withdrawn, by id, and of those that should be but could not, the reason.
+    It checks checkouts, opportunities, deleted or merged accounts, touches by anybody, and earlier handoffs of the same
+    record. For `strangers`, records that the decision did not know, it checks them however old they are. Returns
+    the handoffs that were withdrawn, by id, and handoff id → reason of those that could not be.
     """
     if not unseen:
         return {}, {}
@@ -77,11 +77,11 @@ def pre_send_recheck(
 def _touched(
     ledger: Ledger, policy: Policy, run: Run, crm: Crm, unseen: list[Handoff], strangers: Collection[str]
 ) -> set[str]:
-    """Handoffs whose account somebody has touched, as the decision could not know.
+    """Handoffs whose account had a touch that the decision could not know of.
 
-    Since the decision, as the ledger has it; or, logged in the CRM since the run's moment, within the days of silence
-    before it: had the decision known of that one, the account would have been held. So with all that the CRM has of a
-    record that the decision did not know.
+    Either a touch after the decision, by the ledger; or a touch logged in the CRM since the run's `as_of` that falls
+    within the days of silence before the decision, which would have held the account had it been known. For a record
+    that the decision did not know, every touch in the CRM is checked that way.
     """
     silence = timedelta(days=policy.handoff.silence_days)
     since = min(h.decided_at for h in unseen)
@@ -97,7 +97,7 @@ def _touched(
     for activity in by_people(activities, automation, emails):
         at = in_touch_at(activity, run.as_of)
         if at is not None and activity.crm_account_id:
-            moments.setdefault(activity.crm_account_id, []).append(at + silence)  # what it would have held back
+            moments.setdefault(activity.crm_account_id, []).append(at + silence)  # it holds the account until then
     return {
         h.handoff_id
         for h in unseen
@@ -106,7 +106,7 @@ def _touched(
 
 
 def _cooling(ledger: Ledger, policy: Policy, unseen: list[Handoff]) -> set[str]:
-    """Handoffs of a record with which another account's handoff ended lately: accounts that were merged in the CRM."""
+    """Handoffs whose CRM record had a handoff of another account end within the cooldown: the accounts were merged."""
     mine = {h.crm_account_id: h for h in unseen if h.crm_account_id}
     cooldown = timedelta(days=policy.routing.cooldown_days)
     return {
@@ -121,11 +121,11 @@ def _cooling(ledger: Ledger, policy: Policy, unseen: list[Handoff]) -> set[str]:
 
 
 def _at_work(ledger: Ledger, policy: Policy, crm: Crm, unseen: list[Handoff], failed: dict[str, str]) -> set[str]:
-    """Handoffs whose account a rep is still at by the task of an earlier one, which only that task tells.
+    """Handoffs whose account a rep is still working on, as the task of an earlier handoff shows.
 
-    One that we closed and the rep has opened again; one the rep has written or completed lately. A task that outlived
-    its handoff (the deal ended it, the task was forgotten) is closed: no account has two. One that can't be closed is
-    told in `failed`.
+    Such a task was closed by us and reopened by the rep, or changed or completed by the rep lately. An earlier task
+    that merely stayed open after its handoff ended (by a deal, for instance) is closed, so that no account has two. A
+    task that can't be closed is named in `failed`.
     """
     again = {h.account_id: h for h in unseen if h.episode > 1}
     past = ledger.handoffs(states=TERMINAL, account_ids=set(again)) if again else []
@@ -138,7 +138,7 @@ def _at_work(ledger: Ledger, policy: Policy, crm: Crm, unseen: list[Handoff], fa
         now = again[before.account_id]
         if task.is_deleted:
             continue
-        # We write at most `fresh_hours` after the moment the ledger has: what was done later, a rep did.
+        # We write at most `fresh_hours` after the moment in the ledger: any later change was made by a rep.
         acted_at = task.done_at if task.is_done else task.changed_at
         lately = acted_at and acted_at > max(now.decided_at - silence, (before.closed_at or acted_at) + ours)
         if lately or (not task.is_done and task.closed_by_us):

@@ -1,4 +1,4 @@
-"""The nightly comparison of ledger and CRM: what is safe is repaired, the rest is for a person to judge."""
+"""The nightly comparison of ledger and CRM: safe repairs are made, all other differences are reported to a person."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from onetouch.policy import Policy
 def reconcile(ledger: Ledger, policy: Policy, run: Run, crm: Crm, *, held: str | None) -> dict[str, Any]:
     """Compares ledger and CRM (`crm_sync.compare`), repairs what is safe and reports the rest.
 
-    With `held` (why nothing may be written) what would be repaired is reported, too.
+    With `held` (why nothing may be written) nothing is repaired and every difference is reported.
 
     Returns {"looked_at", "agreeing", "repaired": {what: n}, "reported": [{what, handoff_id, task_ids}], "held"}:
     looked_at = agreeing + repaired + reported. Raises DeliveryFailed with the same when a repair was refused, after
@@ -48,7 +48,7 @@ def reconcile(ledger: Ledger, policy: Policy, run: Run, crm: Crm, *, held: str |
 def _repair(
     ledger: Ledger, run: Run, crm: Crm, findings: Sequence[Finding], emails: Mapping[str, str | None]
 ) -> dict[str, str]:
-    """Does what is safe; handoff id → why the CRM refused it."""
+    """Makes the safe repairs; returns handoff id → reason of those the CRM refused."""
     closing = {finding.handoff_id: finding.close for finding in findings if finding.close}
     outcomes = crm.close_tasks(closing) if closing else {}
     move_on(ledger, run, {finding.handoff_id: list(finding.moves) for finding in findings if finding.moves})

@@ -1,4 +1,4 @@
-"""Sending what lies in the outbox: said before it leaves, and what became of each row kept after."""
+"""Sends outbox rows: each is marked `sending` before it is sent, and its outcome is recorded after."""
 
 from __future__ import annotations
 
@@ -8,16 +8,17 @@ from onetouch.crm import UNKNOWN, CrmError, Outcome
 from onetouch.ledger import ENDED, FORGOTTEN, Ledger, Outbox
 
 Write = Callable[[Mapping[str, Outbox], set[str]], Mapping[str, Outcome]]
-"""Writes rows into the CRM, name → row; the set holds those that may have arrived before. Name → its outcome."""
+"""Writes rows (name → row) into the CRM; the set names those that may have arrived before. Returns name → outcome."""
 
 
 def send(ledger: Ledger, rows: Mapping[str, Outbox], write: Write) -> dict[str, Outcome]:
-    """Sends the rows, name → row, and keeps each one's outcome; what was sent before is told again.
+    """Sends the rows (name → row), records their outcomes and returns them; a row sent before keeps its outcome.
 
-    Arrived: `sent`. Refused for now: `pending` with the reason. Refused for good: a dead letter. Not answered:
-    `sending`, so that the next attempt looks first. What another process has settled since the rows were read is told
-    as it is: arrived, dead, or `deleted` where nothing is left that it could be sent for. Raises CrmError when the
-    CRM could not be used at all; the rows are then as they were, with the reason.
+    A row that arrived becomes `sent`; refused for now, `pending` with the reason; refused for good, a dead letter;
+    without an answer it stays `sending`, so that the next attempt first looks whether it arrived. A row that another
+    process has settled since the rows were read gets that outcome: arrived, dead, or `deleted` when its handoff ended
+    or was forgotten. Raises CrmError when the CRM could not be used at all; the rows then keep their state and get
+    the reason.
     """
     if all(row.state == "sent" for row in rows.values()):
         return {name: Outcome(ok=True, id=row.external_id) for name, row in rows.items()}
@@ -43,7 +44,7 @@ def send(ledger: Ledger, rows: Mapping[str, Outbox], write: Write) -> dict[str, 
 
 
 def _settled(row: Outbox) -> Outcome | None:
-    """What is known of a row that is not to be sent; None: it is."""
+    """The outcome of a row that is already settled; None: it is to be sent."""
     if row.state == "sent":
         return Outcome(ok=True, id=row.external_id)
     if row.state == "failed":

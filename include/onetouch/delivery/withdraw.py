@@ -1,4 +1,4 @@
-"""Ending a handoff from our side: its task is closed in the CRM with the reason, then it moves in the ledger."""
+"""Ends a handoff from our side: its task is closed in the CRM with the reason, then the handoff moves in the ledger."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _ELSEWHERE = "OTHER_CRM"
 
 
 def withdraw_overtaken(lake: Lake, ledger: Ledger, run: Run, crm: Crm) -> tuple[int, dict[str, str]]:
-    """Withdraws what is `overtaken`: how many; and handoff id → why its task could not be closed."""
+    """Withdraws the `overtaken` handoffs. Returns how many, and handoff id → why its task could not be closed."""
     found, refused = overtaken(lake, ledger, run), dict[str, str]()
     reasons = {handoff.handoff_id: why for handoff, why in found}
     withdrawn = withdraw(ledger, run, crm, [handoff for handoff, _ in found], reasons, refused)
@@ -22,9 +22,9 @@ def withdraw_overtaken(lake: Lake, ledger: Ledger, run: Run, crm: Crm) -> tuple[
 
 
 def overtaken(lake: Lake, ledger: Ledger, run: Run) -> list[tuple[Handoff, str]]:
-    """Handoffs whose account has begun to buy by itself, has bought, or is with someone else; each with the reason.
+    """Handoffs whose account has begun to buy by itself, has bought, or is with a colleague; each with the reason.
 
-    A conversation that has been answered stays the rep's: its task is done, and the deal is theirs to finish.
+    A handoff with a reply stays with its rep: its task is done, and the deal is the rep's to finish.
     """
     active = {h.account_id: h for h in ledger.handoffs(states=ACTIVE) if h.decided_at < run.as_of}
     decisions = rows_where(lake, "decisions", run.run_id, "account_id", sorted(active))
@@ -54,10 +54,11 @@ def withdraw(
     reasons: Mapping[str, str],
     refused: dict[str, str] | None = None,
 ) -> dict[str, Handoff]:
-    """Closes their tasks, then moves them to `withdrawn`; gives those that moved.
+    """Closes the tasks of the handoffs, then moves the handoffs to `withdrawn`; returns those that moved, by id.
 
-    A handoff whose task the rep has just closed was touched: it waits until `extract_crm` has read that. One whose
-    task could not be closed does not move either, and is named in `refused`, with why; the next run tries again.
+    A handoff whose task the rep has just closed was touched: it waits until `extract_crm` has read the touch. A
+    handoff whose task could not be closed does not move either; `refused` gets its id and the reason, and the next
+    run tries again.
     """
     if not handoffs:
         return {}
@@ -65,13 +66,13 @@ def withdraw(
     if refused is not None:
         refused |= {h.handoff_id: outcomes[h.handoff_id].reason for h in handoffs if not outcomes[h.handoff_id].ok}
     free = may_end(handoffs, outcomes)
-    # The id tells of a task that its writer did not live to tell of.
+    # The task id may be new to the ledger: the run that wrote the task may have crashed before recording it.
     facts = {h.handoff_id: {"reason": reasons[h.handoff_id], "task_id": outcomes[h.handoff_id].id} for h in free}
     return move(ledger, run, "withdrawn", facts)
 
 
 def close(ledger: Ledger, crm: Crm, reasons: Mapping[str, tuple[str, str]]) -> dict[str, Outcome]:
-    """`Crm.close_tasks`, but for tasks that went to another CRM (the policy's has changed): those are told."""
+    """`Crm.close_tasks`; a task in another CRM (the policy has changed since) gets an outcome that says so."""
     rows = ledger.outbox(keys=[f"task:{handoff_id}" for handoff_id in reasons])
     where = {str(row.handoff_id): row.destination for row in rows if row.destination != crm.name and row.external_id}
     here = {handoff_id: why for handoff_id, why in reasons.items() if handoff_id not in where}
@@ -81,10 +82,10 @@ def close(ledger: Ledger, crm: Crm, reasons: Mapping[str, tuple[str, str]]) -> d
 
 
 def may_end(handoffs: Iterable[Handoff], outcomes: Mapping[str, Outcome]) -> list[Handoff]:
-    """Those that may end, by what became of closing their tasks (handoff id → outcome).
+    """The handoffs that may end, given the outcomes of closing their tasks (handoff id → outcome).
 
-    Not one whose task could not be closed, nor one whose task the rep has just closed: that is its first touch. One
-    whose task is in another CRM ends all the same: it is told once, not every hour.
+    A handoff may not end when its task could not be closed, or when the rep has just closed it: that is the first
+    touch. A handoff whose task is in another CRM ends all the same, so that it is reported once, not every hour.
     """
     told = {handoff_id for handoff_id, outcome in outcomes.items() if outcome.ok or outcome.code == _ELSEWHERE}
     closed = [handoff for handoff in handoffs if handoff.handoff_id in told]
@@ -92,9 +93,9 @@ def may_end(handoffs: Iterable[Handoff], outcomes: Mapping[str, Outcome]) -> lis
 
 
 def move(ledger: Ledger, run: Run, to_state: str, facts: Mapping[str, Mapping[str, Any]]) -> dict[str, Handoff]:
-    """Moves handoffs, id → facts, as of the run; gives each as it is then.
+    """Moves handoffs (id → facts) at the run's `as_of`; returns each as it is after the move.
 
-    One that another run has meanwhile taken elsewhere stays there, and is given as it is.
+    A handoff that another run has meanwhile moved to another state stays there, and is returned as it is.
     """
     moves = [{"handoff_id": i, "to_state": to_state, "at": run.as_of} | dict(fact) for i, fact in facts.items()]
     try:

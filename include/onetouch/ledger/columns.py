@@ -39,7 +39,7 @@ def _scalar(value: Any) -> Any:
 
 
 def missing(value: Any) -> bool:
-    """None, NaN, NaT or NA: what an unknown value looks like in a row of a frame."""
+    """Whether a value of a frame's row is unknown: None, NaN, NaT or NA."""
     import numpy as np
     import pandas as pd
 
@@ -91,16 +91,16 @@ class Document(TypeDecorator[Any]):
 
 
 def storable(value: Any) -> Any:
-    """A value of another system as lake and ledger can hold it: text without NUL and lone surrogates."""
+    """A value from another system in a form lake and ledger can store: text loses NUL and lone surrogates."""
     return clean(value) if isinstance(value, str) else value
 
 
 class SignalNames(Document):
-    """A list of names of signals; read with today's, whichever release wrote it."""
+    """A list of signal names; read with the current names, whichever release wrote it."""
 
     cache_ok = True
 
     def process_result_value(self, value: Any, dialect: Dialect) -> Any:
-        """Parsed, by today's names."""
+        """Parsed, with the current names."""
         names = super().process_result_value(value, dialect)
         return None if names is None else [current_name(name) for name in names]

@@ -21,10 +21,10 @@ from onetouch.ledger.states import LedgerError
 from onetouch.ledger.tables import metadata, runs
 
 BUSY_SECONDS = 60
-"""How long a writer waits for the one before it (SQLite)."""
+"""How long a writer waits for the previous one (SQLite)."""
 
 _LOCK_NOT_AVAILABLE = "55P03"
-"""What PostgreSQL calls a lock that was not free in time."""
+"""PostgreSQL's error code for a lock that was not free in time."""
 
 _WRITER = int.from_bytes(b"onetouch")  # the advisory lock's key (PostgreSQL)
 
@@ -71,12 +71,12 @@ class Database:
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:
-        """A transaction that is the only writer until it ends: what it has read stays true while it writes.
+        """A transaction that is the only writer until it ends: nobody changes what it has read while it writes.
 
-        Writes are few and short, so one lock for the whole ledger costs nothing and leaves neither deadlocks nor
-        races between looking and writing. The unique indexes and triggers hold for whoever writes without it.
+        Writes are few and short, so one lock for the whole ledger costs nothing and rules out deadlocks and races
+        between reading and writing. Unique indexes and triggers also bind writers that do not take the lock.
         """
-        # READ COMMITTED: what is read after the lock is given is what the writer before has left.
+        # READ COMMITTED: reads after the lock is granted see what the previous writer committed.
         with self._connection("READ COMMITTED", writes=True) as connection:
             if not self._is_sqlite:
                 connection.execute(text("SELECT pg_advisory_xact_lock(:writer)"), {"writer": _WRITER})
@@ -84,11 +84,11 @@ class Database:
 
     @contextmanager
     def alone(self, what: str, wait: float = 600) -> Iterator[None]:
-        """One process at a time does `what`, however many would: the others wait up to `wait` seconds.
+        """Lets only one process at a time do `what`; the others wait up to `wait` seconds.
 
-        The lock is the operating system's or PostgreSQL's own: it is free the moment its process dies. Raises
-        LedgerError when it was not free in time. (Of one process whose connection breaks unnoticed another may take
-        over; what is sent then carries keys that the destination takes once.)
+        The lock is the operating system's or PostgreSQL's own: it is released the moment its process dies. Raises
+        LedgerError when it was not free in time. (When a process loses its connection unnoticed, another may take the
+        lock meanwhile; whatever both send carries keys that the destination accepts once.)
         """
         if self._is_sqlite:
             with self._file_alone(what, wait):
@@ -121,7 +121,7 @@ class Database:
             return
         from filelock import FileLock, Timeout
 
-        # However the url writes its path: one file, one lock.
+        # One lock for each file, however the url spells its path.
         lock = FileLock(f"{os.path.realpath(file)}.{what}.lock", timeout=wait, thread_local=False)
         try:
             lock.acquire()
@@ -150,7 +150,7 @@ class Database:
         return postgresql.insert(table)
 
     def migrate(self) -> None:
-        """Brings the tables to the newest revision: whole or not at all, once however many call it at once.
+        """Migrates the tables to the newest revision, entirely or not at all, and once when several call it together.
 
         Raises LedgerError when the database is of a newer version than this library.
         """
@@ -158,7 +158,7 @@ class Database:
             Path(str(self.url.database)).parent.mkdir(parents=True, exist_ok=True)
         if self._revision() == head():
             return
-        # Only here, where something is to be done: importing Alembic takes longer than most commands.
+        # Imported only when there is something to migrate: importing Alembic takes longer than most commands.
         from alembic import command
         from alembic.config import Config
         from alembic.util import CommandError
@@ -184,7 +184,7 @@ class Database:
     def dump(self) -> dict[str, list[dict[str, Any]]]:
         """The content of all tables, canonical: rows sorted, moments as ISO text, no surrogate numbers.
 
-        Two ledgers with equal dumps hold the same.
+        Two ledgers with equal dumps have the same content.
         """
         with self.reading() as connection:
             return {table.name: _content(connection, table) for table in metadata.sorted_tables}
@@ -222,7 +222,7 @@ def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
     cursor = connection.cursor()
     cursor.execute(f"PRAGMA busy_timeout = {BUSY_SECONDS * 1000}")
     _write_ahead(cursor)
-    cursor.execute("PRAGMA synchronous = FULL")  # what is said to be sent must survive a power cut
+    cursor.execute("PRAGMA synchronous = FULL")  # a row recorded as sent must survive a power cut
     cursor.execute("PRAGMA foreign_keys = ON")
     cursor.close()
 

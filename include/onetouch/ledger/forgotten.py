@@ -1,4 +1,4 @@
-"""Who was forgotten: digests that tell an id of theirs when it comes again, and the erasure in progress."""
+"""Forgotten users and accounts: digests that recognize their ids when they arrive again, and erasures under way."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ if TYPE_CHECKING:
 Kind = Literal["user", "account"]
 
 PSEUDONYM = "forgotten:"
-"""How what stands in place of a forgotten id begins."""
+"""The prefix of the pseudonym that replaces a forgotten id."""
 
 
 @dataclass(frozen=True)
 class Subject:
-    """Whom an erasure is about and what identifies them: every list holds what is theirs alone."""
+    """The user or account to erase and what identifies it: every list holds values that belong to it alone."""
 
     kind: Kind
     id: str
@@ -54,7 +54,7 @@ class Subject:
     names: list[str] = field(default_factory=list)
 
     def joined(self, other: Subject) -> Subject:
-        """Both together."""
+        """This subject with the identifiers of both."""
         lists = {
             name: sorted({*mine, *getattr(other, name)})
             for name, mine in asdict(self).items()
@@ -65,7 +65,7 @@ class Subject:
 
 @dataclass(frozen=True)
 class Forgotten:
-    """The digests of all who were forgotten. False when nobody was."""
+    """The digests of all who were forgotten; false when there are none."""
 
     key: str
     digests: Mapping[str, frozenset[str]]
@@ -75,18 +75,18 @@ class Forgotten:
         return any(self.digests.values())
 
     def digest(self, kind: Kind, value: str) -> str:
-        """64 hex digits; without the installation's key nobody can try guesses. Addresses count in lower case."""
+        """64 hex digits, keyed so that nobody can test guesses without the key. Addresses count in lower case."""
         word = value.lower() if "@" in value else value
         return hashlib.sha256(f"{self.key}:{kind}:{word}".encode("utf-8", "surrogatepass")).hexdigest()
 
     def has(self, kind: Kind, value: object) -> bool:
-        """Whether that id (text; anything else is nobody's) was forgotten."""
+        """Whether that id was forgotten; False for anything but text."""
         return isinstance(value, str) and bool(value) and self.digest(kind, value) in self.digests.get(kind, ())
 
     def without(self, records: pd.DataFrame) -> pd.DataFrame:
-        """Rows of the CRM (crm_account_id, account_id, domain; any may lack) less those of forgotten accounts.
+        """Rows of the CRM (crm_account_id, account_id, domain; any may be absent) without those of forgotten accounts.
 
-        A domain tells only where no account is named: the company may have come back with another one.
+        The domain counts only where `account_id` is null: the company may have come back with another account.
         """
         if not self:
             return records
@@ -102,7 +102,7 @@ class Forgotten:
         return records[~(has("account_id") | has("crm_account_id") | (has("domain") & nameless))]
 
     def pseudonym(self, kind: Kind, value: str) -> str:
-        """What stands in its place, the same at each call."""
+        """The pseudonym that replaces the id, the same at each call."""
         return PSEUDONYM + self.digest(kind, value)[:32]
 
 
@@ -115,13 +115,16 @@ class Forgottens(Handoffs):
             return _forgotten(connection)
 
     def erasures(self) -> list[Subject]:
-        """Erasures that were begun and not finished: they name whom they are about until they are."""
+        """Erasures begun and not finished; the ledger keeps their subjects only until they are finished."""
         with self.reading() as connection:
             found = connection.execute(select(forgetting.c.subject).order_by(forgetting.c.digest)).scalars()
             return [Subject(**document) for document in found]
 
     def begin_erasure(self, subject: Subject, at: datetime) -> None:
-        """From now on what arrives of the subject is dropped. Begun before, it is about both findings together."""
+        """Begins an erasure: data of the subject that arrives from now on is dropped.
+
+        When it was begun before, its subject becomes the union of both.
+        """
         with self.writing() as connection:
             if connection.scalar(select(forget_key.c.key)) is None:
                 connection.execute(self.insert(forget_key).values(key=secrets.token_hex(32)))
@@ -154,8 +157,8 @@ class Forgottens(Handoffs):
     def pseudonymise(self, subject: Subject, redact: Callable[[Any], Any]) -> int:
         """Replaces what identifies the subject in every table but the policies; returns how many rows changed.
 
-        `redact` gives a JSON value without the subject's marks. Figures, states and moments stay as they are. What
-        waits in the outbox for a handoff of the subject is not sent any more. Repeated, it changes nothing.
+        `redact` returns a JSON value without the subject's identifiers. Figures, states and moments stay as they are.
+        Outbox rows of the subject's handoffs that still wait are not sent any more. Repeating it changes nothing.
         """
         changed = 0
         with self.writing() as connection:
@@ -176,16 +179,16 @@ class Forgottens(Handoffs):
         return changed
 
     def finish_erasure(self, subject: Subject) -> None:
-        """Nothing names the subject any more: neither this ledger's rows nor the pages it has freed."""
+        """Ends an erasure: neither the ledger's rows nor the pages it has freed name the subject any more."""
         with self.writing() as connection:
             digest = _forgotten(connection).digest(subject.kind, subject.id)
             connection.execute(delete(forgetting).filter_by(kind=subject.kind, digest=digest))
         self.rewrite()
 
     def rewrite(self) -> None:
-        """Writes the database anew, so that its files hold its rows and nothing that was deleted.
+        """Rewrites the database, so that its files hold its rows and nothing that was deleted.
 
-        Raises LedgerError when another process is in its way.
+        Raises LedgerError when another process is using it.
         """
         if not self._is_sqlite:
             with self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
@@ -210,7 +213,7 @@ class Forgottens(Handoffs):
         return [path for end in ("", "-wal", "-shm", "-journal") if (path := Path(f"{name}{end}")).exists()]
 
     def texts(self) -> Iterable[tuple[str, str]]:
-        """(table, text) of every row, each as JSON: what a search through the ledger looks at."""
+        """(table, text) of every row, each as JSON, for a search through the whole ledger."""
         for name, rows in self.dump().items():
             for row in rows:
                 yield name, json.dumps(row, ensure_ascii=False, default=str)

@@ -21,16 +21,16 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _STAMPS = {"touched": "touched_at", "replied": "replied_at"} | dict.fromkeys(TERMINAL, "closed_at")
-"""State → the column that says when it was reached."""
+"""State → the column with the moment it was reached."""
 
 _LEARNED = frozenset({"task_id", "owner_id", "owner_email", "due_at"})
-"""What any move may add to the handoff."""
+"""Facts that any move may add to the handoff."""
 
 RECENT = timedelta(days=7)
-"""How far back `rep_load` tells each handoff by itself: a rep's working day and the days off before it lie within."""
+"""How far back `rep_load` lists handoffs one by one: long enough for a working day and the days off before it."""
 
 LONGEST_ID = 255
-"""Characters of an account id: what a CRM's field for it holds (an index bounds it too)."""
+"""Most characters of an account id: the length of its field in a CRM (an index limits it, too)."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class Handoff:
 _COLUMNS = [field.name for field in fields(Handoff)]
 
 Rows = Callable[[Handoff], Iterable[Mapping[str, Any]]]
-"""What is to be sent for a handoff that has just been opened."""
+"""The outbox rows for a handoff that has just been opened."""
 
 
 def handoff_id(account_id: str, episode: int) -> str:
@@ -80,15 +80,15 @@ class Handoffs(Outboxes):
     """The part of the ledger about handoffs."""
 
     def open_handoff(self, decision: Mapping[str, Any], run: Run, rows: Rows | None = None) -> Handoff | None:
-        """Opens the handoff of a decision in state `decided`; the one already there when called again.
+        """Opens the handoff of a decision in state `decided`; called again, it returns the existing one.
 
-        None when the account may not be handed over as of this run: another handoff of it is active, or was at
-        `run.as_of`, or was decided later (an old run done over opens nothing behind newer ones). The handoff
-        found may have moved on, even ended: look at its state.
+        None when the account may not be handed over as of this run: another handoff of it is active, was active at
+        `run.as_of`, or was decided later (a re-run of an old run opens nothing behind newer ones). A handoff that
+        existed already may have moved on, even ended: check its state.
 
         `decision` holds the columns of `decisions/{run_id}.parquet`; `signals` are those of its `reasons` that
-        earned points. `rows` gives what is to be sent for a newly opened handoff, {key, destination, kind, payload}:
-        it is laid in the outbox in the same transaction, so neither is ever there without the other.
+        earned points. `rows` gives the outbox rows of a newly opened handoff, {key, destination, kind, payload}: they
+        are put in the outbox in the same transaction, so neither ever exists without the other.
         Raises ValueError for a dry run, a missing account_id or an `as_of` other than the run's.
         """
         return self.open_handoffs([decision], run, rows)[0]
@@ -100,9 +100,9 @@ class Handoffs(Outboxes):
         rows: Rows | None = None,
         cooldown: timedelta = timedelta(0),
     ) -> list[Handoff | None]:
-        """`open_handoff` for each decision, in one transaction: all or none. The answers are in the same order.
+        """`open_handoff` for each decision, in one transaction: all or none. Results are in the order of decisions.
 
-        None, too, for an account whose last handoff ended less than `cooldown` ago: its decision did not know of it.
+        Also None for an account whose last handoff ended less than `cooldown` ago, unknown to its decision.
         """
         if run.dry_run:
             raise ValueError(f"run {run.run_id}: a dry run opens no handoffs")
@@ -150,11 +150,11 @@ class Handoffs(Outboxes):
     ) -> Handoff:
         """Moves a handoff to another state and returns it.
 
-        The state it is in, and a move once made told again (same state, same `at`), change nothing.
+        A move to the present state, and a move already made (same state, same `at`), change nothing.
 
         `at` is when it happened (the CRM's time, or the run's as_of). `as_of` is the moment of the run that
-        learned of it, `at` when not given: a reply of 9:30 read by the 10:00 run must stay unknown to a 9:45 run
-        done over. `learned` are new facts: task_id, owner_id, owner_email, due_at; touched_at, replied_at,
+        learned of it, `at` when not given: a reply of 9:30 read by the 10:00 run must stay unknown to a re-run of
+        the 9:45 run. `learned` are new facts: task_id, owner_id, owner_email, due_at; touched_at, replied_at,
         closed_at with the move that reaches the state (default `at`). None is not a fact and erases nothing.
         Raises IllegalMove, NotInLedger, ValueError (unknown state or fact).
         """
@@ -164,7 +164,7 @@ class Handoffs(Outboxes):
     def move_all(self, moves: Iterable[Mapping[str, Any]]) -> list[Handoff]:
         """`move` for each row {handoff_id, to_state, at, reason?, as_of?, …facts}, in order, in one transaction.
 
-        All or none; the answers are in the same order, each as the whole list has left it.
+        All or none; results are in the order of the rows, each handoff as it is after all of them.
         """
         moves = list(moves)
         ids = {str(row["handoff_id"]) for row in moves}
@@ -215,7 +215,7 @@ class Handoffs(Outboxes):
             "from_state": handoff["state"],
             "to_state": to_state,
             "at": at,
-            # Never before the move it follows: what is known at a moment is always a beginning of the history.
+            # Never before the previous move: the moves known at any moment are always the first ones of the history.
             "known_at": max(at, at if as_of is None else utc(as_of), last["known_at"]),
             "owner_email": change.get("owner_email", handoff["owner_email"]),
             "reason": reason,
@@ -228,14 +228,14 @@ class Handoffs(Outboxes):
         handoff.update(change)
 
     def link(self, crm_account_ids: Mapping[str, str]) -> None:
-        """The CRM record of handoffs that had none: handoff id → CRM account id."""
+        """Sets the CRM record of handoffs that have none: handoff id → CRM account id."""
         with self.writing() as connection:
             for its_id, crm_id in crm_account_ids.items():
                 mine = and_(handoffs.c.handoff_id == its_id, handoffs.c.crm_account_id.is_(None))
                 connection.execute(update(handoffs).where(mine).values(crm_account_id=crm_id))
 
     def relink(self, merged: Mapping[str, str]) -> int:
-        """Accounts merged in the CRM, old id → the one that is left: their handoffs follow. Returns how many did."""
+        """Moves handoffs of merged CRM accounts (old id → surviving id) to the surviving one. Returns how many."""
         with self.writing() as connection:
             moved = 0
             for old, new in merged.items():
@@ -244,7 +244,7 @@ class Handoffs(Outboxes):
         return moved
 
     def reassign(self, handoff_id: str, owner_id: str | None, owner_email: str | None) -> None:
-        """The task has another owner in the CRM; its next move keeps that on record."""
+        """Sets the owner after the task was reassigned in the CRM; the next move records it in the history."""
         change = update(handoffs).where(handoffs.c.handoff_id == handoff_id)
         with self.writing() as connection:
             connection.execute(change.values(owner_id=owner_id, owner_email=owner_email))
@@ -257,7 +257,7 @@ class Handoffs(Outboxes):
         crm_account_ids: Collection[str] | None = None,
         run_id: str | None = None,
     ) -> list[Handoff]:
-        """Handoffs as they are now, by moment of decision, then id; each filter given must hold."""
+        """Handoffs in their present state, by moment of decision, then id; every filter given applies."""
         query = select(handoffs).order_by(handoffs.c.decided_at, handoffs.c.handoff_id)
         if states is not None:
             query = query.where(handoffs.c.state.in_(list(states)))
@@ -288,12 +288,11 @@ class Handoffs(Outboxes):
         """One row an account: its latest handoff decided before `as_of`, as far as it was known at `as_of`.
 
         Columns: account_id, handoff_id, episode, state, owner_email, decided_at, touched_at, closed_at, signals,
-        run_id; by account. What later runs have decided or learned does not show, so a run done over sees what it
-        saw. Times are UTC; touched_at and closed_at are null until known.
+        run_id; by account. What later runs have decided or learned is left out, so a re-run sees what its first
+        attempt saw. Times are UTC; touched_at and closed_at are null until known.
 
-        `signals` are what a rep was last called for: names of the account's latest handoff that came to a task, which
-        may be an earlier one (this one was withheld before its task, so nobody has acted on its signals); empty when
-        none did.
+        `signals` are the signals a rep was last given: those of the account's latest handoff that reached a task. It
+        may be an earlier handoff, when this one was withdrawn before its task existed. Empty when none reached one.
         """
         as_of = utc(as_of)
         latest = (
@@ -338,10 +337,10 @@ class Handoffs(Outboxes):
         return frame(rows, list(query.selected_columns.keys()))
 
     def rep_load(self, as_of: datetime) -> pd.DataFrame:
-        """What each rep has on the desk as of a moment, from handoffs decided before it, by e-mail.
+        """The workload of each rep as of a moment, from handoffs decided before it, by e-mail.
 
-        Columns: owner_email; open (active handoffs); last_assigned_at; recent (list: when those within RECENT
-        before `as_of` were decided, whatever has become of them, in order).
+        Columns: owner_email; open (active handoffs); last_assigned_at; recent (list, in order: moments of
+        decision within RECENT before `as_of`, in whatever state those handoffs are).
         """
         as_of = utc(as_of)
         known = _known(as_of)
@@ -373,7 +372,7 @@ class Handoffs(Outboxes):
 
 
 def _known(as_of: datetime, since: datetime | None = None) -> Any:
-    """The last move of every handoff that was known at `as_of`; with `since` of those that have moved since then."""
+    """The last move of each handoff known at `as_of`; with `since`, only of handoffs with a move known since then."""
     last = (
         select(handoff_moves.c.handoff_id, func.max(handoff_moves.c.step).label("step"))
         .where(handoff_moves.c.known_at <= as_of, true() if since is None else handoff_moves.c.known_at >= since)

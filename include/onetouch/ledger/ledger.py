@@ -12,6 +12,6 @@ from onetouch.ledger.touches import Touches
 class Ledger(Runs, Sources, Forgottens, Touches, Stops):
     """The whole ledger at one database `url`; `migrate()` makes its tables.
 
-    Every write is one transaction and the same call twice is as good as once; every moment comes from the
-    arguments. An object may be shared by threads; processes open their own.
+    Every write is one transaction and can be repeated without effect; every moment comes from the arguments.
+    Threads may share an object; each process opens its own.
     """

@@ -1,4 +1,4 @@
-"""The outbox: what is to leave the house, kept before it leaves, once per key."""
+"""The outbox: everything to be written to other systems, stored before it is sent, once for each key."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from onetouch.ledger.tables import handoffs, outbox, runs
 
 @dataclass(frozen=True)
 class Outbox:
-    """One thing to send. `external_id` is the destination's own id of it, once sent; `attempts` counts its sendings."""
+    """One row to send. `external_id`: the destination's id of it, once sent. `attempts`: how often it was sent."""
 
     key: str
     destination: str
@@ -35,28 +35,28 @@ class Outbox:
 _COLUMNS = [field.name for field in fields(Outbox)]
 
 FORGOTTEN = "forgotten"
-"""Why a row is dead whose account was erased."""
+"""The reason of a dead letter whose account was forgotten."""
 
 ENDED = "the handoff has ended"
-"""Why a row for the CRM is not sent any more whose handoff ended before."""
+"""The reason of a CRM row that is not sent because its handoff ended first."""
 
 _OVER = (FORGOTTEN, ENDED)
 
 _ANNOUNCEMENTS = ("alert", "alert_update")
-"""Kinds of rows of a handoff that go into the chat; all others are written into the CRM."""
+"""Kinds of a handoff's rows that go to the chat; all others are written to the CRM."""
 
 _NEW = {"state": "pending", "external_id": None, "reason": "", "attempts": 0}
 
 
 class Outboxes(Database):
-    """The part of the ledger about what is sent.
+    """The part of the ledger about the outbox.
 
-    `pending` → `sending` → `sent`. What could not be sent now is `pending` again, with the reason; what never can is
-    `failed`, a dead letter, until a person lays it out again (`retry`). `sent` is final. What is found `sending` was
-    interrupted or not answered: it may have arrived or not, so look at the destination first.
+    `pending` → `sending` → `sent`. A row that could not be sent now is `pending` again, with the reason; a row that
+    never can be is `failed`, a dead letter, until a person queues it again (`retry`). `sent` is final. A row found
+    `sending` was interrupted or not answered: it may have arrived or not, so check the destination first.
 
     While one process sends, another may find that a row has arrived, or end its handoff. So `begin`, `sent_all`,
-    `unanswered_all` and `failed_all` leave rows that are over as they are.
+    `unanswered_all` and `failed_all` leave rows that are settled as they are.
     """
 
     def put(
@@ -68,9 +68,9 @@ class Outboxes(Database):
         handoff_id: str | None,
         payload: dict[str, Any],
     ) -> Outbox:
-        """Lays something out for sending; what already lies under the key stays as it was first put.
+        """Queues a row for sending; a row that already exists under the key stays as it was first put.
 
-        Raises LedgerError when the key is of another destination or kind.
+        Raises LedgerError when the key belongs to another destination or kind.
         """
         row = {"key": key, "destination": destination, "kind": kind, "run_id": run_id, "handoff_id": handoff_id}
         return self.put_all([row | {"payload": payload}])[0]
@@ -106,7 +106,7 @@ class Outboxes(Database):
         keys: Collection[str] | None = None,
         handoff_ids: Collection[str] | None = None,
     ) -> list[Outbox]:
-        """What lies in the outbox, by moment of its run, then key; each filter given must hold."""
+        """Outbox rows, by moment of their run, then key; every filter given applies."""
         query = (
             select(outbox)
             .join(runs, runs.c.run_id == outbox.c.run_id, isouter=True)
@@ -124,12 +124,12 @@ class Outboxes(Database):
         return [_outbox(row) for row in found if keys is None or row["key"] in keys]
 
     def unsent(self) -> list[Outbox]:
-        """What waits or was refused, less what nobody wants sent any more: its handoff ended, its account forgotten."""
+        """Rows waiting or refused, without those whose handoff has ended or whose account was forgotten."""
         rows = self.outbox(states=["pending", "sending", "failed"])
         return [row for row in rows if row.reason not in _OVER]
 
     def sending(self, *keys: str) -> None:
-        """To be called, and to have returned, before the first byte leaves. Raises IllegalMove, NotInLedger."""
+        """Marks rows as `sending`; call it before the first byte is sent. Raises IllegalMove, NotInLedger."""
         with self.writing() as connection:
             for key, there in _required(connection, keys).items():
                 if there.state in ("sent", "failed"):
@@ -137,7 +137,7 @@ class Outboxes(Database):
             _change(connection, {key: {"state": "sending"} for key in keys}, attempt=True)
 
     def begin(self, keys: Collection[str]) -> dict[str, Outbox]:
-        """`sending` for each key that is neither `sent` nor dead; gives every row as it was before."""
+        """Marks each row `sending` that is neither `sent` nor dead; returns every row as it was before."""
         with self.writing() as connection:
             there = _required(connection, keys)
             due = {key: {"state": "sending"} for key, row in there.items() if row.state in ("pending", "sending")}
@@ -147,8 +147,8 @@ class Outboxes(Database):
     def claim(self, seen: Outbox) -> Outbox | None:
         """Makes the row `sending` for the caller alone, if it still is as `seen`; None when another was faster.
 
-        For destinations where sending twice shows: of any number of processes that have seen the same row, one
-        gets it. The claim's mark stands in `reason` until the row is sent or failed.
+        For destinations where a duplicate would be visible: of all processes that have read the same row, only one
+        gets it. The claim's mark stays in `reason` until the row is sent or failed.
         """
         mark = f"claim {uuid.uuid4().hex}"
         with self.writing() as connection:
@@ -159,13 +159,13 @@ class Outboxes(Database):
         return replace(seen, state="sending", reason=mark, attempts=seen.attempts + 1)
 
     def sent(self, key: str, external_id: str) -> None:
-        """It has arrived; the same again changes nothing. Raises IllegalMove, NotInLedger."""
+        """Records that a row has arrived; repeating it changes nothing. Raises IllegalMove, NotInLedger."""
         self.sent_all({key: external_id})
 
     def sent_all(self, external_ids: Mapping[str, str], *, found: bool = False) -> None:
         """`sent` for each key → external id, in one transaction.
 
-        `found`: it was seen at the destination, so it has arrived whatever was thought of it.
+        `found`: the rows were seen at the destination, so they have arrived, whatever state they are in.
         """
         with self.writing() as connection:
             changes: dict[str, dict[str, Any]] = {}
@@ -181,10 +181,10 @@ class Outboxes(Database):
             _change(connection, changes)
 
     def failed(self, key: str, reason: str, retryable: bool) -> None:
-        """It has not arrived, and why (no personal data): pending again, or a dead letter unless `retryable`.
+        """Records that a row has not arrived, and why (no personal data): `pending` if `retryable`, else a dead letter.
 
-        A dead letter takes the new reason; of a forgotten account, or a handoff that has ended, nothing changes.
-        Raises IllegalMove for what was sent, and for what is dead when it is `retryable`; NotInLedger.
+        A dead letter takes the new reason; a row of a forgotten account or of an ended handoff does not change.
+        Raises IllegalMove for a row that was sent, and for a dead letter when `retryable`; NotInLedger.
         """
         with self.writing() as connection:
             if _required(connection, [key])[key].state == "sent":
@@ -192,12 +192,12 @@ class Outboxes(Database):
             _fail(connection, {key: (reason, retryable)})
 
     def failed_all(self, reasons: Mapping[str, tuple[str, bool]]) -> None:
-        """`failed` for each key → (reason, retryable), in one transaction; what was sent meanwhile stays."""
+        """`failed` for each key → (reason, retryable), in one transaction; rows sent meanwhile stay `sent`."""
         with self.writing() as connection:
             _fail(connection, reasons)
 
     def unanswered_all(self, reasons: Mapping[str, str]) -> None:
-        """Nobody knows whether these, key → reason, have arrived: they stay `sending`, with the reason."""
+        """Records that it is unknown whether rows (key → reason) have arrived: they stay `sending`, with the reason."""
         with self.writing() as connection:
             changes: dict[str, dict[str, Any]] = {}
             for key, there in _required(connection, reasons).items():
@@ -209,14 +209,14 @@ class Outboxes(Database):
             _change(connection, changes)
 
     def retry(self, keys: Collection[str] | None = None) -> int:
-        """Lays dead letters out again (None: all); returns how many. Others of `keys` stay as they are.
+        """Queues dead letters again (None: all); returns how many. Other rows of `keys` stay as they are.
 
         Raises NotInLedger.
         """
         with self.writing() as connection:
             if keys is not None:
                 _required(connection, keys)
-            # What was emptied by an erasure, or is of a handoff that has ended, is of no use to anybody any more.
+            # Rows emptied by an erasure, or of a handoff that has ended, are of no use any more.
             ended = select(handoffs.c.handoff_id).where(handoffs.c.state.in_(TERMINAL))
             of_use = outbox.c.handoff_id.is_(None) | outbox.c.handoff_id.not_in(ended)
             query = select(outbox.c.key).where(outbox.c.state == "failed", outbox.c.reason != FORGOTTEN, of_use)
@@ -226,8 +226,8 @@ class Outboxes(Database):
 
 
 def abandon(connection: Connection, handoff_id: str) -> None:
-    """What is to be written into the CRM for a handoff that ends is not sent any more."""
-    # An announcement in the chat is put right after the end, also one that may have arrived.
+    """Cancels the waiting CRM rows of a handoff that ends."""
+    # Announcements in the chat are updated after the end, also those that may have arrived.
     waits = outbox.c.kind.not_in(_ANNOUNCEMENTS) & outbox.c.state.in_(("pending", "sending"))
     connection.execute(
         update(outbox).where(outbox.c.handoff_id == handoff_id, waits).values(state="failed", reason=ENDED)
@@ -247,7 +247,7 @@ def _fail(connection: Connection, reasons: Mapping[str, tuple[str, bool]]) -> No
 
 
 def _change(connection: Connection, changes: Mapping[str, Mapping[str, Any]], *, attempt: bool = False) -> None:
-    """Sets columns, key → values; the same columns for every key."""
+    """Sets columns of rows (key → column → value); every key must have the same columns."""
     if not changes:
         return
     columns = list(next(iter(changes.values())))

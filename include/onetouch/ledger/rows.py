@@ -1,4 +1,4 @@
-"""Rows of the ledger on their way out: those of given ids, and rows as a frame."""
+"""Reads rows of the ledger: rows of given ids, and rows as a frame."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _MANY = 1000
-"""More ids than this are not named in the query (drivers bound them): all rows are read, the others dropped."""
+"""Most ids named in a query (drivers limit them): with more, all rows are read and filtered afterwards."""
 
 _MOMENTS = ("decided_at", "touched_at", "closed_at", "last_assigned_at", "at", "known_at")
 _TYPES = {
@@ -24,7 +24,7 @@ _TYPES = {
 def rows_of(
     connection: Connection, query: Select[Any], column: Column[Any] | None = None, ids: Collection[str] | None = None
 ) -> list[dict[str, Any]]:
-    """The query's rows; with `ids` those whose `column` is one of them."""
+    """The query's rows; with `ids`, only those whose `column` is one of them."""
     if column is not None and ids is not None and len(ids) <= _MANY:
         query = query.where(column.in_(list(ids)))
         ids = None

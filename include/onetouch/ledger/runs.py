@@ -1,4 +1,4 @@
-"""Runs, their policies and what each of their stages has done."""
+"""Runs, their policies and the summary of each of their stages."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from onetouch.policy import Policy, read_stored, stored
 
 @dataclass(frozen=True)
 class Run:
-    """One pass of the pipeline for one moment under one policy; the same moment and policy is the same run."""
+    """One pass of the pipeline for one moment under one policy; moment, policy and `dry_run` identify it."""
 
     run_id: str
     as_of: datetime
@@ -29,7 +29,7 @@ class Runs(Database):
     """The part of the ledger about runs."""
 
     def begin_run(self, as_of: datetime, policy: Policy, dry_run: bool) -> Run:
-        """The run of `as_of` (cut to whole seconds) under `policy`: made at the first call, found at later ones.
+        """The run of `as_of` (cut to whole seconds) under `policy`: created by the first call, found by later ones.
 
         The policy's document is kept under its version. Raises ValueError when `as_of` has no time zone.
         """
@@ -56,7 +56,7 @@ class Runs(Database):
         return _run(row)
 
     def last_runs(self, limit: int | None = None) -> list[Run]:
-        """The runs begun (or begun again) last, whatever their as_of; the last one first."""
+        """The runs begun (or begun again) most recently, whatever their `as_of`; the latest first."""
         with self.reading() as connection:
             found = connection.execute(select(runs).order_by(runs.c.begun.desc()).limit(limit))
             return [_run(row) for row in found.mappings()]
@@ -69,7 +69,7 @@ class Runs(Database):
             ]
 
     def policy(self, version: str) -> Policy:
-        """The policy kept under that version, upgraded where another release kept it. Raises NotInLedger."""
+        """The policy stored under that version, upgraded if another release stored it. Raises NotInLedger."""
         with self.reading() as connection:
             document = connection.scalar(select(policies.c.document).where(policies.c.version == version))
         if document is None:
@@ -77,7 +77,7 @@ class Runs(Database):
         return read_stored(document, version)
 
     def finish_stage(self, run_id: str, stage: str, summary: dict[str, Any]) -> None:
-        """Keeps what a stage has done (JSON values); the latest word counts. Raises NotInLedger for the run."""
+        """Stores the summary of a stage (JSON values), replacing an earlier one. Raises NotInLedger for the run."""
         with self.writing() as connection:
             require_run(connection, run_id)
             connection.execute(
@@ -87,11 +87,11 @@ class Runs(Database):
             )
 
     def stage_summary(self, run_id: str, stage: str) -> dict[str, Any] | None:
-        """What the stage has said, None when it has not finished."""
+        """The summary of the stage; None when it has not finished."""
         return self.stage_summaries(run_id).get(stage)
 
     def stage_summaries(self, run_id: str) -> dict[str, dict[str, Any]]:
-        """Stage → what it has said, for all finished stages of a run."""
+        """Stage → summary, for all finished stages of a run."""
         with self.reading() as connection:
             found = connection.execute(select(stages.c.stage, stages.c.summary).where(stages.c.run_id == run_id))
             return {stage: summary for stage, summary in found.all()}

@@ -17,19 +17,19 @@ from onetouch.ledger.tables import batches, watermarks, windows
 
 @dataclass(frozen=True)
 class Window:
-    """What a run reads of a source: from `start` up to `end`, UTC."""
+    """The time range a run reads of a source: from `start` up to `end`, UTC."""
 
     start: datetime
     end: datetime
 
 
 class Sources(Database):
-    """The part of the ledger about what was read."""
+    """The part of the ledger about sources."""
 
     def window(self, run: Run, source: str, overlap: timedelta, first: datetime) -> Window:
         """The window of a source in a run: from the watermark less `overlap` (`first` without one) up to `run.as_of`.
 
-        Fixed at the first call: a re-run reads the same, wherever the watermark has moved since. `start` is never
+        Fixed at the first call: a re-run reads the same window, even if the watermark has moved since. `start` is never
         after `end`; for an as_of before the watermark less the overlap the window is empty.
         """
         with self.writing() as connection:
@@ -46,7 +46,7 @@ class Sources(Database):
         return Window(kept.start_at, kept.end_at)
 
     def advance_watermark(self, source: str, until: datetime) -> None:
-        """Everything received before `until` is on disk. Only forward: an earlier moment changes nothing."""
+        """Records that everything received before `until` is on disk. An earlier moment changes nothing."""
         statement = self.insert(watermarks).values(source=source, until=utc(until))
         with self.writing() as connection:
             connection.execute(
@@ -58,14 +58,14 @@ class Sources(Database):
             )
 
     def watermark(self, source: str) -> datetime | None:
-        """Up to when the source is on disk; None when nothing is."""
+        """The moment up to which the source is on disk; None when nothing is."""
         with self.reading() as connection:
             return connection.scalar(select(watermarks.c.until).where(watermarks.c.source == source))
 
     def record_batch(self, batch_id: str, run_id: str, source: str, counts: dict[str, Any]) -> None:
-        """A batch is staged, with these counts; the latest word counts.
+        """Records that a batch is staged, with these counts, replacing earlier ones.
 
-        Raises NotInLedger for the run, LedgerError when the id is of another run or source.
+        Raises NotInLedger for the run, LedgerError when the id belongs to another run or source.
         """
         with self.writing() as connection:
             require_run(connection, run_id)

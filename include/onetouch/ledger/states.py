@@ -38,11 +38,11 @@ ACTIVE = frozenset(STATES) - TERMINAL
 
 
 class LedgerError(Exception):
-    """What the ledger refuses. Its text holds ids and states, never personal data."""
+    """The ledger refused an operation. The message holds ids and states, never personal data."""
 
 
 class IllegalMove(LedgerError):
-    """A state was to change in a way the state machine doesn't know."""
+    """The state machine does not allow this change of state."""
 
 
 class NotInLedger(LedgerError, LookupError):

@@ -16,7 +16,7 @@ class Stops(Database):
     """The part of the ledger about the stop; every stop and its end stay on record."""
 
     def stop(self, reason: str, at: datetime) -> bool:
-        """From now on nothing is written outside; False when it was stopped already: the first reason stays.
+        """Sets the stop: nothing is written outside any more. False when it was set already; the first reason stays.
 
         Raises ValueError without a reason.
         """

@@ -1,4 +1,4 @@
-"""The ledger's tables. `migrations/` creates them; a test holds the two together."""
+"""The ledger's tables. `migrations/` creates them; a test checks that both agree."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ runs = Table(
     Column("as_of", Moment, nullable=False),
     Column("policy_version", ForeignKey("policies.version"), nullable=False),
     Column("dry_run", Boolean, nullable=False),
-    Column("begun", Integer, nullable=False, unique=True),  # order of the latest beginnings, not a time
+    Column("begun", Integer, nullable=False, unique=True),  # order in which runs were last begun, not a time
 )
 
 stages = Table(
@@ -189,7 +189,7 @@ forgotten = Table(
     "forgotten",
     metadata,
     Column("kind", String(16), primary_key=True),  # user or account
-    Column("digest", String(64), primary_key=True),  # of the id: the id itself is what was to be forgotten
+    Column("digest", String(64), primary_key=True),  # of the id, which is not stored itself
     Column("at", Moment, nullable=False),
 )
 
@@ -204,7 +204,7 @@ forgetting = Table(
     metadata,
     Column("kind", String(16), primary_key=True),
     Column("digest", String(64), primary_key=True),
-    Column("subject", Document, nullable=False),  # whom to erase: there only until it is done
+    Column("subject", Document, nullable=False),  # whom to erase: kept only until it is done
 )
 
 FORMATS = {
@@ -215,4 +215,4 @@ FORMATS = {
     "outbox.payload": 2,  # what is to be written into the CRM, which `crm.stored` reads; alerts and reports are 1
     "forgetting.subject": 1,
 }
-"""The format of each JSON document that is written today. One of a later format than 1 holds it as `format`."""
+"""The format of each JSON document that is written today. A document of a later format than 1 holds it as `format`."""

@@ -23,12 +23,12 @@ class Touches(Database):
     """The part of the ledger about touches."""
 
     def record_touches(self, rows: Iterable[Mapping[str, Any]], *, as_of: datetime | None = None) -> None:
-        """Keeps touches by the CRM's id: touch_id, account_id, at; owner_email, kind, outcome, disposition, handoff_id.
+        """Stores touches: touch_id (the CRM's), account_id, at; owner_email, kind, outcome, disposition, handoff_id.
 
-        Known ones take what the CRM says now (an outcome is often logged later); a handoff once known stays. A
-        handoff_id that is not the ledger's (the field is the CRM's to edit) is dropped, the touch is kept.
-        `as_of` is the moment of the run that has read them (each touch's own time when not given): a run of an
-        earlier moment done over must not see them.
+        A touch stored before takes the CRM's present values (an outcome is often logged later), but keeps its handoff
+        when the new one is null. A handoff_id unknown to the ledger (users can edit the field in the CRM) is dropped;
+        the touch is kept. `as_of` is the moment of the run that has read them (each touch's own time when not given):
+        a re-run of an earlier run must not see them.
         Raises ValueError for a row without touch_id, account_id or a time.
         """
         kept = {row["touch_id"]: row for row in map(_touch, rows)}
@@ -57,7 +57,7 @@ class Touches(Database):
         *,
         as_of: datetime | None = None,
     ) -> pd.DataFrame:
-        """Touches at or after `since`, and of those only the ones known at `as_of` when given, by time and id.
+        """Touches at or after `since`, and with `as_of` only those known by then, by time and id.
 
         Columns: touch_id, account_id, owner_email, at (UTC), kind, outcome, disposition, handoff_id.
         """

@@ -1,4 +1,4 @@
-"""Slack's client: what is sent once, waited for, and found again in its channels."""
+"""The Slack client: sends messages, waits as Slack asks, and finds posted messages again in a channel."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _RATE_RETRIES = 5
 """Ours: how often a call waits for Retry-After."""
 
 _LONGEST_WAIT = 60.0
-"""Ours: seconds of Retry-After that are waited; who is to wait longer is told so, and the next run goes on."""
+"""Ours: most seconds of Retry-After that are waited; a longer wait is an error, and the next run continues."""
 
 _LOOKS = 20
 """Ours: pages of 200 messages looked through for a post whose outcome is unknown."""
@@ -54,13 +54,13 @@ _UNSURE = frozenset({"internal_error", "fatal_error", "request_timeout", "servic
 _OVER = frozenset(
     {"message_not_found", "cant_update_message", "edit_window_closed", "is_inactive", "channel_not_found"}
 )
-"""Answers after which a message stays as it is for good."""
+"""Answers after which a message can never be changed any more."""
 
 _HOPELESS = _NOT_NOW | {"no_answer", "channel_not_found", "not_in_channel", "is_archived", "missing_scope"}
-"""Answers after which the next message to the same channel would meet with the same."""
+"""Answers that the next message to the same channel would get, too."""
 
 _NO_ANSWER = (URLError, http.client.HTTPException, OSError)
-"""How urllib says that no answer came."""
+"""The errors of urllib that mean there was no answer."""
 
 
 class _WaitingOut(RetryHandler):

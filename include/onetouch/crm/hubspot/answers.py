@@ -1,4 +1,4 @@
-"""What HubSpot's records say, as the neutral rows of `Crm`; and the properties that are asked for."""
+"""Converts HubSpot records to the vendor-neutral rows of `Crm`; and the properties to request."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ def activity_of(thing: str, record: Record, company: str | None) -> Activity:
 
 
 def merged_ids(record: Record) -> list[str]:
-    """Ids of the records this one was made of."""
+    """Ids of the records that were merged into this one."""
     ids = (record["properties"].get(MERGED) or "").split(";")
     return [i for i in ids if i and i != record["id"]]
 

@@ -1,4 +1,4 @@
-"""HubSpot, read and written so that nothing is done twice and no row's outcome is lost."""
+"""The HubSpot client: nothing is written twice and no row's outcome is lost."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ class HubSpot:
     def read_activities(self, since: datetime, records: Collection[str] = ()) -> Iterator[Activity]:
         """See Crm. An e-mail the customer wrote is an answer; meetings come when they changed or ended since `since`.
 
-        Of what was deleted only tasks are told: a call or an e-mail that is gone is nobody's touch.
+        Of deleted activities only tasks are returned: a deleted call or e-mail is not a touch.
         """
         for thing, wanted in ACTIVITIES.items():
             groups = [[_changed(since)]]
@@ -228,7 +228,7 @@ class HubSpot:
     def ensure_accounts(self, rows: Mapping[str, Row], kind: str) -> dict[str, Outcome]:
         """See Crm. A lead is a company in the lifecycle stage lead. One of ours that was deleted is not made again.
 
-        Search knows a company some seconds after it was made: one that a rep makes at that very moment may be missed.
+        Search finds a company only some seconds after its creation, so one that a rep is just creating may be missed.
         """
         if not rows:
             return {}

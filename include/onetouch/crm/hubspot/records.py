@@ -1,4 +1,4 @@
-"""HubSpot's records, read to the end: by id, by unique value, by search, deleted ones."""
+"""Reads HubSpot's records, all pages: by id, by unique value, by search, and deleted ones."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from onetouch.crm.hubspot.transport import Transport, said
 from onetouch.crm.protocol import Refused
 
 BATCH = 100
-"""Records a batch holds."""
+"""Most records of a batch."""
 
 _ASSOCIATIONS = 1_000
 """Records whose associations are asked for at once."""
@@ -51,7 +51,7 @@ class Records:
     def of_values(self, thing: str, key: str, values: Iterable[str], wanted: Sequence[str]) -> dict[str, Record]:
         """Unique value → the record that has it; a deleted one only when there is no other.
 
-        Deleted ones are read from their list: that they can be asked for by a unique value is nowhere promised.
+        Deleted ones are read from their list: HubSpot does not document that they can be read by a unique value.
         """
         asked = sorted(set(values))
         found = {record["properties"][key]: record for record in self.of_ids(thing, asked, wanted, key=key)}

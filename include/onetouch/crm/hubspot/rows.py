@@ -1,4 +1,4 @@
-"""Rows into HubSpot: created under a unique value or updated, batch by batch, each with its own outcome."""
+"""Writes rows to HubSpot: created under a unique value or updated, in batches, with an outcome for each row."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from onetouch.crm.hubspot.transport import Busy, Transport, said
 from onetouch.crm.protocol import UNKNOWN, CrmError, LimitReached, Outcome, Refused, Row, Unreachable
 
 _RETRYABLE = {"RATE_LIMITS", "INTERNAL_ERROR", "SERVICE_UNAVAILABLE", "TIMEOUT"}
-"""Categories of a row's refusal that a later run may not meet again."""
+"""Categories of a refusal after which a later run may succeed."""
 
 _OF_ROWS = {400, 404, 409, 413, 422}
 """Statuses of a whole batch that may be one row's fault."""
@@ -147,9 +147,9 @@ class Rows:
 def _by_parts(
     keys: Sequence[str], send: Callable[[list[str], dict[str, Outcome]], None], *, sent: bool = False
 ) -> dict[str, Outcome]:
-    """Sends rows batch by batch and gives every row's outcome, whatever stops it on the way.
+    """Sends rows batch by batch and returns every row's outcome, even when an error stops it.
 
-    Only when nothing was sent at all does the error go to the caller.
+    The error is raised only when nothing was sent at all.
     """
     outcomes: dict[str, Outcome] = {}
     batches = list(parts(keys, BATCH))

@@ -1,4 +1,4 @@
-"""The way to a HubSpot account: its official client, with time-outs, retries, and the day's calls counted."""
+"""Transport to a HubSpot account: its official client with time-outs, retries and the daily call limit."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _TIMEOUT = (10, 120)
 """Ours: seconds to connect and to wait for an answer. The client sets none."""
 
 _LONGEST_PAUSE = 120
-"""Ours: seconds; who is told to wait longer leaves it to the next run."""
+"""Ours: seconds; a longer wait asked by HubSpot is left to the next run."""
 
 _PAUSES = {"SECONDLY": 1, "TEN_SECONDLY_ROLLING": 10}
 """Policy a 429 names → seconds until its window is over; HubSpot seldom sends Retry-After."""
@@ -138,7 +138,7 @@ class Transport:
         return self.retrying(attempt) if repeat else attempt()
 
     def retrying(self, attempt: Callable[..., T], *given: Any, **named: Any) -> T:
-        """Tries again while it is Unreachable, with growing pauses; gives the last such error up as it is."""
+        """Retries on Unreachable, with growing pauses; raises the last such error unchanged."""
         tries = Retrying(
             retry=retry_if_exception_type(Unreachable),
             wait=self._pause,

@@ -1,4 +1,4 @@
-"""What Salesforce's records say, as the neutral rows of `Crm`."""
+"""Converts Salesforce records to the vendor-neutral rows of `Crm`."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ EVENT_FIELDS = (
 _KINDS = {"Call": "call", "Email": "email", "ListEmail": "email", "Meeting": "meeting"}
 
 LEAD = "00Q"
-"""How the id of a lead begins."""
+"""The prefix of a lead's id."""
 
 
 def tasks_in(records: Iterable[Record]) -> Iterator[Activity]:
@@ -33,7 +33,7 @@ def tasks_in(records: Iterable[Record]) -> Iterator[Activity]:
 
 
 def meetings_in(events: Iterable[Record]) -> Iterator[Activity]:
-    """Without the copies of those invited, which are the same meeting."""
+    """The meetings without the copies of invitees, which are the same meeting."""
     yield from (_meeting(event) for event in events if not event.get("IsChild"))
 
 
@@ -79,7 +79,7 @@ def _meeting(record: Record) -> Activity:
 
 
 def _record(activity: Record) -> str | None:
-    """What it is about: an account, or a lead, which has none."""
+    """The record an activity is about: an account, or a lead, which has no account."""
     lead = activity["WhoId"] if str(activity["WhoId"]).startswith(LEAD) else None
     return activity["AccountId"] or lead
 
@@ -93,7 +93,7 @@ def value_of(record: Record, field: str) -> Any:
 
 
 def survivor(account: str, gone: Mapping[str, str | None]) -> str | None:
-    """The account that is left after all merges."""
+    """The surviving account after all merges."""
     into = gone[account]
     for _ in gone:
         if into is None or into not in gone:

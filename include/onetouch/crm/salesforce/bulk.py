@@ -1,4 +1,4 @@
-"""Rows written through Bulk API 2.0: one job for many thousands, a few calls, still one outcome a row.
+"""Writes rows through Bulk API 2.0: one job for many thousands of rows, a few calls, and one outcome for each row.
 
 A job's rows are told apart by a column of ours (the record's id, or the unique key it is created under), never by their
 place: results come in no order. A job nobody saw the end of is unknown row by row; the next run looks the keys up.
@@ -23,7 +23,7 @@ UPLOAD_BYTES = 90_000_000
 """Ours: bytes of one upload. Salesforce takes 150 MB once they are encoded in base64: 100 MB of CSV."""
 
 POLLS = 40
-"""Ours: looks at a job before it is given up; with the pauses between them some 18 minutes."""
+"""Ours: how often a job is polled before it is given up; with the pauses between, some 18 minutes."""
 
 _PAUSE = wait_exponential(multiplier=2, max=30)
 
@@ -31,11 +31,11 @@ _JOBS = "jobs/ingest"
 _JOB = having("id", "state")
 _ENDED = ("JobComplete", "Failed", "Aborted")
 _NULL = "#N/A"
-"""What empties a field: never sent. An empty cell leaves the field as it is."""
+"""The value that empties a field; it is never sent. An empty cell leaves the field as it is."""
 
 
 class _NotBegun(Exception):
-    """The job has its rows and will never touch them."""
+    """The job has its rows and will never process them."""
 
     def __init__(self, reason: CrmError) -> None:
         super().__init__(str(reason))
@@ -60,7 +60,7 @@ class Job(Batch):
             yield part
 
     def together(self, rows: Sequence[int]) -> None:
-        """Sends these rows as one job and reads what became of each."""
+        """Sends these rows as one job and reads their outcomes."""
         content = _csv([self.records[i] for i in rows])
         job = self.transport.retrying(Unreachable)(self._prepare, _type(self.records[rows[0]]), content)
         try:
@@ -80,7 +80,7 @@ class Job(Batch):
         return "Id" if self.look is None else self.look.key
 
     def _prepare(self, thing: str, content: bytes) -> str:
-        """A job that holds the rows and waits. One that got lost on the way is never started, and does nothing."""
+        """Creates a job with the rows, not yet started. A job whose creation was not answered is never started."""
         operation = "update" if self.method == "PATCH" else "insert"
         wanted = {"object": thing, "operation": operation, "contentType": "CSV", "lineEnding": "LF"}
         job = self.transport.once("POST", _JOBS, json=wanted, read=_JOB)
@@ -103,7 +103,7 @@ class Job(Batch):
         return answer
 
     def _wait(self, job: str) -> tuple[str, str]:
-        """State and message of the job when it has ended. One that takes too long is aborted."""
+        """State and message of the job when it has ended. A job that takes too long is aborted."""
 
         def given_up(state: RetryCallState) -> Any:
             with contextlib.suppress(Refused):  # it has ended meanwhile
@@ -121,7 +121,7 @@ class Job(Batch):
         return str(told["state"]), str(told.get("errorMessage") or "")
 
     def _read(self, job: str, rows: Sequence[int], ended: str) -> None:
-        """Every row's outcome; one that is in no result is unknown."""
+        """Every row's outcome; a row without a result has an unknown outcome."""
         places = {str(self.records[i].get("id") or self.records[i][self.key]): i for i in rows}
         for i in rows:
             self.outcomes[i] = Outcome(ok=False, code=UNKNOWN, message=said(ended), retryable=True)
@@ -171,7 +171,7 @@ def _cell(value: Any) -> str:
 
 
 def _refused(error: str) -> Outcome:
-    """What `CODE:message:FIELDS --` says."""
+    """Reads an error of the form `CODE:message:FIELDS --`."""
     code, _, rest = error.partition(":")
     message, _, fields = rest.rpartition(":") if rest.endswith("--") else (rest, "", "")
     return refusal(code, message, fields.removesuffix("--").split())

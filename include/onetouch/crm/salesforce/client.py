@@ -1,4 +1,4 @@
-"""Salesforce, read and written so that nothing is done twice and no row's outcome is lost."""
+"""The Salesforce client: nothing is written twice and no row's outcome is lost."""
 
 from __future__ import annotations
 
@@ -187,7 +187,7 @@ class Salesforce:
         return f"SELECT {', '.join(self._task_fields())} FROM Task WHERE SystemModstamp >= {{since}}"
 
     def _event_soql(self) -> str:
-        """Empty where the org shows us no meetings."""
+        """Meetings; empty where they are not visible to us."""
         if self._transport.fields("Event") is None:
             return ""
         more = self._present("Event", "EndDateTime", "IsChild")
@@ -247,7 +247,7 @@ class Salesforce:
         return found
 
     def _present(self, thing: str, *names: str) -> list[str]:
-        """Those of the fields that the org has and shows us."""
+        """The fields that exist in the org and are visible to us."""
         there = self._transport.fields(thing) or {}
         return [name for name in names if name in there]
 
@@ -296,7 +296,7 @@ class Salesforce:
         return outcomes | _twins(outcomes, self._known_accounts)
 
     def _known_accounts(self, account_ids: Iterable[str]) -> dict[str, Outcome]:
-        """The record that has the id of each product account."""
+        """The record that holds the id of each product account."""
         wanted = set(account_ids)
         found: dict[str, Outcome] = {}
         for thing, successor in (("Account", "MasterRecordId"), ("Lead", "ConvertedAccountId")):
@@ -384,7 +384,7 @@ class Salesforce:
         return outcomes
 
     def _adopted(self, handoff_ids: Iterable[str]) -> dict[str, Outcome]:
-        """The task of each handoff that has one, as the rep's."""
+        """The existing task of each handoff that has one, to be adopted as the rep's."""
         tasks = self.tasks_of(handoff_ids).values()
         return {str(t.handoff_id): Outcome(ok=True, id=t.activity_id, deleted=t.is_deleted) for t in tasks}
 

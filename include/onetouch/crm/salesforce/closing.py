@@ -1,4 +1,4 @@
-"""Tasks closed 200 a request, each read directly before it is written: what a rep does meanwhile stands."""
+"""Closes tasks, 200 a request; each is read directly before it is written, so that a rep's changes are kept."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from onetouch.crm.salesforce.rows import Batch
 from onetouch.crm.salesforce.transport import Record, Transport
 
 WAYS = (("Status", "Subject", "Description"), ("Status", "Subject"), ("Status",))
-"""What is written of a closing, one after the other while the org refuses it for good: the task at least closes."""
+"""The fields written to close a task, fewer at each attempt the org refuses for good, so that it at least closes."""
 
 
 class Closing(Batch):
@@ -34,7 +34,7 @@ class Closing(Batch):
         self._by_rep: set[int] = set()
 
     def close(self, *, begun: bool = False) -> dict[str, Outcome]:
-        """As `send`, by handoff. A task that is deleted by now needs no closing."""
+        """As `send`, by handoff. A task that was deleted meanwhile needs no closing."""
         outcomes: dict[str, Outcome] = {}
         for i, outcome in enumerate(self.send(begun=begun)):
             gone = outcome.deleted or outcome.code == "INVALID_CROSS_REFERENCE_KEY"
@@ -44,7 +44,7 @@ class Closing(Batch):
         return outcomes
 
     def _attempt(self, rows: Sequence[int]) -> None:
-        """Also before it is sent again, the tasks are read: one that was locked a rep was writing just then."""
+        """Reads the tasks before each attempt: a locked task was just being written by a rep."""
         left = self.left(rows)
         tasks = self._tasks_of([self._handoffs[i] for i in left])
         accounts: dict[int, str] = {}

@@ -1,4 +1,4 @@
-"""Our fields of a Salesforce org: what is written to them, and whether they are there as they must be.
+"""Our fields in a Salesforce org: their values, and the check that they exist as required.
 
 They are deployed from include/salesforce.
 """
@@ -61,7 +61,7 @@ CONTEXT: Mapping[str, tuple[str, Wanted]] = {
     "policy_version": ("Onetouch_Policy_Version__c", Wanted("text", 64)),
     "as_of": ("Onetouch_As_Of__c", Wanted("moment")),
 }
-"""What of an AccountContext → the field it is written to, on accounts and leads."""
+"""Part of an AccountContext → the field it is written to, on accounts and leads."""
 
 REQUIRED_FIELDS = tuple(CONTEXT[name][0] for name in REQUIRED_CONTEXT)
 """The fields a record must show before a rep sees a task."""
@@ -132,12 +132,12 @@ def cut(text: str, size: int) -> str:
 
 
 def units(text: str) -> int:
-    """How long Salesforce says a text is."""
+    """The length of a text as Salesforce counts it."""
     return len(text.encode("utf-16-le", "surrogatepass")) // 2
 
 
 def _held(value: Any, wanted: Wanted) -> Any:
-    """A value as its field holds it; None when it does not fit: then it stays out, and the rest goes in."""
+    """A value in the form its field stores; None when it does not fit, and is then left out of the record."""
     if isinstance(value, datetime):
         return iso_utc(value)
     if wanted.kind == "number" and value is not None:
@@ -150,7 +150,7 @@ def _held(value: Any, wanted: Wanted) -> Any:
 
 
 def problems(thing: str, there: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
-    """What is wrong with the object's fields as describe tells them."""
+    """What is wrong with the object's fields according to describe."""
     for name, wanted in WANTED[thing].items():
         field = there.get(name)
         if field is None:
@@ -169,7 +169,7 @@ def missing(thing: str, there: Mapping[str, Mapping[str, Any]], names: Iterable[
 
 
 def _wrong(field: Mapping[str, Any], wanted: Wanted) -> Iterator[str]:
-    """What describe leaves out is taken for right."""
+    """Anything describe leaves out is taken as correct."""
     if wanted.written and not (field.get("updateable", True) and field.get("createable", True)):
         yield "may not be written"
     kinds = _TYPES[wanted.kind]

@@ -1,4 +1,4 @@
-"""Rows written through SObject Collections, 200 a request, with one outcome each whatever happens on the way."""
+"""Writes rows through SObject Collections, 200 a request; every row gets an outcome, also after errors."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from onetouch.crm.protocol import UNKNOWN, CrmError, LimitReached, Outcome, Refu
 from onetouch.crm.salesforce.transport import Record, Transport, said
 
 ROWS = 200
-"""Records a SObject Collections request holds."""
+"""Most records of a SObject Collections request."""
 
 LOCKED = "UNABLE_TO_LOCK_ROW"
 DELETED = "ENTITY_IS_DELETED"
@@ -22,8 +22,8 @@ RETRYABLE = frozenset(
     {LOCKED, LIMIT, UNKNOWN, "NOT_SENT", "SERVER_UNAVAILABLE", "UNKNOWN_EXCEPTION", "STORAGE_LIMIT_EXCEEDED",
      "UNPROCESSED", "QUERY_TIMEOUT", "API_CURRENTLY_DISABLED", "CANNOT_UPDATE_CONVERTED_LEAD"}
 )  # fmt: skip
-"""Codes of a row that say nothing against the row itself: a later run may succeed with it (a converted lead is then
-known as the account it became)."""
+"""Codes that do not blame the row itself: a later run may succeed with it (a converted lead is then known as the
+account it became)."""
 
 _SUSPECTS = 24
 """Ours: requests spent on finding the rows for which whole requests are refused."""
@@ -46,11 +46,11 @@ class _Locked(Exception):
 
 
 class Unanswered(Exception):  # noqa: N818 - an answer, not a failure of ours
-    """A request left, and nobody knows what became of it."""
+    """A request was sent and its outcome is unknown."""
 
 
 class Batch:
-    """Rows of one write and what has become of each; what is not answered yet may be sent.
+    """Rows of one write and their outcomes; rows without an answer may be sent.
 
     With `look` the rows are creations: after a request without an answer they are looked for before the rest is sent
     again. Without, they are updates, which may simply be repeated.
@@ -82,7 +82,7 @@ class Batch:
             yield range(start, min(start + ROWS, len(self.records)))
 
     def _give_up(self, error: CrmError) -> None:
-        """What was not answered before the CRM said no waits for the next run, with the reason."""
+        """Leaves the rows not yet sent to the next run, with the reason why the CRM refused further requests."""
         codes = {LimitReached: LIMIT, SignInRefused: "SIGN_IN_REFUSED", Refused: "REFUSED"}
         code = codes.get(type(error))
         if code:
@@ -90,7 +90,7 @@ class Batch:
             self.outcomes = [held if outcome is _NOT_SENT else outcome for outcome in self.outcomes]
 
     def together(self, rows: Sequence[int]) -> None:
-        """Sends these rows in one request. One refused as a whole is halved, until the rows at fault stand alone."""
+        """Sends these rows in one request. A request refused as a whole is halved, down to the faulty rows."""
         try:
             with contextlib.suppress(_Locked):  # what is still locked then is reported as such, row by row
                 self.transport.retrying(Unanswered, _Locked)(self._attempt, rows)

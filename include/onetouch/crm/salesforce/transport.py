@@ -1,4 +1,4 @@
-"""The way to a Salesforce org: signing in, time-outs, retries, the day's calls, queries read to their end."""
+"""Transport to a Salesforce org: sign-in, time-outs, retries, the daily call limit, and paged queries."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from onetouch.crm.protocol import LimitReached, Refused, SignInRefused, Unreacha
 from onetouch.stop import WhyStopped, ask
 
 VERSION = "62.0"
-"""The API version spoken unless the connection names another; pinned, since answers change with it."""
+"""The API version used unless the connection names another; pinned, since answers change with it."""
 
 _NO_RULES = {"Sforce-Auto-Assign": "FALSE"}
-"""Unless it is told otherwise Salesforce runs the org's assignment rules on a lead or account that is written, and may
-hand a rep's over to somebody else."""
+"""Turns the org's assignment rules off: by default Salesforce runs them on a lead or account that is written, and may
+reassign it to another owner."""
 
 ATTEMPTS = 5
 """Ours: how often a call or a locked row is tried before giving up until the next run."""
@@ -127,7 +127,7 @@ class Transport:
             yield from self.query(f"{soql} {' OR '.join(soql_of(condition, value=value) for value in chunk)}")
 
     def fields(self, thing: str) -> dict[str, Record] | None:
-        """What describe tells of each field of an object, by name; None when we cannot see it. Asked once a client."""
+        """The describe result of each field of an object, by name; None when it is not visible. A client asks once."""
         if thing not in self._described:
             try:
                 answer = self.call("GET", f"sobjects/{thing}/describe", read=having("fields"))
@@ -175,7 +175,7 @@ class Transport:
             raise Unreachable(f"Salesforce: no answer ({type(error).__name__})") from None
 
     def retrying(self, *errors: type[Exception]) -> Retrying:
-        """Tries again on these errors, with growing pauses; gives the last one up as it is."""
+        """Retries on these errors, with growing pauses; raises the last one unchanged."""
         return Retrying(
             retry=retry_if_exception_type(errors),
             wait=self._wait,
@@ -202,7 +202,7 @@ class Transport:
         return read(answer)
 
     def _note_usage(self, answer: requests.Response, **_: Any) -> None:
-        """Reads how many of the day's calls are used: the one that would go over is not made."""
+        """Reads how many of the day's calls are used; a call beyond the limit is not made."""
         told = Salesforce.parse_api_usage(answer.headers.get("Sforce-Limit-Info", ""))
         for usage in told.values():
             if usage.used >= usage.total * (1 - self._reserve):
@@ -240,7 +240,7 @@ class Transport:
             self._host = f"https://{host}"
 
     def _assertion(self) -> dict[str, str]:
-        """What the private key signs: who we are, for a few minutes."""
+        """The claims the private key signs: our identity, valid for a few minutes."""
         sandbox = self._domain == "test" or ".sandbox." in self._base
         claims = {
             "iss": self._key,
@@ -256,7 +256,7 @@ class Transport:
 
 
 def having(*names: str) -> Callable[[requests.Response], Record]:
-    """Reads an answer that must be an object with these; anything else is no answer."""
+    """Reads an answer that must be an object with these keys; anything else counts as no answer."""
 
     def read(answer: requests.Response) -> Record:
         document = answer.json()
