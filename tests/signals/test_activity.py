@@ -72,7 +72,7 @@ def test_what_one_source_means_by_a_name_is_its_own(lake: Lake, event: Callable,
     policy = Policy.model_validate(POLICY.document() | {"sources": settings})
     table, _ = compute(lake, policy, NOBODY, AS_OF)
     [row] = table.to_pylist()
-    assert (row["pricing_views_14d"], row["milestones_done"], row["features_used"]) == (1, 1, 1)
+    assert (row["pricing_views"], row["milestones_done"], row["features_used"]) == (1, 1, 1)
     assert policy.vocabulary_version != POLICY.vocabulary_version
 
 
