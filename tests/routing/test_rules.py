@@ -43,6 +43,34 @@ def test_names_of_rules_and_of_their_sections_are_their_own() -> None:
     assert {rule.action for rule in RULES} <= set(ACTIONS)
 
 
+BEFORE_RULES_HAD_PARAMETERS = {
+    "holdout",
+    "never interrupt",
+    "open opportunity",
+    "one touch",
+    "cooldown",
+    "value floor",
+    "matrix: low value, engaged",
+    "matrix: low value, not engaged",
+    "matrix: high value, not engaged",
+    "tier medium",
+    "no PQL",
+    "queue expired",
+    "never without context",
+    "capacity",
+    "sales now",
+}
+"""The rules that every stored policy has, whatever its document says. The set is closed: nothing is added to it."""
+
+
+def test_a_rule_of_today_has_parameters_so_that_stored_policies_decide_as_they_did() -> None:
+    always = {rule.name for rule in RULES if rule.parameters is None}
+    assert always <= BEFORE_RULES_HAD_PARAMETERS, (
+        f"{always - BEFORE_RULES_HAD_PARAMETERS}: give the rule `parameters`, if only an empty model; without them it "
+        "would decide in replays of runs made before it existed (routing/rule.py)"
+    )
+
+
 def test_every_file_of_the_folder_is_a_rule_of_the_list() -> None:
     here = {inspect.getmodule(rule.applies) for rule in RULES}
     files = {path.stem for path in Path(rules.__file__).parent.glob("*.py")} - {"__init__"}

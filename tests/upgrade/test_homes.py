@@ -90,14 +90,14 @@ def test_every_table_has_a_shape(opened: Workspace) -> None:
     tables = sorted(root.rglob("*.parquet"))
     found = set()
     for path in tables:
-        shape = formats.shape_of(*path.relative_to(root).parts)
-        assert shape is not None, f"{path}: a table of no shape; declare it in lake/formats.py"
-        found.add(shape.name)
+        kind = formats.table_kind(*path.relative_to(root).parts)
+        assert kind is not None, f"{path}: a table of no kind; declare it in lake/formats.py"
+        found.add(kind.name)
         schema = pq.read_schema(path)
         names = {upgrade.current_name(name) for name in schema.names}
-        assert names <= set(shape.columns), f"{path}: {sorted(names - set(shape.columns))} not declared"
+        assert names <= set(kind.columns), f"{path}: {sorted(names - set(kind.columns))} not declared"
     since = {"artefact", "artefacts"}  # shapes that came after the commit of a home
-    assert found | since == {shape.name for shape in formats.SHAPES}, "a home must hold a table of every shape"
+    assert found | since == {kind.name for kind in formats.TABLE_KINDS}, "a home must hold a table of every kind"
 
 
 def test_every_text_file_is_known_by_its_room(opened: Workspace) -> None:
@@ -124,9 +124,9 @@ def test_tables_are_read_whole(opened: Workspace) -> None:
     root = Path(opened.lake.root)
     for path in sorted(root.rglob("*.parquet")):
         parts = path.relative_to(root).parts
-        shape, table = formats.shape_of(*parts), formats.read_table(opened.lake, *parts)
-        assert shape is not None
-        assert set(table.column_names) == set(shape.columns)
+        kind, table = formats.table_kind(*parts), formats.read_table(opened.lake, *parts)
+        assert kind is not None
+        assert set(table.column_names) == set(kind.columns)
         assert table.num_rows == pq.read_metadata(path).num_rows
 
 
@@ -305,7 +305,7 @@ def test_reports_and_manifests_are_read(opened: Workspace) -> None:
 def test_a_signal_and_a_key_more_change_nothing_of_it(
     home: Home, opened: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    columns = formats.shape_of("signals", "r.parquet").columns
+    columns = formats.table_kind("signals", "r.parquet").columns
     monkeypatch.setitem(columns, "exports_7d", pa.float64())
     monkeypatch.setitem(columns, "exports_7d_at", formats.MOMENT)
 

@@ -93,26 +93,26 @@ def of_then(copy: Workspace, monkeypatch: pytest.MonkeyPatch) -> Workspace:  # n
 def test_every_table_has_a_shape_that_tells_all_its_columns(company: Workspace) -> None:  # noqa: F811
     found = set()
     for parts in tables(company.lake):
-        shape = formats.shape_of(*parts)
-        assert shape is not None, parts
-        found.add(shape.name)
+        kind = formats.table_kind(*parts)
+        assert kind is not None, parts
+        found.add(kind.name)
         schema = pq.read_schema(company.lake.path(*parts))
-        extra = set(schema.names) - set(shape.columns) - {"country", "event_date"}  # the scenario's reps have one
+        extra = set(schema.names) - set(kind.columns) - {"country", "event_date"}  # the scenario's reps have one
         assert not extra, (parts, extra)
-        for name in set(schema.names) & set(shape.columns):
-            there, told = schema.field(name).type, shape.columns[name]
+        for name in set(schema.names) & set(kind.columns):
+            there, told = schema.field(name).type, kind.columns[name]
             same = there == told or (pa.types.is_large_string(there) and told == pa.string()) or pa.types.is_null(there)
             assert same, (parts, name, there, told)
     assert {"signals", "scores", "decisions", "handoffs", "previous", "earlier", "accounts", "reps"} <= found
 
 
 def test_decisions_and_signals_are_told_whole() -> None:
-    assert set(formats.shape_of("decisions", "r.parquet").columns) == set(DECISION)
-    signals = formats.shape_of("signals", "r.parquet").columns
+    assert set(formats.table_kind("decisions", "r.parquet").columns) == set(DECISION)
+    signals = formats.table_kind("signals", "r.parquet").columns
     assert {*SIGNAL_NAMES, *(f"{name}_at" for name in MOMENTS)} <= set(signals)
     inputs = {field for field in Inputs.__dataclass_fields__ if field not in ("signals", "scores")}
     for name in (*inputs, "earlier"):
-        assert formats.shape_of("inputs", "r", f"{name}.parquet") is not None
+        assert formats.table_kind("inputs", "r", f"{name}.parquet") is not None
 
 
 def test_every_document_of_the_ledger_has_a_format() -> None:
@@ -155,11 +155,11 @@ def test_a_step_reads_a_former_format_and_a_replay_writes_it(
 
     parts = ("decisions", f"{last.run_id}.parquet")
     worth = formats.read_table(copy.lake, *parts)["potential_arr"].to_pylist()
-    shape = formats.shape_of("decisions", "r.parquet")
-    newer = formats.Shape(
-        **{**vars(shape), "format": 2, "steps": {1: formats.Step(times(2), times(0.5))}, "since": {"call": 2}}
+    kind = formats.table_kind("decisions", "r.parquet")
+    newer = formats.TableKind(
+        **{**vars(kind), "format": 2, "steps": {1: formats.Step(times(2), times(0.5))}, "since": {"call": 2}}
     )
-    monkeypatch.setattr(formats, "SHAPES", (newer, *formats.SHAPES))
+    monkeypatch.setattr(formats, "TABLE_KINDS", (newer, *formats.TABLE_KINDS))
     rewrite(copy.lake, parts, lambda t: times(0.5)(t.drop_columns(["call"])).replace_schema_metadata(None))
     assert formats.read_table(copy.lake, *parts)["call"].null_count == 16
     assert formats.read_table(copy.lake, *parts)["potential_arr"].to_pylist() == worth
@@ -177,7 +177,7 @@ def test_a_column_that_is_missing_though_its_format_had_it_is_a_difference(copy:
 @pytest.fixture
 def one_more_signal(monkeypatch: pytest.MonkeyPatch) -> None:
     """A release with a signal that older runs have no column of: its number and its moment."""
-    columns = formats.shape_of("signals", "r.parquet").columns
+    columns = formats.table_kind("signals", "r.parquet").columns
     monkeypatch.setitem(columns, "exports_7d", formats.NUMBER)
     monkeypatch.setitem(columns, "exports_7d_at", formats.MOMENT)
 
@@ -239,7 +239,7 @@ def test_everything_that_names_signals_is_read_with_todays_names(
     last: Run,  # noqa: F811
 ) -> None:
     for parts in tables(company.lake):
-        if formats.shape_of(*parts).name in ("events", "activity", "history"):
+        if formats.table_kind(*parts).name in ("events", "activity", "history"):
             continue
         one, other = (formats.read_table(w.lake, *parts) for w in (company, of_then))
         assert sorted(one.column_names) == sorted(other.column_names), parts

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import pyarrow as pa
 
-from onetouch.lake import Lake, as_stored, read_raw, read_table, shape_of
+from onetouch.lake import Lake, as_stored, read_raw, read_table, table_kind
 
 
 def table(lake: Lake, *parts: str, account_id: str | None = None, upgraded: bool = True) -> pa.Table:
@@ -20,21 +20,24 @@ def table(lake: Lake, *parts: str, account_id: str | None = None, upgraded: bool
     return (read_table if upgraded else read_raw)(lake, *parts, filters=filters, threads=False)
 
 
-def of_run(lake: Lake, room: str, run_id: str, account_id: str | None = None) -> pa.Table:
-    """`{room}/{run_id}.parquet`; `room`: signals, scores, decisions. Raises FileNotFoundError naming a missing file."""
-    return table(lake, room, f"{run_id}.parquet", account_id=account_id)
+def of_run(lake: Lake, table_name: str, run_id: str, account_id: str | None = None) -> pa.Table:
+    """The rows of one of a run's tables (`table_name`: signals, scores, decisions), of one account or of all.
+
+    Raises FileNotFoundError naming a missing file.
+    """
+    return table(lake, table_name, f"{run_id}.parquet", account_id=account_id)
 
 
-def as_written(lake: Lake, room: str, run_id: str) -> pa.Table:
-    """`{room}/{run_id}.parquet` in the format it was written in. Raises FileNotFoundError naming a missing file."""
-    return table(lake, room, f"{run_id}.parquet", upgraded=False)
+def as_written(lake: Lake, table_name: str, run_id: str) -> pa.Table:
+    """One of a run's tables in the format it was written in. Raises FileNotFoundError naming a missing file."""
+    return table(lake, table_name, f"{run_id}.parquet", upgraded=False)
 
 
-def made_again(rows: pd.DataFrame, room: str, stored: pa.Table) -> pa.Table:
+def made_again(rows: pd.DataFrame, table_name: str, stored: pa.Table) -> pa.Table:
     """Newly computed rows converted to the format of the release that wrote `stored` (as `as_written` returns it)."""
-    shape = shape_of(room, "run.parquet")
-    assert shape is not None
-    return as_stored(pa.Table.from_pandas(rows, preserve_index=False), stored, shape)
+    kind = table_kind(table_name, "run.parquet")
+    assert kind is not None
+    return as_stored(pa.Table.from_pandas(rows, preserve_index=False), stored, kind)
 
 
 def earlier(lake: Lake, run_id: str) -> pd.DataFrame:

@@ -13,7 +13,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from onetouch.catalogue import ACTIONS
+from onetouch.catalogue import ACTIONS, SALES_NOW
 
 if TYPE_CHECKING:
     from onetouch.audit import Explanation
@@ -50,7 +50,7 @@ def decisions(rows: Iterable[Mapping[str, Any]], run: Run, policy: Policy, width
             *[Text(row["name"] or "")] * name,
             f"{row['score']:g}",
             _action(row["action"]),
-            "" if row["action"] == "sales_now" else row["rule"],
+            "" if row["action"] == SALES_NOW else row["rule"],
             Text((row["owner"] or "").partition("@")[0]),
         ]
         if because:
@@ -119,11 +119,11 @@ def status(found: Mapping[str, Any]) -> RenderableType:
     table.add_row("handoffs", f"{found['open_handoffs']:,} open")
     if not found["runs"]:
         return Group(table, "", Text("no run has begun here yet"))
-    runs = _table("last runs", ">accounts", ">sales_now", "outcome")
+    runs = _table("last runs", ">accounts", f">{SALES_NOW}", "outcome")
     for run in found["runs"]:
         decided = run["decisions"] is not None
         accounts = f"{run['accounts']:,}" if decided else ""
-        called = f"{run['decisions'].get('sales_now', 0):,}" if decided else ""
+        called = f"{run['decisions'].get(SALES_NOW, 0):,}" if decided else ""
         runs.add_row(Text(run["run_id"]), accounts, called, _outcome(run))
     return Group(table, "", runs)
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from onetouch.catalogue import SALES_NOW
 from onetouch.handoff import plain
 from onetouch.lake import Lake, rows_where
 from onetouch.ledger import ACTIVE, Ledger, Run
@@ -72,7 +73,7 @@ def question(lake: Lake, ledger: Ledger, policy: Policy, run: Run, now: datetime
     )
     if until <= now or ledger.stage_summary(run.run_id, "approve") or _overtaken(ledger, run):
         return None
-    due = rows_where(lake, "decisions", run.run_id, "action", ["sales_now"])
+    due = rows_where(lake, "decisions", run.run_id, "action", [SALES_NOW])
     which = _digest(due)
     under_way = {h.account_id for h in ledger.handoffs(states=ACTIVE, account_ids=[d["account_id"] for d in due])}
     due = [decision for decision in due if decision["account_id"] not in under_way]
@@ -109,7 +110,7 @@ def approved(lake: Lake, ledger: Ledger, run: Run) -> bool:
 def wanted(lake: Lake, run: Run) -> dict[str, Any]:
     """The number of "tasks" the run asks for now and a digest of its "decisions"; kept together with an answer."""
     kept = lake.exists("decisions", f"{run.run_id}.parquet")
-    due = rows_where(lake, "decisions", run.run_id, "action", ["sales_now"]) if kept else []
+    due = rows_where(lake, "decisions", run.run_id, "action", [SALES_NOW]) if kept else []
     return {"tasks": len(due), "decisions": _digest(due)}
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
 
+from onetouch.catalogue import SALES_NOW
 from onetouch.crm import WITHDRAWN, Crm, CrmError, Outcome, Unreachable, context_of, stored_payload, task_of
 from onetouch.crm_sync import merged, read_reps, timezones
 from onetouch.delivery.approval import unasked
@@ -85,7 +86,7 @@ def deliver_tasks(
     closed, when held or when the CRM refused it. Raises DeliveryFailed with the same summary, after all other rows
     are done, when any failed; CrmError when the CRM could not be read, or gave no answer.
     """
-    due = rows_where(lake, "decisions", run.run_id, "action", ["sales_now"])
+    due = rows_where(lake, "decisions", run.run_id, "action", [SALES_NOW])
     if held or crm is None:
         withheld = {held or "no CRM": len(due)} if due else {}
         waiting = len(overtaken(lake, ledger, run))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from onetouch.catalogue import HOLD_CONVERTING, HOLD_OPEN_OPPORTUNITY
 from onetouch.crm import WITHDRAWN, Crm, Outcome
 from onetouch.crm_sync import UNTOUCHED
 from onetouch.lake import Lake, rows_where
@@ -37,11 +38,11 @@ def overtaken(lake: Lake, ledger: Ledger, run: Run) -> list[tuple[Handoff, str]]
             continue
         state, at = known.get("checkout_state"), known.get("checkout_at")
         untouched = handoff.state != "touched"
-        if state in ("started", "stalled") or row["action"] == "hold_converting":
+        if state in ("started", "stalled") or row["action"] == HOLD_CONVERTING:
             reasons[handoff.handoff_id] = "checkout: started by the customer"
         elif state == "completed" and at is not None and at >= handoff.decided_at:
             reasons[handoff.handoff_id] = "bought: by themselves"
-        elif untouched and ((known.get("open_opportunities") or 0) > 0 or row["action"] == "hold_open_opportunity"):
+        elif untouched and ((known.get("open_opportunities") or 0) > 0 or row["action"] == HOLD_OPEN_OPPORTUNITY):
             reasons[handoff.handoff_id] = "open opportunity: in the hands of someone else"
     return [(h, reasons[h.handoff_id]) for h in active.values() if h.handoff_id in reasons]
 

@@ -17,7 +17,7 @@ from typing import Any
 import pandas as pd
 
 from onetouch.audit import earlier, of_run, table
-from onetouch.catalogue import SIGNAL_NAMES
+from onetouch.catalogue import SALES_NOW, SIGNAL_NAMES
 from onetouch.columns import as_frame
 from onetouch.lake import Lake, columns_held
 from onetouch.ledger import PSEUDONYM, Ledger, Run
@@ -69,7 +69,7 @@ class Difference:
             }
         )
         changed = changed[changed["action_before"].ne(changed["action_after"])]
-        touches = (changed[["action_before", "action_after"]] == "sales_now").any(axis=1)
+        touches = (changed[["action_before", "action_after"]] == SALES_NOW).any(axis=1)
         score = changed[["score_before", "score_after"]].max(axis=1)
         order = changed.assign(t=touches, s=score).sort_values(["t", "s", "account_id"], ascending=[False, False, True])
         return order[list(CHANGE)].reset_index(drop=True)
@@ -84,14 +84,14 @@ class Difference:
     @cached_property
     def tasks(self) -> pd.DataFrame:
         """owner_email, before, after: the number of tasks of each rep under both policies."""
-        counted = [f[f["action"] == "sales_now"]["owner_email"].value_counts() for f in (self.before, self.after)]
+        counted = [f[f["action"] == SALES_NOW]["owner_email"].value_counts() for f in (self.before, self.after)]
         table = pd.concat(counted, axis=1, keys=["before", "after"]).fillna(0).astype(int)
         return table.rename_axis("owner_email").sort_index().reset_index()
 
     @property
     def summary(self) -> str:
         """One line: "+14 / −9 sales touches (52 → 57), 31 of 20,000 accounts change action"."""
-        touched = [set(f.loc[f["action"] == "sales_now", "account_id"]) for f in (self.before, self.after)]
+        touched = [set(f.loc[f["action"] == SALES_NOW, "account_id"]) for f in (self.before, self.after)]
         more, fewer = len(touched[1] - touched[0]), len(touched[0] - touched[1])
         return (
             f"+{more:,} / −{fewer:,} sales touches ({len(touched[0]):,} → {len(touched[1]):,}), "

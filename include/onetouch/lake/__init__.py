@@ -7,7 +7,7 @@ from onetouch.faces import show
 if TYPE_CHECKING:
     from onetouch.lake.engines import DEFAULT_ENGINE, ENGINES, ISO_8601, Engine
     from onetouch.lake.erase import Erasure, erase_files, search
-    from onetouch.lake.formats import as_stored, columns_held, read_raw, read_table, shape_of
+    from onetouch.lake.formats import as_stored, columns_held, read_raw, read_table, table_kind
     from onetouch.lake.lake import Lake, key
     from onetouch.lake.marks import SHORT, Marks
     from onetouch.lake.rows import rows_where
@@ -29,6 +29,6 @@ __all__ = [
     "read_table",
     "rows_where",
     "search",
-    "shape_of",
+    "table_kind",
 ]
 show(__name__)

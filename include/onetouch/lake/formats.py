@@ -5,9 +5,9 @@ Parquet metadata; one without a number is format 1. Columns are found by name, s
 
 - A column that the file does not hold, because it was added since, is null: that is what was known then.
 - A signal that was called otherwise then is found under today's name (`catalogue.RENAMED`): its column, the column
-  of its last moment, and its name among the values of `Shape.names`.
+  of its last moment, and its name among the values of `TableKind.names`.
 
-Anything else (another unit, another type, a column that becomes two) raises `Shape.format` and adds a step
+Anything else (another unit, another type, a column that becomes two) raises `TableKind.format` and adds a step
 (`docs/formats.md`).
 """
 
@@ -52,7 +52,7 @@ class Step(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Shape:
+class TableKind:
     """One kind of table. `place`: which paths below the lake's root hold it, as a regular expression.
 
     `columns`: all that today's release writes; a file may lack some of them. `names`: columns whose values name
@@ -111,8 +111,8 @@ _PROFILE = """
 _DECIDED_NAMES = ("reasons.signal", "would_change.obstacle")
 _FILE = r"[^/]+\.parquet"
 
-SHAPES: tuple[Shape, ...] = (
-    Shape(
+TABLE_KINDS: tuple[TableKind, ...] = (
+    TableKind(
         "events",
         rf"events/event_date=[^/]+/{_FILE}",
         {
@@ -120,12 +120,12 @@ SHAPES: tuple[Shape, ...] = (
             **_columns(MOMENT, "occurred_at received_at"),
         },
     ),
-    Shape(
+    TableKind(
         "quarantine",
         rf"quarantine/[^/]+/{_FILE}",
         {**_columns(TEXT, "source batch_id file reason row"), "line": COUNT},
     ),
-    Shape(
+    TableKind(
         "activity",
         rf"activity/event_date=[^/]+/{_FILE}",
         {
@@ -136,7 +136,7 @@ SHAPES: tuple[Shape, ...] = (
             "hours": pa.int32(),
         },
     ),
-    Shape(
+    TableKind(
         "history",
         rf"history/month=[^/]+/{_FILE}",
         {
@@ -145,9 +145,9 @@ SHAPES: tuple[Shape, ...] = (
             "users": COUNT,
         },
     ),
-    Shape("accounts", r"crm/[^/]+/accounts\.parquet", _ACCOUNT),
-    Shape("reps", r"(crm|inputs)/[^/]+/reps\.parquet", _REPS),
-    Shape(
+    TableKind("accounts", r"crm/[^/]+/accounts\.parquet", _ACCOUNT),
+    TableKind("reps", r"(crm|inputs)/[^/]+/reps\.parquet", _REPS),
+    TableKind(
         "opportunities",
         r"crm/[^/]+/opportunities\.parquet",
         {
@@ -157,11 +157,11 @@ SHAPES: tuple[Shape, ...] = (
             "amount": NUMBER,
         },
     ),
-    Shape("signals", rf"signals/{_FILE}", _SIGNALS),
-    Shape("scores", rf"scores/{_FILE}", _SCORES, names=("reasons.signal",)),
-    Shape("decisions", rf"decisions/{_FILE}", _DECISIONS, names=_DECIDED_NAMES),
-    Shape("shadow", rf"shadow/[^/]+/{_FILE}", _DECISIONS, names=_DECIDED_NAMES),
-    Shape(
+    TableKind("signals", rf"signals/{_FILE}", _SIGNALS),
+    TableKind("scores", rf"scores/{_FILE}", _SCORES, names=("reasons.signal",)),
+    TableKind("decisions", rf"decisions/{_FILE}", _DECISIONS, names=_DECIDED_NAMES),
+    TableKind("shadow", rf"shadow/[^/]+/{_FILE}", _DECISIONS, names=_DECIDED_NAMES),
+    TableKind(
         "handoffs",
         r"inputs/[^/]+/handoffs\.parquet",
         {
@@ -172,41 +172,41 @@ SHAPES: tuple[Shape, ...] = (
         },
         names=("signals",),
     ),
-    Shape(
+    TableKind(
         "rep_load",
         r"inputs/[^/]+/rep_load\.parquet",
         {"owner_email": TEXT, "open": COUNT, "last_assigned_at": MOMENT, "recent": MOMENTS_OF},
     ),
-    Shape(
+    TableKind(
         "touches",
         r"inputs/[^/]+/touches\.parquet",
         {**_columns(TEXT, "touch_id account_id owner_email kind outcome disposition handoff_id"), "at": MOMENT},
     ),
-    Shape(
+    TableKind(
         "previous",
         r"inputs/[^/]+/previous\.parquet",
         {**_columns(TEXT, "account_id action rule call"), **_columns(MOMENT, "since trigger_at")},
     ),
-    Shape("earlier", r"inputs/[^/]+/earlier\.parquet", {"account_id": TEXT, "score": NUMBER}),
-    Shape("artefact", r"inputs/[^/]+/artefact\.parquet", _columns(TEXT, "scorer artefact_id")),
-    Shape("artefacts", rf"artefacts/{_FILE}", {"scorer": TEXT, "content": pa.binary()}),
-    Shape("profile", r"quality/[^/]+/profile\.parquet", {"source": TEXT, **_columns(NUMBER, _PROFILE)}),
+    TableKind("earlier", r"inputs/[^/]+/earlier\.parquet", {"account_id": TEXT, "score": NUMBER}),
+    TableKind("artefact", r"inputs/[^/]+/artefact\.parquet", _columns(TEXT, "scorer artefact_id")),
+    TableKind("artefacts", rf"artefacts/{_FILE}", {"scorer": TEXT, "content": pa.binary()}),
+    TableKind("profile", r"quality/[^/]+/profile\.parquet", {"source": TEXT, **_columns(NUMBER, _PROFILE)}),
 )  # fmt: skip
 """Every table of the lake. What is not among them is no table of ours: what vendors sent, reports, documentation."""
 
 
-def shape_of(*parts: str) -> Shape | None:
-    """The shape of the table at a path of the lake; None for a path of none of SHAPES."""
+def table_kind(*parts: str) -> TableKind | None:
+    """The kind of the table at a path of the lake; None for a path of none of TABLE_KINDS."""
     path = "/".join(parts)
-    return next((shape for shape in SHAPES if re.fullmatch(shape.place, path)), None)
+    return next((kind for kind in TABLE_KINDS if re.fullmatch(kind.place, path)), None)
 
 
 def stamped(table: pa.Table, *parts: str) -> pa.Table:
     """The table with the number of today's format in its metadata, as it is written to that path."""
-    shape = shape_of(*parts)
-    if shape is None:
+    kind = table_kind(*parts)
+    if kind is None:
         return table
-    stamp = {KEY: str(shape.format).encode()}
+    stamp = {KEY: str(kind.format).encode()}
     if names := len(renames()):
         stamp[NAMES] = str(names).encode()
     return table.replace_schema_metadata({**(table.schema.metadata or {}), **stamp})
@@ -224,25 +224,25 @@ def read_table(
     `filters`: as pyarrow takes them, on columns that have kept their name. Raises FileNotFoundError; ValueError for a
     format of a later release.
     """
-    shape = shape_of(*parts)
+    kind = table_kind(*parts)
     with lake.fs.open(lake.path(*parts), "rb") as file:
         schema = pq.read_schema(file)
         file.seek(0)
         wanted = None
         if columns is not None:
             stored = {current_name(name): name for name in schema.names}
-            known = {} if shape is None else shape.columns
+            known = {} if kind is None else kind.columns
             wanted = [stored.get(name, name) for name in dict.fromkeys(columns) if name in stored or name not in known]
         found = pq.read_table(file, columns=wanted, filters=filters, use_threads=threads)
-    if shape is None:
+    if kind is None:
         return found
-    for step in range(_format(schema, shape, parts), shape.format):
-        found = shape.steps[step].forth(found)
+    for step in range(_format(schema, kind, parts), kind.format):
+        found = kind.steps[step].forth(found)
     if int((schema.metadata or {}).get(NAMES, b"0")) < len(renames()):
-        found = _renamed(found, shape, current_name)
-    for name in shape.columns if columns is None else columns:
+        found = _renamed(found, kind, current_name)
+    for name in kind.columns if columns is None else columns:
         if name not in found.column_names:
-            found = found.append_column(name, pa.nulls(found.num_rows, shape.columns[name]))
+            found = found.append_column(name, pa.nulls(found.num_rows, kind.columns[name]))
     return found
 
 
@@ -258,25 +258,25 @@ def read_raw(lake: Lake, *parts: str, filters: list[Any] | None = None, threads:
         return pq.read_table(file, filters=filters, use_threads=threads)
 
 
-def as_stored(table: pa.Table, stored: pa.Table, shape: Shape) -> pa.Table:
+def as_stored(table: pa.Table, stored: pa.Table, kind: TableKind) -> pa.Table:
     """A table made today as the release wrote it that wrote `stored` (as `read_raw` gives it).
 
     Signals go by the names that `stored` has for them, and columns that its format did not have are left out.
     """
     format_ = _number(stored.schema)
-    for step in range(shape.format - 1, format_ - 1, -1):
-        table = shape.steps[step].back(table)
-    former = {today: name for name in _signals_named(stored, shape) if (today := current_name(name)) != name}
+    for step in range(kind.format - 1, format_ - 1, -1):
+        table = kind.steps[step].back(table)
+    former = {today: name for name in _signals_named(stored, kind) if (today := current_name(name)) != name}
     if former:
-        table = _renamed(table, shape, lambda name: former.get(name, name))
-    return table.drop_columns([name for name in table.column_names if shape.since.get(name, 1) > format_])
+        table = _renamed(table, kind, lambda name: former.get(name, name))
+    return table.drop_columns([name for name in table.column_names if kind.since.get(name, 1) > format_])
 
 
-def _format(schema: pa.Schema, shape: Shape, parts: Sequence[str]) -> int:
+def _format(schema: pa.Schema, kind: TableKind, parts: Sequence[str]) -> int:
     number = _number(schema)
-    if number > shape.format:
+    if number > kind.format:
         raise ValueError(
-            f"{'/'.join(parts)}: format {number} of {shape.name} is not known here (up to {shape.format}); read it "
+            f"{'/'.join(parts)}: format {number} of {kind.name} is not known here (up to {kind.format}); read it "
             "with the release that wrote it, or a later one"
         )
     return number
@@ -286,14 +286,14 @@ def _number(schema: pa.Schema) -> int:
     return int((schema.metadata or {}).get(KEY, b"1"))
 
 
-def _renamed(table: pa.Table, shape: Shape, new: Callable[[str], str]) -> pa.Table:
-    """The table with other names of signals: of its columns, and among the values of `shape.names`."""
+def _renamed(table: pa.Table, kind: TableKind, new: Callable[[str], str]) -> pa.Table:
+    """The table with other names of signals: of its columns, and among the values of `kind.names`."""
     names = [new(name) for name in table.column_names]
     if names != table.column_names:
         # pandas' own metadata names the columns, too; without it the types tell all there is to tell.
         metadata = {k: v for k, v in (table.schema.metadata or {}).items() if k != b"pandas"}
         table = table.rename_columns(names).replace_schema_metadata(metadata)
-    for path in shape.names:
+    for path in kind.names:
         column, _, part = path.partition(".")
         if column not in table.column_names:
             continue
@@ -305,10 +305,10 @@ def _renamed(table: pa.Table, shape: Shape, new: Callable[[str], str]) -> pa.Tab
     return table
 
 
-def _signals_named(table: pa.Table, shape: Shape) -> set[str]:
-    """All that may be the name of a signal in a table: of its columns, and among the values of `shape.names`."""
+def _signals_named(table: pa.Table, kind: TableKind) -> set[str]:
+    """All that may be the name of a signal in a table: of its columns, and among the values of `kind.names`."""
     found = set(table.column_names)
-    for path in shape.names:
+    for path in kind.names:
         column, _, part = path.partition(".")
         if column in table.column_names:
             found |= _values(table.column(column), part)
