@@ -52,7 +52,7 @@ class Lines:
 
 @dataclass(frozen=True)
 class Bullets:
-    """A list, under a line of its own if there is a `head`."""
+    """A list; `head` is an optional line above it."""
 
     items: Sequence[Line]
     head: Line = ()
@@ -60,7 +60,7 @@ class Bullets:
 
 @dataclass(frozen=True)
 class Paragraph:
-    """A paragraph in lines; `small`: less important than the rest."""
+    """A paragraph of several lines; `small`: less important than the rest of the message."""
 
     lines: Sequence[Line]
     small: bool = False
@@ -68,7 +68,7 @@ class Paragraph:
 
 @dataclass(frozen=True)
 class Footnote:
-    """One line below the rest, less important than it."""
+    """One line at the end of a message, less important than the rest."""
 
     text: str
 
@@ -80,7 +80,7 @@ class Rule:
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture that was uploaded (`Chat.upload`), by the chat's own id; `alt` says all it shows in words."""
+    """A picture that was uploaded (`Chat.upload`), by the chat's own id; `alt` describes all it shows in words."""
 
     picture_id: str
     title: str
@@ -92,12 +92,12 @@ Part = Title | Lines | Bullets | Paragraph | Footnote | Rule | Picture
 
 @dataclass(frozen=True)
 class Message:
-    """`text`: shown in notifications and where parts cannot be shown; without parts it is the whole message."""
+    """A message. `text` is shown in notifications and where parts cannot be shown; without parts it is everything."""
 
     text: Sequence[Line]
     parts: Sequence[Part] = ()
 
 
 def message(text: str, *parts: Part) -> Message:
-    """A message whose text is plain words."""
+    """A message whose text has no formatting."""
     return Message(((Text(text),),), parts)

@@ -23,7 +23,7 @@ def post_once(
     reply_to: Place | None = None,
     payload: Mapping[str, Any] | None = None,
 ) -> Place:
-    """Posts once for `key` and returns the place of the message, also when it was posted before.
+    """Posts one message for `key` and returns its place, also when it was posted before.
 
     When the outcome of an earlier attempt is unknown, the channel is first searched for the key, twice, with a pause
     longer than any call lasts. `payload` is stored with the row. Raises ChatError.
@@ -42,7 +42,7 @@ def post_once(
             break
     try:
         place = chat.post(channel, message, key=key, reply_to=reply_to)
-    except Unanswered as error:  # found: it is sent; else it stays `sending` and the next attempt looks
+    except Unanswered as error:  # unless found, the row stays `sending` for the next attempt
         if found := chat.find(channel, key, reply_to):
             return _sent(ledger, key, found)
         unknown = f"outcome of {key} unknown ({error.code}); the next attempt looks before it posts"
@@ -70,7 +70,8 @@ def _sent(ledger: Ledger, key: str, place: Place) -> Place:
 
 
 def _look_twice(chat: Chat, row: Outbox, channel: str, reply_to: Place | None) -> Place | None:
-    """Looks in the channel of the policy and, if it differs, in that of the first attempt; twice, after a pause."""
+    """Searches twice, with a pause in between: in the policy's channel and, if it differs, in the channel of the first
+    attempt."""
     channels = dict.fromkeys((channel, str(row.payload["channel"])))
     for attempt in range(2):
         if attempt:

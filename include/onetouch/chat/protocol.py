@@ -9,7 +9,7 @@ from onetouch.chat.content import Message
 from onetouch.connections import Connection
 
 if TYPE_CHECKING:
-    from onetouch.ledger import Outbox  # only for its type: importing it takes a second
+    from onetouch.ledger import Outbox  # only for type checking, since importing it takes a second
 
 WRITES = ("post", "update", "upload")
 """The methods of a Chat with an effect that people see."""
@@ -18,8 +18,8 @@ WRITES = ("post", "update", "upload")
 class ChatError(Exception):
     """The chat could not be used. The message holds its error code, no secret and no text of a message.
 
-    `code` is that code, or "no_answer". `is_over`: the message can never be changed any more. `is_hopeless`: the next
-    message to the same channel would fail in the same way.
+    `code` is the chat's error code, or "no_answer". `is_over`: the message can never be changed any more.
+    `is_hopeless`: the next message to the same channel would fail in the same way.
     """
 
     def __init__(self, message: str, code: str = "", *, is_over: bool = False, is_hopeless: bool = False) -> None:
@@ -32,7 +32,7 @@ class Unanswered(ChatError):
 
 
 class Place(NamedTuple):
-    """The place of a message, by the chat's own ids; in the outbox's external_id as "channel:message"."""
+    """The place of a message, by the chat's own ids; stored as external_id in the outbox: "channel:message"."""
 
     channel: str
     message: str
@@ -48,7 +48,7 @@ class Place(NamedTuple):
 
 
 class Image(Protocol):
-    """A picture to upload: `name` of its file, `title` with its message, `alt` describes all it shows."""
+    """A picture to upload: `name` of its file, `title` shown in the message, `alt` describes all it shows."""
 
     @property
     def name(self) -> str: ...  # noqa: D102
@@ -74,13 +74,13 @@ class Chat(Protocol):
         """
 
     def user(self, email: str | None) -> str | None:
-        """The id of the person with that e-mail address; None when there is none or the chat may not tell."""
+        """The id of the person with that e-mail address; None when there is none or the look-up is not permitted."""
 
     def direct(self, user: str | None) -> str | None:
         """The id of the direct conversation with a person, opened if needed; None when it cannot be opened."""
 
     def post(self, channel: str, message: Message, *, key: str, reply_to: Place | None = None) -> Place:
-        """Posts a message that carries `key` where nobody sees it, in a channel or in the thread of another message.
+        """Posts a message in a channel or in the thread of another message; it carries `key`, which nobody sees.
 
         Raises Unanswered when it is unknown whether the message was posted.
         """
@@ -89,10 +89,10 @@ class Chat(Protocol):
         """The place of the message that carries `key`; None when there is none."""
 
     def settle(self) -> None:
-        """Waits until a message that another process began to post must be visible, or was never posted."""
+        """Waits so long that a message another process began to post is visible, or was never posted."""
 
     def update(self, place: Place, message: Message) -> None:
-        """Replaces the content of a message; may be repeated without effect. Notifies nobody."""
+        """Replaces the content of a message; repeating it has no effect. Notifies nobody."""
 
     def upload(self, image: Image) -> str:
         """Uploads a picture, waits until a message can show it, and returns its id; it is not visible before."""

@@ -1,4 +1,4 @@
-"""The chats there are, one line each; a client is imported when it is used, since it may bring a heavy library."""
+"""The supported chats, one line each; a client is imported only when used, since it may need a large library."""
 
 from __future__ import annotations
 

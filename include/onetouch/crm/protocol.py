@@ -137,15 +137,15 @@ class Crm(Protocol):
     ) -> Self:
         """A client, signed in when first used, with the settings the policy has for it.
 
-        `stopped` is called directly before each request that writes, also between two of one batch. `sleep` waits the
-        seconds between two attempts. Raises ConnectionConfigError for a connection that cannot work.
+        `stopped` is called directly before each request that writes, also between two requests of one batch. `sleep`
+        waits the seconds between two attempts. Raises ConnectionConfigError for a connection that cannot work.
         """
 
     def check_fields(self) -> None:
         """Raises FieldsMissing naming each field that is missing or not writable. A client checks once."""
 
     def create_fields(self) -> list[str]:
-        """Creates those of our fields that are missing; returns their names. May raise CannotCreateFields."""
+        """Creates our fields that are missing; returns their names. May raise CannotCreateFields."""
 
     # ── reading ──────────────────────────────────────────────────────────────────────────────────
 
@@ -168,7 +168,7 @@ class Crm(Protocol):
         `records` are included even when they belong to a lead instead of an account."""
 
     def tasks_of(self, handoff_ids: Iterable[str]) -> dict[str, Activity]:
-        """The task of each handoff that has one; a deleted one only when there is no other."""
+        """The task of each handoff that has one; a deleted task only when the handoff has no other."""
 
     def keyed_tasks(self, since: datetime) -> Iterator[Activity]:
         """Every task with our key that was created at or after `since`, deleted ones too (for reconciliation)."""
@@ -177,21 +177,21 @@ class Crm(Protocol):
         """Activities of only these records (accounts or leads) that changed at or after `since`, deleted ones too."""
 
     def opportunities_since(self, since: datetime, records: Collection[str] = ()) -> set[str]:
-        """CRM ids of accounts with an open opportunity changed at or after `since`, or with an opportunity opened
-        since, whatever its present state; also of those `records` with any open one. Takes one or two API calls."""
+        """CRM ids of accounts with an open opportunity changed at or after `since`, or with an opportunity in any state
+        created since; also the ids of `records` with any open opportunity. Takes one or two API calls."""
 
     def gone_since(self, since: datetime) -> dict[str, str | None]:
         """Accounts deleted at or after `since` → the account each was merged into (None: none)."""
 
     def contacts(self, emails: Collection[str]) -> dict[str, str]:
-        """Lower-case e-mail → contact id, for those the CRM knows."""
+        """Lower-case e-mail → contact id, for the addresses the CRM knows."""
 
     # ── writing ──────────────────────────────────────────────────────────────────────────────────
 
     def ensure_accounts(self, rows: Mapping[str, Row], kind: str) -> dict[str, Outcome]:
         """Finds or creates a record for each product account, `account_id` → {name, domain, owner_id, …}: the record
-        with our external id, else the one of the same domain (which gets the id), else a new one of `kind` (account,
-        lead). Never creates two."""
+        with our external id, else a record of the same domain (which gets the id), else a new record of `kind`
+        (account, lead). Never creates two."""
 
     def update_accounts(self, rows: Mapping[str, AccountContext]) -> dict[str, Outcome]:
         """Writes our own fields, CRM account id → context; unknown values are left out, so nothing is erased."""
@@ -207,6 +207,7 @@ class Crm(Protocol):
         """Closes the task of each handoff: handoff id → (label of CLOSED_BY_US, reason).
 
         An open task is completed, with the label before its subject and the reason on top of its description. A task
-        the rep closed (`by_rep`) is left alone, except that a release notes its reason in it. A task that we closed
-        before, that the rep has reopened since, that was deleted or never created needs nothing: its outcome is ok.
+        the rep closed (`by_rep`) is left alone, except that a release adds its reason to the description. Nothing is
+        done, and the outcome is ok, for a task that we closed before (even if the rep has reopened it since), that was
+        deleted, or that was never created.
         """

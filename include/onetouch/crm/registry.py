@@ -43,5 +43,5 @@ def connect(
     """
     check_system(policy)
     client: type[Crm] = resolve_name(CRMS[policy.crm.system][1])
-    # Each client checks before every request. Checking here, too, stops a client that forgets to between two calls.
+    # Each client checks the stop before every request. The check here stops between two calls a client that does not.
     return stoppable(client.connect(connection, policy, stopped=stopped, sleep=sleep), WRITES, stopped)

@@ -1,4 +1,4 @@
-"""Column types that mean the same on SQLite and PostgreSQL: moments in UTC and JSON documents."""
+"""Column types that behave alike on SQLite and PostgreSQL: moments in UTC and JSON documents."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ def utc(moment: datetime) -> datetime:
 def encode(document: Any) -> str:
     """Canonical JSON, ASCII only, so that any text (NUL, lone surrogates) is stored alike on both engines.
 
-    Raises ValueError on NaN and TypeError on anything JSON doesn't know (NumPy's scalars are taken as numbers).
+    Raises ValueError on NaN and TypeError on a type that JSON does not have (NumPy's scalars are taken as numbers).
     """
     return json.dumps(document, sort_keys=True, separators=(",", ":"), allow_nan=False, default=_scalar)
 
 
 def _scalar(value: Any) -> Any:
-    import numpy as np  # here and below: a command that reads nothing but the ledger starts without them
+    import numpy as np  # imported here and below, so that a command that reads only the ledger starts without them
 
     if isinstance(value, np.generic):
         return value.item()
@@ -63,13 +63,13 @@ class Moment(TypeDecorator[datetime]):
     cache_ok = True
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """In UTC; SQLite keeps no zone, and its text then sorts as time does."""
+        """The moment in UTC; without a zone for SQLite, which keeps none and whose text then sorts by time."""
         if value is None:
             return None
         return utc(value).replace(tzinfo=None) if dialect.name == "sqlite" else utc(value)
 
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """Aware, in UTC."""
+        """The stored moment, aware, in UTC."""
         if value is None:
             return None
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
@@ -82,25 +82,25 @@ class Document(TypeDecorator[Any]):
     cache_ok = True
 
     def process_bind_param(self, value: Any, dialect: Dialect) -> str | None:
-        """As canonical JSON; None is SQL's NULL."""
+        """The value as canonical JSON; None is SQL's NULL."""
         return None if value is None else encode(value)
 
     def process_result_value(self, value: str | None, dialect: Dialect) -> Any:
-        """Parsed."""
+        """The parsed document."""
         return None if value is None else json.loads(value)
 
 
 def storable(value: Any) -> Any:
-    """A value from another system in a form lake and ledger can store: text loses NUL and lone surrogates."""
+    """A value from another system in a form that lake and ledger can store: NUL and lone surrogates are removed."""
     return clean(value) if isinstance(value, str) else value
 
 
 class SignalNames(Document):
-    """A list of signal names; read with the current names, whichever release wrote it."""
+    """A list of signal names; names from earlier releases are read as the current ones."""
 
     cache_ok = True
 
     def process_result_value(self, value: Any, dialect: Dialect) -> Any:
-        """Parsed, with the current names."""
+        """The parsed list, with the current names."""
         names = super().process_result_value(value, dialect)
         return None if names is None else [current_name(name) for name in names]

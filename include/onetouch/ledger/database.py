@@ -73,8 +73,8 @@ class Database:
     def writing(self) -> Iterator[Connection]:
         """A transaction that is the only writer until it ends: nobody changes what it has read while it writes.
 
-        Writes are few and short, so one lock for the whole ledger costs nothing and rules out deadlocks and races
-        between reading and writing. Unique indexes and triggers also bind writers that do not take the lock.
+        Writes are few and short, so one lock for the whole ledger costs little and rules out deadlocks and races
+        between reading and writing. Unique indexes and triggers also apply to writers that do not take the lock.
         """
         # READ COMMITTED: reads after the lock is granted see what the previous writer committed.
         with self._connection("READ COMMITTED", writes=True) as connection:
@@ -86,9 +86,9 @@ class Database:
     def alone(self, what: str, wait: float = 600) -> Iterator[None]:
         """Lets only one process at a time do `what`; the others wait up to `wait` seconds.
 
-        The lock is the operating system's or PostgreSQL's own: it is released the moment its process dies. Raises
+        The lock belongs to the operating system or PostgreSQL, which releases it the moment its process dies. Raises
         LedgerError when it was not free in time. (When a process loses its connection unnoticed, another may take the
-        lock meanwhile; whatever both send carries keys that the destination accepts once.)
+        lock meanwhile; everything both send carries keys that the destination accepts only once.)
         """
         if self._is_sqlite:
             with self._file_alone(what, wait):
@@ -104,7 +104,7 @@ class Database:
                     raise _taken(what, wait) from None
                 raise
             finally:
-                with suppress(SQLAlchemyError):  # of a connection that is gone
+                with suppress(SQLAlchemyError):  # the connection may be lost
                     connection.execute(text("SET lock_timeout = DEFAULT"))
             try:
                 yield
@@ -116,12 +116,12 @@ class Database:
     def _file_alone(self, what: str, wait: float) -> Iterator[None]:
         with self.reading() as connection:
             file = next(row.file for row in connection.execute(text("PRAGMA database_list")) if row.name == "main")
-        if not file:  # in memory: one process, one connection
+        if not file:  # a database in memory has one process and one connection
             yield
             return
         from filelock import FileLock, Timeout
 
-        # One lock for each file, however the url spells its path.
+        # One lock for each file, however the URL writes its path.
         lock = FileLock(f"{os.path.realpath(file)}.{what}.lock", timeout=wait, thread_local=False)
         try:
             lock.acquire()
@@ -134,13 +134,13 @@ class Database:
 
     @contextmanager
     def _connection(self, isolation_level: str, **options: Any) -> Iterator[Connection]:
-        if not self._is_sqlite:  # SQLite knows one level, and each transaction sees one state
+        if not self._is_sqlite:  # SQLite has one isolation level, in which each transaction sees one state
             options["isolation_level"] = isolation_level
         with self.engine.connect().execution_options(**options) as connection, connection.begin():
             yield connection
 
     def insert(self, table: Table) -> Any:
-        """An INSERT that knows `on_conflict_do_nothing` and `on_conflict_do_update`, alike on both engines."""
+        """An INSERT with `on_conflict_do_nothing` and `on_conflict_do_update` on both engines."""
         if self._is_sqlite:
             from sqlalchemy.dialects import sqlite
 
@@ -150,7 +150,7 @@ class Database:
         return postgresql.insert(table)
 
     def migrate(self) -> None:
-        """Migrates the tables to the newest revision, entirely or not at all, and once when several call it together.
+        """Migrates the tables to the newest revision, entirely or not at all, and only once for simultaneous calls.
 
         Raises LedgerError when the database is of a newer version than this library.
         """
@@ -174,7 +174,7 @@ class Database:
             raise LedgerError(f"ledger cannot be migrated: {error}; install the onetouch that wrote it") from error
 
     def _revision(self) -> str | None:
-        """The revision the tables are at; None when there are none."""
+        """The revision of the tables; None when there are no tables."""
         with self.reading() as connection:
             if not connection.dialect.has_table(connection, "ledger_revision"):
                 return None
@@ -182,7 +182,7 @@ class Database:
         return revision
 
     def dump(self) -> dict[str, list[dict[str, Any]]]:
-        """The content of all tables, canonical: rows sorted, moments as ISO text, no surrogate numbers.
+        """The content of all tables in canonical form: rows sorted, moments as ISO text, no surrogate keys.
 
         Two ledgers with equal dumps have the same content.
         """
@@ -213,12 +213,12 @@ def _is_locked(error: BaseException) -> bool:
     retry=retry_if_exception(_is_locked), stop=stop_after_delay(BUSY_SECONDS), wait=wait_random(0, 0.05), reraise=True
 )
 def _write_ahead(cursor: sqlite3.Cursor) -> None:
-    # Many may open a new file at once, and SQLite doesn't wait by itself when it changes the journal's mode.
+    # Several processes may open a new file at once, and SQLite does not wait when it changes the journal mode.
     cursor.execute("PRAGMA journal_mode = WAL")
 
 
 def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
-    connection.isolation_level = None  # BEGIN is ours (see _begin_sqlite), also around DDL
+    connection.isolation_level = None  # _begin_sqlite sends BEGIN, also before DDL
     cursor = connection.cursor()
     cursor.execute(f"PRAGMA busy_timeout = {BUSY_SECONDS * 1000}")
     _write_ahead(cursor)
@@ -228,13 +228,13 @@ def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
 
 
 def _begin_sqlite(connection: Connection) -> None:
-    # A transaction that begins by reading and then writes would fail when another wrote in between.
+    # A transaction that begins by reading and then writes would fail when another has written in between.
     writes = connection.get_execution_options().get("writes", False)
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
 
 def _hide_values(context: ExceptionContext) -> None:
-    # PostgreSQL quotes the statement and the failing row, e-mail addresses and all; its first line doesn't.
+    # PostgreSQL's message quotes the failing row, with its e-mail addresses; its first line does not.
     diagnostics = getattr(context.original_exception, "diag", None)
     if diagnostics is not None and diagnostics.message_primary and context.sqlalchemy_exception is not None:
         said = (diagnostics.message_primary,)

@@ -1,4 +1,5 @@
-"""Forgotten users and accounts: digests that recognize their ids when they arrive again, and erasures under way."""
+"""Forgotten users and accounts: digests by which their ids are recognized when they arrive again, and unfinished
+erasures."""
 
 from __future__ import annotations
 
@@ -42,7 +43,7 @@ PSEUDONYM = "forgotten:"
 
 @dataclass(frozen=True)
 class Subject:
-    """The user or account to erase and what identifies it: every list holds values that belong to it alone."""
+    """The user or account to erase and its identifiers: every list holds values that belong to it alone."""
 
     kind: Kind
     id: str
@@ -65,17 +66,17 @@ class Subject:
 
 @dataclass(frozen=True)
 class Forgotten:
-    """The digests of all who were forgotten; false when there are none."""
+    """The digests of all forgotten users and accounts; false when there are none."""
 
     key: str
     digests: Mapping[str, frozenset[str]]
-    """user, account → digests of user ids and e-mail addresses; of account ids, domains and CRM ids."""
+    """Kind → digests: for user, of user ids and e-mail addresses; for account, of account ids, domains and CRM ids."""
 
     def __bool__(self) -> bool:
         return any(self.digests.values())
 
     def digest(self, kind: Kind, value: str) -> str:
-        """64 hex digits, keyed so that nobody can test guesses without the key. Addresses count in lower case."""
+        """A keyed digest, 64 hex digits: nobody tests guesses without the key. E-mail addresses count in lower case."""
         word = value.lower() if "@" in value else value
         return hashlib.sha256(f"{self.key}:{kind}:{word}".encode("utf-8", "surrogatepass")).hexdigest()
 
@@ -84,7 +85,7 @@ class Forgotten:
         return isinstance(value, str) and bool(value) and self.digest(kind, value) in self.digests.get(kind, ())
 
     def without(self, records: pd.DataFrame) -> pd.DataFrame:
-        """Rows of the CRM (crm_account_id, account_id, domain; any may be absent) without those of forgotten accounts.
+        """CRM rows (columns crm_account_id, account_id, domain; any may be absent) without those of forgotten accounts.
 
         The domain counts only where `account_id` is null: the company may have come back with another account.
         """
@@ -110,12 +111,12 @@ class Forgottens(Handoffs):
     """The part of the ledger about erasures."""
 
     def forgotten(self) -> Forgotten:
-        """The digests of all who were forgotten."""
+        """The digests of all forgotten users and accounts."""
         with self.reading() as connection:
             return _forgotten(connection)
 
     def erasures(self) -> list[Subject]:
-        """Erasures begun and not finished; the ledger keeps their subjects only until they are finished."""
+        """The subjects of unfinished erasures; the ledger keeps them only until the erasure is finished."""
         with self.reading() as connection:
             found = connection.execute(select(forgetting.c.subject).order_by(forgetting.c.digest)).scalars()
             return [Subject(**document) for document in found]
@@ -123,7 +124,7 @@ class Forgottens(Handoffs):
     def begin_erasure(self, subject: Subject, at: datetime) -> None:
         """Begins an erasure: data of the subject that arrives from now on is dropped.
 
-        When it was begun before, its subject becomes the union of both.
+        When the erasure was begun before, its subject becomes the union of both.
         """
         with self.writing() as connection:
             if connection.scalar(select(forget_key.c.key)) is None:
@@ -155,10 +156,10 @@ class Forgottens(Handoffs):
         return len(active)
 
     def pseudonymise(self, subject: Subject, redact: Callable[[Any], Any]) -> int:
-        """Replaces what identifies the subject in every table but the policies; returns how many rows changed.
+        """Replaces the subject's identifiers in every table but the policies; returns how many rows changed.
 
         `redact` returns a JSON value without the subject's identifiers. Figures, states and moments stay as they are.
-        Outbox rows of the subject's handoffs that still wait are not sent any more. Repeating it changes nothing.
+        Waiting outbox rows of the subject's handoffs are not sent any more. Repeating it changes nothing.
         """
         changed = 0
         with self.writing() as connection:
@@ -179,7 +180,7 @@ class Forgottens(Handoffs):
         return changed
 
     def finish_erasure(self, subject: Subject) -> None:
-        """Ends an erasure: neither the ledger's rows nor the pages it has freed name the subject any more."""
+        """Ends an erasure: afterwards neither the ledger's rows nor its freed database pages name the subject."""
         with self.writing() as connection:
             digest = _forgotten(connection).digest(subject.kind, subject.id)
             connection.execute(delete(forgetting).filter_by(kind=subject.kind, digest=digest))
@@ -206,14 +207,14 @@ class Forgottens(Handoffs):
             raise LedgerError("the ledger is in use: what was erased is still in its log; repeat it afterwards")
 
     def files(self) -> list[Path]:
-        """The database's own files: none for PostgreSQL, which keeps its own."""
+        """The files of a SQLite database; none for PostgreSQL, whose server keeps them."""
         name = self.url.database
         if not self._is_sqlite or name in (None, "", ":memory:"):
             return []
         return [path for end in ("", "-wal", "-shm", "-journal") if (path := Path(f"{name}{end}")).exists()]
 
     def texts(self) -> Iterable[tuple[str, str]]:
-        """(table, text) of every row, each as JSON, for a search through the whole ledger."""
+        """(table, the row as JSON) for every row, for a search through the whole ledger."""
         for name, rows in self.dump().items():
             for row in rows:
                 yield name, json.dumps(row, ensure_ascii=False, default=str)

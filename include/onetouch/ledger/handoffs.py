@@ -1,4 +1,4 @@
-"""Handoffs: one episode of one account, from the decision to its end, and every move in between."""
+"""Handoffs: each is one episode of one account, from the decision to its end, with every move in between."""
 
 from __future__ import annotations
 
@@ -102,7 +102,8 @@ class Handoffs(Outboxes):
     ) -> list[Handoff | None]:
         """`open_handoff` for each decision, in one transaction: all or none. Results are in the order of decisions.
 
-        Also None for an account whose last handoff ended less than `cooldown` ago, unknown to its decision.
+        Also None for an account with a handoff that ended less than `cooldown` before the run's as_of: the decision may
+        have been made before that end was known.
         """
         if run.dry_run:
             raise ValueError(f"run {run.run_id}: a dry run opens no handoffs")
@@ -215,7 +216,7 @@ class Handoffs(Outboxes):
             "from_state": handoff["state"],
             "to_state": to_state,
             "at": at,
-            # Never before the previous move: the moves known at any moment are always the first ones of the history.
+            # Never before the previous move, so that the moves known at any moment are always the first of the history.
             "known_at": max(at, at if as_of is None else utc(as_of), last["known_at"]),
             "owner_email": change.get("owner_email", handoff["owner_email"]),
             "reason": reason,
@@ -257,7 +258,7 @@ class Handoffs(Outboxes):
         crm_account_ids: Collection[str] | None = None,
         run_id: str | None = None,
     ) -> list[Handoff]:
-        """Handoffs in their present state, by moment of decision, then id; every filter given applies."""
+        """Handoffs in their present state, ordered by moment of decision, then id; every given filter applies."""
         query = select(handoffs).order_by(handoffs.c.decided_at, handoffs.c.handoff_id)
         if states is not None:
             query = query.where(handoffs.c.state.in_(list(states)))
@@ -288,11 +289,11 @@ class Handoffs(Outboxes):
         """One row an account: its latest handoff decided before `as_of`, as far as it was known at `as_of`.
 
         Columns: account_id, handoff_id, episode, state, owner_email, decided_at, touched_at, closed_at, signals,
-        run_id; by account. What later runs have decided or learned is left out, so a re-run sees what its first
+        run_id; ordered by account. What later runs decided or learned is left out, so a re-run sees what its first
         attempt saw. Times are UTC; touched_at and closed_at are null until known.
 
-        `signals` are the signals a rep was last given: those of the account's latest handoff that reached a task. It
-        may be an earlier handoff, when this one was withdrawn before its task existed. Empty when none reached one.
+        `signals` are the signals a rep was last shown: those of the account's latest handoff that reached a task, which
+        is an earlier handoff when this one was withdrawn before its task existed. Empty when no handoff reached a task.
         """
         as_of = utc(as_of)
         latest = (
@@ -337,10 +338,10 @@ class Handoffs(Outboxes):
         return frame(rows, list(query.selected_columns.keys()))
 
     def rep_load(self, as_of: datetime) -> pd.DataFrame:
-        """The workload of each rep as of a moment, from handoffs decided before it, by e-mail.
+        """The workload of each rep as of a moment, from handoffs decided before it, ordered by e-mail.
 
-        Columns: owner_email; open (active handoffs); last_assigned_at; recent (list, in order: moments of
-        decision within RECENT before `as_of`, in whatever state those handoffs are).
+        Columns: owner_email; open (number of active handoffs); last_assigned_at; recent (ordered list of the moments of
+        decision within RECENT before `as_of`, of handoffs in any state).
         """
         as_of = utc(as_of)
         known = _known(as_of)
@@ -372,7 +373,7 @@ class Handoffs(Outboxes):
 
 
 def _known(as_of: datetime, since: datetime | None = None) -> Any:
-    """The last move of each handoff known at `as_of`; with `since`, only of handoffs with a move known since then."""
+    """The last move of each handoff known at `as_of`; with `since`, only moves that became known since then."""
     last = (
         select(handoff_moves.c.handoff_id, func.max(handoff_moves.c.step).label("step"))
         .where(handoff_moves.c.known_at <= as_of, true() if since is None else handoff_moves.c.known_at >= since)

@@ -1,4 +1,4 @@
-"""The outbox: everything to be written to other systems, stored before it is sent, once for each key."""
+"""The outbox: everything to be written to other systems, stored before it is sent, one row for each key."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from onetouch.ledger.tables import handoffs, outbox, runs
 
 @dataclass(frozen=True)
 class Outbox:
-    """One row to send. `external_id`: the destination's id of it, once sent. `attempts`: how often it was sent."""
+    """One row to send. `external_id`: its id at the destination, once sent. `attempts`: how often it was sent."""
 
     key: str
     destination: str
@@ -52,11 +52,11 @@ class Outboxes(Database):
     """The part of the ledger about the outbox.
 
     `pending` → `sending` → `sent`. A row that could not be sent now is `pending` again, with the reason; a row that
-    never can be is `failed`, a dead letter, until a person queues it again (`retry`). `sent` is final. A row found
-    `sending` was interrupted or not answered: it may have arrived or not, so check the destination first.
+    was refused for good is `failed`, a dead letter, until a person queues it again (`retry`). `sent` is final. A row
+    found `sending` was interrupted or not answered and may have arrived, so check the destination first.
 
-    While one process sends, another may find that a row has arrived, or end its handoff. So `begin`, `sent_all`,
-    `unanswered_all` and `failed_all` leave rows that are settled as they are.
+    While one process sends, another may find that a row has arrived, or end its handoff. Therefore `begin`,
+    `sent_all`, `unanswered_all` and `failed_all` do not change rows that are settled.
     """
 
     def put(
@@ -68,7 +68,7 @@ class Outboxes(Database):
         handoff_id: str | None,
         payload: dict[str, Any],
     ) -> Outbox:
-        """Queues a row for sending; a row that already exists under the key stays as it was first put.
+        """Queues a row for sending; a row that already exists under the key is not changed.
 
         Raises LedgerError when the key belongs to another destination or kind.
         """
@@ -106,7 +106,7 @@ class Outboxes(Database):
         keys: Collection[str] | None = None,
         handoff_ids: Collection[str] | None = None,
     ) -> list[Outbox]:
-        """Outbox rows, by moment of their run, then key; every filter given applies."""
+        """Outbox rows, ordered by moment of their run, then key; every given filter applies."""
         query = (
             select(outbox)
             .join(runs, runs.c.run_id == outbox.c.run_id, isouter=True)
@@ -124,7 +124,7 @@ class Outboxes(Database):
         return [_outbox(row) for row in found if keys is None or row["key"] in keys]
 
     def unsent(self) -> list[Outbox]:
-        """Rows waiting or refused, without those whose handoff has ended or whose account was forgotten."""
+        """Waiting and refused rows, without rows whose handoff has ended or whose account was forgotten."""
         rows = self.outbox(states=["pending", "sending", "failed"])
         return [row for row in rows if row.reason not in _OVER]
 
@@ -137,7 +137,7 @@ class Outboxes(Database):
             _change(connection, {key: {"state": "sending"} for key in keys}, attempt=True)
 
     def begin(self, keys: Collection[str]) -> dict[str, Outbox]:
-        """Marks each row `sending` that is neither `sent` nor dead; returns every row as it was before."""
+        """Marks each row `sending` that is neither `sent` nor a dead letter; returns every row as it was before."""
         with self.writing() as connection:
             there = _required(connection, keys)
             due = {key: {"state": "sending"} for key, row in there.items() if row.state in ("pending", "sending")}
@@ -145,7 +145,7 @@ class Outboxes(Database):
         return there
 
     def claim(self, seen: Outbox) -> Outbox | None:
-        """Makes the row `sending` for the caller alone, if it still is as `seen`; None when another was faster.
+        """Marks the row `sending` for the caller alone if it has not changed since `seen`, else returns None.
 
         For destinations where a duplicate would be visible: of all processes that have read the same row, only one
         gets it. The claim's mark stays in `reason` until the row is sent or failed.
@@ -216,7 +216,7 @@ class Outboxes(Database):
         with self.writing() as connection:
             if keys is not None:
                 _required(connection, keys)
-            # Rows emptied by an erasure, or of a handoff that has ended, are of no use any more.
+            # Rows emptied by an erasure and rows of an ended handoff are not sent any more.
             ended = select(handoffs.c.handoff_id).where(handoffs.c.state.in_(TERMINAL))
             of_use = outbox.c.handoff_id.is_(None) | outbox.c.handoff_id.not_in(ended)
             query = select(outbox.c.key).where(outbox.c.state == "failed", outbox.c.reason != FORGOTTEN, of_use)
@@ -227,7 +227,7 @@ class Outboxes(Database):
 
 def abandon(connection: Connection, handoff_id: str) -> None:
     """Cancels the waiting CRM rows of a handoff that ends."""
-    # Announcements in the chat are updated after the end, also those that may have arrived.
+    # Announcements in the chat are still updated after the end, even if it is unknown whether they arrived.
     waits = outbox.c.kind.not_in(_ANNOUNCEMENTS) & outbox.c.state.in_(("pending", "sending"))
     connection.execute(
         update(outbox).where(outbox.c.handoff_id == handoff_id, waits).values(state="failed", reason=ENDED)

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _MANY = 1000
-"""Most ids named in a query (drivers limit them): with more, all rows are read and filtered afterwards."""
+"""Most ids in one query (drivers limit them); for more ids, all rows are read and filtered afterwards."""
 
 _MOMENTS = ("decided_at", "touched_at", "closed_at", "last_assigned_at", "at", "known_at")
 _TYPES = {

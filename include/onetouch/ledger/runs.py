@@ -29,7 +29,7 @@ class Runs(Database):
     """The part of the ledger about runs."""
 
     def begin_run(self, as_of: datetime, policy: Policy, dry_run: bool) -> Run:
-        """The run of `as_of` (cut to whole seconds) under `policy`: created by the first call, found by later ones.
+        """The run of `as_of` (cut to whole seconds) under `policy`: the first call creates it, later calls return it.
 
         The policy's document is kept under its version. Raises ValueError when `as_of` has no time zone.
         """
@@ -56,13 +56,13 @@ class Runs(Database):
         return _run(row)
 
     def last_runs(self, limit: int | None = None) -> list[Run]:
-        """The runs begun (or begun again) most recently, whatever their `as_of`; the latest first."""
+        """The runs begun (or begun again) most recently, whatever their `as_of`; the most recent first."""
         with self.reading() as connection:
             found = connection.execute(select(runs).order_by(runs.c.begun.desc()).limit(limit))
             return [_run(row) for row in found.mappings()]
 
     def runs(self) -> list[Run]:
-        """All runs, by as_of, then id."""
+        """All runs, ordered by as_of, then id."""
         with self.reading() as connection:
             return [
                 _run(row) for row in connection.execute(select(runs).order_by(runs.c.as_of, runs.c.run_id)).mappings()

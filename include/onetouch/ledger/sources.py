@@ -17,7 +17,7 @@ from onetouch.ledger.tables import batches, watermarks, windows
 
 @dataclass(frozen=True)
 class Window:
-    """The time range a run reads of a source: from `start` up to `end`, UTC."""
+    """The time range of a source that a run reads: from `start` up to `end`, UTC."""
 
     start: datetime
     end: datetime
@@ -46,7 +46,7 @@ class Sources(Database):
         return Window(kept.start_at, kept.end_at)
 
     def advance_watermark(self, source: str, until: datetime) -> None:
-        """Records that everything received before `until` is on disk. An earlier moment changes nothing."""
+        """Records that everything received before `until` is on disk. A moment before the watermark changes nothing."""
         statement = self.insert(watermarks).values(source=source, until=utc(until))
         with self.writing() as connection:
             connection.execute(
@@ -88,7 +88,7 @@ class Sources(Database):
         return None if row is None else dict(row)
 
     def batches(self, run_id: str) -> list[dict[str, Any]]:
-        """The batches of a run as `batch` gives them, by id."""
+        """The batches of a run in the form of `batch`, ordered by id."""
         query = select(batches).where(batches.c.run_id == run_id).order_by(batches.c.batch_id)
         with self.reading() as connection:
             return [dict(row) for row in connection.execute(query).mappings()]

@@ -19,7 +19,7 @@ LEGAL: dict[str, frozenset[str]] = {
     "decided": frozenset({"context_written", "withdrawn", "expired"}),
     "context_written": frozenset({"task_open", "withdrawn", "expired"}),
     "task_open": frozenset({"touched", "withdrawn", "expired"}),
-    # A deal may close without a logged reply; only silence releases, so a reply rules `released` out (S0).
+    # A deal may close without a logged reply. Only silence leads to `released`, so a reply rules it out (S0).
     "touched": frozenset({"replied", "won", "lost", "released", "withdrawn"}),
     "replied": frozenset({"won", "lost", "withdrawn"}),
     "won": frozenset(),
@@ -31,7 +31,7 @@ LEGAL: dict[str, frozenset[str]] = {
 """State → states it may move to."""
 
 TERMINAL = frozenset(state for state, following in LEGAL.items() if not following)
-"""States an episode ends in."""
+"""States in which an episode has ended."""
 
 ACTIVE = frozenset(STATES) - TERMINAL
 """States in which an account is being handled; at most one handoff of an account is in one of them."""

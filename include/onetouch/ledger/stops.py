@@ -13,7 +13,7 @@ from onetouch.ledger.tables import stops
 
 
 class Stops(Database):
-    """The part of the ledger about the stop; every stop and its end stay on record."""
+    """The part of the ledger about the stop; every stop and its end are kept."""
 
     def stop(self, reason: str, at: datetime) -> bool:
         """Sets the stop: nothing is written outside any more. False when it was set already; the first reason stays.
@@ -35,7 +35,7 @@ class Stops(Database):
         return lifted.rowcount > 0
 
     def stopped(self) -> str | None:
-        """Why nothing may be written outside; None: it may."""
+        """The reason why nothing may be written outside; None when there is no stop."""
         with self.reading() as connection:
             reason: str | None = connection.scalar(_standing())
         return reason

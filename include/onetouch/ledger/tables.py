@@ -54,7 +54,7 @@ runs = Table(
     Column("as_of", Moment, nullable=False),
     Column("policy_version", ForeignKey("policies.version"), nullable=False),
     Column("dry_run", Boolean, nullable=False),
-    Column("begun", Integer, nullable=False, unique=True),  # order in which runs were last begun, not a time
+    Column("begun", Integer, nullable=False, unique=True),  # the order in which runs were last begun, not a time
 )
 
 stages = Table(
@@ -138,7 +138,7 @@ handoff_moves = Table(
     Column("from_state", String(32)),
     Column("to_state", String(32), nullable=False),
     Column("at", Moment, nullable=False),
-    Column("known_at", Moment, nullable=False),  # as_of of the run that learned of it: what later re-runs may see
+    Column("known_at", Moment, nullable=False),  # as_of of the run that learned of it; hidden from earlier runs
     Column("owner_email", Text),  # the owner from this move on
     Column("reason", Text, nullable=False),
     UniqueConstraint("handoff_id", "to_state"),
@@ -155,7 +155,7 @@ touches = Table(
     Column("known_at", Moment, nullable=False),  # as_of of the run that first read it
     Column("kind", Text),
     Column("outcome", Text),
-    Column("disposition", Text),  # what the rep thinks of the handoff
+    Column("disposition", Text),  # the rep's verdict on the handoff
     Column("handoff_id", ForeignKey("handoffs.handoff_id"), index=True),
     Index(None, "account_id", "at"),
 )
@@ -196,7 +196,7 @@ forgotten = Table(
 forget_key = Table(
     "forget_key",
     metadata,
-    Column("key", String(64), primary_key=True),  # of the digests: made at the first erasure, never leaves the ledger
+    Column("key", String(64), primary_key=True),  # of the digests; made at the first erasure, never leaves the ledger
 )
 
 forgetting = Table(
@@ -204,7 +204,7 @@ forgetting = Table(
     metadata,
     Column("kind", String(16), primary_key=True),
     Column("digest", String(64), primary_key=True),
-    Column("subject", Document, nullable=False),  # whom to erase: kept only until it is done
+    Column("subject", Document, nullable=False),  # whom to erase; kept only until the erasure is finished
 )
 
 FORMATS = {
@@ -212,7 +212,8 @@ FORMATS = {
     "stages.summary": 1,
     "batches.counts": 1,
     "handoffs.signals": 1,  # names of signals, which `SignalNames` reads
-    "outbox.payload": 2,  # what is to be written into the CRM, which `crm.stored` reads; alerts and reports are 1
+    "outbox.payload": 2,  # content for the CRM, which `crm.stored` reads; alerts and reports are in format 1
     "forgetting.subject": 1,
 }
-"""The format of each JSON document that is written today. A document of a later format than 1 holds it as `format`."""
+"""Column of a JSON document → the format in which it is written today. From format 2 on a document holds its number
+as `format`."""

@@ -1,4 +1,4 @@
-"""Touches: what reps did to accounts, as the CRM logs it."""
+"""Touches: the contacts of reps with accounts, as logged in the CRM."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ class Touches(Database):
 
         A touch stored before takes the CRM's present values (an outcome is often logged later), but keeps its handoff
         when the new one is null. A handoff_id unknown to the ledger (users can edit the field in the CRM) is dropped;
-        the touch is kept. `as_of` is the moment of the run that has read them (each touch's own time when not given):
-        a re-run of an earlier run must not see them.
+        the touch is kept. `as_of` is the moment of the run that has read the touches (each touch's own time when not
+        given): a re-run of an earlier run must not see them.
         Raises ValueError for a row without touch_id, account_id or a time.
         """
         kept = {row["touch_id"]: row for row in map(_touch, rows)}
@@ -57,7 +57,7 @@ class Touches(Database):
         *,
         as_of: datetime | None = None,
     ) -> pd.DataFrame:
-        """Touches at or after `since`, and with `as_of` only those known by then, by time and id.
+        """Touches at or after `since`, with `as_of` only those known by then; ordered by time and id.
 
         Columns: touch_id, account_id, owner_email, at (UTC), kind, outcome, disposition, handoff_id.
         """

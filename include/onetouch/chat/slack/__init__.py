@@ -1,4 +1,4 @@
-"""Slack as a chat: its client, and messages as its blocks."""
+"""Slack as a chat: its client, and the conversion of messages to Slack's blocks."""
 
 from onetouch.chat.slack.blocks import escape
 from onetouch.chat.slack.client import UPDATE_TEXT, Client, Slack

@@ -1,7 +1,7 @@
-"""A message as Slack takes it: Block Kit, and mrkdwn for its text.
+"""Converts a message to Slack's formats: Block Kit, and mrkdwn for its text.
 
-Lines and lists are rich text, which Slack shows as it is: a name with `<!channel>`, a link, `*` or a backtick in it
-does nothing. In mrkdwn what would act is escaped.
+Lines and lists are rich text, which Slack shows literally: `<!channel>`, a link, `*` or a backtick in a name has no
+effect. In mrkdwn such characters are escaped.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from onetouch.chat.content import (
 Block = dict[str, Any]
 
 _BLOCKS, _CAPTION = 50, 2_000
-"""Blocks a message holds; characters of a picture's title and of its words."""
+"""Most blocks of a message; most characters of a picture's title and of its alternative text."""
 
 
 def blocks_of(message: Message) -> list[Block]:
@@ -44,12 +44,12 @@ def text_of(message: Message) -> str:
 
 
 def mrkdwn(lines: Iterable[Line]) -> str:
-    """Lines as text with Slack's marks."""
+    """Lines as mrkdwn text."""
     return "\n".join("".join(map(_marked, line)) for line in lines)
 
 
 def escape(text: str) -> str:
-    """`text` as Slack shows it, not as it would act on it: no <!channel>, no links, no mentions."""
+    """`text` escaped so that Slack shows it literally: no <!channel>, no links, no mentions."""
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 

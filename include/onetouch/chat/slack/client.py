@@ -25,46 +25,47 @@ _SETTLING = _TIMEOUT + 5
 """Ours: seconds after which a post that another process began must be visible, or was never made."""
 
 _RATE_RETRIES = 5
-"""Ours: how often a call waits for Retry-After."""
+"""Ours: how often a call is repeated after waiting as long as Retry-After says."""
 
 _LONGEST_WAIT = 60.0
-"""Ours: most seconds of Retry-After that are waited; a longer wait is an error, and the next run continues."""
+"""Ours: the longest Retry-After in seconds that is waited for; a longer one is an error, and the next run continues."""
 
 _LOOKS = 20
-"""Ours: pages of 200 messages looked through for a post whose outcome is unknown."""
+"""Ours: pages of 200 messages searched for a post whose outcome is unknown."""
 
 _FILE_POLLS, _FILE_WAIT = 30, 1.0
-"""Ours: looks at a file, and seconds between them, until Slack has processed it."""
+"""Ours: how often a file is polled until Slack has processed it, and the seconds in between."""
 
 _TEXT = 39_000
-"""Characters of a message's text (40,000), with room to spare."""
+"""Characters of a message's text: Slack allows 40,000, minus a margin."""
 
 UPDATE_TEXT = 3_900
-"""Characters of the text of a message that is written anew: chat.update refuses more than some 4,000 with
-msg_too_long. The blocks carry the content, the text is for those who see none."""
+"""Characters of the text of an updated message: chat.update refuses more than about 4,000 with msg_too_long. The
+blocks carry the content; the text is shown where blocks cannot be."""
 
 _NOT_NOW = frozenset(
     {"ratelimited", "invalid_auth", "not_authed", "account_inactive", "token_revoked", "token_expired"}
 )
-"""Answers that say nothing about a person. Any other to a question about one means: not known, or may not be told."""
+"""Errors that say nothing about a person. Any other error of a look-up means that the person is unknown or that the
+look-up is not permitted."""
 
 _UNSURE = frozenset({"internal_error", "fatal_error", "request_timeout", "service_unavailable"})
-"""Answers after which a message may or may not have been posted."""
+"""Errors after which a message may or may not have been posted."""
 
 _OVER = frozenset(
     {"message_not_found", "cant_update_message", "edit_window_closed", "is_inactive", "channel_not_found"}
 )
-"""Answers after which a message can never be changed any more."""
+"""Errors after which a message can never be changed any more."""
 
 _HOPELESS = _NOT_NOW | {"no_answer", "channel_not_found", "not_in_channel", "is_archived", "missing_scope"}
-"""Answers that the next message to the same channel would get, too."""
+"""Errors that the next message to the same channel would get, too."""
 
 _NO_ANSWER = (URLError, http.client.HTTPException, OSError)
 """The errors of urllib that mean there was no answer."""
 
 
 class _WaitingOut(RetryHandler):
-    """Waits as long as Slack asks when it takes no more messages at the moment (HTTP 429, Retry-After)."""
+    """Waits as long as Slack asks when its rate limit is reached (HTTP 429, Retry-After)."""
 
     def __init__(self, sleep: Callable[[float], None]) -> None:
         super().__init__(max_retry_count=_RATE_RETRIES)
@@ -88,7 +89,7 @@ class _WaitingOut(RetryHandler):
         response: HttpResponse | None = None,
         error: Exception | None = None,
     ) -> None:
-        """Waits, then lets the call be made again."""
+        """Waits, then requests another attempt."""
         if response is not None:
             self._sleep(_seconds(response))
         state.next_attempt_requested = True
@@ -96,23 +97,23 @@ class _WaitingOut(RetryHandler):
 
 
 def _seconds(response: HttpResponse) -> float:
-    """Retry-After; one second where it is missing or no number."""
+    """Retry-After in seconds; 1 when it is missing or not a number."""
     given = next((values[0] for name, values in response.headers.items() if name.lower() == "retry-after"), "")
     return float(given) if given.isdigit() else 1.0
 
 
 class _NoRedirects(HTTPRedirectHandler):
-    """An answer that leads elsewhere is an answer like any other."""
+    """Follows no redirect: the redirect itself is the answer."""
 
     def redirect_request(self, *_: Any) -> None:
-        """Nothing is sent again."""
+        """None: no request is sent to the new address."""
 
 
 class Client(WebClient):
-    """Speaks to its own address only: urllib would carry the token along a redirect, to any host and without TLS."""
+    """Follows no redirect: urllib would send the token to any host, even without TLS."""
 
     def _perform_urllib_http_request_internal(self, url: str, req: Request) -> dict[str, Any]:
-        # A proxy of the environment does not lead to this machine.
+        # A proxy set in the environment cannot reach this machine.
         proxies = {} if url.startswith("http:") else {"https": self.proxy} if self.proxy else None
         opener = build_opener(_NoRedirects(), HTTPSHandler(context=self.ssl), ProxyHandler(proxies))
         with opener.open(req, timeout=self.timeout) as answer:
@@ -121,9 +122,9 @@ class Client(WebClient):
 
 
 class Slack:
-    """One workspace. The token is the connection's password; the extra `base_url` leads elsewhere than slack.com.
+    """One workspace. The connection's password is the token; its extra `base_url` replaces the address of slack.com.
 
-    Scopes of the bot: chat:write; channels:history, groups:history and im:history (to look before posting again);
+    Scopes of the bot: chat:write; channels:history, groups:history and im:history (to search before posting again);
     files:write and files:read (the report's pictures); users:read and users:read.email (mentions); im:write (direct
     messages). Raises ConnectionConfigError without a token, or for an address that is neither TLS nor loopback.
     """
@@ -135,7 +136,7 @@ class Slack:
             raise ConnectionConfigError(f"{connection.conn_id}: password is empty; give the bot token (xoxb-…)")
         base_url = str(connection.extra.get("base_url") or WebClient.BASE_URL)
         require_tls(base_url)
-        # In place of the default handlers: they send again after a dropped connection, and Slack would post twice.
+        # Replaces the default handlers, which send again after a dropped connection, so that Slack would post twice.
         self.client = Client(
             token=connection.password,
             base_url=base_url,
@@ -168,7 +169,7 @@ class Slack:
         return self._directs[user]
 
     def post(self, channel: str, message: Message, *, key: str, reply_to: Place | None = None) -> Place:
-        """See Chat. The key travels in the message's metadata."""
+        """See Chat. The key is in the message's metadata."""
         try:
             answer = self.client.chat_postMessage(
                 channel=channel,
@@ -190,7 +191,7 @@ class Slack:
         return Place(str(answer["channel"]), str(answer["ts"]))
 
     def find(self, channel: str, key: str, reply_to: Place | None = None) -> Place | None:
-        """See Chat: by the metadata of the latest messages of the channel, or of the thread."""
+        """See Chat. Searches the metadata of the latest messages of the channel or thread."""
         for found in self._messages(channel, reply_to):
             metadata = found.get("metadata") or {}
             if (metadata.get("event_payload") or {}).get("key") == key:
@@ -204,7 +205,7 @@ class Slack:
     def update(self, place: Place, message: Message) -> None:
         """See Chat."""
         try:
-            # `parse` would be set back to its default, which makes links of names that look like one.
+            # Without it `parse` returns to its default, which turns names that look like links into links.
             self.client.chat_update(
                 channel=place.channel,
                 ts=place.message,
@@ -218,7 +219,7 @@ class Slack:
             raise _no_answer(error) from None
 
     def upload(self, image: Image) -> str:
-        """See Chat: a file's id."""
+        """See Chat. Returns the id of the file."""
         try:
             answer = self.client.files_upload_v2(
                 content=image.png, filename=f"{image.name}.png", title=image.title, alt_txt=image.alt
@@ -230,7 +231,7 @@ class Slack:
                 self._sleep(_FILE_WAIT)
         except SlackApiError as error:
             raise ChatError(f"Slack: picture {image.name} refused: {_said(error)}") from None
-        except SlackClientError:  # its text holds the upload address
+        except SlackClientError:  # its text contains the upload address
             raise ChatError(f"Slack: picture {image.name} could not be uploaded") from None
         except _NO_ANSWER as error:
             raise ChatError(f"Slack: no answer while uploading {image.name} ({type(error).__name__})") from None
@@ -283,6 +284,6 @@ def _unsure(error: SlackApiError) -> bool:
 
 
 def _said(error: SlackApiError) -> str:
-    """Slack's error code; an answer that was no JSON is only named so."""
+    """Slack's error code, or a fixed word for an answer that is not JSON."""
     code = str(error.response.get("error") or "")
     return code if code.replace("_", "").isalnum() and len(code) < 80 else "unreadable answer"

@@ -1,4 +1,4 @@
-"""HubSpot as a CRM: client, the way there, records read, rows written, and the properties that are ours."""
+"""HubSpot as a CRM: client, transport, reading of records, writing of rows, and our own properties."""
 
 from onetouch.crm.hubspot.client import HubSpot
 

@@ -1,4 +1,4 @@
-"""Converts HubSpot records to the vendor-neutral rows of `Crm`; and the properties to request."""
+"""The properties to request from HubSpot, and the conversion of its records to the vendor-neutral rows of `Crm`."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def account_of(record: Record, columns: Mapping[str, str]) -> Row:
 
 
 def state_of(deal: Record, stages: Mapping[str, Record]) -> tuple[str | None, bool, bool]:
-    """A deal's stage in words, whether it is closed, whether it is won."""
+    """The label of a deal's stage, whether the deal is closed, and whether it is won."""
     properties = deal["properties"]
     stage = stages.get(properties.get("dealstage") or "", {})
     told = stage.get("metadata") or {}
@@ -132,7 +132,7 @@ def merged_ids(record: Record) -> list[str]:
 
 
 def created_at(record: Record) -> datetime:
-    """When a record was created. Raises Refused when it does not say."""
+    """When a record was created. Raises Refused when the record has no creation date."""
     at = datetime_of(record.get("createdAt"))
     if at is None:
         raise Refused(f"HubSpot: record {record.get('id')} has no createdAt")

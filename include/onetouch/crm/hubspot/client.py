@@ -34,10 +34,10 @@ from onetouch.policy import Policy
 from onetouch.stop import WhyStopped, never
 
 _TOGETHER = 1_000
-"""Ours: records whose companies are asked for at once."""
+"""Ours: records whose companies are requested at once."""
 
 _SEARCH_CHARS = 2_000
-"""Ours: characters of one search's list of values; the whole search may have 3,000."""
+"""Ours: characters of the list of values in one search; HubSpot allows 3,000 for the whole search."""
 
 
 class HubSpot:
@@ -101,7 +101,7 @@ class HubSpot:
             yield nothing | {"crm_account_id": old, "is_deleted": True, "merged_into": new}
 
     def read_opportunities(self, since: datetime | None = None) -> Iterator[Row]:
-        """See Crm. Opportunities are deals; one of several companies counts for its primary one."""
+        """See Crm. Opportunities are deals; a deal of several companies counts for its primary company."""
         stages = self._records.stages()
         records = (
             self._records.all("deals", DEAL)
@@ -118,7 +118,7 @@ class HubSpot:
                 yield opportunity_of(deal, None, stages)
 
     def read_activities(self, since: datetime, records: Collection[str] = ()) -> Iterator[Activity]:
-        """See Crm. An e-mail the customer wrote is an answer; meetings come when they changed or ended since `since`.
+        """See Crm. An e-mail the customer wrote is an answer. Meetings that changed or ended since `since` are read.
 
         Of deleted activities only tasks are returned: a deleted call or e-mail is not a touch.
         """
@@ -144,12 +144,12 @@ class HubSpot:
         yield from self._activities(
             "tasks", self._records.search("tasks", wanted, [key, _from("hs_createdate", since)])
         )
-        for record in self._records.deleted_since("tasks", wanted, since):  # deleted after it was created
+        for record in self._records.deleted_since("tasks", wanted, since):  # created since means deleted since, too
             if record["properties"].get(HANDOFF_ID) and created_at(record) >= since:
                 yield activity_of("tasks", record, None)
 
     def activities_of(self, records: Collection[str], since: datetime) -> Iterator[Activity]:
-        """See Crm. HubSpot is asked for all that changed: search knows no list of companies."""
+        """See Crm. Every changed activity is read, since HubSpot's search cannot filter by a list of companies."""
         if records:
             yield from (activity for activity in self.read_activities(since) if activity.crm_account_id in records)
 
@@ -164,12 +164,12 @@ class HubSpot:
         return found | (open_ones & set(records))
 
     def gone_since(self, since: datetime) -> dict[str, str | None]:
-        """See Crm. HubSpot makes a new company of two merged ones, and names in it those it was made of."""
+        """See Crm. HubSpot merges two companies into a new one, which lists the ids of both."""
         gone: dict[str, str | None] = {r["id"]: None for r in self._records.deleted_since("companies", [], since)}
         merged = {"propertyName": MERGED, "operator": "HAS_PROPERTY"}
         into = [
             *self._records.search("companies", [MERGED], [merged, _changed(since)]),
-            # An id of a merged company leads to the new one at once, also while search does not know of it.
+            # The id of a merged company returns the new company at once, before the search index contains it.
             *self._records.of_ids("companies", list(gone), [MERGED]),
         ]
         for record in into:
@@ -210,7 +210,7 @@ class HubSpot:
         self._checked = True
 
     def create_fields(self) -> list[str]:
-        """See Crm: properties, in a group of their own, named as tasks.onetouch_…"""
+        """See Crm. Creates properties in a group of their own; returns names such as tasks.onetouch_…"""
         made = []
         for thing, wanted in fields.PROPERTIES.items():
             there = self._records.definitions(thing)
@@ -226,9 +226,10 @@ class HubSpot:
         return made
 
     def ensure_accounts(self, rows: Mapping[str, Row], kind: str) -> dict[str, Outcome]:
-        """See Crm. A lead is a company in the lifecycle stage lead. One of ours that was deleted is not made again.
+        """See Crm. A lead is a company in the lifecycle stage lead. A deleted record of ours is not created again.
 
-        Search finds a company only some seconds after its creation, so one that a rep is just creating may be missed.
+        Search finds a company only some seconds after its creation, so a company that a rep has just created may be
+        missed.
         """
         if not rows:
             return {}
@@ -284,7 +285,7 @@ class HubSpot:
         return {h: replace(o, ok=o.ok or o.deleted, by_rep=h in by_rep) for h, o in outcomes.items()}
 
     def _of_domain(self, rows: Mapping[str, Row]) -> dict[str, str]:
-        """Account id → company of the same domain that is no other account's; the oldest of several."""
+        """Account id → the company of the same domain that has no account id of ours; the oldest of several."""
         domains = sorted({_domain(row) for row in rows.values()} - {""})
         free: dict[str, list[str]] = {}
         for part in parts(domains, BATCH, _SEARCH_CHARS):

@@ -18,7 +18,7 @@ DISPOSITION: Final = "onetouch_disposition"
 GROUP: Final = "onetouch"
 
 LINE_CHARS: Final = 255
-"""Ours: more than that of a subject, or of one line of the context, is not readable in a list."""
+"""Ours: characters of a subject or of one line of the context; longer texts are not readable in a list."""
 
 _TEXT_CHARS: Final = 65_536
 """Characters a text property holds."""
@@ -32,7 +32,7 @@ _COMPANY: Final = {
     "Industry": "industry",
     "NumberOfEmployees": "numberofemployees",
 }
-"""Standard fields of the account; others lose their __c and their capitals."""
+"""Salesforce name → HubSpot property of standard account fields; other names lose __c and are put in lower case."""
 
 _PRIORITY: Final = {"high": "HIGH", "medium": "MEDIUM", "low": "LOW"}
 
@@ -90,19 +90,19 @@ PROPERTIES: Final[dict[str, tuple[dict[str, Any], ...]]] = {
 """Object type → our properties as HubSpot's API defines them."""
 
 _CONTEXT: Final = {"usage": f"{GROUP}_usage_28d"}
-"""What of an AccountContext is called otherwise here; the rest is called onetouch_… and its name."""
+"""Part of an AccountContext → its property, where that is not onetouch_ and the part's name."""
 
 _LINES: Final = frozenset(f"{GROUP}_{name}" for name in ("trigger", "milestones", "features_used"))
-"""Properties of one line."""
+"""Properties that hold one line."""
 
 
 def company_property(field: str) -> str:
-    """A field of `crm.account_fields` under HubSpot's name; those of Salesforce are translated: Plan__c is plan."""
+    """HubSpot's name of a field of `crm.account_fields`; Salesforce names are translated: Plan__c is plan."""
     return _COMPANY.get(field) or field.removesuffix("__c").lower()
 
 
 def company_properties(context: AccountContext) -> dict[str, str]:
-    """An account's context as properties; what is unknown is left out, so nothing is erased."""
+    """An account's context as properties; unknown values are left out, so nothing is erased."""
     known = {_CONTEXT.get(f.name, f"{GROUP}_{f.name}"): getattr(context, f.name) for f in fields(context)}
     return {name: _written(name, value) for name, value in known.items() if value is not None}
 
@@ -110,7 +110,8 @@ def company_properties(context: AccountContext) -> dict[str, str]:
 def task_properties(task: TaskContent) -> dict[str, str]:
     """A task's content as properties.
 
-    HubSpot has no due day, only a moment: noon UTC of the day, which is that day in every zone from UTC-12 to UTC+11.
+    HubSpot's due date is a moment, not a day. It is set to noon UTC, which is the same day in every time zone from
+    UTC-12 to UTC+11.
     """
     properties = {
         "hs_task_type": "TODO",
@@ -136,7 +137,7 @@ def task_associations(task: TaskContent) -> list[dict[str, Any]]:
 
 
 def noted(note: str, body: str) -> dict[str, str]:
-    """A task's body (HTML) with a note on top; none when it would not fit: the rep's words are never cut."""
+    """A task's body (HTML) with a note on top; empty when it would not fit, since the rep's text is never cut."""
     text = f"{_paragraphs(note)}<br><br>{body}"
     return {"hs_task_body": text} if len(text.encode("utf-16-le", "surrogatepass")) <= 2 * _TEXT_CHARS else {}
 
@@ -148,7 +149,7 @@ def text_of(body: str | None) -> str:
 
 
 def datetime_of(value: Any) -> datetime | None:
-    """A moment as HubSpot tells it: ISO, or milliseconds since 1970; UTC. None for none."""
+    """A moment in UTC from HubSpot's ISO text or milliseconds since 1970; None for an empty value."""
     text = str(value or "")
     if not text:
         return None
@@ -159,12 +160,12 @@ def datetime_of(value: Any) -> datetime | None:
 
 
 def milliseconds(at: datetime) -> str:
-    """A moment as search filters take it."""
+    """A moment in the form that search filters require: milliseconds since 1970."""
     return str(int(at.timestamp() * 1000))
 
 
 def _paragraphs(text: str) -> str:
-    """Plain text as HTML: nothing of it is markup, its lines stay lines."""
+    """Plain text as HTML: markup is escaped, line breaks are kept."""
     while len(body := html.escape(text, quote=False).replace("\n", "<br>")) > _TEXT_CHARS:
         text = text[: len(text) * 9 // 10]
     return body

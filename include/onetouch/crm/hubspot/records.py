@@ -14,7 +14,7 @@ BATCH = 100
 """Most records of a batch."""
 
 _ASSOCIATIONS = 1_000
-"""Records whose associations are asked for at once."""
+"""Records whose associations are requested at once."""
 
 _SEARCH_PAGE, _LIST_PAGE, _OWNER_PAGE = 200, 100, 500
 
@@ -37,7 +37,7 @@ class Records:
     def of_ids(
         self, thing: str, ids: Iterable[str], wanted: Sequence[str] = (), *, key: str | None = None
     ) -> list[Record]:
-        """The records of ids, or of unique values of the property `key`; those that are not there are left out."""
+        """The records with these ids, or these values of the unique property `key`; missing records are left out."""
         found: list[Record] = []
         for part in parts(ids, BATCH):
             body = {"inputs": [{"id": i} for i in part], "properties": list(wanted), "propertiesWithHistory": []}
@@ -49,9 +49,10 @@ class Records:
         return found
 
     def of_values(self, thing: str, key: str, values: Iterable[str], wanted: Sequence[str]) -> dict[str, Record]:
-        """Unique value → the record that has it; a deleted one only when there is no other.
+        """Unique value → the record that has it; a deleted record only when no other has the value.
 
-        Deleted ones are read from their list: HubSpot does not document that they can be read by a unique value.
+        Deleted records are read from the list of archived records: HubSpot does not document that they can be read by
+        a unique value.
         """
         asked = sorted(set(values))
         found = {record["properties"][key]: record for record in self.of_ids(thing, asked, wanted, key=key)}
@@ -62,9 +63,10 @@ class Records:
         return found
 
     def search(self, thing: str, wanted: Sequence[str], *groups: list[Filter]) -> Iterator[Record]:
-        """Records that fit one of the groups of filters, in the order of their ids.
+        """Records that match one of the groups of filters, in the order of their ids.
 
-        Each page begins after the last id, not at an offset: search pages no further than 10,000 records.
+        Each page begins after the last id of the previous page, not at an offset: a search returns at most 10,000
+        records.
         """
         last = "0"
         while True:
@@ -82,7 +84,7 @@ class Records:
             last = records[-1]["id"]
 
     def all(self, thing: str, wanted: Sequence[str], *, deleted: bool = False) -> Iterator[Record]:
-        """All records, or all deleted ones (HubSpot keeps them for 90 days)."""
+        """All records, or all deleted records (HubSpot keeps those for 90 days)."""
         properties = list(dict.fromkeys(wanted))
         yield from self._pages(
             self._transport.records.get_page, thing, limit=_LIST_PAGE, properties=properties, archived=_flag(deleted)
@@ -96,7 +98,7 @@ class Records:
                 yield record
 
     def companies_of(self, thing: str, ids: Iterable[str]) -> dict[str, str]:
-        """Record → the company it belongs to: the primary one, else the one that was there first."""
+        """Record → the company it belongs to: the primary company, else the one with the lowest id."""
         found: dict[str, str] = {}
         for part in parts(ids, _ASSOCIATIONS):
             body = {"inputs": [{"id": i} for i in part]}
@@ -109,7 +111,7 @@ class Records:
         return found
 
     def owners(self, *, deleted: bool) -> Iterator[Record]:
-        """Those who own records, or those who did before they left."""
+        """The users who may own records, or with `deleted` the owners who have left."""
         yield from self._pages(self._transport.owners.get_page, limit=_OWNER_PAGE, archived=_flag(deleted))
 
     def definitions(self, thing: str) -> dict[str, Record]:
@@ -133,7 +135,7 @@ class Records:
 
 
 def parts(items: Iterable[Any], size: int, chars: int | None = None) -> Iterator[list[Any]]:
-    """Runs of at most `size` items, and of at most `chars` characters when they are texts."""
+    """Chunks of at most `size` items, and of at most `chars` characters when the items are texts."""
     part: list[Any] = []
     length = 0
     for item in items:
@@ -148,12 +150,12 @@ def parts(items: Iterable[Any], size: int, chars: int | None = None) -> Iterator
 
 
 def _flag(value: bool) -> str:
-    """A boolean of a query; the client would write it as Python does."""
+    """A boolean in a query string, in lower case; the client would write it as Python does."""
     return str(value).lower()
 
 
 def _check(answer: Mapping[str, Any]) -> None:
-    """Raises Refused unless all that is wrong with a batch that was read is that some are not there."""
+    """Raises Refused for any error of a batch read except records that do not exist."""
     for error in answer.get("errors") or []:
         if error.get("category") != NOT_FOUND and error.get("subCategory") != _NO_ASSOCIATIONS:
             raise Refused(f"HubSpot: {error.get('category')}: {said(error)}")

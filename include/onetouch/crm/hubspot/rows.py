@@ -11,28 +11,28 @@ from onetouch.crm.hubspot.transport import Busy, Transport, said
 from onetouch.crm.protocol import UNKNOWN, CrmError, LimitReached, Outcome, Refused, Row, Unreachable
 
 _RETRYABLE = {"RATE_LIMITS", "INTERNAL_ERROR", "SERVICE_UNAVAILABLE", "TIMEOUT"}
-"""Categories of a refusal after which a later run may succeed."""
+"""Error categories after which a later run may succeed."""
 
 _OF_ROWS = {400, 404, 409, 413, 422}
-"""Statuses of a whole batch that may be one row's fault."""
+"""HTTP statuses of a whole batch that a single row may cause."""
 
 
 class Rows:
-    """What is written into one account. No method loses the outcome of a row that was sent."""
+    """Writes to one account. No method loses the outcome of a row that was sent."""
 
     def __init__(self, transport: Transport, records: Records) -> None:
         self._transport, self._records = transport, records
 
     def made(self, thing: str, key: str, values: Iterable[str]) -> dict[str, Outcome]:
-        """Those of the unique values that a record has, deleted ones too."""
+        """The outcome of each of the unique values that a record, also a deleted one, already has."""
         found = self._records.of_values(thing, key, values, [key])
         return {v: Outcome(ok=True, id=r["id"], deleted=bool(r.get("archived"))) for v, r in found.items()}
 
     def create(self, thing: str, key: str, inputs: Mapping[str, Row], *, sent: bool = False) -> dict[str, Outcome]:
-        """Creates a record of each input under its unique value of `key`; one that is there is adopted as it is.
+        """Creates a record of each input under its unique value of `key`; an existing record is adopted unchanged.
 
-        Each batch is sent until it is answered, and before it is sent again the records are looked for. `sent`:
-        something was sent before, so that nothing may be raised any more.
+        Each batch is sent until it is answered; before it is sent again, its records are looked up. `sent`: other rows
+        were sent before, so no error is raised any more.
         """
 
         def send(part: list[str], outcomes: dict[str, Outcome]) -> None:
@@ -42,7 +42,7 @@ class Rows:
                     self._send("create", thing, {k: inputs[k] for k in left}, outcomes)
                 except Busy:
                     raise
-                except Unreachable as error:  # from here on they are unknown, whatever stops us next
+                except Unreachable as error:  # their outcomes are unknown from here on, whatever error follows
                     silent = [k for k in left if k not in outcomes or outcomes[k].code == UNKNOWN]
                     outcomes.update(dict.fromkeys(silent, _unknown(str(error))))
                     outcomes.update(self.made(thing, key, silent))
@@ -71,9 +71,10 @@ class Rows:
         wanted: Sequence[str],
         changed: Callable[[str, Record], Mapping[str, str]],
     ) -> dict[str, Outcome]:
-        """Sets what `changed` says of the record of each unique value, each batch read directly before it is written.
+        """Sets the properties that `changed` returns for the record of each unique value.
 
-        A record that is not there, or of which nothing is to be changed, is fine as it is.
+        Each batch is read directly before it is written. The outcome is ok for a record that does not exist or needs no
+        change.
         """
 
         def send(part: list[str], outcomes: dict[str, Outcome]) -> None:
@@ -94,7 +95,7 @@ class Rows:
         return _by_parts(sorted(set(values)), send)
 
     def look_again(self, thing: str, key: str, values: Iterable[str], outcomes: dict[str, Outcome]) -> None:
-        """What was refused may be there: somebody else made it, and it has our value, however HubSpot says so."""
+        """Looks up refused rows: somebody else may have created a record with our value, whatever the error says."""
         refused = [value for value in values if not outcomes[value].ok]
         try:
             outcomes.update(self.made(thing, key, refused))
@@ -102,9 +103,9 @@ class Rows:
             outcomes.update({value: replace(outcomes[value], retryable=True) for value in refused})
 
     def _send(self, what: str, thing: str, inputs: Mapping[str, Row], outcomes: dict[str, Outcome]) -> None:
-        """One batch; outcomes are noted as they come. One refused as a whole is sent again in halves.
+        """Sends one batch and adds its outcomes to `outcomes`. A batch refused as a whole is sent again in halves.
 
-        Every input has a trace id, with which HubSpot tells of each by itself instead of refusing all for one.
+        Every input has a trace id: with it HubSpot reports each row by itself instead of refusing all because of one.
         """
         request = getattr(self._transport.batch, what)
         body = {"inputs": [row | {"objectWriteTraceId": key} for key, row in inputs.items()]}
@@ -135,7 +136,8 @@ class Rows:
         outcomes.update(dict.fromkeys(inputs.keys() - told, _unknown("HubSpot told nothing of it")))
 
     def _follow(self, thing: str, ids: Mapping[str, str], outcomes: dict[str, Outcome]) -> None:
-        """Records an update left out: HubSpot does so with those merged into another, which the old id leads to."""
+        """Outcomes of records missing from an update's answer: HubSpot omits records merged into another one, which the
+        old id returns."""
         for key, old in ids.items():
             new = [record["id"] for record in self._records.of_ids(thing, [old])]
             if not new:
@@ -147,7 +149,7 @@ class Rows:
 def _by_parts(
     keys: Sequence[str], send: Callable[[list[str], dict[str, Outcome]], None], *, sent: bool = False
 ) -> dict[str, Outcome]:
-    """Sends rows batch by batch and returns every row's outcome, even when an error stops it.
+    """Sends rows batch by batch and returns every row's outcome, even when an error ends the sending.
 
     The error is raised only when nothing was sent at all.
     """
@@ -179,6 +181,6 @@ def _refusal(code: str, message: str) -> Outcome:
 
 
 def _value_of(record: Record, inputs: Mapping[str, Row]) -> Any:
-    """Our unique value in an answer, when it has no trace id."""
+    """Our unique value in an answered record that has no trace id."""
     values = {str(value) for value in (record.get("properties") or {}).values()}
     return next((key for key in inputs if key in values), None)

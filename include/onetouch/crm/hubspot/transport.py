@@ -33,28 +33,28 @@ _TIMEOUT = (10, 120)
 """Ours: seconds to connect and to wait for an answer. The client sets none."""
 
 _LONGEST_PAUSE = 120
-"""Ours: seconds; a longer wait asked by HubSpot is left to the next run."""
+"""Ours: seconds; when HubSpot asks for a longer wait, the call is left to the next run."""
 
 _PAUSES = {"SECONDLY": 1, "TEN_SECONDLY_ROLLING": 10}
-"""Policy a 429 names → seconds until its window is over; HubSpot seldom sends Retry-After."""
+"""Name of the limit in a 429 response → seconds until its window ends; HubSpot seldom sends Retry-After."""
 
 _LOCKED = 423
 T = TypeVar("T")
 _ERRORS = (ObjectsError, AssociationsError, OwnersError, PipelinesError, PropertiesError)
-"""Each part of the client has an ApiException of its own."""
+"""Each API package of the client defines its own ApiException."""
 
 
 class Busy(Unreachable):
-    """Refused for the moment, with nothing done: may be sent again after `seconds`."""
+    """The request was refused for now and nothing was done: it may be sent again after `seconds`."""
 
     seconds = 0.0
 
 
 class Transport:
-    """One account, spoken to through hubspot-api-client.
+    """HTTP access to one account through hubspot-api-client.
 
-    The client's answers are read as they were sent: its models drop the errors of some 207 answers, and
-    refuse words they do not know. Of its parts one each is kept, since each has a pool of connections.
+    Answers are read as raw JSON: the client's models drop the errors of some 207 responses and reject unknown
+    enumeration values. One object of each API class is kept, since each has its own connection pool.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class Transport:
             raise ConnectionConfigError(f"{connection.conn_id}: password holds blanks or line breaks; a token has none")
         base = str(connection.extra.get("base_url") or connection.base_url(_HOST)).rstrip("/")
         require_tls(base)
-        # urllib3's own retries would send a request again without telling.
+        # urllib3's own retries would repeat a request without our knowledge.
         once = urllib3.Retry(0, redirect=False)
         self._crm = hubspot.HubSpot(access_token=connection.password, host=base, retry=once).crm
         self._reserve, self._sleep, self._stopped = api_reserve, sleep, stopped
@@ -81,27 +81,27 @@ class Transport:
 
     @cached_property
     def batch(self) -> Any:
-        """Records, up to 100 at once."""
+        """Reads and writes of up to 100 records at once."""
         return self._crm.objects.batch_api
 
     @cached_property
     def records(self) -> Any:
-        """Records, page by page."""
+        """Reads of records, page by page."""
         return self._crm.objects.basic_api
 
     @cached_property
     def search(self) -> Any:
-        """Records that fit filters."""
+        """Searches of records by filters."""
         return self._crm.objects.search_api
 
     @cached_property
     def associations(self) -> Any:
-        """What belongs to what."""
+        """Associations between records."""
         return self._crm.associations.v4.batch_api
 
     @cached_property
     def owners(self) -> Any:
-        """Those who may own records."""
+        """Users who may own records."""
         return self._crm.owners.owners_api
 
     @cached_property
@@ -122,13 +122,14 @@ class Transport:
     # ── one request ──────────────────────────────────────────────────────────────────────────────
 
     def call(self, request: Callable[..., Any], *given: Any, **query: Any) -> Any:
-        """The JSON answer of a request of the client that reads; tried again while there is none. Raises CrmError."""
+        """The JSON answer of a reading request of the client; retried while there is no answer. Raises CrmError."""
         return self.retrying(self._once, request, *given, **query)
 
     def write(self, request: Callable[..., Any], *given: Any, repeat: bool = True) -> Any:
-        """`call` of one that writes: each attempt asks first whether it is stopped. Raises Stopped, too.
+        """`call` for a writing request: the stop is checked before each attempt. Raises Stopped, too.
 
-        `repeat`: whether it may be repeated without harm, and is. HubSpot reads by POST: only the caller knows.
+        `repeat`: whether it may be repeated without harm, and is. The method does not show it, since HubSpot also reads
+        by POST.
         """
 
         def attempt() -> Any:
@@ -162,12 +163,12 @@ class Transport:
         except _ERRORS as error:
             self._note_usage(error.headers or {})
             _refuse(error)
-        except (urllib3.exceptions.HTTPError, ValueError) as error:  # ValueError: cut off in the middle, or no JSON
+        except (urllib3.exceptions.HTTPError, ValueError) as error:  # ValueError: the body was cut off, or is no JSON
             # `from None`: the chained error would show the address
             raise Unreachable(f"HubSpot: no answer ({type(error).__name__})") from None
 
     def _note_usage(self, headers: Any) -> None:
-        """Reads how many of the day's calls are used: the one that would go over is not made. Search does not tell."""
+        """Reads how many of the day's calls are used; no call beyond the limit is made. Search answers do not say."""
         daily, left = headers.get("X-HubSpot-RateLimit-Daily"), headers.get("X-HubSpot-RateLimit-Daily-Remaining")
         if not (daily or "").isdigit() or not (left or "").isdigit():
             return
@@ -181,7 +182,8 @@ class Transport:
 
 
 def said(document: Any) -> str:
-    """What HubSpot said, short and without values, which may be personal: of a validation the codes and properties."""
+    """HubSpot's message, shortened and without values, which may be personal; of a validation error the codes and
+    properties."""
     text = str(document.get("message", "")) if isinstance(document, dict) else ""
     start = text.find("[{")
     if start >= 0:
@@ -192,7 +194,7 @@ def said(document: Any) -> str:
 
 
 def _refuse(error: Any) -> NoReturn:
-    """Raises what a status and its body mean."""
+    """Raises the error that the status and body of a response mean."""
     try:
         document = json.loads(error.body or "{}")
     except ValueError:
@@ -226,7 +228,7 @@ def _refuse(error: Any) -> NoReturn:
 
 
 def _scopes(document: dict[str, Any]) -> str:
-    """The scopes a 403 asks for."""
+    """The scopes that a 403 response names as missing."""
     found: list[str] = []
     for problem in document.get("errors") or []:
         for scopes in (problem.get("context") or {}).values():

@@ -1,4 +1,4 @@
-"""Salesforce as a CRM: client, transport, rows in collections or bulk jobs, and the fields that are ours."""
+"""Salesforce as a CRM: client, transport, writes in collections or bulk jobs, and our own fields."""
 
 from onetouch.crm.salesforce.client import Salesforce
 from onetouch.crm.salesforce.fields import HANDOFF_ID, OUTCOME, REQUIRED_FIELDS

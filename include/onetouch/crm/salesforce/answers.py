@@ -28,17 +28,17 @@ LEAD = "00Q"
 
 
 def tasks_in(records: Iterable[Record]) -> Iterator[Activity]:
-    """The activities that tasks are."""
+    """Tasks as activities."""
     return map(activity_of, records)
 
 
 def meetings_in(events: Iterable[Record]) -> Iterator[Activity]:
-    """The meetings without the copies of invitees, which are the same meeting."""
+    """Meetings as activities, without the copies that invitees hold of the same meeting."""
     yield from (_meeting(event) for event in events if not event.get("IsChild"))
 
 
 def activity_of(record: Record) -> Activity:
-    """A task, which may be a call or an e-mail that was logged."""
+    """A task as an activity; it may be a logged call or e-mail."""
     done = datetime_of(record["CompletedDateTime"]) or datetime_of(record["SystemModstamp"])
     kind = _KINDS.get(record["TaskSubtype"] or "") or _KINDS.get(record["Type"] or "", "task")
     return Activity(
@@ -115,5 +115,5 @@ def _required_datetime(text: Any) -> datetime:
 
 
 def datetime_of(text: Any) -> datetime | None:
-    """A moment or a day in UTC; None for none."""
+    """A moment or a day in UTC; None for an empty value."""
     return _required_datetime(text) if text else None

@@ -1,7 +1,8 @@
 """Writes rows through Bulk API 2.0: one job for many thousands of rows, a few calls, and one outcome for each row.
 
-A job's rows are told apart by a column of ours (the record's id, or the unique key it is created under), never by their
-place: results come in no order. A job nobody saw the end of is unknown row by row; the next run looks the keys up.
+A job's rows are identified by a column (the record's id, or the unique key it is created under), never by their
+position: results come in no order. When the end of a job was not seen, each of its rows has an unknown outcome, and the
+next run looks up the keys.
 """
 
 from __future__ import annotations
@@ -20,10 +21,10 @@ from onetouch.crm.salesforce.rows import Batch, Unanswered, refusal
 from onetouch.crm.salesforce.transport import Record, having, said
 
 UPLOAD_BYTES = 90_000_000
-"""Ours: bytes of one upload. Salesforce takes 150 MB once they are encoded in base64: 100 MB of CSV."""
+"""Ours: bytes of one upload. Salesforce accepts 150 MB after encoding in base64, that is 100 MB of CSV."""
 
 POLLS = 40
-"""Ours: how often a job is polled before it is given up; with the pauses between, some 18 minutes."""
+"""Ours: how often a job is polled before it is aborted; with the pauses in between about 18 minutes."""
 
 _PAUSE = wait_exponential(multiplier=2, max=30)
 
@@ -35,7 +36,7 @@ _NULL = "#N/A"
 
 
 class _NotBegun(Exception):
-    """The job has its rows and will never process them."""
+    """The job has received its rows but will never process them."""
 
     def __init__(self, reason: CrmError) -> None:
         super().__init__(str(reason))
@@ -43,10 +44,10 @@ class _NotBegun(Exception):
 
 
 class Job(Batch):
-    """Rows of one write, sent as a job each for as many as an upload takes."""
+    """The rows of one write, sent in one job for each upload."""
 
     def parts(self) -> Iterator[Sequence[int]]:
-        """Rows of one type that fit into an upload."""
+        """The rows of each job: of one type, and no more than an upload holds."""
         part: list[int] = []
         size = 0
         for i, record in enumerate(self.records):
@@ -76,7 +77,7 @@ class Job(Batch):
 
     @property
     def key(self) -> str:
-        """The column that tells the rows apart."""
+        """The column that identifies a row."""
         return "Id" if self.look is None else self.look.key
 
     def _prepare(self, thing: str, content: bytes) -> str:
@@ -89,7 +90,7 @@ class Job(Batch):
         return str(job["id"])
 
     def _close(self, job: str) -> None:
-        """Lets the job begin. Raises _NotBegun when it certainly did not."""
+        """Starts the job. Raises _NotBegun when it certainly did not start."""
         try:
             self.transport.call("PATCH", f"{_JOBS}/{job}", json={"state": "UploadComplete"}, read=_JOB)
         except (LimitReached, SignInRefused) as error:
@@ -103,10 +104,10 @@ class Job(Batch):
         return answer
 
     def _wait(self, job: str) -> tuple[str, str]:
-        """State and message of the job when it has ended. A job that takes too long is aborted."""
+        """Waits until the job has ended; returns its state and message. A job that takes too long is aborted."""
 
         def given_up(state: RetryCallState) -> Any:
-            with contextlib.suppress(Refused):  # it has ended meanwhile
+            with contextlib.suppress(Refused):  # the job has ended meanwhile
                 self.transport.call("PATCH", f"{_JOBS}/{job}", json={"state": "Aborted"})
             return self._state(job)
 
@@ -151,7 +152,7 @@ def _text(answer: requests.Response) -> str:
 
 
 def _csv(records: Sequence[Record]) -> bytes:
-    """The rows under a header of all their fields."""
+    """The rows as CSV, under a header with all their fields."""
     names = sorted({name for record in records for name in record} - {"attributes", "id"})
     by_id = "id" in records[0]
     out = io.StringIO()

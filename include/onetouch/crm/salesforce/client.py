@@ -52,7 +52,7 @@ _REFERENCE = frozenset(
         "INSUFFICIENT_ACCESS_ON_CROSS_REFERENCE_ENTITY",
     }
 )
-"""Codes of a row that refers to a record it may not refer to."""
+"""Error codes of a row with a reference that is not allowed."""
 
 
 class Salesforce:
@@ -61,9 +61,9 @@ class Salesforce:
     The connection's extras are those of Airflow's Salesforce connection: `instance_url` (or `domain`),
     `consumer_key`, `consumer_secret` for client credentials, or `private_key` with the user as login for JWT
     bearer; `version`. `api_reserve`: the share of the org's daily calls that is left to others. `account_fields`:
-    those of the policy (`crm.account_fields`). `bulk_above`: a write of more rows than that is a bulk job. `clock`: the
-    machine's; a signed assertion ends by Salesforce's own clock, never by as_of. Raises ConnectionConfigError at once
-    when they cannot work.
+    the policy's `crm.account_fields`. `bulk_above`: a write of more rows than that is a bulk job. `clock`: returns the
+    machine's time, since the expiry of a signed assertion is checked by Salesforce's clock and not by as_of. Raises
+    ConnectionConfigError at once when the connection cannot work.
     """
 
     name = "salesforce"
@@ -141,7 +141,7 @@ class Salesforce:
             } | {column: value_of(record, field) for column, field in own.items()}
 
     def read_opportunities(self, since: datetime | None = None) -> Iterator[Row]:
-        """See Crm. `closed_at` is the day of a closed one's CloseDate. One that is no account's any more is deleted."""
+        """See Crm. `closed_at`: the CloseDate of a closed opportunity. An opportunity without an account is deleted."""
         soql = (
             "SELECT Id, AccountId, StageName, IsClosed, IsWon, Amount, CreatedDate, CloseDate, SystemModstamp, "
             "LeadSource, OwnerId, IsDeleted FROM Opportunity WHERE "
@@ -164,14 +164,14 @@ class Salesforce:
             }
 
     def read_activities(self, since: datetime, records: Collection[str] = ()) -> Iterator[Activity]:
-        """See Crm. Meetings come when they changed or took place at or after `since`."""
+        """See Crm. Returns meetings that changed or took place at or after `since`."""
         of_accounts = f"(AccountId != null OR {HANDOFF_ID} != null)"
         tasks = soql_of(f"{self._task_soql()} AND {of_accounts}", since=since)
         yield from tasks_in(self._transport.query(tasks, include_deleted=True))
         if soql := self._event_soql():
             meetings = soql_of(f"{soql} AND AccountId != null", since=since)
             yield from meetings_in(self._transport.query(meetings, include_deleted=True))
-        # What is a lead's names no account.
+        # Activities of leads have no account id.
         yield from self.activities_of([record for record in records if record.startswith(LEAD)], since)
 
     def activities_of(self, records: Collection[str], since: datetime) -> Iterator[Activity]:
@@ -187,7 +187,7 @@ class Salesforce:
         return f"SELECT {', '.join(self._task_fields())} FROM Task WHERE SystemModstamp >= {{since}}"
 
     def _event_soql(self) -> str:
-        """Meetings; empty where they are not visible to us."""
+        """The query for meetings; empty where they are not visible to us."""
         if self._transport.fields("Event") is None:
             return ""
         more = self._present("Event", "EndDateTime", "IsChild")
@@ -222,8 +222,8 @@ class Salesforce:
         return found | {deal["AccountId"] for deal in self._transport.query_in(soql, accounts)}
 
     def gone_since(self, since: datetime) -> dict[str, str | None]:
-        """See Crm. An account merged into one that was merged itself is in the last of them; a lead of ours that was
-        converted is in the account it became.
+        """See Crm. After several merges in turn the surviving account is the last one; a converted lead of ours maps to
+        the account it became.
         """
         names = ["Id", *self._present("Account", "MasterRecordId")]
         soql = f"SELECT {', '.join(names)} FROM Account WHERE IsDeleted = true AND SystemModstamp >= {{since}}"
@@ -239,7 +239,7 @@ class Salesforce:
         return {account: survivor(account, gone) for account in gone}
 
     def contacts(self, emails: Collection[str]) -> dict[str, str]:
-        """See Crm. Of several contacts with one address the one created first."""
+        """See Crm. Of several contacts with one address, returns the one created first."""
         found: dict[str, str] = {}
         soql = "SELECT Id, Email FROM Contact WHERE Email IN {values} ORDER BY CreatedDate, Id"
         for contact in self._transport.query_in(soql, {email.strip().lower() for email in emails if email}):
@@ -247,7 +247,7 @@ class Salesforce:
         return found
 
     def _present(self, thing: str, *names: str) -> list[str]:
-        """The fields that exist in the org and are visible to us."""
+        """Which of the named fields exist in the org and are visible to us."""
         there = self._transport.fields(thing) or {}
         return [name for name in names if name in there]
 
@@ -262,11 +262,11 @@ class Salesforce:
         self._check("Account", "Task")
 
     def create_fields(self) -> list[str]:
-        """See Crm. An org's fields are deployed, with the permissions on them."""
+        """See Crm. Raises CannotCreateFields: in an org, fields are deployed together with their permissions."""
         raise CannotCreateFields("Salesforce: fields are deployed, see include/salesforce/README.md")
 
     def _check(self, *things: str) -> None:
-        """Once a client and object."""
+        """Checks our fields of these objects, once for each client and object."""
         wrong: list[str] = []
         for thing in [thing for thing in things if thing not in self._checked]:
             there = self._transport.fields(thing) or {}
@@ -277,9 +277,11 @@ class Salesforce:
         self._checked |= set(things)
 
     def ensure_accounts(self, rows: Mapping[str, Row], kind: str) -> dict[str, Outcome]:
-        """See Crm. A record of ours that was deleted is not made again (`deleted`); a merged one is the other.
+        """See Crm. A deleted record of ours is not created again (`deleted`); for a merged one the surviving record is
+        returned.
 
-        A record of the same domain that has another product account's id is that one's; the first made counts.
+        A record of the same domain that holds the id of another product account is not used; of several free records
+        the first created is.
         """
         thing = "Lead" if kind == "lead" else "Account"
         self._check(thing)
@@ -313,7 +315,7 @@ class Salesforce:
         return {account_id: outcome for account_id, outcome in found.items() if account_id in wanted}
 
     def _of_same_domain(self, domains: Mapping[str, str]) -> dict[str, str]:
-        """Account ids → the record of its domain without an id of ours, rather an account than a lead; each once."""
+        """Account id → a record of the same domain without an id of ours, an account before a lead; no record twice."""
         field = self._fields.get("domain") or "Website"
         free: dict[str, str] = {}
         for thing in ("Account", "Lead"):
@@ -350,13 +352,13 @@ class Salesforce:
         return dict(zip(ids, outcomes, strict=True))
 
     def create_tasks(self, rows: Mapping[str, TaskContent], unsure: Collection[str] = ()) -> dict[str, Outcome]:
-        """See Crm. Two writers at once end with one task, by the unique external id."""
+        """See Crm. The unique external id ensures one task even when two processes write at once."""
         outcomes = self._adopted(h for h in unsure if h in rows)
-        # Inserting a task locks its account: in one order, so that two writers wait instead of blocking each other.
+        # Inserting a task locks its account. One order for all, so that two writers wait and do not deadlock.
         new = sorted((h for h in rows if h not in outcomes), key=lambda h: (str(rows[h].crm_account_id), h))
         records = {h: _related(task_fields(rows[h])) | {HANDOFF_ID: h} for h in new}
         outcomes |= self._insert_tasks(records)
-        # A contact that may not be named (deleted, moved, not shared with us) is no reason to go without the task.
+        # A contact that cannot be referred to (deleted, moved, not shared with us): the task is created without it.
         nobody = {
             h: {name: value for name, value in records[h].items() if name != "WhoId"}
             for h in new
@@ -389,27 +391,27 @@ class Salesforce:
         return {str(t.handoff_id): Outcome(ok=True, id=t.activity_id, deleted=t.is_deleted) for t in tasks}
 
     def _update(self, things: Sequence[str], records: Sequence[Record]) -> list[Outcome]:
-        """Writes fields of records by `id`, each of its type; one outcome a record, in their order."""
+        """Writes fields of records by `id`; `things` are their types. One outcome for each record, in their order."""
         typed = [{"attributes": {"type": t}} | record for t, record in zip(things, records, strict=True)]
         outcomes = self._send("PATCH", typed)
-        # An id that leads nowhere: the record is gone from the recycle bin, too.
+        # An id that refers to nothing: the record was removed from the recycle bin, too.
         return [replace(o, deleted=True) if o.code == "INVALID_CROSS_REFERENCE_KEY" else o for o in outcomes]
 
     def _insert(self, thing: str, records: Sequence[Record], look: Look, *, begun: bool) -> list[Outcome]:
-        """Creates records that carry a unique key; one outcome a record, in their order."""
+        """Creates records that carry a unique key; one outcome for each record, in their order."""
         return self._send("POST", [{"attributes": {"type": thing}} | record for record in records], look, begun=begun)
 
     def _send(
         self, method: str, records: Sequence[Record], look: Look | None = None, *, begun: bool = False
     ) -> list[Outcome]:
-        """One outcome a record. Raises CrmError only when nothing was sent; never when the write has `begun` before."""
+        """One outcome for each record. Raises CrmError only when nothing was sent and the write had not `begun`."""
         if not records:
             return []
         self.check_fields()
         kind = Batch if len(records) <= self._bulk_above else Job
         outcomes = kind(self._transport, method, records, look).send(begun=begun)
         locked = [i for i, outcome in enumerate(outcomes) if outcome.code == LOCKED]
-        if kind is Job and 0 < len(locked) <= ROWS:  # a few that others were writing just then
+        if kind is Job and 0 < len(locked) <= ROWS:  # a few rows that others were writing just then
             again = Batch(self._transport, method, [records[i] for i in locked], look).send(begun=True)
             for i, outcome in zip(locked, again, strict=True):
                 outcomes[i] = outcome
@@ -429,7 +431,7 @@ def _thing(record_id: str) -> str:
 
 
 def _related(task: Record) -> Record:
-    """A task of a lead names it as its person: a lead cannot be what a task is about."""
+    """A lead's task refers to the lead in WhoId, since Salesforce allows no lead in WhatId."""
     if str(task.get("WhatId")).startswith(LEAD):
         return {name: value for name, value in task.items() if name != "WhatId"} | {"WhoId": task["WhatId"]}
     return task
@@ -438,7 +440,8 @@ def _related(task: Record) -> Record:
 def _twins(
     outcomes: Mapping[str, Outcome], adopted: Callable[[Iterable[str]], Mapping[str, Outcome]]
 ) -> dict[str, Outcome]:
-    """Those refused since their key is taken, as what has it. When nobody can tell now, the next run looks first."""
+    """Outcomes of rows refused because their key exists: the record that has it. When it cannot be looked up now, the
+    outcome is unknown and the next run looks it up first."""
     taken = {key: outcome for key, outcome in outcomes.items() if outcome.code == DUPLICATE}
     try:
         return dict(adopted(taken))

@@ -1,4 +1,4 @@
-"""Closes tasks, 200 a request; each is read directly before it is written, so that a rep's changes are kept."""
+"""Closes tasks, 200 a request; each task is read directly before it is written, so that a rep's changes are kept."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from onetouch.crm.salesforce.rows import Batch
 from onetouch.crm.salesforce.transport import Record, Transport
 
 WAYS = (("Status", "Subject", "Description"), ("Status", "Subject"), ("Status",))
-"""The fields written to close a task, fewer at each attempt the org refuses for good, so that it at least closes."""
+"""The fields written to close a task: when the org refuses an attempt for good, the next one writes fewer fields, so
+that the task is closed at least."""
 
 
 class Closing(Batch):
@@ -34,7 +35,7 @@ class Closing(Batch):
         self._by_rep: set[int] = set()
 
     def close(self, *, begun: bool = False) -> dict[str, Outcome]:
-        """As `send`, by handoff. A task that was deleted meanwhile needs no closing."""
+        """Like `send`, but handoff id → outcome. A task that was deleted meanwhile needs no closing."""
         outcomes: dict[str, Outcome] = {}
         for i, outcome in enumerate(self.send(begun=begun)):
             gone = outcome.deleted or outcome.code == "INVALID_CROSS_REFERENCE_KEY"
@@ -59,11 +60,11 @@ class Closing(Batch):
                 self.outcomes[i] = Outcome(ok=True, id=task.activity_id)
         if accounts:
             self._check()
-        # Writing a task locks its account: in one order, as they are made.
+        # Writing a task locks its account: one order for all writers, the same as when tasks are created.
         super()._attempt(sorted(accounts, key=lambda i: (accounts[i], i)))
 
     def _change(self, i: int, task: Activity) -> Record:
-        """What is written of the task; nothing when it is over."""
+        """The fields to write; empty for a task that we closed before."""
         label, reason = self._reasons[self._handoffs[i]]
         why = note(label, reason)
         noted = f"{why}\n\n{task.description}".rstrip()

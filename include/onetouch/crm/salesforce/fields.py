@@ -28,14 +28,14 @@ _TYPES = {
     "record": {"reference"},
     "any": set[str](),
 }
-"""What we write → the types of describe that take it."""
+"""Kind of value we write → the describe types of fields that accept it."""
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """What a field must be. `size`: characters of a text, digits before the point of a number.
+    """The requirements on a field. `size`: characters of a text, digits before the point of a number.
 
-    `values`: those a picklist must offer. `key`: an external id, unique. `written`: not only read.
+    `values`: the values a picklist must offer. `key`: it is a unique external id. `written`: we do not only read it.
     """
 
     kind: str
@@ -64,7 +64,7 @@ CONTEXT: Mapping[str, tuple[str, Wanted]] = {
 """Part of an AccountContext → the field it is written to, on accounts and leads."""
 
 REQUIRED_FIELDS = tuple(CONTEXT[name][0] for name in REQUIRED_CONTEXT)
-"""The fields a record must show before a rep sees a task."""
+"""The fields a record must hold before a rep sees a task."""
 
 WANTED: Mapping[str, Mapping[str, Wanted]] = {
     "Account": dict(CONTEXT.values()),
@@ -85,7 +85,7 @@ WANTED: Mapping[str, Mapping[str, Wanted]] = {
         "WhoId": Wanted("record"),
     },
 }
-"""Every field the product writes, and those of ours it reads, by object."""
+"""Object → every field the product writes, and our own fields that it reads."""
 
 
 SUBJECT, DESCRIPTION = WANTED["Task"]["Subject"].size, WANTED["Task"]["Description"].size
@@ -94,13 +94,13 @@ _PRIORITIES = {"high": "High", "medium": "Normal", "low": "Low"}
 
 
 def context_fields(context: AccountContext) -> dict[str, Any]:
-    """The fields of an account's record; what is unknown, or what a field cannot hold, is left out."""
+    """The context as fields of an account; values that are unknown or that a field cannot hold are left out."""
     fields = {field: _held(getattr(context, name), wanted) for name, (field, wanted) in CONTEXT.items()}
     return {field: value for field, value in fields.items() if value is not None}
 
 
 def task_fields(task: TaskContent) -> dict[str, Any]:
-    """The fields of a task; what is unknown is left out."""
+    """The fields of a task; unknown values are left out."""
     fields = {
         "Subject": shortened(task.subject, SUBJECT),
         "Description": cut(task.description, DESCRIPTION) or None,
@@ -117,7 +117,7 @@ def task_fields(task: TaskContent) -> dict[str, Any]:
 
 
 def iso_utc(at: datetime) -> str:
-    """A moment as Salesforce takes it."""
+    """A moment in Salesforce's notation, UTC."""
     return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
@@ -127,24 +127,24 @@ def shortened(text: str, size: int) -> str:
 
 
 def cut(text: str, size: int) -> str:
-    """At most `size` UTF-16 units of the text, no letter in half: as Salesforce counts."""
+    """At most `size` UTF-16 code units of the text, as Salesforce counts; no character is cut in half."""
     return text.encode("utf-16-le", "surrogatepass")[: 2 * size].decode("utf-16-le", "ignore")
 
 
 def units(text: str) -> int:
-    """The length of a text as Salesforce counts it."""
+    """The length of a text as Salesforce counts it: in UTF-16 code units."""
     return len(text.encode("utf-16-le", "surrogatepass")) // 2
 
 
 def _held(value: Any, wanted: Wanted) -> Any:
-    """A value in the form its field stores; None when it does not fit, and is then left out of the record."""
+    """A value in the form its field stores; None when it does not fit and is to be left out of the record."""
     if isinstance(value, datetime):
         return iso_utc(value)
     if wanted.kind == "number" and value is not None:
         return value if abs(value) < 10**wanted.size else None
     if wanted.kind != "text" or value is None:
         return value
-    if wanted.key:  # half an id is another's
+    if wanted.key:  # a shortened id could be another record's
         return value if units(value) <= wanted.size else None
     return shortened(value, wanted.size)
 
@@ -160,7 +160,8 @@ def problems(thing: str, there: Mapping[str, Mapping[str, Any]]) -> Iterator[str
 
 
 def missing(thing: str, there: Mapping[str, Mapping[str, Any]], names: Iterable[str]) -> Iterator[str]:
-    """Those of the fields that describe does not tell of; `Owner.Name` is a field of the record `Owner` refers to."""
+    """The fields among `names` missing from the describe result; `Owner.Name` is a field of the record that `Owner`
+    refers to."""
     relations = {field.get("relationshipName") for field in there.values()}
     for name in names:
         first, _, rest = name.partition(".")
@@ -169,7 +170,7 @@ def missing(thing: str, there: Mapping[str, Mapping[str, Any]], names: Iterable[
 
 
 def _wrong(field: Mapping[str, Any], wanted: Wanted) -> Iterator[str]:
-    """Anything describe leaves out is taken as correct."""
+    """What is wrong with one field. Anything the describe result leaves out is taken as correct."""
     if wanted.written and not (field.get("updateable", True) and field.get("createable", True)):
         yield "may not be written"
     kinds = _TYPES[wanted.kind]

@@ -1,6 +1,6 @@
-"""Content that lies in an outbox in format 1 (up to commit 3ab0fe8): Salesforce's fields, whatever the CRM.
+"""Reads outbox content in format 1 (up to commit 3ab0fe8), which held Salesforce's fields for every CRM.
 
-Frozen: it says what was written then, not what the fields are now.
+This file never changes: it describes what was written then, not the present fields.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _PRIORITIES: dict[str, Priority] = {"High": "high", "Normal": "medium", "Low": "
 
 
 def context_of_format_1(fields: Mapping[str, Any]) -> AccountContext:
-    """The context that the fields of an account's record held."""
+    """The account context in the stored fields of an account."""
     as_of = fields.get("Onetouch_As_Of__c")
     return AccountContext(
         **{name: fields.get(field) for field, name in _CONTEXT.items()},
@@ -40,7 +40,7 @@ def context_of_format_1(fields: Mapping[str, Any]) -> AccountContext:
 
 
 def task_of_format_1(fields: Mapping[str, Any]) -> TaskContent:
-    """The task that its fields held: always open, its owner, account and contact not yet known."""
+    """The task in the stored fields: always open; its owner, account and contact are not yet known."""
     due, remind_at = fields.get("ActivityDate"), fields.get("ReminderDateTime")
     return TaskContent(
         subject=fields["Subject"],

@@ -11,7 +11,7 @@ from onetouch.crm.protocol import UNKNOWN, CrmError, LimitReached, Outcome, Refu
 from onetouch.crm.salesforce.transport import Record, Transport, said
 
 ROWS = 200
-"""Most records of a SObject Collections request."""
+"""Most records of an SObject Collections request."""
 
 LOCKED = "UNABLE_TO_LOCK_ROW"
 DELETED = "ENTITY_IS_DELETED"
@@ -22,16 +22,17 @@ RETRYABLE = frozenset(
     {LOCKED, LIMIT, UNKNOWN, "NOT_SENT", "SERVER_UNAVAILABLE", "UNKNOWN_EXCEPTION", "STORAGE_LIMIT_EXCEEDED",
      "UNPROCESSED", "QUERY_TIMEOUT", "API_CURRENTLY_DISABLED", "CANNOT_UPDATE_CONVERTED_LEAD"}
 )  # fmt: skip
-"""Codes that do not blame the row itself: a later run may succeed with it (a converted lead is then known as the
-account it became)."""
+"""Error codes that the row itself did not cause: a later run may succeed with it (a converted lead, for example, is
+then found as its account)."""
 
 _SUSPECTS = 24
-"""Ours: requests spent on finding the rows for which whole requests are refused."""
+"""Ours: most requests spent on finding the rows that cause whole requests to be refused."""
 
 
 @dataclass(frozen=True)
 class Look:
-    """How creations are looked up: the field of their unique key, and those of some keys that are there, adopted."""
+    """How created records are looked up: `key` is the field of their unique key; `found` returns the outcomes of those
+    keys that exist."""
 
     key: str
     found: Callable[[Iterable[str]], Mapping[str, Outcome]]
@@ -50,10 +51,10 @@ class Unanswered(Exception):  # noqa: N818 - an answer, not a failure of ours
 
 
 class Batch:
-    """Rows of one write and their outcomes; rows without an answer may be sent.
+    """The rows of one write and their outcomes.
 
-    With `look` the rows are creations: after a request without an answer they are looked for before the rest is sent
-    again. Without, they are updates, which may simply be repeated.
+    With `look` the rows are creations: after a request without an answer they are looked up before the rest is sent
+    again. Without `look` they are updates, which may simply be repeated.
     """
 
     def __init__(self, transport: Transport, method: str, records: Sequence[Record], look: Look | None = None) -> None:
@@ -62,7 +63,7 @@ class Batch:
         self._suspects = _SUSPECTS
 
     def send(self, *, begun: bool = False) -> list[Outcome]:
-        """One outcome a record, in their order. Raises CrmError only when nothing of it was done, nor of what had
+        """One outcome for each record, in their order. Raises CrmError only when no row was sent and the write had not
         `begun` before."""
         for rows in self.parts():
             try:
@@ -77,12 +78,12 @@ class Batch:
         return self.outcomes
 
     def parts(self) -> Iterator[Sequence[int]]:
-        """The rows of each request, by their places."""
+        """The rows of each request, by their positions in `records`."""
         for start in range(0, len(self.records), ROWS):
             yield range(start, min(start + ROWS, len(self.records)))
 
     def _give_up(self, error: CrmError) -> None:
-        """Leaves the rows not yet sent to the next run, with the reason why the CRM refused further requests."""
+        """Leaves the rows not yet sent to the next run, with the reason for which the CRM refused further requests."""
         codes = {LimitReached: LIMIT, SignInRefused: "SIGN_IN_REFUSED", Refused: "REFUSED"}
         code = codes.get(type(error))
         if code:
@@ -92,7 +93,7 @@ class Batch:
     def together(self, rows: Sequence[int]) -> None:
         """Sends these rows in one request. A request refused as a whole is halved, down to the faulty rows."""
         try:
-            with contextlib.suppress(_Locked):  # what is still locked then is reported as such, row by row
+            with contextlib.suppress(_Locked):  # rows that are still locked keep that outcome
                 self.transport.retrying(Unanswered, _Locked)(self._attempt, rows)
         except Refused as error:
             left = [i for i in rows if self.outcomes[i] is _NOT_SENT]
@@ -107,7 +108,7 @@ class Batch:
                 self.together(left[half:])
 
     def left(self, rows: Sequence[int]) -> list[int]:
-        """Those of the rows that are to be sent (again)."""
+        """The rows among `rows` that are to be sent, for the first time or again."""
         return [i for i in rows if self.outcomes[i] is _NOT_SENT or self.outcomes[i].code in (UNKNOWN, LOCKED)]
 
     def _attempt(self, rows: Sequence[int]) -> None:
@@ -147,7 +148,7 @@ def outcome_of(answer: Mapping[str, Any]) -> Outcome:
 
 
 def refusal(code: str, message: Any, fields: Sequence[str] = ()) -> Outcome:
-    """A row's refusal. A lock that a trigger or flow of the org ran into is a lock, whatever it is wrapped in."""
+    """A row's refusal. A lock met by a trigger or flow of the org counts as a lock, whatever code wraps it."""
     told = said(message, code, fields)
     code = LOCKED if LOCKED in str(message) else code
     named = f" ({', '.join(fields)})" if fields else ""

@@ -33,20 +33,20 @@ ATTEMPTS = 5
 """Ours: how often a call or a locked row is tried before giving up until the next run."""
 
 _IN_CHARS = 12_000
-"""Ours: encoded characters of one IN list; Salesforce takes 16,384 in an address."""
+"""Ours: encoded characters of one IN list; Salesforce accepts 16,384 in a URL."""
 
 _TIMEOUT = (10, 120)
 """Ours: seconds to connect and to wait for an answer. simple-salesforce sets none."""
 
 _ASSERTION_SECONDS = 120
-"""Ours: how long a signed assertion is good for; Salesforce takes three minutes at most, by its own clock."""
+"""Ours: seconds a signed assertion is valid; Salesforce accepts three minutes at most, by its own clock."""
 
 Record = dict[str, Any]
 T = TypeVar("T")
 
 
 class _Adapter(HTTPAdapter):
-    """Sets time-outs, and follows no redirect: requests would take dossiers along, to any host and without TLS."""
+    """Sets time-outs and follows no redirect, which would send dossiers to any host, even without TLS."""
 
     def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:  # noqa: D102
         kwargs["timeout"] = kwargs.get("timeout") or _TIMEOUT
@@ -56,12 +56,12 @@ class _Adapter(HTTPAdapter):
 
 
 class Transport:
-    """One org, signed in when first used.
+    """HTTP access to one org, signed in when first used.
 
     The connection's extras are those of Airflow's Salesforce connection: `instance_url` (or `domain`),
     `consumer_key`, `consumer_secret` for client credentials, or `private_key` with the user as login for JWT
-    bearer; `version`. `api_reserve`: the share of the org's daily calls that is left to others. `stopped` is asked
-    before each request that writes. Raises ConnectionConfigError at once when they cannot work.
+    bearer; `version`. `api_reserve`: the share of the org's daily calls that is left to others. `stopped` is called
+    before each request that writes. Raises ConnectionConfigError at once when the connection cannot work.
     """
 
     def __init__(
@@ -95,7 +95,7 @@ class Transport:
         self._session = session or requests.Session()
         self._session.mount("https://", _Adapter())
         if self._base.startswith("http://"):
-            self._session.trust_env = False  # a proxy of the environment does not lead to this machine
+            self._session.trust_env = False  # a proxy set in the environment cannot reach this machine
             self._session.mount("http://", _Adapter())
         self._token: str | None = None
         self._host = self._base
@@ -117,7 +117,7 @@ class Transport:
     def query_in(
         self, soql: str, values: Iterable[str], *, include_deleted: bool = False, **others: Any
     ) -> Iterator[Record]:
-        """All records of a query holding `IN {values}`, in as many requests as the length of an address asks for."""
+        """All records of a query holding `IN {values}`, in as many requests as the limit of a URL's length requires."""
         for chunk in _chunks(sorted(set(values)), "{value},"):
             yield from self.query(soql_of(soql, values=chunk, **others), include_deleted=include_deleted)
 
@@ -127,7 +127,7 @@ class Transport:
             yield from self.query(f"{soql} {' OR '.join(soql_of(condition, value=value) for value in chunk)}")
 
     def fields(self, thing: str) -> dict[str, Record] | None:
-        """The describe result of each field of an object, by name; None when it is not visible. A client asks once."""
+        """The describe result of each field of an object, by name, read once; None when the object is not visible."""
         if thing not in self._described:
             try:
                 answer = self.call("GET", f"sobjects/{thing}/describe", read=having("fields"))
@@ -141,7 +141,7 @@ class Transport:
     # ── one request ──────────────────────────────────────────────────────────────────────────────
 
     def call(self, method: str, path: str, **given: Any) -> Any:
-        """The JSON answer of a request that may be repeated without harm; retried while there is none."""
+        """The JSON answer of a request that may be repeated without harm; retried while there is no answer."""
         return self.retrying(Unreachable)(self.once, method, path, **given)
 
     def once(
@@ -152,7 +152,7 @@ class Transport:
         read: Callable[[requests.Response], T] = requests.Response.json,
         **given: Any,
     ) -> T:
-        """The answer of one request; after a 401 of a second one, signed in anew (the first did nothing).
+        """The answer of one request. After a 401, which did nothing, it signs in again and sends the request once more.
 
         `path` is relative to the API's root, or begins with /services. Raises CrmError.
         """
@@ -164,13 +164,13 @@ class Transport:
                 return send()
             except SalesforceExpiredSession:
                 self._token = None  # sign in once more, then give up
-            # out here, so that no later error is chained to one that quotes what was answered
+            # outside the except block, so that no later error is chained to one that quotes the answer
             return send()
         except SalesforceExpiredSession as error:
             raise SignInRefused(f"Salesforce: the session is refused right after signing in ({_code(error)})") from None
         except SalesforceError as error:
             _refuse(error)
-        except requests.RequestException as error:  # also an answer cut off in the middle of its JSON
+        except requests.RequestException as error:  # also a JSON answer that was cut off
             # `from None`: the chained error would show the address with the query in it
             raise Unreachable(f"Salesforce: no answer ({type(error).__name__})") from None
 
@@ -268,7 +268,7 @@ def having(*names: str) -> Callable[[requests.Response], Record]:
 
 
 def soql_of(soql: str, **values: Any) -> str:
-    """A query with its values in place, each quoted as SOQL wants it."""
+    """A query with its values inserted, each quoted by the rules of SOQL."""
     text: str = format_soql(soql, **values)
     return text
 
@@ -277,11 +277,11 @@ WRITTEN_BY_THE_ORG = frozenset(
     {"FIELD_CUSTOM_VALIDATION_EXCEPTION", "CANNOT_INSERT_UPDATE_ACTIVATE_ENTITY", "CANNOT_EXECUTE_FLOW_TRIGGER",
      "FLOW_EXCEPTION", "APEX_ERROR", "DUPLICATES_DETECTED"}
 )  # fmt: skip
-"""Codes whose message is a validation rule's, a flow's, a trigger's or a duplicate rule's, in an admin's words."""
+"""Error codes of validation rules, flows, triggers and duplicate rules; an admin of the org wrote the message."""
 
 
 def said(text: Any, code: str = "", fields: Sequence[str] = ()) -> str:
-    """What Salesforce said, `masked`; what the org itself wrote, `without_names`."""
+    """Salesforce's message, `masked`; a message written by the org's admins also `without_names`."""
     if isinstance(text, list):
         text = text[0].get("message", "") if text and isinstance(text[0], dict) else ""
     line = masked(str(text))
@@ -289,7 +289,7 @@ def said(text: Any, code: str = "", fields: Sequence[str] = ()) -> str:
 
 
 def _chunks(values: Sequence[str], each: str) -> Iterator[list[str]]:
-    """Runs of `values` that, each written as `each`, stay within the length of an address."""
+    """Chunks of `values` that, each written as `each`, stay within the allowed length of a URL."""
     chunk: list[str] = []
     length = 0
     for value in values:
@@ -311,7 +311,7 @@ def _code(error: SalesforceError) -> str:
 
 
 def _refuse(error: SalesforceError) -> NoReturn:
-    """Raises what an HTTP status and errorCode mean. `from None`: the chained error would show the address."""
+    """Raises the error that an HTTP status and errorCode mean. `from None`: a chained error would show the URL."""
     code = _code(error)
     message = said(error.content, code)
     if code == "REQUEST_LIMIT_EXCEEDED" and not message.startswith("Concurrent"):

@@ -4,5 +4,5 @@ from importlib.resources import files
 
 
 def head() -> str:
-    """The newest revision. The files of `versions` are named after theirs (v0001_…), so Alembic need not be asked."""
+    """The newest revision, from the file names in `versions` (v0001_…), without importing Alembic."""
     return max(file.name[1:5] for file in files("onetouch.ledger.migrations.versions").iterdir() if file.name[0] == "v")

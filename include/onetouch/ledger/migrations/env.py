@@ -1,4 +1,4 @@
-"""Runs the revisions on the connection `Ledger.migrate()` hands over, inside its transaction."""
+"""Runs the revisions on the connection of `Ledger.migrate()`, inside its transaction."""
 
 from alembic import context
 
