@@ -76,7 +76,7 @@ class Forgotten:
         return any(self.digests.values())
 
     def digest(self, kind: Kind, value: str) -> str:
-        """A keyed digest, 64 hex digits: nobody tests guesses without the key. E-mail addresses count in lower case."""
+        """A keyed digest, 64 hex digits: without the key nobody can test guesses. E-mail addresses are lower-cased."""
         word = value.lower() if "@" in value else value
         return hashlib.sha256(f"{self.key}:{kind}:{word}".encode("utf-8", "surrogatepass")).hexdigest()
 

@@ -1,6 +1,6 @@
 """Loopback stand-ins for the Salesforce, HubSpot, Slack and Amplitude APIs, built from their documentation.
 
-Imports nothing of the product: it must not share the product's misunderstandings.
+The stand-ins import nothing of the product, so that they do not share its misunderstandings of the APIs.
 """
 
 from typing import TYPE_CHECKING

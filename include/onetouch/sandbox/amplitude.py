@@ -1,4 +1,4 @@
-"""The Amplitude Export API over a folder of answers as the vendor gives them."""
+"""The Amplitude Export API on a folder of zip files in the vendor's form."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Exports:
     _hours: dict[datetime, list[_Member]] = field(default_factory=dict)
 
     def between(self, start: datetime, end: datetime) -> list[_Member]:
-        """Files of the hours from `start` to `end`, both included."""
+        """The files of the hours from `start` to `end`, both included."""
         self._refresh()
         return [m for hour in sorted(self._hours) if start <= hour <= end for m in self._hours[hour]]
 

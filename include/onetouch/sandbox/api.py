@@ -18,7 +18,7 @@ class ApiError(Exception):
 
 @dataclass
 class Answer:
-    """What a call answers: status, JSON body (or text), headers."""
+    """The answer to a call: status, JSON body (or text), headers."""
 
     status: int
     body: Any = None
@@ -38,7 +38,7 @@ class Call:
 
     @property
     def root(self) -> str:
-        """The address of its version, for links in answers."""
+        """The path of the call's API version, for links in answers."""
         return f"/services/data/{self.version}"
 
     def only(self, *methods: str) -> None:
@@ -49,5 +49,5 @@ class Call:
 
 
 def not_found() -> ApiError:
-    """What an unknown address answers."""
+    """The error of an unknown address."""
     return ApiError(404, "NOT_FOUND", "The requested resource does not exist")

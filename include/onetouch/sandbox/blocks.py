@@ -1,4 +1,4 @@
-"""Block Kit as Slack checks it: what is refused, and with which messages."""
+"""Slack's checks of Block Kit: what is refused, and with which messages."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ FileState = Callable[[dict[str, Any]], bool]
 
 
 def read_blocks(value: Any) -> list[Any] | None:
-    """Blocks given as a list or as JSON text; None when they are neither."""
+    """Blocks from a list or from JSON text; None for anything else."""
     if isinstance(value, str):
         try:
             value = json.loads(value)
@@ -25,7 +25,7 @@ def read_blocks(value: Any) -> list[Any] | None:
 
 
 def check_blocks(blocks: list[Any], usable_file: FileState) -> list[str]:
-    """The problems Slack would name, each with its JSON pointer; empty when the blocks are valid.
+    """The problems Slack would report, each with its JSON pointer; empty when the blocks are valid.
 
     `usable_file` says whether a `slack_file` object names a processed picture.
     """
@@ -54,7 +54,7 @@ def check_blocks(blocks: list[Any], usable_file: FileState) -> list[str]:
 
 
 def count_characters(blocks: list[Any]) -> int:
-    """Characters of all texts of the blocks."""
+    """The number of characters in all texts of the blocks."""
     return sum(len(text) for block in blocks for text in _texts(block))
 
 
@@ -250,8 +250,8 @@ _RICH: Final = {
 
 
 def notified(text: str, blocks: list[Any]) -> list[str]:
-    """Who a message wakes beside those it names: of channel, here, everyone. Blocks, where there are any, are what
-    counts; plain and rich text are never read for commands."""
+    """Which of channel, here and everyone a message notifies, besides the people it mentions. If there are blocks, only
+    they count; commands in plain and rich text have no effect."""
     found = {name for shown in ([*_parsed(blocks)] if blocks else [text]) for name in _BROADCAST.findall(shown)}
     return sorted(found | {*_broadcasts(blocks)})
 

@@ -1,7 +1,7 @@
-"""Bulk API 2.0 ingest: a job, one upload of CSV, processing while the caller looks again, results as CSV.
+"""Bulk API 2.0 ingest: a job, one upload of CSV, processing while the caller polls, results as CSV.
 
-Rows are processed as the caller polls: `bulk_looks` answers say InProgress, and by each of them a part of the rows is
-done. A job nobody looks at is done BULK_SECONDS after its upload was completed, whatever call comes then.
+Rows are processed as the caller polls: `bulk_looks` answers say InProgress, and with each of them a part of the rows
+is processed. A job that is not polled is processed by the first call BULK_SECONDS after its upload was completed.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from onetouch.sandbox.records import DmlError
 from onetouch.sandbox.store import INTEGRATION_USER, Store
 
 BULK_SECONDS: Final = 60
-"""Ours: how long a job takes that nobody asks about."""
+"""Ours: seconds until a job that is not polled is processed."""
 
 _MAX_UPLOAD: Final = 100_000_000  # bytes; Salesforce: 150 MB once encoded in base64
-_CHUNK: Final = 200  # rows saved together, as everywhere in the platform
+_CHUNK: Final = 200  # rows saved together, as in the other APIs
 _DELIMITERS: Final = {"BACKQUOTE": "`", "CARET": "^", "COMMA": ",", "PIPE": "|", "SEMICOLON": ";", "TAB": "\t"}
 _ENDINGS: Final = {"LF": "\n", "CRLF": "\r\n"}
 _GIVEN: Final = {"object", "operation", "externalIdFieldName", "contentType", "lineEnding", "columnDelimiter"}
@@ -32,7 +32,8 @@ _OPERATIONS: Final = ("insert", "update", "upsert", "delete")
 _ENDED: Final = ("JobComplete", "Failed", "Aborted")
 
 Act = Callable[[SObject, Field | None, dict[str, Any], set[str]], dict[str, Any]]
-"""Does one row: its sObject, the external id of an upsert, its values, what its chunk has had. Raises DmlError."""
+"""Writes one row: its sObject, the external id of an upsert, its values, the keys earlier in its chunk. Raises
+DmlError."""
 
 
 class Ingest:
@@ -62,7 +63,7 @@ class Ingest:
         raise not_found()
 
     def process_due(self) -> None:
-        """Processes what nobody has looked at for BULK_SECONDS."""
+        """Processes the jobs that were not polled for BULK_SECONDS."""
         due = self.store.db.execute("SELECT * FROM job WHERE due <= ?", (self.store.now().isoformat(),)).fetchall()
         for job in due:
             self._process(job, whole=True)
@@ -70,7 +71,7 @@ class Ingest:
     # -- jobs
 
     def _job(self, job_id: str) -> Any:
-        # Ids tell upper from lower case, LIKE does not.
+        # Ids are case-sensitive, LIKE is not.
         found = self.store.db.execute("SELECT * FROM job WHERE ? IN (id, substr(id, 1, 15))", (job_id,)).fetchone()
         if not found:
             raise not_found()
@@ -238,7 +239,7 @@ class Ingest:
             good = which == "successfulResults"
             writer.writerow(["sf__Id", "sf__Created" if good else "sf__Error", *names])
             condition = "IS NULL" if good else "IS NOT NULL"
-            # Salesforce promises no order: here it is never that of the upload.
+            # Salesforce guarantees no order, so here it is never the order of the upload.
             found = self.store.db.execute(
                 f"SELECT * FROM job_row WHERE job = ? AND error {condition} ORDER BY number DESC", (job["id"],)
             )
@@ -266,7 +267,7 @@ def _object(raw: bytes) -> dict[str, Any]:
     return given
 
 
-@lru_cache(maxsize=1)  # a job is read at every look at it and at its results
+@lru_cache(maxsize=1)  # a job is read at every poll and for its results
 def _parse(content: bytes | None, ending: str, delimiter: str) -> tuple[list[str], list[list[str]]]:
     """The header's names and the rows. Raises _BadBatch."""
     if not content:
@@ -292,7 +293,7 @@ def _parse(content: bytes | None, ending: str, delimiter: str) -> tuple[list[str
 
 
 def _values(header: list[Field | None], cells: list[str]) -> dict[str, Any]:
-    """The row as JSON would have it. An empty cell is left as it is, #N/A empties the field."""
+    """The row's values as in JSON. An empty cell leaves the field as it is, #N/A empties it."""
     values: dict[str, Any] = {}
     for field, cell in zip(header, cells, strict=True):
         if cell == "":
@@ -309,7 +310,7 @@ def _values(header: list[Field | None], cells: list[str]) -> dict[str, Any]:
 
 
 def _shown(job: Any, *, whole: bool) -> dict[str, Any]:
-    """The job's information: the short form of its creation and changes, or the whole one of a look at it."""
+    """The job's information: the short form in answers to creation and changes, with `whole` the form of a poll."""
     shown: dict[str, Any] = {
         "id": job["id"],
         "operation": job["operation"],

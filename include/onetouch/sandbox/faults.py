@@ -1,16 +1,17 @@
-"""What goes wrong on purpose: errors of whole calls, of single rows, of bulk jobs; lost, cut and late answers.
+"""Injected faults: errors of whole calls, of single rows and of bulk jobs; lost, cut and late answers.
 
-A fault is planned through the tooling and happens to the next calls it matches. Its keys:
+A fault is planned through the tooling and occurs in the next calls that it matches. Its keys:
 
-- `match`: a regular expression searched in `path?query`; `method`: of this HTTP method only.
-- `after`: how many matching calls (rows, jobs) go well first; `times`: how often it happens then (1).
+- `match`: a regular expression searched in `path?query`; `method`: only calls with this HTTP method.
+- `after`: how many matching calls (rows, jobs) succeed first; `times`: how often the fault occurs then (default 1).
 - exactly one of
-    `status` (with `body`, `headers`): an answer of the caller's own making, nothing is done;
-    `error`: one of ERRORS, as Salesforce words it, nothing is done;
-    `drop`: `request` (nothing is done, no answer), `answer` (it is done, no answer) or `half` (it is done, half of
-    the answer);
-    `slow`: seconds that the answer comes late: it is done, and a client with less patience never learns;
-    `row_error`: {statusCode, message, fields} or one of ROW_ERRORS, for the records numbered in `rows` (all);
+    `status` (with `body`, `headers`): this answer is sent and the call is not executed;
+    `error`: one of ERRORS, in Salesforce's words; the call is not executed;
+    `drop`: `request` (not executed, no answer), `answer` (executed, no answer) or `half` (executed, half of the
+    answer is sent);
+    `slow`: seconds by which the answer is late: the call is executed, but a client with a shorter time-out gets no
+    answer;
+    `row_error`: {statusCode, message, fields} or one of ROW_ERRORS, for the records numbered in `rows` (default: all);
     `job_error`: the errorMessage with which a bulk job fails, once `rows` (a number) of its records are done.
 """
 
@@ -34,7 +35,7 @@ ERRORS: Final = {
                           " contact support: 1234567890-12345 (1234567890)"),
     "SERVER_UNAVAILABLE": (503, "SERVER_UNAVAILABLE", "Server is too busy to serve the request"),
 }  # fmt: skip
-"""Refusals of a whole call: our name → HTTP status, errorCode, message."""
+"""Errors of a whole call: our name → HTTP status, errorCode, message."""
 
 ROW_ERRORS: Final[dict[str, tuple[str, ...]]] = {
     "UNABLE_TO_LOCK_ROW": ("unable to obtain exclusive access to this record or 1 records",),
@@ -60,14 +61,14 @@ ROW_ERRORS: Final[dict[str, tuple[str, ...]]] = {
     "STORAGE_LIMIT_EXCEEDED": ("storage limit exceeded",),
     "UNKNOWN_EXCEPTION": ("An unexpected error occurred.",),
 }
-"""Refusals of one record: statusCode → message, fields."""
+"""Errors of one record: statusCode → message, fields."""
 
 KEYS: Final = {"match", "method", "after", "times", "body", "headers", "rows"}
 KINDS: Final = {"status", "error", "drop", "slow", "row_error", "job_error"}
 
 
 def check(spec: Any) -> None:
-    """Raises ValueError on a fault that makes no sense, in words for whoever planned it."""
+    """Raises ValueError, with a message for the caller, on a fault that is not valid."""
     if not isinstance(spec, dict) or not isinstance(spec.get("match"), str):
         raise ValueError("a fault needs match: a regular expression searched in path?query")
     if unknown := spec.keys() - KEYS - KINDS:
@@ -91,7 +92,7 @@ def check(spec: Any) -> None:
 
 
 def plan(store: Store, specs: list[dict[str, Any]]) -> None:
-    """Plans faults, in this order. Raises ValueError on one that makes no sense, and then plans none."""
+    """Plans faults, in this order. Raises ValueError when one is not valid, and then plans none."""
     for spec in specs:
         check(spec)
     rows = [(json.dumps(spec), int(spec.get("times", 1))) for spec in specs]
@@ -99,7 +100,7 @@ def plan(store: Store, specs: list[dict[str, Any]]) -> None:
 
 
 def planned(store: Store) -> list[dict[str, Any]]:
-    """What has not happened yet."""
+    """The faults that have not occurred yet; `times` is how often each still will."""
     waiting = store.db.execute("SELECT * FROM fault WHERE remaining > 0 ORDER BY id")
     return [json.loads(row["spec"]) | {"times": row["remaining"]} for row in waiting]
 
@@ -121,7 +122,7 @@ def _take(store: Store, kinds: set[str], method: str, path: str, index: int | No
 
 
 def of_call(store: Store, method: str, path: str) -> dict[str, Any]:
-    """The next fault planned for this call, counted down; empty when there is none. An `error` has its status, body."""
+    """Takes the next fault planned for this call; empty when there is none. An `error` gets its status and body."""
     spec = _take(store, {"status", "error", "drop", "slow"}, method, path)
     if "error" in spec:
         refusal = ApiError(*ERRORS[spec["error"]])
@@ -130,7 +131,7 @@ def of_call(store: Store, method: str, path: str) -> dict[str, Any]:
 
 
 def of_row(store: Store, method: str, path: str, index: int) -> DmlError | None:
-    """The error planned for the `index`-th record of this call, counted down."""
+    """Takes the error planned for the `index`-th record of this call; None when there is none."""
     error = _take(store, {"row_error"}, method, path, index).get("row_error")
     if isinstance(error, str):
         return DmlError(error, *ROW_ERRORS[error])
@@ -138,13 +139,13 @@ def of_row(store: Store, method: str, path: str, index: int) -> DmlError | None:
 
 
 def of_job(store: Store, method: str, path: str) -> tuple[str, int] | None:
-    """How the bulk job uploaded by this call fails, and after how many records."""
+    """Takes the failure planned for the bulk job uploaded by this call: its message, and after how many records."""
     spec = _take(store, {"job_error"}, method, path)
     return (str(spec["job_error"]), int(spec.get("rows", 0))) if spec else None
 
 
 def api_of(path: str) -> str:
-    """The API a path belongs to; empty: none of them."""
+    """The API a path belongs to; empty when it belongs to none."""
     if path.startswith("/services/"):
         return "salesforce" if path.startswith("/services/data") else "salesforce sign-in"
     if path.startswith("/api/2/"):
@@ -164,7 +165,7 @@ _IDS: Final = (
 
 
 def pattern(path: str) -> str:
-    """A path with the ids in it left out."""
+    """A path with placeholders in place of its ids."""
     for ids, name in _IDS:
         path = ids.sub(name, path)
     return path

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 @dataclass(frozen=True)
 class Field:
-    """One field of an sObject, as describe tells it."""
+    """One field of an sObject, as in its describe result."""
 
     name: str
     type: str  # id reference string textarea longtextarea picklist boolean int double currency percent date datetime
@@ -31,7 +31,7 @@ class Field:
 
     @property
     def is_text(self) -> bool:
-        """Whether SOQL compares it with a quoted string."""
+        """Whether SOQL compares the field with a quoted string."""
         return self.type in (
             "id",
             "reference",
@@ -46,18 +46,18 @@ class Field:
 
     @property
     def is_id(self) -> bool:
-        """Whether it holds record ids."""
+        """Whether the field holds record ids."""
         return self.type in ("id", "reference")
 
     @property
     def collation(self) -> str:
-        """How SQLite compares it: Salesforce text ignores case unless the field says otherwise."""
+        """How SQLite compares the field: Salesforce's text ignores case unless the field is case-sensitive."""
         return " COLLATE NOCASE" if self.is_text and not self.is_id and not self.case_sensitive else ""
 
 
 @dataclass(frozen=True)
 class SObject:
-    """One type of record, the first three characters of its ids, and what may be done to one."""
+    """One type of record, the first three characters of its ids, and the operations it allows."""
 
     name: str
     prefix: str
@@ -65,7 +65,7 @@ class SObject:
     allows: frozenset[str] = frozenset(("create", "edit", "delete"))
 
     def find(self, name: str) -> Field | None:
-        """The field of that API name, whatever its case."""
+        """The field of that API name, in upper or lower case."""
         return self.fields.get(name.lower())
 
 
@@ -115,12 +115,12 @@ _ACTIVITY: Final = (
 
 
 def _merged_into(name: str) -> Field:
-    """Which record a loser of a merge went into; only deleted records have one."""
+    """The field with the surviving record of a merge; only deleted records have a value."""
     return _reference("MasterRecordId", "MasterRecord", name, createable=False, updateable=False)
 
 
-# Sources: Salesforce Object Reference. Picklists are restricted here although an org may leave standard ones open:
-# a value outside the list is a mistake of the caller either way.
+# Source: Salesforce Object Reference. Picklists are restricted here although an org may leave standard ones open: a
+# value outside the list is a mistake of the caller either way.
 _STANDARD: Final[dict[str, tuple[str, tuple[Field, ...]]]] = {
     "User": (
         "005",
@@ -148,7 +148,7 @@ _STANDARD: Final[dict[str, tuple[str, tuple[Field, ...]]]] = {
             Field("Description", "longtextarea", "Account Description", length=32000, filterable=False),
             _merged_into("Account"),
             _OWNER,
-            # The customer's own: what a product-led company keeps on its accounts.
+            # The customer's own fields, as a product-led company has them on its accounts.
             Field("Plan__c", "string", "Plan", length=80),
             Field("Seats__c", "double", "Seats", precision=9),
             Field("ARR__c", "currency", "ARR", precision=16, scale=2),

@@ -1,7 +1,7 @@
 """The HubSpot CRM API (v3 objects, v4 associations): records, search, properties, owners, pipelines, merges, limits.
 
-Not simulated: scopes of the app's token. Where the documentation is silent, the inconvenient is assumed: a deleted
-record keeps its unique values and is not found by them.
+The scopes of the app's token are not simulated. Where the documentation is silent, the less convenient behaviour is
+assumed: a deleted record keeps its unique values and is not found by them.
 """
 
 from __future__ import annotations
@@ -78,14 +78,14 @@ class ApiError(Exception):
         self.status, self.category, self.message, self.more = status, category, message, more
 
     def body(self) -> dict[str, Any]:
-        """As HubSpot tells it."""
+        """The error in HubSpot's JSON form."""
         shown = {"status": "error", "message": self.message, "correlationId": str(uuid.uuid4())}
         return shown | {"category": self.category} | self.more
 
 
 @dataclass
 class Answer:
-    """What a call answers."""
+    """The answer to a call."""
 
     status: int
     body: Any = None
@@ -110,7 +110,7 @@ def _gone(type_: str, ids: list[str]) -> ApiError:
 
 
 class HubSpot:
-    """The API over a store."""
+    """The HubSpot API on the data of a store."""
 
     def __init__(self, store: Store) -> None:
         self.store = store
@@ -121,7 +121,7 @@ class HubSpot:
     # -- one HTTP request
 
     def request(self, method: str, raw_path: str, query: str, raw: bytes, headers: Mapping[str, str]) -> Answer:
-        """One HTTP request below /crm; answers carry the limits, those of search do not."""
+        """One HTTP request below /crm; all answers but those of search have headers with the limits."""
         searches = raw_path.rstrip("/").endswith("/search")
         daily = int(self.store.setting("hubspot_daily"))
         used = self.store.calls_today("hubspot")
@@ -129,7 +129,7 @@ class HubSpot:
             self._authorise(headers.get("authorization", ""))
             self._throttle(searches, used >= daily)
             path = [unquote(part) for part in raw_path.strip("/").split("/")]
-            with self.store.transaction():  # a refused call leaves nothing behind
+            with self.store.transaction():  # a refused call changes nothing
                 answer = self._route(method, path[1:], _query(query), _json(method, raw, headers))
         except ApiError as error:
             answer = Answer(error.status, error.body())
@@ -354,7 +354,7 @@ class HubSpot:
 
     @staticmethod
     def _derive(type_: str, kept: dict[str, Any], moment: str, before: Mapping[str, Any]) -> None:
-        """What HubSpot itself sets."""
+        """The properties that HubSpot itself sets."""
         if type_ == "tasks":
             kept.setdefault("hs_task_status", "NOT_STARTED")
             if kept["hs_task_status"] != "COMPLETED":
@@ -371,7 +371,7 @@ class HubSpot:
             kept["hs_is_closed_won"] = "true" if won else "false"
 
     def _claim(self, type_: str, number: int, name: str, value: str) -> None:
-        """Takes a unique value, or refuses one another record has."""
+        """Reserves a unique value for a record; refuses a value that another record has."""
         self.store.db.execute(
             "DELETE FROM hubspot_unique WHERE type = ? AND name = ? AND id = ?", (type_, name, number)
         )
@@ -404,7 +404,7 @@ class HubSpot:
         return row
 
     def _find(self, type_: str, given: Any, name: str | None = None, archived: bool = False) -> int | None:
-        """The record of an id, of one merged since, or of a unique value; None when there is none."""
+        """The number of the record with an id (after merges the surviving one) or a unique value; None without one."""
         if name and name != "hs_object_id":
             if not self._defined(type_).get(name, {}).get("hasUniqueValue"):
                 raise _invalid(f"{name} is not a unique property of {type_}")
@@ -412,7 +412,7 @@ class HubSpot:
                 "SELECT id FROM hubspot_unique WHERE type = ? AND name = ? AND value = ?",
                 (type_, name, str(given).lower()),
             ).fetchone()
-            number = found["id"] if found and not archived else None  # deleted ones are not found by their values
+            number = found["id"] if found and not archived else None  # deleted records are not found by their values
         else:
             number = int(given) if str(given).isdigit() else None
             while number is not None:
@@ -546,7 +546,8 @@ class HubSpot:
         return self._batched(results, errors, 201 if what == "create" else 200)
 
     def _merge(self, type_: str, body: Any) -> Answer:
-        """Both become a new record with a new id and are archived; the old ids lead to it. The primary's values win."""
+        """Merges two records into a new one and archives both; their ids then return the new record. Values of the
+        primary record take precedence."""
         if not isinstance(body, dict):
             raise _bad_input("an object is expected")
         primary = self._number(type_, body.get("primaryObjectId"))
@@ -590,7 +591,7 @@ class HubSpot:
     def _wanted(self, type_: str, names: Any) -> list[str]:
         if names is not None and not isinstance(names, list):
             raise _bad_input("properties is a list of names")
-        return [str(name) for name in names or []]  # names that do not exist are passed over in silence
+        return [str(name) for name in names or []]  # unknown names are ignored without an error
 
     def _properties(self, method: str, type_: str, below: list[str], body: Any) -> Answer:
         match method, below:
@@ -657,7 +658,7 @@ class HubSpot:
     # -- the tooling's side
 
     def load(self, document: Mapping[str, Any]) -> None:
-        """Puts owners, property definitions, records and associations there. Raises ApiError."""
+        """Stores owners, property definitions, records and associations. Raises ApiError."""
         for type_, definitions in document.get("properties", {}).items():
             for definition in definitions:
                 group = (_type(type_), definition["groupName"], definition["groupName"])
@@ -689,7 +690,7 @@ class HubSpot:
             self._associate(of, int(number), to, int(other), ASSOCIATIONS[of, to][0])
 
     def state(self) -> dict[str, Any]:
-        """Every record by type, archived ones too, with the companies each belongs to."""
+        """Type → all records, archived ones too, each with the companies it belongs to."""
         found: dict[str, list[dict[str, Any]]] = {}
         for row in self.store.db.execute("SELECT * FROM hubspot_object ORDER BY type, id").fetchall():
             links: dict[str, list[str]] = {}
@@ -748,7 +749,7 @@ def _too_many(limit: str, policy: str) -> ApiError:
 
 
 def _query(text: str) -> dict[str, str]:
-    """The query; a name given several times has its values joined by commas."""
+    """Name → value of a query string; values of a repeated name are joined by commas."""
     found: dict[str, str] = {}
     for name, value in parse_qsl(text, keep_blank_values=True):
         found[name] = f"{found[name]},{value}" if name in found else value
@@ -800,7 +801,7 @@ def _whole(value: Any, name: str, most: int | None = None) -> int:
 
 
 def _column(definitions: Mapping[str, Any], name: str) -> tuple[str, str]:
-    """The SQL expression of a property, and its type."""
+    """The SQL expression of a property, and the property's type."""
     if name not in definitions:
         raise _invalid(f"There was a problem with the request: property {name} does not exist")
     known = {"hs_object_id": "id", "createdate": "created", "hs_createdate": "created"}
@@ -813,7 +814,7 @@ def _column(definitions: Mapping[str, Any], name: str) -> tuple[str, str]:
 
 
 def _condition(definitions: Mapping[str, Any], given: Any) -> tuple[str, list[Any]]:
-    """One filter as SQL and its values. Text is compared in lower case, so IN finds only lower-case values."""
+    """One filter as SQL, and its values. Stored text is put in lower case, so IN finds only lower-case values."""
     if not isinstance(given, dict):
         raise _bad_input("a filter is an object")
     column, kind = _column(definitions, str(given.get("propertyName")))

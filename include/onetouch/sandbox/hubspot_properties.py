@@ -11,17 +11,17 @@ TYPES: Final = {
     "companies": "COMPANY", "contacts": "CONTACT", "deals": "DEAL", "tasks": "TASK", "calls": "CALL",
     "emails": "EMAIL", "meetings": "MEETING_EVENT", "users": "USER",
 }  # fmt: skip
-"""Object types and what error messages call them."""
+"""Object type → its name in error messages."""
 
 DEFAULTS: Final = {
     "companies": ("name", "domain"),
     "contacts": ("firstname", "lastname", "email"),
     "deals": ("dealname", "amount", "closedate", "pipeline", "dealstage"),
 }
-"""Properties every answer holds."""
+"""Properties that every answer contains."""
 
 MODIFIED: Final = {"contacts": "lastmodifieddate"}
-"""The property of the last change, where it is not hs_lastmodifieddate."""
+"""Object type → the property of the last change, where it is not hs_lastmodifieddate."""
 
 _ACTIVITY: Final = ("hs_timestamp",)
 REQUIRED: Final = {"tasks": _ACTIVITY, "calls": _ACTIVITY, "emails": _ACTIVITY, "meetings": _ACTIVITY}
@@ -35,7 +35,7 @@ ASSOCIATIONS: Final[dict[tuple[str, str], list[int]]] = {
     ("deals", "companies"): [341, 5], ("companies", "deals"): [342, 6],
     ("contacts", "companies"): [279, 1], ("companies", "contacts"): [280, 2],
 }  # fmt: skip
-"""Type ids of a pair, the unlabelled first, then primary; the other direction in the same order."""
+"""(from, to) object types → association type ids: the unlabelled one first, then the primary one."""
 
 _STAGES: Final = (
     ("appointmentscheduled", "Appointment Scheduled", "0.2"),
@@ -151,7 +151,7 @@ _LONGEST: Final = 65_536
 
 
 def read_value(definition: Mapping[str, Any], value: Any) -> str:
-    """A value as HubSpot keeps it: text of it; "" for none. Raises ValueError saying what is wrong."""
+    """A value as HubSpot stores it: a text, "" for no value. Raises ValueError saying what is wrong."""
     name, kind = definition["name"], definition["type"]
     if value is None or value == "":
         return ""
@@ -178,7 +178,7 @@ def read_value(definition: Mapping[str, Any], value: Any) -> str:
 
 
 def _moment(text: str, kind: str) -> str:
-    """Milliseconds since 1970, or ISO."""
+    """A moment as HubSpot stores it, given in milliseconds since 1970 or as ISO text."""
     try:
         if text.lstrip("-").isdigit():
             at = datetime.fromtimestamp(int(text) / 1000, UTC)

@@ -1,7 +1,7 @@
-"""The org and the workspace in the caller's own process: no HTTP, no threads, no clock but the one that is set.
+"""The org and the workspace in the caller's process: no HTTP, no threads, and only the clock that is set.
 
-For simulators that want tens of thousands of worlds. Everything is checked as over HTTP, by the same code; the state
-is SQLite in memory. A new `Org` is a copy of a template, or of any other org's `image()`.
+For simulators that need tens of thousands of orgs. The same code as over HTTP checks everything; the state is SQLite in
+memory. A new `Org` is a copy of a template, or of any other org's `image()`.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ from onetouch.sandbox.store import Store
 from onetouch.sandbox.tooling import Tooling
 
 URL: Final = "https://sandbox.my.salesforce.com"
-"""Where the org answers; any other host of the same session does as well."""
+"""The org's address; every other host of the same session is answered in the same way."""
 
 
 @dataclass(frozen=True)
 class Reply:
-    """What a call is answered."""
+    """The answer to a call."""
 
     status: int
     headers: dict[str, str]
@@ -45,7 +45,7 @@ class Reply:
 
 
 class Lost(Exception):
-    """No answer: the connection was cut, or (`late`) the client waits no longer."""
+    """There is no answer: the connection was cut, or (`late`) the client's time-out has passed."""
 
     def __init__(self, *, late: bool) -> None:
         super().__init__("late" if late else "cut")
@@ -68,7 +68,7 @@ class Org:
         self.tooling = Tooling(self.store, self.slack)
 
     def image(self) -> bytes:
-        """The state as it is: `Org(image)` starts from it, as often as wanted."""
+        """The present state; any number of orgs can start from it: `Org(image)`."""
         return self.store.db.serialize()
 
     def close(self) -> None:
@@ -76,15 +76,15 @@ class Org:
         self.store.db.close()
 
     def session(self) -> requests.Session:
-        """A session whose every request is answered here."""
+        """A session whose requests are all answered by this org."""
         session = requests.Session()
-        session.trust_env = False  # no proxies, no netrc: looking for them is most of a call's time
+        session.trust_env = False  # no proxies and no netrc, since looking for them takes most of a call's time
         for scheme in ("https://", "http://"):
             session.mount(scheme, Adapter(self))
         return session
 
     def answer_slack(self, client: WebClient) -> None:
-        """Makes a Slack client speak to this workspace."""
+        """Makes a Slack client send its requests to this workspace."""
 
         def perform(url: str, request: Any) -> dict[str, Any]:
             body = request.data or b""
@@ -111,7 +111,7 @@ class Org:
         return reply
 
     def exchange(self, method: str, url: str, headers: Mapping[str, str], body: bytes, patience: float | None) -> Reply:
-        """One HTTP request and its answer, faults included. `patience`: seconds the client waits. Raises Lost."""
+        """The answer to one HTTP request, faults included. `patience`: the client's time-out, seconds. Raises Lost."""
         parts = urlsplit(url)
         path = unquote(parts.path)
         api = faults.api_of(path)
@@ -166,7 +166,7 @@ class Org:
 
 
 class Adapter(BaseAdapter):
-    """A `requests` transport that ends in an Org."""
+    """A `requests` transport adapter whose requests an Org answers."""
 
     def __init__(self, org: Org) -> None:
         super().__init__()
@@ -181,7 +181,7 @@ class Adapter(BaseAdapter):
         cert: Any = None,
         proxies: Any = None,
     ) -> requests.Response:
-        """The answer. Raises what requests raises when there is none."""
+        """The answer. Raises the error of requests when there is none."""
         body = request.body or b""
         raw = body.encode() if isinstance(body, str) else body
         patience = timeout[1] if isinstance(timeout, tuple) else timeout
@@ -198,7 +198,7 @@ class Adapter(BaseAdapter):
         return response
 
     def close(self) -> None:
-        """Nothing is open."""
+        """Does nothing, since nothing is open."""
 
 
 def _reply(status: int, body: Any, headers: Mapping[str, Any]) -> Reply:

@@ -1,4 +1,4 @@
-"""Reads the deployable metadata in include/salesforce as an org would, refusing what a deployment would refuse."""
+"""Reads the deployable metadata in include/salesforce and refuses what a deployment to an org would refuse."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Final
 from onetouch.sandbox.fields import Field, SObject, is_guarded
 
 METADATA: Final = Path(str(files("onetouch.sandbox").joinpath("sfdx")))
-"""The SFDX project include/salesforce: in the repository a link leads there, a wheel holds a copy."""
+"""The SFDX project include/salesforce: a symbolic link in the repository, a copy in a wheel."""
 
 _NS: Final = "{http://soap.sforce.com/2006/04/metadata}"
 _TYPES: Final = {
@@ -46,7 +46,7 @@ class MetadataError(ValueError):
 
 
 def read_metadata(folder: Path) -> dict[str, list[Field]]:
-    """The custom fields of an SFDX project by object, of those its permission set lets the integration see.
+    """Object → the custom fields of an SFDX project that its permission set lets the integration see.
 
     A field of Activity appears on Task and on Event. Raises MetadataError on what Salesforce would not deploy.
     """
@@ -61,16 +61,16 @@ def read_metadata(folder: Path) -> dict[str, list[Field]]:
         for target in ("Task", "Event") if name == "Activity" else (name,):
             deployed.setdefault(target, []).extend(fields)
     granted = _granted(main, deployed)
-    # A deployed field nobody was granted is invisible to the API: "No such column".
+    # Without a permission a deployed field is invisible in the API: "No such column".
     return {name: [f for f in fields if (name, f.name) in granted] for name, fields in deployed.items()}
 
 
 def as_seen(org: dict[str, SObject], folder: Path) -> dict[str, SObject]:
-    """The org as the integration user sees it, who has nothing but the permission set of `folder`.
+    """The org as seen by an integration user who has only the permission set of `folder`.
 
-    Hidden are objects without read permission and optional standard fields without field permission; what is not
-    editable cannot be written. The customer's own fields are taken to be readable, as the README asks for; activities
-    come with ActivitiesAccess, and tasks are written with EditTask.
+    Objects without read permission and optional standard fields without field permission are hidden; fields that are
+    not editable cannot be written. The customer's own fields are assumed to be readable, as the README requires;
+    reading activities needs ActivitiesAccess, writing tasks needs EditTask.
     """
     main = folder / "force-app" / "main" / "default"
     objects: dict[str, set[str]] = {"User": {"Read"}}
@@ -100,7 +100,7 @@ def _as_seen(name: str, field: Field, fields: dict[str, bool]) -> Field | None:
         return field
     if is_guarded(name, field.name) and not field.name.endswith("__c"):
         editable = fields.get(f"{name}.{field.name}")
-    else:  # a custom field that is here and not in the set is the customer's own
+    else:  # a custom field of the org that is not in the permission set is the customer's own
         editable = fields.get(f"{name}.{field.name}", not field.name.endswith("__c"))
     if editable is None:
         return None

@@ -32,7 +32,7 @@ _TAGS: Final = {"code": "code", "bold": "strong", "italic": "em", "strike": "s"}
 
 
 def render(text: str, names: Mapping[str, str]) -> Markup:
-    """`text` as people see it; `names` are what ids of users and channels are called."""
+    """`text` as people see it; `names`: id of a user or channel → its name."""
     out, at = Markup(), 0
     for match in _CODE.finditer(text):
         out += _lines(text[at : match.start()], names)
@@ -43,7 +43,7 @@ def render(text: str, names: Mapping[str, str]) -> Markup:
 
 
 def rich(elements: Sequence[Mapping[str, Any]], names: Mapping[str, str]) -> Markup:
-    """The elements of a rich_text block: their text is never read for marks."""
+    """The elements of a rich_text block, whose text is shown literally."""
     return Markup("").join(_rich(element, names) for element in elements)
 
 
@@ -80,12 +80,12 @@ def _piece(element: Mapping[str, Any], names: Mapping[str, str]) -> Markup:
 
 
 def plain(text: str) -> Markup:
-    """A plain_text object: emoji, nothing else."""
+    """A plain_text object: only emoji are replaced."""
     return Markup("<br>").join(escape(_emoji(line)) for line in text.split("\n"))
 
 
 def _plain(text: str) -> str:
-    """Slack's three entities, undone."""
+    """Text with Slack's three entities decoded."""
     return text.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&")
 
 
@@ -108,7 +108,7 @@ def _lines(text: str, names: Mapping[str, str]) -> Markup:
 
 
 def _inline(text: str, names: Mapping[str, str]) -> Markup:
-    """One line: control sequences apart, so that styles may span them."""
+    """One line: control sequences are replaced apart from the rest, so that styles may span them."""
     held: list[Markup] = []
 
     def hold(match: re.Match[str]) -> str:

@@ -1,4 +1,4 @@
-"""What people would see: a rep's task list as the CRM shows it, and the Slack channels."""
+"""Web pages for people: a rep's task list as the CRM shows it, and the Slack channels."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _SHOWN_MESSAGES: Final = 200
 
 
 class Pages:
-    """The pages over a store; no script, no inline style, everything escaped."""
+    """The pages of a store; without scripts and inline styles, all text escaped."""
 
     def __init__(self, store: Store, slack: Slack) -> None:
         self.store, self.slack = store, slack
@@ -92,7 +92,7 @@ class Pages:
         rep = next((r for r in reps if r["Id"] == request.query_params.get("rep")), reps[0])
         zone = _zone(rep["TimeZoneSidKey"])
         rows = self.store.db.execute(
-            # A task of a lead has no account: the lead holds the context.
+            # A lead's task has no account: the lead holds the context.
             f"SELECT t.*, coalesce(a.Name, l.Company) AS AccountName, a.Plan__c, {_CONTEXT}"
             " FROM Task t LEFT JOIN Account a ON a.Id = t.AccountId LEFT JOIN Lead l ON l.Id = t.WhoId"
             " WHERE t.OwnerId = ? AND t.IsDeleted = 0",
@@ -212,7 +212,7 @@ class Pages:
         }
 
     def _block(self, block: dict[str, Any], names: dict[str, str]) -> dict[str, Any]:
-        """A block as its template wants it: kind, and texts already safe."""
+        """A block in the form its template requires: kind, and texts that are already escaped."""
         kind = block["type"]
         shown: dict[str, Any] = {"kind": kind}
         if kind == "header":
@@ -302,7 +302,7 @@ def _number(value: float | None) -> str:
 
 
 def _sections(text: str) -> list[dict[str, Any]]:
-    """Plain text as headed sections: a line in capitals heads what follows; "Label: value" is told apart."""
+    """Splits plain text into sections: a line in capitals heads the lines after it; "Label: value" is split."""
     sections: list[dict[str, Any]] = []
     for line in text.splitlines():
         bare = line.strip()

@@ -1,4 +1,4 @@
-"""What an org does with a record: types, lengths, required fields, references, and what the system derives."""
+"""An org's rules for records: types, lengths, required fields, references, and fields derived by the system."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _DATETIME: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d{1,9})?)?(Z|
 
 
 class DmlError(Exception):
-    """A refused record: statusCode, message and fields as the API answers them."""
+    """A refused record, with statusCode, message and fields as in the API's answer."""
 
     def __init__(self, code: str, message: str, *fields: str) -> None:
         super().__init__(message)
@@ -28,7 +28,7 @@ class DmlError(Exception):
 
 
 class Records:
-    """Reads and writes records of the org as its rules allow."""
+    """Reads and writes records of the org by its rules."""
 
     def __init__(self, store: Store) -> None:
         self.store = store
@@ -41,7 +41,7 @@ class Records:
         return found
 
     def find(self, sobject: SObject, field: Field, value: Any) -> list[str]:
-        """Ids of the live records with that value."""
+        """Ids of the records with that value that are not deleted."""
         rows = self.db.execute(
             f'SELECT Id FROM "{sobject.name}" WHERE {field.name} = ? AND IsDeleted = 0', (clean(field, value),)
         )
@@ -51,7 +51,7 @@ class Records:
         """Creates a record and returns its id. Raises DmlError."""
         _check_right(sobject, "create")
         given = self._clean_all(sobject, values, creating=True)
-        sobject = self.store.org[sobject.name.lower()]  # what follows is the system's, whatever the caller may see
+        sobject = self.store.org[sobject.name.lower()]  # the system sees every field, even if the caller does not
         if sobject.name == "Event":
             _check_times(given)
         missing = [f.name for f in sobject.fields.values() if f.required and given.get(f.name) is None]
@@ -72,7 +72,7 @@ class Records:
         return str(given["Id"])
 
     def update(self, sobject: SObject, record_id: str, values: Mapping[str, Any]) -> None:
-        """Changes fields of a live record. Raises DmlError."""
+        """Changes fields of a record that is not deleted. Raises DmlError."""
         _check_right(sobject, "edit")
         row = self.row(sobject, record_id)
         if row is None:
@@ -105,9 +105,9 @@ class Records:
             )
 
     def merge(self, sobject: SObject, winner: str, losers: Sequence[str], values: Mapping[str, Any]) -> None:
-        """Merges up to two records into a third, as a person does: theirs become its, and they are deleted.
+        """Merges up to two records into `winner`, as a person does: it gets their child records, and they are deleted.
 
-        `values`: what the winner takes over from them. Raises DmlError.
+        `values`: field values that the winner takes over from them. Raises DmlError.
         """
         if sobject.name not in ("Account", "Contact", "Lead") or not 1 <= len(losers) <= 2 or winner in losers:
             raise DmlError("INVALID_OPERATION", "merge: one or two other accounts, contacts or leads")
@@ -119,7 +119,7 @@ class Records:
             for name, _ in _CHILDREN[sobject.name]:
                 for field in ("WhatId", "WhoId", "AccountId"):
                     if self.store.org[name.lower()].find(field):
-                        # A reparented record is not modified by anybody; the system's stamp moves.
+                        # Moving a child record changes its SystemModstamp but not who modified it last.
                         self.db.execute(
                             f'UPDATE "{name}" SET {field} = ?, SystemModstamp = ? WHERE {field} = ?',
                             (winner, stamp, loser),
@@ -132,9 +132,9 @@ class Records:
         self.update(sobject, winner, values)
 
     def convert(self, lead_id: str, account_id: str | None) -> tuple[str, str]:
-        """Converts a lead, as a person does, into a contact of an account: the one given, or a new one.
+        """Converts a lead, as a person does, into a contact of the given account or of a new one.
 
-        Our fields move along (Map Lead Fields), but never over what the account has; the lead's activities move, too.
+        Our fields are copied (Map Lead Fields), but do not overwrite values of the account; the lead's activities move.
         Returns the ids of account and contact. Raises DmlError.
         """
         lead, account, contact = (self.store.org[name] for name in ("lead", "account", "contact"))
@@ -168,7 +168,8 @@ class Records:
         return account_id, contact_id
 
     def undelete(self, sobject: SObject, record_id: str) -> None:
-        """Takes a record out of the recycle bin, and what went in with it. Raises DmlError when it cannot."""
+        """Restores a record from the recycle bin together with the records deleted with it. Raises DmlError when it
+        cannot be restored."""
         row = self.row(sobject, record_id)
         if row is None or not row["IsDeleted"]:
             raise DmlError("UNDELETE_FAILED", f"undelete: {record_id} is not in the recycle bin")
@@ -184,16 +185,16 @@ class Records:
                 raise DmlError("DUPLICATE_VALUE", f"undelete: a unique value of {name} is another's by now") from error
 
     def purge(self) -> int:
-        """Empties the recycle bin: no query sees those records any more. Returns how many."""
+        """Empties the recycle bin: no query finds those records any more. Returns how many there were."""
         return sum(
             self.db.execute(f'DELETE FROM "{sobject.name}" WHERE IsDeleted = 1').rowcount
             for sobject in self.store.org.values()
         )
 
     def load(self, sobject: SObject, values: Mapping[str, Any]) -> None:
-        """Puts a record in place as it is, system fields included; the same id again replaces its values.
+        """Stores a record unchanged, system fields included; an existing record with the same id takes the new values.
 
-        For the stand-in's own tooling. Raises DmlError on unknown fields and wrong types.
+        For the stand-in's tooling. Raises DmlError on unknown fields and wrong types.
         """
         record_id = full_id(values.get("Id"))
         if not record_id or not record_id.startswith(sobject.prefix):
@@ -341,7 +342,7 @@ _CHILDREN: Final = {
     "Contact": (("Task", "WhoId"), ("Event", "WhoId")),
     "Lead": (("Task", "WhoId"), ("Event", "WhoId")),
 }
-"""What goes with a record when it is deleted, by the field that points at it."""
+"""Object → its child records, which are deleted with a record of it: (object, field that refers to the record)."""
 
 
 def _check_times(given: Mapping[str, Any]) -> None:
@@ -356,7 +357,7 @@ def _check_times(given: Mapping[str, Any]) -> None:
 
 
 def _times(after: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
-    """Start, end and duration of an event from those that were given. Raises DmlError when they contradict."""
+    """Start, end and duration of an event, completed from the given ones. Raises DmlError when they contradict."""
     start = given.get("StartDateTime") or given.get("ActivityDateTime") or after.get("StartDateTime")
     if not start:
         return {}
@@ -416,7 +417,7 @@ def clean(field: Field, value: Any) -> Any:
 
 def _text(field: Field, value: str) -> str | None:
     text = value if field.type == "longtextarea" else value.strip()
-    # What XML cannot hold, Salesforce cannot either.
+    # Salesforce refuses characters that XML cannot hold.
     if bad := re.search("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]", text):
         raise DmlError("JSON_PARSER_ERROR", f"Illegal character ((CTRL-CHAR, code {ord(bad[0])}))", field.name)
     # Lengths are in UTF-16 units, line breaks of long text count as two characters.

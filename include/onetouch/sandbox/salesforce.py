@@ -37,7 +37,7 @@ _REFERENCE: Final = re.compile(r"@\{(\w+)((?:\.\w+|\[\d+\])*)\}")
 
 
 class Salesforce:
-    """The API over a store."""
+    """The Salesforce API on the data of a store."""
 
     def __init__(self, store: Store) -> None:
         self.store = store
@@ -57,7 +57,7 @@ class Salesforce:
 
     @property
     def org(self) -> dict[str, SObject]:
-        """The sObjects as the caller sees them: all of them, or what the permission set shows (`permissions`)."""
+        """The sObjects the caller sees: all, or with the setting `permissions` those of the permission set."""
         if not self.store.setting("permissions"):
             return self.store.org
         self._seen = self._seen or as_seen(self.store.org, METADATA)
@@ -85,7 +85,7 @@ class Salesforce:
         return answer
 
     def usage(self) -> dict[str, str]:
-        """The header that tells the day's calls, this one included."""
+        """The header with the number of the day's calls, this one included."""
         limit = int(self.store.setting("api_daily"))
         return {"Sforce-Limit-Info": f"api-usage={min(self.store.calls_today('salesforce') + 1, limit)}/{limit}"}
 
@@ -119,7 +119,7 @@ class Salesforce:
             raise ApiError(400, "JSON_PARSER_ERROR", f"Unexpected character or end of the document: {error}") from error
 
     def call(self, method: str, path: str, query_string: str, body: Any, headers: Mapping[str, str]) -> Answer:
-        """One call, also from inside a composite. Raises ApiError."""
+        """One call, also as a part of a composite call. Raises ApiError."""
         match = _PATH.fullmatch(path)
         if not match:
             raise not_found()
@@ -207,7 +207,7 @@ class Salesforce:
 
     @staticmethod
     def _record(call: Call, statement: Statement, row: Any) -> dict[str, Any]:
-        """A row as JSON: its columns are the record's id, the ids of its parents, then the fields asked for."""
+        """A row as JSON: its columns are the record's id, the ids of its parents, then the selected fields."""
         own, *rest = tuple(row)
         record: dict[str, Any] = {"attributes": _attributes(statement.sobject, own, call.root)}
         found: dict[tuple[str, ...], dict[str, Any] | None] = {(): record}
@@ -399,7 +399,7 @@ class Salesforce:
             raise ApiError(400, "EXCEEDED_ID_LIMIT", message)
 
     def _each(self, call: Call, work: Sequence[Callable[[], dict[str, Any]]], all_or_none: bool) -> Answer:
-        """Every row's outcome in order; HTTP 200 even when rows failed."""
+        """The outcomes of all rows in order; HTTP 200 even when rows failed."""
         results: list[dict[str, Any]] = []
         failed, address = False, f"{call.root}/{call.path}"
 
@@ -576,7 +576,7 @@ def _no_constant(name: str) -> Any:
 
 
 def _refer(value: Any, known: Mapping[str, Any]) -> Any:
-    """`value` with @{reference.path} replaced by what earlier subrequests answered."""
+    """`value` with @{reference.path} replaced from the answers of earlier subrequests."""
     if isinstance(value, dict):
         return {k: _refer(v, known) for k, v in value.items()}
     if isinstance(value, list):
@@ -598,7 +598,7 @@ def _refer(value: Any, known: Mapping[str, Any]) -> Any:
 
 
 def _shown(kind: Field, value: Any) -> Any:
-    """A stored value as JSON shows it."""
+    """A stored value as it appears in JSON."""
     if kind.type == "boolean":
         return bool(value)
     if kind.type == "int" and value is not None:

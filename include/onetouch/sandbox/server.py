@@ -36,7 +36,7 @@ _CONNECTIONS: Final[dict[Any, asyncio.BaseTransport]] = {}
 
 
 class _Protocol(H11Protocol):
-    """Remembers each client's connection, so that a fault can cut it without an answer."""
+    """Keeps each client's connection, so that a fault can cut it without an answer."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         self.peer = transport.get_extra_info("peername")
@@ -49,7 +49,7 @@ class _Protocol(H11Protocol):
 
 
 class Faults:
-    """Counts every call, and lets the tooling's faults happen: errors, lost requests, lost answers."""
+    """Counts every call and injects the planned faults: errors, lost requests, lost answers."""
 
     def __init__(self, app: ASGIApp, store: Store, salesforce: Salesforce) -> None:
         self.app, self.store, self.salesforce = app, store, salesforce
@@ -102,7 +102,7 @@ class Faults:
         transport = _CONNECTIONS.get(tuple(scope["client"])[:2])
         if transport:
             transport.abort()  # type: ignore[attr-defined]
-        await asyncio.sleep(0.01)  # the server hears of the loss before it can answer
+        await asyncio.sleep(0.01)  # the server notices the cut before it can answer
 
 
 async def _drain(receive: Receive) -> None:
@@ -113,7 +113,7 @@ async def _drain(receive: Receive) -> None:
 
 
 def build_app(home: Path, exports: Path | None = None) -> Starlette:
-    """The application over the state in `home`. Raises MetadataError when include/salesforce cannot be deployed."""
+    """The application on the state in `home`. Raises MetadataError when include/salesforce cannot be deployed."""
     store = Store(home, build_org(read_metadata(METADATA)))
     salesforce, slack, answers = Salesforce(store), Slack(store), Exports(exports)
 
@@ -179,7 +179,7 @@ def build_app(home: Path, exports: Path | None = None) -> Starlette:
         *Pages(store, slack).routes(),
     ]
     middleware = [
-        # Only loopback names reach it: a page of the open internet cannot, through a name that resolves here.
+        # Only loopback names are accepted, so no page of the internet reaches it by a name that resolves to loopback.
         Middleware(TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost", "[::1]"]),
         Middleware(Faults, store=store, salesforce=salesforce),
     ]
@@ -222,7 +222,7 @@ def _chunks(file: IO[bytes]) -> Iterator[bytes]:
 
 
 class _Server(uvicorn.Server):
-    """Says in one line when it is ready; closes the store when it ends."""
+    """Prints one line when it is ready; closes the store when it ends."""
 
     def __init__(self, config: uvicorn.Config, store: Store, ready: str) -> None:
         super().__init__(config)
@@ -251,7 +251,7 @@ def make_server(home: Path, port: int, exports: Path | None = None) -> tuple[uvi
 
 
 def serve(home: Path | str, port: int = 8765, exports: Path | str | None = None) -> None:
-    """Serves on 127.0.0.1 until stopped. Port 0 takes a free one; the ready line names it.
+    """Serves on 127.0.0.1 until stopped. Port 0 takes a free port, which the printed line names.
 
     Raises MetadataError when include/salesforce cannot be deployed, OSError when the port is taken.
     """

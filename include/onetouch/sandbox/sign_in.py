@@ -1,4 +1,4 @@
-"""POST /services/oauth2/token: client credentials and JWT bearer, the two ways new orgs leave an integration."""
+"""POST /services/oauth2/token: client credentials and JWT bearer, the two flows new orgs allow for an integration."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ JWT_BEARER: Final = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 
 _ORG: Final = "00DOt0000000001EAA"
 _LOGIN: Final = "https://login.salesforce.com"
-_LIFETIME: Final = 180  # seconds an assertion may be good for
+_LIFETIME: Final = 180  # seconds an assertion may be valid
 
 
 class _Refused(Exception):
-    """error, error_description."""
+    """A refused sign-in: error, error_description."""
 
 
 def sign_in(store: Store, form: Mapping[str, Any], authorization: str, base_url: str) -> Answer:
-    """The answer of the token endpoint: a session, or the refusal as Salesforce words it."""
+    """The answer of the token endpoint: a session, or an error in Salesforce's words."""
     grant = form.get("grant_type", "")
     try:
         if grant == "client_credentials":
@@ -59,7 +59,7 @@ def sign_in(store: Store, form: Mapping[str, Any], authorization: str, base_url:
 
 
 def key_pair(store: Store) -> dict[str, str]:
-    """The pair of the app's certificate as PEM: made when first asked for, the same ever after in the same org."""
+    """The key pair of the app's certificate as PEM: created at the first call and kept by the org."""
     pair: dict[str, str] | None = store.setting("certificate")
     if pair is None:
         private = rsa.generate_private_key(public_exponent=65537, key_size=2048)
@@ -76,7 +76,7 @@ def key_pair(store: Store) -> dict[str, str]:
 
 
 def set_certificate(store: Store, public_key: str) -> None:
-    """Uploads another public key (PEM). Raises ValueError when it is none of RSA."""
+    """Uploads another public key (PEM). Raises ValueError unless it is an RSA key."""
     if not isinstance(serialization.load_pem_public_key(public_key.encode()), rsa.RSAPublicKey):
         raise ValueError("not an RSA key")
     store.set("certificate", {"public_key": public_key})
@@ -96,10 +96,11 @@ def _check_secret(form: Mapping[str, Any], authorization: str) -> None:
 
 
 def _check_assertion(store: Store, assertion: str, base_url: str) -> None:
-    """RS256 by the app's key, from the app, for a user it may act for, to this org, and only just made."""
+    """Raises _Refused unless the assertion is signed RS256 by the app's key, names the app, a permitted user and this
+    org, and was created just now."""
     invalid = _Refused("invalid_grant", "invalid assertion")
     try:
-        # A string as exp is taken too: simple-salesforce writes it so.
+        # A text as exp is accepted, too: simple-salesforce sends one.
         claims = json.loads(jwt.api_jws.decode(assertion, key_pair(store)["public_key"], algorithms=["RS256"]))
         issuer, user, audience, expires = (claims[name] for name in ("iss", "sub", "aud", "exp"))
         left = float(expires) - store.now().timestamp()

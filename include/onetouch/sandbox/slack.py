@@ -1,4 +1,4 @@
-"""The Slack Web API: messages, conversations, users, files; and its one message a second and channel."""
+"""The Slack Web API: messages, conversations, users and files, with its limit of one message a second and channel."""
 
 from __future__ import annotations
 
@@ -41,13 +41,13 @@ _SCOPES: Final = {
     "files.info": "files:read",
     "files.list": "files:read",
 }
-"""Method → the scope it needs; reading a direct message needs im:history instead."""
+"""Method → the scope it needs; to read a direct message, im:history is needed instead."""
 
 SCOPES: Final = frozenset(_SCOPES.values()) | {"im:history"}
 
 
 class SlackError(Exception):
-    """A refused method: ok is false, HTTP is 200."""
+    """A refused call: ok is false, the HTTP status is 200."""
 
     def __init__(self, error: str, messages: list[str] | None = None, **more: Any) -> None:
         super().__init__(error)
@@ -58,7 +58,7 @@ class SlackError(Exception):
 
 
 class RateLimited(Exception):
-    """Too many messages: HTTP 429, try again after so many seconds."""
+    """Too many messages: HTTP 429, to be sent again after this many seconds."""
 
     def __init__(self, seconds: int) -> None:
         super().__init__(f"retry after {seconds} s")
@@ -67,14 +67,14 @@ class RateLimited(Exception):
 
 @dataclass
 class _Bucket:
-    """Messages a channel still takes at once; fills at a steady rate by the real clock."""
+    """Messages a channel still accepts at once; fills at a constant rate by the real clock."""
 
     level: float
     at: float
 
 
 class Slack:
-    """The API over a store; users are the org's."""
+    """The Slack API on the data of a store; its users are the org's users."""
 
     def __init__(self, store: Store) -> None:
         self.store = store
@@ -188,7 +188,7 @@ class Slack:
         return str(value)
 
     def _channel(self, given: dict[str, Any], *, write: bool = False) -> str:
-        """The conversation's id. A name is no id; a user's id opens the direct message."""
+        """The conversation's id. A channel's name is refused; to `write`, a user's id opens the direct message."""
         channel = str(given.get("channel") or "")
         if write and channel in self.users():
             return self._direct(channel)
@@ -238,7 +238,7 @@ class Slack:
     # -- messages
 
     def _content(self, given: dict[str, Any]) -> dict[str, Any]:
-        """Text, blocks and metadata of a message, checked as Slack checks them."""
+        """Text, blocks and metadata of a message, checked by Slack's rules."""
         text = given.get("text")
         if text is not None and not isinstance(text, str):
             raise SlackError("invalid_arguments", ["must be a string [json-pointer:/text]"])
@@ -282,7 +282,7 @@ class Slack:
         return json.dumps(value)
 
     def _take(self, channel: str) -> None:
-        """One message off the channel's allowance. Raises RateLimited."""
+        """Deducts one message from the channel's allowance. Raises RateLimited."""
         rate, burst = float(self.store.setting("slack_per_second")), float(self.store.setting("slack_burst"))
         now = time.monotonic()
         bucket = self.buckets.setdefault(channel, _Bucket(burst, now))
@@ -293,10 +293,10 @@ class Slack:
         bucket.level -= 1
 
     def _ts(self, channel: str) -> str:
-        """A message's name in its channel: the moment, never twice."""
+        """A new message's id in its channel: its moment, unique there."""
         now = self.store.now()
         wanted = f"{int(now.timestamp())}.{now.microsecond:06d}"
-        # Under a standing clock messages follow each other a microsecond apart.
+        # While the clock stands still, messages are a microsecond apart.
         last = self.db.execute(
             "SELECT max(ts) AS ts FROM message WHERE channel = ? AND ts >= ? AND ts < ?",
             (channel, wanted, f"{int(now.timestamp()) + 1}"),
@@ -497,7 +497,7 @@ class Slack:
             self._take(channel)
             content = {"text": str(given.get("initial_comment") or ""), "blocks": None, "metadata": None}
             self._store(channel, self._ts(channel), thread, content, json.dumps([f["id"] for f in files]))
-        # Processing goes on after the answer: no mimetype yet.
+        # The file is processed after the answer, so it has no mimetype yet.
         shown = [
             self._file(self._file_row(f["id"]), given["base_url"]) | {"mimetype": "", "filetype": ""} for f in files
         ]
@@ -549,13 +549,13 @@ class Slack:
 
 
 def user_id(email: str) -> str:
-    """The Slack user of an e-mail address."""
+    """The id of the Slack user with an e-mail address."""
     digest = hashlib.sha256(email.strip().lower().encode()).digest()
     return f"U{base64.b32encode(digest).decode()[:10]}"
 
 
 def when(ts: str) -> datetime:
-    """The moment of a message."""
+    """The moment of a message, from its ts."""
     return datetime.fromtimestamp(float(ts), UTC)
 
 

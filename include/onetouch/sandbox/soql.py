@@ -1,4 +1,4 @@
-"""SOQL as Salesforce reads it, turned into one SQL statement over the stand-in's tables."""
+"""Compiles SOQL by Salesforce's rules into one SQL statement over the stand-in's tables."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _RESERVED: Final = {"and", "or", "not", "in", "like", "from", "where", "order", 
 
 
 class SoqlError(Exception):
-    """A refused query: errorCode and message as the API answers them."""
+    """A refused query, with errorCode and message as in the API's answer."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
@@ -37,7 +37,7 @@ class SoqlError(Exception):
 
 
 class Token(NamedTuple):
-    """One word of a query and where it begins."""
+    """One word of a query and its position."""
 
     kind: str
     text: str
@@ -51,8 +51,8 @@ class Statement:
     sobject: SObject
     sql: str
     parameters: list[Any]
-    parents: list[tuple[tuple[str, ...], SObject]]  # joined on the way: (("Owner",), User)
-    paths: list[tuple[str, ...]]  # of each field asked for: ("Owner", "Email")
+    parents: list[tuple[tuple[str, ...], SObject]]  # joined tables: (("Owner",), User)
+    paths: list[tuple[str, ...]]  # of each selected field: ("Owner", "Email")
     fields: list[Field]
     count: bool
 
@@ -106,7 +106,7 @@ def _string(token: Token, *, like: bool) -> str:
             continue
         out.append(letter)
         i += 1
-    try:  # \uD83D\uDE00 is one letter; half of it is none
+    try:  # \uD83D\uDE00 is one character; half of it is invalid
         value = "".join(out).encode("utf-16-le", "surrogatepass").decode("utf-16-le")
     except UnicodeDecodeError as error:
         raise SoqlError("MALFORMED_QUERY", f"Invalid string literal {token.text!a}.") from error
@@ -139,7 +139,7 @@ def _moment(text: str) -> str:
 
 
 class _Parser:
-    """Recursive descent over the tokens; writes SQL as it goes."""
+    """A recursive descent parser of the tokens that writes the SQL at the same time."""
 
     def __init__(self, text: str, org: dict[str, SObject], now: datetime, deleted: bool) -> None:
         self.text, self.org, self.now, self.deleted = text, org, now, deleted
@@ -234,7 +234,7 @@ class _Parser:
             if offset > 2000:
                 raise SoqlError("NUMBER_OUTSIDE_VALID_RANGE", "Maximum SOQL offset allowed is 2000")
             limit = f"{limit or ' LIMIT -1'} OFFSET {offset}"
-        # SQLite keeps ids in key order, as Salesforce usually answers without ORDER BY; neither promises it.
+        # SQLite returns ids in key order, like Salesforce without ORDER BY in most cases; neither guarantees it.
         if count:
             selected = "count(*)"
         elif top:
@@ -270,13 +270,13 @@ class _Parser:
             if not self.accept(","):
                 return f" ORDER BY {', '.join(terms)}"
 
-    # -- conditions: two-valued, as SOQL has it: a comparison with null is false
+    # -- conditions: two-valued as in SOQL: a comparison with null is false
 
     def any_of(self, scope: _Scope, parameters: list[Any]) -> str:
         left = self.one(scope, parameters)
         if not self.is_word("and", "or"):
             return left
-        word = self.peek().text.lower()  # A AND B OR C needs parentheses: another word ends the list
+        word = self.peek().text.lower()  # A AND B OR C needs parentheses, so another word ends the list
         parts = [left]
         while self.accept(word):
             parts.append(self.one(scope, parameters))
@@ -420,7 +420,7 @@ class _Parser:
 
 
 class _Scope:
-    """The tables a query reads: its sObject and the parents its paths pass through."""
+    """The tables a query reads: its sObject and the parents in its field paths."""
 
     def __init__(self, parser: _Parser, sobject: SObject) -> None:
         self.parser, self.sobject = parser, sobject
@@ -432,19 +432,19 @@ class _Scope:
         return f"t{self.parser.aliases}"
 
     def tables(self) -> str:
-        """The FROM clause: parents joined where a path asked for them."""
+        """The FROM clause: the sObject joined with the parents in its paths."""
         return " ".join([f'"{self.sobject.name}" {self.alias}', *(join for _, _, join in self.joins.values())])
 
     def parents(self) -> list[tuple[tuple[str, ...], SObject]]:
-        """The parents joined, in order."""
+        """The joined parents, in order."""
         return [(path, sobject) for path, (_, sobject, _) in self.joins.items()]
 
     def parent_ids(self) -> list[str]:
-        """Their id columns, in the same order."""
+        """The id columns of the parents, in the same order."""
         return [f"{alias}.Id" for alias, _, _ in self.joins.values()]
 
     def column(self, token: Token) -> tuple[str, Field, tuple[str, ...]]:
-        """A path such as Owner.Email as SQL column, its field, and its names as the org spells them."""
+        """A path such as Owner.Email as a SQL column, its field, and the path in the org's spelling."""
         steps = token.text.split(".")
         if (
             len(steps) > 1
@@ -477,7 +477,7 @@ class _Scope:
     @staticmethod
     def _parent(sobject: SObject, name: str) -> Field | None:
         for field in sobject.fields.values():
-            # What and Who point at several types; only their ids are offered here.
+            # What and Who refer to several types; here only their ids can be read.
             if field.relationship.lower() == name.lower() and len(field.references) == 1:
                 return field
         return None

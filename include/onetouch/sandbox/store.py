@@ -1,4 +1,4 @@
-"""The stand-in's memory: one SQLite file under its home, committed before any answer leaves."""
+"""The stand-in's state: one SQLite file in its home, committed before an answer is sent."""
 
 from __future__ import annotations
 
@@ -48,17 +48,17 @@ SETTINGS: Final[dict[str, Any]] = {
     "now": None,  # virtual time; null: the real clock
     "api_daily": 100_000,  # Salesforce calls a day
     "slack_per_second": 1.0,  # messages a second and channel
-    "slack_burst": 5,  # messages a quiet channel takes at once
+    "slack_burst": 5,  # messages a quiet channel accepts at once
     "slack_scopes": None,  # what the bot may do; null: everything
-    "slack_archived": [],  # ids of channels that take no more messages
+    "slack_archived": [],  # ids of archived channels, which accept no messages
     "hubspot_daily": 650_000,  # HubSpot calls a day
     "hubspot_ten_seconds": 190,  # HubSpot calls in ten seconds
     "hubspot_searches": 5,  # HubSpot searches a second
-    "hubspot_search_lag": 0,  # seconds until HubSpot's search knows of a change
-    "file_looks": 1,  # files.info answers without a mimetype before the file is processed
-    "export_hours": 24 * 365,  # hours of an Amplitude export before it times out
+    "hubspot_search_lag": 0,  # seconds until HubSpot's search finds a change
+    "file_looks": 1,  # how many answers of files.info have no mimetype before the file is processed
+    "export_hours": 24 * 365,  # most hours of an Amplitude export; a longer one times out
     "permissions": 0,  # 1: callers may do no more than the permission set allows; 0: everything, as reps in tests do
-    "bulk_looks": 1,  # times a bulk job answers InProgress before it is complete
+    "bulk_looks": 1,  # how often a poll of a bulk job answers InProgress before it is complete
     "certificate": None,  # the key pair of the app that signs in by JWT
     "sequence": 0,
 }
@@ -70,7 +70,7 @@ class Store:
     """State of the stand-in. One connection, used by one thread at a time."""
 
     def __init__(self, home: Path | None, org: dict[str, SObject], image: bytes | None = None) -> None:
-        """In `home`, or without one in memory: empty, or as the `image` of another one has it."""
+        """A store in `home`, or in memory without one; with the content of another store's `image`, else empty."""
         self.org = org
         self.depth = 0
         file: Path | str = ":memory:"
@@ -118,7 +118,7 @@ class Store:
                 )
 
     def empty(self) -> None:
-        """Forgets everything: a new org, a new workspace."""
+        """Deletes everything: afterwards the org and the workspace are new."""
         with self.transaction():
             for name in (
                 "setting",
@@ -139,7 +139,7 @@ class Store:
             self.load_user()
 
     def load_user(self) -> None:
-        """The user the integration signs in as, as every org has one."""
+        """Creates the user the integration signs in as; every org has one."""
         moment = "2020-01-01T00:00:00.000+0000"
         self.db.execute(
             "INSERT OR IGNORE INTO User (Id, IsDeleted, CreatedDate, LastModifiedDate, SystemModstamp, Username, Name,"
@@ -150,7 +150,7 @@ class Store:
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """All of it or nothing; may be nested."""
+        """A transaction: all changes or none; may be nested."""
         nested = self.db.in_transaction
         self.depth += nested
         name = f"level{self.depth}"
@@ -171,20 +171,20 @@ class Store:
         return json.loads(row["value"]) if row else SETTINGS[name]
 
     def set(self, name: str, value: Any) -> None:
-        """Keeps a setting."""
+        """Stores a setting."""
         self.db.execute("INSERT OR REPLACE INTO setting VALUES (?, ?)", (name, json.dumps(value)))
 
     def now(self) -> datetime:
-        """The stand-in's time: virtual when set, else the clock's."""
+        """The stand-in's time: the virtual time when set, else the machine's."""
         virtual = self.setting("now")
         return datetime.fromisoformat(virtual) if virtual else datetime.now(UTC)
 
     def stamp(self) -> str:
-        """Now as Salesforce writes a datetime; system times have whole seconds."""
+        """The present time in Salesforce's notation; system times have whole seconds."""
         return f"{self.now():%Y-%m-%dT%H:%M:%S}.000+0000"
 
     def next_number(self) -> int:
-        """A number never given before."""
+        """A number that was never returned before."""
         number = int(self.setting("sequence")) + 1
         self.set("sequence", number)
         return number

@@ -1,4 +1,4 @@
-"""/_sandbox: sets time, data, limits and faults of the stand-in, and shows what it holds."""
+"""/_sandbox: sets time, data, limits and faults of the stand-in, and shows its content."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ _Handler = Callable[[Request], Awaitable[Response]]
 
 
 class Refused(Exception):
-    """What is wrong with the request, for a 400."""
+    """A request that is not valid (HTTP 400); the message says what is wrong."""
 
 
 class Tooling:
-    """What the tooling does, over HTTP or in this process. Every method raises Refused on a senseless request."""
+    """The operations of the tooling, over HTTP or in this process. Every method raises Refused when it is not valid."""
 
     def __init__(self, store: Store, slack: Slack) -> None:
         self.store, self.slack = store, slack
@@ -54,13 +54,13 @@ class Tooling:
         self.store.set("now", now)
 
     def load(self, document: Mapping[str, list[dict[str, Any]]]) -> dict[str, int]:
-        """Puts records in place as they are, by name of their sObject; returns how many of each."""
+        """Stores records unchanged: name of the sObject → records; returns how many of each."""
         loaded: dict[str, int] = {}
         if unknown := document.keys() - {s.name for s in self.store.org.values()}:
             known = ", ".join(s.name for s in self.store.org.values())
             raise Refused(f"{', '.join(sorted(unknown))}: no such sObject; known are {known}")
         with self.store.transaction():
-            # Parents before children, whatever the order of the document.
+            # Parents before children, in whatever order the document has them.
             for sobject in self.store.org.values():
                 rows = document.get(sobject.name, [])
                 for values in rows:
@@ -73,7 +73,7 @@ class Tooling:
         return loaded
 
     def merge(self, winner: str, losers: list[str], values: Mapping[str, Any] | None = None) -> None:
-        """Merges accounts, contacts or leads as a person does; `values`: what the winner takes over."""
+        """Merges accounts, contacts or leads as a person does; `values`: field values that the winner takes over."""
         winner, *others = [self._known(text) for text in (winner, *losers)]
         self._do(lambda: self.records.merge(self._type(winner), winner, others, values or {}))
 
@@ -84,7 +84,7 @@ class Tooling:
         return dict(zip(("account", "contact"), made, strict=True))
 
     def undelete(self, *ids: str) -> None:
-        """Takes records out of the recycle bin."""
+        """Restores records from the recycle bin."""
         for record_id in map(self._known, ids):
             self._do(partial(self.records.undelete, self._type(record_id), record_id))
 
@@ -118,11 +118,11 @@ class Tooling:
             raise Refused(str(error)) from error
 
     def clear_faults(self) -> None:
-        """Forgets every planned fault."""
+        """Removes every planned fault."""
         self.store.db.execute("DELETE FROM fault")
 
     def limits(self, **values: float) -> dict[str, Any]:
-        """Sets limits and answers all of them."""
+        """Sets limits and returns all of them."""
         for name, value in values.items():
             if name not in _ADJUSTABLE or isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
                 raise Refused(f"{name} {value!r}: numbers ≥ 0 of {', '.join(sorted(_ADJUSTABLE))}")
@@ -131,7 +131,7 @@ class Tooling:
         return {name: self.store.setting(name) for name in sorted(_ADJUSTABLE)}
 
     def slack_workspace(self, scopes: list[str] | None = None, archived: Sequence[str] = ()) -> dict[str, Any]:
-        """Sets what Slack's bot may do (None: everything) and which channels are archived; answers both."""
+        """Sets the scopes of Slack's bot (None: all) and which channels are archived; returns both."""
         if scopes is not None and not (isinstance(scopes, list) and set(scopes) <= SCOPES):
             raise Refused(f"scopes {scopes!r}: null, or a list of {', '.join(sorted(SCOPES))}")
         if isinstance(archived, str) or not all(isinstance(channel, str) for channel in archived):
@@ -141,11 +141,11 @@ class Tooling:
         return {"scopes": scopes, "archived": list(archived)}
 
     def expire_sessions(self) -> int:
-        """Ends every session: the next call of each is answered 401."""
+        """Ends every session: its next call is answered 401."""
         return self.store.db.execute("DELETE FROM session").rowcount
 
     def certificate(self, public_key: str | None = None) -> dict[str, str]:
-        """The key pair of JWT sign-in, made when first asked for; or uploads the public key of another."""
+        """The key pair for JWT sign-in, created at the first call; with `public_key`, uploads that key instead."""
         if public_key is not None:
             try:
                 set_certificate(self.store, public_key)
@@ -154,12 +154,12 @@ class Tooling:
         return key_pair(self.store)
 
     def empty(self) -> None:
-        """Forgets everything."""
+        """Deletes everything."""
         self.store.empty()
         self.slack.buckets.clear()
 
     def state(self) -> dict[str, Any]:
-        """What the org and the workspace hold."""
+        """The content of the org and the workspace."""
         return _state(self.store)
 
     def log(self) -> dict[str, Any]:
@@ -173,7 +173,7 @@ class Tooling:
         return {"by_api": by_api, "calls": [{k: row[k] for k in row.keys()} for row in rows]}  # noqa: SIM118
 
     def clear_log(self) -> None:
-        """Forgets the calls, also those counted for the day's limit."""
+        """Deletes the log of calls, also those counted for the day's limit."""
         self.store.db.execute("DELETE FROM call")
 
 

@@ -1,4 +1,4 @@
-"""What a cohort's people do in the product on one day, in their own hours and time zone."""
+"""The product events of a cohort's users on one day, in their own working hours and time zone."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ EVENTS = (
     "support_ticket_opened", "checkout_started", "checkout_completed", "checkout_abandoned", "plan_upgraded",
     "demo_viewed", "company_funded", "company_hiring", "theme_changed",
 )  # fmt: skip
-"""Every event the product tracks; the last one is in no policy's vocabulary, as real products always have some."""
+"""Every event the product tracks. No policy's vocabulary holds the last one: real products have such events, too."""
 _CODE = {name: code for code, name in enumerate(EVENTS)}
 
 FEATURES = ("dashboards", "alerts", "exports", "automations", "api", "audit_log")
@@ -29,7 +29,7 @@ ACTIONS = ("data_import", "report_render", "export", "integration_sync")
 
 _DAY = 86_400_000_000  # microseconds
 
-# What one action is: weights for people and for developers.
+# The kind of one action: weights for ordinary users and for developers.
 _MIX = {
     "feature_used": (45, 34), "report_created": (13, 8), "data_imported": (7, 7), "export_created": (9, 4),
     "content_shared": (9, 4), "api_called": (1, 20), "sdk_used": (0, 8), "ci_run": (0, 6),
@@ -39,7 +39,7 @@ _MIX = {
 _MIX_CODE = np.array([_CODE[name] for name in _MIX])
 _MIX_UP_TO = np.cumsum(np.array(list(_MIX.values())) / np.sum(list(_MIX.values()), axis=0), axis=0).T
 
-# Signs of buying interest: events an active account sends a day, calm and ripe.
+# Signs of buying interest: events an active account sends a day, before it is ripe and once it is.
 _INTEREST = {
     "pricing_viewed": (0.012, 0.30), "premium_feature_attempted": (0.002, 0.22), "plan_question_asked": (0.003, 0.06),
     "demo_requested": (0.0008, 0.02), "sso_configured": (0.0006, 0.015), "permissions_changed": (0.002, 0.08),
@@ -83,7 +83,7 @@ def _offset(zone: str, moment: datetime) -> int:
 
 
 def planned(cohort: Cohort, seed: int, midnight: datetime) -> pd.DataFrame:
-    """What happens once and has its day: sign-ups, invitations, onboarding, checkouts.
+    """Events that happen once, on a day of their own: sign-ups, invitations, onboarding, checkouts.
 
     Columns account, user, event, moment (days on the account's clock since day 0, the date of `midnight`), properties
     and at (µs since 1970 UTC).
@@ -140,7 +140,7 @@ def planned(cohort: Cohort, seed: int, midnight: datetime) -> pd.DataFrame:
 
 @dataclass(frozen=True)
 class _Mood:
-    """How lively each account is on one day: chance that a diligent user comes, actions of one who does."""
+    """How active each account is on one day. `chance`: that a diligent user is active; `pace`: that user's actions."""
 
     chance: np.ndarray
     pace: np.ndarray
@@ -172,7 +172,7 @@ def on_day(cohort: Cohort, plan: pd.DataFrame, seed: int, midnight: datetime, da
     mood = _Mood.of(who, day, weekend=(midnight + timedelta(days=day)).weekday() >= 5)
     ripe, faded, activated = mood.ripe, mood.faded, mood.activated
 
-    joined = day >= np.ceil(users["joined"].to_numpy())  # the day of joining is in the plan
+    joined = day >= np.ceil(users["joined"].to_numpy())  # the plan holds the events of the day of joining
     chance = mood.chance[account_of] * users["diligence"].to_numpy() * joined
     active = np.flatnonzero(rng.random(len(users)) < chance)
 
@@ -191,7 +191,7 @@ def on_day(cohort: Cohort, plan: pd.DataFrame, seed: int, midnight: datetime, da
             (account_of[user] if account is None else account, user, np.broadcast_to(event, len(user)), moment, text)
         )
 
-    # Actions of the people who are there, spread around the middle of their day.
+    # Actions of the active users, spread around the middle of their day.
     actions = 1 + rng.poisson(mood.pace[account_of[active]])
     user = np.repeat(active, actions)
     hour = rng.normal(users["hour"].to_numpy()[user], users["spread"].to_numpy()[user])
@@ -202,7 +202,7 @@ def on_day(cohort: Cohort, plan: pd.DataFrame, seed: int, midnight: datetime, da
     began = np.minimum.reduceat(moment, first) if len(active) else np.empty(0)
     add(_CODE["session_started"], active, began - rng.uniform(5, 60, len(active)) / 86400)
 
-    # One active person of each active account, its most senior: the account's own events are theirs.
+    # The account's own events are sent by one active user of each active account, the most senior one.
     accounts, place = np.unique(account_of[active], return_index=True)
     speaker, opened = active[place], began[place] if len(active) else began
     for name, (base, peak_rate) in _INTEREST.items():
@@ -223,13 +223,13 @@ def on_day(cohort: Cohort, plan: pd.DataFrame, seed: int, midnight: datetime, da
     over = np.flatnonzero(activated[accounts] & (share >= 1.0) & (rng.random(len(accounts)) < 0.6))
     add(_CODE["limit_reached"], speaker[over], opened[over] + 0.061, [f'{{"limit":"{name}"}}' for name in limit[over]])
 
-    # Jobs that run whatever the weekday, under the key of the person who signed up.
+    # Jobs that run on every weekday, under the key of the user who signed up.
     first_user = np.flatnonzero(users["k"] == 0)
     jobs = np.repeat(first_user, rng.poisson(np.where(who["developer"] & who["keen"] & activated & ~faded, 12, 0)))
     job = np.where(rng.random(len(jobs)) < 0.8, _CODE["api_called"], _CODE["ci_run"])
     add(job, jobs, day + rng.uniform(0, 1, len(jobs)))
 
-    # What a firmographic service reports about organisations: no user of theirs did it.
+    # Reports of a firmographic service about organisations; no user causes these events.
     organisations = np.flatnonzero((who["account_basis"] == "group") & (day >= who["signed_up"]))
     big = np.where(np.isin(who["size"].to_numpy()[organisations], ["mid", "large"]), 1.0, 0.2)
     outside = 0
@@ -268,7 +268,7 @@ def _us(moment: datetime) -> int:
 
 
 def usage_share(who: pd.DataFrame, day: float) -> np.ndarray:
-    """Used share of each account's limit on a day: grows until the account is ripe (or 40 days old), then slowly."""
+    """Used share of each account's limit on a day: it grows until the account is ripe (or 40 days old), then slowly."""
     signed_up, ripe = who["signed_up"].to_numpy(), who["ripe"].to_numpy()
     target = np.where(np.isfinite(ripe), ripe, signed_up + 40)
     progress = (day - signed_up) / np.maximum(target - signed_up, 1)
@@ -277,7 +277,7 @@ def usage_share(who: pd.DataFrame, day: float) -> np.ndarray:
 
 
 def _actions(rng: np.random.Generator, who: pd.DataFrame, account: np.ndarray, activated: np.ndarray) -> np.ndarray:
-    """One event code per action, by what kind of people the account has; nothing to report on before activation."""
+    """One event code per action, by the kind of users the account has; no reports before activation."""
     mix = _MIX_UP_TO[who["developer"].to_numpy()[account].astype(int)]
     event = _MIX_CODE[np.minimum((rng.random(len(account))[:, None] > mix).sum(axis=1), len(_MIX_CODE) - 1)]
     needs_data = np.isin(event, [_CODE["data_imported"], _CODE["report_created"], _CODE["export_created"]])
@@ -291,7 +291,7 @@ _ACTION_TEXT = np.array([f'{{"action":"{name}"}}' for name in ACTIONS], dtype=ob
 
 
 def _details(rng: np.random.Generator, who: pd.DataFrame, account: np.ndarray, event: np.ndarray) -> np.ndarray:
-    """The event properties of actions: which feature, which action failed, how much of a demo was seen."""
+    """The event properties of actions: the feature used, the action that failed, the part of a demo seen."""
     n = len(event)
     taste = who["feature_taste"].to_numpy()[account]
     feature = (who["number"].to_numpy()[account] + (rng.random(n) * taste).astype(int)) % len(FEATURES)

@@ -1,4 +1,4 @@
-"""How the product's events reach Amplitude and leave it: lateness, resent rows, broken rows, hourly files."""
+"""The way of the product's events through Amplitude: late, resent and broken rows, and hourly export files."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _SECOND = 1_000_000
 _MINUTE, _HOUR = 60 * _SECOND, 3600 * _SECOND
 _PUNCTUAL = np.array([EVENTS.index(name) for name in EVENTS if name.startswith("checkout_") or name == "plan_upgraded"])
 
-# Shares of rows; ours. Real exports show all of these.
+# Ours: shares of rows. Real exports hold all of these.
 LATE, DUPLICATE = 0.05, 0.015
 DAMAGE = {
     "broken_json": 0.002,
@@ -30,10 +30,10 @@ DAMAGE = {
     "over_long": 0.00004,
     "unknown_shape": 0.0005,
 }
-"""Extra rows that no reader can use, by what is wrong with them, as a share of the good ones."""
+"""Defect → additional rows with it, which no reader can use, as a share of the good rows."""
 
 KINDS = ("good", "duplicate", *DAMAGE)
-"""What a line of the export is; late and history rows are good ones."""
+"""The kinds of lines in the export; late and history lines count as good."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Lines:
 
 
 def send(events: Events, phrases: Phrases, rng: np.random.Generator, *, imported_at: datetime | None = None) -> Lines:
-    """The lines these events become, in no order; with `imported_at` they are a batch import of history."""
+    """The export lines of these events, in no order; with `imported_at` they are a batch import of history."""
     n = len(events)
     skew = np.where(events.anonymous, 0, phrases.clock_skew[events.user])
     if imported_at is None:
@@ -70,7 +70,7 @@ def send(events: Events, phrases: Phrases, rng: np.random.Generator, *, imported
         sent = int(imported_at.timestamp()) * _SECOND + rng.integers(0, 2 * _HOUR, n)
     received = sent + rng.integers(_SECOND // 5, 3 * _SECOND, n)
     uploaded = received + rng.integers(0, 20 * _SECOND, n)
-    # Amplitude corrects the client's clock when it differs from its own by a minute or more.
+    # Amplitude corrects the client's times when its clock differs by a minute or more.
     client = events.at + np.where(np.abs(skew) >= _MINUTE, skew, 0)
     client_sent = sent + np.where(np.abs(skew) >= _MINUTE, skew, 0)
     at = np.where(np.abs(received - client_sent) >= _MINUTE, client + (received - client_sent), client)
@@ -80,7 +80,7 @@ def send(events: Events, phrases: Phrases, rng: np.random.Generator, *, imported
     good = rows.text(client, client_sent, at, received, uploaded)
     lines = [_lines(uploaded, good, "good", uploaded - at > 10 * _MINUTE, imported_at is not None)]
 
-    # A client that didn't hear the answer sends again: seconds to two days later, under the same uuid.
+    # A client that got no answer sends again seconds to two days later, under the same uuid.
     again = np.flatnonzero(rng.random(n) < DUPLICATE)
     wait = np.where(
         rng.random(len(again)) < 0.5, 0, np.round(np.exp(rng.uniform(1, np.log(40 * 3600), len(again))) * _SECOND)
@@ -115,13 +115,13 @@ def _lines(
 
 
 def _stamps(moments: np.ndarray) -> list[str]:
-    """Amplitude's way of writing time: `2025-07-01 16:34:54.837000`, UTC."""
+    """Moments in Amplitude's notation, UTC: `2025-07-01 16:34:54.837000`."""
     return [text.replace("T", " ") for text in np.datetime_as_string(moments.astype("M8[us]"), unit="us").tolist()]
 
 
 @dataclass(frozen=True)
 class Phrases:
-    """What is the same in all rows of a cohort's users (by row) and accounts (by row), put together once."""
+    """The parts of an event that are the same in all events of a user or account, by its row in the cohort."""
 
     people: list[tuple[str, str, str, str, str]]
     groups: list[str]
@@ -169,7 +169,7 @@ class _Rows:
         columns = zip(
             which.tolist(),
             *(column[which].tolist() for column in (e.user, e.account, e.event, e.properties, e.anonymous)),
-            (at // _HOUR * 3_600_000)[which].tolist(),  # a session's id is the ms it began: here its hour
+            (at // _HOUR * 3_600_000)[which].tolist(),  # a session's id is its start in ms: here the start of the hour
             *(_stamps(moments[which]) for moments in (client, client_sent, at, received, uploaded)),
             strict=True,
         )
@@ -194,7 +194,7 @@ class _Rows:
         return lines
 
     def broken(self, kind: str, which: np.ndarray, rng: np.random.Generator, *times: np.ndarray) -> list[str]:
-        """Copies of rows under uuids of their own, each spoilt in the one way `kind` says."""
+        """Copies of rows under uuids of their own, each with the one defect `kind`."""
         client, client_sent, at, received, uploaded = times
         if kind.startswith("absurd_time"):
             year = 1970 if kind.endswith("past") else 2099
@@ -221,7 +221,7 @@ class _Rows:
 
 
 def write(folder: Path, lines: Lines, *, month: str) -> None:
-    """One answer of the export API, `folder/YYYY-MM.zip`: a gz of JSON lines for every hour of receipt that has any."""
+    """Writes one answer of the export API, `folder/YYYY-MM.zip`: a gz of JSON lines for each hour that received any."""
     order = np.argsort(lines.uploaded, kind="stable")
     uploaded, text = lines.uploaded[order], lines.text[order]
     hours = uploaded // _HOUR
@@ -231,6 +231,6 @@ def write(folder: Path, lines: Lines, *, month: str) -> None:
             hour = datetime.fromtimestamp(int(hours[first]) * 3600, UTC)
             name = f"{PROJECT}/{PROJECT}_{hour:%Y-%m-%d}_{hour.hour}#0.json.gz"
             body = "\n".join(text[first:last]) + "\n"
-            # A fixed time inside both containers: the same simulation writes the same bytes.
+            # A fixed time in the zip and the gz, so that the same simulation writes the same bytes.
             info = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
             archive.writestr(info, gzip.compress(body.encode(), compresslevel=4, mtime=0))

@@ -1,4 +1,4 @@
-"""The simulated company's Salesforce records: reps, accounts, deals and calls of their own making."""
+"""The simulated company's Salesforce records: reps, accounts, and the deals and calls that reps began on their own."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from onetouch.simulation.ids import record_id
 Records = dict[str, list[dict[str, Any]]]
 
 OBJECTS = ("User", "Account", "Opportunity", "Task")
-"""In the order in which they refer to each other."""
+"""The object types; each refers only to those before it."""
 
 REPS = (
     ("Simulated Rep Ada", "ada", "America/New_York", ("NA", "LATAM")),
@@ -27,14 +27,14 @@ REPS = (
 )
 REP_IDS = tuple(record_id("005", number + 1) for number in range(len(REPS)))
 FORMER_ID = record_id("005", len(REPS) + 1)
-"""Who left the company and still owns what nobody took over."""
+"""The rep who left the company and still owns the accounts that nobody took over."""
 
 CRM_ONLY = 0.04
-"""Accounts of the CRM that never used the product, as a share of those that do."""
+"""Ours: accounts in the CRM that never used the product, as a share of the accounts that do."""
 
 
 def crm_time(moment: datetime) -> str:
-    """Salesforce's way of writing a moment."""
+    """A moment in Salesforce's notation."""
     return f"{moment:%Y-%m-%dT%H:%M:%S}.000+0000"
 
 
@@ -49,7 +49,7 @@ def reps() -> list[dict[str, Any]]:
 
 
 def owner_of(region: str, draw: float) -> str:
-    """The rep of a region that a draw in [0, 1) falls on."""
+    """The rep of a region chosen by a draw in [0, 1)."""
     there = [rep for rep, (_, _, _, regions) in zip(REP_IDS, REPS, strict=True) if region in regions]
     return there[int(draw * len(there))]
 
@@ -92,7 +92,7 @@ def records(cohort: Cohort, created: pd.Series, seed: int, start: datetime) -> R
         arrived: datetime = created.iloc[place].to_pydatetime()
         rep = owner_of(account.region, account.owner)
         owner = rep if account.owned else FORMER_ID
-        # Few CRMs write websites alike.
+        # Real CRMs hold websites in several spellings.
         website = (f"https://www.{account.domain}/", account.domain, f"http://{account.domain}")[
             int(draw[place, 0] * 3)
         ]
@@ -126,7 +126,7 @@ def records(cohort: Cohort, created: pd.Series, seed: int, start: datetime) -> R
 def _deals(
     account: Any, rep: str, draw: np.ndarray, when: np.ndarray, base: datetime, cohort: int
 ) -> list[dict[str, Any]]:
-    """A deal a rep found alone, still open, or one of earlier days, won or lost."""
+    """An open deal that a rep found without the product, or an earlier deal that was won or lost."""
     deal: dict[str, Any] = {
         "Id": record_id("006", int(account.number)),
         "AccountId": account.crm_account_id,
@@ -150,7 +150,7 @@ def _deals(
 
 
 def _calls(account: Any, rep: str, draw: np.ndarray, when: np.ndarray, base: datetime) -> list[dict[str, Any]]:
-    """A call a rep made on their own account, which no product asked for."""
+    """A call a rep made to an account of their own without a task from the product."""
     if draw[3] >= 0.12:
         return []
     day = (base + timedelta(days=1 + 50 * float(when[2]))).replace(
@@ -173,7 +173,7 @@ def _calls(account: Any, rep: str, draw: np.ndarray, when: np.ndarray, base: dat
 
 
 def merged(parts: list[Records], *, created_before: datetime) -> Records:
-    """One load document of those records that exist at a moment, in the order in which they refer to each other."""
+    """One load document of the records that exist at a moment, in the order of `OBJECTS`."""
     limit = crm_time(created_before)
     document: Records = {name: [r for part in parts for r in part.get(name, ())] for name in OBJECTS}
     return {

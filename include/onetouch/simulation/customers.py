@@ -1,8 +1,8 @@
-"""Who the simulated company's customers are, and what is going to become of them.
+"""The simulated company's customers and their future: sign-up, activation, growth, purchases.
 
-Accounts come in cohorts: cohort 0 was there before the exports begin, every later week brings another. A cohort
-is drawn whole from (seed, cohort) and never looks at the moment the simulation is cut off, so that a longer
-simulation only adds to a shorter one. All numbers here are ours: they shape a credible mix, they claim nothing.
+Accounts come in cohorts: cohort 0 existed before the exports begin, and every later week adds one. A cohort is drawn
+as a whole from (seed, cohort) and does not depend on the end of the simulation, so that a longer simulation only adds
+to a shorter one. All numbers here are ours: they give a credible mix and are not measured.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import pandas as pd
 from onetouch.simulation.ids import record_id
 
 WEEKS = 5
-"""Weeks after which the number of accounts asked for is reached."""
+"""Weeks after which the requested number of accounts is reached."""
 
 FREE_MAIL = ("gmail.com", "outlook.com", "yahoo.com")
 
@@ -46,16 +46,16 @@ INTEGRATIONS = ("slack", "github", "warehouse", "sheets", "webhook")
 MOST_INTEGRATIONS = len(INTEGRATIONS)
 
 NEVER = np.inf
-"""The day of what does not happen."""
+"""The day of an event that does not happen."""
 
 
 @dataclass(frozen=True)
 class Segment:
     """A kind of customer. `est`/`new`: share of the first and of later cohorts; ranges are inclusive.
 
-    `keen`: share that works on (almost) every weekday; `activates`: share that ever does; `ripens`: share whose
-    team, usage and interest in buying take off; `checkout_days`: mean days until a keen account's self-serve
-    checkout; `receptive`: chance that a rep's call leads somewhere once the account is ripe.
+    `keen`: share that works on (almost) every weekday; `activates`: share that ever activates; `ripens`: share whose
+    team, usage and interest in buying grow strongly; `checkout_days`: mean days until a keen account's self-serve
+    checkout; `receptive`: chance that a rep's call succeeds once the account is ripe.
     """
 
     name: str
@@ -115,16 +115,16 @@ def cohort(seed: int, number: int, accounts: int) -> Cohort:
 
 
 def _pick(rng: np.random.Generator, choices: tuple[Any, ...], n: int, p: list[float] | None = None) -> np.ndarray:
-    """`n` of `choices`; weights needn't add up to one."""
+    """`n` draws from `choices`; the weights need not add up to one."""
     weights = None if p is None else np.array(p) / sum(p)
     return np.array(choices, dtype=object)[rng.choice(len(choices), size=n, p=weights)]
 
 
 def _companies(rng: np.random.Generator, ids: np.ndarray, *, established: bool) -> pd.DataFrame:
-    """Names, sizes, places, plans."""
+    """Accounts with their names, sizes, places and plans."""
     n = len(ids)
     share = [s.est if established else s.new for s in SEGMENTS]
-    # Shares are met exactly (up to rounding), not by chance: a small demo must show every kind of customer.
+    # Shares are exact (up to rounding) and not drawn, so that a small demo shows every kind of customer.
     quota = (np.cumsum(share) / np.sum(share) * n).round().astype(int)
     segment = np.array([s.name for s in SEGMENTS], dtype=object)[np.searchsorted(quota, np.arange(n), side="right")]
     segment = rng.permutation(segment)
@@ -178,7 +178,7 @@ def _companies(rng: np.random.Generator, ids: np.ndarray, *, established: bool) 
 
 
 def _course(rng: np.random.Generator, who: pd.DataFrame, number: int) -> None:
-    """Adds to `who` what will happen: sign-up, activation, ripening, fading, appetite; all as days or rates."""
+    """Adds to `who` the days of sign-up, activation, ripening and fading, and rates of activity and interest."""
     n = len(who)
     kind = [_SEGMENT[s] for s in who["segment"]]
     office = rng.uniform(8.5, 16, n) / 24
@@ -192,8 +192,8 @@ def _course(rng: np.random.Generator, who: pd.DataFrame, number: int) -> None:
 
     ripens = rng.random(n) < np.array([k.ripens for k in kind])
     wait = rng.uniform(10, 28, n)
-    # The first cohort ripens evenly over the first seven weeks, later ones two to four weeks after sign-up: every
-    # week has its new PQLs.
+    # The first cohort ripens evenly over the first seven weeks, later cohorts two to four weeks after sign-up, so that
+    # every week has new PQLs.
     ripe = np.where(
         ripens, np.maximum(rng.uniform(10, 49, n) if number == 0 else signed_up + wait, activate + 2), NEVER
     )
@@ -210,7 +210,7 @@ def _course(rng: np.random.Generator, who: pd.DataFrame, number: int) -> None:
     who["keen"] = keen
     who["weekday"] = np.where(keen, rng.uniform(0.82, 0.95, n), rng.uniform(0.08, 0.35, n))
     who["weekday"] = np.where(who["segment"] == "dormant", rng.uniform(0.02, 0.1, n), who["weekday"])
-    # Before it ripens an account is tried out by a few people now and then.
+    # Before an account ripens, a few users try the product now and then.
     who["calm_weekday"] = np.where(who["segment"] == "ripening", rng.uniform(0.3, 0.5, n), who["weekday"])
     who["weekend"] = who["weekday"] * np.where(rng.random(n) < 0.25, 0.5, 0.08)
     who["pace"] = rng.gamma(6, 0.75, n) + 1.5  # actions per user and active day
@@ -241,11 +241,11 @@ def _course(rng: np.random.Generator, who: pd.DataFrame, number: int) -> None:
         record_id("001", int(i)) if c else None for i, c in zip(who["number"], who["in_crm"], strict=True)
     ]
     who["owned"] = who["in_crm"] & (rng.random(n) < np.where(who["size"] == "small", 0.3, 0.7))
-    who["owner"] = rng.random(n)  # turned into a rep of the account's region by the CRM
+    who["owner"] = rng.random(n)  # a draw from which crm.owner_of chooses a rep of the account's region
 
 
 def _users(rng: np.random.Generator, who: pd.DataFrame) -> pd.DataFrame:
-    """People of every account; user 0 signs the account up, the others are invited."""
+    """The users of every account; user 0 signs the account up, the others are invited."""
     n = who["seats"].where(who["segment"] != "customer", np.minimum(who["seats"], 20)).to_numpy()
     n = np.where(who["segment"] == "ripening", np.maximum(n, 6), np.maximum(n, 1))
     account = np.repeat(np.arange(len(who)), n)
@@ -253,7 +253,7 @@ def _users(rng: np.random.Generator, who: pd.DataFrame) -> pd.DataFrame:
     of = who.iloc[account].reset_index(drop=True)
     total = len(account)
 
-    # Early members join within days; those of a ripening account come with the ramp (two or three are there before).
+    # Early users join within days; in a ripening account most join as it ripens (two or three are there before).
     early = of["signed_up"] + rng.exponential(3.0, total) * np.minimum(k, 6) ** 0.8
     with_ramp = of["ripe"] + rng.uniform(-13, 8, total)
     ramp = np.isfinite(of["ripe"]) & (k >= 3)
@@ -264,7 +264,7 @@ def _users(rng: np.random.Generator, who: pd.DataFrame) -> pd.DataFrame:
 
     free = _pick(rng, FREE_MAIL, total, [0.7, 0.2, 0.1])
     mail_host = np.where(of["domain"].isna(), free, of["domain"].fillna("").astype(object))
-    # A freelancer inside an organisation that names itself by group; an office with its own mail subdomain.
+    # Freelancers in an organisation identified by a group id; offices with their own mail subdomain.
     freelancer = (of["account_basis"] == "group") & (k > 0) & (rng.random(total) < 0.04)
     office = ~freelancer & of["domain"].notna() & (rng.random(total) < 0.05)
     mail_host = np.where(freelancer, free, np.where(office, [f"mail.{h}" for h in mail_host], mail_host))
@@ -291,7 +291,7 @@ def _users(rng: np.random.Generator, who: pd.DataFrame) -> pd.DataFrame:
 def _checkouts(rng: np.random.Generator, who: pd.DataFrame, users: pd.DataFrame) -> pd.DataFrame:
     """Self-serve checkouts: `started`, `ended` (days), `outcome` completed | abandoned | silent, what is bought.
 
-    A silent one is never heard of again; nobody can know that before its silence has lasted.
+    A silent checkout has no further event; only the time that passes shows that it was abandoned.
     """
     n = len(who)
     ripens = np.isfinite(who["ripe"]).to_numpy()

@@ -1,7 +1,7 @@
-"""The simulated company's reps at work in the CRM, through its REST API as their own browser would use it.
+"""Simulates the company's reps, who work in the CRM through its REST API.
 
-Nothing is remembered between calls: what was done is read from the CRM, what is to be done is drawn from the seed
-and the record's own key. Calling `work` twice for the same interval therefore changes nothing the second time.
+Nothing is kept between calls: what was done is read from the CRM, what is to be done is drawn from the seed and the
+record's key. Calling `work` twice for the same interval therefore changes nothing the second time.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from onetouch.simulation.customers import PLAN_LIMITS
 _API = "/services/data/v62.0"
 _OPENS, _CLOSES = time(9), time(17, 30)
 
-# A rep's median minutes until a task is worked, and the share of tasks that is never worked. Ours.
+# Ours: each rep's median minutes until a task is worked, and the share of tasks that are never worked.
 _PACE = dict(zip(REP_IDS, (25, 45, 70, 35, 90, 50), strict=True))
 _FORGETS = dict(zip(REP_IDS, (0.02, 0.05, 0.08, 0.03, 0.10, 0.04), strict=True))
-_OWN_CALLS = 0.2  # calls of a rep's own accord a working day
+_OWN_CALLS = 0.2  # ours: calls a day that a rep makes without a task
 _OWN_SUBJECT = "Call: checking in"
 _NOTE = "Rep's note (simulated):"
 _ANSWERS = ("No response", "Replied")
@@ -38,7 +38,7 @@ _STAGES = ("Prospecting", "Qualification", "Proposal/Price Quote", "Closed Lost"
 
 @dataclass
 class _Crm:
-    """The part of the Salesforce REST API that reps' work needs, and the stand-in's clock."""
+    """The part of the Salesforce REST API that the reps need, and the stand-in's clock."""
 
     url: str
     session: requests.Session
@@ -89,20 +89,20 @@ def work(
     until: datetime,
     session: requests.Session | None = None,
 ) -> dict[str, int]:
-    """Lets the company's CRM live from `since` to `until` (UTC-aware) and leaves the stand-in's clock at `until`.
+    """Simulates what happens in the CRM from `since` to `until` (UTC-aware); the stand-in's clock is at `until` then.
 
     Customers that signed up meanwhile appear, purchases are booked, reps work their open tasks in their own working
-    hours, write down outcomes, open, move and close opportunities as the truth in `folder` has it, and call a few of
-    their own accounts. What should have happened before `since` and did not, happens at `since`.
+    hours, log outcomes, open, move and close opportunities according to the truth in `folder`, and call a few of
+    their own accounts. Actions that were due before `since` and were not done happen at `since`.
 
     Args:
         url: the stand-in's address, e.g. http://127.0.0.1:8765.
-        folder: what `simulate` wrote, at least up to `until`.
-        seed: the simulation's.
-        session: the way to a stand-in in this process (`in_process.Org.session`); None goes over HTTP.
+        folder: the output of `simulate`, at least up to `until`.
+        seed: the seed of the simulation.
+        session: a session that reaches a stand-in in this process (`in_process.Org.session`); None uses HTTP.
 
     Returns:
-        How many records of each kind were touched: loaded, purchases, touches, outcomes, opportunities, stages, calls.
+        How many records of each kind were changed: loaded, purchases, touches, outcomes, opportunities, stages, calls.
 
     Raises:
         ValueError: naive or reversed interval.
@@ -124,7 +124,7 @@ def work(
 
 
 class _Shift:
-    """Everything due in one interval, done in order of time; what one action leads to joins the queue."""
+    """Does all actions due in one interval in order of time; an action may put further ones in the queue."""
 
     def __init__(self, crm: _Crm, folder: Path, seed: int, since: datetime, until: datetime) -> None:
         self.crm, self.folder, self.seed, self.since, self.until = crm, folder, seed, since, until
@@ -136,23 +136,23 @@ class _Shift:
         self.done = dict.fromkeys(kinds, 0)
 
     def at(self, moment: datetime, action: Callable[[datetime], None]) -> None:
-        """Puts an action in the queue if it is due before the end; what is overdue happens at once."""
+        """Puts an action in the queue if it is due before the end; an overdue action is due at once."""
         if moment < self.until:
             heapq.heappush(self.queue, (max(moment, self.since), len(self.queue) + sum(self.done.values()), action))
 
     def run(self) -> None:
-        """Does everything in the queue."""
+        """Does all actions in the queue, also those added meanwhile."""
         while self.queue:
             moment, _, action = heapq.heappop(self.queue)
             self.crm.clock(moment)
             action(moment)
 
     def draws(self, key: str, stream: int) -> np.random.Generator:
-        """The same draws for the same record, whenever it is looked at."""
+        """A generator that gives the same draws for the same record in every call of `work`."""
         return np.random.default_rng([self.seed, stream, zlib.crc32(key.encode())])
 
     def arrivals(self) -> None:
-        """Records created before `until` that the CRM does not hold yet."""
+        """Loads the records created before `until` that the CRM does not hold yet."""
         document = json.loads((self.folder / "crm.json").read_text())
         limit = crm_time(self.until)
         missing = {}
@@ -165,7 +165,7 @@ class _Shift:
         self.done["loaded"] = sum(map(len, missing.values()))
 
     def purchases(self) -> None:
-        """Self-serve purchases reach the CRM from billing within minutes."""
+        """Books self-serve purchases, which reach the CRM from billing within minutes."""
         bought = pd.read_parquet(self.folder / "truth" / "checkouts.parquet")
         bought = bought[(bought["state"] == "completed") & bought["crm_account_id"].notna()]
         arr = {row["Id"]: row["ARR__c"] or 0 for row in self.crm.query("SELECT Id, ARR__c FROM Account")}
@@ -186,7 +186,7 @@ class _Shift:
         self.crm.update("Account", account, values)
 
     def tasks(self) -> None:
-        """The reps' task lists: what is open gets worked, what was worked gets its answer."""
+        """Reps work their open tasks; worked tasks get their answers."""
         fields = "Id, Description, IsClosed, OwnerId, AccountId, CreatedDate, CompletedDateTime"
         ours = "Onetouch_Handoff_Id__c, Onetouch_Outcome__c, Onetouch_Disposition__c"
         deals = self.crm.query("SELECT AccountId, CreatedDate FROM Opportunity")
@@ -219,7 +219,7 @@ class _Shift:
     def _follow_up(
         self, task: dict[str, Any], draws: np.random.Generator, touched: datetime, *, has_deal: bool
     ) -> None:
-        """What comes of a touch: an answer at once or within days, and of a good one an opportunity."""
+        """The result of a touch: an answer at once or within days, and an opportunity after a good answer."""
         account = self.truth.get(task["AccountId"])
         receptive = account is not None and bool(account.receptive) and draws.random() < 0.93
         others = (*_ANSWERS, "Not now", "Wrong person", "Would have bought anyway")
@@ -232,7 +232,7 @@ class _Shift:
         hours = 0.2 if draws.random() < 0.3 else float(draws.uniform(2, 110))
         hours = 24 * 7.5 if heard == "No response" else hours
         picks = {"Onetouch_Outcome__c": heard} if receptive or heard in _ANSWERS else {}
-        # Of a task that led nowhere a rep says why, when they know; what they know without an answer is no reply.
+        # A rep logs why a task led nowhere, if known; a reason known without an answer from the customer is no reply.
         if receptive:
             picks["Onetouch_Disposition__c"] = "Good"
         elif heard != "No response":
@@ -267,7 +267,7 @@ class _Shift:
             self.at(_after_work(answered + wait, 5, zone), propose)
 
     def deals(self) -> None:
-        """Open opportunities move on: their stages and ends are a matter of truth."""
+        """Moves open opportunities to their next stage or end, as the truth has them."""
         fields = "Id, AccountId, OwnerId, StageName, CreatedDate, CloseDate, Amount, LeadSource"
         for deal in self.crm.query(f"SELECT {fields} FROM Opportunity WHERE IsClosed = false"):
             self._deal(deal)
@@ -299,7 +299,7 @@ class _Shift:
         return move
 
     def own_calls(self) -> None:
-        """Calls reps make of their own accord on accounts they own, which no task of ours asked for."""
+        """Calls that reps make to their own accounts without a task of ours."""
         there = {
             (call["WhatId"], call["CreatedDate"][:10])
             for call in self.crm.query(f"SELECT WhatId, CreatedDate FROM Task WHERE Subject = '{_OWN_SUBJECT}'")
@@ -347,7 +347,7 @@ def _noon(day: str) -> datetime:
 
 
 def _dates(since: datetime, until: datetime) -> Iterator[date]:
-    # A working day somewhere may lie on the date before or after the UTC one.
+    # A local working day may have the date before or after the UTC date.
     day = since.date() - timedelta(days=1)
     while day <= until.date() + timedelta(days=1):
         yield day

@@ -1,4 +1,4 @@
-"""Lets the simulated company live and writes what the outside world would see of it, and the truth."""
+"""Simulates the company and writes what other systems see of it (exports, CRM records), and the truth."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ def simulate(folder: str | Path, *, seed: int, start: datetime, until: datetime,
             onboarding is imported in the first two hours. No account can have been active on ten days before the
             second week is over, so sales-ready accounts appear from the third week on, then every week.
         until: only whole hours of receipt before it are written. A later `until` adds rows and changes none.
-        accounts: customers there are after five weeks (55 % at the start; the inflow goes on at the same pace).
+        accounts: number of customers after five weeks (55 % at the start; new ones keep coming at the same pace).
 
     Returns:
-        The truth in short: accounts, users, rows by kind, files.
+        A summary of the truth: accounts, users, rows by kind, files.
 
     Raises:
         ValueError: a naive time, until less than an hour after start, fewer than 20 accounts, a folder with exports
@@ -44,7 +44,7 @@ def simulate(folder: str | Path, *, seed: int, start: datetime, until: datetime,
 
     midnight = start.replace(hour=0)
     days = -(-(until - midnight) // timedelta(days=1))
-    # The day, and with it the week, after `until` has begun somewhere when `until` comes.
+    # At `until` the next day, and possibly the next week, has already begun in some time zone.
     cohorts = [cohort(seed, number, accounts) for number in range(2 + days // 7)]
     plans = [planned(one, seed, midnight) for one in cohorts]
     phrases = [amplitude.Phrases.of(one) for one in cohorts]
@@ -59,7 +59,7 @@ def simulate(folder: str | Path, *, seed: int, start: datetime, until: datetime,
             if day >= (one.number - 1) * 7:
                 events = on_day(one, plan, seed, midnight, day, start)
                 waiting.append(amplitude.send(events, words, np.random.default_rng([seed, one.number, 4, day + 1])))
-        # Whatever a later local day brings is received after this; a month before it is complete.
+        # Events of later local days are received after this moment, so a month that ends before it is complete.
         waiting = _write_months(exports, waiting, counts, start, min(until, midnight + timedelta(days=day) - _EAST))
     _write_months(exports, waiting, counts, start, until, last=True)
 
@@ -97,7 +97,7 @@ def _checked(start: datetime, until: datetime, accounts: int) -> tuple[datetime,
 
 
 def _clear(exports: Path, truth: Path) -> None:
-    """Makes room for a new simulation; nobody's real exports are removed for it."""
+    """Removes the files of an earlier simulation. Raises ValueError for exports that no simulation wrote."""
     old = list(exports.glob("*"))
     if old and not (truth / "rows.parquet").exists():
         raise ValueError(f"{exports} holds {old[0].name}, which no simulation wrote; choose another folder")
@@ -116,7 +116,7 @@ def _write_months(
     *,
     last: bool = False,
 ) -> list[amplitude.Lines]:
-    """Writes the months that are over by `complete` (with `last`: all there is before it); returns what is left."""
+    """Writes the months that ended by `complete` (with `last`: all lines before it); returns the remaining lines."""
     month_end = complete if last else complete.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
     first, end = (int(moment.timestamp()) * 1_000_000 for moment in (start, month_end))
     if not waiting or (not last and not any((part.uploaded < end).any() for part in waiting)):
@@ -131,7 +131,7 @@ def _write_months(
 
 
 def _counts(lines: amplitude.Lines) -> pd.DataFrame:
-    """Lines by kind; the parts of the good ones that came late or as imported history are counted again as parts."""
+    """The number of lines of each kind; late and imported lines among the good ones are also counted, as parts."""
     kinds = np.bincount(lines.kind, minlength=len(amplitude.KINDS))
     whole = [(kind, "whole", int(n)) for kind, n in zip(amplitude.KINDS, kinds, strict=True)]
     parts = [("late", "part", int(lines.late.sum())), ("history", "part", int(lines.history.sum()))]
@@ -139,12 +139,12 @@ def _counts(lines: amplitude.Lines) -> pd.DataFrame:
 
 
 def _moments(us: np.ndarray) -> pd.Series:
-    """µs since 1970 → UTC moments; what lies beyond any calendar is missing."""
+    """µs since 1970 → UTC moments; values outside the calendar's range are missing."""
     return pd.Series(pd.to_datetime(us, unit="us", utc=True))
 
 
 def _truth(cohorts: list[Cohort], midnight: datetime, until: datetime) -> dict[str, pd.DataFrame]:
-    """What really happened until `until`, and what would happen if a rep called."""
+    """What happened until `until`, and what would happen if a rep called."""
     tables: dict[str, list[pd.DataFrame]] = {"accounts": [], "users": [], "checkouts": []}
     today = (until - midnight) / timedelta(days=1)
     for one in cohorts:
