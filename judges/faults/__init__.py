@@ -1,1 +1,1 @@
-"""The whole delivery under faults: seeded, in virtual time, judged at the far end."""
+"""The whole delivery under faults, seeded and in virtual time, judged by the state of the CRM and the chat."""

@@ -1,6 +1,6 @@
-"""Bugs a delivery may have, planted one at a time into the library while a seed is lived: the simulator must find them.
+"""Bugs a delivery may have, planted in the library one at a time while a seed is simulated, which must find them.
 
-Each is what somebody might write, or forget, in good faith. They are patches at run time: the files stay as they are.
+Each is a mistake that a developer might make. They are patches at run time; the library's files do not change.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ ROWS = "composite/sobjects"
 
 @dataclass(frozen=True)
 class Bug:
-    """A bug: what is wrong, which promises it may break, and how it is planted."""
+    """A bug: what is wrong, which guarantees it may break, and how it is planted."""
 
     name: str
     wrong: str
@@ -43,7 +43,7 @@ class Bug:
 
     @contextmanager
     def planted(self) -> Iterator[None]:
-        """While it lasts the library has the bug."""
+        """A context in which the library has the bug."""
         with ExitStack() as stack:
             for owner, name, value in self.patches():
                 stack.enter_context(patch.object(owner, name, value))
@@ -264,7 +264,7 @@ def _() -> list[tuple[Any, str, Any]]:
     return [(deliver, "withdraw_overtaken", green)]
 
 
-# ── context, and what is the rep's ───────────────────────────────────────────────────────────────
+# ── context, and what belongs to the rep ─────────────────────────────────────────────────────────
 
 
 @_bug("context-after-task", "the account's fields are written when the task is there, not before", 2)

@@ -1,4 +1,4 @@
-"""A process that only delivers. One parent imports the libraries and forks a child for each, which SIGKILL may end.
+"""Processes that only deliver: a parent imports the libraries and forks a child for each, which SIGKILL may end.
 
 Reads one JSON object a line: {url, lake, ledger, run, at_once, kill_after}; answers with a list of {code, error,
 seconds}, one for each child.
@@ -22,7 +22,7 @@ from onetouch.ledger import Ledger
 
 
 def deliver(command: dict[str, Any]) -> None:
-    """What the stage does, and nothing else."""
+    """Runs the delivery stage, and nothing else."""
     extra = {"instance_url": command["url"], "consumer_key": "sandbox-key", "consumer_secret": "sandbox-secret"}
     with Ledger(command["ledger"]) as ledger:
         run = ledger.run(command["run"])
@@ -36,7 +36,7 @@ def _child(command: dict[str, Any], answer: int, go: int) -> None:
     error = None
     try:
         deliver(command)
-    except Exception as failure:  # noqa: BLE001 - told to the parent, whatever it is
+    except Exception as failure:  # noqa: BLE001 - reported to the parent, whatever it is
         error = f"{type(failure).__name__}: {failure}"
     os.write(answer, (error or "").encode()[:4000])
     os._exit(0)
@@ -57,7 +57,7 @@ def _run(command: dict[str, Any]) -> list[dict[str, Any]]:
     answers = []
     for child, read in children:
         left = None if command["kill_after"] is None else max(0.0, command["kill_after"] + begun - time.perf_counter())
-        if not select.select([read], [], [], left)[0]:  # it says something, or closes, when it ends
+        if not select.select([read], [], [], left)[0]:  # a child writes or closes its pipe when it ends
             os.kill(child, signal.SIGKILL)
         _, status = os.waitpid(child, 0)
         with os.fdopen(read, "rb") as pipe:

@@ -1,7 +1,7 @@
-"""The lake in memory, and pure functions remembered: what makes a seed quick without changing what it shows.
+"""A lake in memory and a cache of pure functions: they make a seed fast without changing its result.
 
-Neither is under test here: that a file is written whole or not at all has its tests in tests/lake, and what is
-remembered is a function of its arguments alone.
+Neither is under test here: tests/lake checks that a file is written whole or not at all, and the cached functions
+depend on their arguments alone.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from onetouch.lake import Lake, rows
 
-extraction: Any = importlib.import_module("onetouch.crm_sync.extract_crm")  # the room's own name is the function
+extraction: Any = importlib.import_module("onetouch.crm_sync.extract_crm")  # a function there has this name, too
 
 
 class MemoryLake(Lake):
-    """Tables by their path; a reader gets what was written last."""
+    """Tables by path; reading returns what was last written."""
 
     def __init__(self) -> None:
         self.root, self.local = "lake", True
@@ -64,7 +64,7 @@ def _read_table(
     filters: list[Any] | None = None,
     threads: bool = True,
 ) -> pa.Table:
-    """What `onetouch.lake.read_table` gives of a table in memory, which is always of today's format."""
+    """What `onetouch.lake.read_table` returns, for a table in memory, which is always in the present format."""
     with lake.fs.open(lake.path(*parts), "rb") as table:
         for name, _, values in filters or ():
             table = table.filter(pc.is_in(table[name], pa.array(values, table.schema.field(name).type)))
@@ -95,7 +95,7 @@ _frame_of = _remembered(extraction.frame_of, _whole)
 
 @contextmanager
 def quick() -> Iterator[None]:
-    """While it lasts the product reads MemoryLakes and does not compute the same twice."""
+    """A context in which the product reads MemoryLakes and results of pure functions are cached."""
     with ExitStack() as stack:
         for owner, name, value in (
             (rows, "read_table", _read_table),

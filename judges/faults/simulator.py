@@ -1,7 +1,7 @@
-"""One seed: a few accounts, a few runs of the delivery, and everything that can go wrong while it is at work.
+"""Simulates one seed: a few accounts, a few runs of the delivery, and faults at any of its steps.
 
-The library is the real one, with its real clients and a real ledger. Time, the network, the database and the scheduler
-are the simulator's: it decides at every step of every process what happens there, by a generator seeded once.
+The library, its clients and the ledger are the real ones. The simulator replaces time, the network, the database's
+availability and the scheduler: a generator seeded once decides what happens at every step of every process.
 """
 
 from __future__ import annotations
@@ -41,15 +41,15 @@ from judges.faults.world import REPS, World
 
 START = datetime(2025, 11, 17, 9, tzinfo=UTC)
 _NOT_IN_THE_WAY = ("back_off", "deliver_tasks", "reconcile")
-"""Stages that may be red without stopping those after them, as in the DAGs."""
+"""Stages whose failure does not stop the later stages, as in the DAGs."""
 
 ATTEMPTS = 3
-"""How often a stage is tried before its run is given up (the DAGs: five times what may pass, once what will not)."""
+"""How often a stage is tried before its run ends (the DAGs try five times, or once after a permanent failure)."""
 
 
 @dataclass
 class Result:
-    """What a seed came to."""
+    """The result of one seed."""
 
     seed: int
     history: list[str]
@@ -59,7 +59,7 @@ class Result:
 
 @cache
 def policies() -> list[Policy]:
-    """Rules of engagement the seeds draw from: caps, approval and bulk within reach of a few accounts."""
+    """The policies that seeds draw from; a few accounts are enough to reach their caps, approvals and bulk writes."""
     plain = read_policy().changed(slack__quiet_from=None, routing__cooldown_days=5, crm__link_contact=False)
     return [
         plain,
@@ -72,7 +72,7 @@ def policies() -> list[Policy]:
 
 @cache
 def _empty_ledger() -> tuple[Ledger, Any, bytes]:
-    """A ledger in memory made once, its connection, and the bytes of its database while it is empty."""
+    """A ledger in memory, created once, its connection, and the bytes of its empty database."""
     ledger = Ledger("sqlite://")
     ledger.migrate()
     connection = ledger.engine.raw_connection()
@@ -80,12 +80,12 @@ def _empty_ledger() -> tuple[Ledger, Any, bytes]:
 
 
 def simulate(seed: int) -> Result:
-    """Lives one seed from its beginning to a quiet end."""
+    """Simulates one seed, from its beginning to the quiet runs at its end."""
     return Simulation(seed).live()
 
 
 class Simulation:
-    """One seed's world and everything that happens in it."""
+    """The world of one seed and everything that happens in it."""
 
     def __init__(self, seed: int) -> None:
         self.seed, self.rng = seed, random.Random(seed)
@@ -98,7 +98,7 @@ class Simulation:
         self.policy = self.rng.choice(policies())
         self.world = World(self.org, self.rng, accounts=self.rng.choice((1, 2, 3, 3, 4)))
         self.oracle = Oracle(self.world, self.policy, self.note)
-        # How rough a seed is: many are nearly calm, so that one trouble at a time is tried as well as many.
+        # How many faults a seed has: often few, so that single faults are tried as well as many at once.
         self.troubles = self.rng.choice((0, 1, 2, 2, 3, 4, 6, 10))
         self.trouble_rate = self.rng.choice((0.02, 0.05, 0.1))
         self.event_rate = self.rng.choice((0.0, 0.005, 0.01, 0.02, 0.05))
@@ -106,7 +106,7 @@ class Simulation:
         self.late: list[tuple[Process, Request]] = []
         self.limited = self.changes = 0
         self.whole = self.rng.random() < 0.2
-        # Most routers keep to the cap; a careless one shows what the last gate is worth.
+        # Most seeds route within the cap; the others test whether delivery itself enforces it.
         self.careful = self.rng.random() < 0.8
         self.called: Counter[date] = Counter()
         self.runs: list[Run] = []
@@ -117,7 +117,7 @@ class Simulation:
     # ── a seed's life ────────────────────────────────────────────────────────────────────────────
 
     def live(self) -> Result:
-        """Some rough runs, then quiet ones that must put everything right."""
+        """A few runs with faults, then quiet runs that must recover from all of them."""
         with _quiet_slack(), quick():
             for _ in range(self.rng.choice((1, 1, 1, 2, 2, 3))):
                 self._phase()
@@ -131,7 +131,7 @@ class Simulation:
         return Result(self.seed, self.history, self.oracle.violations, self.counted)
 
     def _phase(self) -> None:
-        """One run alone, or two processes at once: the same run twice, or a run and its successor."""
+        """Simulates one run, or two processes at once: the same run twice, or a run and a later one."""
         now = self.scheduler.now
         kind = self.rng.choices(("alone", "twice", "overtaken", "backfill", "dry"), (10, 4, 4, 1, 1))[0]
         self.note(f"── {kind}")
@@ -160,9 +160,9 @@ class Simulation:
             self._event()
 
     def _slow_rep(self) -> None:
-        """Reps take two days to be in touch, and a run comes when the days of silence since the task are over.
+        """Reps take two days to contact the account; a run follows when the days of silence since the task are over.
 
-        On one seed of sixteen: left to chance it would hardly ever happen.
+        Only on one seed of sixteen; drawn by chance it would hardly ever happen.
         """
         self.troubles = self.limited = 0
         self.event_rate = 0.0
@@ -180,7 +180,7 @@ class Simulation:
             )
 
     def _settle(self) -> None:
-        """No more trouble: two runs, and on some seeds the days in which everything runs out."""
+        """Simulates quiet runs without faults: one, or on some seeds three, until all time limits have passed."""
         self.troubles = self.limited = 0
         self.event_rate = 0.0
         self._land_late()
@@ -200,7 +200,7 @@ class Simulation:
     # ── what one process does ────────────────────────────────────────────────────────────────────
 
     def _pipeline(self, process: Process, as_of: datetime, dry_run: bool, decides: bool = True) -> None:
-        """The stages of one run that have to do with delivery, each tried a few times."""
+        """Runs the stages of one run that concern delivery, each with a few attempts."""
         holder: list[Run] = []
 
         def begin(ledger: Ledger) -> None:
@@ -229,7 +229,7 @@ class Simulation:
         process.stage = ""
 
     def _tries(self, process: Process, stage: str, work: Callable[[Ledger], Any]) -> bool:
-        """Whether the stage succeeded, at one of its attempts."""
+        """Runs a stage; returns whether one of its attempts succeeded."""
         for attempt in range(1, ATTEMPTS + 1):
             process.stage, process.attempt = stage, attempt
             process.began = process.wrote = self.scheduler.now
@@ -243,7 +243,7 @@ class Simulation:
                 process.dead = False
                 self.note("killed", process)
                 self.oracle.failed(process, None)
-            except Exception as error:  # noqa: BLE001 - what an attempt dies of is the product's affair
+            except Exception as error:  # noqa: BLE001 - an attempt may fail with any error
                 said = str(error).splitlines()[0][:160]
                 self.note(f"failed: {type(error).__name__}: {said}", process)
                 self.oracle.failed(process, error)
@@ -288,7 +288,7 @@ class Simulation:
         if self.whole:
             return crm_sync.extract_crm(self.lake, ledger, self.policy, run, crm)
         if not self.oracle.made and not self.world.crm_events:
-            # Nothing has happened that could be followed: what a look at the CRM would tell is known.
+            # Nothing can have changed in the CRM, so what reading it would return is known.
             self.lake.tables[self.lake.path("crm", run.run_id, "reps.parquet")] = _reps()
             self._keep_accounts(
                 run,
@@ -296,7 +296,7 @@ class Simulation:
                 Counter(),
             )
             return {}
-        # The part of it that the ledger hears of, without the tables for scoring.
+        # Only what the stage writes to the ledger, without the tables for scoring.
         reps = extraction.frame_of(crm.read_reps(), extraction.REPS)
         self.lake.write(reps, "crm", run.run_id, "reps.parquet")
         accounts = [row for row in crm.read_accounts(self.policy) if not row["is_deleted"]]
@@ -354,7 +354,7 @@ class Simulation:
         return delivery.alert_reps(self.lake, ledger, self.policy, run, slack, now=self.scheduler.now, held=held)
 
     def _recheck(self, process: Process, account_ids: list[str]) -> dict[str, Checkout]:
-        """What the product's own events say at this moment."""
+        """Checkouts in the product's own events at this moment."""
         self._step(process, "before", "recheck")
         now = self.scheduler.now
         process.looked |= dict.fromkeys(account_ids, now)
@@ -364,10 +364,10 @@ class Simulation:
         self._step(process, "after", "recheck")
         return found
 
-    # ── decisions, by a plain router of our own ──────────────────────────────────────────────────
+    # ── decisions, by a simple router of the simulator ───────────────────────────────────────────
 
     def _route(self, ledger: Ledger, run: Run, decides: bool) -> None:
-        """One decision an account, from what the run knows; written once a run."""
+        """Decides every account from what the run knows, and writes the decisions once for each run."""
         if self.lake.exists("decisions", f"{run.run_id}.parquet"):
             return
         known_ones = rows_where(
@@ -376,7 +376,7 @@ class Simulation:
         crm = {row["crm_account_id"]: row for row in known_ones}
         told = ledger.handoff_frame(run.as_of)
         handoffs = {row["account_id"]: row for row in told.astype(object).where(told.notna(), None).to_dict("records")}
-        if self.lake.exists("decisions", f"{run.run_id}.parquet"):  # meanwhile, by another process at the same run
+        if self.lake.exists("decisions", f"{run.run_id}.parquet"):  # written meanwhile by another process of this run
             return
         mark = self.oracle.mark(run)
         decisions, signals = [], []
@@ -396,7 +396,7 @@ class Simulation:
             elif handoff and handoff["closed_at"] is not None and handoff["closed_at"] + cooldown > run.as_of:
                 action = "hold_cooldown"
             else:
-                # A signal that was not there before: the customer did something new since the last call.
+                # A new signal: the customer did something new since the last call.
                 news += [f"news {len(handoff['signals'])}"] if handoff else []
                 room = self.policy.assignment.tasks_per_day - self.called[run.as_of.date()]
                 wanted = (self.seed + account.number + mark) % 5 and (room > 0 or not self.careful)
@@ -411,23 +411,23 @@ class Simulation:
         shown = ", ".join(f"{d['account_id']} {d['action']}" for d in decisions)
         self.note(f"decided as of {run.as_of:%d %H:%M}: {shown}")
 
-    # ── steps, and what happens at them ──────────────────────────────────────────────────────────
+    # ── steps and faults ─────────────────────────────────────────────────────────────────────────
 
     def note(self, text: str, process: Process | None = None) -> None:
-        """A line of the history."""
+        """Adds a line to the history."""
         self.history.append(f"{self.scheduler.now:%d %H:%M:%S} {process or 'world'}: {text}")
 
     def _step(self, process: Process, when: str, what: str) -> bool:
-        """A moment between two instructions of a process: it may die, others may take their turn, things happen.
+        """A moment between two instructions of a process: it may die, another process may run, an event may happen.
 
-        True when the database shall be out of reach at that moment.
+        Returns whether the database is unreachable at that moment. Raises Killed.
         """
         if process.dead:
             raise Killed
         self.steps += 1
         rng, scheduler = self.rng, self.scheduler
         drawn = rng.random()
-        # Never quite the same moment, so that it can be told what came before what; the org's clock has whole seconds.
+        # Every step has a moment of its own, which gives their order; the org's clock has whole seconds.
         scheduler.now += timedelta(seconds=(0, 0, 1, 1, 3)[int(drawn * 1e6) % 5], microseconds=1)
         self.org.now = scheduler.now
         ledger = what in ("commit", "read the ledger") or what.startswith("alone")
@@ -453,7 +453,7 @@ class Simulation:
 
     @staticmethod
     def _roughness(process: Process, what: str) -> float:
-        """Where something is written more goes wrong than where the CRM is only read."""
+        """A factor for the rate of faults: higher where something is written than where the CRM is only read."""
         if process.stage in ("begin", "extract_crm"):
             return 0.2
         return 3.0 if what == "commit" or "composite" in what or "ingest" in what or "chat." in what else 1.0
@@ -463,7 +463,7 @@ class Simulation:
         self.org.now = self.scheduler.now
         if not of_tasks and self.rng.random() < 0.02:
             text = self._kill_switch()
-        elif self.late:  # while a request is under way nobody but the product touches what it is about
+        elif self.late:  # until a late request arrives, only the product changes its records
             return
         else:
             text = self.world.event(of_tasks=of_tasks)
@@ -483,7 +483,7 @@ class Simulation:
         return "sending stopped"
 
     def _carry(self, process: Process, request: Request) -> Answer:
-        """A request's way there and back."""
+        """Sends a request and returns its answer, with faults on the way there and back."""
         self._step(process, "before", request.name)
         self._land_late()
         trouble = self._trouble(process, request)
@@ -500,7 +500,7 @@ class Simulation:
         if trouble == "signed out":
             self.org.db.execute("DELETE FROM session")
         if trouble in _ROW_ERRORS:
-            # Of a bulk job the rows are refused when somebody asks for it: the fault waits.
+            # The rows of a bulk job are refused when the job is polled; until then the fault is pending.
             row, where = self.rng.randrange(3), "batches" if request.path.endswith("batches") else "composite"
             faults.plan(self.org.store, [{"match": where, "row_error": _ROW_ERRORS[trouble], "rows": [row]}])
         answer = self._arrives(process, request)
@@ -508,7 +508,7 @@ class Simulation:
             again = self._arrives(process, request)
             answer = self.rng.choice((answer, again))
         if trouble == "answer lost" and request.makes_tasks and self.event_rate:
-            self._event(of_tasks=True)  # the worst moment: there is a task that the product does not know of
+            self._event(of_tasks=True)  # the worst moment: a task exists that the product does not know of
         self._step(process, "after", request.name)
         if trouble == "answer lost":
             raise Lost
@@ -521,9 +521,9 @@ class Simulation:
         answer = request.execute()
         if request.path.endswith("composite/sobjects"):
             self.org.db.execute("DELETE FROM fault")
-        if request.starts_job:  # judged by what its sender knew, so done at once and not when somebody asks for it
+        if request.starts_job:  # processed at once, so that it is judged by what its sender knew
             self.org.finish_jobs()
-        if request.reads_tasks:  # as they are now: others may be faster than the answer
+        if request.reads_tasks:  # as they are now; they may change before the answer arrives
             process.read = dict(self.oracle.tasks)
         if self.org.db.total_changes != self.changes:
             self.oracle.looks(process)
@@ -531,14 +531,14 @@ class Simulation:
         return answer
 
     def _land_late(self) -> None:
-        """What was under way when its sender stopped waiting arrives after all."""
+        """Requests that were on their way when their senders stopped waiting arrive now."""
         for process, request in self.late:
             self.note(f"{request.name} arrives late", process)
             self._arrives(process, request)
         self.late = []
 
     def _trouble(self, process: Process, request: Request) -> str | None:
-        """What goes wrong with this request, if anything."""
+        """Draws the fault of this request; None for no fault."""
         if self.limited and request.api == "salesforce":
             self.limited -= 1
             return "limit exceeded"
@@ -574,7 +574,7 @@ _ROW_ERRORS = {"row locked": "UNABLE_TO_LOCK_ROW", "row refused": "FIELD_CUSTOM_
 
 @contextmanager
 def _quiet_slack() -> Iterator[None]:
-    """slack_sdk warns of every answer that was lost."""
+    """Silences slack_sdk, which logs a warning for every lost answer."""
     logger = logging.getLogger("slack_sdk")
     level = logger.level
     logger.setLevel(logging.CRITICAL)

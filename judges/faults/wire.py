@@ -1,4 +1,4 @@
-"""The wire without a network: the clients' requests go straight to the stand-in org and channel, faults on the way."""
+"""Transport without a network: the clients' requests go directly to the stand-in org and channel, with faults."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from onetouch.sandbox.store import Store
 from slack_sdk import WebClient
 
 BASE = "http://127.0.0.1:9"
-"""Where the clients believe the stand-in is; nothing listens there and nothing is ever connected."""
+"""The stand-in's address for the clients; nothing listens there and no connection is ever made."""
 
 
 @cache
 def _template() -> tuple[dict[str, SObject], bytes]:
-    """The objects of an org, and the bytes of one that is empty."""
+    """The objects of an org, and the bytes of an empty org."""
     org = build_org(read_metadata(METADATA))
     store = Store(None, org)
     for name, value in (("slack_per_second", 1e6), ("slack_burst", 1e6)):
@@ -46,7 +46,7 @@ class Org:
         self.db = self.store.db
 
     def rest(self, method: str, url: str, body: bytes, headers: Mapping[str, str]) -> Answer:
-        """One request of the REST API or the token endpoint, as the server passes it on."""
+        """The answer to one request of the REST API or the token endpoint, handled as by the server."""
         parts = urlsplit(url)
         lower = {name.lower(): value for name, value in headers.items()}
         with self.store.transaction():
@@ -56,7 +56,7 @@ class Org:
             return self.salesforce.request(method, parts.path, parts.query, body, lower)
 
     def finish_jobs(self) -> None:
-        """Bulk jobs that have begun are done."""
+        """Processes the bulk jobs that have begun."""
         with self.store.transaction():
             self.db.execute("UPDATE job SET due = ? WHERE due IS NOT NULL", (self.now.isoformat(),))
             self.salesforce.ingest.process_due()
@@ -72,18 +72,18 @@ class Org:
 
 
 class Traveller(Protocol):
-    """What lets a request through: may hold it, lose it, or end the process that sends it."""
+    """Carries requests: it may delay or lose a request, or end the process that sends it."""
 
     def carry(self, request: Request) -> Answer:
-        """The answer. Raises Lost when none arrives."""
+        """The answer to the request. Raises Lost when none arrives."""
 
 
 class Lost(Exception):
-    """No answer came."""
+    """No answer arrived."""
 
 
 class Request:
-    """One request on its way; `execute` lets it arrive, each time it is called."""
+    """One request on its way; each call of `execute` makes it arrive once."""
 
     def __init__(self, org: Org, api: str, method: str, url: str, body: Any, headers: Mapping[str, str]) -> None:
         self.org, self.api, self.method, self.url, self.body, self.headers = org, api, method, url, body, headers
@@ -93,29 +93,29 @@ class Request:
 
     @property
     def writes(self) -> bool:
-        """Whether it may change what people see."""
+        """Whether the request may change what people see."""
         if self.api == "slack":
             return self.path.endswith(("chat.postMessage", "chat.update", "chat.delete"))
         return self.method != "GET" and not self.path.endswith("/token")
 
     @property
     def makes_tasks(self) -> bool:
-        """Whether it creates tasks of ours."""
+        """Whether the request creates tasks of ours."""
         return self.api == "salesforce" and self.method != "GET" and b"Onetouch_Handoff_Id__c" in self.body
 
     @property
     def starts_job(self) -> bool:
-        """Whether it lets a bulk job begin."""
+        """Whether the request starts a bulk job."""
         return self.method == "PATCH" and "/jobs/ingest/" in self.path and b"UploadComplete" in self.body
 
     @property
     def reads_tasks(self) -> bool:
-        """Whether it asks for tasks."""
+        """Whether the request reads tasks."""
         return self.api == "salesforce" and not self.writes and "FROM Task" in self.query
 
     @property
     def name(self) -> str:
-        """What it is, in a word or two, without ids."""
+        """A short name of the request, without ids."""
         if self.api == "slack":
             return self.path.rpartition("/")[2]
         if "/query" in self.path:
@@ -124,7 +124,7 @@ class Request:
         return f"{self.method} {tail}"
 
     def execute(self) -> Answer:
-        """Lets it arrive."""
+        """Makes the request arrive; returns its answer."""
         if self.api == "salesforce":
             return self.org.rest(self.method, self.url, self.body, self.headers)
         method = self.path.rpartition("/")[2]
@@ -134,7 +134,7 @@ class Request:
 
 
 class Session(requests.Session):
-    """A session of one process: what would cross the network is carried by it instead."""
+    """A session of one process whose requests a Traveller carries instead of the network."""
 
     def __init__(self, org: Org, traveller: Traveller) -> None:
         super().__init__()
@@ -155,7 +155,7 @@ _described: dict[str, bytes] = {}
 
 
 def _encoded(request: requests.PreparedRequest, answer: Answer) -> bytes:
-    """The answer's JSON; descriptions are long, always the same, and asked for by every client."""
+    """The answer's JSON; describe results are cached, since they are long, constant and read by every client."""
     url = str(request.url)
     if not (url.endswith("/describe") and answer.status == 200):
         return json.dumps(answer.body).encode()
@@ -183,7 +183,7 @@ def _response(request: requests.PreparedRequest, answer: Answer) -> requests.Res
 
 
 class Channel(WebClient):
-    """slack_sdk's client with the product's retries; only the bytes do not leave the process."""
+    """slack_sdk's client with the product's retries; a Traveller carries its requests instead of the network."""
 
     org: Org
     traveller: Traveller

@@ -1,4 +1,4 @@
-"""A handful of accounts, their reps and customers: what happens to them while the product is at work, and when."""
+"""A few accounts with their reps and customers: what happens to them while the product runs, and when."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from judges.faults.wire import Org
 HANDOFF_ID = "Onetouch_Handoff_Id__c"
 REPS = ((make_id("005", 101), "rita@rep.example", "Rita"), (make_id("005", 102), "otto@rep.example", "Otto"))
 CHECKOUT = timedelta(hours=72)
-"""How long a checkout without another step counts as in progress (policy: signals.checkout_abandoned_hours)."""
+"""How long a checkout without a further step counts as in progress (policy: signals.checkout_abandoned_hours)."""
 
 Row = dict[str, Any]
 
 
 @dataclass
 class Account:
-    """One customer. `facts` are what happened to it, with the moment: the truth the oracle judges by."""
+    """One customer. `facts`: what happened to it, with the moment; the oracle judges by them."""
 
     number: int
     crm_id: str
@@ -32,11 +32,11 @@ class Account:
 
     @property
     def account_id(self) -> str:
-        """The product's name of it."""
+        """The product's id of the account."""
         return f"org-{self.number}"
 
     def at(self, *kinds: str) -> list[datetime]:
-        """When facts of these kinds happened."""
+        """The moments of the facts of these kinds."""
         return [moment for moment, kind in self.facts if kind in kinds]
 
     def buying(self, at: datetime) -> bool:
@@ -45,7 +45,7 @@ class Account:
         return step is not None and step[1] == "checkout started" and at - step[0] < CHECKOUT
 
     def bought_at(self, at: datetime) -> datetime | None:
-        """When its last self-serve upgrade up to that moment was bought; None: it was not."""
+        """When its last self-serve upgrade up to that moment was bought; None when there was none."""
         step = self._last_step(at)
         return step[0] if step is not None and step[1] == "checkout completed" else None
 
@@ -54,13 +54,13 @@ class Account:
         return steps[-1] if steps else None
 
     def buying_throughout(self, first: datetime, last: datetime) -> bool:
-        """Whether one was in progress from `first` to `last` without a break."""
+        """Whether a self-serve upgrade was in progress from `first` to `last` without a break."""
         steps = [m for m, kind in self.facts if kind.startswith("checkout") and first < m <= last]
         return self.buying(first) and self.buying(last) and not steps
 
 
 class World:
-    """The org with its people and the product's customers; `event` lets one thing happen."""
+    """The org with its users and the product's customers; `event` simulates one event."""
 
     def __init__(self, org: Org, rng: random.Random, accounts: int) -> None:
         self.org, self.rng, self.crm_events = org, rng, 0
@@ -90,16 +90,16 @@ class World:
                     },
                 )
 
-    # ── what is there ────────────────────────────────────────────────────────────────────────────
+    # ── contents ─────────────────────────────────────────────────────────────────────────────────
 
     def keyed_tasks(self) -> list[Row]:
-        """Tasks with a key of ours, deleted ones too."""
+        """Tasks with our key, deleted ones too."""
         return [row for row in self.org.rows("Task").values() if row[HANDOFF_ID]]
 
-    # ── what happens ─────────────────────────────────────────────────────────────────────────────
+    # ── events ───────────────────────────────────────────────────────────────────────────────────
 
     def event(self, *, of_tasks: bool = False) -> str | None:
-        """Lets one thing happen, drawn by weight among those that can (`of_tasks`: to our tasks); None: nothing did."""
+        """Simulates one possible event (`of_tasks`: of our tasks), drawn by weight; returns its text or None."""
         tasks = [row for row in self.keyed_tasks() if not row["IsDeleted"]]
         open_tasks = [row for row in tasks if not row["IsClosed"]]
         kinds: list[tuple[int, Callable[[], str | None]]] = [
@@ -127,7 +127,7 @@ class World:
             return f"came to nothing: {error.code}"
 
     def all_done(self) -> list[str]:
-        """Every open task of ours is completed by its rep."""
+        """Reps complete all our open tasks; returns one text for each."""
         with self.org.store.transaction():
             return [self._done(row) for row in self.keyed_tasks() if not row["IsClosed"] and not row["IsDeleted"]]
 

@@ -1,9 +1,9 @@
-"""A company of many accounts whose truth is known: what its customers did at every moment of the year and before.
+"""A company of many accounts whose truth is known: what its customers did at every moment of the year and before it.
 
-Signals of all accounts are worked out for any run straight from the arrays, whole columns at a time, as
-`signals/account.py` defines them; a year of events would not fit. `plain` works out the same figures of one account
-from its events alone, one by one: the oracle goes by these. Times are microseconds since 1970, UTC; a *slot* is six
-hours, runs happen where slots meet; a *day* is a UTC date, both counted from `Company.begin`.
+The signals of all accounts are computed for any run directly from arrays, whole columns at a time, as
+`signals/account.py` defines them; a year of events would not fit in memory. `plain` computes the same figures of one
+account from its events, one by one; the oracle uses these. Times are microseconds since 1970, UTC; a *slot* is six
+hours, and runs happen at the boundaries of slots; a *day* is a UTC date; both are counted from `Company.begin`.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ _DAYS = {Window.WEEK: 7, Window.RECENT: 28, Window.ENGAGEMENT: 14, Window.LOOKBA
 COUNTED: dict[str, tuple[tuple[str, ...], int]] = {
     signal.name: (signal.events, _DAYS[signal.window]) for signal in SIGNALS if signal.counted
 }
-"""Signal → the events it counts and over how many days; that they are counted so is worked out here again."""
+"""Signal → the events it counts and over how many days, defined here independently of the product."""
 
 NOT_USE = ("limit_reached", "support_ticket_opened", "company_funded", "company_hiring")
 
-# Events a day of an account that is calm, and of one in a phase of buying interest.
+# Events a day of a calm account, and of an account in a phase of buying interest.
 _RATES = {
     "export_created": (0.02, 0.25), "content_shared": (0.02, 0.25), "pricing_viewed": (0.004, 0.06),
     "plan_question_asked": (0.0005, 0.01), "demo_requested": (0.0002, 0.004), "sso_configured": (0.0002, 0.004),
@@ -58,12 +58,12 @@ _WORKING_SLOTS = {
 }  # fmt: skip
 _REGIONS = ("EMEA", "EMEA", "AMER", "AMER", "APAC", "APAC")
 _INDUSTRIES = ("software", "finance", "health", "retail", "education")
-_LAUNCHES = (45, 160, 290)  # a launch: many look at prices and try premium features at once
+_LAUNCHES = (45, 160, 290)  # days of launches: many accounts view prices and try premium features
 
 
 @dataclass(frozen=True)
 class Size:
-    """How large and how long: accounts, days of runs, reps."""
+    """The size of the simulation: accounts, days of runs, reps."""
 
     accounts: int
     days: int
@@ -72,9 +72,9 @@ class Size:
 
 
 class Checkout(NamedTuple):
-    """A self-serve upgrade: `end` is when it was completed or said to be abandoned (NEVER: it falls silent).
+    """A self-serve upgrade: `end` is when it was completed or reported as abandoned (NEVER: no further event).
 
-    What happened is known `lag` later: the vendor's export is never of this second.
+    Its events become known `lag` later, since the vendor's export has a delay.
     """
 
     account: int
@@ -85,7 +85,7 @@ class Checkout(NamedTuple):
 
 
 class Company:
-    """Everything that is true of the customers."""
+    """The truth about the customers."""
 
     def __init__(self, size: Size, start: datetime) -> None:
         self.size, self.start = size, start
@@ -103,7 +103,7 @@ class Company:
         self._sum_up()
         self._checkouts()
 
-    # ── who they are ─────────────────────────────────────────────────────────────────────────────
+    # ── the customers ────────────────────────────────────────────────────────────────────────────
 
     def _firms(self) -> None:
         n, rng = self.size.accounts, self.rng
@@ -134,7 +134,7 @@ class Company:
         self.revenue: list[tuple[int, int, float]] = []  # (when, account, dollars a year more)
 
     def _phases(self) -> None:
-        """Sign-up, and phases of interest: in days since `begin`."""
+        """Draws sign-ups and phases of interest, in days since `begin`."""
         n, rng = self.size.accounts, self.rng
         self.signup = rng.integers(-900, self.days - 5, n)
         self.signup_at = self.begin + self.signup * DAY + rng.integers(0, DAY, n)
@@ -169,7 +169,7 @@ class Company:
         self.active = np.zeros((self.days, users), dtype=bool)
         self.last_before = np.zeros(
             (self.days + 1, users), dtype=np.int16
-        )  # day + 1 of the last activity before; 0 never
+        )  # day + 1 of the last activity before; 0 for none
         self.slots = np.zeros((self.days * 4, n), dtype=np.int16)  # events of use
         weekday = (self.begin // DAY + 3) % 7
         for day in range(self.days):
@@ -183,10 +183,10 @@ class Company:
                 there = self.active[day] & (self.user_slot == slot)
                 self.slots[4 * day + slot] = np.bincount(self.user_account[there], self.pace[there], n)
 
-    # ── what they do once ────────────────────────────────────────────────────────────────────────
+    # ── events that happen once ──────────────────────────────────────────────────────────────────
 
     def _steps(self) -> None:
-        """First time of each milestone, features and integrations: microseconds, NEVER if they don't."""
+        """Draws the first time of each milestone, feature and integration: microseconds, NEVER if there is none."""
         n, rng = self.size.accounts, self.rng
         gets = rng.random((3, n)) < np.array([[0.95], [0.85], [0.85]])
         gaps = rng.exponential(np.array([[0.1], [3], [3]]) * DAY, (3, n)).astype(np.int64)
@@ -200,7 +200,7 @@ class Company:
         self.features = rng.integers(1, len(FEATURES) + 1, n)
 
     def _events(self) -> None:
-        """Event name → (times, accounts), by time."""
+        """Draws event name → (times, accounts), ordered by time."""
         n, rng = self.size.accounts, self.rng
         found: dict[str, list[tuple[np.ndarray, np.ndarray]]] = defaultdict(list)
         for name, rates in _RATES.items():
@@ -225,7 +225,7 @@ class Company:
             self.events[name] = (at[order], who[order])
 
     def _limits(self) -> None:
-        """One reading of the metered limit a day (in the day's first slot), and when it is reached."""
+        """Draws one reading of the metered limit a day (in the day's first slot), and when the limit is reached."""
         n, rng = self.size.accounts, self.rng
         base = rng.uniform(0.1, 0.7, n)
         peak = np.where(rng.random(n) < 0.4, rng.uniform(0.75, 1.1, n), base)
@@ -238,8 +238,8 @@ class Company:
             reads = self.metered & (self.signup < day) & (rng.random(n) < 0.9)
             self.used[day, reads] = np.rint(share[reads] * CAP)
         over = self.used >= CAP
-        self.last_reading = np.full((self.days + 1, n), -1, dtype=np.int16)  # last day with one before the day
-        self.near_since = np.full((self.days + 1, n), -1, dtype=np.int16)  # first reading of the unbroken run near it
+        self.last_reading = np.full((self.days + 1, n), -1, dtype=np.int16)  # last day with a reading before the day
+        self.near_since = np.full((self.days + 1, n), -1, dtype=np.int16)  # first of the adjacent readings near it
         was_over = np.zeros(n, dtype=bool)
         hits = []
         for day in range(self.days):
@@ -251,7 +251,7 @@ class Company:
             who = np.flatnonzero(over[day] & ~was_over)
             hits.append((self.begin + day * DAY + rng.integers(2 * HOUR, DAY, len(who)), who))
             was_over = np.where(there, over[day], was_over)
-        self.next_reading = np.full((self.days + 1, n), self.days, dtype=np.int16)  # first day with one from the day on
+        self.next_reading = np.full((self.days + 1, n), self.days, dtype=np.int16)  # first reading on or after the day
         for day in reversed(range(self.days)):
             self.next_reading[day] = np.where(self.used[day] >= 0, day, self.next_reading[day + 1])
         at, who = (np.concatenate(column) for column in zip(*hits, strict=True))
@@ -259,7 +259,7 @@ class Company:
         self.events["limit_reached"] = (at[order], who[order])
 
     def _sum_up(self) -> None:
-        """Sums over all slots before each, so that any window is one subtraction."""
+        """Computes sums over all slots before each slot, so that any window is one subtraction."""
         for name, (at, who) in self.events.items():
             if name not in NOT_USE:
                 slot = (at - self.begin) // SLOT
@@ -270,7 +270,7 @@ class Company:
         np.cumsum(self.slots, axis=0, out=self.use[1:])
         self.used_days = np.zeros((self.days + 1, n), dtype=np.int16)
         np.cumsum((self.slots.reshape(self.days, 4, n) > 0).any(axis=1), axis=0, out=self.used_days[1:])
-        self.peopled = np.zeros((self.days + 1, n), dtype=np.int16)  # days with a user, not only a service
+        self.peopled = np.zeros((self.days + 1, n), dtype=np.int16)  # days with an active user, not only a service
         for day in range(self.days):
             there = np.bincount(self.user_account[self.active[day]], minlength=n) > 0
             self.peopled[day + 1] = self.peopled[day] + there
@@ -279,7 +279,7 @@ class Company:
             order = np.argsort(who, kind="stable")
             self.by_account[name] = (at[order], np.searchsorted(who[order], np.arange(n + 1)))
 
-    # ── upgrades of their own ────────────────────────────────────────────────────────────────────
+    # ── self-serve upgrades ──────────────────────────────────────────────────────────────────────
 
     def _checkouts(self) -> None:
         n, rng = self.size.accounts, self.rng
@@ -294,7 +294,7 @@ class Company:
                     self.start_checkout(int(account), int(at))
 
     def start_checkout(self, account: int, at: int) -> bool:
-        """An upgrade begins at `at`, and goes on as chance has it, unless another is near; whether it did."""
+        """Begins an upgrade at `at` with a random course, unless another is near; returns whether it began."""
         if any(abs(other.start - at) < 8 * DAY for other in self.checkouts[account]):
             return False
         rng = self.rng
@@ -325,7 +325,7 @@ class Company:
             self.use[slot + 1 :, account] += 1
 
     def upgrading(self, account: int, known: int, policy: Policy) -> bool:
-        """Whether an upgrade of the account is in progress, by what can be known at `known`."""
+        """Whether an upgrade of the account is in progress, as far as could be known at `known`."""
         hours = policy.signals
         begun = [c for c in self.checkouts.get(account, ()) if c.start + c.lag < known]
         if not begun:
@@ -339,7 +339,7 @@ class Company:
         return known - last.start < hours.checkout_abandoned_hours * HOUR
 
     def first_checkout(self, account: int, since: int) -> datetime | None:
-        """When the first upgrade begun since then became known."""
+        """The first moment since `since` at which the start of an upgrade became known; None without one."""
         known = [c.start + c.lag for c in self.checkouts.get(account, ()) if c.start + c.lag >= since]
         return moment(min(known)) if known else None
 
@@ -358,7 +358,7 @@ class Company:
         )
         none = np.full(n, -1)
         started, completed, left, counted_left = none.copy(), none.copy(), none.copy(), none.copy()
-        started[c["account"][begun].astype(int)] = c["start"][begun]  # by start: the last one stays
+        started[c["account"][begun].astype(int)] = c["start"][begun]  # ordered by start, so the last one stays
         for what, into in ((c["completed"].astype(bool), completed), (~c["completed"].astype(bool), left)):
             rows = ended & what
             into[c["account"][rows].astype(int)] = c["end"][rows]
@@ -387,21 +387,21 @@ class Company:
             "checkouts_abandoned_at": np.where(fell_silent, started, counted_left),
         }
 
-    # ── signals of everyone ──────────────────────────────────────────────────────────────────────
+    # ── signals of all accounts ──────────────────────────────────────────────────────────────────
 
     def slot_of(self, as_of: datetime) -> int:
         """The slot that begins at `as_of`."""
         return (microseconds(as_of) - self.begin) // SLOT
 
     def present(self, as_of: datetime) -> np.ndarray:
-        """Places of the accounts that have signed up by `as_of`."""
+        """Positions of the accounts that have signed up by `as_of`."""
         return np.flatnonzero(self.signup_at < microseconds(as_of))
 
     def signals(self, as_of: datetime, policy: Policy, reps: pd.DataFrame, open_opportunities: np.ndarray) -> pa.Table:
-        """`signals/{run_id}.parquet` as of a moment where slots meet: one row an account that has signed up."""
+        """`signals/{run_id}.parquet` as of a boundary of slots: one row for each account that has signed up."""
         now, slot = microseconds(as_of), self.slot_of(as_of)
         last = (slot - 1) // 4  # the last day
-        begun = slot - 4 * last  # its slots so far
+        begun = slot - 4 * last  # number of its slots so far
         n = self.size.accounts
 
         def events_of(days: int) -> np.ndarray:
@@ -427,7 +427,7 @@ class Company:
                 rows = slice(np.searchsorted(at, self.begin + (last - days + 1) * DAY), np.searchsorted(at, now))
                 values[signal] += np.bincount(who[rows], minlength=n)
                 latest = np.full(n, -1)
-                latest[who[rows]] = at[rows]  # by time: the last one stays
+                latest[who[rows]] = at[rows]  # ordered by time, so the last one stays
                 moments[signal] = np.maximum(moments[signal], latest)
         at, who = self.events["premium_feature_attempted"]
         tried[who[np.searchsorted(at, self.begin + (last - 89) * DAY) : np.searchsorted(at, now)]] = True
@@ -483,7 +483,7 @@ class Company:
         }  # fmt: skip
         columns: dict[str, pa.Array] = {}
         for name, kind in {**SNAPSHOT, **CRM}.items():
-            # Of a column that is not simulated nobody tells anything.
+            # A column that is not simulated is unknown for all accounts.
             told = snapshot[name][rows] if name in snapshot else [None] * len(self.ids[rows])
             columns[name] = pa.array(told, _ARROW[kind], from_pandas=True)
         columns["account_basis"] = pa.array(self.basis[rows], pa.string())
@@ -527,13 +527,13 @@ class Company:
         return np.where(places[1:] > places[:-1], padded[np.minimum(places[:-1], len(at))], NEVER)
 
     def _user_days(self, last: int, begun: int, days: int) -> np.ndarray:
-        """Days on which a user (not a service) was there."""
+        """Number of days on which a user (not a service) was active."""
         today = self.active[last] & (self.user_slot < begun)
         there = np.bincount(self.user_account[today], minlength=self.size.accounts) > 0
         return self.peopled[last] - self.peopled[max(0, last - days + 1)] + there
 
     def _limit_columns(self, last: int, begun: int) -> dict[str, np.ndarray]:
-        """The meter: read in the day's first slot, so the last day has been read whatever the hour."""
+        """The columns of the metered limit; it is read in a day's first slot, so the last day has been read already."""
         n = self.size.accounts
         every = np.arange(n)
         first_day = max(0, last - 89)
@@ -555,7 +555,7 @@ class Company:
         }
 
     def _earned(self, now: int) -> np.ndarray:
-        """Dollars a year that upgrades and deals have added by `now`."""
+        """Dollars a year that upgrades and deals have added up to `now`."""
         rows = [(account, amount) for at, account, amount in self.revenue if at < now]
         if not rows:
             return np.zeros(self.size.accounts)
@@ -565,7 +565,7 @@ class Company:
     # ── one account, event by event ──────────────────────────────────────────────────────────────
 
     def plain(self, account: int, as_of: datetime, policy: Policy) -> dict[str, float | None]:
-        """The signals that earn points, of one account, counted one by one from its own events."""
+        """The signals of one account that earn points, counted from its events one by one."""
         now = microseconds(as_of)
         midnight = (now - 1) // DAY * DAY  # of the last day
 
@@ -644,6 +644,6 @@ def _moments(us: np.ndarray) -> pa.Array:
 
 
 def _taken(names: tuple[str, ...], bits: np.ndarray) -> pa.Array:
-    """Lists of names by bit mask."""
+    """Lists of names from bit masks."""
     each = [[name for i, name in enumerate(names) if mask >> i & 1] for mask in range(1 << len(names))]
     return pa.array(each, pa.list_(pa.string())).take(pa.array(bits.astype(np.int32)))

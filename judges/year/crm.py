@@ -1,4 +1,4 @@
-"""The CRM in memory and the reps who work in it: what the product's client reads and writes, without the network."""
+"""The CRM in memory and the reps who work in it, read and written by the product's client without a network."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from onetouch.crm_sync import OPPORTUNITIES, frame_of
 from judges.year.company import DAY, HOUR, Company, Size, microseconds, moment
 
 _LOCKED_SHARE = 0.004
-"""Of the rows written, how many another writer has locked: they go out with the next run."""
+"""The share of written rows that another writer has locked; the next run writes them again."""
 
 _ZONES = ("Europe/Berlin", "Europe/London", "America/New_York", "America/Los_Angeles", "Asia/Kolkata")
 _COLLEAGUE = "005000000000999"
@@ -28,7 +28,7 @@ _COLLEAGUE = "005000000000999"
 
 @dataclass(frozen=True)
 class Rep:
-    """A sales rep as the CRM knows them."""
+    """A sales rep as in the CRM."""
 
     owner_id: str
     email: str
@@ -36,19 +36,19 @@ class Rep:
     timezone: str
 
     def day(self, at: datetime) -> date:
-        """The date on the rep's own calendar."""
+        """The date at `at` in the rep's time zone."""
         return at.astimezone(ZoneInfo(self.timezone)).date()
 
 
 def reps_of(size: Size) -> list[Rep]:
-    """The sales team; the first ones have left, their accounts are still theirs."""
+    """The sales team; the first reps have left but still own their accounts."""
     left = max(1, size.reps // 12)
     return [Rep(f"005{i:012d}", f"rep{i}@vendor.example", i >= left, _ZONES[i % len(_ZONES)]) for i in range(size.reps)]
 
 
 @dataclass
 class Deal:
-    """An opportunity; times in microseconds, `closes` NEVER while nobody knows."""
+    """An opportunity; times in microseconds, `closes` is NEVER while it is unknown."""
 
     number: int
     account: int
@@ -66,7 +66,7 @@ class Deal:
 
 @dataclass
 class Task:
-    """A task as the CRM holds it, and the moments of the runs that wrote and closed it."""
+    """A task of the CRM, and the moments of the runs that wrote and closed it."""
 
     record: Row
     account: int
@@ -77,12 +77,12 @@ class Task:
 
     @property
     def open(self) -> bool:
-        """Whether a rep has it on the list now."""
+        """Whether the task is open and not deleted."""
         return not self.record["IsClosed"] and not self.record["IsDeleted"]
 
     @property
     def ended_by_us(self) -> str:
-        """Withdrawn, Released or Expired, when the product has ended it; else empty."""
+        """Withdrawn, Released or Expired when the product has ended the task; else empty."""
         for label in CLOSED_BY_US:
             word = label.strip("[] ")
             if self.record["Subject"].startswith(label) or self.record["Description"].startswith(f"{word}: "):
@@ -91,17 +91,17 @@ class Task:
 
 
 class _Transport:
-    """Where requests would leave: rows are written at once."""
+    """In place of the client's transport: rows are written directly."""
 
     def __init__(self, write: Callable[[str, Row], Outcome]) -> None:
         self.write = write
 
     def retrying(self, *_: type[Exception]) -> Callable[..., None]:
-        """Once: what is locked goes out with the next run."""
+        """Calls once: the next run writes locked rows."""
         return lambda attempt, rows: attempt(rows)
 
     def once(self, method: str, path: str, *, json: Mapping[str, Any]) -> list[Row]:
-        """The answer of a collection: an outcome a row."""
+        """The answer to a collection: one outcome for each row."""
         outcomes = [self.write(method, dict(record)) for record in json["records"]]
         return [
             {"success": o.ok, "id": o.id, "errors": [] if o.ok else [{"statusCode": o.code, "message": o.message}]}
@@ -110,7 +110,7 @@ class _Transport:
 
 
 class Crm(Salesforce):
-    """The client's own logic over tables in memory: only what would cross the network is replaced.
+    """The real client's logic on tables in memory: only its requests are replaced.
 
     `now` is the CRM's clock, `as_of` the moment of the run that is writing.
     """
@@ -137,7 +137,7 @@ class Crm(Salesforce):
     # ── time ─────────────────────────────────────────────────────────────────────────────────────
 
     def advance(self, to: datetime) -> None:
-        """Lets everything happen that reps and colleagues do up to `to`."""
+        """Simulates everything that reps and colleagues do up to `to`."""
         until = microseconds(to)
         while self._agenda and self._agenda[0][0] <= until:
             at, _, happens = heapq.heappop(self._agenda)
@@ -149,7 +149,7 @@ class Crm(Salesforce):
         heapq.heappush(self._agenda, (int(us), next(self._order), happens))
 
     def _plan(self) -> None:
-        """What happens whatever the product does: reps' own calls, colleagues' opportunities."""
+        """Plans what does not depend on the product: reps' own calls, colleagues' opportunities."""
         company, rng = self.company, self.rng
         length = company.size.days * DAY
         start = microseconds(company.start)
@@ -181,7 +181,7 @@ class Crm(Salesforce):
         return deal
 
     def _takes_on(self, task: Task) -> None:
-        """A rep finds a new task: most contact in time, some late, some never; some write it down later."""
+        """A rep gets a new task: most contact the account in time, some late, some never; some log it later."""
         rng, rep = self.rng, self.rep_of[task.record["OwnerId"]]
         mood = rng.random()
         if mood < 0.05:
@@ -216,7 +216,7 @@ class Crm(Salesforce):
             self._changed(task)
 
     def _reply(self, task: Task) -> None:
-        """An answer, noted on the task; then, some days later, an opportunity that is won or lost."""
+        """An answer is logged on the task; some days later follows an opportunity that is won or lost."""
         if task.record["IsDeleted"] or task.ended_by_us:
             return
         rng = self.rng
@@ -248,12 +248,12 @@ class Crm(Salesforce):
         self.changes.append((self.now, task.record["Id"]))
 
     def open_tasks(self) -> list[Task]:
-        """Tasks of handoffs that a rep has on the list now."""
+        """The open tasks of handoffs."""
         self._unfinished = [task for task in self._unfinished if task.open]
         return self._unfinished
 
     def deals_of(self, crm_ids: Iterable[str]) -> pd.DataFrame:
-        """Opportunities of these accounts as they are now, in the columns of `crm/{run_id}/opportunities.parquet`."""
+        """The present opportunities of these accounts, in the columns of `crm/{run_id}/opportunities.parquet`."""
         now = microseconds(self.now)
         rows = []
         for account in sorted({self.place[i] for i in crm_ids}):
@@ -277,22 +277,22 @@ class Crm(Salesforce):
         return frame_of(rows, OPPORTUNITIES)
 
     def deals_after(self, account: int, at: datetime) -> list[Deal]:
-        """Opportunities of the account created since."""
+        """Opportunities of the account created since `at`."""
         return [deal for deal in self.deals.get(account, ()) if deal.created >= microseconds(at)]
 
     def open_deals(self) -> np.ndarray:
-        """How many opportunities each account has open now."""
+        """The number of open opportunities of each account."""
         now = microseconds(self.now)
         who = [account for account, deals in self.deals.items() for deal in deals if deal.closes > now]
         return np.bincount(np.array(who, dtype=int), minlength=self.company.size.accounts)
 
-    # ── what the client asks and writes ──────────────────────────────────────────────────────────
+    # ── the client's reads and writes ────────────────────────────────────────────────────────────
 
     def check_fields(self) -> None:
-        """All are there."""
+        """See Crm. All fields exist."""
 
     def read_reps(self) -> Iterator[Row]:
-        """Users."""
+        """See Crm. All users."""
         for rep in self.reps:
             yield {
                 "owner_id": rep.owner_id, "email": rep.email, "name": rep.email.split("@")[0], "active": rep.active,
@@ -300,7 +300,7 @@ class Crm(Salesforce):
             }  # fmt: skip
 
     def read_activities(self, since: datetime, records: Collection[str] = ()) -> Iterator[Activity]:
-        """Tasks that changed since."""
+        """See Crm. Tasks that changed since then."""
         ids: dict[str, None] = {}
         for at, task_id in reversed(self.changes):
             if at < since:
@@ -309,29 +309,29 @@ class Crm(Salesforce):
         yield from (_activity(self.tasks[i].record) for i in ids)
 
     def tasks_of(self, handoff_ids: Iterable[str]) -> dict[str, Activity]:
-        """The task of each handoff that has one."""
+        """See Crm. The task of each handoff that has one."""
         return {h: _activity(self.tasks[self.by_handoff[h]].record) for h in handoff_ids if h in self.by_handoff}
 
     def activities_of(self, records: Collection[str], since: datetime) -> Iterator[Activity]:
-        """Every account is known here before it is handed over."""
+        """See Crm. Every account is in the CRM before it is handed over."""
         return iter(())
 
     def opportunities_since(self, since: datetime, records: Collection[str] = ()) -> set[str]:
-        """Accounts with an opportunity created since."""
+        """See Crm. Accounts with an opportunity created since then."""
         first = microseconds(since)
         found = (d.account for deals in self.deals.values() for d in deals if d.created >= first)
         return {self.company.crm_id[account] for account in found}
 
     def gone_since(self, since: datetime) -> dict[str, str | None]:
-        """No account is ever deleted here."""
+        """See Crm. No account is ever deleted here."""
         return {}
 
     def contacts(self, emails: Collection[str]) -> dict[str, str]:
-        """The CRM knows companies only."""
+        """See Crm. This CRM holds only companies."""
         return {}
 
     def ensure_accounts(self, rows: Mapping[str, Row], kind: str) -> dict[str, Outcome]:
-        """A record for each account that has none yet."""
+        """See Crm. Creates a record for each account that has none yet."""
         outcomes = {}
         for account_id in rows:
             place = int(np.searchsorted(self.company.ids, account_id))
@@ -388,7 +388,7 @@ def _activity(record: Row) -> Activity:
 
 
 def in_working_time(timezone: str, start: int, hours: float) -> int:
-    """The moment when a rep who works Monday to Friday from 9 to 17 has worked so many hours since `start`."""
+    """The moment when a rep who works Monday to Friday from 9 to 17 has worked this many hours since `start`."""
     zone = ZoneInfo(timezone)
     at, left = moment(start).astimezone(zone), timedelta(hours=float(hours))
     while True:

@@ -1,7 +1,7 @@
-"""Whether the year kept its promises: judged by the company's truth and what the CRM shows, never by the product.
+"""Judges whether the year kept the guarantees, by the company's truth and the CRM's content, never by the product.
 
-Numbers are those of the list of guarantees: 1 never interrupt, 2 never without context, 3 one touch, 6 everyone is
-accounted for, 9 a bounded number of tasks. What the product decided, scored or remembers is not asked.
+The numbers are those of the guarantees: 1 never interrupt, 2 never without context, 3 one touch, 6 everyone is
+accounted for, 9 a bounded number of tasks. The product's decisions, scores and stored state are not used.
 """
 
 from __future__ import annotations
@@ -32,15 +32,16 @@ CONTEXT = (
     "Onetouch_Account_Id__c", "Onetouch_Activated__c", "Onetouch_Dossier__c", "Onetouch_Features_Used__c",
     "Onetouch_Milestones__c", "Onetouch_Team_Size__c", "Onetouch_Trigger__c", "Onetouch_Usage_28d__c",
 )  # fmt: skip
-"""What must stand on the account's record before a rep sees a task (S0)."""
+"""The fields that the account's record must hold before a rep sees a task (S0)."""
 
 _ENDED_BY_US = {"Withdrawn", "Released", "Expired"}
 
 
 class Oracle:
-    """Told what happens, it counts violations; `violations` holds a few of each guarantee in words.
+    """Counts violations of the guarantees; `violations` describes up to 20 of each.
 
-    `tasks`: of each account, in order; `of_rep`: tasks by owner and day, the rep's own day when they were decided.
+    `tasks`: the tasks of each account, in order; `of_rep`: number of tasks by owner and by the date of the decision in
+    the rep's time zone.
     """
 
     def __init__(self, company: Company, crm: Crm) -> None:
@@ -59,7 +60,7 @@ class Oracle:
         crm.on_new_task = self._new_task
 
     def begin(self, policy: Policy) -> None:
-        """A run begins under this policy."""
+        """Begins a run under this policy."""
         self._policy, self._new = policy, []
 
     def _violated(self, guarantee: int, what: str) -> None:
@@ -67,7 +68,7 @@ class Oracle:
         if len(self.violations[guarantee]) < 20:
             self.violations[guarantee].append(what)
 
-    # ── at the moment a task is written ──────────────────────────────────────────────────────────
+    # ── when a task is written ───────────────────────────────────────────────────────────────────
 
     def _new_task(self, task: Task) -> None:
         if self._policy is None:
@@ -114,7 +115,7 @@ class Oracle:
             self._violated(9, f"{name}: given to {rep.email}, who is not there")
 
     def _too_often(self, task: Task, decided: datetime, earned: frozenset[str], policy: Policy) -> list[str]:
-        """What speaks against another task for the account, from the tasks it had and how they ended."""
+        """The reasons against another task for the account: its earlier tasks and their ends."""
         wrong = []
         earlier = self.tasks[task.account]
         if any(other.record[HANDOFF_ID] == task.record[HANDOFF_ID] for other in earlier):
@@ -130,7 +131,7 @@ class Oracle:
         return wrong
 
     def _end(self, task: Task) -> datetime | None:
-        """When the episode of a task ended; None: it has not."""
+        """When the episode of a task ended; None when it has not."""
         if task.ended_by_us in _ENDED_BY_US or task.record["IsDeleted"]:
             return task.ended_as_of
         ends: list[datetime] = []
@@ -138,8 +139,8 @@ class Oracle:
         deals = [deal for deal in self.crm.deals_after(task.account, task.created) if deal.closes <= now]
         if deals:
             ends.append(min(deal.closes_at for deal in deals))
-        # Touched, then, before any answer, the customer went to buy: that ends it, too, but a closed task shows nothing
-        # of it. What a rep and the customer talk about afterwards is no longer this handoff.
+        # A checkout begun before any answer also ends the episode of a touched task, though the task does not show it.
+        # Later contact between the rep and the customer does not belong to this handoff.
         answered = NEVER if task.answered is None else task.answered
         bought = self.company.first_checkout(task.account, microseconds(task.created))
         if task.record["IsClosed"] and bought is not None and microseconds(bought) < answered:
@@ -165,10 +166,10 @@ class Oracle:
         decisions: pd.DataFrame,
         sent: Mapping[str, Any],
     ) -> None:
-        """Judges what a run has left; `sent` is what delivery says it did."""
+        """Judges the result of a run; `sent` is the summary of its delivery."""
         new = {id(task) for task in self._new}
         for task in self.crm.open_tasks():
-            # Older tasks were looked at with what the run read; the ones written now once more before writing.
+            # Older tasks are judged by what the run read; new ones by the moment of writing, since they were rechecked.
             known = self.crm.now if id(task) in new else as_of
             self.checked[1] += 1
             if self.company.upgrading(task.account, microseconds(known), policy):

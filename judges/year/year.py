@@ -1,8 +1,8 @@
-"""The year: every run of it by the real scoring, routing, ledger and delivery, judged by one who knows the truth.
+"""Simulates a year: all its runs use the real scoring, routing, ledger and delivery; an oracle with the truth judges.
 
-Each run reads the CRM as `extract_crm` does, backs off, scores, routes and delivers; reps and customers go on living
-between and during runs. Twice the policy changes. Afterwards decisions of the whole year are made again from what was
-kept and compared.
+Each run reads the CRM like `extract_crm`, backs off, scores, routes and delivers; reps and customers act between and
+during runs. The policy changes twice. Afterwards decisions of the whole year are replayed from the kept inputs and
+compared.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ from judges.year.oracle import Oracle
 START = datetime(2025, 1, 6, tzinfo=UTC)  # a Monday
 
 KEPT_DAYS = {"signals": 4, "decisions": 4, "inputs": 4, "crm": 4, "scores": 8}
-"""Days after which a room of the lake forgets a run, unless that run is to be replayed."""
+"""Folder of the lake → days after which a run's table is deleted there, unless that run is to be replayed."""
 
 
 def policies(size: Size) -> list[tuple[int, Policy]]:
     """First day → policy: the default, after a third of the time a looser one, after two thirds a stricter one.
 
-    The last one also names the reps: their seniors, territories, own caps and days of leave.
+    The last policy also lists the reps: seniority, territories, own caps and days of leave.
     """
     first = read_policy().changed(assignment__tasks_per_rep_per_day=4)
     points = [
@@ -67,7 +67,7 @@ def policies(size: Size) -> list[tuple[int, Policy]]:
 
 @dataclass
 class Figures:
-    """What the year came to."""
+    """The figures of the year."""
 
     runs: int = 0
     decisions: int = 0
@@ -88,11 +88,11 @@ class Figures:
 
 
 class Year:
-    """One simulated year at `home`: lake and ledger are made there.
+    """One simulated year at `home`, where lake and ledger are created.
 
-    `every`: time between two runs, a multiple of six hours; `sampled`: of how many runs everything is kept, to be
-    replayed; `provoked`: share of the accounts to be handed over that begin to buy just then. `looks_again` false
-    plants a bug: the pre-send recheck is left out.
+    `every`: time between two runs, a multiple of six hours; `sampled`: the number of runs whose data is kept for the
+    replay; `provoked`: share of the accounts to be handed over that begin to buy just then. `looks_again` false plants
+    a bug: the pre-send recheck is left out.
     """
 
     def __init__(
@@ -123,7 +123,7 @@ class Year:
         self._run_ids: list[str] = []
 
     def live(self, told: Callable[[int], None] = lambda number: None) -> Figures:
-        """All runs, one after the other; `told` hears the number of each."""
+        """Does all runs, one after the other; `told` is called with the number of each."""
         for number in range(self.runs):
             begun = time.perf_counter()
             self._run(number)
@@ -170,7 +170,7 @@ class Year:
         clock.stop("oracle")
 
     def _read_crm(self, run: Run, policy: Policy) -> None:
-        """What `extract_crm` does with its reading; the accounts' own fields are part of the simulated signals."""
+        """Reads the CRM like `extract_crm`, but not the accounts' own fields, which are in the simulated signals."""
         crm = self.crm
         reps = read_reps(crm)
         self.lake.write(reps, "crm", run.run_id, "reps.parquet")
@@ -200,7 +200,7 @@ class Year:
             return pq.read_table(file, columns=["account_id", "action", "rule", "call", "since"]).to_pandas()
 
     def _provoke(self, as_of: datetime, decisions: pd.DataFrame) -> None:
-        """The worst moments for a checkout: between decision and delivery, and while a rep has the task."""
+        """Starts checkouts at the worst moments: between decision and delivery, and while a rep has the task."""
         due = decisions.loc[decisions["action"] == "sales_now", "account_id"]
         now = microseconds(as_of)
         chosen = [(int(np.searchsorted(self.company.ids, account)), self.provoked, 4 / 60) for account in due]
@@ -237,7 +237,7 @@ class Year:
         self._queue = dict(zip(waiting["account_id"], waiting["since"], strict=True))
 
     def _forget(self, number: int, run: Run) -> None:
-        """Removes what no later run reads, except of the runs to be replayed."""
+        """Removes tables that no later run reads, except those of the runs to be replayed."""
         if number in self.sampled:
             self.kept.append(run.run_id)
         for room, days in KEPT_DAYS.items():
@@ -249,13 +249,13 @@ class Year:
     # ── afterwards ───────────────────────────────────────────────────────────────────────────────
 
     def handoffs(self) -> list[Handoff]:
-        """All of the year's."""
+        """All handoffs of the year."""
         return self.ledger.handoffs()
 
     def replayed(self, decisions: int) -> tuple[int, pd.DataFrame]:
-        """Makes so many decisions of the sampled runs again, drawn at random; how many, and what differs (none: empty).
+        """Replays this many decisions of the sampled runs, drawn at random; returns how many, and the differences.
 
-        By now the policy has changed since most of them were made.
+        The policy has changed since most of them were made.
         """
         made, different = 0, []
         for place, run_id in enumerate(self.kept):
@@ -268,11 +268,11 @@ class Year:
         return made, pd.concat(different, ignore_index=True)
 
     def ends(self) -> Counter[str]:
-        """How many handoffs that became a task are in each state."""
+        """The number of handoffs with a task in each state."""
         return Counter(handoff.state for handoff in self.handoffs() if handoff.task_id is not None)
 
     def sla(self) -> tuple[int, int]:
-        """Handoffs contacted by their due time, of those whose time came while the task was the rep's."""
+        """(contacted by their due time, all) of the handoffs that became due while the rep had the task."""
         end = START + self.runs * self.every
         met = asked = 0
         for handoff in self.handoffs():
@@ -280,13 +280,13 @@ class Year:
                 continue
             touched = handoff.touched_at
             if touched is None and handoff.closed_at is not None and handoff.closed_at <= handoff.due_at:
-                continue  # withdrawn before anybody was late
+                continue  # withdrawn before its due time
             asked += 1
             met += touched is not None and touched <= handoff.due_at
         return met, asked
 
     def capacity(self) -> pd.DataFrame:
-        """Tasks of each active rep: mean and most on a working day of the rep's own calendar."""
+        """Tasks of each active rep: mean and maximum on a working day of the rep's own calendar."""
         working = max(1, math.floor(self.size.days * 5 / 7))
         rows = [
             (rep.email, sum(theirs) / working, max(theirs, default=0))
@@ -308,7 +308,7 @@ class _Clock:
 
 
 def _summary_of(stage: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """What a stage of delivery says it did, also when some rows failed: the next run goes on with these."""
+    """The summary of a delivery stage, also when some rows failed, which the next run sends again."""
     try:
         return stage()
     except DeliveryFailed as failed:

@@ -71,7 +71,7 @@ class Database:
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:
-        """A transaction that is the only writer until it ends: nobody changes what it has read while it writes.
+        """A transaction that is the only writer until it ends: what it has read does not change before it writes.
 
         Writes are few and short, so one lock for the whole ledger costs little and rules out deadlocks and races
         between reading and writing. Unique indexes and triggers also apply to writers that do not take the lock.

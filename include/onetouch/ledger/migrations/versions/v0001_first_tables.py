@@ -1,6 +1,6 @@
-"""The first tables, and the triggers that keep the state machine whoever writes.
+"""The first tables, and the triggers that enforce the state machine for every writer.
 
-Everything is spelled out here, not taken from the library: a revision is history and must not change with it.
+Everything is written out here and not imported from the library: a revision must not change with the library.
 """
 
 import sqlalchemy as sa
@@ -37,7 +37,7 @@ MOVES = ", ".join(
     )
 )
 
-# (name, table, event, refused when (OLD and NEW are the rows), what is said)
+# (name, table, event, condition of the refusal on the rows OLD and NEW, error message)
 RULES = (
     (
         "handoffs_begin_decided",
@@ -47,7 +47,7 @@ RULES = (
         "a handoff begins as decided",
     ),
     (
-        "handoffs_never_replaced",  # SQLite's INSERT OR REPLACE deletes without asking the triggers of DELETE
+        "handoffs_never_replaced",  # SQLite's INSERT OR REPLACE deletes without firing the triggers of DELETE
         "handoffs",
         "INSERT",
         "EXISTS (SELECT 1 FROM handoffs h WHERE h.handoff_id = NEW.handoff_id"
@@ -285,7 +285,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Loses everything the ledger knows: only for trying the revision out."""
+    """Deletes the whole ledger; only for trying the revision out."""
     postgresql = op.get_bind().dialect.name == "postgresql"
     for name, table, *_ in RULES:
         if postgresql:
@@ -308,7 +308,7 @@ def _refuse_sqlite(name: str, table: str, event: str, when: str | None, message:
 
 
 def _refuse_postgresql(name: str, table: str, event: str, when: str | None, message: str) -> None:
-    # The condition may hold a query, which a trigger's own WHEN may not: the function asks it.
+    # The condition may contain a query, which a trigger's WHEN may not, so the function checks it.
     result = "OLD" if event == "DELETE" else "NEW"
     op.execute(
         f"CREATE FUNCTION {name}() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "
@@ -317,7 +317,7 @@ def _refuse_postgresql(name: str, table: str, event: str, when: str | None, mess
         f"RETURN {result}; END $$"
     )
     op.execute(f"CREATE TRIGGER {name} BEFORE {event} ON {table} FOR EACH ROW EXECUTE FUNCTION {name}()")
-    if event == "DELETE":  # TRUNCATE asks no trigger of DELETE
+    if event == "DELETE":  # TRUNCATE fires no trigger of DELETE
         op.execute(
             "CREATE OR REPLACE FUNCTION ledger_keeps_all() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "
             "RAISE EXCEPTION 'the ledger is never emptied' USING ERRCODE = 'integrity_constraint_violation'; END $$"

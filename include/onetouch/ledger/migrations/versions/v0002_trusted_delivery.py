@@ -1,4 +1,4 @@
-"""What delivery must remember: attempts, a rep's disposition, the stop, who was forgotten."""
+"""What delivery must keep: attempts, a rep's disposition, the stop, the digests of the forgotten."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -13,7 +13,7 @@ MOMENT = sa.DateTime(timezone=True)
 
 def upgrade() -> None:
     op.add_column("outbox", sa.Column("attempts", sa.Integer, nullable=False, server_default="0"))
-    # A failure that may pass is pending again: the state says it.
+    # A row whose failure may pass is `pending` again, so the state shows it.
     op.execute("UPDATE outbox SET state = 'pending' WHERE state = 'failed' AND retryable")
     op.drop_column("outbox", "retryable")
     op.add_column("touches", sa.Column("disposition", sa.Text))

@@ -1,4 +1,4 @@
-"""Erasing a user or an account: the rules let a pseudonym take an id's place while an erasure is under way, no more."""
+"""Erasing a user or an account: during an erasure the triggers allow a pseudonym to replace an id, nothing else."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -10,7 +10,7 @@ depends_on = None
 
 UNDER_WAY = "EXISTS (SELECT 1 FROM forgetting)"
 
-# (name, table, refused when (OLD and NEW are the rows), what is said): as in 0001, but for an erasure
+# (name, table, condition of the refusal on the rows OLD and NEW, error message): as in 0001, except for an erasure
 RULES = (
     (
         "handoffs_fixed",
@@ -75,7 +75,7 @@ def downgrade() -> None:
 
 
 def _refuse(name: str, table: str, when: str, message: str) -> None:
-    """The rule in place of the one of that name."""
+    """Replaces the trigger of that name."""
     if op.get_bind().dialect.name == "postgresql":
         op.execute(
             f"CREATE OR REPLACE FUNCTION {name}() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "
