@@ -75,7 +75,7 @@ def _look_twice(chat: Chat, row: Outbox, channel: str, reply_to: Place | None) -
     channels = dict.fromkeys((channel, str(row.payload["channel"])))
     for attempt in range(2):
         if attempt:
-            chat.settle()  # another process may be posting it at this moment
+            chat.settle()  # another process may be posting the message at this moment
         for where in channels:
             if place := chat.find(where, row.key, reply_to):
                 return place

@@ -97,7 +97,7 @@ def _check_secret(form: Mapping[str, Any], authorization: str) -> None:
 
 def _check_assertion(store: Store, assertion: str, base_url: str) -> None:
     """Raises _Refused unless the assertion is signed RS256 by the app's key, names the app, a permitted user and this
-    org, and was created just now."""
+    org, and expires within the next `_LIFETIME` seconds."""
     invalid = _Refused("invalid_grant", "invalid assertion")
     try:
         # A text as exp is accepted, too: simple-salesforce sends one.

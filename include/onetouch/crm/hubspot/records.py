@@ -155,7 +155,7 @@ def _flag(value: bool) -> str:
 
 
 def _check(answer: Mapping[str, Any]) -> None:
-    """Raises Refused for any error of a batch read except records that do not exist."""
+    """Raises Refused for any error of a batch read except missing records and missing associations."""
     for error in answer.get("errors") or []:
         if error.get("category") != NOT_FOUND and error.get("subCategory") != _NO_ASSOCIATIONS:
             raise Refused(f"HubSpot: {error.get('category')}: {said(error)}")
