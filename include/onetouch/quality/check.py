@@ -136,7 +136,7 @@ def _told_zones(lake: Lake, run: Run) -> dict[str, str]:
         return {}
     reps = lake.read("crm", run.run_id, "reps.parquet")
     reps = reps[reps["active"].fillna(True).astype(bool)].dropna(subset=["email"])
-    reps = reps.sort_values("owner_id", ascending=False)  # of two users with one address the smaller id, as in routing
+    reps = reps.sort_values("owner_id", ascending=False)  # of two users with one address, the smaller id wins
     return dict(zip(reps["email"].str.lower(), reps["timezone"], strict=True))
 
 
