@@ -1,4 +1,4 @@
-"""What was sent and what was not: `outbox`, `outbox retry`, `reconcile`."""
+"""Commands on deliveries: `outbox`, `outbox retry`, `reconcile`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ outbox_app = typer.Typer(invoke_without_command=True)
 app.add_typer(outbox_app, name="outbox", help="What is to be written outside, and what was refused.")
 
 SHOWN = ("key", "state", "destination", "attempts", "reason", "run_id", "handoff_id")
-"""What is shown of a row: payloads name people."""
+"""The columns of a row that are shown; the payload is not, because it names people."""
 
 
 @outbox_app.callback()

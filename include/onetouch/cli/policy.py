@@ -1,4 +1,4 @@
-"""The rules of engagement as files: `policy check`, `policy test`, `policy diff`."""
+"""Commands on policy files: `policy check`, `policy test`, `policy diff`."""
 
 from __future__ import annotations
 

@@ -183,7 +183,7 @@ class Product(Part):
 
 
 class Signals(Part):
-    """Windows and cut-offs used when events are summed up to one row an account."""
+    """Windows and cut-offs used when events are summed up to one row per account."""
 
     lookback_days: Positive
     recent_days: Positive
