@@ -44,7 +44,7 @@ def retry(
     keys: Annotated[list[str] | None, typer.Argument(help="As `onetouch outbox` names them.")] = None,
     every: Annotated[bool, typer.Option("--all", help="All of them.")] = False,
 ) -> None:
-    """Lay dead letters out again: the next run sends them, once what refused them is mended."""
+    """Put dead letters back into the outbox, so that the next run sends them; first fix what they were refused for."""
     if bool(keys) == every:
         raise ValueError("outbox retry: give the keys of dead letters, or --all")
     ledger = call.ledger()

@@ -45,7 +45,7 @@ def simulate(
     accounts: Annotated[int, typer.Option(min=1)] = 360,
     seed: Annotated[int, typer.Option()] = 7,
 ) -> None:
-    """Let a simulated company live, and write its Amplitude answers and CRM records."""
+    """Simulate a company, and write its Amplitude exports and CRM records."""
     from onetouch import simulation
 
     end = moment(until, datetime.now(UTC))

@@ -49,8 +49,8 @@ _RECEIVED = pa.schema(
         ("problem", pa.string()),
     ]
 )
-"""A batch as the engine gets it. `text` has no line end; it is null where it cannot be decoded, and `octets` then show
-the bytes."""
+"""A batch as the engine gets it. `text` has no line end; where a row has a problem or is not UTF-8, `text` is null and
+`octets` shows the bytes."""
 
 
 class Canonical:

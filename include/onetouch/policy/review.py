@@ -34,7 +34,7 @@ from onetouch.policy.schema import (
 )
 
 MOST_EMPLOYEES = 1_000_000  # ours: no more than a handful of employers are larger
-FOR_EVER_DAYS = 3_650  # ours: a leave of ten years is no leave
+FOR_EVER_DAYS = 3_650  # ours: a rep who is on leave for ten years or longer never takes tasks
 TENTHS = 10  # points are counted in tenths (`scoring/`)
 
 UNDERSTANDING = ("features_used", "users", "events", "activated")
@@ -342,7 +342,7 @@ def _words(members: list[Condition]) -> str:
     return ", ".join(f"{condition.signal} {condition.at_least:g}" for condition in members)
 
 
-# ── Assignment: every territory is reached, every rep has room ────────────────────────────────────────────────────────
+# ── Assignment: every territory is reached, every rep can take tasks ──────────────────────────────────────────────────
 
 
 def _territories(policy: Policy) -> Findings:

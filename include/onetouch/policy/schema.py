@@ -497,8 +497,8 @@ RATHER_NOT = frozenset(
         *(name for signal in SIGNALS if signal.private for name in (signal.name, signal.moment)),
     }
 )
-"""Facts that a text for the customer must not name: a customer would not want to have been watched doing it, or to be
-described by it (ours)."""
+"""Facts that no text for the customer may name, because a customer would rather not have been watched doing them, or be
+described by them (ours)."""
 
 FOR_CUSTOMER: tuple[str, ...] = tuple(fact for fact in FACTS if fact not in RATHER_NOT)
 

@@ -42,7 +42,7 @@ _THEN: dict[str, Any] = {
     "unit": "account",
     "signals.abandoned_barrier_hours": 0,
     "scoring.firmographics": "combine",
-    "scoring.trend_days": 7,  # no earlier score was looked for, and none is kept beside such a run
+    "scoring.trend_days": 7,  # has no effect, because no earlier scores are stored with such a run
     "routing.hand_raised": [],
     "routing.expansion": {"when": [{"signal": "limit_held_days", "at_least": float(NO_LIMIT)}]},
     "routing.medium": "monitor",

@@ -112,7 +112,7 @@ def _judged(decisions: ir.Table, signals: ir.Table, policy: Policy) -> ir.Table:
 
 
 def _over_capacity(new: pd.Series, load: pd.DataFrame, told: dict[str, str], policy: Policy, run: Run) -> int:
-    """The largest number of tasks by which a rep exceeds the policy's tasks a day (0: nobody does).
+    """The largest number of tasks by which a rep exceeds the policy's tasks a day (0: no rep does).
 
     Counted on the rep's own calendar day, with the `new` tasks (owner_email).
     """

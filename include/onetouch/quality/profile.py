@@ -190,7 +190,7 @@ def _counts(counts: Mapping[str, Any]) -> dict[str, int]:
 
 
 def _recent(files: list[str], as_of: datetime, since: date) -> list[str]:
-    """Event files dated from `since` to a day after as_of (clocks run ahead); else those of the newest earlier date."""
+    """Event files dated from `since` to a day after as_of (clocks run ahead); else files of the newest earlier date."""
     until = as_of.astimezone(UTC).date() + timedelta(days=1)
     dated = [(_event_date(path), path) for path in files]
     near = [path for day, path in dated if since <= day <= until]

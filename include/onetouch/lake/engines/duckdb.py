@@ -26,8 +26,8 @@ _STAGE = "stage"  # the database on disk
 
 
 class DuckDB:
-    """A session; see `protocol.Engine`. It spills into the folder of a local lake, else into the system's temporary
-    folder."""
+    """A session; see `protocol.Engine`. It spills into the folder of a local lake or, with `large`, into the system's
+    temporary folder."""
 
     def __init__(self, lake: Lake, memory: str = "4GB", threads: int | None = None, large: bool = False) -> None:
         """`large`: tables that are kept or gathered are on disk from the start."""
