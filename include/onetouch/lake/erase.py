@@ -76,7 +76,7 @@ def erase_files(lake: Lake, erasure: Erasure, text_of_row: Callable[[str], str |
 
 
 def search(lake: Lake, marks: Marks) -> Searched:
-    """Searches every file, including hidden ones, for the marks, both in the bytes and in the decompressed content."""
+    """Searches every file, including hidden ones, for the marks; Parquet and gzip files also in decompressed form."""
     searched = Searched(0, 0, [])
     for path in _all(lake):
         size, found = _search(lake, path, marks)

@@ -507,9 +507,9 @@ class Situation(Part):
     """Why to contact an account now, for the dossier and the first message. The first situation that fits applies.
 
     `when`: all of these hold (empty: always); `paying`: only customers with (or without) revenue, where it is known.
-    The texts may contain names of FACTS in braces, `offer` only names of FOR_CUSTOMER; a situation does not fit an
-    account that lacks one of the facts. `headline` and `approach` (what to do, in a sentence or two) are for the rep,
-    `offer` goes into the message.
+    The texts may contain names of FACTS in braces, `offer` only those FOR_CUSTOMER; a situation does not fit an account
+    that lacks one of the facts. `headline` and `approach` (what to do, in a sentence or two) are for the rep, `offer`
+    goes into the message.
     """
 
     name: Annotated[str, Field(min_length=1, max_length=60)]
