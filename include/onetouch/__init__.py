@@ -1,4 +1,5 @@
 """Onetouch: product usage becomes the few sales conversations worth having; everyone else is left alone.
 
-Plain Python. Never imports airflow, never reads the clock: every function takes `as_of`.
+The library never imports airflow and, except in the command line, never reads the clock: functions take `as_of` or
+`now` as arguments.
 """

@@ -1,4 +1,4 @@
-"""Columns of a frame as arrays, and arrays as columns, without a Python object for every row."""
+"""Converts columns of a frame to arrays, and arrays to columns, without a Python object for every row."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Mask = npt.NDArray[np.bool_]
 
 
 def number(frame: pd.DataFrame, column: str) -> Numbers:
-    """A column as float64, unknown as NaN: every comparison with it is false. Not to be written to."""
+    """A column as float64; unknown is NaN, with which every comparison is false. The array must not be modified."""
     values = frame[column]
     if values.dtype == np.float64:
         return values.to_numpy()  # without a copy
@@ -25,27 +25,27 @@ def number(frame: pd.DataFrame, column: str) -> Numbers:
 
 
 def truth(frame: pd.DataFrame, column: str) -> Mask:
-    """A column of booleans, none of them unknown. Not to be written to."""
+    """A column of booleans, none of which is unknown. The array must not be modified."""
     return frame[column].to_numpy(bool)
 
 
 def moments(frame: pd.DataFrame, column: str) -> Moments:
-    """A column of moments as datetime64[us] in UTC, unknown as NaT: every comparison with it is false."""
+    """A column of moments as datetime64[us] in UTC; unknown is NaT, with which every comparison is false."""
     return frame[column].to_numpy(dtype="datetime64[us]")
 
 
 def age_days(frame: pd.DataFrame, column: str, as_of: datetime) -> Numbers:
-    """Days from each moment of a column to `as_of`, never negative; NaN where it is unknown."""
+    """Days from each moment of a column to `as_of`, never negative; NaN where the moment is unknown."""
     return np.maximum((utc(as_of) - moments(frame, column)) / np.timedelta64(1, "D"), 0.0)
 
 
 def utc(at: datetime) -> np.datetime64:
-    """A moment as `moment` gives those of a column."""
+    """A moment in the form in which `moments` gives those of a column."""
     return np.datetime64(at.astimezone(UTC).replace(tzinfo=None), "us")
 
 
 def text(frame: pd.DataFrame, column: str) -> pa.StringArray:
-    """A column of texts as Arrow has it, in one piece."""
+    """A column of texts as one Arrow array."""
     found = pa.array(frame[column], pa.string())
     return found.combine_chunks() if isinstance(found, pa.ChunkedArray) else found
 
@@ -60,14 +60,14 @@ def words(places: npt.NDArray[np.integer], text: list[str]) -> pd.Series:
 
 
 def places(ids: pd.Series, of: pd.Series) -> Places:
-    """The row of `of` (each at most once) that holds each id; -1 where none does."""
+    """For each id, the row of `of` (whose values are unique) that holds it; -1 where there is none."""
     found = pc.index_in(pa.array(ids, pa.string()), value_set=pa.array(of, pa.string()))
     rows: Places = found.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
     return rows
 
 
 def as_frame(table: pa.Table) -> pd.DataFrame:
-    """A table as a frame that keeps lists in Arrow: a million lists of objects would not fit."""
+    """A table as a frame that keeps lists in Arrow, because a million lists of objects would not fit in memory."""
     frame: pd.DataFrame = table.to_pandas(
         types_mapper=lambda kind: pd.ArrowDtype(kind) if pa.types.is_list(kind) else None
     )

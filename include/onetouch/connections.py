@@ -1,4 +1,4 @@
-"""Connections to the outside, as Airflow holds them, readable without Airflow from AIRFLOW_CONN_* variables."""
+"""Connections to other systems in Airflow's form, read from AIRFLOW_CONN_* variables without Airflow."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 
 class ConnectionConfigError(ValueError):
-    """A connection that cannot be used. The message names the connection, the field and the fix, never a value."""
+    """A connection cannot be used. The message names the connection, the field and the fix, never a value."""
 
 
 @dataclass(frozen=True)
@@ -36,10 +36,11 @@ class Connection:
         )
 
     def base_url(self, default: str) -> str:
-        """The address requests go to, without a slash at its end (`default` when the connection names no host).
+        """The base URL of requests, without a slash at its end (`default` when the connection names no host).
 
-        The host may hold the whole address, as Airflow's HTTP connections do, or `schema` its scheme; without
-        either it is https, and http on a loopback host. Raises ConnectionConfigError unless TLS or loopback.
+        The host may contain the whole URL, as in Airflow's HTTP connections, or `schema` may give the scheme; without
+        either, the scheme is https, or http for a loopback host. Raises ConnectionConfigError unless the URL uses TLS
+        or a loopback host.
         """
         if not self.host:
             url = default
@@ -54,9 +55,9 @@ class Connection:
 
 
 def from_environment(conn_id: str, environ: Mapping[str, str]) -> Connection | None:
-    """The connection of AIRFLOW_CONN_<ID>, in Airflow's JSON or URI form; None when it is not set.
+    """The connection of AIRFLOW_CONN_<ID>, in Airflow's JSON or URI form; None if the variable is not set.
 
-    Raises ConnectionConfigError for a value that is neither.
+    Raises ConnectionConfigError for a value that has neither form.
     """
     name = f"AIRFLOW_CONN_{conn_id.upper()}"
     value = environ.get(name, "").strip()
@@ -68,8 +69,8 @@ def from_environment(conn_id: str, environ: Mapping[str, str]) -> Connection | N
 def require_tls(url: str) -> None:
     """Raises ConnectionConfigError unless `url` is https, or http on a loopback address.
 
-    An address that two parsers may read differently (backslash, blank, control character, user in front of the
-    host) is refused, too: what is checked here must be what is connected to.
+    A URL that two parsers may read differently (backslash, blank, control character, user in front of the host) is
+    refused as well, because the host that is checked here must be the host that is connected to.
     """
     shown = re.sub(r"//[^/]*@", "//***@", url)
     if re.search(r"[\s\\\x00-\x1f\x7f]", url):
@@ -100,7 +101,7 @@ def _from_json(conn_id: str, name: str, value: str) -> Connection:
     try:
         document = json.loads(value)
     except json.JSONDecodeError as error:
-        # `from None`: the chained error would show the document, password included
+        # `from None`: the chained error would show the document, including the password
         raise ConnectionConfigError(f"{name}: not JSON at character {error.pos}; check quotes and commas") from None
     known = {"conn_type", "description", "host", "login", "password", "schema", "port", "extra"}
     unknown = sorted(set(document) - known)
@@ -117,9 +118,9 @@ def _from_json(conn_id: str, name: str, value: str) -> Connection:
 
 
 def _from_uri(conn_id: str, name: str, value: str) -> Connection:
-    """Airflow's reading: `type://user:password@host:port/schema?extras`, parts percent-encoded.
+    """Reads a URI as Airflow does: `type://user:password@host:port/schema?extras` with percent-encoded parts.
 
-    A second scheme in it (`http://https://host`) belongs to the host.
+    A second scheme in the URI (`http://https://host`) belongs to the host.
     """
     if value.count("://") not in (1, 2):
         raise ConnectionConfigError(f"{name}: neither JSON nor a URI; give type://login:password@host:port?extras")
@@ -135,7 +136,7 @@ def _from_uri(conn_id: str, name: str, value: str) -> Connection:
             f"{name}: host or port is malformed; give type://login:password@host:port"
         ) from None
     host = unquote(parts.hostname or "")
-    if "/" in host:  # an encoded address: urlsplit has lower-cased it, paths are case-sensitive
+    if "/" in host:  # an encoded URL: urlsplit has lower-cased it, but paths are case-sensitive
         host = unquote(parts.netloc.rpartition("@")[2].partition(":")[0])
     query = dict(parse_qsl(parts.query, keep_blank_values=True))
     return Connection(
@@ -163,7 +164,7 @@ def _port(name: str, value: Any) -> int | None:
 
 
 def _extra(name: str, value: Any) -> dict[str, Any]:
-    """Extras are an object, or the text of one."""
+    """The extras, given as an object or as the JSON text of an object."""
     if isinstance(value, str) and value:
         try:
             value = json.loads(value)

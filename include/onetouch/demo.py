@@ -1,8 +1,8 @@
-"""`onetouch demo`: the main job from end to end on a simulated company, with a real Airflow.
+"""`onetouch demo`: the whole pipeline from end to end on a simulated company, with a real Airflow.
 
-The company lives a few weeks of simulated time, in which the pipeline runs and its reps work their tasks;
-then the present is run through Airflow's scheduler. Everything listens on the loopback interface only, and what
-was started is stopped by process group. State is kept under the home, so a second demo goes on from the first.
+A few weeks of the company are simulated, in which the pipeline runs and the reps work their tasks; then the present
+moment is run by Airflow. Everything listens on the loopback interface only, and started services are stopped by process
+group. State is kept under the home, so a second demo continues the first.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ from onetouch.workspace import Workspace, open_workspace
 
 SEED = 7
 ACCOUNTS = 360
-DAYS_OF_LIFE = 56  # long enough for first handoffs to be older than the 30 days a deal is given to close
-FIRST_RUN_AFTER_DAYS = 14  # signals look back two weeks before they mean anything
+DAYS_OF_LIFE = 56  # long enough that the first handoffs are older than the 30 days within which a deal may close
+FIRST_RUN_AFTER_DAYS = 14  # signals need two weeks of events to be meaningful
 DAYS_BETWEEN_RUNS = 3
 RUN_AT_HOUR = 15  # UTC: reps are at work on both sides of the Atlantic
-QUIET_DAYS = 4  # reps finish their lists before the run through Airflow: its tasks are the open ones
+QUIET_DAYS = 4  # reps finish their tasks before the run through Airflow, so only its tasks are open
 REUSE_HOURS = 4  # a demo repeated within this time repeats the same period (an as_of stays fresh for 6 h)
 POLICY = """\
 # The demo's: the default policy, but alerts come at once, whatever the hour is where the simulated reps live.
@@ -54,7 +54,10 @@ ROOT = Path(onetouch.__file__).parents[2]
 
 @dataclass(frozen=True)
 class Company:
-    """The simulated company of a home: when its life began and which moment the demo shows."""
+    """The simulated company of a home: the start of the simulation, and the moment that the demo shows.
+
+    `warmed_until`: the moment up to which the company has been simulated (None: not at all).
+    """
 
     start: datetime
     as_of: datetime
@@ -62,7 +65,7 @@ class Company:
 
     @classmethod
     def of(cls, home: Path, now: datetime) -> Company:
-        """The company of an earlier demo, moved on if its moment is no longer fresh; else a new one."""
+        """The company of an earlier demo, moved to the present if its moment is too old; otherwise a new company."""
         hour = now.replace(minute=0, second=0, microsecond=0)
         file = home / "company.json"
         if not file.exists():
@@ -73,7 +76,7 @@ class Company:
         return cls(**kept)
 
     def save(self, home: Path) -> None:
-        """Remembers it for the next demo."""
+        """Stores the company for the next demo."""
         draft = home / "company.json.new"
         draft.write_text(json.dumps({k: v and v.isoformat() for k, v in vars(self).items()}))
         draft.replace(home / "company.json")
@@ -82,8 +85,8 @@ class Company:
 def run(home: Path, *, now: datetime, keep: bool, console: Console) -> dict[str, Any]:
     """Runs the demo and returns its summary, also written to `home/demo.json`.
 
-    Raises RuntimeError when a service does not come up or a task of a DAG does not succeed, and where the library was
-    installed without the repository, whose DAGs it runs.
+    Raises RuntimeError when a service does not start, a task of a DAG does not succeed, or the library was installed
+    without the repository, whose DAGs the demo runs.
     """
     if not (ROOT / "dags").is_dir():
         raise RuntimeError("demo: the DAGs are not part of the package; clone the repository and run make demo there")
@@ -91,7 +94,7 @@ def run(home: Path, *, now: datetime, keep: bool, console: Console) -> dict[str,
     home.mkdir(parents=True, exist_ok=True)
     company = Company.of(home, now)
     folder = home / "company"
-    # Ended by SIGTERM, what was started is stopped just as after Ctrl-C.
+    # After SIGTERM the started services are stopped as after Ctrl-C.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     with contextlib.ExitStack() as started:
         if keep:
@@ -130,7 +133,7 @@ def run(home: Path, *, now: datetime, keep: bool, console: Console) -> dict[str,
 
 
 def _live(home: Path, company: Company, url: str, environment: dict[str, str], tell: Any) -> Company:
-    """Lets the company live up to the demo's moment: every few days the pipeline runs, and reps work their tasks."""
+    """Simulates the company up to the demo's moment: every few days the pipeline runs, and reps work their tasks."""
     folder = home / "company"
     workspace = _open(home, environment, exports=folder / "exports")
     day = company.warmed_until or company.start + timedelta(days=FIRST_RUN_AFTER_DAYS)
@@ -190,7 +193,7 @@ class Airflow:
             raise RuntimeError(f"{dag_id} has not ended after {seconds:g} s; see its run in {self.url}")
         states: dict[str, str] = {}
         for task in self._call("GET", f"{this_run}/taskInstances?limit=100")["task_instances"]:
-            # A mapped task counts as one: green when all of its instances are.
+            # A mapped task counts once: it succeeds when all of its instances do.
             if states.get(task["task_id"], "success") == "success":
                 states[task["task_id"]] = task["state"]
         return states
@@ -210,7 +213,10 @@ def _poll(look: Any, seconds: float, every: float = 0.5) -> Iterator[Any]:
 
 
 def _environment(home: Path, url: str, api_port: int) -> dict[str, str]:
-    """Airflow on SQLite, quick and on loopback; connections to the sandbox; secrets and policy, made here and kept."""
+    """The environment variables of Airflow (on SQLite and loopback) and of the connections to the sandbox.
+
+    Creates Airflow's secret and the demo's policy file in the home if they do not exist.
+    """
     airflow = home / "airflow"
     airflow.mkdir(exist_ok=True)
     secret_file = airflow / "secret"
@@ -255,7 +261,7 @@ def _environment(home: Path, url: str, api_port: int) -> dict[str, str]:
         "AIRFLOW__API__SECRET_KEY": secret,
         "AIRFLOW__API_AUTH__JWT_SECRET": secret,
         "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.1",
-        # The simulated company stands still after the demo's moment: only what is triggered runs.
+        # The simulated company has no events after the demo's moment, so DAGs run only when they are triggered.
         "AIRFLOW__SCHEDULER__USE_JOB_SCHEDULE": "False",
         "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
         "AIRFLOW_CONN_SALESFORCE_DEFAULT": json.dumps(salesforce),
@@ -273,7 +279,7 @@ def _open(home: Path, environment: dict[str, str], exports: Path | None = None) 
 
 @contextlib.contextmanager
 def _airflow(home: Path, environment: dict[str, str]) -> Iterator[Path]:
-    """What `airflow standalone` starts, one by one: only so do log servers not listen on every interface.
+    """Starts the services of `airflow standalone` one by one, because its log server would listen on every interface.
 
     Gives the path of the API server's log.
     """
@@ -290,7 +296,7 @@ def _airflow(home: Path, environment: dict[str, str]) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def _service(home: Path, name: str, command: list[str], environment: dict[str, str]) -> Iterator[Path]:
-    """A process group running while the context lasts; gives the path of its log."""
+    """A process group that runs as long as the context; gives the path of its log."""
     log = home / f"{name}.log"
     with log.open("ab") as file:
         process = subprocess.Popen(
@@ -304,7 +310,7 @@ def _service(home: Path, name: str, command: list[str], environment: dict[str, s
     try:
         yield log
     finally:
-        # The whole group is asked, then ended: asked alone, a parent leaves its children behind.
+        # The signals go to the whole group, because a parent that is terminated alone leaves its children behind.
         for ask, patience in ((signal.SIGTERM, 10), (signal.SIGKILL, 5)):
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, ask)
@@ -313,7 +319,7 @@ def _service(home: Path, name: str, command: list[str], environment: dict[str, s
 
 
 def _answer(url: str) -> Any:
-    """The JSON answer of a server that is up, else None."""
+    """The JSON response of a server; None if the server does not respond or responds with an error."""
     try:
         answer = requests.get(url, timeout=10)
         return answer.json() if answer.ok else None
@@ -338,7 +344,7 @@ def _free_port() -> int:
 
 
 def _summary(workspace: Workspace, company: Company, url: str, states: dict[str, dict[str, str]]) -> dict[str, Any]:
-    """What happened, read from the far ends: Airflow's record, the CRM, the channel."""
+    """The outcome of the demo, read from the ledger, the sandbox's CRM and chat, and the task states in Airflow."""
     run_id = stages.begin(workspace, company.as_of, company.as_of)
     accounting = audit.accounting(workspace.ledger, run_id)
     state = requests.get(f"{url}/_sandbox/state", timeout=30).json()

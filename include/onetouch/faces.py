@@ -1,8 +1,8 @@
-"""Faces of rooms that load a file only when something of it is asked for.
+"""Lazy imports for the faces of rooms, which are the packages of the library.
 
-A room's `__init__.py`, its face, lists what the room offers as imports under `if TYPE_CHECKING:`, where type checkers,
-linters and editors read them, and ends with `show(__name__)`. From then on each of these names is imported when it is
-first asked for (PEP 562), so that whoever needs one thing of a room does not wait for the libraries of all the others:
+A room's `__init__.py`, its face, lists the names that the room offers as imports under `if TYPE_CHECKING:`, where type
+checkers, linters and editors read them, and ends with `show(__name__)`. From then on each of these names is imported
+when it is first used (PEP 562), so using one name of a room does not import the dependencies of all the others:
 
     from typing import TYPE_CHECKING
 
@@ -25,7 +25,7 @@ from typing import Any
 
 
 class Face(ModuleType):
-    """A room whose names are imported when they are first asked for."""
+    """The module of a room whose names are imported when they are first used."""
 
     _files: dict[str, str]
 
@@ -37,8 +37,8 @@ class Face(ModuleType):
         return value
 
     def __setattr__(self, name: str, value: Any) -> None:
-        # Python sets each file of the room here once it is imported. One that is called as what it offers (explain.py)
-        # must not hide that.
+        # Python sets each imported file of the room as an attribute here. A file with the same name as something that
+        # the room offers (explain.py) must not hide it.
         if isinstance(value, ModuleType) and name in self._files:
             value = getattr(importlib.import_module(self._files[name]), name)
         super().__setattr__(name, value)
@@ -48,9 +48,9 @@ class Face(ModuleType):
 
 
 def show(room: str) -> None:
-    """Makes the face of the room (its `__name__`) import what it lists under `if TYPE_CHECKING:` when it is asked for.
+    """Makes the face of the room (its `__name__`) import each name under `if TYPE_CHECKING:` when it is first used.
 
-    Raises ImportError when `__all__` and what is listed differ.
+    Raises ImportError when `__all__` differs from the listed names.
     """
     face = sys.modules[room]
     assert face.__spec__ is not None and face.__spec__.loader is not None
@@ -68,9 +68,9 @@ def show(room: str) -> None:
 
 
 def load_all() -> None:
-    """Imports all that the faces known so far promise, and that of the faces these lead to.
+    """Imports every name of the faces imported so far, and of the faces that are imported thereby.
 
-    For a process that forks its work: what it has imported, its children need not.
+    For a process that forks its work, so that its children need not import these modules again.
     """
     loaded: set[str] = set()
     while new := {name: face for name, face in sys.modules.items() if isinstance(face, Face) and name not in loaded}:

@@ -45,7 +45,7 @@ def forget(workspace: Workspace, kind: Kind, id: str, now: datetime) -> Summary:
     lake = {"files": 0, "rewritten": 0, "rows": 0, "lines": 0}
     rows = ended = 0
     subject = gathered
-    unfinished = ledger.erasures()  # this one, and those an interrupted call has left
+    unfinished = ledger.erasures()  # this erasure, and erasures that an interrupted call left unfinished
     for one in unfinished:
         if (one.kind, one.id) == (gathered.kind, gathered.id):
             subject = one
@@ -75,7 +75,7 @@ def forget(workspace: Workspace, kind: Kind, id: str, now: datetime) -> Summary:
 
 
 def _gather(workspace: Workspace, kind: Kind, id: str) -> tuple[Subject, dict[str, int]]:
-    """All that identifies only the subject; and how many of its users and domains belong to others, too."""
+    """Everything that identifies the subject alone, and the number of its users and domains that others share."""
     if kind == "account":
         return _account(workspace, id)
     ids = {id}
@@ -154,7 +154,7 @@ def _distinct(lake: Lake, files: list[str], *columns: str) -> set[tuple[Any, ...
 
 
 def _addresses(workspace: Workspace, users: set[str], emails: set[str]) -> tuple[set[str], set[str]]:
-    """Users and addresses, extended by those that raw rows link to them."""
+    """These users and addresses, and all further users and addresses that raw rows link to them."""
     users, emails = set(users), {*emails, *(user.lower() for user in users if "@" in user)}
     if not users and not emails:
         return users, emails

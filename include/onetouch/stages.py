@@ -1,6 +1,6 @@
-"""The pipeline's stages, one function each: every task of a DAG calls one, `onetouch run` calls them in turn.
+"""The pipeline's stages, one function each: every task of a DAG calls one stage, `onetouch run` calls all in order.
 
-The module also holds what both need to know of a run: why it may not send, the question for approval, its CRM.
+The module also answers what both need to know about a run: why it may not send, the question for approval, its CRM.
 
 A stage opens what it needs, calls one package of the library, and returns a small summary that is stored in the
 ledger with the run, so that a run's accounting can be read at any time. A stage can be repeated: work that was done
@@ -56,7 +56,7 @@ ORDER = (
 nothing depends on the shadow, so it comes last."""
 
 STOPS = (ChecksFailed, DeliveryFailed, Stopped)
-"""The errors of a stage that did what it could but must stop what follows; each holds the summary."""
+"""Errors of a stage that did what it could but must stop the stages that follow; each error has the summary."""
 
 
 def _stage(
@@ -91,7 +91,7 @@ def _impersonal(summary: Any) -> Any:
 
 
 def with_sources(workspace: Workspace, sources: list[str] | None) -> Workspace:
-    """The workspace reading only these sources (None: all of its policy). Raises NotConfigured for another."""
+    """The workspace reading only these sources of its policy (None: all). Raises NotConfigured for any other source."""
     if not sources:
         return workspace
     unknown = sorted(set(sources) - set(workspace.policy.sources))
@@ -112,7 +112,7 @@ def begin(workspace: Workspace, as_of: datetime, now: datetime, *, dry_run: bool
 
 
 def held(workspace: Workspace, run: Run, policy: Policy, now: datetime) -> str | None:
-    """Why this run may not write outside; None: it may."""
+    """Why this run may not write outside; None: writing is allowed."""
     return delivery.held(policy, run.as_of, now, dry_run=run.dry_run, stopped=workspace.stopped())
 
 
@@ -132,7 +132,7 @@ def extract_events(workspace: Workspace, run: Run, policy: Policy, source: str) 
 
 @_stage
 def stage_events(workspace: Workspace, run: Run, policy: Policy) -> Summary:
-    """Turns raw rows into canonical events; rows that cannot become one go to quarantine with the reason."""
+    """Turns raw rows into canonical events; rejected rows go to quarantine with the reason."""
     return events.stage(workspace.lake, workspace.ledger, policy, run)
 
 
@@ -202,7 +202,7 @@ def check_decisions(workspace: Workspace, run: Run, policy: Policy) -> Summary:
 def deliver_tasks(workspace: Workspace, run: Run, policy: Policy, now: datetime) -> Summary:
     """Writes context, then task, for every decision to send; withdraws tasks of accounts that are converting.
 
-    If the new tasks are more than the policy allows without approval, they wait for `approve`; all else is done.
+    If there are more new tasks than the policy allows without approval, they wait for `approve`; all else is done.
     """
     why_not = held(workspace, run, policy, now)
 
@@ -232,7 +232,7 @@ def alert_reps(workspace: Workspace, run: Run, policy: Policy, now: datetime) ->
 
 
 def question(workspace: Workspace, run_id: str, now: datetime) -> Question | None:
-    """The question a person must answer before the run's new tasks are created; None: there is none."""
+    """The question a person must answer before the run's new tasks are created; None: no approval is needed."""
     run = workspace.ledger.run(run_id)
     policy = workspace.ledger.policy(run.policy_version)
     if held(workspace, run, policy, now):
@@ -283,13 +283,13 @@ def compute_metrics(workspace: Workspace, as_of: datetime) -> str:
 
 
 def draw_charts(workspace: Workspace, week: str) -> int:
-    """Draws the week's charts into the lake; returns how many."""
+    """Draws the week's charts into the lake; returns the number of charts."""
     drawn = report.build(metrics.read(workspace.lake, week), workspace.policy)
     return report.keep_charts(drawn, workspace.lake, week)
 
 
 def post_report(workspace: Workspace, week: str, as_of: datetime, now: datetime, *, dry_run: bool = False) -> Summary:
-    """Posts the week's report once, also when it is re-run."""
+    """Posts the week's report; a repeated call does not post it again."""
     policy = workspace.policy
     built = report.build(metrics.read(workspace.lake, week), policy)
     why_not = delivery.held(policy, as_of, now, dry_run=dry_run, stopped=workspace.stopped())

@@ -1,7 +1,7 @@
-"""The stop: once somebody has said so, nothing more is written outside.
+"""The stop: once it is set, nothing more is written to other systems.
 
-Whoever writes outside is given a `WhyStopped` and asks it directly before each request that changes anything: one call
-of a client may be many requests. Reading goes on.
+Code that writes to other systems gets a `WhyStopped` and calls it directly before each request that changes anything,
+because one call of a client may be many requests. Reading goes on.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from typing import Any, TypeVar, cast
 T = TypeVar("T")
 
 WhyStopped = Callable[[], str | None]
-"""Why nothing may be written outside at this moment; None: it may."""
+"""Returns why nothing may be written outside at this moment; None: writing is allowed."""
 
 
 class Stopped(Exception):
-    """Sending was stopped while a stage was at it: what had been sent is on record, the rest waits in the outbox.
+    """Sending was stopped during a stage: what had been sent is on record, the rest waits in the outbox.
 
     `summary` is the stage's accounting.
     """
@@ -28,19 +28,19 @@ class Stopped(Exception):
 
 
 def never() -> None:
-    """A WhyStopped where nobody can stop anything."""
+    """A WhyStopped that never stops anything."""
 
 
 def ask(stopped: WhyStopped) -> None:
-    """To be called directly before a request that changes anything. Raises Stopped."""
+    """Raises Stopped if `stopped` gives a reason; call it directly before each request that changes anything."""
     if reason := stopped():
         raise Stopped(reason)
 
 
 def stoppable(client: T, writes: Collection[str], stopped: WhyStopped) -> T:
-    """The same client, each of whose methods named in `writes` asks first whether it is stopped, and raises Stopped.
+    """The client, whose methods named in `writes` first check the stop and raise Stopped if it is set.
 
-    A stage's own look at its beginning may be minutes old when its last rows are written.
+    The check at the beginning of a stage is not enough, because it may be minutes old when the last rows are written.
     """
     return cast("T", _Stoppable(client, frozenset(writes), stopped))
 
@@ -63,5 +63,5 @@ class _Stoppable:
 
 
 def in_words(reason: str) -> str:
-    """The reason as the accounting of a run tells it."""
+    """The reason in the words of a run's accounting."""
     return f"stopped: {reason}"

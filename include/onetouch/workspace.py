@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class NotConfigured(ValueError):
-    """Something the run needs was not given. The message names it and how to give it."""
+    """A setting that the run needs is missing or invalid. The message names the setting and the fix."""
 
 
 @dataclass(frozen=True)
@@ -38,11 +38,11 @@ class Workspace:
     shadow: Path | None = None
 
     def stopped(self) -> str | None:
-        """Why nothing may be written outside now (`onetouch stop`, or the scheduler's own switch); None: it may."""
+        """Why nothing may be written outside now (`onetouch stop`, or the scheduler's switch); None: it is allowed."""
         return self.ledger.stopped() or self.stop_switch()
 
     def required_connection(self, conn_id: str) -> Connection:
-        """The connection, or NotConfigured naming the variable that would give it."""
+        """The connection. Raises NotConfigured, naming the variable to set, if there is none."""
         found = self.connection(conn_id)
         if found is None:
             raise NotConfigured(
@@ -62,7 +62,7 @@ def usable_policy(file: Path | str | None) -> Policy:
     scoring.check_scorer(policy, file or "policy")
     crm.check_system(policy)
     chat.check_chat(policy)
-    if policy.routing.rules:  # importing the rules takes a second: only when there is something to check
+    if policy.routing.rules:  # importing the rules takes a second, so they are imported only if the policy has some
         routing.rules_of(policy, where=str(file) if file else None)
     return policy
 

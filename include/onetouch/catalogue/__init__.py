@@ -1,6 +1,7 @@
-"""What exists, declared once: events, columns of an account, signals and actions; all else derives from it.
+"""Events, columns of an account, signals and actions, each declared once; all else derives from these declarations.
 
-It imports nothing of the library and nothing heavy, so every room and the command line may read it.
+The catalogue imports neither other packages of the library nor heavy dependencies, so that every package and the
+command line may import it.
 """
 
 from typing import TYPE_CHECKING

@@ -1,4 +1,4 @@
-"""The columns of an account snapshot: what the CRM, or a file of accounts, tells of an account."""
+"""The columns of an account snapshot: what the CRM, or a file of accounts, records about an account."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Kind(Enum):
 
     @property
     def allowed(self) -> str:
-        """What may be written, as it follows "give"."""
+        """What may be written, phrased to follow the word "give" in an error message."""
         return self.value[1]
 
     @property
@@ -47,10 +47,11 @@ class Kind(Enum):
 class Column:
     """One column of the account table.
 
-    `label`, `section`: how and in which section of the dossier it is shown by itself (none: it is not). `fact`:
-    whether a text of the policy may name it, put into words as `format` says; `nouns`: what it counts, one and many.
-    `private`: no text for the customer may name it. `mapped`: whether somebody tells it in their own words: a field of
-    the CRM's account holds it (`crm.account_fields`), a scenario may say it. Ids and owners are read by themselves.
+    `label`, `section`: the label under which, and the section of the dossier in which, the column has a line of its own
+    (None: it has none). `fact`: whether a text of the policy may name it; `format` says how its value is written.
+    `nouns`: what it counts, in singular and plural. `private`: no text for the customer may name it. `mapped`: whether
+    the policy maps a field of the CRM's account to it (`crm.account_fields`) and a scenario may set it. Ids and owners
+    are read without a mapping.
     """
 
     name: str
@@ -65,7 +66,7 @@ class Column:
 
     @property
     def word(self) -> str:
-        """What a scenario calls it: a moment needs no "at" where its value says when."""
+        """The column's name in scenario files: without the "_at" of a moment, whose value says when."""
         return self.name.removesuffix("_at")
 
 
@@ -98,8 +99,8 @@ SNAPSHOT_COLUMNS: tuple[Column, ...] = (
     Column(name="owner_email", kind=Kind.EMAIL),
     Column(name="signed_up_at", kind=Kind.MOMENT, mapped=True),
 )  # fmt: skip
-"""Any source of accounts may tell these; unknown is null, never zero. `arr`: dollars a year; `plan_limits`: limit →
-cap; `owner_email`: the rep's."""
+"""Columns that any source of accounts may fill; unknown is null, never zero. `arr`: dollars a year; `plan_limits`:
+limit → cap; `owner_email`: the rep's e-mail address."""
 
 CRM_COLUMNS: tuple[Column, ...] = (
     Column(name="crm_account_id", kind=Kind.TEXT),
@@ -107,4 +108,4 @@ CRM_COLUMNS: tuple[Column, ...] = (
     Column(name="owner_active", kind=Kind.FLAG),
     Column(name="open_opportunities", kind=Kind.WHOLE, format=Format.NUMBER),
 )
-"""What a snapshot taken from the CRM knows besides."""
+"""Further columns of a snapshot that was taken from the CRM."""

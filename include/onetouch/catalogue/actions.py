@@ -1,16 +1,16 @@
-"""The actions: what a decision says is to be done about an account. Every account of a run has exactly one."""
+"""The actions a decision can choose for an account. Every account of a run has exactly one action."""
 
 from __future__ import annotations
 
 
 class Action(str):
-    """An action is its name, as decisions store it, with what is to be known about it.
+    """The name of an action, as decisions store it, with the properties of the action.
 
     `meaning`: one sentence for a person. `sales_touch`: a rep is given a task now. `hold`: sales leaves the account
     alone until something ends. `watched`: the account's next trigger event is a reason to contact it. `waiting`: there
-    is a reason to contact it already, which is kept until the wait is over. `queued`: it waits in the queue of a rep.
-    `by_rule`: rules lead to it whose reasons have nothing in common, so a decision lasts (`since`) only as long as the
-    same rule makes it.
+    is a reason to contact it already, which is kept until the wait is over. `queued`: the account waits in a rep's
+    queue. `by_rule`: several rules with unrelated reasons lead to the action, so a decision lasts (`since`) only as
+    long as the same rule makes it.
     """
 
     meaning: str
@@ -33,7 +33,7 @@ class Action(str):
         queued: bool = False,
         by_rule: bool = False,
     ) -> Action:
-        """The action of that name; what is not said of it does not hold."""
+        """The action of that name; properties that are not given are false."""
         action = super().__new__(cls, name)
         action.meaning = meaning
         action.sales_touch = sales_touch

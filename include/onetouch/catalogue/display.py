@@ -1,4 +1,4 @@
-"""How a value is put into words, and in which section of the dossier it is shown."""
+"""The formats in which values are written as text, and the sections of the dossier that show them."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from enum import Enum, auto
 
 
 class Format(Enum):
-    """How a value reads behind its label, and in the middle of a sentence; `handoff/words.py` does both."""
+    """How a value is written after its label, and within a sentence; `handoff/words.py` does both."""
 
     TEXT = auto()
-    """A name of the data as people write it: "API calls", both times."""
+    """A name from the data as people write it: "API calls" in both places."""
     NAMES = auto()
-    """How many behind the label; the names themselves in a sentence: "3", "alerts, API and exports"."""
+    """The number of names after the label, the names themselves in a sentence: "3", "alerts, API and exports"."""
     NUMBER = auto()
-    """ "1,234", both times."""
+    """ "1,234" in both places."""
     COUNT = auto()
     """With its noun in a sentence: "1,234", "1,234 users"."""
     TIMES = auto()
@@ -21,17 +21,17 @@ class Format(Enum):
     DAYS = auto()
     """ "12", "12 days"."""
     DAYS_OF_WINDOW = auto()
-    """Days out of those of the signal's window: "8", "8 of 14 days"."""
+    """Days out of the days of the signal's window: "8", "8 of 14 days"."""
     DURATION = auto()
-    """A length of time in days: "6 days", both times."""
+    """A length of time in days: "6 days" in both places."""
     SHARE = auto()
-    """A share of 1: "92 %", both times."""
+    """A share of 1: "92 %" in both places."""
     PERCENT = auto()
-    """A share of 100 as a vendor reports it: "92 %", both times."""
+    """A share of 100 as a vendor reports it: "92 %" in both places."""
     RATIO = auto()
     """ "1.5×", "1.5 times"."""
     MONEY = auto()
-    """Dollars: "$12,000", both times."""
+    """Dollars: "$12,000" in both places."""
     YES_NO = auto()
     """ "yes" or "no"; no text may name it."""
 

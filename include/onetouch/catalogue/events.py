@@ -1,4 +1,4 @@
-"""Our vocabulary of events: what customers do, whatever a vendor calls it. A policy maps the vendor's names onto it."""
+"""The canonical events: what customers do, under our names. A policy maps each vendor's event names onto them."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Event:
-    """One thing that happens.
+    """One kind of canonical event.
 
-    `detail`: what else it tells of, such as the feature that was used; `value`: the number it carries. Both are words
-    of scenario files; a policy's vocabulary says which property of the vendor's event holds them. `use`: whether it is
-    use of the product. A meter that reports nightly must not make an idle account look active, so readings, the
-    website's demo, the help desk and outside news are not.
+    `detail`: what the event's detail names, such as the feature that was used; `value`: what the number it carries
+    measures. Scenario files use both as keys; a policy's vocabulary says which property of the vendor's event holds
+    them. `use`: whether the event counts as use of the product. A meter that reports nightly must not make an idle
+    account look active, so readings of a meter, the website's demo, the help desk and outside news do not count.
     """
 
     name: str
@@ -59,4 +59,4 @@ EVENT_NAMES: tuple[str, ...] = tuple(event.name for event in EVENTS)
 EVENTS_BY_NAME: dict[str, Event] = {event.name: event for event in EVENTS}
 
 NOT_USE: tuple[str, ...] = tuple(event.name for event in EVENTS if not event.use)
-"""Events that are not use of the product; they have signals of their own."""
+"""Events that do not count as use of the product; they have signals of their own."""

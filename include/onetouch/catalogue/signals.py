@@ -1,8 +1,8 @@
-"""The signals: what is told of an account's use, in numbers; and the columns that explain them.
+"""The signals, which are the numbers that describe an account's use, and the columns that explain them.
 
-A signal is declared here and nowhere else. The policy's types, the schema of the signals table, words, dossier, checks
-and the generated reference derive from it. To add one that counts events is to add one entry; one that is computed
-otherwise names the table of `signals/account.py` that makes it.
+A signal is declared here and nowhere else. The policy's types, the schema of the signals table, texts, dossier, checks
+and the generated reference derive from the declaration. To add a signal that counts events, add one entry. A signal
+that is computed otherwise names the table of `signals/account.py` that computes it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ WEEK_DAYS = 7
 
 
 class Windows(Protocol):
-    """The lengths that a policy gives the windows: its section `signals`."""
+    """The lengths of the windows, as set in the policy's section `signals`."""
 
     @property
     def recent_days(self) -> int:
@@ -36,7 +36,7 @@ class Windows(Protocol):
 
 
 class Window(Enum):
-    """How far back a signal looks: a week, as long as the policy's key of that name says, or for ever."""
+    """How far back a signal looks: a week, the length under the policy's key of that name, or without limit."""
 
     WEEK = "7 days"
     RECENT = "recent_days"
@@ -45,7 +45,7 @@ class Window(Enum):
     EVER = "ever"
 
     def days(self, windows: Windows) -> int | None:
-        """Its length; None for EVER."""
+        """The length in days; None for EVER."""
         if self is Window.EVER:
             return None
         return WEEK_DAYS if self is Window.WEEK else int(getattr(windows, self.value))
@@ -60,19 +60,20 @@ class Happened(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Signal:
-    """One number that is known of an account, or unknown.
+    """One number about an account, which may be unknown.
 
-    What it is: `unit`, `window`, `meaning` and `source` (S0–S4), for the reference. `events`: those of ours it is made
-    of. `table`: the one of `signals/account.py` that computes it (None: it counts its events in its window, and nothing
-    else is needed). `unknown`: whether it is null without something to
-    tell it from; all others are 0 then. `most`: its upper bound under a policy (None: none; days of a window are
-    bounded by it). `firmographic`: a fact about the company, not about its use of the product: it may rank, never
-    trigger (S0 S2).
+    What it is: `unit`, `window`, `meaning` and `source` (S0–S4), for the reference. `events`: the canonical events it
+    is computed from. `table`: the table of `signals/account.py` that computes it (None: the signal is the number of its
+    events in its window). `unknown`: whether the signal is null when there is no data to compute it from; other signals
+    are 0 then. `most`: its upper bound under a policy (None: it has none, except that days of a window are bounded by
+    the window). `firmographic`: a fact about the company, not about its use of the product: it may rank, never trigger
+    (S0 S2).
 
-    How it reads: `label` in a line of its own, with {days} for the length of its window; `format` and, where it counts,
-    `nouns` (one and many) in a sentence; `names`: the column with the names it counts, which are said in its place.
-    `section`: the dossier's that shows it by itself (None: none), in the order of SIGNALS. `happened`: it happens at a
-    moment; the column `moment` holds the last one it counts. `private`: no text for the customer may name it.
+    How it is written: `label` in a line of its own, with {days} for the length of its window; `format` and, for a
+    count, `nouns` (singular and plural) in a sentence; `names`: the column with the names it counts, which a sentence
+    gives instead of the number. `section`: the section of the dossier that has a line for it (None: none), in the order
+    of SIGNALS. `happened`: how its occurrences are described, for a signal that happens at a moment; the column
+    `moment` holds the time of the last one counted. `private`: no text for the customer may name it.
     """
 
     name: str
@@ -94,7 +95,7 @@ class Signal:
     private: bool = False
 
     def __post_init__(self) -> None:
-        """Raises ValueError where parts do not go together."""
+        """Raises ValueError where the parts contradict each other."""
         if strangers := [event for event in self.events if event not in EVENTS_BY_NAME]:
             raise ValueError(f"{self.name}: {', '.join(strangers)}: no such event; see catalogue/events.py")
         if self.counted and (not self.events or self.window is Window.EVER or self.happened is None):
@@ -106,21 +107,21 @@ class Signal:
 
     @property
     def counted(self) -> bool:
-        """Whether it is the number of its events in its window."""
+        """Whether the signal is the number of its events in its window."""
         return self.table is None
 
     @property
     def moment(self) -> str:
-        """The column that holds when it last happened."""
+        """The column that holds when the signal last happened."""
         return f"{self.name}_at"
 
     @property
     def fact(self) -> bool:
-        """Whether a text of the policy may name it."""
+        """Whether a text of the policy may name the signal."""
         return self.format is not Format.YES_NO
 
     def bound(self, policy: Any) -> float | None:
-        """The most it can be under the policy; None without a bound."""
+        """The largest value the signal can have under the policy; None without a bound."""
         if self.most is not None:
             return self.most(policy)
         return self.window.days(policy.signals) if self.format is Format.DAYS_OF_WINDOW else None
@@ -316,9 +317,9 @@ SIGNALS: tuple[Signal, ...] = (
         section=Section.FRICTION, happened=Happened("opened a support ticket", "support ticket"),
     ),
 )  # fmt: skip
-"""What gates, points, rules and situations of a policy may name; a section of the dossier shows them in this order.
+"""Every signal that gates, points, rules and situations of a policy may name, in the order the dossier shows them.
 
-No event of the vocabulary tells of these, so they are no signals: time in the product (nothing says when a session
+The following are no signals because no canonical event carries them: time in the product (no event says when a session
 ended), departments and offices, clicks in a demo, papers published. Acceleration (S1: 2 → 5 logins a week) is
 `usage_growth_7d`.
 """
@@ -334,7 +335,7 @@ FIRMOGRAPHIC_SIGNALS = frozenset(signal.name for signal in SIGNALS if signal.fir
 """Facts about the company, not about its use of the product: they may rank, never trigger (S0 S2)."""
 
 RENAMED: dict[str, str] = {
-    # A name holds a number of days only where no policy changes it.
+    # A signal's name contains a number of days only where no policy can change that number.
     "active_users_28d": "active_users",
     "invites_28d": "invites",
     "developer_days_28d": "developer_days",
@@ -355,8 +356,8 @@ RENAMED: dict[str, str] = {
     "fundings_90d": "fundings",
     "hirings_90d": "hirings",
 }
-"""Signal of a former release → what it is called today. Stored documents and tables, and users' own files, are read by
-it (`policy/upgrade.py`, `docs/formats.md`): entries are only ever added, and no name is used again."""
+"""Signal of a former release → its name today. Stored documents and tables, and users' own files, are read with it
+(`policy/upgrade.py`, `docs/formats.md`): entries are only ever added, and no former name is used again."""
 
 DETAIL_COLUMNS: tuple[Column, ...] = (
     Column(name="account_basis", kind=Kind.TEXT),
@@ -380,4 +381,4 @@ DETAIL_COLUMNS: tuple[Column, ...] = (
     Column(name="last_seen_at", kind=Kind.MOMENT),
     Column(name="activated_at", kind=Kind.MOMENT),
 )  # fmt: skip
-"""What the table of signals holds beside them, to explain them (`signals/account.py` makes all of it)."""
+"""The columns of the signals table that explain the signals (`signals/account.py` computes all of them)."""

@@ -1,7 +1,7 @@
-"""`onetouch …`: the pipeline's stages and what they left behind, without a scheduler.
+"""`onetouch …`: runs the pipeline's stages and shows their results, without a scheduler.
 
-This is an edge: it reads the clock and the environment, and hands both to the library as arguments. A file holds a
-group of commands; they import what they need when they are called, so that none waits for another's libraries.
+The command line reads the clock and the environment, and passes both to the library as arguments. Each file has a group
+of commands. A command imports its dependencies when it is called, so no command waits for another's dependencies.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ __all__ = ["app"]
 
 
 class _Program(typer.Typer):
-    """The command line as a process of its own, which ends soon."""
+    """The command line as a short-lived process."""
 
     def __call__(self, *args: Any, **options: Any) -> Any:
-        # A third of the CPU time of a short command went into looking for garbage among what imported modules hold:
-        # at every 700 new ones while they are imported, and once more among all of them when Python ends.
+        # Without these two calls, garbage collection among the objects of imported modules takes a third of the CPU
+        # time of a short command: after every 700 new objects during the imports, and once more when Python exits.
         gc.set_threshold(10_000)
         atexit.register(gc.freeze)
         return super().__call__(*args, **options)

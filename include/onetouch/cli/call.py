@@ -1,4 +1,4 @@
-"""What every command shares: the options that may stand anywhere, what it opens, how it answers and how it fails."""
+"""The common part of all commands: shared options, opening an installation, output, and errors."""
 
 from __future__ import annotations
 
@@ -48,9 +48,9 @@ _Json = Annotated[bool, _anywhere("--json", help="Machine-readable output.")]
 
 @dataclass(frozen=True)
 class Call:
-    """One call of the command line: what the options of every command say.
+    """One call of the command line, with the values of the options that every command has.
 
-    `home`, `policy`: None where neither an option was given; `open_workspace` then asks the environment.
+    `home`, `policy`: None if the option was not given; `open_workspace` then reads the environment.
     """
 
     context: typer.Context
@@ -60,38 +60,38 @@ class Call:
 
     @property
     def root(self) -> Path:
-        """The folder of the installation, whether it is there or not."""
+        """The folder of the installation, which need not exist."""
         from onetouch.workspace import home_of
 
         return home_of(self.home)
 
     @property
     def width(self) -> int:
-        """Columns of the screen."""
+        """The width of the terminal in columns."""
         return out.width
 
     def workspace(self, **options: Any) -> Workspace:
-        """The installation, begun where there is none yet; `options` are those of `open_workspace`."""
+        """The installation, which is created if it does not exist; `options` are those of `open_workspace`."""
         from onetouch.workspace import open_workspace
 
         return open_workspace(self.home, self.policy, **options)
 
     def installation(self) -> Workspace:
-        """The installation that is there already: a mistyped --home is an error, not an empty installation."""
+        """The existing installation: a mistyped --home is an error and does not create an empty installation."""
         return self.workspace(begin=False)
 
     def ledger(self) -> Ledger:
-        """The ledger alone of the installation that is there already: what is asked of it needs no policy."""
+        """Only the ledger of the existing installation, for commands that need no policy."""
         from onetouch.workspace import open_ledger
 
         return open_ledger(self.home, begin=False)
 
     def answer(self, record: Any, shown: Callable[[], RenderableType]) -> None:
-        """The command's result: `record` as one JSON value, or what `shown` makes of it for a person."""
+        """Prints the command's result: `record` as one JSON value, or the output of `shown` for a person."""
         typer.echo(json.dumps(record)) if self.json else out.print(shown())
 
     def rows(self, records: list[dict[str, Any]], shown: Callable[[], RenderableType]) -> None:
-        """The command's result, many rows of it: one JSON object a line, or what `shown` makes of them."""
+        """Prints a result of many rows: one JSON object per line, or the output of `shown` for a person."""
         if not self.json:
             out.print(shown())
             return
@@ -128,14 +128,14 @@ def shared(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def _one_of(option: str, before: Path | None, after: Path | None) -> Path | None:
-    """The option's value, wherever it stood. Raises ValueError when it stood twice and differs."""
+    """The option's value, given before or after the command. Raises ValueError for two different values."""
     if before is not None and after is not None and before.absolute() != after.absolute():
         raise ValueError(f"{option}: is {before} before the command and {after} after it; give one of them")
     return before if after is None else after
 
 
 def moment(text: str | None, now: datetime) -> datetime:
-    """An ISO moment with zone; whole seconds. Raises ValueError naming the fix."""
+    """The moment of an ISO 8601 text with zone (None: `now`), in whole seconds. Raises ValueError naming the fix."""
     if text is None:
         return now.replace(microsecond=0)
     try:
@@ -149,7 +149,7 @@ def moment(text: str | None, now: datetime) -> datetime:
 
 @contextmanager
 def progress(*, quiet: bool) -> Iterator[Callable[[str], None]]:
-    """Gives a function to call with the name of each step as it starts."""
+    """Shows progress; gives a function that is called with the name of each step when the step starts."""
     if quiet:
         yield lambda name: None
         return
@@ -173,12 +173,12 @@ def progress(*, quiet: bool) -> Iterator[Callable[[str], None]]:
 
 @contextmanager
 def one_line_errors() -> Iterator[None]:
-    """What a person can mend is one line and exit 1; the rest goes to the log with -v."""
+    """Turns errors that a user can fix into one line and exit 1; with -v the log has the traceback."""
     try:
         yield
-    except typer.Exit:  # a RuntimeError, too, and said already
+    except typer.Exit:  # is a RuntimeError as well, and its message was already printed
         raise
-    except BrokenPipeError:  # who reads has seen enough; nothing is left to flush at the end
+    except BrokenPipeError:  # the reader closed the pipe; redirect stdout so that the flush at exit does not fail
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise typer.Exit(0) from None
     except (ValueError, OSError, RuntimeError) as error:
@@ -188,7 +188,7 @@ def one_line_errors() -> Iterator[None]:
 
 
 def _errors_of_rooms() -> tuple[type[Exception], ...]:
-    """Looked up only when something has gone wrong: what raises them takes seconds to import."""
+    """Errors of packages whose import takes seconds, so they are imported only after an error occurred."""
     from slack_sdk.errors import SlackClientError
     from sqlalchemy.exc import SQLAlchemyError
 

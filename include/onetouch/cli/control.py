@@ -1,4 +1,4 @@
-"""Whether anything is sent, and what became of it: `status`, `stop`, `resume`. They need the ledger alone."""
+"""Commands that show and control sending: `status`, `stop`, `resume`. They need only the ledger."""
 
 from __future__ import annotations
 

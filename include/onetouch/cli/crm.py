@@ -1,4 +1,4 @@
-"""The CRM as the integration needs it: `crm check`."""
+"""The command that checks whether the CRM is set up for the integration: `crm check`."""
 
 from __future__ import annotations
 

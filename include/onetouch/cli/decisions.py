@@ -1,4 +1,4 @@
-"""What was decided, and why: `decisions`, `explain`, `assignments`, `replay`, `shadow`."""
+"""Commands on past decisions and their reasons: `decisions`, `explain`, `assignments`, `replay`, `shadow`."""
 
 from __future__ import annotations
 

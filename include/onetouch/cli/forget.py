@@ -1,4 +1,4 @@
-"""Erasing a person or a company for good: `forget`."""
+"""The command that erases a person or a company permanently: `forget`."""
 
 from __future__ import annotations
 

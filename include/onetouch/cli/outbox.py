@@ -1,4 +1,4 @@
-"""What was sent and what was not: `outbox`, `outbox retry`, `reconcile`."""
+"""Commands on deliveries: `outbox`, `outbox retry`, `reconcile`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ outbox_app = typer.Typer(invoke_without_command=True)
 app.add_typer(outbox_app, name="outbox", help="What is to be written outside, and what was refused.")
 
 SHOWN = ("key", "state", "destination", "attempts", "reason", "run_id", "handoff_id")
-"""What is shown of a row: payloads name people."""
+"""The columns of a row that are shown; the payload is not, because it names people."""
 
 
 @outbox_app.callback()
@@ -44,7 +44,7 @@ def retry(
     keys: Annotated[list[str] | None, typer.Argument(help="As `onetouch outbox` names them.")] = None,
     every: Annotated[bool, typer.Option("--all", help="All of them.")] = False,
 ) -> None:
-    """Lay dead letters out again: the next run sends them, once what refused them is mended."""
+    """Put dead letters back into the outbox, so that the next run sends them; first fix what they were refused for."""
     if bool(keys) == every:
         raise ValueError("outbox retry: give the keys of dead letters, or --all")
     ledger = call.ledger()

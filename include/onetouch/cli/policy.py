@@ -1,4 +1,4 @@
-"""The rules of engagement as files: `policy check`, `policy test`, `policy diff`."""
+"""Commands on policy files: `policy check`, `policy test`, `policy diff`."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def check(
 @policy_app.command()
 @shared
 def test(call: Call, files: list[Path]) -> None:
-    """Play scenario files under a policy; exit 1 when one comes out otherwise than it says."""
+    """Run scenario files under a policy; exit 1 when the outcome of a scenario is not the expected one."""
     from onetouch import experiments
     from onetouch.cli import screen
     from onetouch.workspace import usable_policy

@@ -1,4 +1,4 @@
-"""The whole pipeline in this process: `run`."""
+"""The command that runs the whole pipeline in this process: `run`."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def run(
             raise ValueError(f"{name}: {path} does not exist; give an existing path")
     workspace = call.workspace(exports=exports, accounts=accounts, shadow=shadow)
     if shadow is not None:
-        usable_policy(shadow)  # a person waits: a broken one is told now, not after the run
+        usable_policy(shadow)  # reports an unusable policy before the run instead of after it
     workspace = stages.with_sources(workspace, source)
     run_id = stages.begin(workspace, at, now, dry_run=dry_run)
     stopped = None

@@ -1,4 +1,7 @@
-"""A world to try everything in: `sandbox`, `simulate`, `demo`. They need the package's extra `sandbox`."""
+"""Commands for trying everything without real systems: `sandbox`, `simulate`, `demo`.
+
+`sandbox` and `demo` need the package's extra `sandbox`.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ from onetouch.cli.call import AsOf, Call, err, moment, out, progress, shared
 app = typer.Typer()
 
 EXTRA = ("jinja2", "python_multipart", "starlette", "uvicorn")
-"""What the extra `sandbox` of pyproject.toml installs, as it is imported."""
+"""The modules that the extra `sandbox` of pyproject.toml installs, by their import names."""
 
 
 @app.command()
@@ -42,7 +45,7 @@ def simulate(
     accounts: Annotated[int, typer.Option(min=1)] = 360,
     seed: Annotated[int, typer.Option()] = 7,
 ) -> None:
-    """Let a simulated company live, and write its Amplitude answers and CRM records."""
+    """Simulate a company, and write its Amplitude exports and CRM records."""
     from onetouch import simulation
 
     end = moment(until, datetime.now(UTC))
@@ -68,6 +71,6 @@ def demo(
 
 
 def _require_extra() -> None:
-    """Raises ValueError naming what of the extra is not installed, and how to install it."""
+    """Raises ValueError, naming the missing modules of the extra and how to install them."""
     if missing := [name for name in EXTRA if find_spec(name) is None]:
         raise ValueError(f"{', '.join(missing)}: not installed; run pip install 'onetouch[sandbox]'")

@@ -1,4 +1,4 @@
-"""What the command line shows a person: tables and panels that read well from 80 columns on."""
+"""The output of the command line for a person: tables and panels for terminals of 80 columns or more."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ if TYPE_CHECKING:
     from onetouch.policy import Policy
 
 NAME, BECAUSE, CHANGE = 100, 130, 170
-"""Columns from which a table of decisions has names, what each is because of, and what would change it."""
+"""Widths of the terminal from which a table of decisions shows names, the reasons, and what would change a decision."""
 
 BAR = 22
 """Length of the longest bar of a score."""
 
 CHANGES = 40
-"""Accounts of a difference that are listed; the rest are counted (--json has all)."""
+"""The number of accounts of a difference that are listed; the others are only counted (--json has all)."""
 
 MARKS = {"did not apply": ("·", "dim"), "decided": ("▶", "bold green"), "not asked": (" ", "bright_black")}
 
 
 def decisions(rows: Iterable[Mapping[str, Any]], run: Run, policy: Policy, width: int) -> RenderableType:
-    """The run, then one line a decision; the wider the screen, the more of it."""
-    from onetouch.routing import sentence  # its room is not the other screens'
+    """The run, then one line per decision; a wider terminal shows more columns."""
+    from onetouch.routing import sentence  # the other screens do not need this package
 
     name, because, change = width >= NAME, width >= BECAUSE, width >= CHANGE
     head = Text(f"run {run.run_id}", style="dim")
@@ -64,7 +64,7 @@ def decisions(rows: Iterable[Mapping[str, Any]], run: Run, policy: Policy, width
 
 
 def accounting(result: Mapping[str, Any]) -> RenderableType:
-    """What became of every row, account and decision of a run, one line a figure."""
+    """What became of every row, account and decision of a run, one line per figure."""
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_column(style="bold")
     table.add_column()
@@ -92,7 +92,7 @@ def accounting(result: Mapping[str, Any]) -> RenderableType:
 
 
 def counts(found: Mapping[str, Any]) -> RenderableType:
-    """One line a figure; of a list its items, one a line."""
+    """One line per figure; a list has one line per item."""
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_column(style="bold")
     table.add_column()
@@ -105,7 +105,7 @@ def counts(found: Mapping[str, Any]) -> RenderableType:
 
 
 def status(found: Mapping[str, Any]) -> RenderableType:
-    """Whether anything is stopped, what waits, and one line a run."""
+    """Whether sending is stopped, what waits, and one line per run."""
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_column(style="bold")
     table.add_column(overflow="fold")
@@ -142,7 +142,7 @@ def _outcome(run: Mapping[str, Any]) -> Text:
 
 
 def outbox(rows: Iterable[Mapping[str, Any]]) -> RenderableType:
-    """One line a row that was not sent: its key, how often it was tried, and why it is still here."""
+    """One line per outbox row: its key and state, the number of attempts, and the reason why it was not sent."""
     table = _table("key", "state", ">attempts", "reason")
     for row in rows:
         style = "red" if row["state"] == "failed" else ""
@@ -189,7 +189,7 @@ def _called(found: Explanation) -> str:
 
 
 def _task(d: Mapping[str, Any]) -> list[str]:
-    """Who has it, why and when."""
+    """The lines on the task: the rep who has it and why, and when it is due."""
     lines = []
     if d.get("owner_email"):
         word = "waits for" if d["action"] == "hold_capacity" else "goes to"
@@ -240,7 +240,7 @@ def _gates(found: Explanation) -> RenderableType:
 
 
 def assignments(reps: list[dict[str, Any]], tasks: list[dict[str, Any]]) -> RenderableType:
-    """The reps' day, then each task with its rep and why."""
+    """The load of each rep today, then each task with its rep and the reason for the assignment."""
     desk = _table("rep", ">a day", ">had today", ">new", ">room left", ">open touches", ">waiting", "")
     for rep in reps:
         numbers = [f"{rep[name]:,}" for name in ("tasks_per_day", "today", "new", "left", "open", "waiting")]
@@ -261,7 +261,7 @@ def assignments(reps: list[dict[str, Any]], tasks: list[dict[str, Any]]) -> Rend
 
 
 def difference(found: Difference) -> RenderableType:
-    """The line that sums it up, action by action, rep by rep, then the accounts."""
+    """The summary, then the differences by action and by rep, then the accounts that differ."""
     told = found.record(accounts=CHANGES)
     parts: list[RenderableType] = [
         Text(told["summary"], style="bold"),
@@ -295,7 +295,7 @@ def difference(found: Difference) -> RenderableType:
 
 
 def replayed(result: Mapping[str, Any]) -> RenderableType:
-    """Whether everything came out the same, else what did not."""
+    """Whether the replay is identical; otherwise the differences."""
     if result["identical"]:
         what = f"decision {result['decision_id']}" if result["decision_id"] else "every decision"
         left_out = f"; left out, of accounts forgotten since: {result['forgotten']}" if "forgotten" in result else ""
@@ -310,7 +310,7 @@ def replayed(result: Mapping[str, Any]) -> RenderableType:
 
 
 def erased(found: Mapping[str, Any]) -> RenderableType:
-    """What was erased, where it was looked for afterwards, and what lies elsewhere."""
+    """What was erased, what was searched afterwards, and which copies are elsewhere."""
     lake, ledger, searched, shared = (found[name] for name in ("lake", "ledger", "searched", "shared"))
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_column(style="bold")
@@ -334,7 +334,7 @@ def erased(found: Mapping[str, Any]) -> RenderableType:
 
 
 def scenarios(results: list[Result]) -> RenderableType:
-    """One line a scenario; of those that failed, what was expected, what came out, and why."""
+    """One line per scenario; for a failed scenario also what was expected, the result, and why."""
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 1))
     table.add_column(width=1)
     table.add_column(overflow="fold")
@@ -356,7 +356,8 @@ def scenarios(results: list[Result]) -> RenderableType:
 
 
 def _table(*columns: str) -> Table:
-    """A table of these columns; `>` in front: to the right. An id is never broken: it is there to be copied."""
+    """A table of these columns; `>` before a name aligns the column to the right. Ids are never wrapped, so that they
+    can be copied."""
     table = Table(box=None, header_style="bold", pad_edge=False)
     for column in columns:
         right = column.startswith(">")

@@ -1,4 +1,4 @@
-"""The console of the command line: what data says is shown, never obeyed."""
+"""The console of the command line, which shows control characters in data instead of executing them."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from rich.console import Console, ConsoleOptions, ConsoleRenderable, RenderHook,
 from rich.segment import Segment
 
 _ACTING = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
-"""Characters that move the cursor, turn the text around, hide in it, or are none."""
+"""Unicode categories of characters that can move the cursor, reverse or hide text, or that are not assigned."""
 
 
 def console(**options: Any) -> Console:
-    """A console that prints no control character but those that rich itself needs: names come from strangers."""
+    """A console that prints no control characters except rich's own, because data such as names is not trusted."""
     made = Console(**options)
     made.push_render_hook(_Harmless())
     return made
 
 
 def harmless(text: str) -> str:
-    """`text` with every acting character but the line feed shown as `�`."""
+    """`text` with every character of these categories except the line feed replaced by `�`."""
     return text if text.isprintable() else "".join(map(_shown, text))
 
 
@@ -31,10 +31,10 @@ def _shown(character: str) -> str:
 
 
 class _Harmless(RenderHook):
-    """Looks at every text that is about to be printed, whatever it is part of."""
+    """Filters every text before it is printed, whatever it is part of."""
 
     def process_renderables(self, renderables: list[ConsoleRenderable]) -> list[ConsoleRenderable]:
-        """Each one with its texts made harmless."""
+        """The renderables, with `harmless` applied to all their texts."""
         return [_Within(renderable) for renderable in renderables]
 
 

@@ -1,4 +1,4 @@
-"""Events: rows → the canonical event; users → accounts."""
+"""Converts raw rows to canonical events, and assigns users to accounts."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""Rows as a source sent them → canonical events, or the reason why not; in the engine, whole batches at a time."""
+"""Converts raw rows of a source to canonical events or rejects them with a reason, in the engine, batch by batch."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ REASONS = (
     "invalid_utf8", "broken_json", "not_an_object", "unknown_shape", "missing_event_type", "no_user_and_no_account",
     "control_characters", "value_too_long", "unparsable_time", "before_product", "after_receipt",
 )  # fmt: skip
-"""Why a row is no event, the first that applies; a row or file that could not be read brings its own reason."""
+"""Why a row is rejected: the first reason that applies. A row or file that could not be read has its own reason."""
 
 FORGOTTEN = "forgotten"
-"""Why a row of somebody who was forgotten is no event: it is counted, and not kept anywhere."""
+"""The reason for rejecting a row of a forgotten user or account: the row is counted, but kept nowhere."""
 
 _NOBODY = "no_user_and_no_account"
 _HOST_OF_EMAIL = r"^[^@\s]+@([^@\s]+\.[^@\s]+)$"
@@ -36,7 +36,7 @@ _BLANK = " \t\r\n"
 _WORD = re.compile(r"""[^\s"'`,;:<>(){}\[\]|=]+""")
 _ISO = r"^\d{4}-\d\d-\d\d[T ]\d\d:\d\d"
 _OFFSET = r"([Zz]|[+-]\d\d(:?\d\d)?)$"
-_FARTHEST_SECONDS = 1e11  # what is no moment of the next 3,000 years is none
+_FARTHEST_SECONDS = 1e11  # numbers more than about 3,000 years from 1970 are no moments
 _ROWS_AT_ONCE = 10_000
 
 _RECEIVED = pa.schema(
@@ -49,15 +49,16 @@ _RECEIVED = pa.schema(
         ("problem", pa.string()),
     ]
 )
-"""A batch as the engine gets it: `text` without its line end, null where it is no row; then `octets` show its bytes."""
+"""A batch as the engine gets it. `text` has no line end; where a row has a problem or is not UTF-8, `text` is null and
+`octets` shows the bytes."""
 
 
 class Canonical:
-    """Gathers batches of one source in an engine, each row judged.
+    """Collects the batches of one source in an engine and accepts or rejects each row.
 
-    `finish` then gives two tables: `good` (row, an ordinal over all batches; the columns of the canonical event but
-    batch_id; where the source gave no event_id it is null, and file and text_hash are there to make one of) and `bad`
-    (row, file, line, reason, shown). Every row of every batch is in one of them.
+    `finish` then makes two tables: `good` (row, an ordinal over all batches; the columns of the canonical event except
+    source and batch_id; file and text_hash, from which an event_id is made where the source gave none) and `bad` (row,
+    file, line, reason, shown). Every row of every batch is in exactly one of them.
     """
 
     good: ir.Table
@@ -72,10 +73,10 @@ class Canonical:
         only: Sequence[str] | None = None,
         forgotten: Forgotten | None = None,
     ) -> None:
-        """`until`: the end of the window; an event can't have happened long after it, whatever its own clock says.
+        """`until`: the end of the window; an event cannot have happened long after it, whatever time the row gives.
 
-        `only`: the source's names of the events wanted; other rows are left out (None: nothing is). `forgotten`:
-        whose rows are dropped (`bad` then has neither their text nor anything else of theirs).
+        `only`: the source's names of the wanted events; other rows are left out (None: all events are wanted).
+        `forgotten`: the users and accounts whose rows are dropped (`bad` then has neither their text nor other data).
         """
         self.engine = engine
         self.rows = 0
@@ -85,7 +86,7 @@ class Canonical:
         self.dropped: ir.Table | None = None
 
     def add(self, batch: pa.RecordBatch) -> None:
-        """Reads and judges a batch of `sources.ROWS`."""
+        """Reads a batch of schema `sources.ROWS` and accepts or rejects its rows."""
         ordinals = pa.array(np.arange(self.rows, self.rows + batch.num_rows))
         self.rows += batch.num_rows
         text, octets = _decoded(batch.column("text"), batch.column("problem"))
@@ -93,7 +94,7 @@ class Canonical:
         self._add(pa.table(columns, names=_RECEIVED.names))
 
     def finish(self) -> None:
-        """Resolves e-mail hosts to companies, once for each distinct host, and gives the tables."""
+        """Resolves each distinct e-mail host to a business domain, and sets `good` and `bad`."""
         import ibis
 
         engine, judged = self.engine, self.judged
@@ -128,7 +129,7 @@ class Canonical:
         ), "bad")  # fmt: skip
 
     def _dropped(self, forgotten: Forgotten, rows: ir.Table) -> ir.Table:
-        """The ordinals of the rows of those who were forgotten, bad rows that mention them among them."""
+        """The ordinals of the rows of forgotten users and accounts, including rejected rows that mention them."""
         import ibis
 
         engine = self.engine
@@ -142,7 +143,7 @@ class Canonical:
         ids = rows.select("row", "user_id", "account_id", "email_digest")
 
         def named(kind: str, column: str) -> ir.Table:
-            """The rows in which the column holds an id of that kind that was forgotten."""
+            """The rows in which the column holds a forgotten id of that kind."""
             distinct = ids.select(column).distinct().filter(lambda t: t[column].notnull())
             digested = distinct.mutate(digest=_digest(forgotten.key, kind, distinct[column]))
             return ids.semi_join(digested.semi_join(digests[kind], "digest"), column).select("row")
@@ -153,7 +154,7 @@ class Canonical:
         return engine.keep(found, "dropped")
 
     def _mentions(self, forgotten: Forgotten) -> list[int]:
-        """Rows whose shown text has a word that stands for somebody who was forgotten."""
+        """The ordinals of rows whose shown text contains a word that identifies a forgotten user or account."""
 
         def is_forgotten(word: str) -> bool:
             host = word.lower().rpartition("@")[2]
@@ -173,7 +174,7 @@ class Canonical:
 
 
 def _digest(key: str, kind: str, value: ir.StringValue) -> ir.StringValue:
-    """`Forgotten.digest` in the engine."""
+    """`Forgotten.digest` as an expression of the engine."""
     import ibis
 
     same = value.contains("@").ifelse(value.lower(), value)
@@ -181,7 +182,8 @@ def _digest(key: str, kind: str, value: ir.StringValue) -> ir.StringValue:
 
 
 def _decoded(octets: pa.Array, problem: pa.Array) -> tuple[pa.Array, pa.Array]:
-    """Texts without their line ends, null where there is a problem or no UTF-8; and then their bytes as they show."""
+    """The texts without line ends, null where there is a problem or invalid UTF-8, and for these rows the bytes in
+    printable form."""
     good = problem.is_null()
     try:
         text = pc.if_else(good, octets, None).cast(pa.string())
@@ -206,13 +208,13 @@ def _utf8(value: bytes) -> str | None:
 
 
 def _escaped(value: bytes) -> str:
-    r"""Bytes as text: printable ASCII as it is, but for quotes and the backslash; everything else as `\xNN`."""
+    r"""Bytes as text: printable ASCII unchanged, except quotes and the backslash; everything else as `\xNN`."""
     shown = (chr(o) if 32 <= o < 127 and o not in b"\"'\\" else f"\\x{o:02X}" for o in value[:SHOWN_BYTES])
     return "".join(shown)[:SHOWN_BYTES]
 
 
 class _Judge:
-    """Finds the parts of rows where the source's shape says they are, and says of each row why it is no event."""
+    """Finds the parts of rows by the source's shape, and gives the reason for each row that is no event."""
 
     def __init__(
         self,
@@ -240,8 +242,8 @@ class _Judge:
     def judged(self, received: ir.Table) -> ir.Table:
         """The rows of a batch with their parts, and the first reason that applies.
 
-        It knows every reason but one: whether a row with an e-mail address only has an account is decided by its
-        domain, later; such a row keeps its text until then.
+        One reason is decided later, in `Canonical.finish`: whether a row that is identified by an e-mail address alone
+        has an account depends on the address's domain. Such a row keeps its text until then.
         """
         import ibis
 
@@ -251,7 +253,7 @@ class _Judge:
         judged = parts.mutate(reason=self._reason(parts))
         fine = judged.reason.isnull()
         doubtful = ~fine | ibis.coalesce(judged.user_id, judged.group_id).isnull()
-        placed = ibis.literal(True) if self.forgotten else doubtful  # where a row stands that may have to be erased
+        placed = ibis.literal(True) if self.forgotten else doubtful  # the place of a row that may have to be erased
 
         def kept(column: str) -> ir.Value:
             return fine.ifelse(judged[column], ibis.null())
@@ -290,7 +292,7 @@ class _Judge:
             properties=_coalesce([*(self._object(rows, place) for place in shape.properties), ibis.literal("{}")]),
             user_properties=_coalesce(self._object(rows, place) for place in shape.user_properties),
         )
-        # a group's value is a list (the first counts) or a single value
+        # a group's value is a list, of which the first item counts, or a single value
         groups = _coalesce(
             self._scalar(found.groups, (kind, *index)) for kind in self.limits.group_types for index in (("0",), ())
         )
@@ -302,7 +304,7 @@ class _Judge:
             ),
         ]
         digest: ir.Value = ibis.null("string")
-        if self.forgotten:  # of an address only its digest is kept, and only where somebody asks for it
+        if self.forgotten:  # an address is kept only as its digest, and only if somebody was forgotten
             digest = _digest(self.forgotten.key, "user", _coalesce(addresses).lower())
         return found.mutate(
             group_id=_coalesce(
@@ -318,7 +320,7 @@ class _Judge:
         ).mutate(unread=found.json_unread)
 
     def _first(self, rows: ir.Table, places: Iterable[str]) -> ir.StringValue:
-        """What stands at the first of these places that holds something, as text."""
+        """The value at the first of these places that is not empty, as text."""
 
         def at(place: str) -> ir.StringValue:
             key, *rest = steps(place)
@@ -333,7 +335,7 @@ class _Judge:
         return self.engine.json_part(column, rest) if rest else column
 
     def _scalar(self, document: ir.StringValue, path: Sequence[str]) -> ir.StringValue:
-        """A text or number at a place of a JSON text; null for anything else."""
+        """The text or number at a path of a JSON text; null for any other value."""
         import ibis
 
         element = self.engine.json_part(document, path)
@@ -348,7 +350,7 @@ class _Judge:
         return _coalesce((self._read(text, form) for form in self.shape.times), "timestamp")
 
     def _read(self, text: ir.StringValue, form: TimeFormat) -> ir.TimestampValue:
-        """The moment, without zone and in UTC; null where the text is not written so."""
+        """The moment in UTC, without zone; null where the text does not have the format."""
         import ibis
 
         zoned: ir.BooleanValue = ibis.literal(False)
@@ -403,7 +405,7 @@ class _Judge:
         )
 
     def _not_scalar(self, parts: ir.Table, name: str, places: Sequence[str]) -> ir.BooleanValue:
-        """Whether what should be a text or a number is an object or a list."""
+        """Whether a value that should be a text or a number is an object or a list."""
         import ibis
 
         kinds = ibis.or_(*(self.engine.json_nested(parts.text, steps(place)) for place in places))
@@ -411,12 +413,12 @@ class _Judge:
 
 
 def _host(address: ir.StringValue) -> ir.StringValue:
-    """What follows the @ of an e-mail address; null for anything else."""
+    """The host of an e-mail address; null for any other text."""
     return address.re_extract(_HOST_OF_EMAIL, 1).nullif("")
 
 
 def _coalesce(choices: Iterable[ir.Value], kind: str = "string") -> ir.Value:
-    """The first that is not null; null when there is none to choose from."""
+    """The first choice that is not null; null if there are no choices."""
     import ibis
 
     given = list(choices)
@@ -424,7 +426,7 @@ def _coalesce(choices: Iterable[ir.Value], kind: str = "string") -> ir.Value:
 
 
 def _naive(moment: datetime) -> ir.TimestampScalar:
-    """A moment as the engine compares it with one that is UTC without saying so."""
+    """A moment in UTC without zone, for comparison with the engine's moments, which are UTC without zone."""
     import ibis
 
     return ibis.literal(moment.astimezone(UTC).replace(tzinfo=None), type="timestamp")

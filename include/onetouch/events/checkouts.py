@@ -1,4 +1,4 @@
-"""Upgrades in progress right now, or bought a moment ago: what a run could not know when it was scored."""
+"""Upgrades in progress now, or bought a moment ago, which a run could not know when it was scored."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from onetouch.policy import Policy
 from onetouch.sources import source_of
 
 Fetch = Callable[[str, datetime, datetime], Iterable[pa.RecordBatch]]
-"""(source, start, end) → rows received in between, as `sources.fetch_rows` gives them."""
+"""(source, start, end) → the rows received in between, as `sources.fetch_rows` gives them."""
 
 _NEVER = datetime.min.replace(tzinfo=UTC)
 
@@ -30,7 +30,7 @@ _STEPS = {
 
 @dataclass(frozen=True)
 class Checkout:
-    """A self-serve upgrade: `bought` at that moment, or in progress, with its last step then (UTC)."""
+    """A self-serve upgrade, either bought or in progress. `at`: when it was bought, or its last step (UTC)."""
 
     bought: bool
     at: datetime
@@ -39,13 +39,13 @@ class Checkout:
 def fresh_checkouts(
     lake: Lake, policy: Policy, run: Run, account_ids: Iterable[str], now: datetime, fetch: Fetch
 ) -> dict[str, Checkout]:
-    """Of these accounts, those with a checkout in progress, and those whose last one ended in a purchase.
+    """The checkouts of these accounts that are in progress, or whose last one ended in a purchase.
 
-    Reads again what was received from the run's `as_of` less the policy's overlap up to `now`, straight from the
-    sources of the policy; nothing is kept. In progress is what `signals.account` calls started or stalled: neither
-    completed, nor silent for `signals.checkout_abandoned_hours`, nor said to be abandoned
-    `signals.abandoned_barrier_hours` or longer ago. A purchase, or a higher plan, needs no beginning: it may have been
-    received before anything read here.
+    Reads the events received from the run's `as_of` less the policy's overlap up to `now`, directly from the sources of
+    the policy; nothing is kept. A checkout is in progress if `signals.account` calls it started or stalled: it is
+    neither completed, nor without a step for `signals.checkout_abandoned_hours`, nor reported as abandoned
+    `signals.abandoned_barrier_hours` or longer ago. A purchase, or a higher plan, counts without its checkout's start,
+    which may have been received earlier.
     """
     start = run.as_of - timedelta(hours=policy.events.overlap_hours)
     moments: dict[str, dict[str, datetime]] = defaultdict(dict)
@@ -66,7 +66,7 @@ def fresh_checkouts(
 
 
 def _checkout(at: dict[str, datetime], policy: Policy, now: datetime) -> Checkout | None:
-    """What the last moments of an account's steps say: in progress, bought, or neither."""
+    """The account's checkout, from the last moment of each step; None if it is neither in progress nor bought."""
     started, left, ended = (at.get(step, _NEVER) for step in ("started", "left", "ended"))
     begun = started if started > _NEVER else left
     if ended > _NEVER and ended >= begun:

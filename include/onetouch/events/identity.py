@@ -1,4 +1,4 @@
-"""Which company an e-mail address speaks for: its registrable domain, unless anybody can have an address there."""
+"""The company of an e-mail address: its registrable domain, unless it is a free-mail provider's."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def _suffixes() -> PublicSuffixList:
 def business_domain(host: str) -> str | None:
     """The registrable domain of an e-mail's host, lower case, punycode (`Mail.Acme.co.uk` → `acme.co.uk`).
 
-    None for free-mail providers, IP addresses, public suffixes and anything that is no host name.
+    None for free-mail providers, IP addresses, public suffixes and any text that is not a host name.
     """
     host = host.strip().rstrip(".").lower()
     if not host.isascii():

@@ -1,4 +1,4 @@
-"""The stage: a run's raw rows → canonical events by date, quarantine, and an account of every row."""
+"""The staging of a run's raw rows: canonical events by date, quarantined rows, and counts that include every row."""
 
 from __future__ import annotations
 
@@ -48,8 +48,8 @@ def stage(lake: Lake, ledger: Ledger, policy: Policy, run: Run) -> dict[str, Any
     """Stages every extracted source of the run; returns rows {in, kept, duplicates, quarantined}, files, event_dates.
 
     rows in = kept + duplicates + quarantined, where a refused file is one row. A batch that is in the ledger is not
-    staged again; one that a killed process left half written is, to the same files and counts. Rows of users and
-    accounts that were forgotten are counted as quarantined (`forgotten`) and kept nowhere, the raw file included.
+    staged again; a batch that a killed process left incomplete is staged again, to the same files and counts. Rows of
+    forgotten users and accounts are counted as quarantined (`forgotten`) and kept nowhere, not even in the raw file.
     Raises ExportError when nothing was extracted.
     """
     rows: Counter[str] = Counter()
@@ -78,7 +78,7 @@ def stage(lake: Lake, ledger: Ledger, policy: Policy, run: Run) -> dict[str, Any
 
 
 def batch_of(source: str, run: Run) -> str:
-    """The id of a run's batch of a source: always the same, so that a repeated batch replaces itself."""
+    """The id of a run's batch of a source. It is always the same, so a repeated batch replaces the earlier one."""
     return f"{source}-{run.run_id}"
 
 
@@ -132,10 +132,10 @@ def _rows(engine: Engine, table: ir.Table) -> int:
 
 
 def _chosen(engine: Engine, lake: Lake, good: ir.Table, batch_id: str, source: str) -> ir.Table:
-    """(row, event_id): one row an event, the first received, unless the lake holds it already.
+    """(row, event_id): for each event the row that was received first, unless the lake already holds the event.
 
-    A row without an id gets one from its text and its ordinal among the equal rows of its file: a re-read gives the
-    same, and two equal rows of one file stay two.
+    A row without an id gets one from its text and its ordinal among the equal rows of its file: reading the file again
+    gives the same id, and two equal rows of one file stay two events.
     """
     import ibis
 
@@ -156,7 +156,7 @@ def _chosen(engine: Engine, lake: Lake, good: ir.Table, batch_id: str, source: s
 
 
 def _held(engine: Engine, lake: Lake, good: ir.Table, batch_id: str) -> list[str]:
-    """Event files of other batches for the dates of this one; its own are what a killed try left."""
+    """Event files of other batches for the dates of this one; files of this batch are left over from a killed run."""
     dates = engine.fetch(good.select(day=good.occurred_at.date()).distinct().order_by("day"))["day"].to_pylist()
     own = f"/{batch_id}.parquet"
     return [path for day in dates for path in lake.list(f"events/{_partition(day)}") if not path.endswith(own)]
@@ -165,7 +165,7 @@ def _held(engine: Engine, lake: Lake, good: ir.Table, batch_id: str) -> list[str
 def _write_events(
     engine: Engine, lake: Lake, good: ir.Table, chosen: ir.Table, source: str, batch_id: str
 ) -> list[date]:
-    """Writes the chosen rows, one file a date, in a fixed order; returns the dates."""
+    """Writes the chosen rows in a fixed order, one file per date; returns the dates."""
     import ibis
 
     events = good.drop("event_id", "file", "text_hash").join(chosen, "row")
@@ -189,7 +189,7 @@ def _write_events(
 
 
 def _by_date(batches: Iterable[pa.RecordBatch]) -> Iterator[tuple[date, pa.Table]]:
-    """Batches ordered by event_date, cut where the date changes."""
+    """Splits batches that are ordered by event_date wherever the date changes."""
     for batch in batches:
         days = batch.column("event_date").cast(pa.int32()).to_numpy(zero_copy_only=False)
         starts = [0, *(np.flatnonzero(np.diff(days)) + 1).tolist(), batch.num_rows]
@@ -200,7 +200,7 @@ def _by_date(batches: Iterable[pa.RecordBatch]) -> Iterator[tuple[date, pa.Table
 
 
 def _as_events(table: pa.Table) -> pa.Table:
-    """The columns of `EVENTS`, in its types: the engine's timestamps are UTC without saying so."""
+    """The columns of `EVENTS` in its types; the engine's timestamps are UTC but have no zone."""
     columns = [table[field.name].cast(field.type) for field in EVENTS]
     return pa.Table.from_arrays(columns, schema=EVENTS)
 
@@ -216,7 +216,7 @@ def _write_quarantine(engine: Engine, lake: Lake, bad: ir.Table, source: str, ba
 
 
 def _erase(engine: Engine, lake: Lake, dropped: ir.Table, source: str, policy: Policy, run: Run) -> None:
-    """Takes the rows of those who were forgotten out of the raw files; what stands there then counts the same."""
+    """Replaces the rows of forgotten users and accounts in the raw files with placeholders, which count the same."""
     lines: dict[str, set[int]] = defaultdict(set)
     placed = dropped.filter(dropped.line.notnull()).select("file", "line").distinct()
     for row in engine.fetch(placed).to_pylist():

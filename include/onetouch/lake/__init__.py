@@ -1,4 +1,4 @@
-"""Where tables live (`Lake`), and which engine reads, computes and writes them (`Lake.engine`)."""
+"""The storage of tables (`Lake`), and the engine that reads, computes and writes them (`Lake.engine`)."""
 
 from typing import TYPE_CHECKING
 

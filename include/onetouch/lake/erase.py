@@ -1,4 +1,7 @@
-"""Taking somebody out of the lake's files, each rewritten whole or not at all, and looking whether anything is left."""
+"""Erases a person or account from the lake's files, and searches the files for what may be left.
+
+A file is rewritten completely or not at all.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ from onetouch.lake.lake import Lake
 from onetouch.lake.marks import Marks
 
 FIGURES = ("decisions", "scores", "shadow")
-"""Rooms whose rows stay under a pseudonym: what was decided, when and why, but not about whom."""
+"""Folders of the lake whose rows are kept under a pseudonym: what was decided, when and why, but not about whom."""
 
 IDS = ("account_id", "user_id", "crm_account_id", "domain", "email_domain", "top_user")
 """Columns that hold an id as their whole value."""
@@ -26,7 +29,7 @@ _TEXTS = (".json", ".html", ".csv", ".txt", ".md", ".css", ".js")
 
 @dataclass(frozen=True)
 class Erasure:
-    """Whom to take out of tables. `columns`: column of IDS → values whose rows are theirs."""
+    """The subject to erase from tables. `columns`: column of IDS → values that identify the subject's rows."""
 
     columns: Mapping[str, frozenset[str]]
     pseudonym: str
@@ -35,7 +38,7 @@ class Erasure:
 
 @dataclass
 class Searched:
-    """How much was looked through, and the files in which something was found."""
+    """The number of files and bytes searched, and the files in which a mark was found."""
 
     files: int
     bytes: int
@@ -43,11 +46,12 @@ class Searched:
 
 
 def erase_files(lake: Lake, erasure: Erasure, text_of_row: Callable[[str], str | None]) -> dict[str, int]:
-    """Takes the subject out of every Parquet and text file; returns {files, rewritten, rows}.
+    """Erases the subject from every Parquet and text file; returns {files, rewritten, rows}.
 
-    Rows of the subject go; in the rooms of FIGURES they stay under its pseudonym. Where another's row mentions the
-    subject, the mention is replaced. `text_of_row` gives what may stay of a quarantined row's text (None: nothing).
-    Drafts that a killed process left behind are removed when they mention the subject. Repeated, it changes nothing.
+    Rows of the subject are removed; in the folders of FIGURES they are kept under the pseudonym. In rows of other
+    subjects, mentions of the subject are replaced. `text_of_row` returns what may stay of a quarantined row's text
+    (None: nothing). Drafts that a killed process left behind are removed when they mention the subject. A second call
+    changes nothing.
     """
     counts = {"files": 0, "rewritten": 0, "rows": 0}
     for path in _all(lake):
@@ -72,7 +76,7 @@ def erase_files(lake: Lake, erasure: Erasure, text_of_row: Callable[[str], str |
 
 
 def search(lake: Lake, marks: Marks) -> Searched:
-    """Looks for the marks in every file, hidden ones too: its bytes, and what they unpack to."""
+    """Searches every file, including hidden ones, for the marks; Parquet and gzip files also in decompressed form."""
     searched = Searched(0, 0, [])
     for path in _all(lake):
         size, found = _search(lake, path, marks)
@@ -96,9 +100,10 @@ def _room(lake: Lake, path: str) -> str:
 
 
 def _search(lake: Lake, path: str, marks: Marks) -> tuple[int, bool]:
-    """Bytes looked through, and whether a mark is there.
+    """The number of bytes searched, and whether a mark was found.
 
-    Letters of a mark in the packed bytes count unless they are part of a longer word that is there by right.
+    The letters of a mark within compressed bytes count as found, unless the decompressed content has them as part of a
+    longer, unrelated word.
     """
     content = lake.fs.cat_file(path)
     size, longer = len(content), False
@@ -114,19 +119,19 @@ def _search(lake: Lake, path: str, marks: Marks) -> tuple[int, bool]:
     elif content[:2] == b"\x1f\x8b":
         try:
             content = gzip.decompress(content)
-        except (OSError, EOFError):  # cut off: what there is of it was looked through as it is
+        except (OSError, EOFError):  # a truncated file cannot be decompressed and is not searched further
             content = b""
         size += len(content)
         return size, marks.stands_in(content)
     elif marks.stands_in(content):
         return size, True
     else:
-        longer = True  # a text: what is in it by itself was found
+        longer = True  # plain text: a mark that stands by itself would have been found above
     return size, not longer and marks.occurs_in(content)
 
 
 def _values(table: pa.Table) -> Iterator[tuple[str, str]]:
-    """(column, value) of every different text in a table, lists and structs included."""
+    """(column, value) of every distinct text in a table, including texts within lists and structs."""
     for name, column in zip(table.column_names, table.columns, strict=True):
         for array in _texts(column.combine_chunks()):
             for value in pc.unique(array).to_pylist():
@@ -150,7 +155,7 @@ def _texts(array: Any) -> Iterator[Any]:
 def _erase_table(
     lake: Lake, path: str, room: str, erasure: Erasure, text_of_row: Callable[[str], str | None]
 ) -> int | None:
-    """Rows of the subject that were in the file, which is another one now; None when it stays as it is."""
+    """Rewrites the file and returns how many of its rows were the subject's; None if the file needs no change."""
     with lake.fs.open(path, "rb") as file:
         there = pq.ParquetFile(file)
         codec = there.metadata.row_group(0).column(0).compression.lower() if there.metadata.num_row_groups else "zstd"

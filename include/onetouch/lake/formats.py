@@ -1,13 +1,14 @@
-"""What the tables of the lake hold, in which format, and how one that another release wrote is read.
+"""The columns and formats of the lake's tables, and reading tables that another release wrote.
 
-Every table is read through `read` and written through `Lake.write`. A table carries the number of its format in its
-Parquet metadata; one without a number is format 1. Columns are found by name, so most changes need no new format:
+Every table is read through `read_table` and written through `Lake.write`. A table carries the number of its format in
+its Parquet metadata; a table without a number has format 1. Columns are found by name, so most changes need no new
+format:
 
-- A column that the file does not hold, because it was added since, is null: that is what was known then.
-- A signal that was called otherwise then is found under today's name (`catalogue.RENAMED`): its column, the column
-  of its last moment, and its name among the values of `TableKind.names`.
+- A column that was added after the file was written is null, because nothing was known of it then.
+- A signal that has been renamed since is found under today's name (`catalogue.RENAMED`): its column, the column of its
+  last moment, and its name among the values of `TableKind.names`.
 
-Anything else (another unit, another type, a column that becomes two) raises `TableKind.format` and adds a step
+For any other change (another unit, another type, a column that becomes two), raise `TableKind.format` and add a step
 (`docs/formats.md`).
 """
 
@@ -30,11 +31,11 @@ if TYPE_CHECKING:
     from onetouch.lake.lake import Lake
 
 KEY = b"onetouch_format"
-"""Of the Parquet metadata: the number of the format."""
+"""Key in the Parquet metadata: the number of the format."""
 
 NAMES = b"onetouch_renamed"
-"""Of the Parquet metadata: how many signals had been renamed when it was written; absent: none. A file that knows all
-of today's is not looked through for former names."""
+"""Key in the Parquet metadata: how many signals had been renamed when the file was written; absent: none. A file
+written after the last renaming is not searched for former names."""
 
 TEXT, NUMBER, COUNT, YES_OR_NO = pa.string(), pa.float64(), pa.int64(), pa.bool_()
 MOMENT, TEXTS, MOMENTS_OF = pa.timestamp("us", "UTC"), pa.list_(pa.string()), pa.list_(pa.timestamp("us", "UTC"))
@@ -45,7 +46,7 @@ Columns = dict[str, pa.DataType]
 
 
 class Step(NamedTuple):
-    """What makes a table of one format one of the next, and what writes it as it was: a replay compares files."""
+    """Converts a table to the next format (`forth`) and back (`back`, for replays, which compare files)."""
 
     forth: Callable[[pa.Table], pa.Table]
     back: Callable[[pa.Table], pa.Table]
@@ -53,11 +54,11 @@ class Step(NamedTuple):
 
 @dataclass(frozen=True)
 class TableKind:
-    """One kind of table. `place`: which paths below the lake's root hold it, as a regular expression.
+    """One kind of table. `place`: a regular expression for the paths, below the lake's root, of tables of this kind.
 
-    `columns`: all that today's release writes; a file may lack some of them. `names`: columns whose values name
+    `columns`: all columns that today's release writes; a file may lack some of them. `names`: columns whose values name
     signals, as texts, lists of texts, or (`column.field`) lists of structs. `format`: today's number; `steps`: format →
-    the step from it to the next; `since`: columns that a later format than 1 brought, and which.
+    the step from it to the next; `since`: column → the format that added it, for columns that format 1 did not have.
     """
 
     name: str
@@ -192,17 +193,17 @@ TABLE_KINDS: tuple[TableKind, ...] = (
     TableKind("artefacts", rf"artefacts/{_FILE}", {"scorer": TEXT, "content": pa.binary()}),
     TableKind("profile", r"quality/[^/]+/profile\.parquet", {"source": TEXT, **_columns(NUMBER, _PROFILE)}),
 )  # fmt: skip
-"""Every table of the lake. What is not among them is no table of ours: what vendors sent, reports, documentation."""
+"""Every kind of table in the lake. Other files are no tables of ours: raw vendor data, reports, documentation."""
 
 
 def table_kind(*parts: str) -> TableKind | None:
-    """The kind of the table at a path of the lake; None for a path of none of TABLE_KINDS."""
+    """The kind of the table at a path of the lake; None if the path belongs to none of TABLE_KINDS."""
     path = "/".join(parts)
     return next((kind for kind in TABLE_KINDS if re.fullmatch(kind.place, path)), None)
 
 
 def stamped(table: pa.Table, *parts: str) -> pa.Table:
-    """The table with the number of today's format in its metadata, as it is written to that path."""
+    """The table with the number of today's format for that path in its metadata."""
     kind = table_kind(*parts)
     if kind is None:
         return table
@@ -219,9 +220,9 @@ def read_table(
     filters: list[Any] | None = None,
     threads: bool = True,
 ) -> pa.Table:
-    """A table of the lake as today's release writes it, whichever wrote it; with `columns` those alone.
+    """A table of the lake in today's format, whichever release wrote it; with `columns`, only those columns.
 
-    `filters`: as pyarrow takes them, on columns that have kept their name. Raises FileNotFoundError; ValueError for a
+    `filters`: in pyarrow's form, on columns that were never renamed. Raises FileNotFoundError, and ValueError for a
     format of a later release.
     """
     kind = table_kind(*parts)
@@ -247,21 +248,21 @@ def read_table(
 
 
 def columns_held(lake: Lake, *parts: str) -> set[str]:
-    """The columns that a file of the lake itself holds, by today's names. Raises FileNotFoundError."""
+    """The columns that are stored in a file of the lake, by today's names. Raises FileNotFoundError."""
     with lake.fs.open(lake.path(*parts), "rb") as file:
         return {current_name(name) for name in pq.read_schema(file).names}
 
 
 def read_raw(lake: Lake, *parts: str, filters: list[Any] | None = None, threads: bool = True) -> pa.Table:
-    """A table of the lake as the release wrote it that did. Raises FileNotFoundError."""
+    """A table of the lake exactly as it is stored, in whichever format. Raises FileNotFoundError."""
     with lake.fs.open(lake.path(*parts), "rb") as file:
         return pq.read_table(file, filters=filters, use_threads=threads)
 
 
 def as_stored(table: pa.Table, stored: pa.Table, kind: TableKind) -> pa.Table:
-    """A table made today as the release wrote it that wrote `stored` (as `read_raw` gives it).
+    """A table made today, converted to the format of `stored` (which `read_raw` gave).
 
-    Signals go by the names that `stored` has for them, and columns that its format did not have are left out.
+    Signals get the names that they have in `stored`, and columns that its format did not have are left out.
     """
     format_ = _number(stored.schema)
     for step in range(kind.format - 1, format_ - 1, -1):
@@ -287,10 +288,10 @@ def _number(schema: pa.Schema) -> int:
 
 
 def _renamed(table: pa.Table, kind: TableKind, new: Callable[[str], str]) -> pa.Table:
-    """The table with other names of signals: of its columns, and among the values of `kind.names`."""
+    """The table with signals renamed by `new`, both in column names and among the values of `kind.names`."""
     names = [new(name) for name in table.column_names]
     if names != table.column_names:
-        # pandas' own metadata names the columns, too; without it the types tell all there is to tell.
+        # pandas' own metadata contains the column names too; it is dropped, because the types are sufficient.
         metadata = {k: v for k, v in (table.schema.metadata or {}).items() if k != b"pandas"}
         table = table.rename_columns(names).replace_schema_metadata(metadata)
     for path in kind.names:
@@ -306,7 +307,7 @@ def _renamed(table: pa.Table, kind: TableKind, new: Callable[[str], str]) -> pa.
 
 
 def _signals_named(table: pa.Table, kind: TableKind) -> set[str]:
-    """All that may be the name of a signal in a table: of its columns, and among the values of `kind.names`."""
+    """Every text in a table that may be a signal's name: the column names, and the values of `kind.names`."""
     found = set(table.column_names)
     for path in kind.names:
         column, _, part = path.partition(".")
@@ -316,7 +317,7 @@ def _signals_named(table: pa.Table, kind: TableKind) -> set[str]:
 
 
 def _values(column: pa.ChunkedArray, part: str) -> set[str]:
-    """The different names among the values of a column."""
+    """The distinct names among the values of a column."""
     if pa.types.is_null(column.type):
         return set()
     flat = pc.list_flatten(column) if pa.types.is_list(column.type) else column
@@ -325,7 +326,7 @@ def _values(column: pa.ChunkedArray, part: str) -> set[str]:
 
 
 def _values_renamed(values: pa.Array, part: str, new: Callable[[str], str]) -> pa.Array:
-    """Texts, lists of texts or lists of structs with other names, without visiting rows."""
+    """Texts, lists of texts or lists of structs with names replaced, without a loop over rows."""
     if pa.types.is_list(values.type):
         flat = _values_renamed(pc.list_flatten(values), part, new)
         lengths = pc.list_value_length(values).fill_null(0).to_numpy(zero_copy_only=False)

@@ -1,4 +1,4 @@
-"""The lake: Parquet files under one root, each written whole or not at all."""
+"""The lake: Parquet files under one root, each written completely or not at all."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ _SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.=+,#-]{0,200}")
 class Lake:
     """Tables as Parquet under `uri` (a folder, or any URI fsspec opens: s3://…, gs://…).
 
-    A file is named by what it holds, so writing it twice is the same as once; readers never see half a file:
-    it is written beside its place under a dot-name and renamed.
+    A file is named after its content, so writing it twice is the same as writing it once. Readers never see a partial
+    file: a file is written under a temporary name that begins with a dot, in the same folder, and then renamed.
     """
 
     def __init__(self, uri: str | os.PathLike[str], engine: str = DEFAULT_ENGINE) -> None:
@@ -37,11 +37,11 @@ class Lake:
 
     @property
     def filesystems(self) -> Sequence[Any]:
-        """The stores an engine needs to read the lake, besides local files."""
+        """The filesystems an engine needs to read the lake, besides the local one."""
         return [] if self.local else [self.fs]
 
     def path(self, *parts: str) -> str:
-        """The path of a file or folder of the lake. Raises ValueError on a part that could leave it."""
+        """The path of a file or folder of the lake. Raises ValueError for a part that could lead out of the lake."""
         for part in parts:
             for step in part.split("/"):
                 if not _SAFE.fullmatch(step):
@@ -49,11 +49,11 @@ class Lake:
         return posixpath.join(self.root, *parts)
 
     def exists(self, *parts: str) -> bool:
-        """Whether the file or folder is there."""
+        """Whether the file or folder exists."""
         return bool(self.fs.exists(self.path(*parts)))
 
     def list(self, folder: str, suffix: str = ".parquet") -> list[str]:
-        """Full paths of all finished files below `folder`, sorted; empty when there is none."""
+        """Full paths of all finished files below `folder`, sorted; empty if there are none."""
         base = posixpath.join(self.root, folder)
         if not self.fs.exists(base):
             return []
@@ -63,13 +63,13 @@ class Lake:
 
     @contextmanager
     def writing(self, *parts: str) -> Iterator[str]:
-        """Gives a temporary path to write to; on a clean exit it becomes the file, otherwise nothing remains."""
+        """Gives a temporary path to write to; on a clean exit it is renamed to the file, otherwise it is removed."""
         with self.replacing(self.path(*parts)) as draft:
             yield draft
 
     @contextmanager
     def replacing(self, path: str) -> Iterator[str]:
-        """`writing` for the file of a full path, as `list` gives them."""
+        """`writing` for a file given by its full path, as `list` returns it."""
         target = path
         folder, name = posixpath.split(target)
         self.fs.makedirs(folder, exist_ok=True)
@@ -97,12 +97,12 @@ class Lake:
         return self.path(*parts)
 
     def read(self, *parts: str) -> pd.DataFrame:
-        """One Parquet file as a frame, as today's release writes it (`read_table`). Raises FileNotFoundError."""
+        """One Parquet file as a frame in today's format (`read_table`). Raises FileNotFoundError."""
         frame: pd.DataFrame = formats.read_table(self, *parts).to_pandas()
         return frame
 
     def remove(self, *parts: str) -> None:
-        """Removes a file or folder if it is there."""
+        """Removes a file or folder if it exists."""
         path = self.path(*parts)
         if self.fs.exists(path):
             self.fs.rm(path, recursive=True)
@@ -110,9 +110,9 @@ class Lake:
     def engine(
         self, memory: str = "4GB", threads: int | None = None, large: bool = False
     ) -> AbstractContextManager[Engine]:
-        """A session of the lake's engine: UTC, bounded memory (all cores unless `threads` says fewer).
+        """A session of the lake's engine in UTC with bounded memory, on `threads` cores (None: all).
 
-        `large`: what it keeps is expected to be larger than memory.
+        `large`: the tables it keeps are expected to be larger than memory.
         """
         return open_engine(self.engine_name, self, memory=memory, threads=threads, large=large)
 

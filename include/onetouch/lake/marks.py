@@ -1,4 +1,4 @@
-"""What identifies somebody, found in any text and replaced there: ids, addresses, domains."""
+"""Finds and replaces in any text what identifies somebody: ids, addresses, domains."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ from functools import cached_property
 from typing import Any
 
 SHORT = 5
-"""Shorter words stand in too many texts by chance: they count only where an id is expected."""
+"""Words of fewer characters occur in too many texts by chance: they count only where an id is expected."""
 
 
 class Marks:
-    """Words → what stands in their place. A word counts where it stands by itself, not as part of a longer one.
+    """Identifying words and their replacements. A word counts where it stands by itself, not within a longer word.
 
-    An address and a domain count in any case, and as part of an address or host (`ana@mail.acme.example`); anything
-    else as it is written. What a word's spelling leaves open is replaced by `otherwise`.
+    Addresses and domains are compared without regard to case, and a domain also counts as part of an address or host
+    (`ana@mail.acme.example`); other words must be spelled exactly. `otherwise` replaces a spelling of a word, such as
+    one with JSON or HTML escapes, that is not itself among the words.
     """
 
     def __init__(self, words: Mapping[str, str], otherwise: str) -> None:
@@ -29,13 +30,13 @@ class Marks:
         self._long = long
 
     def replace(self, text: str) -> str:
-        """`text` with every word replaced."""
+        """`text` with every identifying word replaced."""
         if self._text is None:
             return text
         return self._text.sub(lambda found: self._lower.get(found[0].lower(), self.otherwise), text)
 
     def replace_in(self, value: Any) -> Any:
-        """A JSON value with every word replaced, also one that is short and a whole value."""
+        """A JSON value with every word replaced, including short words that are a whole value."""
         if isinstance(value, str):
             return self.words.get(value) or self.replace(value)
         if isinstance(value, list):
@@ -45,7 +46,7 @@ class Marks:
         return value
 
     def replace_bytes(self, content: bytes) -> bytes:
-        """A file's content with every word replaced, also as JSON and HTML write it."""
+        """A file's content with every word replaced, including words with JSON or HTML escapes."""
         if self._bytes is None:
             return content
 
@@ -55,15 +56,15 @@ class Marks:
         return self._bytes.sub(place, content)
 
     def stands_in(self, content: bytes) -> bool:
-        """Whether a word stands by itself in a content, as UTF-8 text or as JSON and HTML write it."""
+        """Whether a word stands by itself in the content, as UTF-8 text or with JSON or HTML escapes."""
         return self._bytes is not None and self._bytes.search(content) is not None
 
     def occurs_in(self, content: bytes) -> bool:
-        """Whether the letters of a word (no short one) follow each other anywhere, also within a longer word."""
+        """Whether the letters of a word of at least SHORT characters occur anywhere, even within a longer word."""
         return self._letters is not None and self._letters.search(content) is not None
 
     def may_stand_in(self, content: bytes) -> bool:
-        """False: no word is in it, short ones included."""
+        """Whether the letters of any word, including short words, occur anywhere; if False, no word stands in it."""
         return self._any is not None and self._any.search(content) is not None
 
     @cached_property
@@ -91,7 +92,7 @@ def _longest_first(words: Iterable[str]) -> list[str]:
 
 
 def _alone(word: str, spellings: Iterable[str]) -> str:
-    """The pattern of a word that is no part of a longer one."""
+    """The pattern of a word that is not part of a longer one."""
     text = "|".join(re.escape(spelling) for spelling in spellings)
     if "@" in word:
         return rf"(?<![\w.+-])(?i:{text})(?![\w-]|\.\w)"
@@ -101,5 +102,5 @@ def _alone(word: str, spellings: Iterable[str]) -> str:
 
 
 def _spellings(word: str) -> list[str]:
-    """The word as text, JSON with and without escapes, and HTML write it."""
+    """The spellings of the word in plain text, in JSON with and without escapes, and in HTML."""
     return sorted({word, json.dumps(word)[1:-1], json.dumps(word, ensure_ascii=False)[1:-1], html.escape(word)})

@@ -1,4 +1,4 @@
-"""A few rows of the lake's tables, as plain dicts."""
+"""Selected rows of the lake's tables as plain dicts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""The rules of engagement: what may be said (`schema`), the defaults (`default.yaml`), reading them (`read`)."""
+"""The rules of engagement: the keys and ranges of a policy file (`schema`), the defaults (`default.yaml`), and reading
+policy files (`read`)."""
 
 from typing import TYPE_CHECKING
 

@@ -1,9 +1,9 @@
 """Where a document names signals, and how such names are replaced.
 
-The types of a document say it: `NAME` marks a text that is the name of a signal (or of a column made from one, as
-`{signal}_at`), `PLACEHOLDERS` a text with such names in braces, `Overlay` a mapping laid over another model's document.
-A name is found by walking the types, so a vendor's event or a person's text that happens to be spelled like a signal
-stays as it is.
+The types of the document's model mark those places: `NAME` marks a text that is the name of a signal (or of a column
+made from one, such as `{signal}_at`), `PLACEHOLDERS` a text with such names in braces, `Overlay` a mapping laid over
+another model's document. Names are found by walking the types, so a vendor's event or a person's text that happens to
+be spelled like a signal stays as it is.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pydantic import BaseModel
 from onetouch.policy import texts
 
 Table = Mapping[str, str]
-"""Signal of former times → what it is called today."""
+"""Signal of a former release → its name today."""
 
 
 class Mark(Enum):
@@ -41,7 +41,7 @@ class Overlay:
 
 @dataclass(frozen=True)
 class Replaced:
-    """One name that was replaced: where it stood, as a path into the document, and both names."""
+    """One replaced name: its place, as a path into the document, and both names."""
 
     field: str
     old: str
@@ -49,14 +49,14 @@ class Replaced:
 
 
 MOMENT = "_at"
-"""Ends the column that holds when a signal last occurred."""
+"""Suffix of the column that holds when a signal last occurred."""
 
 CONTEXT = "context:"
-"""Begins the name of an obstacle that is a missing field of the account record."""
+"""Prefix of the name of an obstacle that is a missing field of the account record."""
 
 
 def new_name(name: str, table: Table) -> str:
-    """What a signal, the column of its last moment, or the obstacle of its absence is called today."""
+    """Today's name of a signal, of the column of its last moment, or of the obstacle of its absence."""
     if name.startswith(CONTEXT):
         return CONTEXT + new_name(name.removeprefix(CONTEXT), table)
     if name in table:
@@ -66,9 +66,9 @@ def new_name(name: str, table: Table) -> str:
 
 
 def replace_names(document: Any, model: type[BaseModel], table: Table) -> tuple[Any, list[Replaced]]:
-    """A document of `model`, or a part of one, with today's names; and what was replaced. The document stays as it is.
+    """A copy of a document of `model`, or of a part of one, with today's names; and the names that were replaced.
 
-    What does not fit the model is left alone: whoever reads the document afterwards says what is wrong with it.
+    Parts that do not fit the model are left alone: the validation that reads the document next reports what is wrong.
     """
     found: list[Replaced] = []
 
@@ -121,7 +121,7 @@ def replace_names(document: Any, model: type[BaseModel], table: Table) -> tuple[
 
 
 def _holds(kind: Any, value: Any) -> bool:
-    """Whether a member of a union may be meant by the value."""
+    """Whether the value may belong to this member of a union."""
     bare = get_args(kind)[0] if get_origin(kind) is Annotated else kind
     origin = get_origin(bare) or bare
     if isinstance(value, Mapping):

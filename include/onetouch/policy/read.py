@@ -1,4 +1,4 @@
-"""Reading a policy file: the defaults, a preset where the file names one, then what the file says, checked."""
+"""Reading a policy file: the file is laid over the preset it extends, if any, and the defaults, and then validated."""
 
 from __future__ import annotations
 
@@ -20,18 +20,19 @@ class PolicyError(ValueError):
 
 
 PRESETS = ("default", "weighted")
-"""What a policy may extend: S4's points, or S0's weighted indicators over them."""
+"""The presets a policy may extend: S4's points, or S0's weighted indicators laid over them."""
 
 
 def preset_document(name: str = "default") -> dict[str, Any]:
-    """A preset, whole, as plain values."""
+    """A whole preset as plain values."""
     document = _shipped("default")
     return document if name == "default" else overlay(document, _shipped(name))
 
 
 def _shipped(name: str) -> dict[str, Any]:
     text = files("onetouch.policy").joinpath(f"{name}.yaml").read_text(encoding="utf-8")
-    # libyaml's loader, where it is there, is ten times as fast; a person's own file keeps the clearer messages.
+    # libyaml's loader, where it is installed, is ten times as fast; a user's own file is read by the Python loader,
+    # whose error messages are clearer.
     document: dict[str, Any] = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506  # both are safe ones
     return document
 
@@ -39,7 +40,7 @@ def _shipped(name: str) -> dict[str, Any]:
 def read_policy(path: Path | str | None = None) -> Policy:
     """The policy of `path` laid over what it `extends` (mappings merged, lists replaced; None: the defaults).
 
-    Signals that were called otherwise in a former release may be named as they were then.
+    The file may use the names that signals had in former releases.
 
     Raises PolicyError: unreadable file, not YAML, unknown key, value out of range.
     """
@@ -57,7 +58,7 @@ def read_policy(path: Path | str | None = None) -> Policy:
 
 
 def former_names(path: Path | str) -> list[Replaced]:
-    """The signals that a policy file names as a former release did; `read_policy` takes them by today's names.
+    """The former names of signals that a policy file uses; `read_policy` replaces them with today's names.
 
     Raises PolicyError for a file that is no mapping.
     """
@@ -65,7 +66,7 @@ def former_names(path: Path | str) -> list[Replaced]:
 
 
 def _document(path: Path) -> dict[str, Any]:
-    """What a policy file says. Raises PolicyError: unreadable file, not YAML, no mapping."""
+    """The document in a policy file. Raises PolicyError: unreadable file, not YAML, no mapping."""
     try:
         document = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
@@ -91,7 +92,7 @@ def overlay(base: Any, over: Any) -> Any:
 def problems(
     error: ValidationError, where: Path | str, model: type[BaseModel] = Policy, at: tuple[str, ...] = ()
 ) -> list[str]:
-    """What is wrong, a line each: file, field, value, what is allowed; `at`: where in the policy the `model` stands."""
+    """One line per problem: file, field, value, what is allowed; `at`: the place of the `model` within the policy."""
     lines = []
     for problem in error.errors():
         field = ".".join(str(part) for part in (*at, *problem["loc"])) or "(file)"

@@ -1,4 +1,4 @@
-"""What holds for one rep: the policy's word on them, else the CRM's, else what holds for everyone."""
+"""The settings of one rep: the policy's entry for the rep, else the CRM's value, else the default for everyone."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from onetouch.policy.schema import Assignment, Rep
 
 
 def listed_reps(assignment: Assignment) -> dict[str, Rep]:
-    """The reps of `assignment.reps` by e-mail in lower case."""
+    """The reps of `assignment.reps`, keyed by e-mail in lower case."""
     return {rep.email.strip().lower(): rep for rep in assignment.reps}
 
 
 def zone_of(rep: Rep | None, told: object, assignment: Assignment) -> str:
-    """The IANA zone on whose clock the rep works; `told` by the CRM, which may know none or a bad one."""
+    """The IANA time zone in which the rep works; `told` is the CRM's value, which may be missing or invalid."""
     return (rep and rep.timezone) or _zone(told) or assignment.working_time.timezone
 
 
 def country_of(rep: Rep | None, assignment: Assignment) -> str | None:
-    """The country (ISO code) whose public holidays the rep has; None: none are known."""
+    """The country (ISO code) whose public holidays the rep has; None: no country is known."""
     return (rep and rep.country) or assignment.working_time.country
 
 

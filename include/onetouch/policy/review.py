@@ -1,7 +1,7 @@
-"""What a valid policy file says that cannot have been meant: rules that never fire, people who never get a task.
+"""Finds contradictions in a valid policy: rules that never fire, people who never get a task.
 
-The schema refuses what is wrong by itself; here the parts of a policy are held against each other. An *error* makes
-a rule or a person unreachable, a *warning* is allowed and seldom wanted.
+The schema refuses values that are wrong in themselves; the checks here compare the parts of a policy with each other.
+An *error* makes a rule or a person unreachable, a *warning* is allowed but seldom wanted.
 """
 
 from __future__ import annotations
@@ -34,19 +34,19 @@ from onetouch.policy.schema import (
 )
 
 MOST_EMPLOYEES = 1_000_000  # ours: no more than a handful of employers are larger
-FOR_EVER_DAYS = 3_650  # ours: a leave of ten years is no leave
+FOR_EVER_DAYS = 3_650  # ours: a rep who is on leave for ten years or longer never takes tasks
 TENTHS = 10  # points are counted in tenths (`scoring/`)
 
 UNDERSTANDING = ("features_used", "users", "events", "activated")
-"""What S0 wants a rep to know: features used, team size, usage volume, activation."""
+"""The facts a rep should know according to S0: features used, team size, usage volume, activation."""
 
 COLUMNS = frozenset((*SIGNAL_NAMES, *(column.name for column in (*SNAPSHOT_COLUMNS, *CRM_COLUMNS, *DETAIL_COLUMNS))))
-"""Columns of the account table a rep's context may ask for (`signals/account.py` makes them)."""
+"""Columns of the account table that `handoff.required_context` may name (`signals/account.py` makes them)."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing to mend: the field as a path into the file, its value, what is wrong, and how to mend it."""
+    """One thing to fix: the field as a path into the file, its value, what is wrong, and the fix."""
 
     severity: Literal["error", "warning"]
     field: str
@@ -62,13 +62,13 @@ Findings = Iterator[Finding]
 
 
 def review_policy(policy: Policy) -> list[Finding]:
-    """Every finding, errors first, else in the order of the file. Empty for the default policy."""
+    """Every finding, errors first, then in the order of CHECKS. Empty for the default policy."""
     found = [finding for check in CHECKS for finding in check(policy)]
     return sorted(found, key=lambda finding: finding.severity)  # "error" < "warning"; the sort is stable
 
 
 def former_names(path: Path | str) -> list[Finding]:
-    """A warning for each signal that a policy file names as a former release did. Raises PolicyError."""
+    """A warning for each former name of a signal that a policy file uses. Raises PolicyError."""
     return [
         _warning(found.field, found.old, f"is called {found.new} now", f"write {found.new}")
         for found in read.former_names(path)
@@ -87,17 +87,17 @@ def _said(value: object) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-# ── Signals: what a condition may ask ─────────────────────────────────────────────────────────────────────────────────
+# ── Signals: what a condition may require ─────────────────────────────────────────────────────────────────────────────
 
 
 def most(policy: Policy) -> dict[str, float]:
-    """The most that signals with an upper bound can be."""
+    """The upper bound of each signal that has one."""
     bounds = {signal.name: signal.bound(policy) for signal in SIGNALS}
     return {name: bound for name, bound in bounds.items() if bound is not None}
 
 
 def conditions(policy: Policy) -> Iterator[tuple[str, Condition]]:
-    """Every condition of the file with its field."""
+    """Every condition of the policy, each with the path of its field."""
     lists: dict[str, list[Condition]] = {
         "gates.engagement": policy.gates.engagement,
         "gates.intent": policy.gates.intent,
@@ -157,7 +157,7 @@ def _windows(policy: Policy) -> Findings:
 
 
 def _vocabulary(policy: Policy) -> Findings:
-    """What no vendor event means never happens."""
+    """An event to which no vendor event is mapped never happens."""
     meant = {meaning.as_ for meaning in policy.vocabulary.values()}
     for event in policy.product.activation:
         if event not in meant:
@@ -207,7 +207,7 @@ def _sums(policy: Policy, *, ranked: bool) -> int:
             top = round(points * min(1.0, bound / rule.full_at))
             low = round(points * max(rule.at_least, 0.0) / rule.full_at)
         if rule.half_life_days is not None:
-            low = 1  # halved day by day, it is soon next to nothing
+            low = 1  # decay can bring the points down to any value
         spread = sums
         for earned in range(max(low, 1), top + 1):
             spread |= sums << earned
@@ -273,7 +273,7 @@ def _monitored(policy: Policy) -> Findings:
         says = "are none: a monitored account is watched and never called"
         yield _warning("routing.triggers", "[]", says, "name some, or set medium to nurture")
     worthless = [signal for signal in routing.triggers if signal not in scored]
-    if worthless and len(worthless) < len(routing.triggers):  # none: the score does not look at moments at all
+    if worthless and len(worthless) < len(routing.triggers):  # if no trigger earns points, the score ignores moments
         says = "earn no points as the other triggers do: they make a call that no reason of the score explains"
         yield _warning("routing.triggers", ", ".join(worthless), says, "add them to scoring.points")
 
@@ -326,7 +326,7 @@ def _situations(policy: Policy) -> Findings:
 
 
 def _shadows(earlier: Situation, later: Situation) -> bool:
-    """Whether `earlier` fits wherever `later` does: it asks no other condition and no other fact."""
+    """Whether `earlier` fits every account that `later` fits: it requires no further condition and no further fact."""
     return (
         earlier.paying in (None, later.paying)
         and all(any(_implies(given, asked) for given in later.when) for asked in earlier.when)
@@ -342,7 +342,7 @@ def _words(members: list[Condition]) -> str:
     return ", ".join(f"{condition.signal} {condition.at_least:g}" for condition in members)
 
 
-# ── Assignment: every territory is reached, every rep has room ────────────────────────────────────────────────────────
+# ── Assignment: every territory is reached, every rep can take tasks ──────────────────────────────────────────────────
 
 
 def _territories(policy: Policy) -> Findings:
@@ -361,7 +361,7 @@ def _territories(policy: Policy) -> Findings:
             fix = "mend min_employees" if contradicts else "move it up, or remove it"
             yield _error(f"assignment.territories.{i}", territory.name, f"is never reached: {why}", fix)
     for (first, second), example in overlaps.items():
-        # The last one that takes everybody else is meant to overlap.
+        # A last territory without conditions takes every other account and overlaps on purpose.
         if {first, second} <= reached and _asks(territories[second]):
             says = f"overlaps with {territories[first].name}, which wins: an account of {example} fits both"
             fix = "tell them apart, or leave it if that is meant"
@@ -373,7 +373,8 @@ def _territories(policy: Policy) -> Findings:
 
 
 def _cells(territories: list[Territory]) -> Iterator[tuple[str, list[int]]]:
-    """Every kind of account that territories can tell apart, in words, and the places of those that fit it."""
+    """Every kind of account that territories can tell apart, described in words, and the indices of the territories
+    that take it."""
     regions = {region.lower(): region for t in territories for region in t.regions}
     industries = {industry.lower(): industry for t in territories for industry in t.industries}
     sizes = {1} | {t.min_employees or 1 for t in territories} | {(t.max_employees or 0) + 1 for t in territories}

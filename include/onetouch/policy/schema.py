@@ -1,4 +1,4 @@
-"""The shape of a policy file: what may be said, and in which range.
+"""The keys of a policy file and the range of each value.
 
 Every model is frozen and refuses unknown keys: a typo in a rule of engagement must not pass silently.
 """
@@ -67,7 +67,7 @@ def _timezone(name: str) -> str:
 
 
 def _country(code: str) -> str:
-    import holidays  # few policies name a country, and it takes its time
+    import holidays  # imported only here: few policies name a country, and the import is slow
 
     if code not in holidays.list_supported_countries(include_aliases=False):
         raise ValueError("an ISO 3166 code of two letters, like US or DE")
@@ -82,7 +82,7 @@ def _source_name(name: str) -> str:
 
 EventName = Annotated[str, AfterValidator(_event), WithJsonSchema({"enum": list(EVENT_NAMES)})]
 SignalName = Annotated[str, AfterValidator(_signal), WithJsonSchema({"enum": list(SIGNAL_NAMES)}), NAME]
-ColumnName = Annotated[str, NAME]  # of the account table: it may be a signal's
+ColumnName = Annotated[str, NAME]  # a column of the account table, which may be a signal
 Text = Annotated[str, PLACEHOLDERS]  # may hold names of FACTS in braces
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(gt=0)]
@@ -93,7 +93,7 @@ Sql_name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*(\.[A-Za-z][A-Za
 
 
 class Part(BaseModel):
-    """Base of every section: unknown keys refused, values fixed once read."""
+    """Base of every section: unknown keys are refused, and values cannot change once read."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -135,17 +135,17 @@ class Meaning(Part):
 
 
 def _short_form(vocabulary: Any) -> Any:
-    """`theirs: ours` for `theirs: {as: ours}`; an event that means nothing (null) is left out."""
+    """Expands `theirs: ours` to `theirs: {as: ours}`, and drops events that are mapped to nothing (null)."""
     if not isinstance(vocabulary, dict):
         return vocabulary
     return {k: {"as": v} if isinstance(v, str) else v for k, v in vocabulary.items() if v is not None}
 
 
 class SourceSettings(Part):
-    """What is said of one source alone.
+    """Settings of a single source.
 
-    `vocabulary`: what its own names of events mean, laid over the policy's. `timezone`: the zone in which its project
-    writes times that name none, where the source is one that does.
+    `vocabulary`: the meanings of its own event names, laid over the policy's vocabulary. `timezone`: the time zone of
+    the source's project, for sources that write times without a zone.
     """
 
     vocabulary: Annotated[dict[str, Meaning], BeforeValidator(_short_form)] = {}
@@ -153,7 +153,7 @@ class SourceSettings(Part):
 
 
 class Limits(Part):
-    """A threshold with two severities: a warning is reported, critical stops before scoring."""
+    """A threshold with two severities: a warning is reported, a critical finding stops the run before scoring."""
 
     warning: float
     critical: float
@@ -173,7 +173,7 @@ class Quality(Part):
 
 
 class Product(Part):
-    """What is sold: its features and the milestones of its onboarding."""
+    """The product that is sold: its features and the milestones of its onboarding."""
 
     name: str
     features: list[str]
@@ -183,7 +183,7 @@ class Product(Part):
 
 
 class Signals(Part):
-    """Windows and cut-offs used when events are summed up to one row an account."""
+    """Windows and cut-offs used when events are summed up to one row per account."""
 
     lookback_days: Positive
     recent_days: Positive
@@ -203,9 +203,9 @@ class Condition(Part):
 
 
 class Points(Condition):
-    """Points a signal earns from `at_least` on; with `full_at` they grow linearly with it up to that cap.
+    """Points a signal earns from `at_least` on; with `full_at` the points grow linearly with the signal up to that cap.
 
-    With `half_life_days` they halve with every so many whole days since it last happened.
+    With `half_life_days` the points halve with every such number of whole days since the signal last happened.
     """
 
     points: Annotated[float, Field(gt=0)]
@@ -242,7 +242,7 @@ class Icp(Part):
 
 
 class Gates(Part):
-    """What no score can buy off. Activation is a gate of its own (`product.activation`)."""
+    """Conditions that no score can replace. Activation is a further gate (`product.activation`)."""
 
     icp: Icp
     engagement: Annotated[list[Condition], Field(min_length=1)]
@@ -270,9 +270,9 @@ class Tiers(Part):
 class Scoring(Part):
     """Points per signal and the tiers their sum falls into.
 
-    `scorer`: what works out the points, one of those registered in `scoring/scorers`. `firmographics`: with `rank` the
+    `scorer`: the scorer that computes the points, registered in `scoring/scorers`. `firmographics`: with `rank` the
     points of FIRMOGRAPHIC_SIGNALS order accounts but lift none into a tier (S0 S2); with `combine` they count like any
-    other (S1 S4). `trend_days`: how far back the score is compared.
+    other (S1 S4). `trend_days`: the age of the score that today's score is compared with.
     """
 
     scorer: Annotated[str, Field(min_length=1)] = "points"
@@ -310,19 +310,19 @@ class Motion(Part):
 
 
 class Expansion(Part):
-    """A paying customer that outgrows its plan: all of `when`."""
+    """When a paying customer outgrows its plan: all of `when` hold."""
 
     when: Annotated[list[Condition], Field(min_length=1)]
 
 
 class Routing(Part):
-    """What the ordered rules of `routing/` need.
+    """Settings of the ordered rules of `routing/`.
 
-    `engaged`: all of these make engagement high in the matrix. `hand_raised`: any of these asks for a person.
-    `triggers`: signals whose next occurrence makes a monitored account a sales touch. `medium`: what the medium tier
-    is (S2, or S4's reading); `large_not_engaged`: what high value without engagement is (S0, or S3's reading from
-    `motion.sales_led_employees` on). `rules`: parameters that a single rule has for itself, in a section called like
-    the rule; a policy without the section does not have the rule (`routing/rules/` holds the parameters of each).
+    `engaged`: engagement is high in the matrix if all of these hold. `hand_raised`: any of these means the account asks
+    for a person. `triggers`: signals whose next occurrence makes a monitored account a sales touch. `medium`: how the
+    medium tier is treated (S2, or S4's reading); `large_not_engaged`: how high value without engagement is treated (S0,
+    or S3's reading from `motion.sales_led_employees` on). `rules`: parameters of single rules, in a section named after
+    the rule; a policy without the section does not have the rule (`routing/rules/` documents the parameters of each).
     """
 
     engaged: Annotated[list[Condition], Field(min_length=1)]
@@ -343,7 +343,7 @@ class Routing(Part):
 
     @model_serializer(mode="wrap")
     def _as_before_there_were_rules(self, document: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Without `rules` where there are none: the version of a policy that says nothing of them is what it was."""
+        """Leaves out an empty `rules`, so that a policy without rules keeps the version it had before they existed."""
         return {k: v for k, v in document(self).items() if k != "rules" or v}
 
     @field_validator("hand_raised")
@@ -369,10 +369,10 @@ class Sla(Part):
 
 
 class Handoff(Part):
-    """The clocks of a handoff and what a rep must be given first.
+    """The time limits of a handoff and the context a rep must be given first.
 
-    `touches`: how often a rep may write without an answer; each is followed by `silence_days` of waiting (S0: one).
-    `reply_days`: how long a conversation that was answered goes on without a deal.
+    `touches`: how often a rep may write without an answer; each touch is followed by `silence_days` of waiting (S0: one
+    touch). `reply_days`: how long an answered conversation stays open without a deal.
     """
 
     touches: Annotated[int, Field(ge=1, le=5)]
@@ -398,7 +398,8 @@ class Leave(Part):
 
 class WorkingTime(Part):
     """When reps work: `weekdays` (Monday 0) from `start` to `end` on the clock of `timezone`, not on public holidays
-    of `country` (ISO code; null: none are known). Zone and country are for reps of whom neither policy nor CRM tells.
+    of `country` (ISO code; null: none are known). Zone and country apply to reps for whom neither the policy nor the
+    CRM gives them.
     """
 
     weekdays: Annotated[list[Annotated[int, Field(ge=0, le=6)]], Field(min_length=1)]
@@ -415,7 +416,7 @@ class WorkingTime(Part):
 
 
 class Rep(Part):
-    """A sales rep as the CRM knows them by e-mail; null takes the CRM's word, then `working_time`'s."""
+    """A sales rep, identified by the e-mail address in the CRM; null takes the CRM's value, else `working_time`'s."""
 
     email: str
     senior: bool = False
@@ -426,7 +427,8 @@ class Rep(Part):
 
 
 class Territory(Part):
-    """Accounts that belong to a group of reps; an empty list or null asks nothing, an unknown value fits anywhere."""
+    """Accounts that belong to a group of reps. An empty list or null sets no condition; an unknown value of an account
+    fits any condition."""
 
     name: str
     reps: Annotated[list[str], Field(min_length=1)]
@@ -437,11 +439,11 @@ class Territory(Part):
 
 
 class Assignment(Part):
-    """Who gets the task, and how many at most.
+    """Which rep gets a task, and how many tasks at most.
 
-    `reps` empty: the CRM's active users who own accounts. `territories`: the first that fits; none fitting, anyone.
-    `senior_score`: from this score on a senior rep is preferred (null: never). `queue_hours`: how long an account
-    waits for a rep with room before its signal counts as stale.
+    `reps`: if empty, the CRM's active users who own accounts. `territories`: the first that fits the account; if none
+    fits, any rep. `senior_score`: from this score on a senior rep is preferred (null: never). `queue_hours`: how long
+    an account waits for a rep with free capacity before its signal counts as stale.
     """
 
     reps: list[Rep]
@@ -495,17 +497,19 @@ RATHER_NOT = frozenset(
         *(name for signal in SIGNALS if signal.private for name in (signal.name, signal.moment)),
     }
 )
-"""What a customer would rather not have been watched doing, or be called: no text for the customer names it (ours)."""
+"""Facts that no text for the customer may name, because a customer would rather not have been watched doing them, or be
+described by them (ours)."""
 
 FOR_CUSTOMER: tuple[str, ...] = tuple(fact for fact in FACTS if fact not in RATHER_NOT)
 
 
 class Situation(Part):
-    """Why now, for the dossier and the first message: the first situation that fits and whose words are all known.
+    """Why to contact an account now, for the dossier and the first message. The first situation that fits applies.
 
-    `when`: all of these (none: always); `paying`: only customers with (or without) revenue, where it is known. The
-    texts may hold names of FACTS in braces, `offer` those FOR_CUSTOMER; a fact the account lacks rules the situation
-    out. `headline` and `approach` (what to do, in a sentence or two) are the rep's, `offer` goes into the message.
+    `when`: all of these hold (empty: always); `paying`: only customers with (or without) revenue, where it is known.
+    The texts may contain names of FACTS in braces, `offer` only those FOR_CUSTOMER; a situation does not fit an account
+    that lacks one of the facts. `headline` and `approach` (what to do, in a sentence or two) are for the rep, `offer`
+    goes into the message.
     """
 
     name: Annotated[str, Field(min_length=1, max_length=60)]
@@ -525,15 +529,15 @@ class Situation(Part):
 
     @property
     def facts(self) -> frozenset[str]:
-        """The facts its texts name."""
+        """The facts that the texts name."""
         return frozenset().union(*(texts.names(text) for text in (self.headline, self.approach, self.offer)))
 
 
 class Message(Part):
     """The first message: `opening` and `closing` around the situation's offer.
 
-    Both may hold names of facts FOR_CUSTOMER; a sentence is left out when the account lacks a fact it names.
-    `opening` may also name {usage}: what they use and how many they are, as a clause that follows "your team".
+    Both may contain names of facts FOR_CUSTOMER; a sentence is left out when the account lacks a fact it names.
+    `opening` may also name {usage}: what the team uses and how many people it has, as a clause after "your team".
     `max_chars`: a longer message is cut at a sentence.
     """
 
@@ -549,13 +553,14 @@ class Message(Part):
 
 
 class Delivery(Part):
-    """When the outside may be reached, and how much at once.
+    """When outside systems may be written to, and how much at once.
 
-    `approval_above`: a run with more new tasks than that waits `approval_hours` for a person's yes; without it they are
-    withheld (null: nobody is asked). `approval_jump`: so does one with which a day gets more than so many times the
-    tasks of the busiest of `quality.trailing_days` (null: no jump is looked for; nor is one without half of those days
-    of history, or in a run of no more tasks than a rep may get in a day). `bulk_above`: writes of more rows than that
-    go through Salesforce's Bulk API. `api_reserve`: the share of the CRM's daily calls that is left to others.
+    `approval_above`: a run with more new tasks than this waits `approval_hours` for a person's approval; without it the
+    tasks are withheld (null: no approval is needed). `approval_jump`: approval is also needed for a run that brings the
+    day's tasks above this multiple of the busiest of `quality.trailing_days` (null: no approval for a jump; nor is it
+    needed with less than half of those days of history, or in a run of no more tasks than a rep may get in a day).
+    `bulk_above`: writes of more rows than this go through Salesforce's Bulk API. `api_reserve`: the share of the CRM's
+    daily API calls that is left to others.
     """
 
     fresh_hours: Positive
@@ -567,10 +572,10 @@ class Delivery(Part):
 
 
 class Automation(Part):
-    """What software logs as done in the CRM: newsletters, sequences, an integration's notes. It is nobody's touch.
+    """Activities that software logs in the CRM: newsletters, sequences, an integration's notes. They are no touches.
 
-    `owners`: e-mails of the users it runs as. `subjects`: how its subjects begin, whoever's name it runs under. Both
-    are compared without regard to case.
+    `owners`: e-mail addresses of the users the software runs as. `subjects`: how the subjects of its activities begin,
+    whichever user it runs as. Both are compared without regard to case.
     """
 
     owners: list[str]
@@ -585,11 +590,11 @@ class Automation(Part):
 
 
 class Crm(Part):
-    """Which CRM, what of it is ours to read and write.
+    """Which CRM is used, and which of its data is read and written.
 
-    `system`: one of those that are registered (`crm.CRMS`). `account_fields`: snapshot column → field of the CRM's
-    account. `unknown_accounts`: what a product account without a record in the CRM becomes when it is handed over.
-    `link_contact`: whether the task names the most active user's contact, where the CRM knows one.
+    `system`: a registered CRM (`crm.CRMS`). `account_fields`: snapshot column → field of the CRM's account.
+    `unknown_accounts`: what a product account without a record in the CRM becomes when it is handed over.
+    `link_contact`: whether the task names the most active user's contact, where the CRM has one.
     """
 
     system: str
@@ -609,11 +614,12 @@ class Crm(Part):
 
 
 class Slack(Part):
-    """Channel ids, and how loud we are, in the chat that `chat` names: called after the first one there was.
+    """Channel ids and the volume of messages in the chat system that `chat` names; Slack was the first one.
 
-    `ops_channel`: failed checks and late runs (null: the alerts channel). `alerts_to`: where an owner hears of a task.
-    `digest_above`: more new tasks than that in a run are one message instead of many. From `quiet_from` to
-    `quiet_until` on the rep's own clock no alert is posted (from after until: over midnight; null: always).
+    `ops_channel`: failed checks and late runs (null: the alerts channel). `alerts_to`: where the owner of a task is
+    alerted. `digest_above`: a run with more new tasks than this posts one message instead of many. From `quiet_from` to
+    `quiet_until` in the rep's time zone no alert is posted (`quiet_from` after `quiet_until`: over midnight;
+    `quiet_from` null: there is no quiet time).
     """
 
     alerts_channel: str
@@ -626,7 +632,7 @@ class Slack(Part):
 
 
 class Benchmark(Part):
-    """The range a figure is held against, and who says so."""
+    """The range a figure is compared with, and its source."""
 
     low: float
     high: float
@@ -644,9 +650,9 @@ class Report(Part):
 
 
 class Policy(Part):
-    """The rules of engagement, whole. `version` is a hash of its meaning: layout and comments don't count."""
+    """The whole rules of engagement. `version` is a hash of the values: layout and comments do not count."""
 
-    _kept_as: str | None = PrivateAttr(default=None)  # the version of a document that was upgraded since
+    _kept_as: str | None = PrivateAttr(default=None)  # the version under which the ledger keeps the former document
 
     name: str
     unit: Literal["account"]
@@ -693,7 +699,7 @@ class Policy(Part):
 
     @field_serializer("sources")
     def _as_written(self, sources: dict[str, SourceSettings]) -> list[str] | dict[str, Any]:
-        """A list of names as long as nothing is said of any of them: what a document means does not depend on form."""
+        """A list of names while no source has settings of its own: both forms of a document give the same version."""
         said = {
             name: settings.model_dump(mode="json", by_alias=True, exclude_defaults=True)
             for name, settings in sources.items()
@@ -701,11 +707,11 @@ class Policy(Part):
         return said if any(said.values()) else list(said)
 
     def source_settings(self, source: str) -> SourceSettings:
-        """What is said of a source; the defaults for one that the policy does not have."""
+        """The settings of a source; the defaults for a source that the policy does not list."""
         return self.sources.get(source) or SourceSettings()
 
     def vocabulary_of(self, source: str) -> dict[str, Meaning]:
-        """What the events of a source mean."""
+        """The meanings of the events of a source: the policy's vocabulary with the source's own laid over it."""
         return {**self.vocabulary, **self.source_settings(source).vocabulary}
 
     def document(self) -> dict[str, Any]:
@@ -713,9 +719,9 @@ class Policy(Part):
         return self.model_dump(mode="json", by_alias=True)
 
     def changed(self, **values: Any) -> Policy:
-        """The policy with other values: `policy.changed(scoring__tiers__high=60)`.
+        """The policy with some values replaced: `policy.changed(scoring__tiers__high=60)`.
 
-        Raises KeyError for a section that is not there, ValidationError for a value that is not allowed.
+        Raises KeyError for a section that does not exist, ValidationError for a value that is not allowed.
         """
         document = self.document()
         for path, value in values.items():
@@ -727,7 +733,7 @@ class Policy(Part):
         return Policy.model_validate(document)
 
     def kept_as(self, version: str) -> Policy:
-        """The same policy under the version it was kept under, though its document has another shape today."""
+        """The same policy with the version under which it was stored, although its document has another shape today."""
         if version != self.version:
             policy = self.model_copy()
             policy._kept_as = version
@@ -738,7 +744,7 @@ class Policy(Part):
     def version(self) -> str:
         """First 12 hex digits of the SHA-256 of the canonical JSON document (the name does not count).
 
-        Of a policy that was kept in a document of former shape: the version it was kept under.
+        A policy that was read from a stored document of a former shape keeps the version it was stored under.
         """
         if self._kept_as is not None:
             return self._kept_as
@@ -748,7 +754,7 @@ class Policy(Part):
 
     @property
     def vocabulary_version(self) -> str:
-        """First 8 hex digits of the hash of the vocabularies alone: what the activity partitions depend on."""
+        """First 8 hex digits of the SHA-256 of the vocabularies alone, on which the activity partitions depend."""
         document = self.document()
         meant: Any = document["vocabulary"]
         if isinstance(document["sources"], dict) and any(s.get("vocabulary") for s in document["sources"].values()):

@@ -1,7 +1,7 @@
-"""Texts of a policy that name facts in braces: "at {limit_share} of {limit_name}". Nothing else in them has a meaning.
+"""Texts of a policy that name facts in braces: "at {limit_share} of {limit_name}". All else in them is literal.
 
-The grammar is ours and this small on purpose: no attribute, index, format or expression can be written in it, so a
-policy can reach nothing but the facts, and a fact's value is never read as a text.
+The grammar is our own and deliberately small: it has no attributes, indices, formats or expressions, so a policy can
+reach nothing but the facts, and a fact's value is never read as a template.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _SENTENCE_END = re.compile(r"(?<=[.!?])\s+")
 
 
 def pieces(text: str) -> list[str]:
-    """Literal text and names in turn, beginning and ending with literal text.
+    """The text split into literal text and names, alternating, beginning and ending with literal text.
 
     Raises ValueError for a brace that is not part of a name in braces.
     """
@@ -34,7 +34,7 @@ def names(text: str) -> set[str]:
 
 
 def rename(text: str, new: Callable[[str], str]) -> str:
-    """The text with other names in its braces."""
+    """The text with each name in braces replaced by `new` of it."""
     return _NAMED.sub(lambda found: f"{{{new(found[1])}}}", text)
 
 
@@ -44,8 +44,8 @@ def sentences(text: str) -> list[str]:
 
 
 def check(text: str, allowed: Collection[str], where: str) -> str:
-    """The text itself. Raises ValueError saying `where` it is, the name that is not allowed, and those that are; also
-    for a character that cannot be seen, which could reorder or hide the words around it.
+    """Returns the text unchanged. Raises ValueError, which says `where` the text is, for a name that is not allowed
+    (with the names that are) and for an invisible character, which could reorder or hide the words around it.
     """
     unseen = [c for c in text if not c.isprintable() and c not in "\n\t"]
     if unseen:

@@ -1,11 +1,11 @@
-"""A policy document of any released shape becomes today's.
+"""Upgrades a policy document of any released format to today's.
 
-The ledger keeps the policy of every run, whole, with the number of its format (`format`; the documents of before it
-was written are format 1). A run that is explained, replayed or taken up again years later is read through here:
+The ledger keeps the whole policy of every run with the number of its format (`format`; documents without the number are
+format 1). When a run is explained, replayed or resumed years later, its policy is read by this module:
 
-- A key that was not there gets the value that means what was done *then*, never today's default (`_THEN`).
-- A key that is gone is dropped, or becomes what replaced it.
-- A signal that is called otherwise today is found under its new name (RENAMED), wherever a document names one.
+- A missing key gets the value that reproduces what was done *then*, never today's default (`_THEN`).
+- A removed key is dropped, or becomes the key that replaced it.
+- A renamed signal gets its new name (RENAMED), wherever the document names it.
 
 To change the shape of a policy: raise FORMAT, add a step to `_STEPS`, add a fixture (`docs/formats.md`).
 """
@@ -23,10 +23,10 @@ from onetouch.policy.naming import Replaced, new_name, replace_names
 from onetouch.policy.schema import Policy
 
 FORMAT = 2
-"""The format of the documents written today."""
+"""The number of the format in which documents are written today."""
 
 RENAMED: Mapping[str, str] = catalogue.RENAMED
-"""Signal of a former release → what it is called today."""
+"""Signal of a former release → its name today."""
 
 FOR_EVER_DAYS = 36_500
 """Stands for "without end" where a policy asks for a number of days."""
@@ -37,12 +37,12 @@ NO_LIMIT = 1_000_000_000
 Document = dict[str, Any]
 
 _THEN: dict[str, Any] = {
-    # Before 1b2ce3b: points did not age, every signal's counted alike, nobody was called but a PQL, due times ran
-    # through nights and weekends, one sentence told a rep all there was to tell.
+    # Before 1b2ce3b: points did not decay, firmographic points counted like all others, only PQLs were handed over, due
+    # times ran through nights and weekends, and there was one situation for every account.
     "unit": "account",
     "signals.abandoned_barrier_hours": 0,
     "scoring.firmographics": "combine",
-    "scoring.trend_days": 7,  # no earlier score was looked for, and none is kept beside such a run
+    "scoring.trend_days": 7,  # has no effect, because no earlier scores are stored with such a run
     "routing.hand_raised": [],
     "routing.expansion": {"when": [{"signal": "limit_held_days", "at_least": float(NO_LIMIT)}]},
     "routing.medium": "monitor",
@@ -75,10 +75,10 @@ _THEN: dict[str, Any] = {
     },
     "assignment.queue_hours": 24 * FOR_EVER_DAYS,
     "report.sales_credit": "assisted",
-    # Before f85e4aa: Salesforce alone, row by row and with all of its calls; an account without a record was not
-    # delivered; nobody was asked; every alert was a message of its own, at once.
+    # Before f85e4aa: Salesforce was the only CRM, written row by row and without a reserve of API calls; an account
+    # without a record was not delivered; no approval was needed; every alert was a message of its own, at once.
     "delivery.approval_above": None,
-    "delivery.approval_hours": 4,  # of a question that was not asked
+    "delivery.approval_hours": 4,  # has no effect without approval_above
     "delivery.bulk_above": NO_LIMIT,
     "delivery.api_reserve": 0.0,
     "crm.system": "salesforce",
@@ -88,26 +88,26 @@ _THEN: dict[str, Any] = {
     "slack.alerts_to": "channel",
     "slack.digest_above": NO_LIMIT,
     "slack.quiet_from": None,
-    "slack.quiet_until": "07:00:00",  # of a quiet time that never began
-    # Before b2e9c48: no jump was looked for.
+    "slack.quiet_until": "07:00:00",  # has no effect without quiet_from
+    # Before b2e9c48: a jump in the number of tasks needed no approval.
     "delivery.approval_jump": None,
-    # Before 7e10a72: a conversation that was answered went on until its deal was won or lost.
+    # Before 7e10a72: an answered conversation stayed open until its deal was won or lost.
     "handoff.reply_days": FOR_EVER_DAYS,
-    # Before 42442a1: whatever was logged as done was a person's.
+    # Before 42442a1: every logged activity counted as a person's.
     "crm.automation": {"owners": [], "subjects": []},
-    # Before 7734261: points were the policy's, and nothing else worked them out.
+    # Before 7734261: the policy's points were the only scorer.
     "scoring.scorer": "points",
-    # Before chats were registered: there was one.
+    # Before chat systems were registered: Slack was the only one.
     "chat": "slack",
 }
-"""Key that a document of format 1 may lack → the value that means what was done without it."""
+"""Key that a document of format 1 may lack → the value that reproduces what was done without it."""
 
 _GONE = ("signals.limit_held_days",)
-"""Keys of format 1 that nothing read (until 4993974)."""
+"""Keys of format 1 that no code read (until 4993974)."""
 
 
 def _first(document: Document) -> Document:
-    """Format 1, in which keys came and went, to 2."""
+    """Upgrades format 1, during which keys were added and removed, to format 2."""
     for path in _GONE:
         section, key = path.split(".")
         document.get(section, {}).pop(key, None)
@@ -124,7 +124,7 @@ def _first(document: Document) -> Document:
 
 
 def _territories(reps: list[Document]) -> list[Document]:
-    """Until 1b2ce3b reps had regions of their own (none: all of them); the same said by territory, one a region."""
+    """Converts the regions of reps (until 1b2ce3b; none: all regions) to territories, one per region."""
     regions = {rep["email"]: [r.lower() for r in rep.pop("regions", [])] for rep in reps}
     return [
         {"name": region, "regions": [region], "reps": [who for who, own in regions.items() if region in own or not own]}
@@ -133,25 +133,26 @@ def _territories(reps: list[Document]) -> list[Document]:
 
 
 _STEPS: dict[int, Callable[[Document], Document]] = {1: _first}
-"""Format → what makes a document of it one of the next."""
+"""Number of a format → the function that upgrades a document of it to the next format."""
 
 
 def stored(policy: Policy) -> Document:
-    """The policy as the ledger keeps it: its document with the number of the format."""
+    """The policy as the ledger stores it: its document with the number of the format."""
     return {"format": FORMAT, **policy.document()}
 
 
 def read_stored(document: Mapping[str, Any], version: str | None = None) -> Policy:
-    """The policy that `stored` gave, in whatever release. `version`: what it was kept under, which it keeps.
+    """The policy from a document that `stored` gave in any release. `version`: the version it was stored under, which
+    it keeps.
 
-    Raises ValueError for a format of a later release, ValidationError for a document that was no policy.
+    Raises ValueError for a format of a later release, ValidationError for a document that is not a policy.
     """
     policy = Policy.model_validate(upgraded(document))
     return policy if version is None else policy.kept_as(version)
 
 
 def upgraded(document: Mapping[str, Any]) -> Document:
-    """A stored document as today's `Policy` has it. Raises ValueError for a format of a later release."""
+    """A stored document in the shape of today's `Policy`. Raises ValueError for a format of a later release."""
     found = copy.deepcopy(dict(document))
     number = found.pop("format", 1)
     if number not in range(1, FORMAT + 1):
@@ -167,15 +168,15 @@ def upgraded(document: Mapping[str, Any]) -> Document:
 def renamed(
     document: Mapping[str, Any], model: type[BaseModel] = Policy, table: Mapping[str, str] | None = None
 ) -> tuple[Document, list[Replaced]]:
-    """A document of `model`, or a part of one, with today's names of signals (RENAMED); and what was replaced."""
+    """A document of `model`, or a part of one, with today's names of signals (RENAMED); and the replaced names."""
     return replace_names(document, model, RENAMED if table is None else table)
 
 
 def renames() -> Mapping[str, str]:
-    """Every signal that was called otherwise once: its former name → its name today. Names are only ever added."""
+    """Every renamed signal: its former name → its name today. Entries are only ever added."""
     return RENAMED
 
 
 def current_name(name: str) -> str:
-    """What a signal, the column of its last moment or the obstacle of its absence is called today."""
+    """Today's name of a signal, of the column of its last moment, or of the obstacle of its absence."""
     return new_name(name, RENAMED)

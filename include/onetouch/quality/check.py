@@ -112,7 +112,7 @@ def _judged(decisions: ir.Table, signals: ir.Table, policy: Policy) -> ir.Table:
 
 
 def _over_capacity(new: pd.Series, load: pd.DataFrame, told: dict[str, str], policy: Policy, run: Run) -> int:
-    """The largest number of tasks by which a rep exceeds the policy's tasks a day (0: nobody does).
+    """The largest number of tasks by which a rep exceeds the policy's tasks a day (0: no rep does).
 
     Counted on the rep's own calendar day, with the `new` tasks (owner_email).
     """
@@ -136,7 +136,7 @@ def _told_zones(lake: Lake, run: Run) -> dict[str, str]:
         return {}
     reps = lake.read("crm", run.run_id, "reps.parquet")
     reps = reps[reps["active"].fillna(True).astype(bool)].dropna(subset=["email"])
-    reps = reps.sort_values("owner_id", ascending=False)  # of two users with one address the smaller id, as in routing
+    reps = reps.sort_values("owner_id", ascending=False)  # of two users with one address, the smaller id wins
     return dict(zip(reps["email"].str.lower(), reps["timezone"], strict=True))
 
 

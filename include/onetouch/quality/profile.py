@@ -1,4 +1,4 @@
-"""The batch's profile: one row a source of counts, rates, age and volume, computed in the engine."""
+"""The batch's profile: one row per source with counts, rates, age and volume, computed in the engine."""
 
 from __future__ import annotations
 
@@ -144,7 +144,7 @@ def _received(events: ir.Table, as_of: datetime, trailing: int) -> ir.Table:
 
 
 def _volume(received: pd.DataFrame, policy: Policy, as_of: datetime) -> pd.DataFrame:
-    """One row a source: the age of its newest event, and its volume on the last full day compared with earlier days.
+    """One row per source: the age of its newest event, and the volume of the last full day compared with earlier days.
 
     The last full day is compared with the median of the trailing days and with the same weekday a week before, because
     a quiet Sunday is no outage. A drop is a volume below both, a surge a volume above both. There is no ratio with less
@@ -190,7 +190,7 @@ def _counts(counts: Mapping[str, Any]) -> dict[str, int]:
 
 
 def _recent(files: list[str], as_of: datetime, since: date) -> list[str]:
-    """Event files dated from `since` to a day after as_of (clocks run ahead); else those of the newest earlier date."""
+    """Event files dated from `since` to a day after as_of (clocks run ahead); else files of the newest earlier date."""
     until = as_of.astimezone(UTC).date() + timedelta(days=1)
     dated = [(_event_date(path), path) for path in files]
     near = [path for day, path in dated if since <= day <= until]

@@ -90,7 +90,7 @@ def event_suites(profile: pd.DataFrame, policy: Policy) -> list[Suite]:
 
 
 def signal_suites(signals: pd.DataFrame, policy: Policy, run: Run) -> list[Suite]:
-    """The suite of the account table: one row an account, no impossible values, no events after `as_of`."""
+    """The suite of the account table: one row per account, no impossible values, no events after `as_of`."""
     gxe = expectations()
     zones = available_timezones()
     moments = {signal.moment: signal.name for signal in SIGNALS if signal.happened}

@@ -1,4 +1,4 @@
-"""Gates, points, tiers and reasons: from one row of signals an account to one row of scores an account."""
+"""Gates, points, tiers and reasons: turns each account's row of signals into a row of scores."""
 
 from typing import TYPE_CHECKING
 

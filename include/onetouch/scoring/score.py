@@ -1,4 +1,4 @@
-"""From a scorer's points to scores, tiers and reasons, computed on whole columns."""
+"""Turns a scorer's points into scores, tiers and reasons, computed on whole columns."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def score_frame(
     earlier: pd.DataFrame | None = None,
     artefact: Artefact | None = None,
 ) -> pd.DataFrame:
-    """One row an account of `signals`, in its order; `as_of` is the moment from which the age of points is counted.
+    """One row per account of `signals`, in its order; `as_of` is the moment from which the age of points is counted.
 
     Columns: account_id · score (points) · usage_score (points without those of FIRMOGRAPHIC_SIGNALS) · tier · the gates
     · pql · reasons (Arrow list of structs, REASONS; their points add up to the score) · score_before · score_trend

@@ -1,4 +1,4 @@
-"""Turns events into daily activity (`activity`), and activity and the account snapshot (`accounts`) into one row an
+"""Turns events into daily activity (`activity`), and activity and the account snapshot (`accounts`) into one row per
 account (`account`, `build`).
 """
 

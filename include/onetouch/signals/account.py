@@ -1,4 +1,4 @@
-"""Account signals: from the daily activity of the lookback to one row an account, as Ibis expressions.
+"""Account signals: from the daily activity of the lookback to one row per account, as Ibis expressions.
 
 The same expressions run on DuckDB and on every other backend of Ibis. Days are UTC dates; the age of a day is its
 distance in days to the last day (the date of the last moment before `as_of`), so "7 days" are the ages 0 to 6.
@@ -239,7 +239,7 @@ def _habits(day: ir.Table, snapshot: ir.Table, offsets: ir.Table, policy: Policy
     zone = snapshot.select("account_id", "timezone")
     zoned = utc.left_join(zone, "account_id").drop("account_id_right")
     local = zoned.mutate(timezone=zoned.timezone.fill_null("UTC")).join(offsets, ["timezone", "event_date"])
-    # One bit an hour. The 24 hours of a UTC date can fall on three local dates, so the offset shifts them within
+    # One bit per hour. The 24 hours of a UTC date can fall on three local dates, so the offset shifts them within
     # three times 24 bits.
     bits = local.hours.cast("int64") << (local.offset + DAY_HOURS)
     dates = [

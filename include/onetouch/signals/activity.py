@@ -1,4 +1,6 @@
-"""Daily activity from events: one row an account × user × event × detail × day, rebuilt only for dates with new events.
+"""Daily activity from events: one row per account × user × event × detail × day.
+
+A date's activity is rebuilt only if the date has new event files.
 
 `activity/event_date=…/{vocabulary_version}.parquet` holds a day under one vocabulary. `history/month=…/` keeps, for
 months older than the lookback, every account and the first time of each of its lasting events. Both carry `built_from`
@@ -140,7 +142,7 @@ def build_history(
 ) -> tuple[ir.Table, int]:
     """The table `name` of what is kept of the days before `before`, and how many activity dates were rebuilt for it.
 
-    One row an account × e-mail domain × lasting event × detail: `account_id`, `account_basis`, `email_domain`,
+    One row per account × e-mail domain × lasting event × detail: `account_id`, `account_basis`, `email_domain`,
     `users`, `event`, `detail` (both null in the rows that count users), `first_at`, `last_at`.
     Whole months are read from `history/month=…/`, which is written once. The month that contains `before`, and months
     with events not yet known at `as_of`, are read day by day.

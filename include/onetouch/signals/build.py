@@ -1,4 +1,4 @@
-"""The stage `build_signals`: builds the activity of days with new events, then one row an account of the run."""
+"""The stage `build_signals`: builds the activity of days with new events, then one row per account of the run."""
 
 from __future__ import annotations
 

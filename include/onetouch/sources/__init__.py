@@ -1,4 +1,7 @@
-"""Sources: one file a vendor, one line a registration; each fetches a window, reads rows, says how parts are found."""
+"""The vendors' event sources: one file per vendor, registered with one line.
+
+Each source fetches the rows of a time window, reads them, and declares where the parts of an event are in a row.
+"""
 
 from typing import TYPE_CHECKING
 

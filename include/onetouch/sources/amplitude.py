@@ -1,6 +1,6 @@
-"""Amplitude: answers of its Export API, from the API or from a folder of them.
+"""Amplitude: responses of its Export API, from the API itself or from a folder of saved responses.
 
-An answer is a zip of `PROJECT/PROJECT_yyyy-MM-dd_H#part.json.gz`, JSON lines of one hour each. The hour is that of
+A response is a zip of `PROJECT/PROJECT_yyyy-MM-dd_H#part.json.gz`, JSON lines of one hour each. The hour is the hour of
 *receipt* (`server_upload_time`), so late events come in later hours.
 """
 
@@ -54,12 +54,12 @@ def fetch(
     wait: Wait = back_off,
     timeout: tuple[float, float] = TIMEOUT,
 ) -> Fetched:
-    """Keeps the hourly files of the whole hours from `start` up to `end` (both cut down to the hour) below `into`.
+    """Keeps the hourly files from `start` up to `end` (both rounded down to the hour) below `into`.
 
-    They come from `folder` (its `*.zip`, or the `*.json.gz` of unzipped answers), or from the API of `connection`
-    (login = API key, password = secret key; no host = amplitude.com). Raises ExportError when neither can be read;
-    a single file that cannot be is refused and accounted for. An entry that names no hour is accounted for with the
-    answer it lies in.
+    They come from `folder` (its `*.zip`, or the `*.json.gz` of unzipped responses), or from the API of `connection`
+    (login = API key, password = secret key; no host = amplitude.com). Raises ExportError when neither can be read; a
+    single file that cannot be read is refused and recorded. A zip entry whose name has no hour is refused as well, if
+    its zip has an hour in the window or no hours at all.
     """
     start, end = (at.astimezone(UTC).replace(minute=0, second=0, microsecond=0) for at in (start, end))
     kept = RawFolder(lake, into, limits)
@@ -91,7 +91,7 @@ SOURCE = Source(
         times=(
             TimeFormat("%Y-%m-%d %H:%M:%S.%f"),
             TimeFormat("%Y-%m-%d %H:%M:%S"),
-            # not what the documentation says, but what leaves no doubt either
+            # not documented, but unambiguous
             TimeFormat("%Y-%m-%dT%H:%M:%S.%fZ"),
             TimeFormat("%Y-%m-%dT%H:%M:%SZ"),
         ),
@@ -121,7 +121,7 @@ def _from_folder(kept: RawFolder, folder: Path, start: datetime, end: datetime) 
 
 
 def _keep_zip(kept: RawFolder, answer: Path, start: datetime, end: datetime) -> None:
-    """Keeps the members of one answer whose hour is in the window."""
+    """Keeps the members of one response whose hour is in the window."""
     try:
         archive = zipfile.ZipFile(answer)
     except (zipfile.BadZipFile, ValueError, NotImplementedError, EOFError) as error:
@@ -151,7 +151,7 @@ def _keep_member(
 
 
 def _member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, limits: Events) -> Iterator[bytes]:
-    """The bytes of a member as they are read. Raises Refused."""
+    """The bytes of a zip member as they are read. Raises Refused."""
     size = 0
     try:
         with archive.open(info) as file:
@@ -180,7 +180,7 @@ def _unsafe(name: str) -> bool:
 
 
 def _hour(name: str) -> datetime | None:
-    """The hour of receipt in a file's name; None when it has none."""
+    """The hour of receipt in a file's name; None if the name has none."""
     found = _MEMBER.fullmatch(re.split(r"[/\\]", name)[-1])
     if found is None:
         return None
@@ -193,14 +193,14 @@ def _hour(name: str) -> datetime | None:
 def _answers(
     connection: Connection, start: datetime, end: datetime, place: Path, wait: Wait, timeout: tuple[float, float]
 ) -> Iterator[Path]:
-    """The API's answers for the window, one zip at a time; a window that is too large is halved."""
+    """The API's responses for the window, one zip at a time; a window that is too large is halved."""
     url = connection.base_url(HOST) + PATH
     windows: deque[tuple[datetime, datetime]] = deque()
     while start < end:
         windows.append((start, min(start + _LONGEST, end)))
         start = windows[-1][1]
     with requests.Session() as session:
-        session.trust_env = url.startswith("https:")  # a proxy of the environment has no business on loopback
+        session.trust_env = url.startswith("https:")  # no proxy from the environment for plain HTTP, which is loopback
         session.auth = (connection.login or "", connection.password or "")
         while windows:
             start, end = windows.popleft()

@@ -1,4 +1,4 @@
-"""A JSON array of objects, read element by element without holding the file."""
+"""A JSON array of objects, read element by element without holding the file in memory."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ from onetouch.sources.rows import READ_BYTES, SHOWN_BYTES, Kept
 
 _BLANK = b" \t\r\n"
 _TOKEN = re.compile(rb'["\\\[\]{},]')
-_ONE_LINE = bytes.maketrans(b"\r\n", b"  ")  # line ends stand between values only: within a text they are escaped
+_ONE_LINE = bytes.maketrans(b"\r\n", b"  ")  # safe: line ends occur only between values, within a text they are escaped
 
 
 class JsonArray(RowByRow):
-    """One JSON array a file. What is not one has a single row, `not_an_array`; an element need not be valid JSON.
+    """One JSON array per file. Any other file gives a single row with the problem `not_an_array`.
 
-    The end of an element is found by its brackets and texts alone, so that a broken one costs no other.
+    An element need not be valid JSON: its end is found by brackets and quotes alone, so a broken element does not
+    affect the others.
     """
 
     def rows(self, file: Kept, limits: Events) -> Iterator[Row]:
@@ -28,7 +29,7 @@ class JsonArray(RowByRow):
             yield Row(number, text, problem)
 
     def write(self, file: Kept, out: IO[bytes], limits: Events, new: Mapping[int, bytes]) -> None:
-        """The elements in their order, one a line."""
+        """Writes the elements in their order, one per line."""
         with packed(out, file.packing) as place:
             place.write(b"[")
             for row in self.rows(file, limits):
@@ -37,7 +38,7 @@ class JsonArray(RowByRow):
 
 
 def _elements(file: Kept, limits: Events) -> Iterator[tuple[bytes, str | None]]:
-    """Text and problem of each element, and of what stands where an array should."""
+    """Text and problem of each element, and of content that is not an array."""
     decoder = _Elements(limits)
     cut = None
     with file.open() as raw:
@@ -54,15 +55,15 @@ def _elements(file: Kept, limits: Events) -> Iterator[tuple[bytes, str | None]]:
 
 
 class _Elements:
-    """Cuts pieces of a file into the elements of its array; what is begun waits for the next piece."""
+    """Splits pieces of a file into the elements of its array; an incomplete element waits for the next piece."""
 
     def __init__(self, limits: Events) -> None:
         self.limits = limits
-        self.state = "before"  # the array, "within" it, "after" it, or "not" one
-        self.depth = 0  # of brackets within the element
+        self.state = "before"  # position: "before", "within" or "after" the array, or "not" an array
+        self.depth = 0  # depth of brackets within the element
         self.quoted = False
-        self.skip = 0  # bytes of the next piece that an escape has taken
-        self.begun = bytearray()  # the element so far, as much of it as is shown if it is too long
+        self.skip = 0  # bytes of the next piece that belong to an escape sequence
+        self.begun = bytearray()  # the element so far; if it is too long, only the part that is shown
         self.size = 0
 
     def take(self, piece: bytes) -> Iterator[tuple[bytes, str | None]]:
@@ -85,7 +86,7 @@ class _Elements:
                     self.depth += 1
                 elif sign in b"]}" and self.depth:
                     self.depth -= 1
-                elif sign != b"\\" and not self.depth:  # a comma, or the array's end
+                elif sign != b"\\" and not self.depth:  # a comma, or the end of the array
                     self._hold(piece[start:at])
                     start = at + 1
                     if sign == b"," or self.begun.strip(_BLANK):
@@ -97,7 +98,7 @@ class _Elements:
         self.skip = max(self.skip - len(piece), 0)
 
     def rest(self, cut: str | None) -> Iterator[tuple[bytes, str | None]]:
-        """What is left at the end of the file: nothing, unless the file is no array or ends early."""
+        """The remainder at the end of the file: nothing, unless the file is not an array or ends early."""
         if cut or self.state == "within":
             yield self._element()[0], cut or "truncated_file"
         elif self.state != "after" or self.begun.strip(_BLANK):

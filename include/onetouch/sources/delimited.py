@@ -1,4 +1,4 @@
-"""CSV and TSV: a row is an object of its columns' texts; what is empty is not there."""
+"""CSV and TSV: a row becomes an object with the text of each column; empty values are left out."""
 
 from __future__ import annotations
 
@@ -14,17 +14,18 @@ from onetouch.sources.packing import Cut, packed, unpack
 from onetouch.sources.row_by_row import Row, RowByRow, json_text, new_values
 from onetouch.sources.rows import ERASED, READ_BYTES, SHOWN_BYTES, Kept
 
-_MARK = b"\xef\xbb\xbf"  # what some programs begin a text with
-_NO_LIMIT = 1 << 30  # of the csv module's own: lines are bounded by the policy before it sees them
+_MARK = b"\xef\xbb\xbf"  # the byte order mark with which some programs begin a text file
+_NO_LIMIT = 1 << 30  # replaces the csv module's own limit: the policy bounds lines before the module reads them
 
 
 @dataclass(frozen=True)
 class Delimited(RowByRow):
-    """`columns`: names of the columns, in order (empty: the file's first line names them).
+    """The format of a file with delimited values.
 
-    `quoted`: a value in double quotes may hold delimiters and line ends (CSV); else a line is a row (TSV).
-    `nested`: columns whose texts are JSON. Problems of a row, besides those of its file: `wrong_columns` (more or
-    fewer values than columns), `broken_csv`, `line_too_long`, `invalid_utf8`.
+    `columns`: names of the columns, in order (empty: the file's first line names them). `quoted`: a value in double
+    quotes may contain delimiters and line ends (CSV); otherwise each line is a row (TSV). `nested`: columns whose texts
+    are JSON. Problems of a row, besides those of its file: `wrong_columns` (more or fewer values than columns),
+    `broken_csv`, `line_too_long`, `invalid_utf8`.
     """
 
     delimiter: str = ","
@@ -33,7 +34,7 @@ class Delimited(RowByRow):
     nested: frozenset[str] = frozenset()
 
     def rows(self, file: Kept, limits: Events) -> Iterator[Row]:
-        """The rows of a file. Numbers count records, the line of names included."""
+        """The rows of a file. Numbers count records, including the line of names."""
         names = self.columns
         for number, values, raw, problem in self._records(file, limits):
             if problem is None and not names:
@@ -49,7 +50,7 @@ class Delimited(RowByRow):
                 yield Row(number, text, None if _is_utf8(text) else "invalid_utf8")
 
     def write(self, file: Kept, out: IO[bytes], limits: Events, new: Mapping[int, bytes]) -> None:
-        """Every record as it was, but the new ones; an erased one holds ERASED as its first value."""
+        """Writes every record unchanged except the new ones; an erased record has ERASED as its first value."""
         names = self.columns
         with packed(out, file.packing) as place:
             for number, values, raw, problem in self._records(file, limits):
@@ -70,7 +71,7 @@ class Delimited(RowByRow):
         return line.getvalue().encode("utf-8", "surrogateescape")
 
     def _records(self, file: Kept, limits: Events) -> Iterator[tuple[int, list[str], bytes, str | None]]:
-        """Number, values, text (without its end) and problem of each record; blank lines are none."""
+        """Number, values, text (without its end) and problem of each record; blank lines are not records."""
         csv.field_size_limit(_NO_LIMIT)
         lines = _Lines(file, limits)
         number = 0
@@ -86,7 +87,8 @@ class Delimited(RowByRow):
             yield number, values, text, problem
 
     def _record(self, text: bytes, lines: _Lines, limits: Events) -> tuple[bytes, list[str], str | None]:
-        """The record that begins with this line. One that does not end is its first line; the others stand by."""
+        """The record that begins with this line. A record that does not end consists of its first line alone; the
+        lines after it are put back and read as further records."""
         if not self.quoted:
             return text, _texts(text).split(self.delimiter), None
         taken, size, quotes = [text], len(text), text.count(b'"')
@@ -108,7 +110,7 @@ class Delimited(RowByRow):
 
 
 class _Lines:
-    """The lines of a file without their ends; what is none has its problem."""
+    """The lines of a file without their ends, each with its problem (None: it has none)."""
 
     def __init__(self, file: Kept, limits: Events) -> None:
         self.ahead: deque[tuple[bytes, str | None]] = deque()

@@ -1,4 +1,4 @@
-"""One answer of a vendor's API, streamed to disk: retried when it may help, whole or not at all."""
+"""Downloads one response of a vendor's API to disk, with retries for failures that may be temporary."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import tenacity
 from onetouch.sources.raw import ExportError
 
 TIMEOUT = (10.0, 300.0)
-"""Seconds to connect, and of silence while reading; vendors take minutes to prepare a large export (ours)."""
+"""Seconds to connect, and seconds to wait for data; vendors take minutes to prepare a large export (ours)."""
 
 ATTEMPTS = 6
 
@@ -25,7 +25,7 @@ _CHUNK = 1 << 20
 
 
 class _TryAgain(Exception):
-    """A failure that another try may not meet. `after`: seconds the server asks to wait."""
+    """A failure that may be temporary. `after`: seconds the server asks to wait before the next attempt."""
 
     def __init__(self, why: str, after: float = 0.0) -> None:
         super().__init__(why)
@@ -33,7 +33,8 @@ class _TryAgain(Exception):
 
 
 def back_off(state: tenacity.RetryCallState) -> float:
-    """Seconds until the next try: random, doubling, up to two minutes (ours); Retry-After may ask for more of it."""
+    """Seconds until the next attempt: random, doubling, up to two minutes (ours); a longer Retry-After of up to two
+    minutes is respected."""
     error = state.outcome.exception() if state.outcome else None
     return max(_DOUBLING(state), error.after if isinstance(error, _TryAgain) else 0.0)
 
@@ -51,9 +52,9 @@ def download(
 ) -> int:
     """GETs `url` into the file `into`; returns the status (the file is written for 200 only).
 
-    Tried again: no connection, time-out, a body that breaks off or is not `whole`, 429, 5xx other than 504, and the
-    statuses of `retry_also`. Redirects are not followed: they would carry the request where nobody checked for TLS.
-    Raises ExportError when every try failed.
+    Retried: no connection, time-out, a body that breaks off or is not `whole`, 429, 5xx other than 504, and the
+    statuses of `retry_also`. Redirects are not followed, because their target has not been checked for TLS. Raises
+    ExportError when every attempt failed.
     """
     retrying = tenacity.Retrying(
         stop=tenacity.stop_after_attempt(ATTEMPTS),
@@ -85,19 +86,19 @@ def _once(
                 with into.open("wb") as file:
                     for chunk in answer.iter_content(_CHUNK):
                         file.write(chunk)
-                if not whole(into):  # a body without a length may end early unnoticed
+                if not whole(into):  # a body without Content-Length may end early unnoticed
                     raise _TryAgain("answered 200 with a body that is not whole")
             return status
     except requests.exceptions.SSLError as error:
         raise ExportError(f"{url}: its certificate is not trusted; check the host of the connection") from error
     except requests.RequestException as error:
-        # the exception's own text may show the address with its parameters; its kind says enough
+        # the exception's own text may show the URL with its parameters; its type is enough
         raise _TryAgain(f"broke off ({type(error).__name__})") from error
 
 
 def _retry_after(answer: requests.Response) -> float:
     try:
         seconds = float(answer.headers.get("Retry-After", "0"))
-    except ValueError:  # a date: the usual pause does
+    except ValueError:  # a date: the usual wait is enough
         return 0.0
     return min(max(seconds, 0.0), _LONGEST_WAIT) if math.isfinite(seconds) else 0.0

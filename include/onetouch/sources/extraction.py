@@ -1,4 +1,4 @@
-"""The stage: one source's window of a run, into the lake as received."""
+"""The extraction of one source's window for a run: the files are kept in the lake as received."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ def extract(
 ) -> dict[str, Any]:
     """Keeps the run's window of a source under `raw/{source}/{run_id}/`; returns window, files, bytes and refusals.
 
-    The window is the ledger's: from the watermark less the policy's overlap, or from the day the product began. Once
-    the folder is complete (its `extract.json` is written last) a re-run fetches nothing: what was received stays as
-    it was. Raises ExportError.
+    The window comes from the ledger: it begins at the watermark less the policy's overlap, or on the day the product
+    began. Once the folder is complete (its `extract.json` is written last) a re-run fetches nothing, so the received
+    files stay unchanged. Raises ExportError.
     """
     vendor = source_of(source)
     window = ledger.window(run, source, timedelta(hours=policy.events.overlap_hours), policy.events.product_since_at)
     at = raw_folder(source, run)
     manifest = read_manifest(lake, at)
     if manifest is None:
-        lake.remove(at)  # what a killed fetch left
+        lake.remove(at)  # files that a killed fetch left behind
         fetched = vendor.fetch(
             lake, at, window.start, window.end, policy.events,
             connection=connection, folder=folder, settings=policy.source_settings(source),
@@ -61,12 +61,13 @@ def extract(
 
 
 def extracted(source: str, lake: Lake, run: Run) -> dict[str, Any] | None:
-    """The manifest of a complete extraction {source, window, files, refused}; None when there is none."""
+    """The manifest of a complete extraction {source, window, files, refused}; None if there is none."""
     return read_manifest(lake, raw_folder(source, run))
 
 
 def read_rows(source: str, lake: Lake, policy: Policy, run: Run) -> Iterator[pa.RecordBatch]:
-    """What `extract` kept, as batches of `sources.ROWS`. Raises ExportError when it is not complete."""
+    """The rows of the files that `extract` kept, as batches of `sources.ROWS`. Raises ExportError when the extraction
+    is not complete."""
     at = raw_folder(source, run)
     manifest = read_manifest(lake, at)
     if manifest is None:
@@ -83,9 +84,9 @@ def fetch_rows(
     connection: Connection | None = None,
     folder: Path | None = None,
 ) -> Iterator[pa.RecordBatch]:
-    """The window of a source, fetched to a temporary folder and forgotten: batches of `sources.ROWS`.
+    """The rows of a source's window as batches of `sources.ROWS`, fetched to a temporary folder that is then removed.
 
-    `end` is taken up to the full hour: whoever asks wants the newest there is. Raises ExportError.
+    `end` is rounded up to the full hour, because callers want the newest events. Raises ExportError.
     """
     vendor = source_of(source)
     whole = end.replace(minute=0, second=0, microsecond=0)
@@ -100,5 +101,5 @@ def fetch_rows(
 
 
 def raw_folder(source: str, run: Run) -> str:
-    """Where a run's raw files of a source lie."""
+    """The folder of a run's raw files of a source."""
     return f"raw/{source}/{run.run_id}"

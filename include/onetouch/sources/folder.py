@@ -1,4 +1,4 @@
-"""A folder of files that are named by when they were received: what most sources can be read from."""
+"""Reads a folder of files that are named after the time of receipt; most sources can be read from such a folder."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ CHUNK = 1 << 20
 
 @dataclass(frozen=True)
 class DatedFiles:
-    """Fetches the files of a folder, and of those in it, whose name says they were received in the window.
+    """Fetches the files of a folder and its subfolders that, by their names, were received in the window.
 
-    `pattern`: a strptime pattern of a file's name (`events_%Y-%m-%dT%H.csv`): the UTC moment, cut down to what it
-    shows, at which the receipt of its rows began. `source`: whose files they are, for messages.
+    `pattern`: a strptime pattern of a file's name (`events_%Y-%m-%dT%H.csv`): the UTC moment, in the precision of the
+    pattern, at which the receipt of the file's rows began. `source`: the name of the source, for messages.
     """
 
     source: str
@@ -59,9 +59,9 @@ class DatedFiles:
 
 
 def files_of(source: str, folder: Path, wanted: str) -> Iterator[tuple[str, Path]]:
-    """Name (below the folder) and path of every file in a folder, sorted; hidden ones are not looked at.
+    """Name (below the folder) and path of every file in a folder and its subfolders, sorted, without hidden files.
 
-    Raises ExportError when there is no folder, or nothing in it; `wanted` says what should be.
+    Raises ExportError when the folder does not exist or has no files; its message gives `wanted`, the expected files.
     """
     if not folder.is_dir():
         raise ExportError(f"{source}: {folder} is not a folder; give the one that holds the files ({wanted})")
@@ -73,7 +73,7 @@ def files_of(source: str, folder: Path, wanted: str) -> Iterator[tuple[str, Path
 
 
 def keep_file(kept: RawFolder, folder: Path, path: Path) -> None:
-    """Keeps a file of a folder; one that a link leads out of the folder for is refused."""
+    """Keeps a file of a folder; a link to a file outside the folder is refused."""
     name = path.relative_to(folder).as_posix()
     if leaves(folder, path):
         kept.refuse(name, "unsafe_path", "a link leads out of the folder")

@@ -1,4 +1,4 @@
-"""JSON lines as Arrow batches: bytes are cut at line ends by the column, never row by row."""
+"""Reads JSON lines as Arrow batches: bytes are split at line ends for a whole column, never row by row."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from onetouch.sources.rows import BATCH_BYTES, READ_BYTES, SHOWN_BYTES, Gathered
 
 
 class JsonLines:
-    """One JSON object a line, packed or plain; blank lines are no rows."""
+    """One JSON object per line, compressed or plain; blank lines are not rows."""
 
     def read(
         self, files: Iterable[Kept], refused: Iterable[Refusal], limits: Events, batch_bytes: int = BATCH_BYTES
@@ -24,8 +24,8 @@ class JsonLines:
         """Every line of the files as rows of `ROWS`, in batches of about `batch_bytes` of text.
 
         `problem` is `line_too_long`, `truncated_file` or `corrupt_file` (one row for the rest of a file that ends
-        early), or the reason of a refused file (one row each); such rows show up to 64 KiB. Memory is bounded by
-        `batch_bytes` + `limits.max_line_bytes`, whatever the files hold.
+        early), or the reason of a refused file (one row per file); such rows show up to 64 KiB. Memory is bounded by
+        `batch_bytes` + `limits.max_line_bytes`, whatever the files contain.
         """
         batch = Gathered(limits.max_line_bytes)
         for file in files:
@@ -40,10 +40,10 @@ class JsonLines:
             yield number, text
 
     def rewrite(self, lake: Lake, folder: str, path: str, limits: Events, changed: Changed) -> int:
-        """Rewrites a file of lines, packed as it was, whole or not at all; returns how many lines are other ones now.
+        """Rewrites a file of lines with the same compression, completely or not at all; returns how many lines changed.
 
-        `changed` is asked for each line (number from 1, text without its end). A file that ends early keeps what can
-        be read of it.
+        `changed` is called for each line (number from 1, text without its end). Of a file that ends early, the readable
+        part is kept.
         """
         file = Kept(path, lambda: lake.fs.open(lake.path(folder, path), "rb"), packing_of(path))
         new: dict[int, bytes] = {}
@@ -72,8 +72,8 @@ def _whole_lines(
     name: str, pieces: Iterator[bytes], limits: Events, batch: Gathered, batch_bytes: int
 ) -> Iterator[pa.RecordBatch]:
     line = 1
-    rest = b""  # the line begun but not ended
-    too_long: bytes | None = None  # the head of a line that is being skipped
+    rest = b""  # a line whose end has not been read yet
+    too_long: bytes | None = None  # the beginning of an overlong line that is being skipped
     cut: str | None = None
     while True:
         try:
@@ -108,7 +108,7 @@ def _whole_lines(
 
 
 def _whole(text: bytes) -> bool:
-    """Whether a line that lost its end lost nothing but the line break: a JSON object tells where it ends."""
+    """Whether a line without a line break is complete, that is, a whole JSON object."""
     try:
         return isinstance(json.loads(text), dict)
     except (ValueError, RecursionError):

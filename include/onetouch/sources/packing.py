@@ -1,4 +1,4 @@
-"""Packed files: gzip, zstd and plain ones as streams of bytes, within the policy's limits."""
+"""Compressed files: reads and writes gzip, zstd and plain files as streams of bytes, within the policy's limits."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from onetouch.policy import Events
 Packing = Literal["gzip", "zstd", "plain"]
 
 _PIECE = 1 << 20
-_ZSTD_PIECE = 1 << 12  # what is lost of a zstd file that ends early, at most
+_ZSTD_PIECE = 1 << 12  # at most this many bytes are lost of a zstd file that ends early
 _MAGIC = {"gzip": b"\x1f\x8b", "zstd": b"\x28\xb5\x2f\xfd"}
 
 
 class Refused(Exception):
-    """A file that is not kept; `reason` is what quarantine counts it under."""
+    """A file is not kept; `reason` is the reason under which quarantine counts it."""
 
     def __init__(self, reason: str, detail: str = "") -> None:
         super().__init__(f"{reason}: {detail}" if detail else reason)
@@ -31,7 +31,7 @@ class Refused(Exception):
 
 
 class Cut(Exception):
-    """A file that ends early: what unpacked so far was given, the rest is lost. `reason` as in `Refused`."""
+    """A file ends early: the data decompressed so far was returned, the rest is lost. `reason` as in `Refused`."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
@@ -39,8 +39,9 @@ class Cut(Exception):
 
 
 def packing_of(name: str) -> Packing:
-    """How a file is packed, by its name. A Parquet file is packed inside, whatever its name says besides."""
-    name = re.sub(r",\d+$", "", name)  # the second of one name in a raw folder
+    """The compression of a file, by its name. A Parquet file is compressed internally, so it counts as plain whatever
+    else is in its name."""
+    name = re.sub(r",\d+$", "", name)  # the number that a further file of the same name gets in a raw folder
     if ".parquet" in name:
         return "plain"
     if name.endswith((".gz", ".gzip")):
@@ -49,10 +50,10 @@ def packing_of(name: str) -> Packing:
 
 
 def unpack(chunks: Iterable[bytes], limits: Events, packing: Packing = "gzip") -> Iterator[bytes]:
-    """The unpacked bytes of a file in pieces of up to 1 MiB; concatenated gzip or zstd streams are one file.
+    """The decompressed bytes of a file in pieces of up to 1 MiB; concatenated gzip or zstd streams are one file.
 
-    Raises Refused (`not_gzip`, `not_zstd`, `compression_bomb`, `file_too_large`) and, once everything readable was
-    given, Cut (`truncated_file`, `corrupt_file`).
+    Raises Refused (`not_gzip`, `not_zstd`, `compression_bomb`, `file_too_large`) and, after everything readable was
+    returned, Cut (`truncated_file`, `corrupt_file`).
     """
     received = _Received(chunks, packing)
     unpacked = 0
@@ -67,7 +68,7 @@ def unpack(chunks: Iterable[bytes], limits: Events, packing: Packing = "gzip") -
 
 
 def packed(out: IO[bytes], packing: Packing) -> AbstractContextManager[IO[bytes]]:
-    """A file that packs what is written to it into `out`; the same bytes give the same file."""
+    """A file that compresses what is written to it into `out`; the same bytes give the same file."""
     if packing == "gzip":
         return cast("IO[bytes]", gzip.GzipFile(fileobj=out, mode="wb", filename="", mtime=0))
     if packing == "zstd":
@@ -76,7 +77,7 @@ def packed(out: IO[bytes], packing: Packing) -> AbstractContextManager[IO[bytes]
 
 
 class _Open(AbstractContextManager[IO[bytes]]):
-    """A file that somebody else closes."""
+    """A file that stays open on exit; its owner closes it."""
 
     def __init__(self, out: IO[bytes]) -> None:
         self.out = out
@@ -89,7 +90,7 @@ class _Open(AbstractContextManager[IO[bytes]]):
 
 
 class _Received:
-    """Chunks as they are received, counted; the first must begin as a file of its packing does."""
+    """Counts the bytes of received chunks, and requires that the first begins like a file of its compression."""
 
     def __init__(self, chunks: Iterable[bytes], packing: Packing) -> None:
         self.chunks = iter(chunks)
@@ -131,7 +132,7 @@ def _gunzip(chunks: Iterable[bytes]) -> Iterator[bytes]:
 
 
 def _salvage(stream: Any, chunk: bytes) -> Iterator[bytes]:
-    """What can be unpacked of a chunk before the error in it: byte by byte, as a failing call gives nothing."""
+    """The decompressed bytes of a chunk up to the error in it, byte by byte, because a failing call returns nothing."""
     for octet in chunk:
         try:
             yield stream.decompress(bytes((octet,)))

@@ -1,4 +1,4 @@
-"""Parquet: a row is an object of its columns; what is null is not there."""
+"""Parquet: a row becomes an object of its columns; nulls are left out."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from onetouch.sources.row_by_row import Row, RowByRow, json_text, new_values
 from onetouch.sources.rows import Kept
 
 _ROWS_AT_ONCE = 2_000
-_MARK, _ERASED = "onetouch", "forgotten"  # of a row that was erased: {"onetouch": "forgotten"}, as lines.ERASED says it
+_MARK, _ERASED = "onetouch", "forgotten"  # an erased row reads {"onetouch": "forgotten"}, which is rows.ERASED
 
 
 @dataclass(frozen=True)
 class Parquet(RowByRow):
-    """`nested`: text columns that hold JSON. Moments are written as ISO 8601, bytes as base64.
+    """The Parquet format. `nested`: text columns that hold JSON. Moments are read as ISO 8601, bytes as base64.
 
-    Problems: `corrupt_file` for a file, or the rest of one, that cannot be read; `file_too_large` and
-    `compression_bomb` for one that says of itself that it unpacks beyond the limits.
+    Problems: `corrupt_file` for a file, or the rest of a file, that cannot be read; `file_too_large` and
+    `compression_bomb` for a file whose metadata gives a decompressed size beyond the limits.
     """
 
     nested: frozenset[str] = frozenset()
@@ -46,7 +46,7 @@ class Parquet(RowByRow):
                 yield Row(number + 1, str(error).encode(), "corrupt_file")
 
     def write(self, file: Kept, out: IO[bytes], limits: Events, new: Mapping[int, bytes]) -> None:
-        """The same columns, and one more that marks the rows that were erased."""
+        """Writes the same columns, and a further column that marks erased rows."""
         number = 0
         with file.open() as raw:
             there = pq.ParquetFile(raw)
@@ -62,7 +62,7 @@ class Parquet(RowByRow):
                     writer.write_table(pa.Table.from_pylist(rows, schema=schema))
 
     def _changed(self, row: dict[str, Any], text: bytes) -> dict[str, Any]:
-        """The row with the new texts of its text columns; all else stays what it was."""
+        """The row with the new texts in its text columns; all other values stay unchanged."""
         values = new_values(text, self.nested)
         if values is None:
             return {_MARK: _ERASED}
@@ -79,7 +79,7 @@ def _too_large(there: pq.ParquetFile, limits: Events) -> str | None:
 
 
 def _like(old: Any, new: Any) -> Any:
-    """The new value where it is of the old one's kind: only texts, alone or within lists and objects, change."""
+    """The old value with new texts: only texts, alone or within lists and objects of the same shape, change."""
     if isinstance(old, dict) and isinstance(new, dict):
         return {name: _like(value, new.get(name)) for name, value in old.items()}
     if isinstance(old, list) and isinstance(new, list) and len(old) == len(new):

@@ -1,4 +1,4 @@
-"""What a source is: where its rows come from, how they are read, and where the parts of an event stand in them."""
+"""The interface of a source: how its rows are fetched and read, and where the parts of an event are in a row."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from onetouch.sources.rows import Kept
 from onetouch.sources.shape import Shape
 
 Changed = Callable[[int, bytes], bytes | None]
-"""(number, text) of a row → the text that is to stand there; None: the row stays as it is."""
+"""(number, text) of a row → its new text; None: the row stays unchanged."""
 
 
 class Fetch(Protocol):
-    """Brings a window of a source into the lake."""
+    """Fetches a window of a source into the lake."""
 
     def __call__(
         self,
@@ -38,42 +38,42 @@ class Fetch(Protocol):
         folder: Path | None = None,
         settings: SourceSettings = ...,
     ) -> Fetched:
-        """Keeps what was *received* from `start` up to `end` as raw files below `into`, as it was received.
+        """Keeps the data that the vendor *received* from `start` up to `end` as unchanged raw files below `into`.
 
-        From `folder` when one is given (a folder of the answers the vendor's API gives, or of its files), else from
-        the API of `connection`. A file that cannot be read within `limits` is refused with a reason and accounted
-        for; it stops no other. Nothing outside `folder` and `into` is read or written. Raises ExportError, naming
-        the fix, when there is neither folder nor connection, or the whole window cannot be had.
+        The data comes from `folder` if one is given (a folder of responses of the vendor's API, or of its files), else
+        from the API of `connection`. A file that cannot be read within `limits` is refused with a reason and recorded;
+        the other files are still fetched. Nothing outside `folder` and `into` is read or written. Raises ExportError,
+        naming the fix, when there is neither folder nor connection, or the whole window cannot be fetched.
         """
         ...
 
 
 class Format(Protocol):
-    """How raw files hold rows. A row is given as the JSON text of an object, numbered from 1 in its file."""
+    """The format of raw files. A row is read as the JSON text of an object, numbered from 1 in its file."""
 
     def read(self, files: Iterable[Kept], refused: Iterable[Refusal], limits: Events) -> Iterator[pa.RecordBatch]:
-        """Every row of the files in batches of `ROWS`; what is none has its `problem`, a refused file is one row.
+        """Every row of the files in batches of `ROWS`; an invalid row has its `problem`, a refused file is one row.
 
-        The same file gives the same rows under the same numbers and texts. Memory is bounded by the batch and by
-        `limits.max_line_bytes`, whatever the files hold.
+        The same file always gives the same rows with the same numbers and texts. Memory is bounded by the batch and by
+        `limits.max_line_bytes`, whatever the files contain.
         """
         ...
 
     def texts(self, file: Kept, limits: Events) -> Iterator[tuple[int, bytes]]:
-        """Number and text of each row, as far as the file can be read, bad rows too."""
+        """Number and text of each row, including invalid rows, as far as the file can be read."""
         ...
 
     def rewrite(self, lake: Lake, folder: str, path: str, limits: Events, changed: Changed) -> int:
-        """Rewrites a raw file with the rows that `changed` gives, whole or not at all; returns how many are new.
+        """Rewrites a raw file with the rows that `changed` gives, completely or not at all; returns how many changed.
 
-        A row that becomes ERASED is read as that text again; every other row keeps its number.
+        A row that becomes ERASED is read as ERASED from then on; every other row keeps its number.
         """
         ...
 
 
 @dataclass(frozen=True)
 class Source:
-    """One source of events. `name` is what policy, lake and ledger call it."""
+    """One source of events. `name` is its name in policy, lake and ledger."""
 
     name: str
     fetch: Fetch
@@ -82,11 +82,11 @@ class Source:
 
     @property
     def connection(self) -> str:
-        """The id of the connection to its API."""
+        """The id of the connection to the source's API."""
         return f"{self.name}_default"
 
     def read(self, lake: Lake, into: str, fetched: Fetched, limits: Events) -> Iterator[pa.RecordBatch]:
-        """What `fetch` kept below `into`, as batches of `ROWS`; a refused file is one row."""
+        """The rows of the files that `fetch` kept below `into`, as batches of `ROWS`; a refused file is one row."""
         files = (
             Kept(raw.file, partial(lake.fs.open, lake.path(into, raw.path), "rb"), packing_of(raw.file))
             for raw in fetched.files

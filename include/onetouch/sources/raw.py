@@ -1,4 +1,4 @@
-"""Raw files: what a vendor sent, kept as received in the lake, each checked to unpack before it is kept."""
+"""Raw files: a vendor's files, kept in the lake as received after a check that they can be decompressed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from onetouch.sources.packing import Cut, Refused, packing_of, unpack
 
 
 class ExportError(RuntimeError):
-    """An export that could not be fetched or read. The message names source, window and fix, never a secret."""
+    """An export cannot be fetched or read. The message names source, window and fix, never a secret."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class RawFile:
 
 @dataclass(frozen=True)
 class Refusal:
-    """One file that was not kept, and why."""
+    """One file that was not kept, with the reason."""
 
     file: str
     reason: str
@@ -37,13 +37,13 @@ class Refusal:
 
 @dataclass
 class Fetched:
-    """What a fetch brought: files kept and files refused, in the order they were met."""
+    """The result of a fetch: the kept and the refused files, in the order in which they were found."""
 
     files: list[RawFile] = field(default_factory=list)
     refused: list[Refusal] = field(default_factory=list)
 
     def document(self) -> dict[str, Any]:
-        """As plain JSON values."""
+        """The result as plain JSON values."""
         return {"files": [asdict(f) for f in self.files], "refused": [asdict(r) for r in self.refused]}
 
     @classmethod
@@ -63,7 +63,8 @@ class RawFolder:
         self._taken: set[str] = set()
 
     def keep(self, answer: str, name: str, chunks: Iterable[bytes]) -> None:
-        """Keeps the file `name` of `answer`; refuses it (nothing is written) when it cannot be unpacked safely.
+        """Keeps the file `name` of the response `answer`; refuses it (nothing is written) if it cannot be decompressed
+        safely.
 
         A file that ends early is kept: its complete lines are rows like any other.
         """
@@ -92,13 +93,13 @@ class RawFolder:
             self.fetched.files.append(RawFile(f"{answer}/{name}", path, written))
 
     def refuse(self, file: str, reason: str, detail: str = "") -> None:
-        """Accounts for a file that is not kept."""
+        """Records a file that is not kept, with the reason."""
         self.fetched.refused.append(Refusal(file[:500], reason, detail[:200]))
 
     def _place(self, answer: str, name: str) -> str:
-        """A safe path no other file of this fetch has, the same at each fetch of the same answers."""
+        """A safe path that no other file of this fetch has; every fetch of the same responses gives the same paths."""
         place = key(posixpath.basename(name))
-        if packing_of(place) != packing_of(name):  # a name too long to be kept has lost its end
+        if packing_of(place) != packing_of(name):  # `key` replaces a name that is too long, so its suffix was lost
             place += {"gzip": ".gz", "zstd": ".zst", "plain": ""}[packing_of(name)]
         wanted = f"{key(answer)}/{place}"
         path, again = wanted, 1
@@ -110,13 +111,13 @@ class RawFolder:
 
 
 def write_manifest(lake: Lake, folder: str, document: dict[str, Any]) -> None:
-    """Says that the raw folder is complete, and what is in it."""
+    """Writes the manifest of a raw folder, which marks the folder as complete and lists its files."""
     with lake.writing(folder, "extract.json") as draft, lake.fs.open(draft, "wb") as out:
         out.write(json.dumps(document, indent=1, ensure_ascii=False).encode("utf-8", "backslashreplace"))
 
 
 def read_manifest(lake: Lake, folder: str) -> dict[str, Any] | None:
-    """What `write_manifest` said of the folder; None when it is not complete."""
+    """The manifest that `write_manifest` wrote; None if the folder is not complete."""
     if not lake.exists(folder, "extract.json"):
         return None
     with lake.fs.open(lake.path(folder, "extract.json"), "rb") as file:

@@ -1,4 +1,4 @@
-"""The sources there are: one line each; a source's own file is imported when it is used."""
+"""The registry of sources: one line each; a source's module is imported when it is used."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SOURCES = {
 
 
 def source_of(name: str) -> Source:
-    """The source of that name. Raises ExportError for one that is not registered."""
+    """The source of that name. Raises ExportError for a name that is not registered."""
     if name not in SOURCES:
         raise ExportError(f"source {name!r} is not known; known: {', '.join(sorted(SOURCES))}")
     source: Source = import_module(SOURCES[name]).SOURCE

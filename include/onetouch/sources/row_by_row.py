@@ -1,4 +1,4 @@
-"""Formats that are read a row at a time: each row becomes the JSON text of an object."""
+"""The base of formats that are read one row at a time: each row becomes the JSON text of an object."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from onetouch.sources.rows import BATCH_BYTES, ERASED, Gathered, Kept
 
 
 class Row(NamedTuple):
-    """A row's number, its text, and why it is none (None: it is one)."""
+    """A row's number, its text, and why it is invalid (None: it is valid)."""
 
     number: int
     text: bytes
@@ -26,15 +26,15 @@ class Row(NamedTuple):
 
 
 class RowByRow(ABC):
-    """What such formats share; each gives the `rows` of a file, and writes a file anew with other ones."""
+    """Base class of these formats. A format yields the `rows` of a file, and writes a file with some rows replaced."""
 
     @abstractmethod
     def rows(self, file: Kept, limits: Events) -> Iterator[Row]:
-        """The rows of a file; a text that is no row has its problem, and so has the rest of a file that ends early."""
+        """The rows of a file; an invalid row has its problem, and so has the rest of a file that ends early."""
 
     @abstractmethod
     def write(self, file: Kept, out: IO[bytes], limits: Events, new: Mapping[int, bytes]) -> None:
-        """Writes the file to `out`, with the texts of `new` as the rows of these numbers."""
+        """Writes the file to `out` with some rows replaced; `new`: number of a row → its new text."""
 
     def read(self, files: Iterable[Kept], refused: Iterable[Refusal], limits: Events) -> Iterator[pa.RecordBatch]:
         """See `protocol.Format`."""
@@ -72,7 +72,7 @@ class RowByRow(ABC):
 
 
 def json_text(values: Iterable[tuple[str, Any]], nested: frozenset[str], default: Callable[[Any], Any] = str) -> bytes:
-    """The JSON text of a row; what is null or empty is left out. The texts of `nested` columns are JSON themselves."""
+    """The JSON text of a row without null and empty values. The texts of `nested` columns are JSON themselves."""
     parts = []
     for name, value in values:
         if value is None or value == "":
@@ -86,7 +86,7 @@ def json_text(values: Iterable[tuple[str, Any]], nested: frozenset[str], default
 
 
 def new_values(text: bytes, nested: frozenset[str]) -> dict[str, Any] | None:
-    """The values of a row's new text, those of `nested` columns as texts; None for one that is erased."""
+    """The values of a row's new text, with values of `nested` columns as JSON texts; None for an erased row."""
     if text == ERASED.encode():
         return None
     row = json.loads(text)

@@ -1,4 +1,4 @@
-"""Rows as read: one shape for every format, so that nothing after the reading asks which format it was."""
+"""Rows as read: all formats give the same columns, so later steps do not depend on the format."""
 
 from __future__ import annotations
 
@@ -18,16 +18,17 @@ ROWS = pa.schema(
         ("problem", pa.string()),
     ]
 )
-"""A row as read: where it stood (line 1 is the first; null for a whole file), its JSON text, and why it is none."""
+"""A row as read: its file and line (the first line is 1; null for a whole file), its JSON text, and `problem`, the
+reason why it is invalid (null: it is valid)."""
 
 SHOWN_BYTES = 65536
-"""Of a row that is only shown (too long, cut off), this much is kept."""
+"""The number of bytes kept of a row that is only shown, because it is too long or cut off."""
 
 ERASED = '{"onetouch": "forgotten"}'
-"""What stands in place of a row whose subject was forgotten: every other row keeps its number."""
+"""The text that replaces a row of a forgotten subject, so that every other row keeps its number."""
 
 BATCH_BYTES = 16 << 20
-"""About as much text one batch of rows holds."""
+"""The approximate number of bytes of text in one batch of rows."""
 
 READ_BYTES = 1 << 20
 
@@ -35,7 +36,7 @@ _NEWLINE, _RETURN = 10, 13
 
 
 class Kept(NamedTuple):
-    """A raw file to be read: the vendor's name for it, how to open it, how it is packed."""
+    """A raw file to be read: the vendor's name for it, a function that opens it, and its compression."""
 
     name: str
     open: Callable[[], IO[bytes]]
@@ -43,7 +44,7 @@ class Kept(NamedTuple):
 
 
 class Gathered:
-    """Rows gathered from several files until there are enough of them for a batch."""
+    """Collects rows from several files until there are enough of them for a batch."""
 
     def __init__(self, max_line_bytes: int) -> None:
         self.max_line_bytes = max_line_bytes
@@ -52,13 +53,13 @@ class Gathered:
     def _clear(self) -> None:
         self.size = 0
         self.texts: list[bytes] = []
-        self.starts: list[int] = []  # where each text begins
+        self.starts: list[int] = []  # offset at which each text begins
         self.names: list[str] = []
-        self.lines: list[int] = []  # number of its first line
+        self.lines: list[int] = []  # number of the first line of each text
         self.problems: list[tuple[str, int | None, bytes, str]] = []
 
     def add(self, name: str, line: int, text: bytes) -> int:
-        """Takes whole lines (each ended) beginning at number `line`; returns the number of the next."""
+        """Adds complete lines, each with its line end, that begin at number `line`; returns the next line's number."""
         self.starts.append(self.size)
         self.names.append(name)
         self.lines.append(line)
@@ -67,11 +68,11 @@ class Gathered:
         return line + text.count(b"\n")
 
     def problem(self, name: str, line: int | None, text: bytes, reason: str) -> None:
-        """Takes a row that is none, with its reason."""
+        """Adds an invalid row with the reason."""
         self.problems.append((name, line, text[:SHOWN_BYTES], reason))
 
     def take(self) -> Iterator[pa.RecordBatch]:
-        """What was gathered, as batches of `ROWS`; empties it."""
+        """Yields the collected rows as batches of `ROWS`, and then clears them."""
         if self.texts:
             yield from self._good()
         if self.problems:
@@ -104,7 +105,7 @@ class Gathered:
             [files, pa.array(numbers, pa.int64()), text, pa.nulls(len(begins), pa.string())], schema=ROWS
         )
         blank = (lengths == 1) | ((lengths == 2) & (octets[begins] == _RETURN))
-        long = lengths > self.max_line_bytes + 1  # the line's end is not the line
+        long = lengths > self.max_line_bytes + 1  # the line end does not count
         for row in np.flatnonzero(long):
             start = int(begins[row])
             name = self.names[int(text_of[row])]

@@ -1,7 +1,7 @@
-r"""Where a source's row holds the parts of an event, and how it writes its times.
+r"""The places in a source's row that hold the parts of an event, and the formats of its times.
 
-A place is a path of keys with a dot between them: `event_type`, `properties.$insert_id`. A number is a position in a
-list (`contexts.data.0.data.account`); a dot that belongs to a key is written `\.`.
+A place is a path of keys separated by dots: `event_type`, `properties.$insert_id`. A number is a position in a list
+(`contexts.data.0.data.account`); a dot that belongs to a key is written `\.`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any, Final
 from onetouch.lake import ISO_8601
 
 Places = tuple[str, ...]
-"""Where a part may stand; the first place that holds something counts."""
+"""Possible places of a part; the first place with a value counts."""
 
 EPOCH_SECONDS: Final = "epoch seconds"
 EPOCH_MILLISECONDS: Final = "epoch milliseconds"
@@ -26,8 +26,8 @@ class TimeFormat:
     """One way of writing a moment.
 
     `pattern`: a strptime pattern, EPOCH_SECONDS or EPOCH_MILLISECONDS (numbers or texts of them, fractions allowed), or
-    ISO (a `T` or a blank between date and time; with or without offset). A moment that names no zone is UTC, or, if
-    `project_zone`, on the clock of the project: the policy's `sources.{name}.timezone`.
+    ISO (a `T` or a blank between date and time; with or without offset). A moment without a zone is in UTC, or, if
+    `project_zone`, in the time zone of the project: the policy's `sources.{name}.timezone`.
     """
 
     pattern: str
@@ -36,11 +36,12 @@ class TimeFormat:
 
 @dataclass(frozen=True)
 class Shape:
-    """Where a row, a JSON object, holds each part of the canonical event.
+    """The places of each part of the canonical event in a row, which is a JSON object.
 
-    `groups` are objects that hold group type → id or list of ids (the policy's `events.group_types` say which, the
-    first id of a list counts), `group` ids themselves. `user_properties` are objects in which the policy's
-    `events.email_properties` may be an e-mail address, `email` addresses themselves. `properties` are objects.
+    `groups`: places of objects that map a group type to an id or a list of ids (the policy's `events.group_types` say
+    which types count; of a list, the first id counts). `group`: places of the ids themselves. `user_properties`: places
+    of objects in which the policy's `events.email_properties` may be an e-mail address. `email`: places of the
+    addresses themselves. `properties`: places of objects.
     """
 
     event_id: Places
@@ -58,7 +59,7 @@ class Shape:
 
 @dataclass(frozen=True)
 class Who:
-    """Whom a row is about; None where it does not say. The e-mail address is in lower case."""
+    """The user, group and e-mail address (in lower case) that a row is about; None where the row has none."""
 
     user: str | None
     group: str | None
@@ -71,7 +72,7 @@ def steps(place: str) -> tuple[str, ...]:
 
 
 def who(row: dict[str, Any], shape: Shape, group_types: Iterable[str], email_properties: Iterable[str]) -> Who:
-    """Whom a row is about, read as `events` reads it when it makes an event of it."""
+    """Whom a row is about, by the same rules by which `events` makes an event of the row."""
     user = _first(_word(value) for value in _found(row, shape.user_id))
     groups = _object(row, shape.groups)
     group = _first(_word(value) for value in (*_found(row, shape.group), *(groups.get(name) for name in group_types)))
@@ -82,7 +83,7 @@ def who(row: dict[str, Any], shape: Shape, group_types: Iterable[str], email_pro
 
 
 def _found(row: Any, places: Places) -> Iterator[Any]:
-    """What stands at each place, None for nothing."""
+    """The value at each place; None where there is none."""
     for place in places:
         value = row
         for step in steps(place):
@@ -96,7 +97,7 @@ def _found(row: Any, places: Places) -> Iterator[Any]:
 
 
 def _object(row: Any, places: Places) -> dict[str, Any]:
-    """The first object at one of the places; empty when there is none."""
+    """The first object at one of the places; an empty object if there is none."""
     return next((value for value in _found(row, places) if isinstance(value, dict)), {})
 
 
@@ -105,7 +106,7 @@ def _first(words: Iterable[str | None]) -> str | None:
 
 
 def _word(value: Any) -> str | None:
-    """A text or number as text; of a list the first."""
+    """A text or number as text; of a list, its first item."""
     if isinstance(value, list):
         value = value[0] if value else None
     if isinstance(value, bool) or not isinstance(value, str | int | float):

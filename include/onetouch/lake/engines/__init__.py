@@ -1,4 +1,4 @@
-"""Engines: what a table of the lake is read, computed and written with. One line each, imported when it is used."""
+"""The registry of engines, which read, compute and write tables of the lake. An engine is imported when it is used."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["DEFAULT_ENGINE", "ENGINES", "ISO_8601", "Engine", "open_engine"]
 ENGINES = {
     "duckdb": "onetouch.lake.engines.duckdb:DuckDB",
 }
-"""Name of an engine → module and class; the class is called as `open_engine` says."""
+"""Name of an engine → module and class; `open_engine` calls the class with a lake and limits."""
 
 DEFAULT_ENGINE = "duckdb"
 

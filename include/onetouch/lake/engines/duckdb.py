@@ -1,4 +1,4 @@
-"""DuckDB: embedded, reads the lake's Parquet files in place. The only file that knows its SQL."""
+"""The DuckDB engine: embedded, it reads the lake's Parquet files in place. Only this file contains DuckDB's SQL."""
 
 from __future__ import annotations
 
@@ -26,15 +26,16 @@ _STAGE = "stage"  # the database on disk
 
 
 class DuckDB:
-    """A session; see `protocol.Engine`. It spills beside a local lake, else below the system's temporary folder."""
+    """A session; see `protocol.Engine`. It spills into the folder of a local lake or, with `large`, into the system's
+    temporary folder."""
 
     def __init__(self, lake: Lake, memory: str = "4GB", threads: int | None = None, large: bool = False) -> None:
-        """`large`: what is kept and gathered is on disk from the start."""
+        """`large`: tables that are kept or gathered are on disk from the start."""
         self.lake = lake
         self.large = large
         self._names = 0
         self._read: dict[str, ir.Table] = {}
-        self._compiled: dict[int, tuple[ir.Table, str]] = {}  # the expression is held: its id is its own as long
+        self._compiled: dict[int, tuple[ir.Table, str]] = {}  # id → (expression, SQL); holding it keeps the id unique
         self._place: tempfile.TemporaryDirectory[str] | None = None
         self._con = duckdb.connect(":memory:")
         try:
@@ -58,7 +59,7 @@ class DuckDB:
             self._place = tempfile.TemporaryDirectory(prefix="onetouch-engine-")
             con.execute(f"SET temp_directory = {_text(f'{self._place.name}/spill')}")
             con.execute(f"ATTACH {_text(f'{self._place.name}/stage.duckdb')} AS {_STAGE}")
-            con.execute("BEGIN")  # one transaction, so that it is written once
+            con.execute("BEGIN")  # a single transaction, so that the data is written only once
         elif self.lake.local:
             spill = posixpath.join(self.lake.root, ".spill")
             os.makedirs(spill, exist_ok=True)
@@ -87,7 +88,7 @@ class DuckDB:
             table = self._view(query, name)
             return self._read.setdefault(name, table) if name else table
         self._con.execute(f"CREATE OR REPLACE TEMP VIEW {_name(name)} AS {query}")
-        return self._read[name]  # the columns are the same: they need not be asked for
+        return self._read[name]  # the columns are the same, so the schema need not be queried again
 
     def table(self, rows: pa.Table | pd.DataFrame, name: str) -> ir.Table:
         """See `protocol.Engine`."""
@@ -126,7 +127,7 @@ class DuckDB:
 
     def batches(self, expression: ir.Table, rows: int) -> Iterable[pa.RecordBatch]:
         """See `protocol.Engine`."""
-        # con.sql: Arrow from con.execute does not keep the order (DuckDB 2.0 with preserve_insertion_order off)
+        # con.sql, because Arrow from con.execute loses the order (DuckDB 2.0 with preserve_insertion_order off)
         reader: Iterable[pa.RecordBatch] = self._con.sql(self._sql(expression)).to_arrow_reader(rows)
         return reader
 
@@ -142,10 +143,10 @@ class DuckDB:
     # ── functions ──
 
     def json_columns(self, rows: ir.Table, text: str, keys: Mapping[str, JsonKind]) -> ir.Table:
-        """See `protocol.Engine`. Each text is read once, whatever the number of keys."""
+        """See `protocol.Engine`. Each text is parsed once, whatever the number of keys."""
         structure = _text(json.dumps({key: "JSON" if kind == "json" else "VARCHAR" for key, kind in keys.items()}))
         columns = ", ".join(f"r.{_name(key)}::VARCHAR AS json_{place}" for place, key in enumerate(keys))
-        # TRY: a row that is no JSON becomes null
+        # TRY: a row that is not JSON becomes null
         return self._view(
             f"SELECT * EXCLUDE (r), {columns}, r IS NULL AS json_unread FROM ("
             f"SELECT *, TRY(json_transform({_name(text)}, {structure})) AS r FROM ({self._sql(rows)}))"
@@ -162,7 +163,7 @@ class DuckDB:
     def json_nested(self, document: ir.StringValue, steps: Sequence[str] = ()) -> ir.BooleanValue:
         """See `protocol.Engine`."""
         kind = _call("json_type", dt.string, document, _pointer(steps))
-        return _call("contains", dt.boolean, ibis.literal("OBJECT ARRAY"), kind)  # the engine turns IN into a join
+        return _call("contains", dt.boolean, ibis.literal("OBJECT ARRAY"), kind)  # DuckDB would turn IN into a join
 
     def json_object(self, document: ir.StringValue) -> ir.BooleanValue:
         """See `protocol.Engine`."""
@@ -198,7 +199,7 @@ class DuckDB:
 
     def hour(self, moment: ir.TimestampValue) -> ir.IntegerValue:
         """See `protocol.Engine`."""
-        micros = _call("epoch_us", dt.int64, moment)  # much faster than taking apart a moment with zone
+        micros = _call("epoch_us", dt.int64, moment)  # much faster than extracting parts of a timestamp with zone
         return self.from_epoch(micros).hour()
 
     def at_least(self, value: ir.Value, order: ir.Value, where: ir.BooleanValue | None = None) -> ir.Value:
@@ -209,10 +210,10 @@ class DuckDB:
         """See `protocol.Engine`."""
         return _aggregate("arg_max", value, order, where)
 
-    # ── how ──
+    # ── implementation ──
 
     def _sql(self, expression: ir.Table) -> str:
-        """What the engine runs; of one and the same expression it is made once."""
+        """The SQL of an expression; the same expression is compiled once."""
         if id(expression) not in self._compiled:
             self._compiled[id(expression)] = (expression, self._backend.compile(expression))
         return self._compiled[id(expression)][1]
@@ -236,7 +237,7 @@ class DuckDB:
 
 
 def _call(function: str, gives: dt.DataType, *arguments: Any) -> Any:
-    """A call of one of the engine's own functions."""
+    """A call of one of DuckDB's own functions."""
     values = [value if isinstance(value, ir.Value) else ibis.literal(value) for value in arguments]
     return _function(function, tuple(value.type() for value in values), gives)(*values)
 
@@ -255,7 +256,7 @@ def _function(name: str, kinds: tuple[dt.DataType, ...], gives: dt.DataType) -> 
 
 
 def _pointer(steps: Sequence[str]) -> str:
-    """A path as JSON pointer; the document itself as JSON path."""
+    """A path as a JSON pointer; the empty path as the JSON path of the document itself."""
     return "".join("/" + step.replace("~", "~0").replace("/", "~1") for step in steps) or "$"
 
 

@@ -1,4 +1,4 @@
-"""What is asked of an engine. Tables and what is computed of them are Ibis expressions, the same for every engine."""
+"""The interface of engines. Tables and computations on them are Ibis expressions, the same for every engine."""
 
 from __future__ import annotations
 
@@ -11,76 +11,77 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 JsonKind = Literal["text", "json"]
-"""How a value of a JSON object is given: as text (of an object or a list its JSON), or as JSON."""
+"""How a value of a JSON object is returned: as text (an object or a list as its JSON), or as JSON."""
 
 
 ISO_8601 = "ISO 8601"
-"""In the place of a pattern: date and time with `T` or a blank between, seconds, fraction and offset or not."""
+"""Used instead of a strptime pattern: date and time with `T` or a blank between them; seconds, fraction and offset are
+optional."""
 
 
 class Engine(Protocol):
-    """One session on one lake: moments are UTC, memory is bounded, what does not fit in it goes to disk."""
+    """One session on one lake: moments are UTC, memory is bounded, and data that does not fit in it goes to disk."""
 
     # ── tables ──
 
     def read(
         self, paths: Iterable[str], name: str | None = None, *, dated: bool = False, merged: bool = False
     ) -> ir.Table:
-        """Parquet files of the lake, by their full paths, as one table; there must be at least one.
+        """Parquet files of the lake, by their full paths, as one table; there must be at least one file.
 
-        `name`: what the table is called, in the place of an earlier one (of the same columns): what was made of that
-        one then reads these files.
-        `dated`: with the column `event_date` (a date) from the folder `event_date=…` they lie in. `merged`: a column
-        that a file lacks is null there; else all must have the same.
+        `name`: the name of the table. It replaces an earlier table of that name, which must have the same columns;
+        views on the earlier table then read these files.
+        `dated`: adds the column `event_date` (a date) from the folder `event_date=…` that holds a file. `merged`: a
+        column that a file lacks is null there; otherwise all files must have the same columns.
         """
         ...
 
     def table(self, rows: pa.Table | pd.DataFrame, name: str) -> ir.Table:
-        """Rows held in memory as the table `name`, in the place of an earlier one."""
+        """Rows in memory as the table `name`, which replaces an earlier one."""
         ...
 
     def keep(self, expression: ir.Table, name: str) -> ir.Table:
-        """The expression computed once, as the table `name` of this session, in the place of an earlier one."""
+        """The expression computed once and kept as the session's table `name`, which replaces an earlier one."""
         ...
 
     def view(self, expression: ir.Table, name: str) -> ir.Table:
-        """The expression as the table `name`, in the place of an earlier one, computed each time it is asked for."""
+        """The expression as the view `name`, which replaces an earlier one and is computed at each query."""
         ...
 
     def gather(
         self, name: str, like: pa.Schema, of: Callable[[ir.Table], ir.Table]
     ) -> tuple[ir.Table, Callable[[pa.Table], None]]:
-        """The table `name`, empty, and how a batch of rows (`like` these) is added to it: what `of` makes of them."""
+        """An empty table `name`, and a function that adds a batch of rows (of schema `like`), transformed by `of`."""
         ...
 
     # ── results ──
 
     def fetch(self, expression: ir.Table) -> pa.Table:
-        """The rows of an expression, in the types Ibis gives its columns; in its order if it has one."""
+        """The rows of an expression in the column types of Ibis, and in the order of the expression if it has one."""
         ...
 
     def batches(self, expression: ir.Table, rows: int) -> Iterable[pa.RecordBatch]:
-        """The same, about `rows` at a time, without holding all."""
+        """The rows of an expression as `fetch` gives them, about `rows` at a time, without holding all in memory."""
         ...
 
     def write(self, expression: ir.Table, metadata: Mapping[str, str], *parts: str) -> None:
-        """Writes the rows as one Parquet file of the lake with this key-value metadata, whole or not at all.
+        """Writes the rows as one Parquet file of the lake with this key-value metadata, completely or not at all.
 
-        For what can be made again at any time: quick to write rather than small.
+        For data that can be computed again at any time: the file is quick to write rather than small.
         """
         ...
 
-    # ── functions that Ibis lacks, or has slower ──
+    # ── functions that Ibis lacks, or whose Ibis version is slower ──
 
     def json_columns(self, rows: ir.Table, text: str, keys: Mapping[str, JsonKind]) -> ir.Table:
         """`rows` with a column `json_{n}` for the nth top-level key of the JSON object in the column `text`.
 
-        All are null, and `json_unread` is true, where the text is no JSON object that can be read.
+        All are null, and `json_unread` is true, where the text is not a valid JSON object.
         """
         ...
 
     def json_text(self, document: ir.StringValue, steps: Sequence[str]) -> ir.StringValue:
-        """The value at a path of keys and positions as text: a scalar as it reads, an object or list as its JSON."""
+        """The value at a path of keys and positions as text: a scalar unquoted, an object or list as its JSON."""
         ...
 
     def json_part(self, document: ir.StringValue, steps: Sequence[str]) -> ir.StringValue:
@@ -88,7 +89,7 @@ class Engine(Protocol):
         ...
 
     def json_nested(self, document: ir.StringValue, steps: Sequence[str] = ()) -> ir.BooleanValue:
-        """Whether an object or a list stands at a path."""
+        """Whether the value at a path is an object or a list."""
         ...
 
     def json_object(self, document: ir.StringValue) -> ir.BooleanValue:
@@ -104,22 +105,22 @@ class Engine(Protocol):
         ...
 
     def trim(self, text: ir.StringValue, characters: str) -> ir.StringValue:
-        """A text without these characters at its beginning and its end."""
+        """A text without any of these characters at its beginning and its end."""
         ...
 
     def moment(self, text: ir.StringValue, pattern: str) -> ir.TimestampValue:
-        """A text read by a strptime pattern, or by ISO_8601, without zone; null where it does not fit.
+        """A text parsed by a strptime pattern, or by ISO_8601, as a moment without zone; null where it does not fit.
 
-        An offset in the text is applied: the moment is UTC then, and what the text shows without one.
+        With an offset in the text, the result is the moment in UTC; without one, it is the time as written.
         """
         ...
 
     def to_utc(self, moment: ir.TimestampValue, zone: str) -> ir.TimestampValue:
-        """What a clock of an IANA zone shows, in UTC; both without zone."""
+        """Converts the local time of an IANA time zone to UTC; both are moments without zone."""
         ...
 
     def from_epoch(self, microseconds: ir.IntegerValue) -> ir.TimestampValue:
-        """The moment, UTC and without zone, so many microseconds after 1970."""
+        """The moment, in UTC and without zone, that is this number of microseconds after the beginning of 1970."""
         ...
 
     def hour(self, moment: ir.TimestampValue) -> ir.IntegerValue:
@@ -127,9 +128,9 @@ class Engine(Protocol):
         ...
 
     def at_least(self, value: ir.Value, order: ir.Value, where: ir.BooleanValue | None = None) -> ir.Value:
-        """Of each group the value of the row whose `order` is the least; null does not count."""
+        """Aggregate: the value of the row with the least `order` in each group; null does not count."""
         ...
 
     def at_most(self, value: ir.Value, order: ir.Value, where: ir.BooleanValue | None = None) -> ir.Value:
-        """Of each group the value of the row whose `order` is the greatest; null does not count."""
+        """Aggregate: the value of the row with the greatest `order` in each group; null does not count."""
         ...

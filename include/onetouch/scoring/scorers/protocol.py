@@ -36,7 +36,7 @@ class Artefact:
 
 
 class Earned(NamedTuple):
-    """What each signal earned: one row an account, in the order of the input, and one column a signal.
+    """The points each signal earned: one row per account, in the order of the input, and one column per signal.
 
     `signals`: names, each once; of two signals with equal points, the one named first is the first reason. `values`:
     the signals' values, NaN where unknown. `tenths`: tenths of a point, at least 0; 0 where the value is unknown.
