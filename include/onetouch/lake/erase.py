@@ -5,8 +5,8 @@ A file is rewritten completely or not at all.
 
 from __future__ import annotations
 
-import gzip
 import posixpath
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -25,6 +25,11 @@ IDS = ("account_id", "user_id", "crm_account_id", "domain", "email_domain", "top
 """Columns that hold an id as their whole value."""
 
 _TEXTS = (".json", ".html", ".csv", ".txt", ".md", ".css", ".js")
+
+_GZIP, _ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
+"""How a compressed file begins."""
+
+_PIECE = 1 << 10  # of a damaged file, at most this many bytes before the damage stay unread
 
 
 @dataclass(frozen=True)
@@ -76,7 +81,7 @@ def erase_files(lake: Lake, erasure: Erasure, text_of_row: Callable[[str], str |
 
 
 def search(lake: Lake, marks: Marks) -> Searched:
-    """Searches every file, including hidden ones, for the marks; Parquet and gzip files also in decompressed form."""
+    """Searches every file, including hidden ones, for the marks; compressed ones also in decompressed form."""
     searched = Searched(0, 0, [])
     for path in _all(lake):
         size, found = _search(lake, path, marks)
@@ -116,18 +121,42 @@ def _search(lake: Lake, path: str, marks: Marks) -> tuple[int, bool]:
             if marks.stands_in(text) or (column in IDS and value in marks.words):
                 return size, True
             longer = longer or marks.occurs_in(text)
-    elif content[:2] == b"\x1f\x8b":
-        try:
-            content = gzip.decompress(content)
-        except (OSError, EOFError):  # a truncated file cannot be decompressed and is not searched further
-            content = b""
-        size += len(content)
-        return size, marks.stands_in(content)
+    elif content.startswith((_GZIP, _ZSTD)):
+        unpacked = _unpacked(content)
+        return size + len(unpacked), marks.stands_in(unpacked)
     elif marks.stands_in(content):
         return size, True
     else:
         longer = True  # plain text: a mark that stands by itself would have been found above
     return size, not longer and marks.occurs_in(content)
+
+
+def _unpacked(content: bytes) -> bytes:
+    """All that can be decompressed of a gzip or zstd file; one that ends early or is damaged holds rows up to there."""
+    return b"".join(_gunzipped(content) if content.startswith(_GZIP) else _unzstd(content))
+
+
+def _gunzipped(content: bytes) -> Iterator[bytes]:
+    stream = zlib.decompressobj(zlib.MAX_WBITS | 16)
+    place = 0
+    while place < len(content):
+        piece = content[place : place + _PIECE]
+        try:
+            yield stream.decompress(piece)
+        except zlib.error:  # what follows the damage cannot be read by anyone
+            return
+        place += len(piece) - len(stream.unused_data)
+        if stream.eof:
+            stream = zlib.decompressobj(zlib.MAX_WBITS | 16)
+
+
+def _unzstd(content: bytes) -> Iterator[bytes]:
+    try:
+        with pa.CompressedInputStream(pa.BufferReader(content), "zstd") as stream:
+            while piece := stream.read(_PIECE):
+                yield piece
+    except OSError:
+        return
 
 
 def _values(table: pa.Table) -> Iterator[tuple[str, str]]:
