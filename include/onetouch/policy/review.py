@@ -34,7 +34,7 @@ from onetouch.policy.schema import (
 )
 
 MOST_EMPLOYEES = 1_000_000  # ours: no more than a handful of employers are larger
-FOR_EVER_DAYS = 3_650  # ours: a rep who is on leave for ten years or longer never takes tasks
+LONG_LEAVE_DAYS = 3_650  # ours: a rep who is on leave for ten years or longer never takes tasks
 TENTHS = 10  # points are counted in tenths (`scoring/`)
 
 UNDERSTANDING = ("features_used", "users", "events", "activated")
@@ -425,7 +425,7 @@ def _reps(policy: Policy) -> Findings:
 
 
 def _has_room(rep: Rep) -> bool:
-    return rep.tasks_per_day != 0 and not any((away.last - away.first).days >= FOR_EVER_DAYS for away in rep.leave)
+    return rep.tasks_per_day != 0 and not any((away.last - away.first).days >= LONG_LEAVE_DAYS for away in rep.leave)
 
 
 def _caps(policy: Policy) -> Findings:
