@@ -11,7 +11,8 @@ import pytest
 
 from tests.pipeline.world import AS_OF, Pipeline, World
 
-DEATHS = 10
+SHORT, ALL = 4, 10
+"""Points of death in `make test`, and in `make test-all`."""
 
 
 def seen_outside(world: World) -> dict[str, Any]:
@@ -33,9 +34,10 @@ def ledger_of(world: World) -> dict[str, Any]:
     return json.loads(json.dumps(world.workspace().ledger.dump(), default=str).replace(str(world.home), "HOME"))
 
 
-@pytest.mark.timeout(900)  # twenty-one runs of the whole pipeline
-def test_killed_at_ten_points_and_run_again_it_ends_the_same(
-    make_world: Callable[[str], World], pipeline: Pipeline
+@pytest.mark.timeout(900)  # up to twenty-one runs of the whole pipeline
+@pytest.mark.parametrize("deaths", [SHORT, pytest.param(ALL, marks=pytest.mark.long)])
+def test_killed_anywhere_and_run_again_it_ends_the_same(
+    make_world: Callable[[str], World], pipeline: Pipeline, deaths: int
 ) -> None:
     undisturbed = make_world("undisturbed")
     first = pipeline.run(undisturbed)
@@ -47,8 +49,8 @@ def test_killed_at_ten_points_and_run_again_it_ends_the_same(
     # Spread over the whole run, and again over its last third, where it reaches the outside.
     effects = first["effects"]
     chosen = random.Random(4)
-    early = chosen.sample(range(1, effects * 2 // 3), DEATHS // 2)
-    late = chosen.sample(range(effects * 2 // 3, effects + 1), DEATHS - DEATHS // 2)
+    early = chosen.sample(range(1, effects * 2 // 3), deaths // 2)
+    late = chosen.sample(range(effects * 2 // 3, effects + 1), deaths - deaths // 2)
     for number, die_at in enumerate(sorted(early + late)):
         world = make_world(f"killed{number}")
         assert pipeline.run(world, die_at=die_at)["code"] == -9, f"not killed at effect {die_at} of {effects}"
