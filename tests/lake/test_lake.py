@@ -8,8 +8,7 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from onetouch.lake import Lake
-from onetouch.lake.lake import key
+from onetouch.lake import Lake, key
 
 
 def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path) -> None:

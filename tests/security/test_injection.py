@@ -11,8 +11,7 @@ from typing import Any
 import pytest
 from onetouch.connections import Connection
 from onetouch.crm.salesforce import Salesforce
-from onetouch.lake import Lake
-from onetouch.lake.lake import key
+from onetouch.lake import Lake, key
 from onetouch.sandbox.fields import make_id
 from onetouch.sandbox.in_process import URL, Adapter, Org
 from tenacity import wait_none

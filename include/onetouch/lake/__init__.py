@@ -7,8 +7,9 @@ from onetouch.faces import show
 if TYPE_CHECKING:
     from onetouch.lake.engines import DEFAULT_ENGINE, ENGINES, ISO_8601, Engine
     from onetouch.lake.erase import Erasure, erase_files, search
+    from onetouch.lake.files import key
     from onetouch.lake.formats import as_stored, columns_held, read_raw, read_table, table_kind
-    from onetouch.lake.lake import Lake, key
+    from onetouch.lake.lake import Lake
     from onetouch.lake.marks import SHORT, Marks
     from onetouch.lake.rows import rows_where
 

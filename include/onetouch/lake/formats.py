@@ -28,7 +28,7 @@ from onetouch.catalogue import CRM_COLUMNS, DETAIL_COLUMNS, MOMENTS, SIGNAL_NAME
 from onetouch.policy import current_name, renames
 
 if TYPE_CHECKING:
-    from onetouch.lake.lake import Lake
+    from onetouch.lake.files import Files
 
 KEY = b"onetouch_format"
 """Key in the Parquet metadata: the number of the format."""
@@ -214,7 +214,7 @@ def stamped(table: pa.Table, *parts: str) -> pa.Table:
 
 
 def read_table(
-    lake: Lake,
+    lake: Files,
     *parts: str,
     columns: Sequence[str] | None = None,
     filters: list[Any] | None = None,
@@ -247,13 +247,13 @@ def read_table(
     return found
 
 
-def columns_held(lake: Lake, *parts: str) -> set[str]:
+def columns_held(lake: Files, *parts: str) -> set[str]:
     """The columns that are stored in a file of the lake, by today's names. Raises FileNotFoundError."""
     with lake.fs.open(lake.path(*parts), "rb") as file:
         return {current_name(name) for name in pq.read_schema(file).names}
 
 
-def read_raw(lake: Lake, *parts: str, filters: list[Any] | None = None, threads: bool = True) -> pa.Table:
+def read_raw(lake: Files, *parts: str, filters: list[Any] | None = None, threads: bool = True) -> pa.Table:
     """A table of the lake exactly as it is stored, in whichever format. Raises FileNotFoundError."""
     with lake.fs.open(lake.path(*parts), "rb") as file:
         return pq.read_table(file, filters=filters, use_threads=threads)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from onetouch.lake.engines.protocol import ISO_8601, Engine
 
 if TYPE_CHECKING:
-    from onetouch.lake.lake import Lake
+    from onetouch.lake.files import Files
 
 __all__ = ["DEFAULT_ENGINE", "ENGINES", "ISO_8601", "Engine", "open_engine"]
 
@@ -21,7 +21,7 @@ ENGINES = {
 DEFAULT_ENGINE = "duckdb"
 
 
-def open_engine(name: str, lake: Lake, **limits: Any) -> AbstractContextManager[Engine]:
+def open_engine(name: str, lake: Files, **limits: Any) -> AbstractContextManager[Engine]:
     """A session of the engine `name` on a lake; `limits` as in `Lake.engine`. Raises ValueError for an unknown name."""
     if name not in ENGINES:
         raise ValueError(f"engine {name!r} is not known; known: {', '.join(sorted(ENGINES))}")

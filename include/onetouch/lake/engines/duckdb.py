@@ -20,7 +20,7 @@ import pyarrow as pa
 from onetouch.lake.engines.protocol import ISO_8601, JsonKind
 
 if TYPE_CHECKING:
-    from onetouch.lake.lake import Lake
+    from onetouch.lake.files import Files
 
 _STAGE = "stage"  # the database on disk
 
@@ -29,7 +29,7 @@ class DuckDB:
     """A session; see `protocol.Engine`. It spills into the folder of a local lake or, with `large`, into the system's
     temporary folder."""
 
-    def __init__(self, lake: Lake, memory: str = "4GB", threads: int | None = None, large: bool = False) -> None:
+    def __init__(self, lake: Files, memory: str = "4GB", threads: int | None = None, large: bool = False) -> None:
         """`large`: tables that are kept or gathered are on disk from the start."""
         self.lake = lake
         self.large = large
