@@ -69,3 +69,11 @@ def test_the_command_line_is_what_the_package_and_python_m_start() -> None:
     done = subprocess.run([sys.executable, "-m", "onetouch.cli", "--help"], capture_output=True, text=True, check=True)
     assert "Usage: onetouch [OPTIONS] COMMAND" in done.stdout
     assert callable(app)
+
+
+def test_a_command_that_used_the_engine_ends_without_a_word() -> None:
+    program = (
+        "import duckdb; duckdb.connect().sql('select 1').fetchall(); from onetouch.cli import app; app(['--help'])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
