@@ -56,7 +56,13 @@ def dossier(
     `timezone`: the rep's time zone, used for the due time (unknown: the customer's). `before`: the account's latest
     earlier handoff as the ledger's `handoff_frame` returns it, None when there was none.
     """
-    facts = known_facts(decision, signals_row)
+    return dossier_of(known_facts(decision, signals_row), policy, timezone, before)
+
+
+def dossier_of(
+    facts: Facts, policy: Policy, timezone: str | None = None, before: Mapping[str, Any] | None = None
+) -> str:
+    """`dossier` from facts that are known already."""
     why = why_now(facts, policy)
     theirs = zone(facts.get("timezone"))
     sections = {

@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from onetouch.handoff.content import AccountContext, Priority, TaskContent
-from onetouch.handoff.dossier import LONGEST, dossier
+from onetouch.handoff.dossier import LONGEST, dossier_of
 from onetouch.handoff.facts import account_name, known_facts
-from onetouch.handoff.message import first_message, urgency
+from onetouch.handoff.message import message_of, urgency
 from onetouch.handoff.plain_text import inert, plain
 from onetouch.handoff.situations import why_now
 from onetouch.handoff.words import capital, listed, zone
@@ -37,7 +37,7 @@ def account_context(decision: Mapping[str, Any], signals_row: Mapping[str, Any],
         "motion": facts.get("motion"),
         "milestones": f"{int(done)} of {all_of_them}" if done is not None else None,
         "features_used": _features(facts.get("features_used_list"), facts.get("features_used")),
-        "dossier": dossier(decision, signals_row, policy),
+        "dossier": dossier_of(facts, policy),
         "policy_version": facts.get("policy_version"),
     }
     return AccountContext(
@@ -69,9 +69,9 @@ def task_content(
     description = "\n\n".join(
         [
             "FIRST MESSAGE (yours to change)",
-            first_message(decision, signals_row, policy),
+            message_of(facts, policy),
             "—" * 20,
-            dossier(decision, signals_row, policy, timezone, before),
+            dossier_of(facts, policy, timezone, before),
         ]
     )
     return TaskContent(

@@ -28,9 +28,13 @@ def first_message(decision: Mapping[str, Any], signals_row: Mapping[str, Any], p
     It names only usage that is in the data, and nothing the customer might find intrusive (pages viewed, scores). If it
     would be too long, details of usage are left out first, then whole sentences.
     """
-    facts = known_facts(decision, signals_row)
+    return message_of(known_facts(decision, signals_row), policy)
+
+
+def message_of(facts: Facts, policy: Policy) -> str:
+    """`first_message` from facts that are known already."""
     if not facts.keys() & {"name", "domain"}:
-        facts["name"] = "your company"
+        facts = {**facts, "name": "your company"}
     words = in_words(facts, policy)
     offer = why_now(facts, policy).offer
     closing = _known_sentences(policy.message.closing, words)
