@@ -37,8 +37,8 @@ Everything may be run again: a stage repeats nothing that was done. Two ways, no
 
 - **Clear** a failed task (with downstream) to finish *that* run: same moment, same windows, same policy.
   After an hour or two it is better not to: its moment may be stale by then, and a stale run sends nothing.
-- **Trigger** a new run to act on *now*. Windows start at the last watermark, so nothing that a failed or
-  paused run left unread is lost. This is the usual answer to an outage that is over.
+- **Trigger** a new run to act on *now*. A run reads what no run has read yet, so nothing that a failed
+  or paused run left unread is lost. This is the usual answer to an outage that is over.
 
 A backfill computes decisions for past hours and sends nothing.
 
@@ -50,7 +50,7 @@ alert in Slack and the last lines of the task's log name what failed.
 - **open_run**: the policy file cannot be read, the ledger database is down, or `as_of` lies in the future. The
   message names the field. Check a policy before it is deployed: `onetouch policy check FILE`.
 - **extract_events**: a source cannot be reached or refuses the key (`amplitude_default`). Sources fail apart;
-  clear the one that failed. Nothing is lost: its watermark has not moved.
+  clear the one that failed. Nothing is lost: what it has not read is read by the next run.
 - **stage_events**: the raw files cannot be read as they are. Bad rows do not fail it, they go to quarantine;
   this is a full disk, memory, or a bug: the log has the file.
 - **check_events**: the batch is not to be trusted (volume, freshness, quarantined or unknown events). Nothing is

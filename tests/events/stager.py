@@ -55,14 +55,14 @@ class Stager:
     def run(self, as_of: datetime = AS_OF, *, dry_run: bool = False) -> Run:
         return self.ledger.begin_run(as_of, self.policy, dry_run)
 
-    def extract(self, as_of: datetime = AS_OF) -> Run:
-        run = self.run(as_of)
+    def extract(self, as_of: datetime = AS_OF, *, dry_run: bool = False) -> Run:
+        run = self.run(as_of, dry_run=dry_run)
         sources.extract("amplitude", self.lake, self.ledger, self.policy, run, folder=self.folder)
         return run
 
-    def stage(self, as_of: datetime = AS_OF) -> dict[str, Any]:
+    def stage(self, as_of: datetime = AS_OF, *, dry_run: bool = False) -> dict[str, Any]:
         """Extracts and stages; checks that every row is accounted for, in the summary and in the lake."""
-        summary = events.stage(self.lake, self.ledger, self.policy, self.extract(as_of))
+        summary = events.stage(self.lake, self.ledger, self.policy, self.extract(as_of, dry_run=dry_run))
         rows = summary["rows"]
         assert rows["in"] == rows["kept"] + rows["duplicates"] + sum(rows["quarantined"].values())
         return summary

@@ -79,7 +79,7 @@ def damaged(tmp_path: Path) -> Path:
     with zipfile.ZipFile(REAL / "2023-01.zip") as answer:
         rows = [row for name in sorted(answer.namelist()) for row in rows_of(answer.read(name))]
     good = rows[0]
-    new = [{**good, "uuid": f"new-{n}"} for n in range(50)]
+    new = [{**good, "uuid": f"new-{n}", "$insert_id": f"new-{n}"} for n in range(50)]
     whole = io.BytesIO()
     with gzip.GzipFile(fileobj=whole, mode="wb") as file:
         file.write(b"\n".join(json.dumps(row).encode() for row in new) + b"\n")
@@ -87,7 +87,8 @@ def damaged(tmp_path: Path) -> Path:
     with zipfile.ZipFile(folder / "zz-damage.zip", "w") as answer:
         at = "424242/424242_2023-01-31"
         answer.writestr(f"{at}_1#7.json.gz", whole.getvalue()[:-60])
-        answer.writestr(f"{at}_2#7.json.gz", packed(b'{"event_type": "commit", "user_id', {**good, "uuid": "new-50"}))
+        another = {**good, "uuid": "new-50", "$insert_id": "new-50"}
+        answer.writestr(f"{at}_2#7.json.gz", packed(b'{"event_type": "commit", "user_id', another))
         answer.writestr(f"{at}_3#7.json.gz", packed(*({**nobody, "uuid": f"nobody-{n}"} for n in range(5))))
         past, future = "1970-01-01 00:00:00.000000", "2099-01-01 00:00:00.000000"
         answer.writestr(

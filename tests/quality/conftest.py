@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -54,14 +53,18 @@ class Place:
             self.lake.write(rows, "events", f"event_date={day}", f"{batch}.parquet")
         return frame
 
-    def extraction(self, start: datetime, end: datetime) -> None:
-        """The window a complete extraction of this run has read."""
-        manifest = {"source": "amplitude", "window": [start.isoformat(), end.isoformat()], "files": [], "refused": []}
-        with self.lake.writing("raw", "amplitude", self.run.run_id, "extract.json") as draft:
-            Path(draft).write_text(json.dumps(manifest))
-
-    def batch(self, rows_in: int, kept: int, duplicates: int = 0, quarantined: int = 0, *, batch: str = "b1") -> None:
+    def batch(
+        self,
+        rows_in: int,
+        kept: int,
+        duplicates: int = 0,
+        quarantined: int = 0,
+        *,
+        reread: int = 0,
+        batch: str = "b1",
+    ) -> None:
         counts = {"in": rows_in, "kept": kept, "duplicates": duplicates, "quarantined": {"bad_time": quarantined}}
+        counts["reread"] = reread
         self.ledger.record_batch(batch, self.run.run_id, "amplitude", counts)
 
 

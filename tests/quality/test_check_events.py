@@ -165,11 +165,10 @@ def test_what_the_overlap_reads_again_is_no_duplicate(place):
     """An hourly run re-reads two days: 100 rows were known and read again on purpose, 20 came twice."""
     earlier = place.ledger.begin_run(place.run.as_of - timedelta(hours=1), place.policy, False)
     place.events(STEADY, batch=f"amplitude-{earlier.run_id}")
-    place.extraction(place.run.as_of - timedelta(hours=48), place.run.as_of)
-    place.batch(130, 10, 120, batch=f"amplitude-{place.run.run_id}")
+    place.batch(130, 10, 120, reread=100, batch=f"amplitude-{place.run.run_id}")
     summary = check(place)
     assert summary["warnings"] == ["batch-amplitude: share of rows sent twice: 0.1538 (at most 0.1)"]
-    place.batch(110, 10, 100, batch=f"amplitude-{place.run.run_id}")
+    place.batch(110, 10, 100, reread=100, batch=f"amplitude-{place.run.run_id}")
     assert check(place)["warnings"] == []
 
 
@@ -212,3 +211,22 @@ def test_a_handful_of_events_a_day_is_not_judged_by_volume(place):
     summary = check(place)
     assert (summary["passed"], summary["warnings"]) == (True, [])
     assert len(summary["unjudged"]) == 2
+
+
+def test_an_event_that_the_lake_holds_twice_is_critical(place):
+    place.events(STEADY)
+    place.batch(1000, 1000)
+    assert check(place)["passed"]
+    [last] = [path for path in place.lake.list("events", "/b1.parquet") if "event_date=2024-12-31" in path]
+    place.lake.fs.copy(last, last.replace("b1.parquet", "b2.parquet"))
+    assert failed(place)[0] == "batch-amplitude: rows of events that the lake holds more than once: 50 (at most 0)"
+
+
+def test_what_became_known_later_is_not_in_the_profile(place):
+    """A file of the last day that came after the run had decided."""
+    place.events(STEADY)
+    later = place.run.as_of + timedelta(hours=1)
+    place.events([50], batch="b0", change=lambda frame: frame.insert(5, "known_at", later))
+    place.batch(1000, 1000)
+    row = batch_profile(place.lake, place.ledger, place.policy, place.run).iloc[0]
+    assert row["last_day_rows"] == 50

@@ -39,7 +39,7 @@ def count(lake, run):
     return sum(batch.num_rows for batch in read_rows("amplitude", lake, POLICY, run))
 
 
-def test_the_first_window_goes_back_to_the_product_and_the_next_overlaps(lake, ledger, folder):
+def test_a_folder_is_read_whole_whatever_the_watermark(lake, ledger, folder):
     run = ledger.begin_run(AS_OF, POLICY, False)
     summary = extract("amplitude", lake, ledger, POLICY, run, folder=folder)
     assert summary["window"] == ["2015-01-01T00:00:00+00:00", "2025-03-01T12:00:00+00:00"]
@@ -50,17 +50,40 @@ def test_the_first_window_goes_back_to_the_product_and_the_next_overlaps(lake, l
     ledger.advance_watermark("amplitude", AS_OF)
     later = ledger.begin_run(AS_OF + HOUR, POLICY, False)
     summary = extract("amplitude", lake, ledger, POLICY, later, folder=folder)
-    assert summary["window"] == ["2025-02-27T12:00:00+00:00", "2025-03-01T13:00:00+00:00"]
-    assert summary["files"] == POLICY.events.overlap_hours + 1
+    assert summary["window"] == ["2015-01-01T00:00:00+00:00", "2025-03-01T13:00:00+00:00"]
+    assert summary["files"] == 200
+
+
+def test_an_api_is_asked_from_the_watermark_less_the_overlap(lake, ledger, monkeypatch):
+    asked = []
+
+    def fetch(lake, into, start, end, *a, **k):
+        asked.append((start, end))
+        return amplitude.Fetched()
+
+    monkeypatch.setattr(amplitude, "SOURCE", dataclasses.replace(amplitude.SOURCE, fetch=fetch))
+    for hours, dry in ((0, False), (1, True), (1, False)):
+        run = ledger.begin_run(AS_OF + hours * HOUR, POLICY, dry)
+        extract("amplitude", lake, ledger, POLICY, run)
+        ledger.advance_watermark("amplitude", AS_OF + (hours - 2) * HOUR, dry=dry)
+    overlap = POLICY.events.overlap_hours * HOUR
+    first = datetime(2015, 1, 1, tzinfo=UTC)
+    of_real = AS_OF - 2 * HOUR - overlap
+    assert asked == [(first, AS_OF), (of_real, AS_OF + HOUR), (of_real, AS_OF + HOUR)]
 
 
 def test_what_was_received_stays_whatever_the_source_says_later(lake, ledger, folder, monkeypatch):
     run = ledger.begin_run(AS_OF, POLICY, False)
     first = extract("amplitude", lake, ledger, POLICY, run, folder=folder)
     answer(folder / "a.zip", [(member(AS_OF - HOUR), packed([event(n) for n in range(7)]))])
-    dead = dataclasses.replace(amplitude.SOURCE, fetch=lambda *a, **k: pytest.fail("fetched a complete window again"))
+
+    def fetch(lake, into, *a, **k):
+        assert not into.startswith("raw/"), "fetched a complete window again"
+        return amplitude.fetch(lake, into, *a, **k)
+
+    dead = dataclasses.replace(amplitude.SOURCE, fetch=fetch)
     monkeypatch.setattr(amplitude, "SOURCE", dead)
-    assert extract("amplitude", lake, ledger, POLICY, run, folder=folder) == first
+    assert extract("amplitude", lake, ledger, POLICY, run, folder=folder) == first | {"waiting": 1}
     assert count(lake, run) == 200
 
 

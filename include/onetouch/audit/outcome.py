@@ -10,8 +10,10 @@ from onetouch.ledger import ACTIVE, Ledger
 def accounting(ledger: Ledger, run_id: str) -> dict[str, Any]:
     """Counts that account for every row, account and decision of a run, as far as it got (guarantee 6).
 
-    `deferred`: how many of `failed` the next run tries again. `held`: why nothing was sent, None if tasks were sent.
-    When the run was held, `to_withdraw` is the number of open tasks that should have been closed.
+    `already_read`: files that an earlier run had read. `waiting`: files that were added to the folder of exports since
+    the run read it, and are left to a later run. `late`: rows that earlier runs should have had; they count from this
+    run's moment on. `deferred`: how many of `failed` the next run tries again. `held`: why nothing was sent, None if
+    tasks were sent. When the run was held, `to_withdraw` is the number of open tasks that should have been closed.
     """
     summaries = ledger.stage_summaries(run_id)
     staged, routed = summaries.get("stage_events") or {}, summaries.get("route") or {}
@@ -19,6 +21,9 @@ def accounting(ledger: Ledger, run_id: str) -> dict[str, Any]:
     return {
         "run_id": run_id,
         "rows": staged.get("rows"),
+        "already_read": staged.get("already_read"),
+        "waiting": (summaries.get("extract_events") or {}).get("waiting"),
+        "late": staged.get("late"),
         "accounts": routed.get("accounts"),
         "decisions": routed.get("decisions"),
         "to_send": sent.get("to_send"),

@@ -73,6 +73,12 @@ def accounting(result: Mapping[str, Any]) -> RenderableType:
         refused = ", ".join(f"{reason} {n:,}" for reason, n in rows["quarantined"].items()) or "none"
         table.add_row("rows", f"{rows['in']:,} in = {rows['kept']:,} kept + {rows['duplicates']:,} duplicates")
         table.add_row("quarantined", refused)
+    if result.get("already_read"):
+        table.add_row("already read", f"{result['already_read']:,} files, by earlier runs")
+    if result.get("late"):
+        table.add_row("late", f"{result['late']:,} rows: earlier runs did not have them, and still do not count them")
+    if result.get("waiting"):
+        table.add_row("not read", f"{result['waiting']:,} files came after this run had read: a later run reads them")
     if result["decisions"]:
         table.add_row("accounts", f"{result['accounts']:,}, each with one decision")
         for action, n in sorted(result["decisions"].items(), key=lambda item: -item[1]):

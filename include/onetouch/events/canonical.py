@@ -57,8 +57,8 @@ class Canonical:
     """Collects the batches of one source in an engine and accepts or rejects each row.
 
     `finish` then makes two tables: `good` (row, an ordinal over all batches; the columns of the canonical event except
-    source and batch_id; file and text_hash, from which an event_id is made where the source gave none) and `bad` (row,
-    file, line, reason, shown). Every row of every batch is in exactly one of them.
+    source, known_at and batch_id; file, row_hash and text_hash, from which an event_id is made where the source gave
+    none) and `bad` (row, file, line, reason, shown). Every row of every batch is in exactly one of them.
     """
 
     good: ir.Table
@@ -72,16 +72,18 @@ class Canonical:
         until: datetime,
         only: Sequence[str] | None = None,
         forgotten: Forgotten | None = None,
+        placed: bool = False,
     ) -> None:
         """`until`: the end of the window; an event cannot have happened long after it, whatever time the row gives.
 
         `only`: the source's names of the wanted events; other rows are left out (None: all events are wanted).
         `forgotten`: the users and accounts whose rows are dropped (`bad` then has neither their text nor other data).
+        `placed`: every row of `good` has its file; otherwise only rows without an event_id have it.
         """
         self.engine = engine
         self.rows = 0
         self.forgotten = forgotten or None
-        judge = _Judge(engine, source, policy, until, only, self.forgotten)
+        judge = _Judge(engine, source, policy, until, only, self.forgotten, placed)
         self.judged, self._add = engine.gather(f"rows_{source.name}", _RECEIVED, judge.judged)
         self.dropped: ir.Table | None = None
 
@@ -114,7 +116,8 @@ class Canonical:
         is_good = rows.reason.isnull() & rows.account_id.notnull() & ~rows.gone
         good = rows.filter(is_good)
         self.good = engine.view(good.select(
-            "row", "file", "text_hash", "event_id", "event", "occurred_at", "received_at", "user_id", "account_id",
+            "row", "file", "row_hash", "text_hash", "sent_key", "event_id", "event", "occurred_at", "received_at",
+            "user_id", "account_id",
             account_basis=ibis.cases(
                 (good.group_id.notnull(), "group"), (good.domain.notnull(), "domain"), else_="personal"
             ),
@@ -224,7 +227,9 @@ class _Judge:
         until: datetime,
         only: Sequence[str] | None,
         forgotten: Forgotten | None,
+        placed: bool,
     ) -> None:
+        self.placed = placed
         self.engine, self.shape, self.limits = engine, source.shape, policy.events
         self.zone = policy.source_settings(source.name).timezone
         self.until, self.only, self.forgotten = until, only, forgotten
@@ -232,7 +237,7 @@ class _Judge:
         objects = (*shape.groups, *shape.properties, *shape.user_properties)
         scalars = (
             *shape.event_id, *shape.event, *shape.user_id, *shape.occurred_at, *shape.received_at, *shape.group,
-            *shape.email,
+            *shape.email, *shape.told_apart, *shape.sent_id,
         )  # fmt: skip
         self.keys = {steps(place)[0]: "text" for place in scalars}
         self.keys |= {steps(place)[0]: "json" for place in objects}
@@ -250,10 +255,12 @@ class _Judge:
         parts = self._parts(self.engine.json_columns(received, "text", self.keys))  # type: ignore[arg-type]
         if self.only is not None:
             parts = parts.filter(parts.event.isin(list(self.only)) if self.only else ibis.literal(False))
-        judged = parts.mutate(reason=self._reason(parts))
+        judged = parts.mutate(reason=self._reason(parts), sent_key=self._sent_key(parts))
         fine = judged.reason.isnull()
         doubtful = ~fine | ibis.coalesce(judged.user_id, judged.group_id).isnull()
-        placed = ibis.literal(True) if self.forgotten else doubtful  # the place of a row that may have to be erased
+        placed = (
+            ibis.literal(True) if self.forgotten or self.placed else doubtful
+        )  # the place of a row that may have to be erased
 
         def kept(column: str) -> ir.Value:
             return fine.ifelse(judged[column], ibis.null())
@@ -265,7 +272,9 @@ class _Judge:
             reason=judged.reason,
             shown=doubtful.ifelse(ibis.coalesce(judged.text, judged.octets).left(SHOWN_BYTES), ibis.null()),
             event_id=kept("event_id"),
+            row_hash=(fine & judged.event_id.isnull()).ifelse(self._row_hash(judged), ibis.null()),
             text_hash=(fine & judged.event_id.isnull()).ifelse(judged.text.hexdigest("md5"), ibis.null()),
+            sent_key=kept("sent_key"),
             event=kept("event"),
             occurred_at=kept("occurred_at"),
             received_at=kept("received_at"),
@@ -318,6 +327,33 @@ class _Judge:
             ).lower(),
             email_digest=digest,
         ).mutate(unread=found.json_unread)
+
+    def _row_hash(self, rows: ir.Table) -> ir.StringValue:
+        """What tells two rows without an event id apart; equal for a row that was exported again."""
+        import ibis
+
+        if not self.shape.told_apart:
+            return rows.text.hexdigest("md5")
+        moments = (rows.occurred_at, rows.received_at)
+        places = (*self.shape.user_id, *self.shape.group, *self.shape.told_apart)
+        parts = [
+            rows.event, rows.groups, rows.properties, *(moment.cast("string") for moment in moments),
+            *(self._first(rows, [place]) for place in places),
+        ]  # fmt: skip
+        told = [part.length().cast("string").concat(":", part).fill_null("-") for part in parts]
+        return ibis.literal("").concat(*told).hexdigest("md5")
+
+    def _sent_key(self, rows: ir.Table) -> ir.StringValue:
+        """A digest of the sender's own id of the event; null without one. Rows without an event id have keys of their
+        own, since equal rows of a file may be two events."""
+        import ibis
+
+        if not self.shape.sent_id:
+            return ibis.null("string")
+        given = [self._trimmed(self._first(rows, [place])) for place in self.shape.sent_id]
+        kind = rows.event_id.isnull().ifelse("row", "id")
+        told = [kind, *(part.length().cast("string").concat(":", part) for part in given)]
+        return told[0].concat(*told[1:]).hexdigest("md5").left(16)
 
     def _first(self, rows: ir.Table, places: Iterable[str]) -> ir.StringValue:
         """The value at the first of these places that is not empty, as text."""

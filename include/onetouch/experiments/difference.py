@@ -179,7 +179,7 @@ def _asked(policy: Policy) -> set[str]:
 def _signals_anew(lake: Lake, policy: Policy, run: Run) -> pd.DataFrame:
     snapshot = table(lake, "crm", run.run_id, "accounts.parquet").to_pandas()
     with tempfile.TemporaryDirectory(prefix="onetouch-signals-") as folder:
-        signals, _ = compute(_Apart(lake, folder), policy, snapshot, run.as_of)
+        signals, _ = compute(_Apart(lake, folder), policy, snapshot, run.as_of, dry=run.dry_run)
     return as_frame(signals)
 
 

@@ -105,7 +105,7 @@ _DECISIONS: Columns = {
 }
 _REPS: Columns = {**_columns(TEXT, "owner_id email name timezone"), "active": YES_OR_NO}
 _PROFILE = """
-    rows_in kept duplicates quarantined forgotten unaccounted reread quarantine_rate duplicate_rate new_rows
+    rows_in kept duplicates quarantined forgotten unaccounted reread quarantine_rate duplicate_rate multiplied new_rows
     unknown_event_rate no_user_rate no_account_rate incomplete_rows hours_since_last_event last_day_rows usual_rows
     week_before_rows history_days volume_drop volume_surge
 """
@@ -118,7 +118,8 @@ TABLE_KINDS: tuple[TableKind, ...] = (
         rf"events/event_date=[^/]+/{_FILE}",
         {
             **_columns(TEXT, "event_id source event user_id account_id account_basis email_domain properties batch_id"),
-            **_columns(MOMENT, "occurred_at received_at"),
+            **_columns(TEXT, "sent_key"),
+            **_columns(MOMENT, "occurred_at received_at known_at"),
         },
     ),
     TableKind(

@@ -11,14 +11,16 @@ if TYPE_CHECKING:
     from onetouch.ledger.ledger import Ledger
     from onetouch.ledger.outbox import ENDED, FORGOTTEN, Outbox
     from onetouch.ledger.runs import Run
-    from onetouch.ledger.sources import Window
+    from onetouch.ledger.sources import ANY_READING, QUEUE_SECONDS, FileRead, Window
     from onetouch.ledger.states import ACTIVE, LEGAL, STATES, TERMINAL, IllegalMove, LedgerError, NotInLedger
     from onetouch.ledger.tables import OUTBOX_STATES
 
 __all__ = [
     "ACTIVE",
+    "ANY_READING",
     "ENDED",
     "FORGOTTEN",
+    "FileRead",
     "Forgotten",
     "Handoff",
     "IllegalMove",
@@ -31,6 +33,7 @@ __all__ = [
     "OUTBOX_STATES",
     "Outbox",
     "PSEUDONYM",
+    "QUEUE_SECONDS",
     "RECENT",
     "Run",
     "STATES",

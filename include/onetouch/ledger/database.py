@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
@@ -83,17 +83,26 @@ class Database:
             yield connection
 
     @contextmanager
-    def alone(self, what: str, wait: float = 600) -> Iterator[None]:
+    def alone(self, what: str, wait: float = 600) -> Iterator[Callable[[], None]]:
         """Lets only one process at a time do `what`; the others wait up to `wait` seconds.
 
         The lock belongs to the operating system or PostgreSQL, which releases it the moment its process dies. Raises
-        LedgerError when it was not free in time. (When a process loses its connection unnoticed, another may take the
-        lock meanwhile; everything both send carries keys that the destination accepts only once.)
+        LedgerError when it was not free in time. When a process loses its connection unnoticed, another may take the
+        lock meanwhile: the function that is yielded raises LedgerError if this happened. Work that another process
+        must not have done at the same time calls it before it makes its result final. (What is sent needs no such
+        call: it carries keys that the destination accepts only once.)
         """
         if self._is_sqlite:
             with self._file_alone(what, wait):
-                yield
+                yield lambda: None
             return
+
+        def still_alone() -> None:
+            try:
+                connection.execute(text("SELECT 1"))
+            except SQLAlchemyError as error:
+                raise LedgerError(f"the connection that kept others from {what} was lost; try again") from error
+
         key = int.from_bytes(hashlib.sha256(what.encode()).digest()[:8], signed=True)
         with self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
             connection.execute(text(f"SET lock_timeout = {int(wait * 1000) or 1}"))
@@ -107,7 +116,7 @@ class Database:
                 with suppress(SQLAlchemyError):  # the connection may be lost
                     connection.execute(text("SET lock_timeout = DEFAULT"))
             try:
-                yield
+                yield still_alone
             finally:
                 with suppress(SQLAlchemyError):  # the lock dies with its connection
                     connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": key})

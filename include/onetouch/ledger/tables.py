@@ -91,6 +91,19 @@ batches = Table(
     Column("counts", Document, nullable=False),
 )
 
+files_read = Table(
+    "files_read",
+    metadata,
+    Column("source", String(96), primary_key=True),
+    Column("identity", String(64), primary_key=True),  # a digest of name and content
+    Column("reason", String(64), primary_key=True),  # why it was refused; empty: it was read
+    Column("reading", String(64), primary_key=True),  # a digest of the policy's keys by which its rows were judged
+    Column("dry_run", Boolean, primary_key=True),
+    Column("run_id", ForeignKey("runs.run_id"), nullable=False, index=True),
+    Column("covered", Moment),  # of its rows, those received before this moment …
+    Column("known_at", Moment),  # … have been known only since this one
+)
+
 handoffs = Table(
     "handoffs",
     metadata,

@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 import posixpath
-import re
 from collections.abc import Iterable, Mapping
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from onetouch.events import EVENTS, event_files
 from onetouch.lake import Engine, Lake
 from onetouch.ledger import Ledger, Run
 from onetouch.policy import Policy
-from onetouch.sources import extracted
 
 if TYPE_CHECKING:
     import ibis.expr.types as ir
 
-_AS_OF = re.compile(r"-(\d{8}T\d{6}Z)-")
+COUNTS = ("rows_in", "kept", "duplicates", "quarantined", "forgotten", "reread")
 
-COUNTS = ("rows_in", "kept", "duplicates", "quarantined", "forgotten")
+_DATES_AT_ONCE = 8
 
 
 def batch_profile(lake: Lake, ledger: Ledger, policy: Policy, run: Run) -> pd.DataFrame:
@@ -29,8 +28,9 @@ def batch_profile(lake: Lake, ledger: Ledger, policy: Policy, run: Run) -> pd.Da
     - source
     - rows_in, kept, duplicates, quarantined, forgotten (part of the quarantined), unaccounted (rows_in − kept −
       duplicates − quarantined)
-    - reread (rows of earlier batches that the overlap of this window deliberately reads again), quarantine_rate
+    - reread (duplicates that earlier batches hold with the same receipt: read again, not sent again), quarantine_rate
       (without the forgotten), duplicate_rate (duplicates that were not reread ÷ rows_in)
+    - multiplied (rows too many on the batch's dates, of events that the lake holds more than once)
     - of the batch's rows in the lake: new_rows, unknown_event_rate (event names that the policy's vocabulary lacks),
       no_user_rate, no_account_rate, incomplete_rows
     - hours_since_last_event (hours from the newest receipt to as_of)
@@ -42,25 +42,28 @@ def batch_profile(lake: Lake, ledger: Ledger, policy: Policy, run: Run) -> pd.Da
     The cost depends on the batch and the trailing days, not on the length of the history.
     """
     batches = ledger.batches(run.run_id)
-    files = lake.list("events")
+    files = event_files(lake, dry=run.dry_run)
     of_batch = {str(batch["batch_id"]) for batch in batches}
     new = [path for path in files if _batch(path) in of_batch]
     trailing, today = policy.quality.trailing_days, run.as_of.astimezone(UTC).date()
     recent = _recent(files, run.as_of, since=today - timedelta(days=2 * trailing + 1))
     with lake.engine() as engine:
-        profile = _counted(batches, _reread(engine, lake, run, [b["source"] for b in batches], files, of_batch))
+        profile = _counted(batches)
         if new:
+            profile = profile.merge(_multiplied(engine, new, files), on="source", how="left")
             found = engine.fetch(_batch_rates(engine.read(new), policy)).to_pandas()
             profile = profile.merge(found, on="source", how="left")
         if recent:
-            received = engine.fetch(_received(engine.read(recent), run.as_of, trailing)).to_pandas()
+            events = engine.read(recent, like=EVENTS)
+            received = engine.fetch(_received(events, run.as_of, trailing)).to_pandas()
             profile = profile.merge(_volume(received, policy, run.as_of), on="source", how="left")
-    return profile.reindex(columns=list(_COLUMNS)).astype(_COLUMNS)
+    profile = profile.reindex(columns=list(_COLUMNS)).astype(_COLUMNS)
+    return profile.fillna({"multiplied": 0.0})
 
 
 _COLUMNS = {"source": "str"} | dict.fromkeys(
     (
-        *COUNTS, "unaccounted", "reread", "quarantine_rate", "duplicate_rate",
+        *COUNTS, "unaccounted", "quarantine_rate", "duplicate_rate", "multiplied",
         "new_rows", "unknown_event_rate", "no_user_rate", "no_account_rate", "incomplete_rows",
         "hours_since_last_event", "last_day_rows", "usual_rows", "week_before_rows", "history_days", "volume_drop",
         "volume_surge",
@@ -69,40 +72,36 @@ _COLUMNS = {"source": "str"} | dict.fromkeys(
 )  # fmt: skip
 
 
-def _counted(batches: Iterable[Mapping[str, Any]], reread: Mapping[str, int]) -> pd.DataFrame:
+def _counted(batches: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
     """The counts of the ledger's batches, summed by source, and the rates computed from them."""
     rows = [{"source": batch["source"]} | _counts(batch["counts"]) for batch in batches]
     table = pd.DataFrame(rows, columns=["source", *COUNTS]).groupby("source", as_index=False).sum()
     table["unaccounted"] = table["rows_in"] - table["kept"] - table["duplicates"] - table["quarantined"]
-    table["reread"] = table["source"].map(reread).fillna(0)
     received = table["rows_in"].where(table["rows_in"] > 0).astype("float64")
     table["quarantine_rate"] = (table["quarantined"] - table["forgotten"]) / received
     table["duplicate_rate"] = (table["duplicates"] - table["reread"]).clip(lower=0) / received
     return table
 
 
-def _reread(
-    engine: Engine, lake: Lake, run: Run, sources: list[str], files: list[str], of_batch: set[str]
-) -> dict[str, int]:
-    """Source → number of rows in the lake that its window reads again.
+def _multiplied(engine: Engine, new: list[str], files: list[str]) -> pd.DataFrame:
+    """source, multiplied: the rows too many on the batch's dates, of events that the lake holds more than once.
 
-    Only batches begun since the window's start can contain such rows.
+    Ids are compared by their 64-bit hashes, and by themselves only where these repeat.
     """
     import ibis
 
+    dates = sorted({_event_date(path) for path in new})
     found: dict[str, int] = {}
-    for source in sources:
-        manifest = extracted(source, lake, run)
-        if manifest is None:
-            continue
-        start, end = (datetime.fromisoformat(moment) for moment in manifest["window"])
-        others = [path for path in files if _begun(path) > start and _batch(path) not in of_batch]
-        if others:
-            events = engine.read(others)
-            again = (events.received_at >= ibis.literal(start)) & (events.received_at < ibis.literal(end))
-            theirs = events.filter(events.source == source, again)
-            found[source] = engine.fetch(theirs.agg(n=theirs.count()))["n"][0].as_py()
-    return found
+    for start in range(0, len(dates), _DATES_AT_ONCE):
+        some = set(dates[start : start + _DATES_AT_ONCE])
+        events = engine.read([path for path in files if _event_date(path) in some], dated=True, merged=True)
+        counted = events.group_by("source", "event_date").agg(n=events.count(), ids=events.event_id.hash().nunique())
+        doubtful = engine.fetch(counted.filter(counted.n > counted.ids)).to_pylist()
+        for source, day in ((row["source"], row["event_date"]) for row in doubtful):
+            of_day = events.filter((events.source == source) & (events.event_date == ibis.literal(day)))
+            [row] = engine.fetch(of_day.agg(n=of_day.count(), ids=of_day.event_id.nunique())).to_pylist()
+            found[source] = found.get(source, 0) + row["n"] - row["ids"]
+    return pd.DataFrame({"source": list(found), "multiplied": list(found.values())}).astype({"source": "str"})
 
 
 def _batch_rates(events: ir.Table, policy: Policy) -> ir.Table:
@@ -138,7 +137,8 @@ def _received(events: ir.Table, as_of: datetime, trailing: int) -> ir.Table:
     """
     import ibis
 
-    e = events.filter(events.received_at < ibis.literal(as_of))
+    known_at = ibis.coalesce(events.known_at, events.received_at)
+    e = events.filter(events.received_at < ibis.literal(as_of), known_at <= ibis.literal(as_of))
     fresh = e.occurred_at >= e.received_at - ibis.interval(days=trailing)
     return e.group_by(source=e.source, day=e.received_at.date()).agg(newest=e.received_at.max(), n=e.count(where=fresh))
 
@@ -186,6 +186,7 @@ def _counts(counts: Mapping[str, Any]) -> dict[str, int]:
         "duplicates": counts["duplicates"],
         "quarantined": sum(counts["quarantined"].values()),
         "forgotten": counts["quarantined"].get("forgotten", 0),
+        "reread": counts.get("reread", 0),
     }
 
 
@@ -207,11 +208,3 @@ def _event_date(path: str) -> date:
 
 def _batch(path: str) -> str:
     return posixpath.basename(path).removesuffix(".parquet")
-
-
-def _begun(path: str) -> datetime:
-    """The as_of of the run that wrote an event file, from the batch's name; the earliest moment if it has none."""
-    found = _AS_OF.search(_batch(path))
-    return (
-        datetime.strptime(found[1], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC) if found else datetime.min.replace(tzinfo=UTC)
-    )

@@ -58,6 +58,7 @@ def event_suites(profile: pd.DataFrame, policy: Policy) -> list[Suite]:
         wanted = [
             _at_most(gxe, "unaccounted", 0, "critical", "rows in that were neither kept, known, nor quarantined"),
             _at_least(gxe, "unaccounted", 0, "critical", "rows in less rows accounted for"),
+            _at_most(gxe, "multiplied", 0, "critical", "rows of events that the lake holds more than once"),
             _at_most(gxe, "incomplete_rows", 0, "critical", "events without id, name or time"),
             *_limited(gxe, "quarantine_rate", quality.max_quarantine_rate, "share of rows in quarantine"),
             *_limited(gxe, "duplicate_rate", quality.max_duplicate_rate, "share of rows sent twice"),

@@ -23,13 +23,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from onetouch.catalogue import NOT_USE
+from onetouch.events import DRY, EVENTS, event_files, is_dry
 from onetouch.lake import Engine, Lake
 from onetouch.policy import Meaning, Policy
 
 if TYPE_CHECKING:
     import ibis.expr.types as ir
 
-LAYOUT = "1"  # part of built_from; increase it when the content of a partition changes, so that all are rebuilt
+LAYOUT = "2"  # part of built_from; increase it when the content of a partition changes, so that all are rebuilt
 
 _EVENT_DATE = re.compile(r"/event_date=(\d{4}-\d{2}-\d{2})/")
 
@@ -39,21 +40,21 @@ LASTING = ("integration_connected",)
 
 @dataclass(frozen=True)
 class Day:
-    """One built activity partition. `occurred_until`: its latest event; `received_until`: its latest receipt."""
+    """One built activity partition. `occurred_until`: its latest event; `known_until`: when the last became known."""
 
     path: str
     occurred_until: datetime
-    received_until: datetime
+    known_until: datetime
 
     def known_at(self, as_of: datetime) -> bool:
-        """Whether all its events had occurred, and been received, by `as_of`."""
-        return self.occurred_until < as_of and self.received_until <= as_of
+        """Whether all its events had occurred, and were known, by `as_of`."""
+        return self.occurred_until < as_of and self.known_until <= as_of
 
 
-def event_files(lake: Lake) -> dict[date, list[str]]:
-    """Event files by event date, both sorted."""
+def files_by_date(lake: Lake, *, dry: bool) -> dict[date, list[str]]:
+    """The event files that a dry or a real run may read, by event date, both sorted."""
     files: dict[date, list[str]] = defaultdict(list)
-    for path in lake.list("events"):
+    for path in event_files(lake, dry=dry):
         if found := _EVENT_DATE.search(path):
             files[date.fromisoformat(found[1])].append(path)
     return dict(sorted(files.items()))
@@ -75,27 +76,27 @@ def build_days(
     days, rebuilt = {}, 0
     summed: tuple[ir.Table, ir.Table] | None = None  # built once: they refer to the latest table of that name
     for day, paths in files.items():
-        parts = ("activity", f"event_date={day}", f"{policy.vocabulary_version}.parquet")
+        parts = ("activity", f"event_date={day}", f"{_view(paths)}{policy.vocabulary_version}.parquet")
         stamp = built_from(paths, policy.vocabulary_version)
         metadata = _metadata(lake, *parts)
         if metadata.get("built_from") != stamp:
-            events = engine.read(paths, "events_of_day")
+            events = engine.read(paths, "events_of_day", like=EVENTS)
             if summed is None:
-                latest = events.agg(occurred=events.occurred_at.max(), received=events.received_at.max())
+                latest = events.agg(occurred=events.occurred_at.max(), known=known_since(events).max())
                 summed = (latest, _daily(engine, policy, events))
             [latest_of_day] = engine.fetch(summed[0]).to_pylist()
             beginning = datetime.combine(day, datetime.min.time(), UTC)  # for files without a row
             metadata = {
                 "built_from": stamp,
                 "occurred_until": (latest_of_day["occurred"] or beginning).astimezone(UTC).isoformat(),
-                "received_until": (latest_of_day["received"] or beginning).astimezone(UTC).isoformat(),
+                "known_until": (latest_of_day["known"] or beginning).astimezone(UTC).isoformat(),
             }
             engine.write(summed[1], metadata, *parts)
             rebuilt += 1
         days[day] = Day(
             lake.path(*parts),
             datetime.fromisoformat(metadata["occurred_until"]),
-            datetime.fromisoformat(metadata["received_until"]),
+            datetime.fromisoformat(metadata["known_until"]),
         )
     return days, rebuilt
 
@@ -110,7 +111,7 @@ def read_days(
 ) -> ir.Table:
     """The table `name`: the activity of `days` as known at `as_of`, with `event_date`.
 
-    A date with events that occurred or were received after `as_of` (in a backfill or a backtest) is summed up again
+    A date with events that occurred or became known after `as_of` (in a backfill or a backtest) is summed up again
     without those events; all other dates are read as built.
     """
     import ibis
@@ -122,8 +123,8 @@ def read_days(
     if known:
         parts.append(engine.read(known, f"{name}_known", dated=True).select(columns))
     if partly:
-        events = engine.read(partly, f"{name}_events", dated=True)
-        events = events.filter(events.occurred_at < ibis.literal(as_of), events.received_at <= ibis.literal(as_of))
+        events = engine.read(partly, f"{name}_events", dated=True, like=EVENTS)
+        events = events.filter(events.occurred_at < ibis.literal(as_of), known_since(events) <= ibis.literal(as_of))
         parts.append(engine.keep(_daily(engine, policy, events, "event_date"), f"{name}_partly").select(columns))
     if not parts:
         none = _ACTIVITY.append(pa.field("event_date", pa.date32())).empty_table()
@@ -159,7 +160,8 @@ def build_history(
 
     rebuilt, remembered, loose = 0, [], {}
     for month, dates in months.items():
-        parts = ("history", f"month={month}", file_name)
+        view = _view(path for paths in dates.values() for path in paths)
+        parts = ("history", f"month={month}", f"{view}{file_name}")
         stamp = built_from((p for paths in dates.values() for p in paths), *meaning)
         metadata = _metadata(lake, *parts)
         whole = _month_end(month) < before
@@ -169,11 +171,11 @@ def build_history(
             if not whole or not all(d.known_at(as_of) for d in days.values()):
                 loose.update(days)
                 continue
-            received = max(d.received_until for d in days.values())
-            metadata = {"built_from": stamp, "received_until": received.isoformat()}
+            known = max(d.known_until for d in days.values())
+            metadata = {"built_from": stamp, "known_until": known.isoformat()}
             activity = engine.read((d.path for d in days.values()), "activity_of_month")
             engine.write(_remembered(activity, lasting), metadata, *parts)
-        elif datetime.fromisoformat(metadata["received_until"]) > as_of:
+        elif datetime.fromisoformat(metadata["known_until"]) > as_of:
             days, n = build_days(lake, engine, policy, dates)
             rebuilt += n
             loose.update(days)
@@ -272,6 +274,18 @@ def _daily(engine: Engine, policy: Policy, events: ir.Table, *by: str) -> ir.Tab
         value_max=told.value.max(),
         value_last=engine.at_most(told.value, reading, where=told.value.notnull()),
     )
+
+
+def known_since(events: ir.Table) -> ir.TimestampValue:
+    """When we have known each event; in files of earlier releases, since its receipt."""
+    import ibis
+
+    return ibis.coalesce(events.known_at, events.received_at)
+
+
+def _view(paths: Iterable[str]) -> str:
+    """The beginning of the name of a partition: what is built with events of dry runs is kept apart."""
+    return DRY if any(map(is_dry, paths)) else ""
 
 
 def _meanings(policy: Policy) -> dict[Key, Meaning]:

@@ -11,10 +11,10 @@ import pandas as pd
 import pyarrow as pa
 
 from onetouch.lake import Lake
-from onetouch.ledger import Ledger, Run
+from onetouch.ledger import QUEUE_SECONDS, Ledger, Run
 from onetouch.policy import Policy
 from onetouch.signals.accounts import identify, normalise_accounts, plan_caps
-from onetouch.signals.activity import build_days, build_history, event_files, last_day, read_days
+from onetouch.signals.activity import build_days, build_history, files_by_date, last_day, read_days
 
 log = logging.getLogger(__name__)
 
@@ -25,18 +25,26 @@ def build(lake: Lake, ledger: Ledger, policy: Policy, run: Run) -> dict[str, int
     Returns {"accounts": n}; the number of rebuilt dates is logged. Raises FileNotFoundError without a snapshot.
     """
     snapshot = lake.read("crm", run.run_id, "accounts.parquet")
-    table, rebuilt = compute(lake, policy, snapshot, run.as_of)
+    with ledger.alone(
+        "signals", wait=QUEUE_SECONDS
+    ):  # two runs must not replace each other's activity while reading it
+        table, rebuilt = compute(lake, policy, snapshot, run.as_of, dry=run.dry_run)
     lake.write(table, "signals", f"{run.run_id}.parquet")
     log.info("%d dates of activity rebuilt", rebuilt)
     return {"accounts": table.num_rows}
 
 
-def compute(lake: Lake, policy: Policy, snapshot: pd.DataFrame, as_of: datetime) -> tuple[pa.Table, int]:
-    """The signals of all accounts as of `as_of`, sorted by account_id, and how many dates of activity were rebuilt."""
+def compute(
+    lake: Lake, policy: Policy, snapshot: pd.DataFrame, as_of: datetime, *, dry: bool = True
+) -> tuple[pa.Table, int]:
+    """The signals of all accounts as of `as_of`, sorted by account_id, and how many dates of activity were rebuilt.
+
+    `dry`: with the events that only dry runs have staged.
+    """
     from onetouch.signals.account import account_signals  # Ibis takes a second to import
     from onetouch.signals.sums import Sums, product_accounts, sum_up
 
-    files = event_files(lake)
+    files = files_by_date(lake, dry=dry)
     last = last_day(as_of)
     first = last - timedelta(days=policy.signals.lookback_days - 1)
     with lake.engine() as engine:

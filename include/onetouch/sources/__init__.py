@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 from onetouch.faces import show
 
 if TYPE_CHECKING:
-    from onetouch.sources.extraction import extract, extracted, fetch_rows, raw_folder, read_rows
+    from onetouch.sources.extraction import extract, extracted, fetch_rows, raw_folder, read_rows, reading_of
     from onetouch.sources.packing import packing_of
     from onetouch.sources.protocol import Source
-    from onetouch.sources.raw import ExportError
+    from onetouch.sources.raw import ExportError, Fetched
     from onetouch.sources.registry import SOURCES, check_sources, source_of
     from onetouch.sources.rows import ERASED, ROWS, SHOWN_BYTES, Kept
     from onetouch.sources.shape import EPOCH_MILLISECONDS, EPOCH_SECONDS, ISO, Shape, TimeFormat, Who, steps, who
@@ -25,6 +25,7 @@ __all__ = [
     "SHOWN_BYTES",
     "SOURCES",
     "ExportError",
+    "Fetched",
     "Kept",
     "Shape",
     "Source",
@@ -37,6 +38,7 @@ __all__ = [
     "packing_of",
     "raw_folder",
     "read_rows",
+    "reading_of",
     "source_of",
     "steps",
     "who",

@@ -27,7 +27,7 @@ from onetouch.sources.folder import keep_file, leaves
 from onetouch.sources.lines import JsonLines
 from onetouch.sources.packing import Refused
 from onetouch.sources.protocol import Source
-from onetouch.sources.raw import ExportError, Fetched, RawFolder
+from onetouch.sources.raw import ExportError, Fetched, Known, RawFolder
 from onetouch.sources.shape import Shape, TimeFormat
 
 log = logging.getLogger(__name__)
@@ -51,6 +51,7 @@ def fetch(
     connection: Connection | None = None,
     folder: Path | None = None,
     settings: SourceSettings | None = None,
+    known: Known | None = None,
     wait: Wait = back_off,
     timeout: tuple[float, float] = TIMEOUT,
 ) -> Fetched:
@@ -62,7 +63,7 @@ def fetch(
     its zip has an hour in the window or no hours at all.
     """
     start, end = (at.astimezone(UTC).replace(minute=0, second=0, microsecond=0) for at in (start, end))
-    kept = RawFolder(lake, into, limits)
+    kept = RawFolder(lake, into, limits, known)
     if folder is not None:
         _from_folder(kept, Path(folder), start, end)
     elif connection is not None:
@@ -88,6 +89,11 @@ SOURCE = Source(
         groups=("groups",),
         properties=("event_properties",),
         user_properties=("user_properties",),
+        # `processed_time` and others are written anew at every export
+        told_apart=("$insert_id", "device_id", "event_id", "session_id", "client_event_time"),
+        # Amplitude itself counts an event once that is sent again within seven days (its HTTP API's `insert_id`)
+        sent_id=("$insert_id", "device_id"),
+        sent_days=7,
         times=(
             TimeFormat("%Y-%m-%d %H:%M:%S.%f"),
             TimeFormat("%Y-%m-%d %H:%M:%S"),
@@ -117,7 +123,7 @@ def _from_folder(kept: RawFolder, folder: Path, start: datetime, end: datetime) 
         if hour is None:
             kept.refuse(name, "unknown_file", "is not named PROJECT_yyyy-MM-dd_H#part.json.gz")
         elif start <= hour < end:
-            keep_file(kept, folder, path)
+            keep_file(kept, folder, path, hour)
 
 
 def _keep_zip(kept: RawFolder, answer: Path, start: datetime, end: datetime) -> None:
@@ -145,9 +151,9 @@ def _keep_member(
     elif hour is None:
         kept.refuse(f"{answer}/{name}", "unknown_file", "is not named PROJECT_yyyy-MM-dd_H#part.json.gz")
     elif info.flag_bits & 0x1:
-        kept.refuse(f"{answer}/{name}", "encrypted", "needs a password")
-    else:
-        kept.keep(answer, name, _member(archive, info, kept.limits))
+        kept.refuse(f"{answer}/{name}", "encrypted", "needs a password", hour)
+    elif not kept.has_read(name, info.file_size, f"{info.CRC:08x}"):
+        kept.keep(answer, name, _member(archive, info, kept.limits), hour)
 
 
 def _member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, limits: Events) -> Iterator[bytes]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from onetouch.connections import Connection
 from onetouch.lake import Lake
 from onetouch.policy import Events, SourceSettings
-from onetouch.sources.raw import ExportError, Fetched, RawFolder
+from onetouch.sources.raw import ExportError, Fetched, Known, RawFolder, crc_of
 
 CHUNK = 1 << 20
 
@@ -38,17 +38,18 @@ class DatedFiles:
         connection: Connection | None = None,
         folder: Path | None = None,
         settings: SourceSettings | None = None,
+        known: Known | None = None,
     ) -> Fetched:
         """See `protocol.Fetch`."""
         if folder is None:
             raise ExportError(f"{self.source}: is read from files; give the folder that holds them (--exports)")
-        kept = RawFolder(lake, into, limits)
+        kept = RawFolder(lake, into, limits, known)
         for name, path in files_of(self.source, Path(folder), self.pattern):
             moment = self._moment(path.name)
             if moment is None:
                 kept.refuse(name, "unknown_file", f"is not named {self.pattern}")
             elif start <= moment < end:
-                keep_file(kept, Path(folder), path)
+                keep_file(kept, Path(folder), path, moment)
         return kept.fetched
 
     def _moment(self, name: str) -> datetime | None:
@@ -72,14 +73,23 @@ def files_of(source: str, folder: Path, wanted: str) -> Iterator[tuple[str, Path
         yield path.relative_to(folder).as_posix(), path
 
 
-def keep_file(kept: RawFolder, folder: Path, path: Path) -> None:
-    """Keeps a file of a folder; a link to a file outside the folder is refused."""
+def keep_file(kept: RawFolder, folder: Path, path: Path, moment: datetime) -> None:
+    """Keeps a file of a folder unless it was read before; a link to a file outside the folder is refused.
+
+    `moment`: when the receipt of its rows began.
+    """
     name = path.relative_to(folder).as_posix()
     if leaves(folder, path):
-        kept.refuse(name, "unsafe_path", "a link leads out of the folder")
+        kept.refuse(name, "unsafe_path", "a link leads out of the folder", moment)
         return
+    if kept.known is not None and kept.has_read(name, path.stat().st_size, crc_of(_chunks(path))):
+        return
+    kept.keep(path.relative_to(folder).parent.name or folder.name, name, _chunks(path), moment)
+
+
+def _chunks(path: Path) -> Iterator[bytes]:
     with path.open("rb") as file:
-        kept.keep(path.relative_to(folder).parent.name or folder.name, name, iter(partial(file.read, CHUNK), b""))
+        yield from iter(partial(file.read, CHUNK), b"")
 
 
 def leaves(folder: Path, path: Path) -> bool:

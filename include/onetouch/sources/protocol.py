@@ -15,7 +15,7 @@ from onetouch.connections import Connection
 from onetouch.lake import Lake
 from onetouch.policy import Events, SourceSettings
 from onetouch.sources.packing import packing_of
-from onetouch.sources.raw import Fetched, Refusal
+from onetouch.sources.raw import Fetched, Known, Refusal
 from onetouch.sources.rows import Kept
 from onetouch.sources.shape import Shape
 
@@ -37,13 +37,15 @@ class Fetch(Protocol):
         connection: Connection | None = None,
         folder: Path | None = None,
         settings: SourceSettings = ...,
+        known: Known | None = ...,
     ) -> Fetched:
         """Keeps the data that the vendor *received* from `start` up to `end` as unchanged raw files below `into`.
 
         The data comes from `folder` if one is given (a folder of responses of the vendor's API, or of its files), else
         from the API of `connection`. A file that cannot be read within `limits` is refused with a reason and recorded;
-        the other files are still fetched. Nothing outside `folder` and `into` is read or written. Raises ExportError,
-        naming the fix, when there is neither folder nor connection, or the whole window cannot be fetched.
+        the other files are still fetched. Files that are `known` from earlier runs are left out and counted. Nothing
+        outside `folder` and `into` is read or written. Raises ExportError, naming the fix, when there is neither folder
+        nor connection, or the whole window cannot be fetched.
         """
         ...
 

@@ -42,6 +42,11 @@ class Shape:
     which types count; of a list, the first id counts). `group`: places of the ids themselves. `user_properties`: places
     of objects in which the policy's `events.email_properties` may be an e-mail address. `email`: places of the
     addresses themselves. `properties`: places of objects.
+
+    `told_apart`: the places that, with the event's parts, tell two rows without an event id apart, for sources that
+    write other places anew at every export; empty: the whole text does. `sent_id`: places that together identify an
+    event as its sender named it (empty: there are none); rows with equal values whose events are at most `sent_days`
+    days apart are one event that was sent again.
     """
 
     event_id: Places
@@ -55,6 +60,9 @@ class Shape:
     properties: Places = ()
     user_properties: Places = ()
     email: Places = ()
+    told_apart: Places = ()
+    sent_id: Places = ()
+    sent_days: int = 7
 
 
 @dataclass(frozen=True)

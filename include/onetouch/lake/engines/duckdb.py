@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import posixpath
@@ -76,14 +77,25 @@ class DuckDB:
     # ── tables ──
 
     def read(
-        self, paths: Iterable[str], name: str | None = None, *, dated: bool = False, merged: bool = False
+        self,
+        paths: Iterable[str],
+        name: str | None = None,
+        *,
+        dated: bool = False,
+        merged: bool = False,
+        like: pa.Schema | None = None,
     ) -> ir.Table:
         """See `protocol.Engine`."""
         files = "[" + ", ".join(_text(self._url(path)) for path in paths) + "]"
+        merged = merged or like is not None
         options = [f"hive_partitioning = {str(dated).lower()}", f"union_by_name = {str(merged).lower()}"]
         if dated:
             options.append("hive_types = {'event_date': DATE}")
         query = f"SELECT * FROM read_parquet({files}, {', '.join(options)})"
+        if like is not None:
+            empty = f"like_{hashlib.md5(like.to_string().encode(), usedforsecurity=False).hexdigest()}"
+            self._con.register(empty, like.empty_table())
+            query = f"SELECT * FROM {_name(empty)} UNION ALL BY NAME {query}"
         if name is None or name not in self._read:
             table = self._view(query, name)
             return self._read.setdefault(name, table) if name else table

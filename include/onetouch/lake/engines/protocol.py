@@ -25,14 +25,21 @@ class Engine(Protocol):
     # ── tables ──
 
     def read(
-        self, paths: Iterable[str], name: str | None = None, *, dated: bool = False, merged: bool = False
+        self,
+        paths: Iterable[str],
+        name: str | None = None,
+        *,
+        dated: bool = False,
+        merged: bool = False,
+        like: pa.Schema | None = None,
     ) -> ir.Table:
         """Parquet files of the lake, by their full paths, as one table; there must be at least one file.
 
         `name`: the name of the table. It replaces an earlier table of that name, which must have the same columns;
         views on the earlier table then read these files.
         `dated`: adds the column `event_date` (a date) from the folder `event_date=…` that holds a file. `merged`: a
-        column that a file lacks is null there; otherwise all files must have the same columns.
+        column that a file lacks is null there; otherwise all files must have the same columns. `like`: as `merged`, and
+        a column of this schema that no file has is null.
         """
         ...
 
