@@ -126,9 +126,9 @@ def test_accounts_are_told_apart_as_in_staging(ask):
     moment = AS_OF - HOUR
     by_mail = (moment, step(1, "checkout_started", moment)[1] | {"groups": {}, "user_id": "jo@mail.acme.co.uk"})
     alone = (moment, step(2, "checkout_started", moment)[1] | {"groups": {}, "user_id": "jo@gmail.com"})
-    assert ask([by_mail, alone], ["acme.co.uk", "jo@gmail.com", "acme"]) == {
+    assert ask([by_mail, alone], ["acme.co.uk", "user:jo@gmail.com", "acme"]) == {
         "acme.co.uk": moment,
-        "jo@gmail.com": moment,
+        "user:jo@gmail.com": moment,
     }
 
 

@@ -17,7 +17,7 @@ from onetouch.ledger import Ledger
 from onetouch.sources import ExportError
 
 from tests.events.stager import AS_OF, HOUR, RECEIVED, Stager
-from tests.sources.answers import answer, event, member, packed, text
+from tests.sources.answers import answer, event, member, nobody, packed, text
 
 
 def at(moment):
@@ -85,7 +85,7 @@ def test_a_line_end_does_not_make_another_id(stager):
 
 
 def test_a_second_run_of_the_same_moment_says_the_same_and_does_nothing(stager, monkeypatch):
-    stager.receive([event(1), event(1), b"broken", event(2, user_id=None)])
+    stager.receive([event(1), event(1), b"broken", nobody(2)])
     first = stager.stage()
     before = stager.files()
     monkeypatch.setattr(staging, "_write_batch", lambda *a: pytest.fail("staged again"))
@@ -247,7 +247,7 @@ def test_files_are_by_date_in_a_fixed_order_and_nothing_is_left_beside_them(stag
 
 
 def test_the_quarantine_shows_file_line_reason_and_row(stager):
-    stager.receive([event(1), b"", b'{"half', event(2, user_id=None), b"x" * 100_000])
+    stager.receive([event(1), b"", b'{"half', nobody(2), b"x" * 100_000])
     stager.stage()
     found = stager.quarantine()
     assert found[["line", "reason"]].to_numpy().tolist() == [
@@ -289,7 +289,7 @@ def make(kind, number, hour):
         "good": base,
         "no id": {k: v for k, v in base.items() if k != "uuid"},
         "broken": text(base)[:-3],
-        "nobody": base | {"user_id": None},
+        "nobody": base | {"user_id": None, "device_id": None, "amplitude_id": None},
         "1970": base | {"event_time": "1970-01-01 00:00:00.000000"},
         "2099": base | {"event_time": "2099-01-01 00:00:00.000000"},
         "array": b"[]",

@@ -31,14 +31,24 @@ EVENTS = pa.schema(
         ("occurred_at", _TIME),
         ("received_at", _TIME),
         ("user_id", pa.string()),
+        ("anonymous_id", pa.string()),
+        ("groups", pa.string()),
         ("account_id", pa.string()),
         ("account_basis", pa.string()),
         ("email_domain", pa.string()),
+        ("never_count", pa.bool_()),
         ("properties", pa.string()),
         ("batch_id", pa.string()),
     ]
 )
-"""The canonical event. `email_domain` is the registrable business domain of the user's e-mail, else null."""
+"""The canonical event, with the evidence of whose it is; `memberships` resolves it.
+
+`anonymous_id`: the source's own id of a person or device. `groups`: all its groups as the source gave them (a JSON
+object), where they are more than its properties. `account_id`: the account that the event by itself names, and
+`account_basis` by what: its group, the domain of its person's address, or its person alone (personal); null if it is
+anonymous. `email_domain`: the registrable business domain of the person's e-mail, else null. `never_count`: whether the
+policy's `never_count` names the person, else null.
+"""
 
 _MEMORY = "2GB"
 _ROWS_AT_ONCE = 100_000
@@ -150,7 +160,7 @@ def _chosen(engine: Engine, lake: Lake, good: ir.Table, batch_id: str, source: s
     chosen = identified.group_by("event_id").agg(row=engine.at_least(identified["row"], first))
     held = _held(engine, lake, good, batch_id)
     if held:
-        events = engine.read(held)
+        events = engine.read(held, like=EVENTS)
         chosen = chosen.anti_join(events.filter(events.source == source), "event_id")
     return engine.keep(chosen, "chosen")
 
