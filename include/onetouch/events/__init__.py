@@ -6,14 +6,24 @@ from onetouch.faces import show
 
 if TYPE_CHECKING:
     from onetouch.events.checkouts import Checkout, fresh_checkouts
-    from onetouch.events.identity import business_domain
+    from onetouch.events.identity import Who, account_of_user, business_domain, who
+    from onetouch.events.memberships import Placement, read_memberships, said
+    from onetouch.events.partitions import event_files, last_day
     from onetouch.events.staging import EVENTS, stage
 
 __all__ = [
     "Checkout",
     "EVENTS",
+    "Placement",
+    "Who",
+    "account_of_user",
     "business_domain",
+    "event_files",
     "fresh_checkouts",
+    "last_day",
+    "read_memberships",
+    "said",
     "stage",
+    "who",
 ]
 show(__name__)

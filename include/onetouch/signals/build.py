@@ -10,11 +10,12 @@ from zoneinfo import ZoneInfo
 import pandas as pd
 import pyarrow as pa
 
+from onetouch.events import Placement, event_files, last_day, read_memberships
 from onetouch.lake import Lake
 from onetouch.ledger import Ledger, Run
 from onetouch.policy import Policy
 from onetouch.signals.accounts import identify, normalise_accounts, plan_caps
-from onetouch.signals.activity import build_days, build_history, event_files, last_day, read_days
+from onetouch.signals.activity import build_days, build_history, read_days, sum_history
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +35,7 @@ def build(lake: Lake, ledger: Ledger, policy: Policy, run: Run) -> dict[str, int
 def compute(lake: Lake, policy: Policy, snapshot: pd.DataFrame, as_of: datetime) -> tuple[pa.Table, int]:
     """The signals of all accounts as of `as_of`, sorted by account_id, and how many dates of activity were rebuilt."""
     from onetouch.signals.account import account_signals  # Ibis takes a second to import
-    from onetouch.signals.sums import Sums, product_accounts, sum_up
+    from onetouch.signals.sums import Sums, product_accounts, sum_checkouts, sum_up
 
     files = event_files(lake)
     last = last_day(as_of)
@@ -42,8 +43,13 @@ def compute(lake: Lake, policy: Policy, snapshot: pd.DataFrame, as_of: datetime)
     with lake.engine() as engine:
         window = {day: paths for day, paths in files.items() if first <= day <= last}
         days, rebuilt = build_days(lake, engine, policy, window)
-        activity = read_days(engine, policy, days, files, as_of, "activity")
-        history, also_rebuilt = build_history(lake, engine, policy, files, first, as_of, "history")
+        evidence = read_days(engine, policy, days, files, as_of, "evidence")
+        earlier, also_rebuilt = build_history(lake, engine, policy, files, first, as_of, "earlier")
+        memberships = read_memberships(lake, engine, {d: paths for d, paths in files.items() if d <= last}, as_of)
+        placement = Placement(engine, memberships, policy, [evidence, earlier])
+        activity = engine.view(placement.place(evidence), "activity")
+        history = engine.keep(sum_history(placement.place(earlier)), "history")
+        checkouts = engine.keep(sum_checkouts(placement.also(evidence)), "also_checkouts")
         expressions = sum_up(activity, policy, as_of)._asdict().items()
         # Computed once and kept, because the sums are small and used several times.
         sums = Sums(**{name: engine.keep(expression, f"sum_{name}") for name, expression in expressions})
@@ -57,6 +63,7 @@ def compute(lake: Lake, policy: Policy, snapshot: pd.DataFrame, as_of: datetime)
             sums,
             activity,
             history,
+            checkouts,
             engine.table(accounts, "snapshot"),
             engine.table(plan_caps(accounts["plan_limits"]), "caps"),
             engine.table(offsets, "offsets"),
