@@ -102,7 +102,10 @@ def resolved(lake: Lake, events: list[Event], as_of: datetime, policy: Any = Non
     known = [e for e in events if e["occurred_at"] < as_of and e["received_at"] <= as_of]
     rows = [{**e, "event_date": e["occurred_at"].date()} for e in known]
     with lake.engine() as engine:
-        memberships = read_memberships(lake, engine, event_files(lake), as_of)
+
+        def memberships() -> Any:
+            return read_memberships(lake, engine, event_files(lake), as_of)
+
         table = engine.table(pa.Table.from_pylist(rows, EVENTS.append(pa.field("event_date", pa.date32()))), "asked")
         placed = engine.fetch(Placement(engine, memberships, policy or read_policy(), [table]).place(table))
     return {row["event_id"]: (row["user_id"], row["account_id"]) for row in placed.to_pylist()}

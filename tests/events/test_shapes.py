@@ -155,9 +155,7 @@ def test_paths_name_keys_whatever_they_hold() -> None:
 
 
 def limits(group_types: list[str], email_properties: list[str]) -> Events:
-    return read_policy().events.model_copy(
-        update={"group_types": group_types, "email_properties": email_properties}
-    )
+    return read_policy().events.model_copy(update={"group_types": group_types, "email_properties": email_properties})
 
 
 def test_whom_a_row_is_about_is_read_the_same_way_outside_the_engine() -> None:

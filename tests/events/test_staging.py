@@ -95,11 +95,13 @@ def test_a_second_run_of_the_same_moment_says_the_same_and_does_nothing(stager, 
         "rows": {
             "in": 4,
             "kept": 1,
+            "anonymous": 0,
             "duplicates": 1,
             "quarantined": {"broken_json": 1, "no_user_and_no_account": 1},
         },
         "files": 1,
         "event_dates": 1,
+        "unnamed_groups": {},
     }
 
 
@@ -108,7 +110,7 @@ def test_a_later_run_counts_what_it_reads_again_as_duplicates(stager):
     stager.stage()
     stager.receive([event(3)], name="b.zip", hour=AS_OF)
     rows = stager.stage(AS_OF + HOUR)["rows"]
-    assert rows == {"in": 4, "kept": 1, "duplicates": 2, "quarantined": {"broken_json": 1}}
+    assert rows == {"in": 4, "kept": 1, "anonymous": 0, "duplicates": 2, "quarantined": {"broken_json": 1}}
     assert len(stager.events()) == 3
 
 
@@ -129,9 +131,10 @@ def test_a_run_without_data_is_no_error(stager):
     answer(stager.folder / "empty.zip", [])
     summary = stager.stage(AS_OF + 100 * HOUR)
     assert summary == {
-        "rows": {"in": 0, "kept": 0, "duplicates": 0, "quarantined": {}},
+        "rows": {"in": 0, "kept": 0, "anonymous": 0, "duplicates": 0, "quarantined": {}},
         "files": 0,
         "event_dates": 0,
+        "unnamed_groups": {},
     }
 
 

@@ -6,7 +6,7 @@ from onetouch.faces import show
 
 if TYPE_CHECKING:
     from onetouch.events.checkouts import Checkout, fresh_checkouts
-    from onetouch.events.identity import Who, account_of_user, business_domain, who
+    from onetouch.events.identity import Who, account_of_user, business_domain, by_todays_ids, former_ids, who
     from onetouch.events.memberships import Placement, read_memberships, said
     from onetouch.events.partitions import event_files, last_day
     from onetouch.events.staging import EVENTS, stage
@@ -18,7 +18,9 @@ __all__ = [
     "Who",
     "account_of_user",
     "business_domain",
+    "by_todays_ids",
     "event_files",
+    "former_ids",
     "fresh_checkouts",
     "last_day",
     "read_memberships",

@@ -82,16 +82,18 @@ class Canonical:
         until: datetime,
         only: Sequence[str] | None = None,
         forgotten: Forgotten | None = None,
+        and_since: datetime | None = None,
     ) -> None:
         """`until`: the end of the window; an event cannot have happened long after it, whatever time the row gives.
 
         `only`: the source's names of the wanted events; other rows are left out (None: all events are wanted).
+        `and_since`: with `only`, rows of any name that were received from this moment on are wanted as well.
         `forgotten`: the users and accounts whose rows are dropped (`bad` then has neither their text nor other data).
         """
         self.engine = engine
         self.rows = 0
         self.forgotten = forgotten or None
-        judge = _Judge(engine, source, policy, until, only, self.forgotten)
+        judge = _Judge(engine, source, policy, until, only, self.forgotten, and_since)
         self.judged, self._add = engine.gather(f"rows_{source.name}", _RECEIVED, judge.judged)
         self.dropped: ir.Table | None = None
 
@@ -109,7 +111,9 @@ class Canonical:
 
         engine, judged = self.engine, self.judged
         rows = self._with_domains(judged)
-        rows = rows.mutate(account_id=ibis.coalesce(rows.group_id, rows.domain, ibis.literal(USER).concat(rows.user_id)))
+        rows = rows.mutate(
+            account_id=ibis.coalesce(rows.group_id, rows.domain, ibis.literal(USER).concat(rows.user_id))
+        )
         gone = rows.reason == FORGOTTEN
         if self.forgotten:
             dropped = self.dropped = self._dropped(self.forgotten, rows)
@@ -255,11 +259,12 @@ class _Judge:
         until: datetime,
         only: Sequence[str] | None,
         forgotten: Forgotten | None,
+        and_since: datetime | None,
     ) -> None:
         self.engine, self.shape, self.limits, self.uncounted = engine, source.shape, policy.events, policy.never_count
         self.source = source.name
         self.zone = policy.source_settings(source.name).timezone
-        self.until, self.only, self.forgotten = until, only, forgotten
+        self.until, self.only, self.forgotten, self.and_since = until, only, forgotten, and_since
         shape = self.shape
         objects = (*shape.groups, *shape.properties, *shape.user_properties)
         scalars = (
@@ -281,7 +286,10 @@ class _Judge:
 
         parts = self._parts(self.engine.json_columns(received, "text", self.keys))  # type: ignore[arg-type]
         if self.only is not None:
-            parts = parts.filter(parts.event.isin(list(self.only)) if self.only else ibis.literal(False))
+            wanted = parts.event.isin(list(self.only)) if self.only else ibis.literal(False)
+            if self.and_since is not None:
+                wanted = wanted | (parts.received_at >= _naive(self.and_since)).fill_null(False)
+            parts = parts.filter(wanted)
         judged = parts.mutate(reason=self._reason(parts))
         fine = judged.reason.isnull()
         doubtful = ~fine | ibis.coalesce(judged.user_id, judged.group_id, judged.anonymous_id).isnull()
@@ -412,7 +420,7 @@ class _Judge:
         return self.engine.trim(text, BLANKS).nullif("")
 
     def _group(self, groups: ir.StringValue, kind: str) -> ir.StringValue:
-        """The id that a JSON object of groups has for a type: a single value or a list, of which the smallest counts."""
+        """The id that a JSON object of groups has for a type: a value, or the smallest of a list."""
         import ibis
 
         items = self.engine.json_items(self.engine.json_part(groups, (kind,)))

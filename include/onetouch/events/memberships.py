@@ -10,13 +10,13 @@ Events keep the evidence they came with, and `Placement` resolves it when it is 
 
 "At or before" is by the UTC day: an event of a day takes the last group of that day, wherever in the day it lies.
 
-`memberships/event_date=…/` holds what the events of a date say of persons (MEMBERSHIPS); `memberships/month=…/` keeps of
-a month that is over only where something changed. Both are made again when the event files change, and only then.
+`memberships/event_date=…/` holds what the events of a date say of persons (MEMBERSHIPS); `memberships/month=…/` keeps
+of a month that is over only where something changed. Both are made again when the event files change, and only then.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING
 
@@ -91,7 +91,9 @@ def read_memberships(
     if known:
         tables.append(engine.read(known, f"{name}_days", dated=True).select(MEMBERSHIPS.names))
     if partly:
-        events = engine.read(partly, f"{name}_events", dated=True, like=EVENTS.append(pa.field("event_date", pa.date32())))
+        events = engine.read(
+            partly, f"{name}_events", dated=True, like=EVENTS.append(pa.field("event_date", pa.date32()))
+        )
         events = events.filter(events.occurred_at < ibis.literal(as_of), events.received_at <= ibis.literal(as_of))
         tables.append(said(events))
     return engine.view(ibis.union(*tables), name)
@@ -124,8 +126,9 @@ def _build_days(lake: Lake, engine: Engine, files: Mapping[date, list[str]]) -> 
         metadata = metadata_of(lake, *parts)
         if metadata.get("built_from") != stamp:
             events = engine.read(paths, like=EVENTS).mutate(event_date=day)
-            [latest] = engine.fetch(events.agg(occurred=events.occurred_at.max(), received=events.received_at.max()))\
-                .to_pylist()
+            [latest] = engine.fetch(
+                events.agg(occurred=events.occurred_at.max(), received=events.received_at.max())
+            ).to_pylist()
             beginning = datetime.combine(day, datetime.min.time(), UTC)  # for files without a row
             metadata = {
                 "built_from": stamp,
@@ -181,16 +184,33 @@ class Placement:
     `account_basis`, `email_domain` and `event_date`."""
 
     def __init__(
-        self, engine: Engine, memberships: ir.Table, policy: Policy, rows: Iterable[ir.Table], name: str = "placed"
+        self,
+        engine: Engine,
+        memberships: Callable[[], ir.Table],
+        policy: Policy,
+        rows: Iterable[ir.Table],
+        name: str = "placed",
     ) -> None:
-        """`rows`: the tables that will be placed; only their persons are looked up. `name`: prefix of the tables that
-        are kept in the engine."""
+        """`memberships` gives the table of MEMBERSHIPS; it is asked only if there are rows that need it.
+
+        `rows`: the tables that will be placed; only their persons are looked up. `name`: prefix of the tables that are
+        kept in the engine.
+        """
         import ibis
 
         self.engine, self.policy, self.name = engine, policy, name
-        m, columns = memberships, ["user_id", "anonymous_id"]
-        asked = ibis.union(*(_ungrouped(table).select(columns) for table in rows), *[m.select(columns).limit(0)] * 2)
-        wanted = engine.keep(asked.distinct(), f"{name}_wanted")
+        columns = ["user_id", "anonymous_id"]
+        asked = [_ungrouped(table).select(columns).distinct() for table in rows]
+        together = ibis.union(*asked, distinct=True) if len(asked) > 1 else asked[0]
+        wanted = engine.keep(together, f"{name}_wanted")
+        somebody = engine.fetch(wanted.agg(n=wanted.count()))["n"][0].as_py() > 0
+        self.needed = somebody or any(
+            getattr(policy.never_count, part) for part in type(policy.never_count).model_fields
+        )
+        if not self.needed:
+            return
+        m = memberships()
+        never = m.filter(m.never_count.fill_null(False))
         of_device = m.filter(m.user_id.isnull()).select("anonymous_id")
         looked_up = ibis.union(wanted.filter(wanted.user_id.isnull()).select("anonymous_id"), of_device, distinct=True)
         links = m.filter(m.user_id.notnull() & m.anonymous_id.notnull()).semi_join(looked_up, "anonymous_id")
@@ -207,13 +227,15 @@ class Placement:
         self.belongs = engine.keep(
             m.filter(m.account_id.notnull()).select("person", "account_id").distinct(), f"{name}_belongs"
         )
-        never = self._with_person(memberships.filter(memberships.never_count.fill_null(False)))
+        never = self._with_person(never)
         self.never = engine.keep(never.select("person").distinct(), f"{name}_never")
 
     def place(self, rows: ir.Table) -> ir.Table:
         """The rows with the user and account they belong to, without anonymous ones and those who never count."""
         import ibis
 
+        if not self.needed:
+            return rows
         columns = rows.columns
         r = self._counted(self._with_person(rows))
         group = (r.account_basis == "group").ifelse(r.account_id, ibis.null())
@@ -231,6 +253,8 @@ class Placement:
 
     def also(self, rows: ir.Table) -> ir.Table:
         """The rows that no group of their own places, once for each account that their person belongs to."""
+        if not self.needed:
+            return rows.limit(0)
         r = self._counted(self._with_person(_ungrouped(rows)))
         both = r.drop("account_id").inner_join(self.belongs, "person")
         return both.select(rows.columns)
@@ -294,7 +318,5 @@ def _at(rows: ir.Table, timeline: ir.Table, key: ir.StringValue, name: str) -> i
     """The rows with a column `name`: the value of the timeline for the key at the row's `event_date`."""
     keyed = rows.mutate(key_=key)
     t = timeline
-    found = keyed.left_join(
-        t, [keyed.key_ == t.key, keyed.event_date >= t.since, keyed.event_date < t.until]
-    )
+    found = keyed.left_join(t, [keyed.key_ == t.key, keyed.event_date >= t.since, keyed.event_date < t.until])
     return found.mutate(**{name: found.value}).drop("key_", "key", "value", "since", "until")

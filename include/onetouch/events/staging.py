@@ -55,15 +55,20 @@ _ROWS_AT_ONCE = 100_000
 
 
 def stage(lake: Lake, ledger: Ledger, policy: Policy, run: Run) -> dict[str, Any]:
-    """Stages every extracted source of the run; returns rows {in, kept, duplicates, quarantined}, files, event_dates.
+    """Stages every extracted source of the run; returns rows {in, kept, anonymous, duplicates, quarantined}, files,
+    event_dates, unnamed_groups.
 
-    rows in = kept + duplicates + quarantined, where a refused file is one row. A batch that is in the ledger is not
+    rows in = kept + duplicates + quarantined, where a refused file is one row. `anonymous`: how many of the kept are of
+    a device only. `unnamed_groups`: group type → rows that only have groups of types that the policy does not name.
+
+    A batch that is in the ledger is not
     staged again; a batch that a killed process left incomplete is staged again, to the same files and counts. Rows of
     forgotten users and accounts are counted as quarantined (`forgotten`) and kept nowhere, not even in the raw file.
     Raises ExportError when nothing was extracted.
     """
     rows: Counter[str] = Counter()
     quarantined: Counter[str] = Counter()
+    unnamed: Counter[str] = Counter()
     files = 0
     dates: set[str] = set()
     sources = [source for source in policy.sources if extracted(source, lake, run) is not None]
@@ -71,7 +76,8 @@ def stage(lake: Lake, ledger: Ledger, policy: Policy, run: Run) -> dict[str, Any
         raise ExportError(f"run {run.run_id}: no source is extracted; extract_events comes first")
     for source in sources:
         counts = _stage_source(source, lake, ledger, policy, run)
-        rows.update({name: counts[name] for name in ("in", "kept", "duplicates")})
+        rows.update({name: counts.get(name, 0) for name in ("in", "kept", "anonymous", "duplicates")})
+        unnamed.update(counts.get("unnamed_groups", {}))
         quarantined.update(counts["quarantined"])
         files += counts["files"]
         dates.update(counts["dates"])
@@ -79,11 +85,13 @@ def stage(lake: Lake, ledger: Ledger, policy: Policy, run: Run) -> dict[str, Any
         "rows": {
             "in": rows["in"],
             "kept": rows["kept"],
+            "anonymous": rows["anonymous"],
             "duplicates": rows["duplicates"],
             "quarantined": dict(sorted(quarantined.items())),
         },
         "files": files,
         "event_dates": len(dates),
+        "unnamed_groups": dict(sorted(unnamed.items())),
     }
 
 
@@ -110,7 +118,8 @@ def _stage_source(source: str, lake: Lake, ledger: Ledger, policy: Policy, run: 
 def _write_batch(
     source: str, batch_id: str, lake: Lake, policy: Policy, run: Run, until: datetime, forgotten: Forgotten
 ) -> dict[str, Any]:
-    """Writes the batch's files and returns its counts {in, kept, duplicates, quarantined, files, dates}."""
+    """Writes the batch's files and returns its counts {in, kept, anonymous, duplicates, quarantined, unnamed_groups,
+    files, dates}."""
     with lake.engine(memory=_MEMORY, large=True) as engine:
         canonical = Canonical(engine, source_of(source), policy, until, forgotten=forgotten)
         for batch in read_rows(source, lake, policy, run):
@@ -118,6 +127,9 @@ def _write_batch(
         canonical.finish()
         chosen = _chosen(engine, lake, canonical.good, batch_id, source)
         good, kept = (_rows(engine, table) for table in (canonical.good, chosen))
+        nobodys = canonical.good.filter(canonical.good.account_id.isnull())
+        anonymous = _rows(engine, nobodys.semi_join(chosen, "row"))
+        unnamed = _unnamed_groups(engine, canonical.good, policy)
         reasons = canonical.bad.group_by("reason").agg(n=canonical.bad.count()).order_by("reason")
         quarantined = {row["reason"]: row["n"] for row in engine.fetch(reasons).to_pylist()}
         if canonical.rows != good + sum(quarantined.values()):
@@ -129,6 +141,8 @@ def _write_batch(
     return {
         "in": canonical.rows,
         "kept": kept,
+        "anonymous": anonymous,
+        "unnamed_groups": unnamed,
         "duplicates": good - kept,
         "quarantined": quarantined,
         "files": len(dates),
@@ -139,6 +153,16 @@ def _write_batch(
 def _rows(engine: Engine, table: ir.Table) -> int:
     count: int = engine.fetch(table.agg(n=table.count()))["n"][0].as_py()
     return count
+
+
+def _unnamed_groups(engine: Engine, good: ir.Table, policy: Policy) -> dict[str, int]:
+    """Group type → rows, of rows whose groups are all of types that the policy does not name; the most frequent 20."""
+    lost = good.filter(good.groups.notnull(), (good.account_basis != "group").fill_null(True))
+    types = lost.select(kind=engine.json_keys(lost.groups).unnest())
+    types = types.filter(types.kind.notin(policy.events.group_types))
+    counted = types.group_by("kind").agg(n=types.count())
+    rows = engine.fetch(counted.order_by([counted.n.desc(), "kind"]).limit(20)).to_pylist()
+    return {row["kind"][:80]: row["n"] for row in rows}
 
 
 def _chosen(engine: Engine, lake: Lake, good: ir.Table, batch_id: str, source: str) -> ir.Table:

@@ -43,7 +43,8 @@ def account_signals(
 
     `activity`: the days of the lookback as known at `as_of`; `sums`: the result of `sum_up` for them; `history`: what
     `activity.build_history` kept of earlier days, placed and summed up; `checkouts`: `sums.sum_checkouts` of steps that
-    may be any account's to which their person belongs, for each of them; `snapshot`: identified accounts; `caps`: plan_limits, limit_name,
+    may be any account's to which their person belongs, for each of them;
+    `snapshot`: identified accounts; `caps`: plan_limits, limit_name,
     limit_cap; `offsets`: timezone, event_date, offset (whole hours to add to UTC). Raises ValueError when a table does
     not make exactly the signals that the catalogue assigns to it.
     """
@@ -185,7 +186,13 @@ def _checkout(by_event: ir.Table, also: ir.Table, policy: Policy, as_of: datetim
     said = (m.started.isnull() | (m.left > m.started)).fill_null(False)
     silent = (m.started <= before(hours.checkout_abandoned_hours)).fill_null(False)
     recent_since = ibis.literal(last_day(as_of) - timedelta(days=hours.recent_days))
-    fell_silent = (m.own_at == m.started).fill_null(False) & ~completed & ~said & silent & (m.started.date() > recent_since).fill_null(False)
+    fell_silent = (
+        (m.own_at == m.started).fill_null(False)
+        & ~completed
+        & ~said
+        & silent
+        & (m.started.date() > recent_since).fill_null(False)
+    )
     return m.select(
         "account_id",
         checkout_state=ibis.cases(

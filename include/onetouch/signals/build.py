@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 from datetime import date, datetime, timedelta
+from functools import partial
 from zoneinfo import ZoneInfo
 
 import pandas as pd
 import pyarrow as pa
 
-from onetouch.events import Placement, event_files, last_day, read_memberships
+from onetouch.events import Placement, event_files, former_ids, last_day, read_memberships
 from onetouch.lake import Lake
 from onetouch.ledger import Ledger, Run
 from onetouch.policy import Policy
@@ -29,6 +30,8 @@ def build(lake: Lake, ledger: Ledger, policy: Policy, run: Run) -> dict[str, int
     table, rebuilt = compute(lake, policy, snapshot, run.as_of)
     lake.write(table, "signals", f"{run.run_id}.parquet")
     log.info("%d dates of activity rebuilt", rebuilt)
+    if not run.dry_run and (renamed := ledger.rename_accounts(former_ids(table["account_id"].to_pylist()))):
+        log.info("%d handoffs and touches of lone persons renamed to today's account ids", renamed)
     return {"accounts": table.num_rows}
 
 
@@ -45,7 +48,8 @@ def compute(lake: Lake, policy: Policy, snapshot: pd.DataFrame, as_of: datetime)
         days, rebuilt = build_days(lake, engine, policy, window)
         evidence = read_days(engine, policy, days, files, as_of, "evidence")
         earlier, also_rebuilt = build_history(lake, engine, policy, files, first, as_of, "earlier")
-        memberships = read_memberships(lake, engine, {d: paths for d, paths in files.items() if d <= last}, as_of)
+        told = {day: paths for day, paths in files.items() if day <= last}
+        memberships = partial(read_memberships, lake, engine, told, as_of)
         placement = Placement(engine, memberships, policy, [evidence, earlier])
         activity = engine.view(placement.place(evidence), "activity")
         history = engine.keep(sum_history(placement.place(earlier)), "history")
