@@ -71,7 +71,7 @@ def test_of_several_hosts_the_first_business_counts():
 
 @pytest.mark.parametrize(
     ("group", "account"),
-    [("acme", "acme"), ("42", "42"), ("user:42", "group:user:42"), ("crm:1", "group:crm:1"), 
+    [("acme", "acme"), ("42", "42"), ("user:42", "group:user:42"), ("crm:1", "group:crm:1"),
      ("group:x", "group:group:x"),
      ("Acme.com", "acme.com"), ("acme.com", "acme.com"), ("Gmail.com", "Gmail.com"), ("V1.2", "V1.2")],
 )  # fmt: skip
