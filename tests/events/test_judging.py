@@ -6,7 +6,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.events.stager import Stager
-from tests.sources.answers import event, text
+from tests.sources.answers import event, nobody, text
 
 FULL = "2025-03-01 10:00:00.000000"
 
@@ -22,13 +22,13 @@ BAD = [
     (b"42", "not_an_object"),
     (b'{"event_type": "caf\xe9"}', "invalid_utf8"),
     (b"\xff\xfe\x00", "invalid_utf8"),
-    (event(1, user_id=None), "no_user_and_no_account"),
-    (event(1, user_id=""), "no_user_and_no_account"),
-    (event(1, user_id=" \t "), "no_user_and_no_account"),
-    (event(1, user_id=None, groups={"organisation": []}), "no_user_and_no_account"),
-    (event(1, user_id=None, groups={"organisation": [{"id": 1}]}), "no_user_and_no_account"),
-    (event(1, user_id=None, groups={"somewhere_else": ["acme"]}), "no_user_and_no_account"),
-    (event(1, user_id=None, user_properties={"email": "jo@gmail.com"}), "no_user_and_no_account"),
+    (nobody(1), "no_user_and_no_account"),
+    (nobody(1, user_id=""), "no_user_and_no_account"),
+    (nobody(1, user_id=" \t "), "no_user_and_no_account"),
+    (nobody(1, groups={"organisation": []}), "no_user_and_no_account"),
+    (nobody(1, groups={"organisation": [{"id": 1}]}), "no_user_and_no_account"),
+    (nobody(1, groups={"somewhere_else": ["acme"]}), "no_user_and_no_account"),
+    (nobody(1, user_properties={"email": "jo@gmail.com"}), "no_user_and_no_account"),
     (event(1, event_type=None), "missing_event_type"),
     (event(1, event_type=""), "missing_event_type"),
     (event(1, event_type={"name": "x"}), "unknown_shape"),
@@ -97,8 +97,8 @@ def test_its_neighbours_are_kept(bad):
 
 
 KEPT = [
-    (event(1), {"user_id": "u1", "account_id": "u1", "account_basis": "personal"}),
-    (event(1, user_id="  u1\n"), {"user_id": "u1", "account_id": "u1"}),
+    (event(1), {"user_id": "u1", "account_id": "user:u1", "account_basis": "personal"}),
+    (event(1, user_id="  u1\n"), {"user_id": "u1", "account_id": "user:u1"}),
     (event(1, user_id=12345678901234567890), {"user_id": "12345678901234567890", "account_basis": "personal"}),
     (event(1, user_id="[deleted]"), {"user_id": "[deleted]"}),
     (event(1, user_id="{curly}", event_type="[sic]"), {"user_id": "{curly}", "event": "[sic]"}),
@@ -111,12 +111,12 @@ KEPT = [
     (event(1, groups={"organisation": [42]}), {"account_id": "42", "account_basis": "group"}),
     (event(1, groups={"account": ["third"], "company": ["second"]}), {"account_id": "second"}),
     (event(1, groups={"organisation": [], "account": ["third"]}), {"account_id": "third"}),
-    (event(1, groups={"elsewhere": ["x"]}), {"account_id": "u1", "account_basis": "personal"}),
+    (event(1, groups={"elsewhere": ["x"]}), {"account_id": "user:u1", "account_basis": "personal"}),
     (event(1, groups=None, user_properties=None), {"account_basis": "personal"}),
     (event(1, user_id=None, groups={"company": ["acme"]}), {"user_id": None, "account_id": "acme"}),
     (
         event(1, user_id="Jo@Mail.Acme.co.uk"),
-        {"user_id": "Jo@Mail.Acme.co.uk", "account_id": "acme.co.uk", "account_basis": "domain"},
+        {"user_id": "jo@mail.acme.co.uk", "account_id": "acme.co.uk", "account_basis": "domain"},
     ),
     (
         event(1, user_id="jo@acme.com", groups={"company": ["acme-inc"]}),
@@ -124,16 +124,16 @@ KEPT = [
     ),
     (
         event(1, user_id="jo@gmail.com"),
-        {"account_id": "jo@gmail.com", "account_basis": "personal", "email_domain": None},
+        {"account_id": "user:jo@gmail.com", "account_basis": "personal", "email_domain": None},
     ),
     (event(1, user_properties={"email": "jo@acme.com"}), {"account_id": "acme.com", "user_id": "u1"}),
     (event(1, user_properties={"Email": "jo@acme.com", "email": "jo@"}), {"account_id": "acme.com"}),
-    (event(1, user_properties={"email": "jo@gmail.com"}), {"account_id": "u1", "account_basis": "personal"}),
+    (event(1, user_properties={"email": "jo@gmail.com"}), {"account_id": "user:u1", "account_basis": "personal"}),
     (
         event(1, user_id=None, user_properties={"email": "jo@acme.com"}),
         {"account_id": "acme.com", "account_basis": "domain", "user_id": None},
     ),
-    (event(1, user_id="jo@", user_properties={"note": "a@b"}), {"account_id": "jo@", "account_basis": "personal"}),
+    (event(1, user_id="jo@", user_properties={"note": "a@b"}), {"account_id": "user:jo@", "account_basis": "personal"}),
     (event(1, event_time=None), {"occurred_at": pd.Timestamp("2025-03-01 09:59:00", tz="UTC")}),
     (
         event(1, event_time="2025-03-01 10:00:00.837"),

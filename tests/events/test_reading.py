@@ -8,8 +8,7 @@ from datetime import timedelta
 import pandas as pd
 import pytest
 from onetouch import sources
-from onetouch.events import event_files
-from onetouch.signals.activity import files_by_date
+from onetouch.events import event_files, files_by_date
 
 from tests.events.stager import AS_OF, HOUR, Stager
 from tests.sources.answers import event

@@ -13,11 +13,12 @@ from typing import Any
 import pandas as pd
 import pytest
 from onetouch import sources
-from onetouch.policy import Policy
+from onetouch.events.identity import Who, who
+from onetouch.policy import Events, Policy, read_policy
 from onetouch.sources import EPOCH_MILLISECONDS, EPOCH_SECONDS, ISO, Shape, Source, TimeFormat
 from onetouch.sources.folder import DatedFiles
 from onetouch.sources.lines import JsonLines
-from onetouch.sources.shape import Who, steps, who
+from onetouch.sources.shape import steps
 
 from tests.contracts.home import Home
 from tests.contracts.sent import HOUR
@@ -82,7 +83,7 @@ def row(**changes: Any) -> dict[str, Any]:
         ({"properties__distinct_id": 7}, {"user_id": "7"}),
         ({"properties__company_id": None, "lead": {"email": "jo@mail.acme.com"}}, {"account_id": "acme.com"}),
         ({"properties__company_id": None, "context": {"traits": {"email": "jo@acme.de"}}}, {"account_id": "acme.de"}),
-        ({"properties__company_id": None, "lead": None}, {"account_id": "ana", "account_basis": "personal"}),
+        ({"properties__company_id": None, "lead": None}, {"account_id": "user:ana", "account_basis": "personal"}),
     ],
 )
 def test_a_part_is_found_where_the_shape_says(
@@ -153,12 +154,16 @@ def test_paths_name_keys_whatever_they_hold() -> None:
     assert steps(r"a\.b.c\\d.0") == ("a.b", r"c\d", "0")
 
 
+def limits(group_types: list[str], email_properties: list[str]) -> Events:
+    return read_policy().events.model_copy(update={"group_types": group_types, "email_properties": email_properties})
+
+
 def test_whom_a_row_is_about_is_read_the_same_way_outside_the_engine() -> None:
     shape = Shape(**USUAL)
-    about = who(row(lead={"email": "Jo@Acme.com"}), shape, ["company_id"], ["email"])
+    about = who(row(lead={"email": "Jo@Acme.com"}), shape, limits(["company_id"], ["email"]))
     assert about == Who("ana", "acme", "jo@acme.com")
-    assert who(row(context__groupId="g", properties__distinct_id="a@b.co"), shape, [], []) == Who(
+    assert who(row(context__groupId="g", properties__distinct_id="a@b.co"), shape, limits([], [])) == Who(
         "a@b.co", "g", "a@b.co"
     )
-    assert who({}, shape, ["company_id"], ["email"]) == Who(None, None, None)
+    assert who({}, shape, limits(["company_id"], ["email"])) == Who(None, None, None)
     assert datetime.fromtimestamp(1740819600, UTC) == HOUR

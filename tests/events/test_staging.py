@@ -17,7 +17,7 @@ from onetouch.ledger import Ledger
 from onetouch.sources import ExportError
 
 from tests.events.stager import AS_OF, HOUR, RECEIVED, Stager
-from tests.sources.answers import answer, event, member, packed, text
+from tests.sources.answers import answer, event, member, nobody, packed, text
 
 
 def at(moment):
@@ -85,7 +85,7 @@ def test_a_line_end_does_not_make_another_id(stager):
 
 
 def test_a_second_run_of_the_same_moment_says_the_same_and_does_nothing(stager, monkeypatch):
-    stager.receive([event(1), event(1), b"broken", event(2, user_id=None)])
+    stager.receive([event(1), event(1), b"broken", nobody(2)])
     first = stager.stage()
     before = stager.files()
     monkeypatch.setattr(staging, "_write_batch", lambda *a: pytest.fail("staged again"))
@@ -95,6 +95,7 @@ def test_a_second_run_of_the_same_moment_says_the_same_and_does_nothing(stager, 
         "rows": {
             "in": 4,
             "kept": 1,
+            "anonymous": 0,
             "duplicates": 1,
             "quarantined": {"broken_json": 1, "no_user_and_no_account": 1},
         },
@@ -102,6 +103,7 @@ def test_a_second_run_of_the_same_moment_says_the_same_and_does_nothing(stager, 
         "event_dates": 1,
         "already_read": 0,
         "late": 0,
+        "unnamed_groups": {},
     }
 
 
@@ -110,7 +112,7 @@ def test_a_later_run_counts_what_it_reads_again_as_duplicates(stager):
     stager.stage()
     stager.receive([event(3)], name="b.zip", hour=AS_OF)
     rows = stager.stage(AS_OF + HOUR)["rows"]
-    assert rows == {"in": 4, "kept": 1, "duplicates": 2, "quarantined": {"broken_json": 1}}
+    assert rows == {"in": 4, "kept": 1, "anonymous": 0, "duplicates": 2, "quarantined": {"broken_json": 1}}
     assert len(stager.events()) == 3
 
 
@@ -131,11 +133,12 @@ def test_a_run_without_data_is_no_error(stager):
     answer(stager.folder / "empty.zip", [])
     summary = stager.stage(AS_OF + 100 * HOUR)
     assert summary == {
-        "rows": {"in": 0, "kept": 0, "duplicates": 0, "quarantined": {}},
+        "rows": {"in": 0, "kept": 0, "anonymous": 0, "duplicates": 0, "quarantined": {}},
         "files": 0,
         "event_dates": 0,
         "already_read": 0,
         "late": 0,
+        "unnamed_groups": {},
     }
 
 
@@ -251,7 +254,7 @@ def test_files_are_by_date_in_a_fixed_order_and_nothing_is_left_beside_them(stag
 
 
 def test_the_quarantine_shows_file_line_reason_and_row(stager):
-    stager.receive([event(1), b"", b'{"half', event(2, user_id=None), b"x" * 100_000])
+    stager.receive([event(1), b"", b'{"half', nobody(2), b"x" * 100_000])
     stager.stage()
     found = stager.quarantine()
     assert found[["line", "reason"]].to_numpy().tolist() == [
@@ -293,7 +296,7 @@ def make(kind, number, hour):
         "good": base,
         "no id": {k: v for k, v in base.items() if k != "uuid"},
         "broken": text(base)[:-3],
-        "nobody": base | {"user_id": None},
+        "nobody": base | {"user_id": None, "device_id": None, "amplitude_id": None},
         "1970": base | {"event_time": "1970-01-01 00:00:00.000000"},
         "2099": base | {"event_time": "2099-01-01 00:00:00.000000"},
         "array": b"[]",

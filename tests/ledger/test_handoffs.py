@@ -314,3 +314,13 @@ def test_load_follows_the_task_to_its_new_owner(ledger: Ledger, nine: Run) -> No
     ledger.move(handoff.handoff_id, "context_written", NINE + 2 * HOUR, owner_email="bob@x.com", owner_id="005B")
     assert ledger.rep_load(NINE + HOUR)["owner_email"].tolist() == ["ann@x.com"]
     assert ledger.rep_load(NINE + 2 * HOUR)["owner_email"].tolist() == ["bob@x.com"]
+
+
+def test_an_account_under_a_former_id_is_found_under_todays(ledger: Ledger, nine: Run) -> None:
+    ours = ledger.open_handoff(decision("u-1"), nine)
+    other = ledger.open_handoff(decision("acme.com"), nine)
+    assert ledger.rename_accounts({"u-1": "user:u-1", "u-2": "user:u-2"}) == 1
+    assert ledger.rename_accounts({"u-1": "user:u-1"}) == 0
+    assert [h.handoff_id for h in ledger.handoffs(account_ids=["user:u-1"])] == [ours.handoff_id]
+    assert [h.handoff_id for h in ledger.handoffs(account_ids=["acme.com"])] == [other.handoff_id]
+    assert ledger.handoffs(account_ids=["u-1"]) == []

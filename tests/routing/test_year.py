@@ -122,6 +122,7 @@ UNLIKE = {"features_used"}  # how many features an account knows is simulated, n
 def test_the_company_counts_as_signals_do(tmp_path: Path) -> None:
     size, policy, as_of = Size(40, 5, 2), read_policy(), START + timedelta(days=3, hours=12)
     company = Company(size, START)
+    company.basis = np.full(size.accounts, "group")  # its lone persons have several users, which no event can say
     reps = pd.DataFrame(
         {"owner_id": ["005A", "005B"], "email": ["a@v.example", "b@v.example"], "active": [True, False]}
     )

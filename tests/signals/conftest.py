@@ -15,8 +15,9 @@ from onetouch.lake import Lake
 Event = dict[str, Any]
 EVENTS = {
     "event_id": "str", "source": "str", "event": "str", "occurred_at": "datetime64[us, UTC]",
-    "received_at": "datetime64[us, UTC]", "user_id": "str", "account_id": "str", "account_basis": "str",
-    "email_domain": "str", "properties": "str", "batch_id": "str",
+    "received_at": "datetime64[us, UTC]", "user_id": "str", "anonymous_id": "str", "groups": "str",
+    "account_id": "str", "account_basis": "str", "email_domain": "str", "never_count": "boolean", "properties": "str",
+    "batch_id": "str",
 }  # fmt: skip
 
 
@@ -34,6 +35,9 @@ def event() -> Callable[..., Event]:
             "occurred_at": occurred,
             "received_at": occurred + timedelta(minutes=more.pop("received", 1)),
             "user_id": user,
+            "anonymous_id": more.pop("device", None),
+            "groups": None,
+            "never_count": None,
             "account_id": account,
             "account_basis": more.pop("basis", "group"),
             "email_domain": more.pop("email_domain", None),

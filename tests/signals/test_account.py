@@ -469,11 +469,14 @@ def test_a_domain_is_a_companys_unless_anybody_can_have_an_address_there(
     stage(
         lake,
         [
-            event("2025-03-09T09:00:00", "session_started", "a mailbox", basis="personal"),
+            event("2025-03-09T09:00:00", "session_started", "user:mail", "mail", basis="personal"),
             event("2025-03-09T09:00:00", "session_started", "a group"),
             event("2025-03-09T09:00:00", "session_started", "a group of the company", email_domain="acme.example"),
             event("2023-03-09T09:00:00", "session_started", "once", email_domain="once.example"),
-            event("2025-03-09T09:00:00", "session_started", "big.example", basis="domain", email_domain="big.example"),
+            event(
+                "2025-03-09T09:00:00", "session_started", "big.example", "u9", basis="domain",
+                email_domain="big.example",
+            ),
         ],
     )  # fmt: skip
     snapshot = pd.DataFrame(
@@ -483,7 +486,7 @@ def test_a_domain_is_a_companys_unless_anybody_can_have_an_address_there(
     assert built["domain"].dropna().to_dict() == {"site": "site.example"}, "a mail provider's domain is no company's"
     got = built["enterprise_domain"]
     assert got.to_dict() == {
-        "a mailbox": 0, "a group": 0, "a group of the company": 1, "once": 1, "big.example": 1,
+        "user:mail": 0, "a group": 0, "a group of the company": 1, "once": 1, "big.example": 1,
         "free": 0, "site": 1, "none": 0,
     }  # fmt: skip
 

@@ -99,7 +99,7 @@ def test_rows_find_their_product_account(lake: Lake, event: Callable, stage: Cal
             seen("g-small", "s1", email_domain="many.com"),
             *(seen("g-large", f"l{n}", email_domain="many.com") for n in range(3)),
             seen("g-large", "l9", email_domain="other.com"),
-            seen("lone@solo.com", "lone@solo.com", basis="personal", email_domain="solo.com"),
+            seen("user:lone@solo.com", "lone@solo.com", basis="personal"),
             *(seen("g-mail", f"m{n}", email_domain="gmail.com") for n in range(2)),
         ],
     )
@@ -116,7 +116,7 @@ def test_rows_find_their_product_account(lake: Lake, event: Callable, stage: Cal
         "g-large": "Many",
         "g-small": "-",
         "crm:4": "Solo",
-        "lone@solo.com": "-",
+        "user:lone@solo.com": "-",
         "crm:5": "Unseen",
         "crm:6": "Mail",
         "g-mail": "-",

@@ -104,3 +104,46 @@ def test_events_in_two_files_of_one_day_are_one_row(lake: Lake, event: Callable,
     assert row["n"] == 2
     assert row["hours"] == 1 << 9 | 1 << 17
     assert (row["first_at"].hour, row["last_at"].minute, row["email_domain"]) == (9, 30, "acme.com")
+
+
+def test_what_was_done_before_the_lookback_is_placed_as_well(lake: Lake, event: Callable, stage: Callable) -> None:
+    """A person who moves within a month that is over: its days stay apart; later days of the same month go with it."""
+
+    def alone(at: str, name: str, user: str) -> dict[str, Any]:
+        return event(at, name, f"user:{user}", user, basis="personal")
+
+    stage(
+        lake,
+        [
+            event("2024-08-03T09:00:00", "never_heard_of_it", "acme", "u1"),
+            alone("2024-08-04T09:00:00", "workspace_created", "u1"),
+            event("2024-08-10T09:00:00", "never_heard_of_it", "beta", "u1"),
+            alone("2024-08-12T09:00:00", "data_imported", "u1"),
+            alone("2024-08-05T09:00:00", "report_created", "u2"),
+            alone("2024-08-25T09:00:00", "data_imported", "u2"),
+            event("2025-03-09T09:00:00", "session_started", "gamma", "u2"),
+        ],
+    )
+    for as_of in (AS_OF, AS_OF + timedelta(hours=1)):
+        table, _ = compute(lake, POLICY, NOBODY, as_of)
+        rows = {row["account_id"]: row["milestones_done_list"] for row in table.to_pylist()}
+        assert {account: sorted(done) for account, done in rows.items()} == {
+            "acme": ["workspace_created"], "beta": ["data_imported"], "gamma": ["data_imported", "report_created"],
+        }  # fmt: skip
+    assert len(lake.list("history")) == 1
+
+
+def test_a_persons_checkout_holds_each_of_its_accounts(lake: Lake, event: Callable, stage: Callable) -> None:
+    at = AS_OF - timedelta(hours=1)
+    stage(
+        lake,
+        [
+            event("2025-03-01T09:00:00", "session_started", "acme", "u1"),
+            event("2025-03-05T09:00:00", "session_started", "beta", "u1"),
+            event("2025-03-05T09:00:00", "session_started", "other", "u2"),
+            event(at, "checkout_started", "user:u1", "u1", basis="personal"),
+        ],
+    )
+    table, _ = compute(lake, POLICY, NOBODY, AS_OF)
+    states = {row["account_id"]: row["checkout_state"] for row in table.to_pylist()}
+    assert states == {"acme": "started", "beta": "started", "other": "none"}

@@ -37,6 +37,11 @@ def event(number: int, **changes: Any) -> dict[str, Any]:
     return {name: value for name, value in row.items() if value is not None}
 
 
+def nobody(number: int, **changes: Any) -> dict[str, Any]:
+    """A row that says nothing of whose it is, not even by a device."""
+    return event(number, **({"user_id": None, "device_id": None, "amplitude_id": None} | changes))
+
+
 def text(row: dict[str, Any]) -> bytes:
     return json.dumps(row).encode()
 

@@ -96,7 +96,7 @@ def test_every_table_has_a_shape(opened: Workspace) -> None:
         schema = pq.read_schema(path)
         names = {upgrade.current_name(name) for name in schema.names}
         assert names <= set(kind.columns), f"{path}: {sorted(names - set(kind.columns))} not declared"
-    since = {"artefact", "artefacts"}  # shapes that came after the commit of a home
+    since = {"artefact", "artefacts", "memberships"}  # shapes that came after the commit of a home
     assert found | since == {kind.name for kind in formats.TABLE_KINDS}, "a home must hold a table of every kind"
 
 
@@ -313,9 +313,9 @@ def test_a_signal_and_a_key_more_change_nothing_of_it(
         document["value"].pop("planted", None)
         return document
 
-    # Format 3 has a key that today's schema knows nothing of: a step takes what older documents lack for granted.
-    monkeypatch.setattr(upgrade, "FORMAT", 3)
-    monkeypatch.setitem(upgrade._STEPS, 2, another)
+    # Format 4 has a key that today's schema knows nothing of: a step takes what older documents lack for granted.
+    monkeypatch.setattr(upgrade, "FORMAT", 4)
+    monkeypatch.setitem(upgrade._STEPS, 3, another)
     for run in decided(opened):
         assert opened.ledger.policy(run.policy_version).version == run.policy_version
         assert audit.replay(opened.lake, opened.ledger, run.run_id).empty

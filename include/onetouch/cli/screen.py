@@ -72,6 +72,10 @@ def accounting(result: Mapping[str, Any]) -> RenderableType:
     if rows:
         refused = ", ".join(f"{reason} {n:,}" for reason, n in rows["quarantined"].items()) or "none"
         table.add_row("rows", f"{rows['in']:,} in = {rows['kept']:,} kept + {rows['duplicates']:,} duplicates")
+        if anonymous := rows.get("anonymous"):
+            table.add_row(
+                "  anonymous", f"{anonymous:,} of the kept: of devices only, no signal until somebody signs in"
+            )
         table.add_row("quarantined", refused)
     if result.get("already_read"):
         table.add_row("already read", f"{result['already_read']:,} files, by earlier runs")

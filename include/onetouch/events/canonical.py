@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -11,7 +11,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from onetouch.events.identity import business_domains
+from onetouch.events.identity import (
+    BLANKS,
+    GROUP,
+    KINDS,
+    NUMBER,
+    USER,
+    account_of_group,
+    business_domains,
+    placeholders,
+)
 from onetouch.lake import Engine
 from onetouch.ledger import Forgotten
 from onetouch.policy import Policy
@@ -33,6 +42,7 @@ _NOBODY = "no_user_and_no_account"
 _HOST_OF_EMAIL = r"^[^@\s]+@([^@\s]+\.[^@\s]+)$"
 _CONTROL = r"[\x00-\x1f\x7f]"
 _BLANK = " \t\r\n"
+_HOST_IN_CAPITALS = r"^[A-Za-z0-9.-]*[A-Z][A-Za-z0-9.-]*$"
 _WORD = re.compile(r"""[^\s"'`,;:<>(){}\[\]|=]+""")
 _ISO = r"^\d{4}-\d\d-\d\d[T ]\d\d:\d\d"
 _OFFSET = r"([Zz]|[+-]\d\d(:?\d\d)?)$"
@@ -73,17 +83,19 @@ class Canonical:
         only: Sequence[str] | None = None,
         forgotten: Forgotten | None = None,
         placed: bool = False,
+        and_since: datetime | None = None,
     ) -> None:
         """`until`: the end of the window; an event cannot have happened long after it, whatever time the row gives.
 
         `only`: the source's names of the wanted events; other rows are left out (None: all events are wanted).
+        `and_since`: with `only`, rows of any name that were received from this moment on are wanted as well.
         `forgotten`: the users and accounts whose rows are dropped (`bad` then has neither their text nor other data).
         `placed`: every row of `good` has its file; otherwise only rows without an event_id have it.
         """
         self.engine = engine
         self.rows = 0
         self.forgotten = forgotten or None
-        judge = _Judge(engine, source, policy, until, only, self.forgotten, placed)
+        judge = _Judge(engine, source, policy, until, only, self.forgotten, placed, and_since)
         self.judged, self._add = engine.gather(f"rows_{source.name}", _RECEIVED, judge.judged)
         self.dropped: ir.Table | None = None
 
@@ -100,11 +112,10 @@ class Canonical:
         import ibis
 
         engine, judged = self.engine, self.judged
-        hosts = engine.fetch(judged.select("host").filter(judged.host.notnull()).distinct())
-        found = business_domains(hosts["host"].to_pylist())
-        table = pa.table({"host": pa.array(list(found), pa.string()), "domain": pa.array(found.values(), pa.string())})
-        rows = judged.left_join(engine.keep(engine.table(table, "found"), "domains"), "host").drop("host_right")
-        rows = rows.mutate(account_id=ibis.coalesce(rows.group_id, rows.domain, rows.user_id))
+        rows = self._with_domains(judged)
+        rows = rows.mutate(
+            account_id=ibis.coalesce(rows.group_id, rows.domain, ibis.literal(USER).concat(rows.user_id))
+        )
         gone = rows.reason == FORGOTTEN
         if self.forgotten:
             dropped = self.dropped = self._dropped(self.forgotten, rows)
@@ -113,15 +124,18 @@ class Canonical:
             rows = rows.mutate(gone=gone.fill_null(False))
         else:
             rows = rows.mutate(gone=gone.fill_null(False))
-        is_good = rows.reason.isnull() & rows.account_id.notnull() & ~rows.gone
+        is_somebody = ibis.coalesce(rows.account_id, rows.anonymous_id).notnull()
+        is_good = rows.reason.isnull() & is_somebody & ~rows.gone
         good = rows.filter(is_good)
         self.good = engine.view(good.select(
             "row", "file", "row_hash", "text_hash", "sent_key", "event_id", "event", "occurred_at", "received_at",
-            "user_id", "account_id",
+            "user_id", "anonymous_id", "groups", "account_id",
             account_basis=ibis.cases(
-                (good.group_id.notnull(), "group"), (good.domain.notnull(), "domain"), else_="personal"
+                (good.group_id.notnull(), "group"), (good.domain.notnull(), "domain"),
+                (good.user_id.notnull(), "personal"),
             ),
             email_domain=good.domain,
+            never_count=good.never_count,
             properties=good.properties,
         ), "good")  # fmt: skip
         bad = rows.filter(~is_good)
@@ -130,6 +144,21 @@ class Canonical:
             reason=bad.gone.ifelse(FORGOTTEN, bad.reason.fill_null(_NOBODY)),
             shown=bad.gone.ifelse(ibis.null(), bad.shown),
         ), "bad")  # fmt: skip
+
+    def _with_domains(self, judged: ir.Table) -> ir.Table:
+        """The rows with the business domain of their addresses (`domain`), and the group that is named by a domain in
+        capitals in the domain's spelling."""
+        engine = self.engine
+        hosts = engine.fetch(judged.select("hosts").filter(judged.hosts.notnull()).distinct())
+        domains = _pairs("hosts", "domain", business_domains(hosts["hosts"].to_pylist()))
+        rows = judged.left_join(engine.keep(engine.table(domains, "found"), "domains"), "hosts").drop("hosts_right")
+        in_capitals = judged.group_id.contains(".") & judged.group_id.re_search(_HOST_IN_CAPITALS)
+        names = engine.fetch(judged.filter(in_capitals).select("group_id").distinct())["group_id"].to_pylist()
+        if not names:
+            return rows
+        companies = _pairs("group_id", "company", {name: account_of_group(name) for name in names})
+        rows = rows.left_join(engine.keep(engine.table(companies, "named"), "companies"), "group_id")
+        return rows.mutate(group_id=rows.company.fill_null(rows.group_id)).drop("group_id_right", "company")
 
     def _dropped(self, forgotten: Forgotten, rows: ir.Table) -> ir.Table:
         """The ordinals of the rows of forgotten users and accounts, including rejected rows that mention them."""
@@ -143,7 +172,7 @@ class Canonical:
             )
             for kind in ("user", "account")
         }
-        ids = rows.select("row", "user_id", "account_id", "email_digest")
+        ids = rows.select("row", "user_id", "anonymous_id", "account_id", "email_digest")
 
         def named(kind: str, column: str) -> ir.Table:
             """The rows in which the column holds a forgotten id of that kind."""
@@ -153,7 +182,8 @@ class Canonical:
 
         addressed = ids.semi_join(digests["user"], [("email_digest", "digest")]).select("row")
         mentions = engine.table(pa.table({"row": pa.array(self._mentions(forgotten), pa.int64())}), "mentions")
-        found = ibis.union(named("user", "user_id"), named("account", "account_id"), addressed, mentions, distinct=True)
+        theirs = [named("user", "user_id"), named("user", "anonymous_id"), named("account", "account_id")]
+        found = ibis.union(*theirs, addressed, mentions, distinct=True)
         return engine.keep(found, "dropped")
 
     def _mentions(self, forgotten: Forgotten) -> list[int]:
@@ -182,6 +212,10 @@ def _digest(key: str, kind: str, value: ir.StringValue) -> ir.StringValue:
 
     same = value.contains("@").ifelse(value.lower(), value)
     return ibis.literal(f"{key}:{kind}:").concat(same).hexdigest("sha256")
+
+
+def _pairs(one: str, other: str, of: Mapping[str, str | None]) -> pa.Table:
+    return pa.table({one: pa.array(list(of), pa.string()), other: pa.array(list(of.values()), pa.string())})
 
 
 def _decoded(octets: pa.Array, problem: pa.Array) -> tuple[pa.Array, pa.Array]:
@@ -228,16 +262,18 @@ class _Judge:
         only: Sequence[str] | None,
         forgotten: Forgotten | None,
         placed: bool,
+        and_since: datetime | None,
     ) -> None:
         self.placed = placed
-        self.engine, self.shape, self.limits = engine, source.shape, policy.events
+        self.engine, self.shape, self.limits, self.uncounted = engine, source.shape, policy.events, policy.never_count
+        self.source = source.name
         self.zone = policy.source_settings(source.name).timezone
-        self.until, self.only, self.forgotten = until, only, forgotten
+        self.until, self.only, self.forgotten, self.and_since = until, only, forgotten, and_since
         shape = self.shape
         objects = (*shape.groups, *shape.properties, *shape.user_properties)
         scalars = (
             *shape.event_id, *shape.event, *shape.user_id, *shape.occurred_at, *shape.received_at, *shape.group,
-            *shape.email, *shape.told_apart, *shape.sent_id,
+            *shape.email, *shape.anonymous_id, *shape.told_apart, *shape.sent_id,
         )  # fmt: skip
         self.keys = {steps(place)[0]: "text" for place in scalars}
         self.keys |= {steps(place)[0]: "json" for place in objects}
@@ -254,13 +290,15 @@ class _Judge:
 
         parts = self._parts(self.engine.json_columns(received, "text", self.keys))  # type: ignore[arg-type]
         if self.only is not None:
-            parts = parts.filter(parts.event.isin(list(self.only)) if self.only else ibis.literal(False))
+            wanted = parts.event.isin(list(self.only)) if self.only else ibis.literal(False)
+            if self.and_since is not None:
+                wanted = wanted | (parts.received_at >= _naive(self.and_since)).fill_null(False)
+            parts = parts.filter(wanted)
         judged = parts.mutate(reason=self._reason(parts), sent_key=self._sent_key(parts))
         fine = judged.reason.isnull()
-        doubtful = ~fine | ibis.coalesce(judged.user_id, judged.group_id).isnull()
-        placed = (
-            ibis.literal(True) if self.forgotten or self.placed else doubtful
-        )  # the place of a row that may have to be erased
+        doubtful = ~fine | ibis.coalesce(judged.user_id, judged.group_id, judged.anonymous_id).isnull()
+        # The place of a row that may have to be erased, or whose file says when we have had it.
+        placed = ibis.literal(True) if self.forgotten or self.placed else doubtful
 
         def kept(column: str) -> ir.Value:
             return fine.ifelse(judged[column], ibis.null())
@@ -279,54 +317,161 @@ class _Judge:
             occurred_at=kept("occurred_at"),
             received_at=kept("received_at"),
             user_id=kept("user_id"),
+            anonymous_id=kept("anonymous_id"),
+            groups=self._all_groups(kept("groups")),
             group_id=kept("group_id"),
-            host=kept("host"),
+            hosts=kept("hosts"),
+            never_count=kept("never_count"),
             properties=kept("properties"),
             email_digest=judged.email_digest,
         )
 
+    def _all_groups(self, groups: ir.StringValue) -> ir.StringValue:
+        """The groups that an event keeps; null where its properties keep them."""
+        import ibis
+
+        if not self.shape.groups or set(self.shape.groups) & set(self.shape.properties):
+            return ibis.null("string")
+        too_long = groups.length() > self.limits.max_value_chars
+        return ((groups == "{}") | too_long).ifelse(ibis.null(), groups)
+
     # ── parts ──
 
     def _parts(self, rows: ir.Table) -> ir.Table:
+        """The parts of each row. Each step is a view of its own, because a value that is named several times in one
+        expression is written out as often."""
         import ibis
 
-        shape = self.shape
+        shape, limits = self.shape, self.limits
         found = rows.mutate(
             event_id=self._trimmed(self._first(rows, shape.event_id)),
             event=self._trimmed(self._first(rows, shape.event)),
-            user_id=self._trimmed(self._first(rows, shape.user_id)),
             occurred_at=self._moment(rows, shape.occurred_at),
             received_at=self._moment(rows, shape.received_at),
             groups=_coalesce(self._object(rows, place) for place in shape.groups),
             properties=_coalesce([*(self._object(rows, place) for place in shape.properties), ibis.literal("{}")]),
             user_properties=_coalesce(self._object(rows, place) for place in shape.user_properties),
         )
-        # a group's value is a list, of which the first item counts, or a single value
-        groups = _coalesce(
-            self._scalar(found.groups, (kind, *index)) for kind in self.limits.group_types for index in (("0",), ())
-        )
-        addresses = [
-            *(self._trimmed(self._first(found, [place])) for place in shape.email),
+        grouped = found.groups != "{}"
+        named = {  # every text that may be an id
+            **{f"user_{n}": self._text(self._first(found, [place])) for n, place in enumerate(shape.user_id)},
+            **{f"anonymous_{n}": self._text(self._first(found, [place])) for n, place in enumerate(shape.anonymous_id)},
+            **{f"group_{n}": self._text(self._first(found, [place])) for n, place in enumerate(shape.group)},
+            **{
+                f"type_{n}": grouped.ifelse(self._text(self._group(found.groups, kind)), ibis.null())
+                for n, kind in enumerate(limits.group_types)
+            },
+        }
+        parts = self.engine.view(found.mutate(**named), self._name("named"))
+        for number, step in enumerate(self._spelling()):
+            parts = self.engine.view(parts.mutate(**{name: step(parts[name]) for name in named}), self._name(number))
+        mails = [
+            *(self._trimmed(self._first(parts, [place])) for place in shape.email),
             *(
-                found.user_properties.contains("@").ifelse(self._scalar(found.user_properties, (name,)), ibis.null())
-                for name in self.limits.email_properties
+                parts.user_properties.contains("@").ifelse(self._scalar(parts.user_properties, (name,)), ibis.null())
+                for name in limits.email_properties
             ),
         ]
+
+        def first(*kinds: str) -> ir.StringValue:
+            return _coalesce(parts[name] for name in named if name.rpartition("_")[0] in kinds)
+
+        parts = parts.mutate(
+            user_id=first("user"),
+            anonymous_id=first("anonymous"),
+            group_id=first("group", "type"),
+            **{f"mail_{n}": mail for n, mail in enumerate(mails)},
+        )
+        addresses = [parts[f"mail_{n}"] for n in range(len(mails))]
         digest: ir.Value = ibis.null("string")
         if self.forgotten:  # an address is kept only as its digest, and only if somebody was forgotten
             digest = _digest(self.forgotten.key, "user", _coalesce(addresses).lower())
-        return found.mutate(
-            group_id=_coalesce(
-                [
-                    *(self._trimmed(self._first(found, [place])) for place in shape.group),
-                    (found.groups != "{}").ifelse(groups, ibis.null()),
-                ]
-            ),
-            host=_coalesce(
-                [found.user_id.contains("@").ifelse(_host(found.user_id), ibis.null()), *map(_host, addresses)]
-            ).lower(),
+        odd = ibis.or_(
+            parts.anonymous_id.length() > limits.max_value_chars,
+            ibis.literal("{[").contains(parts.anonymous_id.left(1)),
+            parts.anonymous_id.re_search(_CONTROL),
+        )  # what cannot be a person's id is left out, and the row is judged without it
+        group = parts.group_id
+        judged = parts.mutate(
+            anonymous_id=odd.ifelse(ibis.null(), parts.anonymous_id),
+            group_id=group.re_search(KINDS).ifelse(ibis.literal(GROUP).concat(group), group),
+            hosts=self._hosts([parts.user_id, *addresses]),
+            never_count=self._never_counts(parts, addresses),
             email_digest=digest,
-        ).mutate(unread=found.json_unread)
+            unread=parts.json_unread,
+        )
+        return self.engine.view(judged, self._name("parts"))
+
+    def _name(self, step: object) -> str:
+        return f"{step}_of_{self.source}"
+
+    def _spelling(self) -> list[Callable[[ir.StringValue], ir.StringValue]]:
+        """`identity.one_id` in the engine, of a trimmed text, in steps that name their text only a few times."""
+        import ibis
+
+        ignored, nobody = self.limits.ids_ignore, placeholders(self.limits)
+
+        def spelled(text: ir.StringValue) -> ir.StringValue:
+            other = text.lower() if "case" in ignored else text
+            other = self.engine.composed(other) if "unicode" in ignored else other
+            other = other.re_replace(r"[ \t]+", " ") if "blanks" in ignored else other
+            return text.contains("@").ifelse(self.engine.composed(text.lower()), other)
+
+        def somebody(text: ir.StringValue) -> ir.StringValue:
+            whole = (text.contains(".0") & text.re_search(NUMBER)).ifelse(text.re_extract(NUMBER, 1), text)
+            return whole.lower().isin(nobody).ifelse(ibis.null(), whole) if nobody else whole
+
+        return [spelled, somebody]
+
+    def _text(self, text: ir.StringValue) -> ir.StringValue:
+        return self.engine.trim(text, BLANKS).nullif("")
+
+    def _group(self, groups: ir.StringValue, kind: str) -> ir.StringValue:
+        """The id that a JSON object of groups has for a type: a value, or the smallest of a list."""
+        import ibis
+
+        items = self.engine.json_items(self.engine.json_part(groups, (kind,)))
+        items = items.filter(lambda item: ~ibis.literal("{[").contains(item.left(1)))
+        for step in (self._text, *self._spelling()):
+            items = items.map(step)
+        least = items.filter(lambda item: item.notnull()).mins()
+        return ibis.coalesce(
+            groups.contains(",").ifelse(least, ibis.null()),  # without a comma there is one id
+            self._scalar(groups, (kind, "0")),
+            self._scalar(groups, (kind,)),
+        )
+
+    def _hosts(self, addresses: list[ir.StringValue]) -> ir.StringValue:
+        """The hosts of all addresses of a row, each after a blank; null if there are none."""
+        import ibis
+
+        hosts: ir.StringValue = ibis.literal("")
+        for address in addresses:
+            told = address.contains("@").ifelse(ibis.literal(" ").concat(_host(address).lower()), ibis.null())
+            hosts = hosts.concat(told.fill_null(""))
+        return hosts.nullif("")
+
+    def _never_counts(self, parts: ir.Table, addresses: list[ir.StringValue]) -> ir.BooleanValue:
+        """Whether the policy's `never_count` names the person of a row; null if not."""
+        import ibis
+
+        who = self.uncounted
+        marks = [
+            self.engine.json_text(parts.user_properties, [name]).lower().isin([str(value).lower() for value in values])
+            for name, values in who.user_properties.items()
+            if values
+        ]
+        if who.users:
+            marks.append(parts.user_id.lower().isin([user.strip().lower() for user in who.users]))
+        for address in (parts.user_id, *addresses):
+            if who.emails:
+                marks.append(address.lower().isin([email.strip().lower() for email in who.emails]))
+            for domain in who.domains:
+                host = ibis.literal(".").concat(_host(address).lower())
+                marks.append(host.endswith(f".{domain.strip().lstrip('.@').lower()}"))
+        if not marks:
+            return ibis.null("boolean")
+        return ibis.or_(*(mark.fill_null(False) for mark in marks)).nullif(False)
 
     def _row_hash(self, rows: ir.Table) -> ir.StringValue:
         """What tells two rows without an event id apart; equal for a row that was exported again."""
@@ -432,7 +577,7 @@ class _Judge:
             ((parts.unread | parts.event.isnull()) & ~self.engine.json_object(parts.text), "not_an_object"),
             (ibis.or_(*odd), "unknown_shape"),
             (parts.event.isnull(), "missing_event_type"),
-            (ibis.coalesce(parts.user_id, parts.group_id, parts.host).isnull(), _NOBODY),
+            (ibis.coalesce(parts.user_id, parts.group_id, parts.hosts, parts.anonymous_id).isnull(), _NOBODY),
             (ids[0].concat(*ids[1:]).re_search(_CONTROL), "control_characters"),
             (ibis.or_(*too_long), "value_too_long"),
             (parts.occurred_at.isnull() | parts.received_at.isnull(), "unparsable_time"),

@@ -6,14 +6,20 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
 from onetouch.events.canonical import Canonical
+from onetouch.events.memberships import Placement, read_memberships, said
+from onetouch.events.partitions import files_by_date
 from onetouch.lake import Lake
 from onetouch.ledger import Run
 from onetouch.policy import Policy
 from onetouch.sources import source_of
+
+if TYPE_CHECKING:
+    import ibis.expr.types as ir
 
 Fetch = Callable[[str, datetime, datetime], Iterable[pa.RecordBatch]]
 """(source, start, end) → the rows received in between, as `sources.fetch_rows` gives them."""
@@ -46,23 +52,52 @@ def fresh_checkouts(
     neither completed, nor without a step for `signals.checkout_abandoned_hours`, nor reported as abandoned
     `signals.abandoned_barrier_hours` or longer ago. A purchase, or a higher plan, counts without its checkout's start,
     which may have been received earlier.
+
+    A step is its person's and account's as for the signals (`memberships`), by what the lake and the events received
+    since `as_of` say of persons. A step without a group, of a person of several accounts, is of all of them.
     """
+    import ibis
+
     start = run.as_of - timedelta(hours=policy.events.overlap_hours)
     moments: dict[str, dict[str, datetime]] = defaultdict(dict)
+    fresh: list[tuple[dict[str, str], ir.Table]] = []
     with lake.engine() as engine:
         asked = engine.table(pa.table({"account_id": pa.array(sorted(set(account_ids)), pa.string())}), "asked")
         for source in policy.sources:
             meanings = policy.vocabulary_of(source)
             steps = {theirs: _STEPS[meaning.as_] for theirs, meaning in meanings.items() if meaning.as_ in _STEPS}
-            canonical = Canonical(engine, source_of(source), policy, now, only=list(steps))
+            canonical = Canonical(
+                engine, source_of(source), policy, now, only=list(steps), and_since=run.as_of if steps else None
+            )
             for batch in fetch(source, start, now):
                 canonical.add(batch)
             canonical.finish()
-            taken = canonical.good.semi_join(asked, "account_id").group_by("account_id", "event")
-            for row in engine.fetch(taken.agg(at=lambda t: t.occurred_at.max())).to_pylist():
+            fresh.append((steps, engine.keep(_evidence(canonical.good), f"fresh_{source}")))
+
+        def known() -> ir.Table:
+            since = [said(events) for _, events in fresh]
+            told = ibis.union(read_memberships(lake, engine, files_by_date(lake, dry=run.dry_run), now), *since)
+            return engine.keep(told, "memberships_now")
+
+        for steps, events in fresh:
+            taken = events.filter(events.event.isin(list(steps)), ~events.never_count.fill_null(False))
+            placement = Placement(engine, known, policy, [taken], "step")
+            placed = ibis.union(placement.place(taken), placement.also(taken)).semi_join(asked, "account_id")
+            of_event = placed.group_by("account_id", "event").agg(at=placed.occurred_at.max())
+            for row in engine.fetch(of_event).to_pylist():
                 of_account, step = moments[row["account_id"]], steps[row["event"]]
-                of_account[step] = max(row["at"].replace(tzinfo=UTC), of_account.get(step, _NEVER))
+                of_account[step] = max(row["at"], of_account.get(step, _NEVER))
     return {account: checkout for account, at in sorted(moments.items()) if (checkout := _checkout(at, policy, now))}
+
+
+def _evidence(good: ir.Table) -> ir.Table:
+    """Canonical events with the types of those in the lake, and their `event_date`."""
+    moment = "timestamp('UTC', 6)"
+    return good.mutate(
+        occurred_at=good.occurred_at.cast(moment),
+        received_at=good.received_at.cast(moment),
+        event_date=good.occurred_at.date(),
+    ).drop("file", "text_hash")
 
 
 def _checkout(at: dict[str, datetime], policy: Policy, now: datetime) -> Checkout | None:

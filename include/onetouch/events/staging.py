@@ -44,18 +44,29 @@ EVENTS = pa.schema(
         ("received_at", _TIME),
         ("known_at", _TIME),
         ("user_id", pa.string()),
+        ("anonymous_id", pa.string()),
+        ("groups", pa.string()),
         ("account_id", pa.string()),
         ("account_basis", pa.string()),
         ("email_domain", pa.string()),
+        ("never_count", pa.bool_()),
         ("properties", pa.string()),
         ("sent_key", pa.string()),
         ("batch_id", pa.string()),
     ]
 )
-"""The canonical event. `email_domain` is the registrable business domain of the user's e-mail, else null. `known_at`:
-since when we have had the event: its receipt, or later if its file came late; null in files of earlier releases, which
-means its receipt. `sent_key`: a digest of the sender's own id of the event, by which it is recognised when it is sent
-again; null if it has none."""
+"""The canonical event, with the evidence of whose it is; `memberships` resolves it.
+
+`known_at`: since when we have had the event: its receipt, or later if its file came late; null in files of earlier
+releases, which means its receipt. `sent_key`: a digest of the sender's own id of the event, by which it is recognised
+when it is sent again; null if it has none.
+
+`anonymous_id`: the source's own id of a person or device. `groups`: all its groups as the source gave them (a JSON
+object), where they are more than its properties. `account_id`: the account that the event by itself names, and
+`account_basis` by what: its group, the domain of its person's address, or its person alone (personal); null if it is
+anonymous. `email_domain`: the registrable business domain of the person's e-mail, else null. `never_count`: whether the
+policy's `never_count` names the person, else null.
+"""
 
 _MEMORY = "2GB"
 _ROWS_AT_ONCE = 100_000
@@ -63,25 +74,31 @@ _MOMENT = timedelta(microseconds=1)
 
 
 def stage(lake: Lake, ledger: Ledger, policy: Policy, run: Run) -> dict[str, Any]:
-    """Stages every extracted source of the run; returns rows {in, kept, duplicates, quarantined}, files, event_dates,
-    already_read (files that an earlier run had read) and late (kept rows that earlier runs should have had).
+    """Stages every extracted source of the run; returns rows {in, kept, anonymous, duplicates, quarantined}, files,
+    event_dates, already_read (files that an earlier run had read), late (kept rows that earlier runs should have had),
+    unnamed_groups.
 
-    rows in = kept + duplicates + quarantined, where a refused file is one row. A batch that is in the ledger is not
-    staged again; a batch that a killed process left incomplete is staged again, to the same files and counts. Rows of
-    forgotten users and accounts are counted as quarantined (`forgotten`) and kept nowhere, not even in the raw file.
+    rows in = kept + duplicates + quarantined, where a refused file is one row. `anonymous`: how many of the kept are of
+    a device only. `unnamed_groups`: group type → rows that only have groups of types that the policy does not name.
+
+    A batch that is in the ledger is not staged again; a batch that a killed process left incomplete is staged again, to
+    the same files and counts. Rows of forgotten users and accounts are counted as quarantined (`forgotten`) and kept
+    nowhere, not even in the raw file.
     Runs at the same source wait for one another, so each event is kept once. Raises ExportError when nothing was
     extracted.
     """
     rows: Counter[str] = Counter()
     quarantined: Counter[str] = Counter()
     found: Counter[str] = Counter()
+    unnamed: Counter[str] = Counter()
     dates: set[str] = set()
     sources = [source for source in policy.sources if extracted(source, lake, run) is not None]
     if not sources:
         raise ExportError(f"run {run.run_id}: no source is extracted; extract_events comes first")
     for source in sources:
         counts = _stage_source(source, lake, ledger, policy, run)
-        rows.update({name: counts[name] for name in ("in", "kept", "duplicates")})
+        rows.update({name: counts.get(name, 0) for name in ("in", "kept", "anonymous", "duplicates")})
+        unnamed.update(counts.get("unnamed_groups", {}))
         quarantined.update(counts["quarantined"])
         found.update({name: counts.get(name, 0) for name in ("files", "already_read", "late")})
         dates.update(counts["dates"])
@@ -89,6 +106,7 @@ def stage(lake: Lake, ledger: Ledger, policy: Policy, run: Run) -> dict[str, Any
         "rows": {
             "in": rows["in"],
             "kept": rows["kept"],
+            "anonymous": rows["anonymous"],
             "duplicates": rows["duplicates"],
             "quarantined": dict(sorted(quarantined.items())),
         },
@@ -96,6 +114,7 @@ def stage(lake: Lake, ledger: Ledger, policy: Policy, run: Run) -> dict[str, Any
         "event_dates": len(dates),
         "already_read": found["already_read"],
         "late": found["late"],
+        "unnamed_groups": dict(sorted(unnamed.items())),
     }
 
 
@@ -158,8 +177,9 @@ def _write_batch(
 ) -> tuple[dict[str, Any], datetime | None]:
     """Writes the batch's files.
 
-    Returns its counts {in, kept, duplicates, quarantined, files, dates, already_read, late, reread}, where `reread` are
-    the duplicates of earlier batches that were received when the event was, and the newest receipt of the good rows.
+    Returns its counts {in, kept, anonymous, duplicates, quarantined, unnamed_groups, files, dates, already_read, late,
+    reread}, where `reread` are the duplicates of earlier batches that were received when the event was, and the newest
+    receipt of the good rows.
     """
     batch_id, until = batch_of(source, run), datetime.fromisoformat(manifest["window"][1])
     lateness = {(file.covered, file.known_at) for file in files if not file.reason}
@@ -170,6 +190,9 @@ def _write_batch(
         canonical.finish()
         chosen, reread = _chosen(engine, lake, canonical.good, batch_id, source, run)
         good, kept = (_rows(engine, table) for table in (canonical.good, chosen))
+        nobodys = canonical.good.filter(canonical.good.account_id.isnull())
+        anonymous = _rows(engine, nobodys.semi_join(chosen, "row"))
+        unnamed = _unnamed_groups(engine, canonical.good, policy)
         reasons = canonical.bad.group_by("reason").agg(n=canonical.bad.count()).order_by("reason")
         quarantined = {row["reason"]: row["n"] for row in engine.fetch(reasons).to_pylist()}
         if canonical.rows != good + sum(quarantined.values()):
@@ -185,6 +208,8 @@ def _write_batch(
     return {
         "in": canonical.rows,
         "kept": kept,
+        "anonymous": anonymous,
+        "unnamed_groups": unnamed,
         "duplicates": good - kept,
         "quarantined": quarantined,
         "files": len(dates),
@@ -198,6 +223,16 @@ def _write_batch(
 def _rows(engine: Engine, table: ir.Table) -> int:
     count: int = engine.fetch(table.agg(n=table.count()))["n"][0].as_py()
     return count
+
+
+def _unnamed_groups(engine: Engine, good: ir.Table, policy: Policy) -> dict[str, int]:
+    """Group type → rows, of rows whose groups are all of types that the policy does not name; the most frequent 20."""
+    lost = good.filter(good.groups.notnull(), (good.account_basis != "group").fill_null(True))
+    types = lost.select(kind=engine.json_keys(lost.groups).unnest())
+    types = types.filter(types.kind.notin(policy.events.group_types))
+    counted = types.group_by("kind").agg(n=types.count())
+    rows = engine.fetch(counted.order_by([counted.n.desc(), "kind"]).limit(20)).to_pylist()
+    return {row["kind"][:80]: row["n"] for row in rows}
 
 
 # ── which rows are kept ──
@@ -232,7 +267,7 @@ def _chosen(engine: Engine, lake: Lake, good: ir.Table, batch_id: str, source: s
     paths, near = _held(engine, lake, good, batch_id, run)
     reread = 0
     if paths:
-        events = engine.read(paths)
+        events = engine.read(paths, like=EVENTS)
         held = events.filter(events.source == source)
         both = chosen.left_join(held.select(held_id="event_id", held_at="received_at"), [("event_id", "held_id")])
         matched = engine.keep(both, "matched")

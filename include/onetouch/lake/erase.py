@@ -21,7 +21,7 @@ from onetouch.lake.marks import Marks
 FIGURES = ("decisions", "scores", "shadow")
 """Folders of the lake whose rows are kept under a pseudonym: what was decided, when and why, but not about whom."""
 
-IDS = ("account_id", "user_id", "crm_account_id", "domain", "email_domain", "top_user")
+IDS = ("account_id", "user_id", "anonymous_id", "crm_account_id", "domain", "email_domain", "top_user")
 """Columns that hold an id as their whole value."""
 
 _TEXTS = (".json", ".html", ".csv", ".txt", ".md", ".css", ".js")

@@ -37,7 +37,7 @@ NAMES = b"onetouch_renamed"
 """Key in the Parquet metadata: how many signals had been renamed when the file was written; absent: none. A file
 written after the last renaming is not searched for former names."""
 
-TEXT, NUMBER, COUNT, YES_OR_NO = pa.string(), pa.float64(), pa.int64(), pa.bool_()
+DATE, TEXT, NUMBER, COUNT, YES_OR_NO = pa.date32(), pa.string(), pa.float64(), pa.int64(), pa.bool_()
 MOMENT, TEXTS, MOMENTS_OF = pa.timestamp("us", "UTC"), pa.list_(pa.string()), pa.list_(pa.timestamp("us", "UTC"))
 REASONS = pa.list_(pa.struct([("signal", TEXT), ("value", NUMBER), ("points", NUMBER)]))
 OBSTACLES = pa.list_(pa.struct([("obstacle", TEXT), ("has", NUMBER), ("needs", NUMBER)]))
@@ -117,9 +117,10 @@ TABLE_KINDS: tuple[TableKind, ...] = (
         "events",
         rf"events/event_date=[^/]+/{_FILE}",
         {
-            **_columns(TEXT, "event_id source event user_id account_id account_basis email_domain properties batch_id"),
-            **_columns(TEXT, "sent_key"),
+            **_columns(TEXT, "event_id source event user_id anonymous_id groups account_id account_basis"),
+            **_columns(TEXT, "email_domain properties sent_key batch_id"),
             **_columns(MOMENT, "occurred_at received_at known_at"),
+            "never_count": YES_OR_NO,
         },
     ),
     TableKind(
@@ -131,7 +132,7 @@ TABLE_KINDS: tuple[TableKind, ...] = (
         "activity",
         rf"activity/event_date=[^/]+/{_FILE}",
         {
-            **_columns(TEXT, "account_id account_basis email_domain user_id event detail"),
+            **_columns(TEXT, "account_id account_basis email_domain user_id anonymous_id event detail"),
             **_columns(MOMENT, "first_at last_at"),
             **_columns(NUMBER, "value_max value_last"),
             "n": COUNT,
@@ -142,9 +143,20 @@ TABLE_KINDS: tuple[TableKind, ...] = (
         "history",
         rf"history/month=[^/]+/{_FILE}",
         {
-            **_columns(TEXT, "account_id account_basis email_domain event detail"),
+            **_columns(TEXT, "account_id account_basis email_domain user_id anonymous_id event detail"),
             **_columns(MOMENT, "first_at last_at"),
             "users": COUNT,
+            "event_date": DATE,
+        },
+    ),
+    TableKind(
+        "memberships",
+        rf"memberships/(event_date|month)=[^/]+/{_FILE}",
+        {
+            **_columns(TEXT, "user_id anonymous_id account_id email_domain"),
+            **_columns(MOMENT, "first_at last_at"),
+            "never_count": YES_OR_NO,
+            "event_date": DATE,
         },
     ),
     TableKind("accounts", r"crm/[^/]+/accounts\.parquet", _ACCOUNT),

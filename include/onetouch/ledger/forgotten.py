@@ -53,6 +53,7 @@ class Subject:
     domains: list[str] = field(default_factory=list)
     crm_ids: list[str] = field(default_factory=list)
     names: list[str] = field(default_factory=list)
+    devices: list[str] = field(default_factory=list)
 
     def joined(self, other: Subject) -> Subject:
         """This subject with the identifiers of both."""
@@ -70,7 +71,8 @@ class Forgotten:
 
     key: str
     digests: Mapping[str, frozenset[str]]
-    """Kind → digests: for user, of user ids and e-mail addresses; for account, of account ids, domains and CRM ids."""
+    """Kind → digests: for user, of user ids, e-mail addresses and device ids; for account, of account ids, domains and
+    CRM ids."""
 
     def __bool__(self) -> bool:
         return any(self.digests.values())
@@ -131,6 +133,7 @@ class Forgottens(Handoffs):
                 connection.execute(self.insert(forget_key).values(key=secrets.token_hex(32)))
             known = _forgotten(connection)
             marks: list[tuple[Kind, str]] = [("user", value) for value in (*subject.users, *subject.emails)]
+            marks += [("user", value) for value in subject.devices]
             marks += [("account", value) for value in (*subject.accounts, *subject.domains, *subject.crm_ids)]
             marks.append((subject.kind, subject.id))
             rows = {(kind, known.digest(kind, value)): utc(at) for kind, value in marks}

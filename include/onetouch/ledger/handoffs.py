@@ -15,7 +15,7 @@ from onetouch.ledger.outbox import Outboxes, abandon
 from onetouch.ledger.rows import frame, rows_of
 from onetouch.ledger.runs import Run, require_run
 from onetouch.ledger.states import ACTIVE, STATES, TERMINAL, NotInLedger, check_move
-from onetouch.ledger.tables import handoff_moves, handoffs
+from onetouch.ledger.tables import handoff_moves, handoffs, touches
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -243,6 +243,22 @@ class Handoffs(Outboxes):
                 theirs = update(handoffs).where(handoffs.c.crm_account_id == old)
                 moved += connection.execute(theirs.values(crm_account_id=new)).rowcount
         return moved
+
+    def rename_accounts(self, ids: Mapping[str, str]) -> int:
+        """Gives handoffs and touches of accounts under a former id (former id → id) the id of today; returns how many.
+
+        Handoffs keep their own ids. Repeating it changes nothing.
+        """
+        with self.writing() as connection:
+            renamed = 0
+            for table in (handoffs, touches):
+                there = set(connection.execute(select(table.c.account_id).distinct()).scalars())
+                for old in sorted(there & ids.keys()):
+                    if table is handoffs and ids[old] in there:
+                        continue  # both have handoffs: two numberings of episodes cannot become one
+                    theirs = update(table).where(table.c.account_id == old)
+                    renamed += connection.execute(theirs.values(account_id=ids[old])).rowcount
+        return renamed
 
     def reassign(self, handoff_id: str, owner_id: str | None, owner_email: str | None) -> None:
         """Sets the owner after the task was reassigned in the CRM; the next move records it in the history."""

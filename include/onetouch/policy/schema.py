@@ -110,6 +110,8 @@ class Events(Part):
     overlap_hours: Annotated[int, Field(ge=0)]
     group_types: list[str]
     email_properties: list[str]
+    placeholders: list[str]
+    ids_ignore: list[Literal["case", "blanks", "unicode"]]
 
     @property
     def product_since_at(self) -> datetime:
@@ -150,6 +152,19 @@ class SourceSettings(Part):
 
     vocabulary: Annotated[dict[str, Meaning], BeforeValidator(_short_form)] = {}
     timezone: Timezone = "UTC"
+
+
+class NeverCount(Part):
+    """People who never count: own staff, testers, robots. Their events are kept, and no signal is made of them.
+
+    `domains`: domains of their e-mail addresses, with all hosts below them. `emails`: their addresses. `users`: their
+    user ids. `user_properties`: the name of a user property → the values that mark them. Case is not regarded.
+    """
+
+    domains: list[str]
+    emails: list[str]
+    users: list[str]
+    user_properties: dict[str, list[str | bool | int | float]]
 
 
 class Limits(Part):
@@ -658,6 +673,7 @@ class Policy(Part):
     unit: Literal["account"]
     sources: Annotated[dict[Source_name, SourceSettings], Field(min_length=1)]
     events: Events
+    never_count: NeverCount
     vocabulary: Annotated[dict[str, Meaning], BeforeValidator(_short_form)]
     quality: Quality
     product: Product

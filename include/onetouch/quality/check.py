@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -50,7 +51,21 @@ def check_events(lake: Lake, ledger: Ledger, policy: Policy, run: Run) -> Summar
     """
     profile = batch_profile(lake, ledger, policy, run)
     lake.write(profile, "quality", run.run_id, "profile.parquet")
-    return _check(lake, run, "events", event_suites(profile, policy))
+    return _check(lake, run, "events", event_suites(profile, policy), _unnamed(ledger, policy, run))
+
+
+def _unnamed(ledger: Ledger, policy: Policy, run: Run) -> list[str]:
+    """What is to be said of groups whose type the policy does not name: their events are counted without a group."""
+    found = []
+    for batch in ledger.batches(run.run_id):
+        if types := batch["counts"].get("unnamed_groups"):
+            told = ", ".join(f"{name!r} {n:,}" for name, n in types.items())
+            named = ", ".join(policy.events.group_types)
+            found.append(
+                f"batch-{batch['source']}: rows with groups of unnamed types only: {told} (events.group_types names "
+                f"{named}; add the type that holds the account's id)"
+            )
+    return found
 
 
 def check_signals(lake: Lake, ledger: Ledger, policy: Policy, run: Run) -> Summary:
@@ -150,13 +165,13 @@ class _Finding:
     says: str
 
 
-def _check(lake: Lake, run: Run, stage: str, suites: list[Suite]) -> Summary:
+def _check(lake: Lake, run: Run, stage: str, suites: list[Suite], warnings: Sequence[str] = ()) -> Summary:
     with tempfile.TemporaryDirectory() as folder:
         findings = _validate(suites, run, Path(folder))
         summary: Summary = {
             "passed": not any(f.severity == "critical" for f in findings),
             "critical": [f.says for f in findings if f.severity == "critical"],
-            "warnings": [f.says for f in findings if f.severity != "critical"],
+            "warnings": [*(f.says for f in findings if f.severity != "critical"), *warnings],
             "unjudged": [text for suite in suites for text in suite.unjudged],
         }
         summary["docs"] = docs.publish(Path(folder), lake, run, stage, summary)

@@ -8,6 +8,7 @@ from datetime import timedelta
 import pandas as pd
 
 from onetouch.columns import as_frame
+from onetouch.events import by_todays_ids
 from onetouch.lake import Lake, read_table
 from onetouch.ledger import Ledger, Run
 from onetouch.policy import Policy
@@ -50,13 +51,14 @@ def gather(lake: Lake, ledger: Ledger, policy: Policy, run: Run) -> Inputs:
     """
     crm_reps = ("crm", run.run_id, "reps.parquet")
     silence = timedelta(days=policy.handoff.silence_days)
+    made = {name: _read(lake, room, f"{run.run_id}.parquet") for name, room in _OF_STAGES.items()}
     return Inputs(
-        **{name: _read(lake, room, f"{run.run_id}.parquet") for name, room in _OF_STAGES.items()},
+        **made,
         handoffs=ledger.handoff_frame(run.as_of),
         rep_load=ledger.rep_load(run.as_of),
         reps=lake.read(*crm_reps) if lake.exists(*crm_reps) else pd.DataFrame(columns=list(REPS)),
         touches=ledger.touches(since=run.as_of - silence, as_of=run.as_of),
-        previous=_previous(lake, ledger, run),
+        previous=by_todays_ids(_previous(lake, ledger, run), made["signals"]["account_id"]),
     )
 
 

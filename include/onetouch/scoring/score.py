@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from onetouch.catalogue import FIRMOGRAPHIC_SIGNALS
 from onetouch.columns import Numbers, number, places, words
+from onetouch.events import by_todays_ids
 from onetouch.lake import Lake, read_table
 from onetouch.ledger import Ledger, Run
 from onetouch.policy import Policy
@@ -42,7 +43,7 @@ def score(lake: Lake, ledger: Ledger, policy: Policy, run: Run) -> dict[str, obj
     keep_artefact(lake, run.run_id, artefact)
     wanted = _needed(policy, artefact)
     signals = read_table(lake, "signals", f"{run.run_id}.parquet", columns=wanted).to_pandas()
-    earlier = _earlier(lake, ledger, policy, run)
+    earlier = by_todays_ids(_earlier(lake, ledger, policy, run), signals["account_id"])
     lake.write(earlier, "inputs", run.run_id, "earlier.parquet")
     scores = score_frame(signals, policy, run.as_of, earlier, artefact)
     # Pandas' own metadata is dropped, because it cannot describe a list of structs.

@@ -17,9 +17,9 @@ import ibis
 import ibis.expr.types as ir
 
 from onetouch.catalogue import DETAIL_COLUMNS, SIGNALS, WEEK_DAYS
+from onetouch.events import last_day
 from onetouch.policy import Policy
-from onetouch.signals.activity import last_day
-from onetouch.signals.sums import Sums, counted_in
+from onetouch.signals.sums import CHECKOUT_STEPS, Sums, counted_in
 
 DAY_HOURS = 24
 DAY_SECONDS = 86_400
@@ -32,6 +32,7 @@ def account_signals(
     sums: Sums,
     activity: ir.Table,
     history: ir.Table,
+    checkouts: ir.Table,
     snapshot: ir.Table,
     caps: ir.Table,
     offsets: ir.Table,
@@ -41,7 +42,9 @@ def account_signals(
     """One row for each account of `snapshot` or product: snapshot columns, signals, their moments, detail columns.
 
     `activity`: the days of the lookback as known at `as_of`; `sums`: the result of `sum_up` for them; `history`: what
-    `activity.build_history` kept of earlier days; `snapshot`: identified accounts; `caps`: plan_limits, limit_name,
+    `activity.build_history` kept of earlier days, placed and summed up; `checkouts`: `sums.sum_checkouts` of steps that
+    may be any account's to which their person belongs, for each of them;
+    `snapshot`: identified accounts; `caps`: plan_limits, limit_name,
     limit_cap; `offsets`: timezone, event_date, offset (whole hours to add to UTC). Raises ValueError when a table does
     not make exactly the signals that the catalogue assigns to it.
     """
@@ -51,7 +54,7 @@ def account_signals(
         "days": _days(sums.day, policy),
         COUNTS: _counts(sums.event),
         "milestones": _milestones(sums.event, history, policy),
-        "checkout": _checkout(sums.event, policy, as_of),
+        "checkout": _checkout(sums.event, checkouts, policy, as_of),
         "limits": _limits(activity, snapshot, caps, policy, as_of),
     }
     for name, table in tables.items():
@@ -148,8 +151,11 @@ def _milestones(by_event: ir.Table, history: ir.Table, policy: Policy) -> ir.Tab
     )
 
 
-def _checkout(by_event: ir.Table, policy: Policy, as_of: datetime) -> ir.Table:
+def _checkout(by_event: ir.Table, also: ir.Table, policy: Policy, as_of: datetime) -> ir.Table:
     """The state of the last checkout, and the number of abandoned ones. `events.checkouts` does so for fresh events.
+
+    `also`: steps of people who belong to several accounts, for each of these: such a checkout holds all of them, but
+    is abandoned only where its events are placed.
 
     - started: from its first step.
     - stalled: after `checkout_stalled_hours` without a step, or from a checkout_abandoned event later than the last
@@ -158,13 +164,17 @@ def _checkout(by_event: ir.Table, policy: Policy, as_of: datetime) -> ir.Table:
     - completed: by checkout_completed or plan_upgraded at or after its last step.
     """
     hours = policy.signals
-    e = by_event
+    steps = by_event.filter(by_event.event.isin(CHECKOUT_STEPS))
+    columns = ["account_id", "event", "last_at", "n_left", "left_at"]
+    others = also.mutate(n_left=ibis.null(steps.n_left.type()), left_at=ibis.null(steps.left_at.type()))
+    e = ibis.union(steps.select(columns).mutate(own=True), others.select(columns).mutate(own=False))
     moments = e.group_by("account_id").agg(
         started=e.last_at.max(where=e.event == "checkout_started"),
         ended=e.last_at.max(where=e.event.isin(["checkout_completed", "plan_upgraded"])),
         left=e.last_at.max(where=e.event == "checkout_abandoned"),
         n_left=e.n_left.sum(),
         barrier_at=e.left_at.max(),
+        own_at=e.last_at.max(where=(e.event == "checkout_started") & e.own),
     )
     m = moments.filter(moments.started.notnull() | moments.left.notnull())
 
@@ -176,7 +186,13 @@ def _checkout(by_event: ir.Table, policy: Policy, as_of: datetime) -> ir.Table:
     said = (m.started.isnull() | (m.left > m.started)).fill_null(False)
     silent = (m.started <= before(hours.checkout_abandoned_hours)).fill_null(False)
     recent_since = ibis.literal(last_day(as_of) - timedelta(days=hours.recent_days))
-    fell_silent = ~completed & ~said & silent & (m.started.date() > recent_since).fill_null(False)
+    fell_silent = (
+        (m.own_at == m.started).fill_null(False)
+        & ~completed
+        & ~said
+        & silent
+        & (m.started.date() > recent_since).fill_null(False)
+    )
     return m.select(
         "account_id",
         checkout_state=ibis.cases(

@@ -1,4 +1,7 @@
-"""Daily activity from events: one row per account × user × event × detail × day.
+"""Daily activity from events: one row per evidence of whose it is × event × detail × day.
+
+The evidence is what the events came with (`events.EVENTS`): user, device, own account and address. `events.Placement`
+resolves it when signals are built.
 
 A date's activity is rebuilt only if the date has new event files.
 
@@ -9,21 +12,18 @@ in their Parquet metadata: a hash of the names of the event files they were buil
 
 from __future__ import annotations
 
-import calendar
 import hashlib
 import json
-import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from onetouch.catalogue import NOT_USE
-from onetouch.events import DRY, EVENTS, event_files, is_dry
+from onetouch.events import EVENTS, read_memberships
+from onetouch.events.partitions import Day, built_from, by_month, known_since, metadata_of, month_end, view
 from onetouch.lake import Engine, Lake
 from onetouch.policy import Meaning, Policy
 
@@ -32,41 +32,10 @@ if TYPE_CHECKING:
 
 LAYOUT = "2"  # part of built_from; increase it when the content of a partition changes, so that all are rebuilt
 
-_EVENT_DATE = re.compile(r"/event_date=(\d{4}-\d{2}-\d{2})/")
+_EVER = datetime.max.replace(tzinfo=UTC)
 
 LASTING = ("integration_connected",)
 """Events besides the milestones whose first time is kept for ever: a connected integration stays connected."""
-
-
-@dataclass(frozen=True)
-class Day:
-    """One built activity partition. `occurred_until`: its latest event; `known_until`: when the last became known."""
-
-    path: str
-    occurred_until: datetime
-    known_until: datetime
-
-    def known_at(self, as_of: datetime) -> bool:
-        """Whether all its events had occurred, and were known, by `as_of`."""
-        return self.occurred_until < as_of and self.known_until <= as_of
-
-
-def files_by_date(lake: Lake, *, dry: bool) -> dict[date, list[str]]:
-    """The event files that a dry or a real run may read, by event date, both sorted."""
-    files: dict[date, list[str]] = defaultdict(list)
-    for path in event_files(lake, dry=dry):
-        if found := _EVENT_DATE.search(path):
-            files[date.fromisoformat(found[1])].append(path)
-    return dict(sorted(files.items()))
-
-
-def built_from(paths: Iterable[str], *meaning: str) -> str:
-    """A hash of what a partition depends on: the event files' names and `meaning`.
-
-    The path of the lake is not part of it, because a lake may be moved.
-    """
-    names = sorted("/".join(p.rsplit("/", 2)[-2:]) for p in paths)
-    return hashlib.sha256("\n".join((LAYOUT, *meaning, *names)).encode()).hexdigest()[:16]
 
 
 def build_days(
@@ -76,9 +45,9 @@ def build_days(
     days, rebuilt = {}, 0
     summed: tuple[ir.Table, ir.Table] | None = None  # built once: they refer to the latest table of that name
     for day, paths in files.items():
-        parts = ("activity", f"event_date={day}", f"{_view(paths)}{policy.vocabulary_version}.parquet")
-        stamp = built_from(paths, policy.vocabulary_version)
-        metadata = _metadata(lake, *parts)
+        parts = ("activity", f"event_date={day}", f"{view(paths)}{policy.vocabulary_version}.parquet")
+        stamp = built_from(paths, LAYOUT, policy.vocabulary_version)
+        metadata = metadata_of(lake, *parts)
         if metadata.get("built_from") != stamp:
             events = engine.read(paths, "events_of_day", like=EVENTS)
             if summed is None:
@@ -143,8 +112,9 @@ def build_history(
 ) -> tuple[ir.Table, int]:
     """The table `name` of what is kept of the days before `before`, and how many activity dates were rebuilt for it.
 
-    One row per account × e-mail domain × lasting event × detail: `account_id`, `account_basis`, `email_domain`,
-    `users`, `event`, `detail` (both null in the rows that count users), `first_at`, `last_at`.
+    Evidence, as in activity, × lasting event × detail: `account_id`, `account_basis`, `email_domain`, `user_id`,
+    `anonymous_id` (both null where the group places it), `event_date` (the first it stands for), `event`, `detail`
+    (both null in the rows that count users), `users`, `first_at`, `last_at`.
     Whole months are read from `history/month=…/`, which is written once. The month that contains `before`, and months
     with events not yet known at `as_of`, are read day by day.
     """
@@ -153,18 +123,14 @@ def build_history(
     lasting = sorted({*policy.product.milestones, *policy.product.activation, *LASTING})
     meaning = (policy.vocabulary_version, *lasting, *NOT_USE)
     file_name = f"{hashlib.sha256(json.dumps(meaning).encode()).hexdigest()[:8]}.parquet"
-    months: dict[str, dict[date, list[str]]] = defaultdict(dict)
-    for day, paths in files.items():
-        if day < before:
-            months[f"{day:%Y-%m}"][day] = paths
-
+    months = by_month({day: paths for day, paths in files.items() if day < before})
     rebuilt, remembered, loose = 0, [], {}
     for month, dates in months.items():
-        view = _view(path for paths in dates.values() for path in paths)
-        parts = ("history", f"month={month}", f"{view}{file_name}")
-        stamp = built_from((p for paths in dates.values() for p in paths), *meaning)
-        metadata = _metadata(lake, *parts)
-        whole = _month_end(month) < before
+        own = view(path for paths in dates.values() for path in paths)
+        parts = ("history", f"month={month}", f"{own}{file_name}")
+        stamp = built_from((p for paths in dates.values() for p in paths), LAYOUT, *meaning)
+        metadata = metadata_of(lake, *parts)
+        whole = month_end(month) < before
         if metadata.get("built_from") != stamp:
             days, n = build_days(lake, engine, policy, dates)
             rebuilt += n
@@ -173,8 +139,9 @@ def build_history(
                 continue
             known = max(d.known_until for d in days.values())
             metadata = {"built_from": stamp, "known_until": known.isoformat()}
-            activity = engine.read((d.path for d in days.values()), "activity_of_month")
-            engine.write(_remembered(activity, lasting), metadata, *parts)
+            activity = engine.read((d.path for d in days.values()), "activity_of_month", dated=True)
+            theirs = read_memberships(lake, engine, dates, _EVER, "memberships_of_dates")
+            engine.write(_remembered(activity, lasting, theirs), metadata, *parts)
         elif datetime.fromisoformat(metadata["known_until"]) > as_of:
             days, n = build_days(lake, engine, policy, dates)
             rebuilt += n
@@ -188,10 +155,18 @@ def build_history(
     if loose or not sources:
         sources.append(_remembered(read_days(engine, policy, loose, files, as_of, f"{name}_loose"), lasting))
     both = ibis.union(*sources) if len(sources) > 1 else sources[0]
-    summed = both.group_by("account_id", "account_basis", "email_domain", "event", "detail").agg(
-        users=both.users.max(), first_at=both.first_at.min(), last_at=both.last_at.max()
+    return engine.keep(both, name), rebuilt
+
+
+def sum_history(history: ir.Table) -> ir.Table:
+    """The placed rows of `build_history` by account_id, account_basis, email_domain, event and detail."""
+    import ibis
+
+    return history.group_by("account_id", "account_basis", "email_domain", "event", "detail").agg(
+        users=ibis.greatest(history.users.max(), history.user_id.nunique()),
+        first_at=history.first_at.min(),
+        last_at=history.last_at.max(),
     )
-    return engine.keep(summed, name), rebuilt
 
 
 _MOMENT = pa.timestamp("us", tz="UTC")
@@ -202,6 +177,7 @@ _ACTIVITY = pa.schema(
         ("account_basis", pa.string()),
         ("email_domain", pa.string()),
         ("user_id", pa.string()),
+        ("anonymous_id", pa.string()),
         ("event", pa.string()),
         ("detail", pa.string()),
         ("n", pa.int64()),
@@ -216,7 +192,8 @@ _ACTIVITY = pa.schema(
 Key = tuple[str, str]
 """A source with a vocabulary of its own (empty: any other source), and its name of an event."""
 
-_HISTORY = ["account_id", "account_basis", "email_domain", "event", "detail", "users", "first_at", "last_at"]
+_REST = ["event_date", "event", "detail", "users", "first_at", "last_at"]
+_HISTORY = ["account_id", "account_basis", "email_domain", "user_id", "anonymous_id", *_REST]
 
 
 def _daily(engine: Engine, policy: Policy, events: ir.Table, *by: str) -> ir.Table:
@@ -235,6 +212,7 @@ def _daily(engine: Engine, policy: Policy, events: ir.Table, *by: str) -> ir.Tab
     # A source with a vocabulary of its own has its own entries; all other sources share the entries without a source.
     events = events.mutate(of_source=events.source.isin(own).ifelse(events.source, "")) if own else events
     on = ["of_source", ("event", "vendor")] if own else [("event", "vendor")]
+    events = events.filter(~events.never_count.fill_null(False))
     known = events.join(engine.table(vocabulary, "vocabulary"), on)
     properties: dict[str, list[Key]] = defaultdict(list)
     words: dict[str, list[Key]] = defaultdict(list)
@@ -255,7 +233,7 @@ def _daily(engine: Engine, policy: Policy, events: ir.Table, *by: str) -> ir.Tab
         [(are, engine.json_text(known.properties, [name]).try_cast("float64")) for name, are in numbers.items()],
         "float64",
     )
-    keys = [*by, "account_id", "account_basis", "email_domain", "user_id"]
+    keys = [*by, "account_id", "account_basis", "email_domain", "user_id", "anonymous_id"]
     told = known.select(
         *keys,
         event=known.name,
@@ -276,18 +254,6 @@ def _daily(engine: Engine, policy: Policy, events: ir.Table, *by: str) -> ir.Tab
     )
 
 
-def known_since(events: ir.Table) -> ir.TimestampValue:
-    """When we have known each event; in files of earlier releases, since its receipt."""
-    import ibis
-
-    return ibis.coalesce(events.known_at, events.received_at)
-
-
-def _view(paths: Iterable[str]) -> str:
-    """The beginning of the name of a partition: what is built with events of dry runs is kept apart."""
-    return DRY if any(map(is_dry, paths)) else ""
-
-
 def _meanings(policy: Policy) -> dict[Key, Meaning]:
     """(source, its name of an event) → its meaning; the source is empty in the vocabulary that other sources share."""
     own = [source for source in policy.sources if policy.source_settings(source).vocabulary]
@@ -295,23 +261,48 @@ def _meanings(policy: Policy) -> dict[Key, Meaning]:
     return {(source, name): meaning for source, words in vocabularies.items() for name, meaning in words.items()}
 
 
-def _remembered(activity: ir.Table, lasting: list[str]) -> ir.Table:
-    """What the history keeps of activity: each account's number of users by e-mail domain, and its lasting events."""
+def _remembered(activity: ir.Table, lasting: list[str], memberships: ir.Table | None = None) -> ir.Table:
+    """What the history keeps of activity: the use of each account and person, and their lasting events.
+
+    Where the group places an event, the persons are only counted; all other rows keep their person. With the
+    `memberships` of the same days, the days of a person whose account cannot change within them become one row, dated
+    with the first; otherwise each day is a row.
+    """
     import ibis
 
-    a, used = activity, activity.event.notin(NOT_USE)
-    accounts = a.group_by("account_id", "account_basis", "email_domain").agg(
-        users=a.user_id.nunique(), first_at=a.first_at.min(where=used), last_at=a.last_at.max(where=used)
+    grouped = (activity.account_basis == "group").fill_null(False)
+    a = activity.mutate(
+        person=grouped.ifelse(ibis.null(), activity.user_id),
+        device=(grouped | activity.user_id.notnull()).ifelse(ibis.null(), activity.anonymous_id),
     )
-    kept = a.filter(a.event.isin(lasting))
-    events = kept.group_by("account_id", "event", "detail").agg(
-        first_at=kept.first_at.min(), last_at=kept.last_at.max()
+    may_change = a.person.notnull() | a.device.notnull()
+    if memberships is not None:
+        m = memberships
+        users = m.filter(m.user_id.notnull() & (m.account_id.notnull() | m.email_domain.notnull()))
+        moving = users.group_by(moving=users.user_id).agg(
+            has_group=users.account_id.notnull().any(), has_domain=users.email_domain.notnull().any()
+        )
+        a = a.left_join(moving, a.person == moving.moving)
+        # a group or an address that a device brought may be any user's
+        devices = m.agg(n=m.count(where=m.user_id.isnull())).as_scalar() > 0
+        changes = a.has_group | (a.has_domain & a.email_domain.isnull())
+        may_change = a.device.notnull() | (a.person.notnull() & (changes.fill_null(False) | devices))
+    a = a.mutate(day=may_change.ifelse(a.event_date, ibis.null()))
+    by = ["account_id", "account_basis", "email_domain", "person", "device", "day"]
+    used, kept = a.event.notin(NOT_USE), a.filter(a.event.isin(lasting))
+    accounts = a.group_by(by).agg(
+        users=a.user_id.nunique(), event_date=a.event_date.min(), first_at=a.first_at.min(where=used),
+        last_at=a.last_at.max(where=used),
+    )  # fmt: skip
+    events = kept.group_by(*by, "event", "detail").agg(
+        event_date=kept.event_date.min(), first_at=kept.first_at.min(), last_at=kept.last_at.max()
     )
     nothing = ibis.null("string")
-    return ibis.union(
-        accounts.mutate(event=nothing, detail=nothing).select(_HISTORY),
-        events.mutate(account_basis=nothing, email_domain=nothing, users=ibis.null("int64")).select(_HISTORY),
+    both = ibis.union(
+        accounts.mutate(event=nothing, detail=nothing).select(*by, *_REST),
+        events.mutate(users=ibis.null("int64")).select(*by, *_REST),
     )
+    return both.rename(user_id="person", anonymous_id="device").select(_HISTORY)
 
 
 def _by_event(events: ir.Table, values: Iterable[tuple[list[Key], ir.Value]], kind: str) -> ir.Value:
@@ -328,22 +319,3 @@ def _by_event(events: ir.Table, values: Iterable[tuple[list[Key], ir.Value]], ki
 
     cases = [(are(keys), value) for keys, value in values]
     return ibis.cases(*cases) if cases else ibis.null(kind)
-
-
-def _metadata(lake: Lake, *parts: str) -> dict[str, str]:
-    """Key-value metadata of a Parquet file of the lake; empty if the file does not exist."""
-    if not lake.exists(*parts):
-        return {}
-    with lake.fs.open(lake.path(*parts), "rb") as file:
-        pairs = pq.read_metadata(file).metadata or {}
-    return {k.decode(): v.decode() for k, v in pairs.items() if not k.startswith(b"ARROW")}
-
-
-def _month_end(month: str) -> date:
-    year, number = map(int, month.split("-"))
-    return date(year, number, calendar.monthrange(year, number)[1])
-
-
-def last_day(as_of: datetime) -> date:
-    """The latest date with a moment before `as_of` (at midnight: the day before)."""
-    return (as_of.astimezone(UTC) - timedelta(microseconds=1)).date()

@@ -5,16 +5,18 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 from datetime import date, datetime, timedelta
+from functools import partial
 from zoneinfo import ZoneInfo
 
 import pandas as pd
 import pyarrow as pa
 
+from onetouch.events import Placement, files_by_date, former_ids, last_day, read_memberships
 from onetouch.lake import Lake
 from onetouch.ledger import QUEUE_SECONDS, Ledger, Run
 from onetouch.policy import Policy
 from onetouch.signals.accounts import identify, normalise_accounts, plan_caps
-from onetouch.signals.activity import build_days, build_history, files_by_date, last_day, read_days
+from onetouch.signals.activity import build_days, build_history, read_days, sum_history
 
 log = logging.getLogger(__name__)
 
@@ -31,6 +33,8 @@ def build(lake: Lake, ledger: Ledger, policy: Policy, run: Run) -> dict[str, int
         table, rebuilt = compute(lake, policy, snapshot, run.as_of, dry=run.dry_run)
     lake.write(table, "signals", f"{run.run_id}.parquet")
     log.info("%d dates of activity rebuilt", rebuilt)
+    if not run.dry_run and (renamed := ledger.rename_accounts(former_ids(table["account_id"].to_pylist()))):
+        log.info("%d handoffs and touches of lone persons renamed to today's account ids", renamed)
     return {"accounts": table.num_rows}
 
 
@@ -42,7 +46,7 @@ def compute(
     `dry`: with the events that only dry runs have staged.
     """
     from onetouch.signals.account import account_signals  # Ibis takes a second to import
-    from onetouch.signals.sums import Sums, product_accounts, sum_up
+    from onetouch.signals.sums import Sums, product_accounts, sum_checkouts, sum_up
 
     files = files_by_date(lake, dry=dry)
     last = last_day(as_of)
@@ -50,8 +54,14 @@ def compute(
     with lake.engine() as engine:
         window = {day: paths for day, paths in files.items() if first <= day <= last}
         days, rebuilt = build_days(lake, engine, policy, window)
-        activity = read_days(engine, policy, days, files, as_of, "activity")
-        history, also_rebuilt = build_history(lake, engine, policy, files, first, as_of, "history")
+        evidence = read_days(engine, policy, days, files, as_of, "evidence")
+        earlier, also_rebuilt = build_history(lake, engine, policy, files, first, as_of, "earlier")
+        told = {day: paths for day, paths in files.items() if day <= last}
+        memberships = partial(read_memberships, lake, engine, told, as_of)
+        placement = Placement(engine, memberships, policy, [evidence, earlier])
+        activity = engine.view(placement.place(evidence), "activity")
+        history = engine.keep(sum_history(placement.place(earlier)), "history")
+        checkouts = engine.keep(sum_checkouts(placement.also(evidence)), "also_checkouts")
         expressions = sum_up(activity, policy, as_of)._asdict().items()
         # Computed once and kept, because the sums are small and used several times.
         sums = Sums(**{name: engine.keep(expression, f"sum_{name}") for name, expression in expressions})
@@ -65,6 +75,7 @@ def compute(
             sums,
             activity,
             history,
+            checkouts,
             engine.table(accounts, "snapshot"),
             engine.table(plan_caps(accounts["plan_limits"]), "caps"),
             engine.table(offsets, "offsets"),

@@ -13,9 +13,9 @@ import ibis
 import ibis.expr.types as ir
 
 from onetouch.catalogue import NOT_USE, SIGNALS, SIGNALS_BY_NAME, Window
+from onetouch.events import last_day
 from onetouch.lake import Engine
 from onetouch.policy import Policy
-from onetouch.signals.activity import last_day
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -76,6 +76,15 @@ def sum_up(activity: ir.Table, policy: Policy, as_of: datetime) -> Sums:
         left_at=whole.ifelse(a.last_at, a.first_at).max(where=left),
     )
     return Sums(user, day, event)
+
+
+CHECKOUT_STEPS = ("checkout_started", "checkout_abandoned", "checkout_completed", "plan_upgraded")
+
+
+def sum_checkouts(activity: ir.Table) -> ir.Table:
+    """account_id, event and last_at of the steps of checkouts in activity."""
+    steps = activity.filter(activity.event.isin(CHECKOUT_STEPS))
+    return steps.group_by("account_id", "event").agg(last_at=steps.last_at.max())
 
 
 def product_accounts(engine: Engine, sums: Sums, history: ir.Table) -> tuple[pa.Table, pa.Table]:

@@ -148,7 +148,10 @@ def _companies(rng: np.random.Generator, ids: np.ndarray, *, established: bool) 
     arr = seats * np.array([SEAT_PRICE_YEAR[p] for p in plan])
 
     account_id = np.array(
-        [f"org_{i:05d}" if g else d if d else f"u_{i:05d}_00" for i, g, d in zip(ids, groups, domain, strict=True)],
+        [
+            f"org_{i:05d}" if g else d if d else f"user:u_{i:05d}_00"
+            for i, g, d in zip(ids, groups, domain, strict=True)
+        ],
         dtype=object,
     )
     return pd.DataFrame(

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from onetouch.sources.raw import ExportError, Fetched
     from onetouch.sources.registry import SOURCES, check_sources, source_of
     from onetouch.sources.rows import ERASED, ROWS, SHOWN_BYTES, Kept
-    from onetouch.sources.shape import EPOCH_MILLISECONDS, EPOCH_SECONDS, ISO, Shape, TimeFormat, Who, steps, who
+    from onetouch.sources.shape import EPOCH_MILLISECONDS, EPOCH_SECONDS, ISO, Shape, TimeFormat, steps
 
 __all__ = [
     "EPOCH_MILLISECONDS",
@@ -30,7 +30,6 @@ __all__ = [
     "Shape",
     "Source",
     "TimeFormat",
-    "Who",
     "check_sources",
     "extract",
     "extracted",
@@ -41,6 +40,5 @@ __all__ = [
     "reading_of",
     "source_of",
     "steps",
-    "who",
 ]
 show(__name__)

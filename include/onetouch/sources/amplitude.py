@@ -86,6 +86,7 @@ SOURCE = Source(
         occurred_at=("event_time", "client_event_time"),
         received_at=("server_upload_time", "server_received_time"),
         user_id=("user_id",),
+        anonymous_id=("device_id", "amplitude_id"),
         groups=("groups",),
         properties=("event_properties",),
         user_properties=("user_properties",),

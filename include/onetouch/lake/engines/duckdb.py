@@ -87,8 +87,8 @@ class DuckDB:
     ) -> ir.Table:
         """See `protocol.Engine`."""
         files = "[" + ", ".join(_text(self._url(path)) for path in paths) + "]"
-        merged = merged or like is not None
-        options = [f"hive_partitioning = {str(dated).lower()}", f"union_by_name = {str(merged).lower()}"]
+        together = merged or like is not None
+        options = [f"hive_partitioning = {str(dated).lower()}", f"union_by_name = {str(together).lower()}"]
         if dated:
             options.append("hive_types = {'event_date': DATE}")
         query = f"SELECT * FROM read_parquet({files}, {', '.join(options)})"
@@ -170,7 +170,19 @@ class DuckDB:
 
     def json_part(self, document: ir.StringValue, steps: Sequence[str]) -> ir.StringValue:
         """See `protocol.Engine`."""
-        return _call("json_extract", dt.string, document, _pointer(steps))
+        return _call("json_extract", dt.json, document, _pointer(steps)).cast("string")
+
+    def json_items(self, document: ir.StringValue) -> ir.ArrayValue:
+        """See `protocol.Engine`."""
+        return _call("json_transform", dt.Array(dt.string), document, '["VARCHAR"]')
+
+    def json_keys(self, document: ir.StringValue) -> ir.ArrayValue:
+        """See `protocol.Engine`."""
+        return _call("json_keys", dt.Array(dt.string), document)
+
+    def composed(self, text: ir.StringValue) -> ir.StringValue:
+        """See `protocol.Engine`."""
+        return _call("nfc_normalize", dt.string, text)
 
     def json_nested(self, document: ir.StringValue, steps: Sequence[str] = ()) -> ir.BooleanValue:
         """See `protocol.Engine`."""

@@ -37,6 +37,7 @@ class Engine(Protocol):
 
         `name`: the name of the table. It replaces an earlier table of that name, which must have the same columns;
         views on the earlier table then read these files.
+        `like`: the table has at least these columns, which are null for files that were written without them.
         `dated`: adds the column `event_date` (a date) from the folder `event_date=…` that holds a file. `merged`: a
         column that a file lacks is null there; otherwise all files must have the same columns. `like`: as `merged`, and
         a column of this schema that no file has is null.
@@ -93,6 +94,18 @@ class Engine(Protocol):
 
     def json_part(self, document: ir.StringValue, steps: Sequence[str]) -> ir.StringValue:
         """The value at a path of keys and positions as JSON."""
+        ...
+
+    def json_items(self, document: ir.StringValue) -> ir.ArrayValue:
+        """The items of a JSON list as texts: a scalar unquoted, an object or list as its JSON; null for no list."""
+        ...
+
+    def json_keys(self, document: ir.StringValue) -> ir.ArrayValue:
+        """The keys of a JSON object."""
+        ...
+
+    def composed(self, text: ir.StringValue) -> ir.StringValue:
+        """The text in the composed form of Unicode (NFC)."""
         ...
 
     def json_nested(self, document: ir.StringValue, steps: Sequence[str] = ()) -> ir.BooleanValue:
