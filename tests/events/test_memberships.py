@@ -170,7 +170,9 @@ def test_an_address_tells_the_company_where_no_group_does(account_of: Callable[.
 
 def test_who_never_counts_is_nowhere(account_of: Callable[..., Any]) -> None:
     staff = {"user": "s", "group": "acme", "never": True}
-    assert account_of((5, staff), (2, {"user": "s", "group": "acme"})) is None
+    marked = ((5, staff), (2, {"user": "s", "group": "acme"}))
+    assert account_of(*marked, never_count__user_properties={"role": ["staff"]}) is None
+    assert account_of(*marked) == "acme", "a policy that names nobody counts everyone"
     mail = (2, {"user": "s@vendor.example", "domain": "vendor.example", "group": "acme"})
     assert account_of(mail, never_count__domains=["vendor.example"]) is None
     assert account_of((2, {"user": "S1", "group": "acme"}), never_count__users=["s1"]) is None

@@ -214,9 +214,8 @@ class Placement:
         together = ibis.union(*asked, distinct=True) if len(asked) > 1 else asked[0]
         wanted = engine.keep(together, f"{name}_wanted")
         somebody = engine.fetch(wanted.agg(n=wanted.count()))["n"][0].as_py() > 0
-        self.needed = somebody or any(
-            getattr(policy.never_count, part) for part in type(policy.never_count).model_fields
-        )
+        self.never_counted = any(getattr(policy.never_count, part) for part in type(policy.never_count).model_fields)
+        self.needed = somebody or self.never_counted
         if not self.needed:
             return
         m = memberships()
@@ -270,9 +269,11 @@ class Placement:
         return both.select(rows.columns)
 
     def _counted(self, rows: ir.Table) -> ir.Table:
-        """The rows without those of people who never count."""
+        """The rows without those of people who never count; a policy that names nobody counts everyone."""
         import ibis
 
+        if not self.never_counted:
+            return rows
         who = self.policy.never_count
         counted = rows.left_join(self.never.mutate(is_never=True), "person").drop("person_right")
         never = counted.is_never.fill_null(False)

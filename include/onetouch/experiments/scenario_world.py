@@ -52,8 +52,8 @@ def events(where: str, account_id: str, side: Side, policy: Policy, as_of: datet
 
 def event_frame(rows: list[dict[str, Any]]) -> pd.DataFrame:
     """The rows of `events` in the format of the lake."""
-    moments = dict.fromkeys(("occurred_at", "received_at"), "datetime64[us, UTC]")
-    return pd.DataFrame(rows, columns=EVENTS.names).astype({**dict.fromkeys(EVENTS.names, "str"), **moments})
+    kinds = {"timestamp[us, tz=UTC]": "datetime64[us, UTC]", "bool": "boolean"}
+    return pd.DataFrame(rows, columns=EVENTS.names).astype({f.name: kinds.get(str(f.type), "str") for f in EVENTS})
 
 
 def record(account_id: str, side: Side, owner: str | None, as_of: datetime) -> dict[str, Any]:
