@@ -15,6 +15,9 @@ from tests.sources.answers import event
 
 DAY = timedelta(days=1)
 
+NOBODY = {"user_id": None, "device_id": None, "amplitude_id": None, "groups": {"team": ["acme"]}}
+"""Whom no row is of, until the policy names groups of this type."""
+
 
 def sent(number, at, **changes):
     moment = f"{at:%Y-%m-%d %H:%M:%S.%f}"
@@ -106,7 +109,7 @@ def test_a_killed_run_has_read_nothing(stager, monkeypatch):
 
 def test_a_batch_of_bad_rows_is_read_again_until_it_is_mended(tmp_path):
     stager = Stager(tmp_path)
-    stager.receive([event(1), event(2, user_id=None, groups={"team": ["acme"]})])
+    stager.receive([event(1), event(2, **NOBODY)])
     assert stager.stage(AS_OF)["rows"]["quarantined"]
     again = stager.stage(AS_OF + HOUR)["rows"]
     assert (again["in"], again["duplicates"], sum(again["quarantined"].values())) == (2, 1, 1)
@@ -117,7 +120,7 @@ def test_a_batch_of_bad_rows_is_read_again_until_it_is_mended(tmp_path):
 
 
 def test_a_rule_of_reading_that_changes_reads_once_more_what_was_rejected(stager):
-    stager.receive([*(event(n) for n in range(30)), event(99, user_id=None, groups={"team": ["acme"]})])
+    stager.receive([*(event(n) for n in range(30)), event(99, **NOBODY)])
     stager.stage(AS_OF)
     decide(stager, AS_OF)
     events = stager.policy.events.model_copy(update={"group_types": ["team"]})
@@ -202,7 +205,10 @@ def test_a_file_that_comes_in_its_time_is_not_late(stager):
 def test_files_of_two_kinds_in_one_batch_keep_their_own_moments(stager):
     """Under a changed rule an old file is read again beside a late one."""
     receive(stager, "a", 1, 2)
-    stager.receive([*(event(n) for n in range(30)), event(99, user_id=None, groups={"team": ["acme"]})], name="x.zip")
+    stager.receive(
+        [*(event(n) for n in range(30)), event(99, **NOBODY)],
+        name="x.zip",
+    )
     stager.stage(AS_OF)
     decide(stager, AS_OF)
     receive(stager, "late", 7)

@@ -37,7 +37,9 @@ def test_a_run_says_nobodys_name_or_address(home: Home, caplog: pytest.LogCaptur
     with caplog.at_level(logging.DEBUG):
         run_id = run_to_decisions(workspace, as_of, keep=returned.append)
         returned.append(stages.shadow(replace(workspace, shadow=other), run_id))
-    assert len(returned) == 8 and PERSON in set(workspace.lake.read("signals", f"{run_id}.parquet")["account_id"])
+    assert len(returned) == 8 and f"user:{PERSON}" in set(
+        workspace.lake.read("signals", f"{run_id}.parquet")["account_id"]
+    )
     pages = "".join(path.read_text() for path in (workspace.home / "lake/quality").rglob("*.html"))
     kept = json.dumps(workspace.ledger.stage_summaries(run_id))
     for where, said in {
