@@ -423,6 +423,47 @@ def _rows(world: Any, run: Any, *numbers: int, **given: Any) -> list[dict[str, A
     return world.lake.read("decisions", f"{run.run_id}.parquet").to_dict("records")
 
 
+def test_a_purchase_that_became_known_late_prevents_the_task_unless_somebody_asked_since(world: Any) -> None:
+    day, numbers = timedelta(days=1), (1, 2, 3, 4)
+    run = ready(world, *numbers, signals={"demo_requests": 1.0})
+    parts = ("signals", f"{run.run_id}.parquet")
+    asked = pd.to_datetime(pd.Series([None, None, AS_OF - day, AS_OF - 3 * day]), utc=True).dt.as_unit("us")
+    world.lake.write(world.lake.read(*parts).assign(demo_requests_at=asked), *parts)
+    world.rechecked = {
+        "org-1": Checkout(True, AS_OF - 2 * day, AS_OF - 2 * day),
+        "org-2": Checkout(True, AS_OF - 14 * day, AS_OF - 14 * day),  # long enough ago
+        "org-3": Checkout(True, AS_OF - 2 * day, AS_OF - 2 * day),  # asked a day later
+        "org-4": Checkout(True, AS_OF - 2 * day, AS_OF - 2 * day),  # asked before
+    }
+    summary = world.deliver(run)
+    assert (summary["delivered"], summary["withheld"]) == (2, {"bought": 2})
+    assert {number: world.handoff(number).state for number in numbers} == {
+        1: "withdrawn", 2: "task_open", 3: "task_open", 4: "withdrawn",
+    }  # fmt: skip
+
+
+def test_a_policy_that_was_stored_before_goes_by_purchases_since_the_decision(world: Any) -> None:
+    world.policy = world.policy.changed(routing__bought_days=0)
+    run = ready(world, 1)
+    world.rechecked = {"org-1": Checkout(True, AS_OF - timedelta(hours=1), AS_OF - timedelta(hours=1))}
+    assert world.deliver(run)["delivered"] == 1
+
+
+@pytest.mark.parametrize(("touched", "state"), [(False, "withdrawn"), (True, "touched")])
+def test_an_open_task_of_an_account_that_turns_out_to_have_bought_before_is_withdrawn(
+    world: Any, touched: bool, state: str
+) -> None:
+    world.deliver(ready(world, 1))
+    if touched:
+        world.ledger.move(world.handoff(1).handoff_id, "touched", LATER)
+    run = world.run(LATER)
+    signals = {"checkout_state": "completed", "bought_at": AS_OF - timedelta(hours=1)}
+    world.decide(run, 1, action="hold_converting", signals=signals)
+    world.deliver(run)
+    assert world.handoff(1).state == state
+    assert touched or world.handoff(1).reason == "bought: by themselves"
+
+
 def again(world: Any, number: int) -> Any:
     """A run that would hand the account over once more, long after its first handoff."""
     at = AS_OF + timedelta(days=120)

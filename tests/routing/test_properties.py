@@ -71,6 +71,7 @@ def policy_of(seed: int, **fixed: Any) -> Policy:
         "medium": random.choice(["monitor", "monitor", "nurture"]),
         "large_not_engaged": random.choice(["nurture", "sales"]),
         "cooldown_days": random.choice([1, 90]),
+        "bought_days": random.choice([0, 14]),
     }
     document["value"]["floor"] = random.choice([0, 5000, 9600])
     document["handoff"]["silence_days"] = random.choice([1, 7])
@@ -152,6 +153,8 @@ def _account(random: Random, policy: Policy, edges: dict[str, list[float]], as_o
     ]
     steps += [
         {"checkout_state": random.choice(["started", "stalled", "completed", "abandoned"])},
+        {"bought_at": as_of - _edge(random, max(policy.routing.bought_days, 1))},
+        {"checkout_state": "completed", "bought_at": as_of - timedelta(days=random.choice([0.9, 1, 2, 6.5, 20]))},
         {"open_opportunities": 1},
         {"account_basis": random.choice(["personal", "domain"]), "domain": random.choice([None, "acme.com"])},
         {"name": random.choice([None, ""])},
@@ -267,6 +270,7 @@ def test_nobody_is_called_who_must_not_be(drawn: int, as_of: datetime, seed: int
     sent = got[got["action"] == "sales_now"]
     of = signals.loc[sent.index]
     assert not of["checkout_state"].isin(["started", "stalled"]).any()
+    assert not any(plain.just_bought(row, policy, as_of) for row in rows_of(of.reset_index()).values())
     assert (of["open_opportunities"] == 0).all()
     assert (of["activated"] >= 1).all()
     assert (sent["potential_arr"] >= policy.value.floor).all()
@@ -372,10 +376,12 @@ def test_every_obstacle_named_stands_and_only_a_sales_touch_has_none(drawn: int,
                     ),
                     "recent_touch": (has, policy.handoff.silence_days),
                     "cooldown": (has, policy.routing.cooldown_days),
+                    "bought": (has, policy.routing.bought_days),
                 }  # fmt: skip
                 assert (has, needs) == figures.get(name, (None, None))
             stands = {
                 "checkout": row["checkout_state"] in ("started", "stalled"),
+                "bought": plain.just_bought(row, policy, as_of),
                 "open_opportunity": row["open_opportunities"] > 0,
                 "handoff": then.get("state") in plain.OPEN,
                 "cooldown": then.get("state") not in (None, *plain.OPEN),
@@ -420,7 +426,8 @@ def test_an_account_without_its_obstacles_is_a_sales_touch(drawn: int, as_of: da
                 change = {policy.gates.intent[0].signal: policy.gates.intent[0].at_least}
             else:
                 change = {
-                    "checkout": {"checkout_state": "none"}, "open_opportunity": {"open_opportunities": 0},
+                    "checkout": {"checkout_state": "none"}, "bought": {"bought_at": pd.NaT},
+                    "open_opportunity": {"open_opportunities": 0},
                     "activation": {"activated": 1}, "potential_arr": {"arr": needs},
                 }.get(name, {})  # fmt: skip
                 kept = {"recent_touch": "touches", "queue": "previous"}.get(name, "handoffs")

@@ -14,7 +14,7 @@ from onetouch.crm_sync import merged, read_reps, timezones
 from onetouch.delivery.approval import unasked
 from onetouch.delivery.caps import FULL, beyond_the_cap, beyond_the_reps_days
 from onetouch.delivery.failure import DeliveryFailed
-from onetouch.delivery.recheck import Checkouts, pre_send_recheck
+from onetouch.delivery.recheck import Checkouts, last_asked, pre_send_recheck
 from onetouch.delivery.send import send
 from onetouch.delivery.withdraw import move, overtaken, withdraw, withdraw_overtaken
 from onetouch.handoff import account_context, missing_context, plain, task_content
@@ -114,7 +114,7 @@ def _deliver(
     work = _Work(handoffs={h.handoff_id: h for h in [*opening.opened, *unseen]})
     _read_outbox(ledger, crm.name, work, own)
     before = [("a decision", row["reason"]) for row in opening.lacking] + standing
-    cut_short = _send_all(ledger, policy, run, crm, work, recheck, before)
+    cut_short = _send_all(lake, ledger, policy, run, crm, work, recheck, before)
 
     delivered, withheld, failed = _account_for([work.handoffs.get(h.handoff_id, h) for h in opening.opened], work)
     withheld |= opening.withheld
@@ -133,6 +133,7 @@ def _deliver(
 
 
 def _send_all(
+    lake: Lake,
     ledger: Ledger,
     policy: Policy,
     run: Run,
@@ -151,7 +152,9 @@ def _send_all(
         _one_of_a_record(ledger, run, crm, work)
         _write_context(ledger, run, crm, work)
         unseen = work.in_state(*_UNSEEN)
-        prevented, not_closed = pre_send_recheck(ledger, policy, run, crm, unseen, recheck, work.strangers())
+        known = rows_where(lake, "signals", run.run_id, "account_id", [h.account_id for h in unseen])
+        asked = {row["account_id"]: at for row in known if (at := last_asked(row, policy)) is not None}
+        prevented, not_closed = pre_send_recheck(ledger, policy, run, crm, unseen, recheck, work.strangers(), asked)
         work.handoffs |= prevented
         work.failed |= not_closed
         _write_tasks(ledger, policy, run, crm, work)

@@ -319,10 +319,12 @@ class Routing(Part):
     """Settings of the ordered rules of `routing/`.
 
     `engaged`: engagement is high in the matrix if all of these hold. `hand_raised`: any of these means the account asks
-    for a person. `triggers`: signals whose next occurrence makes a monitored account a sales touch. `medium`: how the
-    medium tier is treated (S2, or S4's reading); `large_not_engaged`: how high value without engagement is treated (S0,
-    or S3's reading from `motion.sales_led_employees` on). `rules`: parameters of single rules, in a section named after
-    the rule; a policy without the section does not have the rule (`routing/rules/` documents the parameters of each).
+    for a person. `triggers`: signals whose next occurrence makes a monitored account a sales touch. `bought_days`: how
+    long sales leaves alone an account that has completed a self-serve upgrade, unless it asks for a person afterwards
+    (0: not at all). `medium`: how the medium tier is treated (S2, or S4's reading); `large_not_engaged`: how high value
+    without engagement is treated (S0, or S3's reading from `motion.sales_led_employees` on). `rules`: parameters of
+    single rules, in a section named after the rule; a policy without the section does not have the rule
+    (`routing/rules/` documents the parameters of each).
     """
 
     engaged: Annotated[list[Condition], Field(min_length=1)]
@@ -333,6 +335,7 @@ class Routing(Part):
     large_not_engaged: Literal["nurture", "sales"]
     motion: Motion
     cooldown_days: Positive
+    bought_days: Annotated[int, Field(ge=0)]
     holdout_share: Share
     rules: dict[str, dict[str, Any]] = {}
 

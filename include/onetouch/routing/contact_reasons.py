@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from onetouch.catalogue import ACTIONS
+from onetouch.catalogue import MOMENTS as HAPPENING
 from onetouch.columns import Mask, Moments, moments, number, truth, words
 from onetouch.policy import Condition, Policy
 from onetouch.routing.rule import Facts, Figures, Known, Obstacle, Sentence
@@ -92,6 +93,16 @@ def columns(facts: Facts, policy: Policy) -> dict[str, Any]:
         "call": words(call, [*CALLS, ""]).set_axis(facts.index),
         "trigger_at": _column(np.where(is_trigger, event, _NEVER), facts),
     }
+
+
+def asked_at(facts: Facts, policy: Policy) -> Moments:
+    """When somebody there last asked for a person (`routing.hand_raised`); NaT: nobody did, or nobody knows when."""
+    last = np.full(len(facts), _NEVER)
+    for condition in policy.routing.hand_raised:
+        if condition.signal in HAPPENING:
+            at = moments(facts, f"{condition.signal}_at")
+            last = np.fmax(last, np.where(holds(facts, condition), at, _NEVER))
+    return last
 
 
 def called(facts: Facts) -> Mask:
