@@ -225,7 +225,7 @@ def test_owners_are_known_whatever_their_spelling_and_left_out_when_gone() -> No
 
 def test_round_robin_goes_to_the_least_busy_and_stops_when_the_day_is_full() -> None:
     reps = [{"email": e} for e in ("a@v.com", "b@v.com", "c@v.com")]
-    policy = changed(assignment__reps=reps, assignment__tasks_per_rep_per_day=3)
+    policy = changed(assignment__reps=reps, assignment__tasks_per_rep_per_day=3, assignment__ties="account_id")
     busy = load(("A@v.com", 9, 2, ago(0.1)), ("b@v.com", 5, 0, ago(3)), ("c@v.com", 5, 0, ago(4)))
     signals = accounts(*[{**PQL, "owner_email": None, "pricing_views": n < 4} for n in range(9)])
     got = decided(signals, reps=users("a@v.com", "b@v.com", "c@v.com"), busy=busy, policy=policy)

@@ -446,7 +446,10 @@ class Assignment(Part):
 
     `reps`: if empty, the CRM's active users who own accounts. `territories`: the first that fits the account; if none
     fits, any rep. `senior_score`: from this score on a senior rep is preferred (null: never). `queue_hours`: how long
-    an account waits for a rep with free capacity before its signal counts as stale.
+    an account waits for a rep with free capacity, or a trigger event for anybody to act on it, before its signal counts
+    as stale. `beyond_the_day`: what becomes of tasks beyond `tasks_per_day`: with `queue` the best are sent and the
+    rest wait, with `stop` none of the run's new tasks is sent. `ties`: the order of accounts with equal scores: `drawn`
+    by lot (anew for each trigger event or wait, and fixed while the account waits), or by `account_id`.
     """
 
     reps: list[Rep]
@@ -455,7 +458,9 @@ class Assignment(Part):
     working_time: WorkingTime
     tasks_per_rep_per_day: Positive
     tasks_per_day: Positive
+    beyond_the_day: Literal["queue", "stop"]
     queue_hours: Positive
+    ties: Literal["drawn", "account_id"]
 
     @model_validator(mode="after")
     def _known_reps(self) -> Assignment:

@@ -107,6 +107,8 @@ _GONE = ("signals.limit_held_days",)
 
 
 _THEN_2: dict[str, Any] = {
+    "assignment.beyond_the_day": "stop",
+    "assignment.ties": "account_id",
     "routing.bought_days": 0,
 }
 """Key that a document of format 2 (and 1) may lack → the value that reproduces what was done without it."""
