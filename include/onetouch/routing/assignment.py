@@ -134,9 +134,9 @@ def assign(
             why[row] = why[row] or (group.senior if seniors else group.name)
 
     # The day of all together is what an account waits for whose reps still have room.
-    free = {email for email, desk in desks.items() if desk.room > 0 and not desk.away}
+    roomy_reps = {email for email, desk in desks.items() if desk.room > 0 and not desk.away}
     roomy = np.array([any(desk.room > 0 for desk in team.here) for team in teams], dtype=bool)
-    day_full = ~has_room & np.where(owned, owner.isin(free).to_numpy(bool), roomy[team_of])
+    day_full = ~has_room & np.where(owned, owner.isin(roomy_reps).to_numpy(bool), roomy[team_of])
 
     # Accounts without a free rep queue with the next rep in turn, spread evenly over the team.
     for place in np.unique(team_of):

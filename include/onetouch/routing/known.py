@@ -84,7 +84,9 @@ def _before(signals: pd.DataFrame, inputs: Inputs) -> pd.DataFrame:
     }
     frame = frame.astype({name: "datetime64[us, UTC]" if name in told else "str" for name in frame})
     if HEARD in inputs.previous and inputs.previous[HEARD].notna().any():  # what the previous run knew of the signals
-        knew = [name for name in inputs.previous if name.endswith("_at") and name not in of_decisions and name != HEARD]
+        knew = [
+            name for name in map(str, inputs.previous) if name.endswith("_at") and name not in {*of_decisions, HEARD}
+        ]
         heard = {f"previous_{name}": _take(inputs.previous[name], previous) for name in knew}
         heard[HEARD] = _take(inputs.previous[HEARD], previous)
         frame = pd.concat([frame, pd.DataFrame(heard, signals.index).astype("datetime64[us, UTC]")], axis=1)

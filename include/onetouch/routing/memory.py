@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from onetouch.catalogue import ACTIONS, HOLD_CAPACITY, SALES_NOW
-from onetouch.columns import Mask, truth
+from onetouch.columns import Mask, moments, truth, utc
 from onetouch.ledger import QUEUED, WATCHED, Remembered
 from onetouch.policy import Policy
 from onetouch.routing import contact_reasons
@@ -54,16 +54,14 @@ def changes(
     # One row for each account that is still there: its rule, and whether its watch and its place in line go on.
     on = pd.DataFrame({"rule": decisions["rule"], WATCHED: listening & ~came, QUEUED: in_line})
     now = answered(noted, handoffs).join(on.set_axis(decisions["account_id"]), on="account_id")
-    what, rule = now["what"], now["rule"].fillna("the account is gone")
-    limit = pd.Timestamp(as_of) - timedelta(hours=policy.assignment.queue_hours)
-    over = np.select(
-        [what.eq(WATCHED), what.eq(QUEUED)],
-        [~now[WATCHED].eq(True), now["answered"] | ~now[QUEUED].eq(True)],
-        now["answered"] | now["rule"].isna() | (now["noted_at"] <= limit),
-    ).astype(bool)
-    why = pd.Series(np.where(now["answered"] & what.ne(WATCHED), "handed over", rule), now.index)
-    for row in now.assign(why=why)[over].itertuples(index=False):
-        yield Remembered(row.account_id, row.what, row.at, row.why)
+    watch, queue = now["what"].eq(WATCHED).to_numpy(bool), now["what"].eq(QUEUED).to_numpy(bool)
+    goes_on = np.where(watch, now[WATCHED].eq(True), now[QUEUED].eq(True))
+    aged = moments(now, "noted_at") <= utc(as_of - timedelta(hours=policy.assignment.queue_hours))
+    is_answered = truth(now, "answered") & ~watch
+    over = np.where(watch | queue, ~goes_on, aged | now["rule"].isna().to_numpy()) | is_answered
+    why = now["rule"].fillna("the account is gone").where(~is_answered, "handed over")
+    ending = now.assign(why=why).loc[over, ["account_id", "what", "at", "why"]]
+    yield from (Remembered(*row) for row in ending.itertuples(index=False, name=None))
 
 
 def _listening(facts: Facts, decisions: pd.DataFrame, policy: Policy) -> Mask:

@@ -44,7 +44,7 @@ def recall(
     first = triggers.assign(old=old).sort_values(["old", "noted_at", "at", "what"]).drop_duplicates("account_id")
     first = first.set_index("account_id")
     found |= {"pending_at": first["at"], "pending_since": first["noted_at"]}
-    frame = pd.DataFrame(found).astype(_MOMENT).rename_axis("account_id").reset_index()
+    frame = pd.DataFrame(found).astype(dict.fromkeys(found, _MOMENT)).rename_axis("account_id").reset_index()
     return previous.merge(frame.astype({"account_id": "str"}), how="outer", on="account_id")
 
 
