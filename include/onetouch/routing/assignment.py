@@ -99,7 +99,8 @@ def assign(
     """
     order = in_line(candidates)
     takers = people[people["active"] & (people["tasks_per_day"] > 0)]
-    desks = _desks(takers, rep_load, as_of)
+    given = _since_midnight(rep_load.reset_index(drop=True), as_of)
+    desks = _desks(takers, rep_load, given)
     teams = _teams(desks, takers, policy)
     team_of = _team_of(order, teams, policy)
     went_to, why = np.full(len(order), None, dtype=object), np.full(len(order), "", dtype=object)
@@ -113,7 +114,9 @@ def assign(
     cut = policy.assignment.senior_score
     top = order["score"].to_numpy(float) >= (np.inf if cut is None else cut)
     room = sum(desk.room for desk in desks.values() if not desk.away)
-    day = _left_of_the_day(rep_load, policy, as_of)
+    # The places of the day that all reps together have left; with "stop", delivery stops the run.
+    queues = policy.assignment.beyond_the_day == "queue"
+    day = policy.assignment.tasks_per_day - sum(given.values()) if queues else np.inf
     now = pd.Timestamp(as_of).value
     for row in range(len(order)):
         if room == 0 or day <= 0:
@@ -252,23 +255,16 @@ class _Team:
         return [desk for desk in self.desks if not desk.away]
 
 
-def _left_of_the_day(rep_load: pd.DataFrame, policy: Policy, as_of: datetime) -> float:
-    """How many tasks all reps together may still be given on this UTC day."""
-    if policy.assignment.beyond_the_day == "stop":  # delivery stops the run
-        return np.inf
-    return policy.assignment.tasks_per_day - sum(_since_midnight(rep_load, as_of).values())
-
-
 def _since_midnight(rep_load: pd.DataFrame, as_of: datetime) -> dict[str, int]:
     """The rep's e-mail → tasks given on this UTC day."""
     midnight = pd.Timestamp(as_of).tz_convert("UTC").normalize()
-    rows = zip(_lower(rep_load["owner_email"]), rep_load["recent"], strict=True)
-    return {email: int((pd.to_datetime(recent, utc=True) >= midnight).sum()) for email, recent in rows}
+    recent = pd.to_datetime(rep_load["recent"].explode(), utc=True)
+    given = (recent >= midnight).groupby(level=0).sum()
+    return dict(zip(_lower(rep_load["owner_email"]), given.astype(int), strict=True))
 
 
-def _desks(takers: pd.DataFrame, rep_load: pd.DataFrame, as_of: datetime) -> dict[str, _Desk]:
+def _desks(takers: pd.DataFrame, rep_load: pd.DataFrame, given: dict[str, int]) -> dict[str, _Desk]:
     table = takers[["senior", "away", "works_today", "tasks_per_day"]].join(_load(takers, rep_load))
-    given = _since_midnight(rep_load, as_of)
     return {
         email: _Desk(
             email, senior, away, works, max(cap - today, 0), today, still_open, last, cap - given.get(email, 0)

@@ -11,11 +11,12 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from onetouch.catalogue import ACTIONS
 from onetouch.catalogue import MOMENTS as HAPPENING
-from onetouch.columns import Mask, Moments, Places, moments, number, truth, utc, words
+from onetouch.columns import Mask, Moments, moments, number, truth, utc, words
 from onetouch.policy import Condition, Policy
 from onetouch.routing.recall import HEARD
 from onetouch.routing.rule import Facts, Figures, Known, Obstacle, Sentence
@@ -49,11 +50,11 @@ def columns(facts: Facts, policy: Policy, as_of: datetime) -> dict[str, Any]:
     - engaged: whether it is engaged in the sense of the matrix; engaged_enough: the same, or large (of enterprise
       size) if `routing.large_not_engaged` is "sales"
     - hand_raised: whether somebody there asked for a person; expanding: whether a paying account outgrows its plan
-    - news_at, news_signal: the first trigger event since the account is watched (without a memory of that: since the
-      previous decision took effect, its `since`), or of before that, if it has become known only now
+    - news_at, news_place: the first trigger event, and its signal's place in `routing.triggers` (-1: none), since the
+      account is watched (without a memory of that: since the previous decision took effect, its `since`), or of before
+      that, if it has become known only now
     - came: the account was watched, and there is such news
     - triggered: the account's tier is at least medium, and news came, now or earlier and unanswered since (`memory`)
-    - event_at: when the trigger event of a triggered account happened
     - case: the contact reason whatever the account is worth (a key of CALLS, or empty); call: the same for accounts
       of high value, else empty
     - trigger_at: when the trigger event happened, for `call` "trigger"
@@ -96,9 +97,8 @@ def columns(facts: Facts, policy: Policy, as_of: datetime) -> dict[str, Any]:
         "hand_raised": hand_raised,
         "expanding": expanding,
         "news_at": _column(news, facts),
-        "news_signal": words(signal, list(routing.triggers)).set_axis(facts.index),
+        "news_place": signal,
         "came": came,
-        "event_at": _column(np.where(triggered, event, _NEVER), facts),
         "triggered": triggered,
         "case": words(case, [*CALLS, ""]).set_axis(facts.index),
         "call": words(call, [*CALLS, ""]).set_axis(facts.index),
@@ -178,14 +178,16 @@ SENTENCES: dict[str, Sentence] = {"icp": _icp, "activation": _activation, "inten
 """What has to happen, for each obstacle of `lacking` that is not a signal."""
 
 
-def _first_trigger(facts: Facts, watched_since: Moments, policy: Policy, as_of: datetime) -> tuple[Moments, Places]:
+def _first_trigger(
+    facts: Facts, watched_since: Moments, policy: Policy, as_of: datetime
+) -> tuple[Moments, npt.NDArray[np.int8]]:
     """The first trigger event that is news (NaT: none), and the place of its signal in `routing.triggers` (-1: none).
 
     An event of before the watch is news if the previous run did not know of it and a rep could still act on it.
     """
     since = np.where(np.isnat(watched_since), moments(facts, "previous_since"), watched_since)
     fresh = utc(as_of - timedelta(hours=policy.assignment.queue_hours))
-    first, signal = np.full(len(facts), _NEVER), np.full(len(facts), -1)
+    first, signal = np.full(len(facts), _NEVER), np.full(len(facts), -1, dtype=np.int8)
     for place, name in enumerate(policy.routing.triggers):
         at = moments(facts, f"{name}_at")
         news = at > since

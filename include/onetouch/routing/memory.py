@@ -41,10 +41,11 @@ def changes(
     came, listening, in_line = truth(facts, "came"), _listening(facts, decisions, policy), _in_line(decisions)
     is_watched, is_queued = (facts[f"previous_{name}"].notna().to_numpy() for name in ("watched_since", "queued_since"))
     triggered, unnoted = truth(facts, "triggered"), facts["previous_pending_at"].isna().to_numpy()
-    news = facts.loc[came & triggered, ["account_id", "news_signal", "news_at"]]
+    news = facts.loc[came & triggered, ["account_id", "news_place", "news_at"]]
     # An event that an earlier release kept with its decision is of a signal that nobody knows any more.
-    kept = facts.loc[triggered & ~came & unnoted, ["account_id", "event_at"]]
-    yield from (Remembered(*row) for row in news.itertuples(index=False, name=None))
+    kept = facts.loc[triggered & ~came & unnoted, ["account_id", "previous_trigger_at"]]
+    for account, place, at in news.itertuples(index=False, name=None):
+        yield Remembered(account, policy.routing.triggers[place], at)
     yield from (Remembered(account, _FORMER, at) for account, at in kept.itertuples(index=False, name=None))
     # A watch begins anew with a trigger event, because what happened up to then is noted.
     begins = {WATCHED: listening & (came | ~is_watched), QUEUED: in_line & ~is_queued}

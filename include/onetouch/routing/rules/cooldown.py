@@ -32,7 +32,6 @@ def _columns(facts: Facts, inputs: Inputs, policy: Policy, as_of: datetime) -> M
     return {
         "cooling": closed & (moments(facts, "handoff_closed_at") > since),
         "nothing_new": closed & nothing_new,
-        "to_cool": going_on,
         "nothing_new_yet": going_on & nothing_new,
         "days_since_handoff": age_days(facts, "handoff_closed_at", as_of),
     }
@@ -86,7 +85,9 @@ def _why_not(known: Known, policy: Policy) -> str:
 def _obstacles(facts: Facts, decided: Mask, policy: Policy) -> Iterator[Obstacle]:
     # A handoff that still goes on is followed by the cooldown: it has passed none of its days.
     days = np.floor(number(facts, "days_since_handoff"))
-    yield Obstacle("cooldown", truth(facts, "cooling") | truth(facts, "to_cool"), days, policy.routing.cooldown_days)
+    yield Obstacle(
+        "cooldown", truth(facts, "cooling") | truth(facts, "handed_over"), days, policy.routing.cooldown_days
+    )
     yield Obstacle("new_signal", truth(facts, "nothing_new") | truth(facts, "nothing_new_yet"))
 
 
