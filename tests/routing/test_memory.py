@@ -17,7 +17,7 @@ from onetouch.policy import Policy
 from onetouch.routing import kept, route
 from onetouch.scoring import score
 
-from tests.routing.world import POLICY, PQL, accounts, users
+from tests.routing.world import POLICY, PQL, accounts, decided, load, users
 
 START = datetime(2025, 3, 10, 9, tzinfo=UTC)  # a Monday
 HOUR = timedelta(hours=1)
@@ -206,6 +206,25 @@ def test_the_lot_stays_while_an_account_waits(tmp_path: Path) -> None:
     for hour in range(1, 4):
         assert company.run(START + hour * HOUR)["turn"].tolist() == first["turn"].tolist()
     assert company.replays()
+
+
+def test_a_rep_whose_day_begins_later_keeps_the_places_of_the_best() -> None:
+    """The UTC day begins when New York's reps have done theirs: others must not take all of its places."""
+    reps = [{"email": "ny@v.com", "timezone": "America/New_York"}, {"email": "de@v.com", "timezone": "Europe/Berlin"}]
+    policy = POLICY.changed(
+        assignment__reps=[{**rep, "tasks_per_day": 2} for rep in reps], assignment__tasks_per_day=3
+    )  # fmt: skip
+    as_of = datetime(2025, 3, 11, 0, 30, tzinfo=UTC)
+    given = [as_of - timedelta(hours=2.5), as_of - timedelta(hours=1.5)]  # after work: they count for the next day
+    busy = load(("ny@v.com", 2, 0, given[-1])).assign(recent=[given])
+    better = [{**PQL, "owner_email": "ny@v.com"}] * 2
+    others = [{**PQL, "owner_email": "de@v.com", "invites": 0}] * 3
+    signals = accounts(*better, *others)
+    got = decided(signals, busy=busy, reps=users("ny@v.com", "de@v.com"), policy=policy, as_of=as_of)
+    assert got["score"].iloc[1] > got["score"].iloc[2]
+    waits = got["would_change"].map(lambda obstacles: [o["obstacle"] for o in obstacles])
+    assert waits.tolist()[:2] == [["room"]] * 2
+    assert sorted(waits.tolist()[2:]) == [[], ["day"], ["day"]]
 
 
 def test_places_and_ids_share_sixty_working_days_fairly(tmp_path: Path) -> None:
