@@ -130,9 +130,8 @@ def _fewer_obstacles(decisions: pa.Table) -> pa.Table:
     named = {what: pc.is_in(name, pa.array(what)).to_numpy(zero_copy_only=False) for what in (_HANDOFF, _AFTER, _AGED)}
     going_on = np.zeros(len(told), dtype=bool)
     going_on[row[named[_HANDOFF]]] = True
-    by_trigger = pc.fill_null(pc.equal(decisions["call"].combine_chunks(), "trigger"), False).to_numpy(
-        zero_copy_only=False
-    )
+    call = decisions["call"].cast(TEXT).combine_chunks()  # of no type where nobody has one
+    by_trigger = pc.is_in(call, pa.array(["trigger"])).to_numpy(zero_copy_only=False)
     stays = ~(named[_AFTER] & going_on[row]) & ~(named[_AGED] & by_trigger[row])
     offsets = np.concatenate([[0], np.cumsum(np.bincount(row[stays], minlength=len(told)))]).astype(np.int32)
     fewer = pa.ListArray.from_arrays(pa.array(offsets), each.filter(pa.array(stays)), type=told.type)

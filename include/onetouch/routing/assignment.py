@@ -99,7 +99,7 @@ def assign(
     """
     order = in_line(candidates)
     takers = people[people["active"] & (people["tasks_per_day"] > 0)]
-    given = _since_midnight(rep_load.reset_index(drop=True), as_of)
+    given = _since_midnight(rep_load, as_of)
     desks = _desks(takers, rep_load, given)
     teams = _teams(desks, takers, policy)
     team_of = _team_of(order, teams, policy)
@@ -258,9 +258,11 @@ class _Team:
 def _since_midnight(rep_load: pd.DataFrame, as_of: datetime) -> dict[str, int]:
     """The rep's e-mail → tasks given on this UTC day."""
     midnight = pd.Timestamp(as_of).tz_convert("UTC").normalize()
-    recent = pd.to_datetime(rep_load["recent"].explode(), utc=True)
-    given = (recent >= midnight).groupby(level=0).sum()
-    return dict(zip(_lower(rep_load["owner_email"]), given.astype(int), strict=True))
+    lists = [list(recent) for recent in rep_load["recent"]]
+    today = pd.to_datetime([at for recent in lists for at in recent], utc=True) >= midnight
+    of_rep = np.repeat(np.arange(len(lists)), [len(recent) for recent in lists])
+    counted = np.bincount(of_rep[today], minlength=len(lists))
+    return dict(zip(_lower(rep_load["owner_email"]), map(int, counted), strict=True))
 
 
 def _desks(takers: pd.DataFrame, rep_load: pd.DataFrame, given: dict[str, int]) -> dict[str, _Desk]:
