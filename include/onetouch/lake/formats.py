@@ -110,7 +110,7 @@ _DECISIONS: Columns = {
     "pql": YES_OR_NO,
     "reasons": REASONS,
     "would_change": OBSTACLES,
-    "turn": COUNT,
+    "turn": NUMBER,
 }
 _REPS: Columns = {**_columns(TEXT, "owner_id email name timezone"), "active": YES_OR_NO}
 _PROFILE = """

@@ -121,7 +121,7 @@ def _decided(inputs: Inputs, policy: Policy, as_of: datetime, rules: Rules) -> t
             "trigger_at": known["trigger_at"],
             "due_at": due.reindex(known.index),
             "contact_at": contact.reindex(known.index),
-            "turn": known["turn"].where(held).astype("Int64"),
+            "turn": known["turn"].where(held).astype("float64"),
             "inputs_ref": "",
         }
     )
