@@ -9,6 +9,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pandas as pd
+import pyarrow as pa
 
 from onetouch.catalogue import EVENTS_BY_NAME, SNAPSHOT_COLUMNS
 from onetouch.events import EVENTS, business_domain
@@ -52,8 +53,8 @@ def events(where: str, account_id: str, side: Side, policy: Policy, as_of: datet
 
 def event_frame(rows: list[dict[str, Any]]) -> pd.DataFrame:
     """The rows of `events` in the format of the lake."""
-    moments = dict.fromkeys(("occurred_at", "received_at"), "datetime64[us, UTC]")
-    return pd.DataFrame(rows, columns=EVENTS.names).astype({**dict.fromkeys(EVENTS.names, "str"), **moments})
+    types = {pa.timestamp("us", "UTC"): "datetime64[us, UTC]", pa.bool_(): "boolean"}
+    return pd.DataFrame(rows, columns=EVENTS.names).astype({f.name: types.get(f.type, "str") for f in EVENTS})
 
 
 def record(account_id: str, side: Side, owner: str | None, as_of: datetime) -> dict[str, Any]:
