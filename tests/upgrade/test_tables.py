@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -89,7 +90,9 @@ def of_then(copy: Workspace, monkeypatch: pytest.MonkeyPatch) -> Workspace:  # n
             for row, document in connection.exec_driver_sql(f"SELECT {key}, {column} FROM {table}").fetchall():  # noqa: S608
                 text = document
                 for today, former in THEN.items():
-                    text = text.replace(f'"{today}"', f'"{former}"').replace(f"{{{today}}}", f"{{{former}}}")
+                    # `never_count.users` is no signal; it is followed by a list.
+                    text = re.sub(rf'"{today}"(?!: ?\[)', f'"{former}"', text)
+                    text = text.replace(f"{{{today}}}", f"{{{former}}}")
                 connection.exec_driver_sql(f"UPDATE {table} SET {column} = ? WHERE {key} = ?", (text, row))  # noqa: S608
     monkeypatch.setattr(upgrade, "RENAMED", upgrade.RENAMED | FORMER)
     return copy

@@ -12,7 +12,7 @@ import pandas as pd
 import pyarrow as pa
 
 from onetouch.catalogue import EVENTS_BY_NAME, SNAPSHOT_COLUMNS
-from onetouch.events import EVENTS, business_domain
+from onetouch.events import EVENTS, account_of_user, business_domain
 from onetouch.experiments.scenario_file import WEEKDAYS, Event, Rep, ScenarioError, Side
 from onetouch.policy import Meaning, Policy
 from onetouch.signals import CRM, SNAPSHOT
@@ -42,13 +42,18 @@ def events(where: str, account_id: str, side: Side, policy: Policy, as_of: datet
                         "event": vendor,
                         "occurred_at": occurred,
                         "received_at": min(occurred + timedelta(minutes=1), as_of),
-                        "user_id": who,
+                        "user_id": person(account_id, who, account.basis),
                         "account_id": account_id,
                         "account_basis": account.basis,
                         "email_domain": email_domain,
                         "properties": text,
                         "batch_id": BATCH,
                     }
+
+
+def person(account_id: str, who: str, basis: str) -> str:
+    """The id of the user: nobody belongs to two accounts, and a lone person's account has the person's id."""
+    return account_id.removeprefix(account_of_user("")) if basis == "personal" else f"{who} of {account_id}"
 
 
 def event_frame(rows: list[dict[str, Any]]) -> pd.DataFrame:
