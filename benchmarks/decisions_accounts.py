@@ -110,6 +110,7 @@ def _signals(draw: np.random.Generator, n: int, as_of: datetime) -> pa.Table:
             "usual_hour": pa.array(draw.integers(0, 24, n), mask=~now),
             "usual_weekday": pa.array(draw.integers(0, 7, n), mask=~now),
             "first_seen_at": seen,
+            "bought_at": pa.array(seen, mask=draw.random(n) < 0.99),
             "last_seen_at": seen,
         }
     )

@@ -13,6 +13,7 @@ def statement(policy: Policy) -> str:
     points = {p.signal: _points(p) for p in policy.scoring.points}
     usage = [name for name in points if name not in FIRMOGRAPHIC_SIGNALS]
     news = " OR ".join(f"{name}_at > p.since" for name in routing.triggers)
+    asked = " OR ".join(f"{c.signal} >= {c.at_least} AND {c.signal}_at > bought_at" for c in routing.hand_raised)
     earned = ", ".join(f"CASE WHEN {name}_points > 0 THEN '{name}' END" for name in usage)
     missing = " OR ".join(f"s.{name} IS NULL" for name in policy.handoff.required_context)
     return f"""
@@ -61,6 +62,8 @@ WITH pointed AS (
                 len(list_filter([{earned}], lambda x: x IS NOT NULL AND NOT list_contains(h.signals, x))) > 0, false
             )
         ) AS cooling,
+        coalesce(bought_at > $as_of::TIMESTAMPTZ - INTERVAL {routing.bought_days} DAY, false)
+            AND NOT coalesce({asked}, false) AS just_bought,
         coalesce({news}, false) AS news,
         tier <> 'low' AND coalesce(p.action IN ('monitor', 'hold_converting'), false) AND news AS triggered,
         coalesce(
@@ -80,7 +83,7 @@ WITH pointed AS (
 SELECT
     account_id, score, tier, gate_icp, gate_activated, gate_engagement, gate_intent, pql,
     CASE
-        WHEN checkout_state IN ('started', 'stalled') THEN 'hold_converting'
+        WHEN checkout_state IN ('started', 'stalled') OR just_bought THEN 'hold_converting'
         WHEN open_opportunities > 0 THEN 'hold_open_opportunity'
         WHEN held THEN 'hold_touched'
         WHEN cooling THEN 'hold_cooldown'

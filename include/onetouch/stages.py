@@ -13,7 +13,7 @@ import dataclasses
 import functools
 import logging
 from collections.abc import Callable, Iterator, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec
 
@@ -108,7 +108,8 @@ def begin(workspace: Workspace, as_of: datetime, now: datetime, *, dry_run: bool
     """
     if as_of > now:
         raise ValueError(f"as_of {as_of.isoformat()} lies in the future; give a moment up to {now.isoformat()}")
-    return workspace.ledger.begin_run(as_of.astimezone(UTC), workspace.policy, dry_run).run_id
+    fresh = now - as_of <= timedelta(hours=workspace.policy.delivery.fresh_hours)
+    return workspace.ledger.begin_run(as_of.astimezone(UTC), workspace.policy, dry_run, fresh=fresh).run_id
 
 
 def held(workspace: Workspace, run: Run, policy: Policy, now: datetime) -> str | None:

@@ -381,6 +381,7 @@ class Company:
         fell_silent = ~bought & ~said & silent & (started >= recent_day)
         at = np.select([~there, bought, said], [-1, completed, left], started)
         return {
+            "bought_at": completed,
             "checkout_state": state,
             "checkout_at": at,
             "checkouts_abandoned": abandoned + fell_silent,
@@ -500,6 +501,7 @@ class Company:
         )
         columns["checkout_state"] = pa.array(checkout["checkout_state"][rows].astype(object), pa.string())
         columns["checkout_at"] = _moments(checkout["checkout_at"][rows])
+        columns["bought_at"] = _moments(checkout["bought_at"][rows])
         done = (reached * (1 << np.arange(len(MILESTONES)))[:, None]).sum(axis=0)
         columns["milestones_done_list"] = _taken(MILESTONES, done[rows])
         columns["milestones_left"] = _taken(MILESTONES, ~done[rows] & 31)

@@ -94,8 +94,10 @@ class AskForTasks(ApprovalOperator):
 
 def body(asked: Question) -> str:
     """What the form shows, in Markdown: how many, for whom, the best of them, and where to see all."""
+    waiting = f", and {asked.waiting} more accounts wait for the next day" if asked.waiting else ""
     lines = [
-        f"Run `{asked.run_id}` decided on **{asked.tasks}** sales tasks; the policy lets {asked.limit} through unasked "
+        f"Run `{asked.run_id}` decided on **{asked.tasks}** sales tasks{waiting}; the policy lets "
+        f"{asked.limit} through unasked "
         "(`delivery.approval_above`, `delivery.approval_jump`). Approve before "
         f"**{asked.until.astimezone(UTC):%Y-%m-%d %H:%M} UTC**, else they are not made and the next run decides anew. "
         "Each account is looked at once more before its task is written.",

@@ -306,7 +306,7 @@ def test_no_assignment_rule_of_the_org_runs_on_what_we_write(world: Any, monkeyp
 
 
 def test_the_same_moment_under_another_policy_counts_its_handoffs_once(world: Any) -> None:
-    world.policy = world.policy.changed(assignment__tasks_per_day=4)
+    world.policy = world.policy.changed(assignment__tasks_per_day=4, assignment__beyond_the_day="stop")
     world.deliver(ready(world, 1, 2, 3))
     world.policy = world.policy.changed(assignment__tasks_per_day=5, routing__cooldown_days=80)
     run = world.run()
@@ -421,6 +421,47 @@ def test_a_call_logged_on_a_lead_since_the_decision_prevents_its_task(world: Any
 def _rows(world: Any, run: Any, *numbers: int, **given: Any) -> list[dict[str, Any]]:
     world.decide(run, *numbers, **given)
     return world.lake.read("decisions", f"{run.run_id}.parquet").to_dict("records")
+
+
+def test_a_purchase_that_became_known_late_prevents_the_task_unless_somebody_asked_since(world: Any) -> None:
+    day, numbers = timedelta(days=1), (1, 2, 3, 4)
+    run = ready(world, *numbers, signals={"demo_requests": 1.0})
+    parts = ("signals", f"{run.run_id}.parquet")
+    asked = pd.to_datetime(pd.Series([None, None, AS_OF - day, AS_OF - 3 * day]), utc=True).dt.as_unit("us")
+    world.lake.write(world.lake.read(*parts).assign(demo_requests_at=asked), *parts)
+    world.rechecked = {
+        "org-1": Checkout(True, AS_OF - 2 * day, AS_OF - 2 * day),
+        "org-2": Checkout(True, AS_OF - 14 * day, AS_OF - 14 * day),  # long enough ago
+        "org-3": Checkout(True, AS_OF - 2 * day, AS_OF - 2 * day),  # asked a day later
+        "org-4": Checkout(True, AS_OF - 2 * day, AS_OF - 2 * day),  # asked before
+    }
+    summary = world.deliver(run)
+    assert (summary["delivered"], summary["withheld"]) == (2, {"bought": 2})
+    assert {number: world.handoff(number).state for number in numbers} == {
+        1: "withdrawn", 2: "task_open", 3: "task_open", 4: "withdrawn",
+    }  # fmt: skip
+
+
+def test_a_policy_that_was_stored_before_goes_by_purchases_since_the_decision(world: Any) -> None:
+    world.policy = world.policy.changed(routing__bought_days=0)
+    run = ready(world, 1)
+    world.rechecked = {"org-1": Checkout(True, AS_OF - timedelta(hours=1), AS_OF - timedelta(hours=1))}
+    assert world.deliver(run)["delivered"] == 1
+
+
+@pytest.mark.parametrize(("touched", "state"), [(False, "withdrawn"), (True, "touched")])
+def test_an_open_task_of_an_account_that_turns_out_to_have_bought_before_is_withdrawn(
+    world: Any, touched: bool, state: str
+) -> None:
+    world.deliver(ready(world, 1))
+    if touched:
+        world.ledger.move(world.handoff(1).handoff_id, "touched", LATER)
+    run = world.run(LATER)
+    signals = {"checkout_state": "completed", "bought_at": AS_OF - timedelta(hours=1)}
+    world.decide(run, 1, action="hold_converting", signals=signals)
+    world.deliver(run)
+    assert world.handoff(1).state == state
+    assert touched or world.handoff(1).reason == "bought: by themselves"
 
 
 def again(world: Any, number: int) -> Any:
@@ -672,7 +713,7 @@ def test_the_task_names_the_most_active_users_contact(world: Any) -> None:
 
 
 def test_a_run_delivered_late_comes_on_top_of_later_ones(world: Any) -> None:
-    world.policy = world.policy.changed(assignment__tasks_per_day=2)
+    world.policy = world.policy.changed(assignment__tasks_per_day=2, assignment__beyond_the_day="stop")
     world.accounts(1, 2, 3)
     early = world.run()
     world.decide(early, 3)
@@ -745,7 +786,7 @@ def test_a_deleted_task_is_not_made_again(world: Any) -> None:
 
 def test_more_than_the_daily_cap_stops_and_asks(world: Any, make_world: Callable[[str], Any]) -> None:
     world.policy = world.policy.model_copy(
-        update={"assignment": world.policy.assignment.model_copy(update={"tasks_per_day": 2})}
+        update={"assignment": world.policy.assignment.model_copy(update={"tasks_per_day": 2, "beyond_the_day": "stop"})}
     )
     run = ready(world, 1, 2, 3)
     with pytest.raises(DeliveryFailed, match="tasks_per_day"):
@@ -792,3 +833,30 @@ def test_a_run_that_lost_its_handoff_meanwhile_closes_the_task_it_made(world: An
     summary = world.deliver(run, salesforce=client)
     assert (summary["delivered"], summary["withheld"]) == (0, {"checkout": 1})
     assert world.task(1)["IsClosed"]
+
+
+# ── A day that is full ───────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_beyond_the_day_the_first_in_line_are_sent_and_the_rest_wait(world: Any) -> None:
+    world.policy = world.policy.changed(assignment__tasks_per_day=2)
+    run = ready(world, 1, 2, 3, 4)
+    parts = ("decisions", f"{run.run_id}.parquet")
+    world.lake.write(world.lake.read(*parts).assign(turn=[4, 2, 3, 1]), *parts)  # all with the same score
+    summary = world.deliver(run)
+    assert (summary["delivered"], summary["withheld"], summary["failed"]) == (2, {"the day is full": 2}, [])
+    assert sorted(t["WhatId"] for t in world.org.tasks()) == [crm_id(2), crm_id(4)]
+    assert world.deliver(run)["delivered"] == 2  # again: nothing more
+    assert len(world.org.tasks()) == 2
+
+
+def test_what_waits_for_the_next_day_counts_when_a_person_is_asked(world: Any) -> None:
+    world.policy = world.policy.changed(assignment__tasks_per_day=2, delivery__approval_above=3)
+    run = ready(world, 1, 2, 3, 4)
+    parts = ("decisions", f"{run.run_id}.parquet")
+    waits = [[], [], *[[{"obstacle": "day", "has": None, "needs": None}]] * 2]
+    actions = ["sales_now"] * 2 + ["hold_capacity"] * 2
+    world.lake.write(world.lake.read(*parts).assign(action=actions, would_change=waits), *parts)
+    assert world.deliver(run)["withheld"] == {"not approved": 2}
+    assert not world.org.tasks()
+    assert world.deliver(run, approved=True)["delivered"] == 2

@@ -41,6 +41,8 @@ def ask(stager):
         found = events.fresh_checkouts(stager.lake, policy, stager.run(), accounts, now, fetch)
         assert fetched == [("amplitude", AS_OF - timedelta(hours=policy.events.overlap_hours), now)]
         assert [*stager.lake.list("raw", ""), *stager.lake.list("events", "")] == held
+        if bought == "by themselves":
+            return {account: at for account, checkout in found.items() if (at := checkout.self_serve_at)}
         return {account: checkout.at for account, checkout in found.items() if checkout.bought == bought}
 
     return ask
@@ -105,6 +107,7 @@ def test_what_is_in_progress_is_what_the_signals_say_of_the_same_events(ask, sta
             row = step(len(steps), rng.choice(names), received, account)[1]
             steps.append((received, row | {"event_time": f"{at:%Y-%m-%d %H:%M:%S.%f}"}))
     found, bought = ask(steps, accounts, now=AS_OF), ask(steps, accounts, now=AS_OF, bought=True)
+    by_themselves = ask(steps, accounts, now=AS_OF, bought="by themselves")
     stager.stage()
     table, _ = compute(stager.lake, stager.policy, pd.DataFrame({"account_id": accounts}), AS_OF)
     signals = table.to_pandas().set_index("account_id")
@@ -116,6 +119,22 @@ def test_what_is_in_progress_is_what_the_signals_say_of_the_same_events(ask, sta
     assert completed.items() <= bought.items()
     assert set(signals.loc[signals.index.isin(bought.keys() - completed.keys()), "checkout_state"]) <= {"none"}
     assert len(completed) > 10
+    # What was surely bought by the customer itself is what the signals say, unless another checkout is in progress.
+    told = signals.loc[~signals.index.isin(found), "bought_at"].dropna().to_dict()
+    assert by_themselves == told
+    assert len(told) > len(completed)
+
+
+def test_a_purchase_outlives_a_checkout_that_was_given_up_since(ask, stager):
+    paid = AS_OF - 40 * HOUR
+    steps = [step(1, "checkout_completed", paid), started(paid + HOUR), step(3, "checkout_abandoned", paid + 2 * HOUR)]
+    assert ask(steps) == {}
+    assert ask(steps, bought="by themselves") == {"acme": paid}
+
+
+def test_a_higher_plan_that_was_sold_is_no_purchase_of_their_own(ask):
+    steps = [step(1, "plan_upgraded", AS_OF)]
+    assert (ask(steps, bought=True), ask(steps, bought="by themselves")) == ({"acme": AS_OF}, {})
 
 
 def test_other_accounts_and_other_events_say_nothing(ask):

@@ -64,6 +64,15 @@ def holds(row: Row, condition: Any) -> bool:
     return value is not None and value >= condition.at_least
 
 
+def just_bought(row: Row, policy: Policy, as_of: datetime) -> bool:
+    """Bought lately, and has not asked for a person since."""
+    at = row["bought_at"]
+    if at is None or as_of - at >= timedelta(days=policy.routing.bought_days):
+        return False
+    asked = [row.get(f"{c.signal}_at") for c in policy.routing.hand_raised if holds(row, c)]
+    return not any(moment is not None and moment > at for moment in asked)
+
+
 def decision_of(row: Row, past: Row | None, touch: datetime | None, before: Row | None, policy: Policy,
                 as_of: datetime) -> tuple[str, str]:  # fmt: skip
     """Rule and call; `sales` for an account that only reps' room can stop."""
@@ -100,7 +109,7 @@ def decision_of(row: Row, past: Row | None, touch: datetime | None, before: Row 
     elif able and busy and tier != "low" and routing.medium == "monitor" and (came or waiting):
         call = "trigger"
 
-    if row["checkout_state"] in ("started", "stalled"):
+    if row["checkout_state"] in ("started", "stalled") or just_bought(row, policy, as_of):
         return "never interrupt", call
     if row["open_opportunities"] > 0:
         return "open opportunity", call

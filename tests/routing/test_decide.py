@@ -68,6 +68,29 @@ def test_a_pql_with_room_context_and_value_goes_to_its_owner_now() -> None:
         ({"checkout_state": "stalled"}, "hold_converting", "72 hours"),
         ({"checkout_state": "abandoned"}, "sales_now", ""),
         ({"checkout_state": "completed"}, "sales_now", ""),
+        ({"bought_at": AS_OF - timedelta(days=3, hours=1)}, "hold_converting", "14 days have to pass since it bought"),
+        ({"checkout_state": "completed", "bought_at": AS_OF - timedelta(minutes=1)}, "hold_converting", "0 days ago"),
+        ({"bought_at": AS_OF - timedelta(days=14)}, "sales_now", ""),
+        (
+            {"bought_at": AS_OF - timedelta(days=3), "demo_requests": 1, "demo_requests_at": AS_OF - timedelta(days=2)},
+            "sales_now",
+            "",
+        ),
+        (
+            {"bought_at": AS_OF - timedelta(days=3), "demo_requests": 1, "demo_requests_at": AS_OF - timedelta(days=4)},
+            "hold_converting",
+            "ask for a person",
+        ),
+        (
+            {
+                "bought_at": AS_OF - timedelta(days=3),
+                "demo_requests": 1,
+                "demo_requests_at": AS_OF - timedelta(days=2),
+                "checkout_state": "started",
+            },
+            "hold_converting",
+            "self-serve checkout has to end",
+        ),
         ({"open_opportunities": 1}, "hold_open_opportunity", "opportunity"),
         ({"employees": 20.0}, "below_floor", "$1,440 has to reach $5,000"),
         ({"employees": 20.0, "arr": 5000.0}, "sales_now", ""),
@@ -202,7 +225,7 @@ def test_owners_are_known_whatever_their_spelling_and_left_out_when_gone() -> No
 
 def test_round_robin_goes_to_the_least_busy_and_stops_when_the_day_is_full() -> None:
     reps = [{"email": e} for e in ("a@v.com", "b@v.com", "c@v.com")]
-    policy = changed(assignment__reps=reps, assignment__tasks_per_rep_per_day=3)
+    policy = changed(assignment__reps=reps, assignment__tasks_per_rep_per_day=3, assignment__ties="account_id")
     busy = load(("A@v.com", 9, 2, ago(0.1)), ("b@v.com", 5, 0, ago(3)), ("c@v.com", 5, 0, ago(4)))
     signals = accounts(*[{**PQL, "owner_email": None, "pricing_views": n < 4} for n in range(9)])
     got = decided(signals, reps=users("a@v.com", "b@v.com", "c@v.com"), busy=busy, policy=policy)

@@ -33,8 +33,16 @@ HURRIED = {
 """The policy's long waits cut to days, so that an account may come back within the test; and more accounts to call."""
 
 
-def year(home: Path, days: int, accounts: int, tasks_per_day: int = 200, every: timedelta = EVERY, **more: Any) -> Year:
-    change = {**HURRIED, "assignment__tasks_per_day": tasks_per_day}
+def year(
+    home: Path,
+    days: int,
+    accounts: int,
+    tasks_per_day: int = 200,
+    every: timedelta = EVERY,
+    policy: dict[str, Any] | None = None,
+    **more: Any,
+) -> Year:
+    change = {**HURRIED, "assignment__tasks_per_day": tasks_per_day, **(policy or {})}
     size = Size(accounts, days, reps=8)
     return Year(home, size, [(day, policy.changed(**change)) for day, policy in policies(size)], every=every, **more)
 
@@ -108,7 +116,7 @@ def test_the_oracle_sees_more_tasks_than_a_rep_takes(tmp_path: Path, monkeypatch
 
 
 def test_a_jump_beyond_the_daily_cap_stops_the_run_and_all_is_accounted_for(tmp_path: Path) -> None:
-    lived = year(tmp_path, days=2, accounts=1000, tasks_per_day=3)
+    lived = year(tmp_path, days=2, accounts=1000, tasks_per_day=3, policy={"assignment__beyond_the_day": "stop"})
     figures = lived.live()
     assert figures.stopped == 1 and figures.to_send == figures.withheld["daily cap"] > 3
     assert not lived.crm.by_handoff and not lived.oracle.counted, dict(lived.oracle.violations)

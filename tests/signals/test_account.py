@@ -363,6 +363,11 @@ STEPS = [
     ([(5, "checkout_started"), (4, "plan_upgraded")], "completed", 0),
     ([(5, "plan_upgraded"), (4, "checkout_started")], "started", 0),
     ([(5, "checkout_completed")], "none", 0),
+    ([(5, "plan_upgraded")], "none", 0),
+    ([(9, "checkout_started"), (8, "checkout_completed"), (5, "checkout_started")], "started", 0),
+    ([(99, "checkout_started"), (98, "checkout_completed"), (90, "checkout_started")], "abandoned", 1),
+    ([(9, "checkout_completed"), (5, "plan_upgraded")], "none", 0),
+    ([(9, "checkout_started"), (8, "checkout_completed"), (5, "plan_upgraded")], "completed", 0),
     ([(30 * 24, "checkout_started")], "abandoned", 0),
 ]
 """Hours before as_of and step; the state; checkouts abandoned recently."""
@@ -374,6 +379,21 @@ def test_checkout(lake: Lake, event: Callable, stage: Callable) -> None:
     for n, (steps, state, abandoned) in enumerate(STEPS):
         row = got.loc[f"a{n}"]
         assert (row["checkout_state"], row["checkouts_abandoned"]) == (state, abandoned), steps
+        assert plain_moment(row["bought_at"]) == bought(steps), steps
+
+
+def bought(steps: list[tuple[float, str]]) -> datetime | None:
+    """The last self-serve purchase, read step by step: paid for, or a higher plan that ends the last checkout."""
+    begun = [h for h, name in steps if name == "checkout_started"] or [h for h, name in steps if name.endswith("oned")]
+    ends = [h for h, name in steps if name == "checkout_completed"]
+    if begun:
+        higher = [h for h, name in steps if name == "plan_upgraded" and h <= min(begun)]
+        ends = higher + [h for h in ends if h <= min(begun)] or ends
+    return NOON - timedelta(hours=min(ends)) if ends else None
+
+
+def plain_moment(at: Any) -> datetime | None:
+    return None if pd.isna(at) else at.to_pydatetime()
 
 
 def test_a_vendors_word_on_an_abandoned_checkout_waits_as_long_as_the_policy_says(

@@ -61,6 +61,14 @@ def test_a_key_that_was_not_there_means_what_was_done_then(key: str) -> None:
     assert upgrade.read_stored(without(key)) == Policy.model_validate(expected)
 
 
+@pytest.mark.parametrize("key", sorted(upgrade._THEN_2))
+def test_a_key_that_format_2_lacked_means_what_was_done_then(key: str) -> None:
+    expected = DEFAULT.document()
+    place, last = section(expected, key)
+    place[last] = upgrade._THEN_2[key]
+    assert upgrade.read_stored({**without(key), "format": 2}) == Policy.model_validate(expected)
+
+
 def test_a_document_of_the_first_release_is_read_whole() -> None:
     document = without(*KEYS)
     document["signals"]["limit_held_days"] = 14

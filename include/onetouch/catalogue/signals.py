@@ -364,6 +364,7 @@ DETAIL_COLUMNS: tuple[Column, ...] = (
     Column(name="trend", kind=Kind.TEXT, fact=True),
     Column(name="checkout_state", kind=Kind.TEXT),
     Column(name="checkout_at", kind=Kind.MOMENT),
+    Column(name="bought_at", kind=Kind.MOMENT),
     Column(name="milestones_done_list", kind=Kind.NAMES, format=Format.NAMES, label="Done",
            section=Section.ONBOARDING),
     Column(name="milestones_left", kind=Kind.NAMES, format=Format.NAMES, label="Left", section=Section.ONBOARDING,

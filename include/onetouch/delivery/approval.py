@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from onetouch.catalogue import SALES_NOW
+from onetouch.catalogue import HOLD_CAPACITY, SALES_NOW
 from onetouch.handoff import plain
 from onetouch.lake import Lake, rows_where
 from onetouch.ledger import ACTIVE, Ledger, Run
@@ -25,6 +25,8 @@ _MARGIN = timedelta(minutes=10)
 class Question:
     """The question whether these tasks of the run may be created. `until`: an answer after that comes too late.
 
+    `waiting`: accounts that only the day's places keep from a task (`assignment.tasks_per_day`); they count, because a
+    jump does not become smaller by being sent in parts.
     `decisions`: a digest of the decision ids. `by_rep`: owner's e-mail → number of tasks. `top`: (company, score,
     contact reason) of the highest scores, without any person's name.
     """
@@ -36,10 +38,17 @@ class Question:
     by_rep: dict[str, int]
     top: list[tuple[str, float, str]]
     until: datetime
+    waiting: int = 0
+
+
+def wait_for_the_day(lake: Lake, run: Run) -> int:
+    """How many accounts wait in the run only because the day of all reps together is full."""
+    rows = rows_where(lake, "decisions", run.run_id, "action", [HOLD_CAPACITY])
+    return sum(any(obstacle["obstacle"] == "day" for obstacle in row["would_change"] or ()) for row in rows)
 
 
 def unasked(ledger: Ledger, policy: Policy, run: Run, due: int) -> int | None:
-    """How many of the `due` new tasks the run may create without approval; None: any number.
+    """How many of the `due` tasks the run may ask for without approval, waiting ones included; None: any number.
 
     The limit is `delivery.approval_above`, or what is left today of `delivery.approval_jump` times the busiest (UTC)
     day of the trailing ones (`quality.trailing_days`), whichever is less. The second is never below one rep's day.
@@ -77,8 +86,9 @@ def question(lake: Lake, ledger: Ledger, policy: Policy, run: Run, now: datetime
     which = _digest(due)
     under_way = {h.account_id for h in ledger.handoffs(states=ACTIVE, account_ids=[d["account_id"] for d in due])}
     due = [decision for decision in due if decision["account_id"] not in under_way]
-    limit = unasked(ledger, policy, run, len(due))
-    if limit is None or len(due) <= limit:
+    waiting = wait_for_the_day(lake, run)
+    limit = unasked(ledger, policy, run, len(due) + waiting)
+    if not due or limit is None or len(due) + waiting <= limit:
         return None
     best = sorted(due, key=lambda decision: (-decision["score"], decision["account_id"]))[:_TOP]
     signals = rows_where(lake, "signals", run.run_id, "account_id", [decision["account_id"] for decision in best])
@@ -91,6 +101,7 @@ def question(lake: Lake, ledger: Ledger, policy: Policy, run: Run, now: datetime
         by_rep=dict(Counter(decision["owner_email"] or "nobody" for decision in due).most_common()),
         top=[(names.get(d["account_id"], "a company"), float(d["score"]), str(d["call"])) for d in best],
         until=until,
+        waiting=waiting,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from datetime import timedelta
 from typing import Any
 
@@ -17,20 +18,43 @@ FULL = "rep's day is full"
 """The reason for withholding a decision whose rep has reached the daily cap; the next run decides again."""
 
 
+DAY_FULL = "the day is full"
+"""The reason for withholding a decision beyond `assignment.tasks_per_day`; the account stays in the queue."""
+
+
 def beyond_the_cap(ledger: Ledger, policy: Policy, run: Run, new: int) -> str | None:
-    """Why none of the run's new handoffs is opened; None: they are within `assignment.tasks_per_day`.
+    """Why none of the run's new handoffs is opened; None: they are within `assignment.tasks_per_day`, or the rest
+    queues (`assignment.beyond_the_day`).
 
     All tasks of the (UTC) day count, also those of later runs when this one is delivered late.
     """
-    day = run.as_of.replace(hour=0, minute=0, second=0, microsecond=0)
-    today = len(ledger.decided(day, day + timedelta(days=1)))
-    cap = policy.assignment.tasks_per_day
-    if not new or today + new <= cap:
+    today, cap = _of_the_day(ledger, run), policy.assignment.tasks_per_day
+    if not new or today + new <= cap or policy.assignment.beyond_the_day == "queue":
         return None
     return (
         f"stopped at the daily cap: {new} new tasks on top of {today} today are more than assignment.tasks_per_day "
         f"({cap}); look at the decisions, then raise it or tighten the policy"
     )
+
+
+def beyond_the_day(ledger: Ledger, policy: Policy, run: Run, new: list[dict[str, Any]]) -> set[str]:
+    """The accounts whose new decisions exceed `assignment.tasks_per_day`; the last in the line are left out.
+
+    Routing kept to it as far as it knew, but other runs may have opened handoffs since.
+    """
+    left = max(policy.assignment.tasks_per_day - _of_the_day(ledger, run), 0)
+    return {decision["account_id"] for decision in sorted(new, key=_turn)[left:]}
+
+
+def _of_the_day(ledger: Ledger, run: Run) -> int:
+    day = run.as_of.replace(hour=0, minute=0, second=0, microsecond=0)
+    return len(ledger.decided(day, day + timedelta(days=1)))
+
+
+def _turn(decision: dict[str, Any]) -> tuple[float, float, str]:
+    """The decision's place in the line; one of an earlier release stands there by its score, then by its account."""
+    turn = decision.get("turn")
+    return (math.inf if turn is None or turn != turn else turn), -decision["score"], decision["account_id"]
 
 
 def beyond_the_reps_days(lake: Lake, ledger: Ledger, policy: Policy, run: Run, new: list[dict[str, Any]]) -> set[str]:
@@ -49,7 +73,7 @@ def beyond_the_reps_days(lake: Lake, ledger: Ledger, policy: Policy, run: Run, n
         if email in room and at >= began[email]:
             room[email] -= 1
     beyond = set()
-    for decision in sorted(new, key=lambda decision: (-decision["score"], decision["account_id"])):
+    for decision in sorted(new, key=_turn):
         email = str(decision["owner_email"] or "").strip().lower()
         if room.get(email, 1) < 1:
             beyond.add(decision["account_id"])

@@ -11,10 +11,10 @@ from typing import Any
 from onetouch.catalogue import SALES_NOW
 from onetouch.crm import WITHDRAWN, Crm, CrmError, Outcome, Unreachable, context_of, stored_payload, task_of
 from onetouch.crm_sync import merged, read_reps, timezones
-from onetouch.delivery.approval import unasked
-from onetouch.delivery.caps import FULL, beyond_the_cap, beyond_the_reps_days
+from onetouch.delivery.approval import unasked, wait_for_the_day
+from onetouch.delivery.caps import DAY_FULL, FULL, beyond_the_cap, beyond_the_day, beyond_the_reps_days
 from onetouch.delivery.failure import DeliveryFailed
-from onetouch.delivery.recheck import Checkouts, pre_send_recheck
+from onetouch.delivery.recheck import Checkouts, last_asked, pre_send_recheck
 from onetouch.delivery.send import send
 from onetouch.delivery.withdraw import move, overtaken, withdraw, withdraw_overtaken
 from onetouch.handoff import account_context, missing_context, plain, task_content
@@ -114,7 +114,7 @@ def _deliver(
     work = _Work(handoffs={h.handoff_id: h for h in [*opening.opened, *unseen]})
     _read_outbox(ledger, crm.name, work, own)
     before = [("a decision", row["reason"]) for row in opening.lacking] + standing
-    cut_short = _send_all(ledger, policy, run, crm, work, recheck, before)
+    cut_short = _send_all(lake, ledger, policy, run, crm, work, recheck, before)
 
     delivered, withheld, failed = _account_for([work.handoffs.get(h.handoff_id, h) for h in opening.opened], work)
     withheld |= opening.withheld
@@ -133,6 +133,7 @@ def _deliver(
 
 
 def _send_all(
+    lake: Lake,
     ledger: Ledger,
     policy: Policy,
     run: Run,
@@ -151,7 +152,9 @@ def _send_all(
         _one_of_a_record(ledger, run, crm, work)
         _write_context(ledger, run, crm, work)
         unseen = work.in_state(*_UNSEEN)
-        prevented, not_closed = pre_send_recheck(ledger, policy, run, crm, unseen, recheck, work.strangers())
+        known = rows_where(lake, "signals", run.run_id, "account_id", [h.account_id for h in unseen])
+        asked = {row["account_id"]: at for row in known if (at := last_asked(row, policy)) is not None}
+        prevented, not_closed = pre_send_recheck(ledger, policy, run, crm, unseen, recheck, work.strangers(), asked)
         work.handoffs |= prevented
         work.failed |= not_closed
         _write_tasks(ledger, policy, run, crm, work)
@@ -215,18 +218,22 @@ def _open_what_may_go(
     there = _opened_before(ledger, run, due)
     opened_before = {handoff.account_id for handoff in there}
     new = [decision for decision in due if decision["account_id"] not in opened_before]
-    limit = unasked(ledger, policy, run, len(due))
-    if limit is not None and len(due) > limit and not approved:
+    called = len(due) + wait_for_the_day(lake, run)
+    limit = unasked(ledger, policy, run, called)
+    if limit is not None and called > limit and not approved:
         return _Opening(there, withheld={"not approved": len(new)} if new else {})
     if beyond := beyond_the_cap(ledger, policy, run, len(new)):
         return _Opening(there, stopped=[{"account_id": row["account_id"], "reason": beyond} for row in new])
     full = beyond_the_reps_days(lake, ledger, policy, run, new)
-    opened, lacking = _open(lake, ledger, policy, run, crm.name, [d for d in due if d["account_id"] not in full])
+    over: set[str] = set()
+    if policy.assignment.beyond_the_day == "queue":
+        over = beyond_the_day(ledger, policy, run, [row for row in new if row["account_id"] not in full])
+    going = [row for row in due if row["account_id"] not in full | over]
+    opened, lacking = _open(lake, ledger, policy, run, crm.name, going)
     withheld = {}
-    if others_active := len(due) - len(full) - len(opened) - len(lacking):
+    if others_active := len(going) - len(opened) - len(lacking):
         withheld["another handoff of the account"] = others_active
-    if full:
-        withheld[FULL] = len(full)
+    withheld |= {reason: len(left_out) for reason, left_out in ((FULL, full), (DAY_FULL, over)) if left_out}
     return _Opening(opened, lacking, withheld=withheld)
 
 

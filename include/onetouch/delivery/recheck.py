@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from datetime import datetime, timedelta
 from itertools import chain
+from typing import Any
 
 from onetouch.crm import WITHDRAWN, Crm
 from onetouch.crm_sync import by_people, emails_of, in_touch_at, read_reps
@@ -31,12 +32,14 @@ def pre_send_recheck(
     unseen: list[Handoff],
     checkouts: Checkouts,
     strangers: Collection[str] = (),
+    asked: Mapping[str, datetime] | None = None,
 ) -> tuple[dict[str, Handoff], dict[str, str]]:
     """Withdraws the handoffs that no rep has seen yet and that events since the decision rule out.
 
     It checks checkouts, opportunities, deleted or merged accounts, touches by anybody, and earlier handoffs of the same
-    record. For `strangers`, records that the decision did not know, it checks them however old they are. Returns
-    the handoffs that were withdrawn, by id, and handoff id → reason of those that could not be.
+    record. For `strangers`, records that the decision did not know, it checks them however old they are. `asked`:
+    account id → when somebody there last asked for a person (`last_asked`), which lets a purchase before it pass.
+    Returns the handoffs that were withdrawn, by id, and handoff id → reason of those that could not be.
     """
     if not unseen:
         return {}, {}
@@ -51,7 +54,7 @@ def pre_send_recheck(
     for handoff in unseen:
         if (checkout := buying.get(handoff.account_id)) and not checkout.bought:
             reasons[handoff.handoff_id] = f"checkout: in progress, last step {checkout.at:%Y-%m-%d %H:%M} UTC"
-        elif checkout and checkout.at >= handoff.decided_at:
+        elif checkout and _just_bought(checkout, handoff, policy, run, (asked or {}).get(handoff.account_id)):
             reasons[handoff.handoff_id] = "bought: by themselves"
         elif handoff.crm_account_id in opportunities:
             reasons[handoff.handoff_id] = "open opportunity: opened since the decision"
@@ -72,6 +75,26 @@ def pre_send_recheck(
         if moved.get(handoff.handoff_id, handoff).active:
             failed[handoff.handoff_id] = f"to be withdrawn ({reasons[handoff.handoff_id]}), but its task stands"
     return moved, failed
+
+
+def last_asked(known: Mapping[str, Any], policy: Policy) -> datetime | None:
+    """When somebody last asked for a person, from an account's row of the run's signals; None: nobody, or unknown."""
+    moments = [
+        known.get(f"{condition.signal}_at")
+        for condition in policy.routing.hand_raised
+        if (known.get(condition.signal) or 0) >= condition.at_least
+    ]
+    return max((at for at in moments if at is not None), default=None)
+
+
+def _just_bought(checkout: Checkout, handoff: Handoff, policy: Policy, run: Run, asked: datetime | None) -> bool:
+    """Whether a purchase rules the handoff out: one since the decision, or, for `routing.bought_days`, a self-serve one
+    that became known only now; but not one before the account asked for a person."""
+    if checkout.at >= handoff.decided_at:
+        return True
+    at = checkout.self_serve_at
+    since = run.as_of - timedelta(days=policy.routing.bought_days)
+    return at is not None and at > since and (asked is None or asked <= at)
 
 
 def _touched(

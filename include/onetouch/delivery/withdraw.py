@@ -36,11 +36,12 @@ def overtaken(lake: Lake, ledger: Ledger, run: Run) -> list[tuple[Handoff, str]]
         handoff, known = active[row["account_id"]], signals.get(row["account_id"], {})
         if handoff.state == "replied":
             continue
-        state, at = known.get("checkout_state"), known.get("checkout_at")
-        untouched = handoff.state != "touched"
-        if state in ("started", "stalled") or row["action"] == HOLD_CONVERTING:
+        state, untouched = known.get("checkout_state"), handoff.state != "touched"
+        at = known.get("bought_at") or (known.get("checkout_at") if state == "completed" else None)
+        held = row["action"] == HOLD_CONVERTING
+        if state in ("started", "stalled") or (held and at is None):
             reasons[handoff.handoff_id] = "checkout: started by the customer"
-        elif state == "completed" and at is not None and at >= handoff.decided_at:
+        elif at is not None and (at >= handoff.decided_at or (held and untouched)):
             reasons[handoff.handoff_id] = "bought: by themselves"
         elif untouched and ((known.get("open_opportunities") or 0) > 0 or row["action"] == HOLD_OPEN_OPPORTUNITY):
             reasons[handoff.handoff_id] = "open opportunity: in the hands of someone else"

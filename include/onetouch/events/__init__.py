@@ -9,27 +9,44 @@ if TYPE_CHECKING:
     from onetouch.events.files import DRY, event_files, is_dry
     from onetouch.events.identity import Who, account_of_user, business_domain, by_todays_ids, former_ids, who
     from onetouch.events.memberships import Placement, read_memberships, said
-    from onetouch.events.partitions import files_by_date, last_day
+    from onetouch.events.partitions import (
+        Day,
+        built_from,
+        by_month,
+        files_by_date,
+        known_since,
+        last_day,
+        metadata_of,
+        month_end,
+        view,
+    )
     from onetouch.events.staging import EVENTS, stage
 
 __all__ = [
     "Checkout",
     "DRY",
+    "Day",
     "EVENTS",
     "Placement",
     "Who",
     "account_of_user",
+    "built_from",
     "business_domain",
+    "by_month",
     "by_todays_ids",
     "event_files",
     "files_by_date",
     "former_ids",
     "fresh_checkouts",
     "is_dry",
+    "known_since",
     "last_day",
+    "metadata_of",
+    "month_end",
     "read_memberships",
     "said",
     "stage",
+    "view",
     "who",
 ]
 show(__name__)

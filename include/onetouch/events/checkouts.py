@@ -29,23 +29,28 @@ _NEVER = datetime.min.replace(tzinfo=UTC)
 _STEPS = {
     "checkout_started": "started",
     "checkout_abandoned": "left",
-    "checkout_completed": "ended",
-    "plan_upgraded": "ended",
+    "checkout_completed": "paid",
+    "plan_upgraded": "upgraded",
 }
 
 
 @dataclass(frozen=True)
 class Checkout:
-    """A self-serve upgrade, either bought or in progress. `at`: when it was bought, or its last step (UTC)."""
+    """A self-serve upgrade, either bought or in progress. `at`: when it was bought, or its last step (UTC).
+
+    `self_serve_at`: when it was surely bought by the customer itself; None for a higher plan without a checkout among
+    the fresh events, which somebody may have sold.
+    """
 
     bought: bool
     at: datetime
+    self_serve_at: datetime | None = None
 
 
 def fresh_checkouts(
     lake: Lake, policy: Policy, run: Run, account_ids: Iterable[str], now: datetime, fetch: Fetch
 ) -> dict[str, Checkout]:
-    """The checkouts of these accounts that are in progress, or whose last one ended in a purchase.
+    """The checkouts of these accounts that are in progress, or else the last purchase.
 
     Reads the events received from the run's `as_of` less the policy's overlap up to `now`, directly from the sources of
     the policy; nothing is kept. A checkout is in progress if `signals.account` calls it started or stalled: it is
@@ -102,11 +107,14 @@ def _evidence(good: ir.Table) -> ir.Table:
 
 def _checkout(at: dict[str, datetime], policy: Policy, now: datetime) -> Checkout | None:
     """The account's checkout, from the last moment of each step; None if it is neither in progress nor bought."""
-    started, left, ended = (at.get(step, _NEVER) for step in ("started", "left", "ended"))
-    begun = started if started > _NEVER else left
-    if ended > _NEVER and ended >= begun:
-        return Checkout(True, ended)
+    started, left, paid, upgraded = (at.get(step, _NEVER) for step in ("started", "left", "paid", "upgraded"))
+    begun, ended = started if started > _NEVER else left, max(paid, upgraded)
     silent = now - timedelta(hours=policy.signals.checkout_abandoned_hours)
     given_up = now - timedelta(hours=policy.signals.abandoned_barrier_hours)
     going_on = started > silent if left <= started else left > given_up
-    return Checkout(False, max(started, left)) if going_on else None
+    if ended < begun and going_on:
+        return Checkout(False, max(started, left))
+    itself = ended if _NEVER < begun <= ended else paid  # `signals.account` calls it `bought_at`
+    if begun <= ended and ended > _NEVER:
+        return Checkout(True, ended, itself if itself > _NEVER else None)
+    return Checkout(True, paid, paid) if paid > _NEVER else None

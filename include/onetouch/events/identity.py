@@ -131,7 +131,7 @@ def by_todays_ids(rows: pd.DataFrame, accounts: pd.Series) -> pd.DataFrame:
     if not strangers.any():
         return rows
     former = former_ids(accounts.tolist())
-    return rows.assign(account_id=rows["account_id"].map(former).fillna(rows["account_id"]).astype("str"))
+    return rows.assign(account_id=rows["account_id"].replace(former))
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,10 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pandas as pd
+import pyarrow as pa
 
 from onetouch.catalogue import EVENTS_BY_NAME, SNAPSHOT_COLUMNS
-from onetouch.events import EVENTS, business_domain
+from onetouch.events import EVENTS, account_of_user, business_domain
 from onetouch.experiments.scenario_file import WEEKDAYS, Event, Rep, ScenarioError, Side
 from onetouch.policy import Meaning, Policy
 from onetouch.signals import CRM, SNAPSHOT
@@ -41,7 +42,7 @@ def events(where: str, account_id: str, side: Side, policy: Policy, as_of: datet
                         "event": vendor,
                         "occurred_at": occurred,
                         "received_at": min(occurred + timedelta(minutes=1), as_of),
-                        "user_id": who,
+                        "user_id": person(account_id, who, account.basis),
                         "account_id": account_id,
                         "account_basis": account.basis,
                         "email_domain": email_domain,
@@ -50,10 +51,15 @@ def events(where: str, account_id: str, side: Side, policy: Policy, as_of: datet
                     }
 
 
+def person(account_id: str, who: str, basis: str) -> str:
+    """The id of the user: nobody belongs to two accounts, and a lone person's account has the person's id."""
+    return account_id.removeprefix(account_of_user("")) if basis == "personal" else f"{who} of {account_id}"
+
+
 def event_frame(rows: list[dict[str, Any]]) -> pd.DataFrame:
     """The rows of `events` in the format of the lake."""
-    kinds = {"timestamp[us, tz=UTC]": "datetime64[us, UTC]", "bool": "boolean"}
-    return pd.DataFrame(rows, columns=EVENTS.names).astype({f.name: kinds.get(str(f.type), "str") for f in EVENTS})
+    types = {pa.timestamp("us", "UTC"): "datetime64[us, UTC]", pa.bool_(): "boolean"}
+    return pd.DataFrame(rows, columns=EVENTS.names).astype({f.name: types.get(f.type, "str") for f in EVENTS})
 
 
 def record(account_id: str, side: Side, owner: str | None, as_of: datetime) -> dict[str, Any]:

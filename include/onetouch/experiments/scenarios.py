@@ -23,6 +23,7 @@ from pydantic import ValidationError
 from onetouch import handoff
 from onetouch.catalogue import Action
 from onetouch.columns import as_frame
+from onetouch.events import account_of_user
 from onetouch.experiments import scenario_world as world
 from onetouch.experiments.difference import READING
 from onetouch.experiments.scenario_file import Expected, Rep, Scenario, ScenarioError, Side, read_scenarios
@@ -189,6 +190,7 @@ def _scene(file: str, number: int, scenario: Scenario, policy: Policy, policies:
     cast = []
     for place, side in enumerate([scenario, *scenario.beside]):
         name = account_id if place == 0 else f"{account_id}-{place}"
+        name = account_of_user(name) if side.account.basis == "personal" else name
         named = "owner" in side.account.model_fields_set
         cast.append(_Cast(name, side, side.account.owner if named else f"rep-of-{name}@{OWN_REPS}", where))
     if scenario.reps is not None:

@@ -24,7 +24,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from onetouch.catalogue import CRM_COLUMNS, DETAIL_COLUMNS, MOMENTS, SIGNAL_NAMES, SNAPSHOT_COLUMNS, Column
+from onetouch.catalogue import (
+    CRM_COLUMNS,
+    DETAIL_COLUMNS,
+    FIRMOGRAPHIC_SIGNALS,
+    MOMENTS,
+    SIGNAL_NAMES,
+    SNAPSHOT_COLUMNS,
+    Column,
+)
 from onetouch.policy import current_name, renames
 
 if TYPE_CHECKING:
@@ -102,6 +110,7 @@ _DECISIONS: Columns = {
     "pql": YES_OR_NO,
     "reasons": REASONS,
     "would_change": OBSTACLES,
+    "turn": NUMBER,
 }
 _REPS: Columns = {**_columns(TEXT, "owner_id email name timezone"), "active": YES_OR_NO}
 _PROFILE = """
@@ -109,8 +118,33 @@ _PROFILE = """
     unknown_event_rate no_user_rate no_account_rate incomplete_rows hours_since_last_event last_day_rows usual_rows
     week_before_rows history_days volume_drop volume_surge
 """
-_DECIDED_NAMES = ("reasons.signal", "would_change.obstacle")
 _FILE = r"[^/]+\.parquet"
+
+
+def _fewer_obstacles(decisions: pa.Table) -> pa.Table:
+    """Decisions with the obstacles of format 1: it did not tell what follows a handoff that goes on (the cooldown), nor
+    what an account needs that is held while its trigger event ages."""
+    told = decisions["would_change"].combine_chunks()
+    each, row = pc.list_flatten(told), pc.list_parent_indices(told).to_numpy()
+    name = each.field("obstacle")
+    named = {what: pc.is_in(name, pa.array(what)).to_numpy(zero_copy_only=False) for what in (_HANDOFF, _AFTER, _AGED)}
+    going_on = np.zeros(len(told), dtype=bool)
+    going_on[row[named[_HANDOFF]]] = True
+    call = decisions["call"].cast(TEXT).combine_chunks()  # of no type where nobody has one
+    by_trigger = pc.is_in(call, pa.array(["trigger"])).to_numpy(zero_copy_only=False)
+    stays = ~(named[_AFTER] & going_on[row]) & ~(named[_AGED] & by_trigger[row])
+    offsets = np.concatenate([[0], np.cumsum(np.bincount(row[stays], minlength=len(told)))]).astype(np.int32)
+    fewer = pa.ListArray.from_arrays(pa.array(offsets), each.filter(pa.array(stays)), type=told.type)
+    return decisions.set_column(decisions.column_names.index("would_change"), "would_change", fewer)
+
+
+_HANDOFF, _AFTER, _AGED = ("handoff",), ("cooldown", "new_signal"), ("score", "intent")
+_DECIDED: dict[str, Any] = {
+    "names": ("reasons.signal", "would_change.obstacle"),
+    "format": 2,
+    "steps": {1: Step(forth=lambda decisions: decisions, back=_fewer_obstacles)},
+    "since": {"turn": 2},
+}
 
 TABLE_KINDS: tuple[TableKind, ...] = (
     TableKind(
@@ -173,8 +207,8 @@ TABLE_KINDS: tuple[TableKind, ...] = (
     ),
     TableKind("signals", rf"signals/{_FILE}", _SIGNALS),
     TableKind("scores", rf"scores/{_FILE}", _SCORES, names=("reasons.signal",)),
-    TableKind("decisions", rf"decisions/{_FILE}", _DECISIONS, names=_DECIDED_NAMES),
-    TableKind("shadow", rf"shadow/[^/]+/{_FILE}", _DECISIONS, names=_DECIDED_NAMES),
+    TableKind("decisions", rf"decisions/{_FILE}", _DECISIONS, **_DECIDED),
+    TableKind("shadow", rf"shadow/[^/]+/{_FILE}", _DECISIONS, **_DECIDED),
     TableKind(
         "handoffs",
         r"inputs/[^/]+/handoffs\.parquet",
@@ -199,7 +233,11 @@ TABLE_KINDS: tuple[TableKind, ...] = (
     TableKind(
         "previous",
         r"inputs/[^/]+/previous\.parquet",
-        {**_columns(TEXT, "account_id action rule call"), **_columns(MOMENT, "since trigger_at")},
+        {
+            **_columns(TEXT, "account_id action rule call"),
+            **_columns(MOMENT, "since trigger_at watched_since queued_since pending_at pending_since heard_at"),
+            **{f"{signal}_at": MOMENT for signal in MOMENTS if signal not in FIRMOGRAPHIC_SIGNALS},
+        },
     ),
     TableKind("earlier", r"inputs/[^/]+/earlier\.parquet", {"account_id": TEXT, "score": NUMBER}),
     TableKind("artefact", r"inputs/[^/]+/artefact\.parquet", _columns(TEXT, "scorer artefact_id")),
@@ -231,7 +269,6 @@ def read_table(
     *parts: str,
     columns: Sequence[str] | None = None,
     filters: list[Any] | None = None,
-    threads: bool = True,
 ) -> pa.Table:
     """A table of the lake in today's format, whichever release wrote it; with `columns`, only those columns.
 
@@ -247,7 +284,7 @@ def read_table(
             stored = {current_name(name): name for name in schema.names}
             known = {} if kind is None else kind.columns
             wanted = [stored.get(name, name) for name in dict.fromkeys(columns) if name in stored or name not in known]
-        found = pq.read_table(file, columns=wanted, filters=filters, use_threads=threads)
+        found = pq.read_table(file, columns=wanted, filters=filters)
     if kind is None:
         return found
     for step in range(_format(schema, kind, parts), kind.format):
@@ -266,10 +303,10 @@ def columns_held(lake: Files, *parts: str) -> set[str]:
         return {current_name(name) for name in pq.read_schema(file).names}
 
 
-def read_raw(lake: Files, *parts: str, filters: list[Any] | None = None, threads: bool = True) -> pa.Table:
+def read_raw(lake: Files, *parts: str, filters: list[Any] | None = None) -> pa.Table:
     """A table of the lake exactly as it is stored, in whichever format. Raises FileNotFoundError."""
     with lake.fs.open(lake.path(*parts), "rb") as file:
-        return pq.read_table(file, filters=filters, use_threads=threads)
+        return pq.read_table(file, filters=filters)
 
 
 def as_stored(table: pa.Table, stored: pa.Table, kind: TableKind) -> pa.Table:

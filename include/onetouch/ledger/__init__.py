@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from onetouch.ledger.forgotten import PSEUDONYM, Forgotten, Kind, Subject
     from onetouch.ledger.handoffs import LONGEST_ID, RECENT, Handoff
     from onetouch.ledger.ledger import Ledger
+    from onetouch.ledger.memory import QUEUED, WATCHED, Remembered
     from onetouch.ledger.outbox import ENDED, FORGOTTEN, Outbox
     from onetouch.ledger.runs import Run
     from onetouch.ledger.sources import ANY_READING, QUEUE_SECONDS, FileRead, Window
@@ -33,12 +34,15 @@ __all__ = [
     "OUTBOX_STATES",
     "Outbox",
     "PSEUDONYM",
+    "QUEUED",
     "QUEUE_SECONDS",
     "RECENT",
+    "Remembered",
     "Run",
     "STATES",
     "Subject",
     "TERMINAL",
+    "WATCHED",
     "Window",
     "clean",
     "storable",

@@ -25,6 +25,7 @@ from onetouch.ledger.tables import (
     forgotten,
     handoff_moves,
     handoffs,
+    memory,
     metadata,
     outbox,
     stages,
@@ -174,6 +175,8 @@ class Forgottens(Handoffs):
                 connection.execute(update(outbox).where(waiting).values(state="failed", reason=FORGOTTEN))
                 emptied = outbox.c.handoff_id.in_(theirs) & (outbox.c.payload != {})
                 changed += connection.execute(update(outbox).where(emptied).values(payload={})).rowcount
+            remembered = memory.c.account_id.in_(list(names))
+            changed += connection.execute(delete(memory).where(remembered)).rowcount
             for table in (handoffs, touches):
                 for account_id, name in names.items():
                     of = table.c.account_id == account_id

@@ -17,29 +17,38 @@ from onetouch.policy import Policy, read_stored, stored
 
 @dataclass(frozen=True)
 class Run:
-    """One pass of the pipeline for one moment under one policy; moment, policy and `dry_run` identify it."""
+    """One pass of the pipeline for one moment under one policy; moment, policy and `dry_run` identify it.
+
+    `real`: neither dry nor a backfill. Only real runs are remembered by the runs that follow.
+    """
 
     run_id: str
     as_of: datetime
     policy_version: str
     dry_run: bool
+    real: bool = True
 
 
 class Runs(Database):
     """The part of the ledger about runs."""
 
-    def begin_run(self, as_of: datetime, policy: Policy, dry_run: bool) -> Run:
+    def begin_run(self, as_of: datetime, policy: Policy, dry_run: bool, *, fresh: bool = True) -> Run:
         """The run of `as_of` (cut to whole seconds) under `policy`: the first call creates it, later calls return it.
 
-        The policy's document is kept under its version. Raises ValueError when `as_of` has no time zone.
+        A run is real if it is not dry, was `fresh` when it first began, and no real run of a later moment had begun
+        before it. The policy's document is kept under its version. Raises ValueError when `as_of` has no time zone.
         """
         as_of = utc(as_of).replace(microsecond=0)
         version = policy.version
-        run = Run(f"{as_of:%Y%m%dT%H%M%SZ}-{version}{'-dry' if dry_run else ''}", as_of, version, dry_run)
+        run_id = f"{as_of:%Y%m%dT%H%M%SZ}-{version}{'-dry' if dry_run else ''}"
         with self.writing() as connection:
             document = {"version": version, "document": stored(policy)}
             connection.execute(self.insert(policies).values(document).on_conflict_do_nothing())
             begun = connection.scalar(select(func.coalesce(func.max(runs.c.begun), 0) + 1))
+            later = connection.scalar(select(runs.c.run_id).where(runs.c.real, runs.c.as_of > as_of).limit(1))
+            known = connection.scalar(select(runs.c.real).where(runs.c.run_id == run_id))
+            real = not dry_run and fresh and later is None if known is None else known
+            run = Run(run_id, as_of, version, dry_run, real)
             connection.execute(
                 self.insert(runs)
                 .values(asdict(run) | {"begun": begun})
@@ -104,4 +113,4 @@ def require_run(connection: Connection, run_id: str) -> None:
 
 
 def _run(row: RowMapping) -> Run:
-    return Run(row["run_id"], row["as_of"], row["policy_version"], row["dry_run"])
+    return Run(row["run_id"], row["as_of"], row["policy_version"], row["dry_run"], row["real"])

@@ -16,6 +16,7 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
     text,
+    true,
 )
 
 from onetouch.ledger.columns import Document, Moment, SignalNames
@@ -54,6 +55,7 @@ runs = Table(
     Column("as_of", Moment, nullable=False),
     Column("policy_version", ForeignKey("policies.version"), nullable=False),
     Column("dry_run", Boolean, nullable=False),
+    Column("real", Boolean, nullable=False, server_default=true()),  # neither dry nor made up for afterwards
     Column("begun", Integer, nullable=False, unique=True),  # the order in which runs were last begun, not a time
 )
 
@@ -187,6 +189,18 @@ outbox = Table(
     Column("reason", Text, nullable=False),
     Column("attempts", Integer, nullable=False, server_default="0"),  # how often it was `sending`
     _one_of("state", OUTBOX_STATES),
+)
+
+memory = Table(
+    "memory",
+    metadata,
+    Column("account_id", Text, primary_key=True),
+    Column("what", String(96), primary_key=True),  # watched, queued, or the signal of a trigger event
+    Column("at", Moment, primary_key=True),  # since when, or when the event occurred
+    Column("noted_at", Moment, nullable=False),  # as_of of the run that noted it; hidden from it and from earlier runs
+    Column("run_id", ForeignKey("runs.run_id"), nullable=False),
+    Column("ended_at", Moment, index=True),  # as_of of the run that ended it
+    Column("ended", Text, nullable=False),  # why it is over
 )
 
 stops = Table(

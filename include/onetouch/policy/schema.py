@@ -334,10 +334,12 @@ class Routing(Part):
     """Settings of the ordered rules of `routing/`.
 
     `engaged`: engagement is high in the matrix if all of these hold. `hand_raised`: any of these means the account asks
-    for a person. `triggers`: signals whose next occurrence makes a monitored account a sales touch. `medium`: how the
-    medium tier is treated (S2, or S4's reading); `large_not_engaged`: how high value without engagement is treated (S0,
-    or S3's reading from `motion.sales_led_employees` on). `rules`: parameters of single rules, in a section named after
-    the rule; a policy without the section does not have the rule (`routing/rules/` documents the parameters of each).
+    for a person. `triggers`: signals whose next occurrence makes a monitored account a sales touch. `bought_days`: how
+    long sales leaves alone an account that has completed a self-serve upgrade, unless it asks for a person afterwards
+    (0: not at all). `medium`: how the medium tier is treated (S2, or S4's reading); `large_not_engaged`: how high value
+    without engagement is treated (S0, or S3's reading from `motion.sales_led_employees` on). `rules`: parameters of
+    single rules, in a section named after the rule; a policy without the section does not have the rule
+    (`routing/rules/` documents the parameters of each).
     """
 
     engaged: Annotated[list[Condition], Field(min_length=1)]
@@ -348,6 +350,7 @@ class Routing(Part):
     large_not_engaged: Literal["nurture", "sales"]
     motion: Motion
     cooldown_days: Positive
+    bought_days: Annotated[int, Field(ge=0)]
     holdout_share: Share
     rules: dict[str, dict[str, Any]] = {}
 
@@ -458,7 +461,10 @@ class Assignment(Part):
 
     `reps`: if empty, the CRM's active users who own accounts. `territories`: the first that fits the account; if none
     fits, any rep. `senior_score`: from this score on a senior rep is preferred (null: never). `queue_hours`: how long
-    an account waits for a rep with free capacity before its signal counts as stale.
+    an account waits for a rep with free capacity, or a trigger event for anybody to act on it, before its signal counts
+    as stale. `beyond_the_day`: what becomes of tasks beyond `tasks_per_day`: with `queue` the best are sent and the
+    rest wait, with `stop` none of the run's new tasks is sent. `ties`: the order of accounts with equal scores: `drawn`
+    by lot (anew for each trigger event or wait, and fixed while the account waits), or by `account_id`.
     """
 
     reps: list[Rep]
@@ -467,7 +473,9 @@ class Assignment(Part):
     working_time: WorkingTime
     tasks_per_rep_per_day: Positive
     tasks_per_day: Positive
+    beyond_the_day: Literal["queue", "stop"]
     queue_hours: Positive
+    ties: Literal["drawn", "account_id"]
 
     @model_validator(mode="after")
     def _known_reps(self) -> Assignment:

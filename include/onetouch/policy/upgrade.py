@@ -3,7 +3,7 @@
 The ledger keeps the whole policy of every run with the number of its format (`format`; documents without the number are
 format 1). When a run is explained, replayed or resumed years later, its policy is read by this module:
 
-- A missing key gets the value that reproduces what was done *then*, never today's default (`_THEN`).
+- A missing key gets the value that reproduces what was done *then*, never today's default (`_THEN`, `_THEN_2`).
 - A removed key is dropped, or becomes the key that replaced it.
 - A renamed signal gets its new name (RENAMED), wherever the document names it.
 
@@ -106,6 +106,19 @@ _GONE = ("signals.limit_held_days",)
 """Keys of format 1 that no code read (until 4993974)."""
 
 
+_THEN_2: dict[str, Any] = {
+    # Before issue 12: every text was an id, each spelling was another one, and everybody counted.
+    "events.placeholders": [],
+    "events.ids_ignore": [],
+    "never_count": {"domains": [], "emails": [], "users": [], "user_properties": {}},
+    # A full day stopped the run, the id decided among equals, and a purchase held nobody.
+    "assignment.beyond_the_day": "stop",
+    "assignment.ties": "account_id",
+    "routing.bought_days": 0,
+}
+"""Key that a document of format 2 (and 1) may lack → the value that reproduces what was done without it."""
+
+
 def _first(document: Document) -> Document:
     """Upgrades format 1, during which keys were added and removed, to format 2."""
     for path in _GONE:
@@ -115,15 +128,6 @@ def _first(document: Document) -> Document:
     if "territories" not in assignment:
         assignment["territories"] = _territories(assignment.get("reps", []))
     return _with(document, _THEN)
-
-
-_THEN_2: dict[str, Any] = {
-    # Before issue 12: every text was an id, each spelling was another one, and everybody counted.
-    "events.placeholders": [],
-    "events.ids_ignore": [],
-    "never_count": {"domains": [], "emails": [], "users": [], "user_properties": {}},
-}
-"""Key that a document of format 2 may lack → the value that reproduces what was done without it."""
 
 
 def _second(document: Document) -> Document:

@@ -76,7 +76,8 @@ def team(signals: pd.DataFrame, reps: pd.DataFrame, policy: Policy, as_of: datet
 def assign(
     candidates: pd.DataFrame, people: pd.DataFrame, rep_load: pd.DataFrame, policy: Policy, as_of: datetime
 ) -> pd.DataFrame:
-    """The rep of each account, indexed as `candidates` (account_id, score, region, industry, employees, owner_email).
+    """The rep of each account, indexed as `candidates` (account_id, score, region, industry, employees, owner_email;
+    optionally `lot`).
 
     `people`: as `team` returns them; `rep_load`: as the ledger returns it (owner_email, open, recent,
     last_assigned_at). Columns:
@@ -85,18 +86,21 @@ def assign(
     - assigned_by: why this rep: "owner", "territory NAME", "round robin", "senior", "territory NAME, senior"
     - has_room: whether the rep can take the task today; if not, the account waits in this rep's queue
     - covered: whether any rep may take the account (if not, owner_email and owner_id are null, assigned_by is empty)
-    - waits_for: "" if the rep has room, "room" if the days of all reps at work are full, "return" if every rep who may
-      take it is away, "rep" if it is not covered
+    - waits_for: "" if the rep has room, "day" if only the day of all reps together is full, "room" if the days of all
+      reps at work are full, "return" if every rep who may take it is away, "rep" if it is not covered
 
-    Accounts are assigned by score, highest first, then by account_id. An account belongs to its owner, else to the
+    Accounts are assigned in the order of `in_line`. With `beyond_the_day: queue`, at most
+    `tasks_per_day` accounts are given room on a UTC day; the best of a rep whose own day begins only later on that day
+    keep their places, so that no time zone takes them all. An account belongs to its owner, else to the
     first territory it fits, else to the round robin; a step without a rep at work is skipped. Within a team, an account
     with at least `senior_score` goes to a senior rep if one has room. Otherwise, and among seniors, the order is:
     fewest tasks today, still works today, fewest open tasks, longest since the last task, e-mail. A rep's day is full
     when `tasks_per_day` tasks were given since `day_began`.
     """
-    order = candidates.sort_values(["score", "account_id"], ascending=[False, True])
+    order = in_line(candidates)
     takers = people[people["active"] & (people["tasks_per_day"] > 0)]
-    desks = _desks(takers, rep_load)
+    given = _since_midnight(rep_load, as_of)
+    desks = _desks(takers, rep_load, given)
     teams = _teams(desks, takers, policy)
     team_of = _team_of(order, teams, policy)
     went_to, why = np.full(len(order), None, dtype=object), np.full(len(order), "", dtype=object)
@@ -106,23 +110,36 @@ def assign(
     owned = owner.isin([desk.email for desk in desks.values() if not desk.away]).to_numpy(bool)
     went_to[owned], why[owned] = owner[owned], "owner"
 
-    # Each turn uses one free place of a rep; the loop ends when no rep has a free place.
+    # Each turn uses one free place of a rep and one of the day; the loop ends when either has none left.
     cut = policy.assignment.senior_score
     top = order["score"].to_numpy(float) >= (np.inf if cut is None else cut)
     room = sum(desk.room for desk in desks.values() if not desk.away)
+    # The places of the day that all reps together have left; with "stop", delivery stops the run.
+    queues = policy.assignment.beyond_the_day == "queue"
+    day = policy.assignment.tasks_per_day - sum(given.values()) if queues else np.inf
     now = pd.Timestamp(as_of).value
     for row in range(len(order)):
-        if room == 0:
+        if room == 0 or day <= 0:
             break
         own, group = went_to[row], teams[team_of[row]]
-        free = [desk for desk in ([desks[own]] if own else group.here) if desk.room > 0]
+        able = [desks[own]] if own else group.here
+        free = [desk for desk in able if desk.room > 0]
+        if not free and (later := [desk for desk in able if desk.later > 0]):  # its place of the day is kept
+            min(later, key=_Desk.turn).later -= 1
+            day -= 1
         if free:
             seniors = [desk for desk in free if desk.senior] if top[row] and not own else []
             chosen = min(seniors or free, key=_Desk.turn)
             chosen.give(now + row)  # within this run, an earlier row counts as an earlier task
             room -= 1
+            day -= 1
             went_to[row], has_room[row] = chosen.email, True
             why[row] = why[row] or (group.senior if seniors else group.name)
+
+    # The day of all together is what an account waits for whose reps still have room.
+    roomy_reps = {email for email, desk in desks.items() if desk.room > 0 and not desk.away}
+    roomy = np.array([any(desk.room > 0 for desk in team.here) for team in teams], dtype=bool)
+    day_full = ~has_room & np.where(owned, owner.isin(roomy_reps).to_numpy(bool), roomy[team_of])
 
     # Accounts without a free rep queue with the next rep in turn, spread evenly over the team.
     for place in np.unique(team_of):
@@ -137,7 +154,7 @@ def assign(
 
     rep = pd.Series(went_to, order.index, dtype="str")
     away = rep.isin([desk.email for desk in desks.values() if desk.away])
-    waits_for = np.select([has_room, rep.isna(), away], ["", "rep", "return"], "room")
+    waits_for = np.select([has_room, rep.isna(), away, day_full], ["", "rep", "return", "day"], "room")
     return pd.DataFrame(
         {
             "owner_email": rep,
@@ -148,6 +165,12 @@ def assign(
             "waits_for": pd.Series(waits_for, order.index, dtype="str"),
         }
     ).reindex(candidates.index)
+
+
+def in_line(candidates: pd.DataFrame) -> pd.DataFrame:
+    """The candidates by score, highest first, then by `lot` if they have one, then by account_id."""
+    lots = ["lot"] if "lot" in candidates else []
+    return candidates.sort_values(["score", *lots, "account_id"], ascending=[False, *(True for _ in lots), True])
 
 
 def assignments(
@@ -166,7 +189,9 @@ def assignments(
     """
     columns = ["account_id", "score", "action", "owner_email", "assigned_by", "call", "due_at", "contact_at"]
     theirs = decisions[decisions["action"].isin([SALES_NOW, HOLD_CAPACITY])]
-    tasks = theirs.sort_values(["score", "account_id"], ascending=[False, True], ignore_index=True)[columns]
+    line = [name for name in ("turn",) if name in theirs]  # runs of earlier releases have no line
+    order = ["score", *line, "account_id"]
+    tasks = theirs.sort_values(order, ascending=[False, *(True for _ in order[1:])], ignore_index=True)[columns]
     counts = pd.crosstab(_lower(tasks["owner_email"]), tasks["action"]).reindex(
         index=people.index, columns=[SALES_NOW, HOLD_CAPACITY], fill_value=0
     )
@@ -189,7 +214,10 @@ def assignments(
 
 @dataclass
 class _Desk:
-    """A rep's load during assignment. `last`: when the latest task was given (ns since 1970; 0: never)."""
+    """A rep's load during assignment. `last`: when the latest task was given (ns since 1970; 0: never).
+
+    `later`: how many tasks the rep may still be given on this UTC day, now or when the rep's own day has begun anew.
+    """
 
     email: str
     senior: bool
@@ -199,6 +227,7 @@ class _Desk:
     today: int
     open: int
     last: int
+    later: int = 0
 
     def turn(self) -> tuple[int, bool, int, int, str]:
         """Sort key of the next turn: the rep with the smallest key gets the task."""
@@ -207,6 +236,7 @@ class _Desk:
     def give(self, at: int) -> None:
         """Counts one more task, given at `at` (ns since 1970)."""
         self.room -= 1
+        self.later -= 1
         self.today += 1
         self.open += 1
         self.last = at
@@ -225,10 +255,22 @@ class _Team:
         return [desk for desk in self.desks if not desk.away]
 
 
-def _desks(takers: pd.DataFrame, rep_load: pd.DataFrame) -> dict[str, _Desk]:
+def _since_midnight(rep_load: pd.DataFrame, as_of: datetime) -> dict[str, int]:
+    """The rep's e-mail → tasks given on this UTC day."""
+    midnight = pd.Timestamp(as_of).tz_convert("UTC").normalize()
+    lists = [list(recent) for recent in rep_load["recent"]]
+    today = pd.to_datetime([at for recent in lists for at in recent], utc=True) >= midnight
+    of_rep = np.repeat(np.arange(len(lists)), [len(recent) for recent in lists])
+    counted = np.bincount(of_rep[today], minlength=len(lists))
+    return dict(zip(_lower(rep_load["owner_email"]), map(int, counted), strict=True))
+
+
+def _desks(takers: pd.DataFrame, rep_load: pd.DataFrame, given: dict[str, int]) -> dict[str, _Desk]:
     table = takers[["senior", "away", "works_today", "tasks_per_day"]].join(_load(takers, rep_load))
     return {
-        email: _Desk(email, senior, away, works, max(cap - today, 0), today, still_open, last)
+        email: _Desk(
+            email, senior, away, works, max(cap - today, 0), today, still_open, last, cap - given.get(email, 0)
+        )
         for email, senior, away, works, cap, today, still_open, last in table.itertuples(name=None)
     }
 

@@ -6,15 +6,19 @@ its plan, or it was monitored and a trigger event happened.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
+from datetime import datetime, timedelta
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from onetouch.catalogue import ACTIONS
-from onetouch.columns import Mask, Moments, moments, number, truth, words
+from onetouch.catalogue import MOMENTS as HAPPENING
+from onetouch.columns import Mask, Moments, moments, number, truth, utc, words
 from onetouch.policy import Condition, Policy
+from onetouch.routing.recall import HEARD
 from onetouch.routing.rule import Facts, Figures, Known, Obstacle, Sentence
 from onetouch.routing.value import potential_arr
 from onetouch.routing.wording import figure
@@ -39,15 +43,18 @@ _WAITING = [action for action in ACTIONS if action.waiting]
 _NEVER = np.datetime64("NaT", "us")
 
 
-def columns(facts: Facts, policy: Policy) -> dict[str, Any]:
+def columns(facts: Facts, policy: Policy, as_of: datetime) -> dict[str, Any]:
     """Each account's worth, engagement and contact reason, by column:
 
     - potential_arr: dollars a year; high_value: whether it reaches `value.floor`
     - engaged: whether it is engaged in the sense of the matrix; engaged_enough: the same, or large (of enterprise
       size) if `routing.large_not_engaged` is "sales"
     - hand_raised: whether somebody there asked for a person; expanding: whether a paying account outgrows its plan
-    - news_at: the first trigger event after the previous decision took effect (its `since`)
-    - triggered: the account's tier is at least medium, it was monitored, and a trigger event has happened
+    - news_at, news_place: the first trigger event, and its signal's place in `routing.triggers` (-1: none), since the
+      account is watched (without a memory of that: since the previous decision took effect, its `since`), or of before
+      that, if it has become known only now
+    - came: the account was watched, and there is such news
+    - triggered: the account's tier is at least medium, and news came, now or earlier and unanswered since (`memory`)
     - case: the contact reason whatever the account is worth (a key of CALLS, or empty); call: the same for accounts
       of high value, else empty
     - trigger_at: when the trigger event happened, for `call` "trigger"
@@ -63,12 +70,15 @@ def columns(facts: Facts, policy: Policy) -> dict[str, Any]:
     outgrown = np.logical_and.reduce([holds(facts, condition) for condition in routing.expansion.when])
     expanding = (number(facts, "arr") > 0) & outgrown
 
-    news = _first_trigger(facts, routing.triggers)
-    kept = facts["previous_action"].isin(_WAITING).to_numpy(bool) & facts["previous_call"].eq("trigger").to_numpy(bool)
-    came = facts["previous_action"].isin(_WATCHED).to_numpy(bool) & ~np.isnat(news)
+    watched_since, pending = moments(facts, "previous_watched_since"), moments(facts, "previous_pending_at")
+    news, signal = _first_trigger(facts, watched_since, policy, as_of)
+    waits = facts["previous_action"].isin(_WAITING).to_numpy(bool) & facts["previous_call"].eq("trigger").to_numpy(bool)
+    kept = waits | ~np.isnat(pending)
+    came = (facts["previous_action"].isin(_WATCHED).to_numpy(bool) | ~np.isnat(watched_since)) & ~np.isnat(news)
     # An account that has risen to the high tier without passing the intent gate keeps its trigger as contact reason.
     triggered = watched(facts, policy) & facts["tier"].ne("low").to_numpy(bool) & (came | kept)
-    event = np.where(kept, moments(facts, "previous_trigger_at"), news)
+    earlier = np.where(np.isnat(pending), moments(facts, "previous_trigger_at"), pending)
+    event = np.where(kept, earlier, news)
 
     reasons = {
         "pql": truth(facts, "pql") & enough,
@@ -87,11 +97,23 @@ def columns(facts: Facts, policy: Policy) -> dict[str, Any]:
         "hand_raised": hand_raised,
         "expanding": expanding,
         "news_at": _column(news, facts),
+        "news_place": signal,
+        "came": came,
         "triggered": triggered,
         "case": words(case, [*CALLS, ""]).set_axis(facts.index),
         "call": words(call, [*CALLS, ""]).set_axis(facts.index),
         "trigger_at": _column(np.where(is_trigger, event, _NEVER), facts),
     }
+
+
+def asked_at(facts: Facts, policy: Policy) -> Moments:
+    """When somebody there last asked for a person (`routing.hand_raised`); NaT: nobody did, or nobody knows when."""
+    last = np.full(len(facts), _NEVER)
+    for condition in policy.routing.hand_raised:
+        if condition.signal in HAPPENING:
+            at = moments(facts, f"{condition.signal}_at")
+            last = np.fmax(last, np.where(holds(facts, condition), at, _NEVER))
+    return last
 
 
 def called(facts: Facts) -> Mask:
@@ -112,12 +134,15 @@ def in_words(known: Known) -> str:
 def lacking(facts: Facts, decided: Mask, policy: Policy) -> Iterator[Obstacle]:
     """The obstacles between an account and a contact reason, whichever rule decided.
 
-    An account that asked for a person or outgrows its plan has fewer conditions to meet than a PQL.
+    An account that asked for a person or outgrows its plan has fewer conditions to meet than a PQL. A trigger event is
+    a reason only for as long as it is fresh, so what is `held` (by a rule whose action is a hold) with no other reason
+    is told what a PQL needs.
     """
     gates = policy.gates
     no_case = facts["case"].eq("").to_numpy(bool)
     matrix = no_case & ~truth(facts, "hand_raised") & ~truth(facts, "engaged_enough")
     pql = no_case & ~(truth(facts, "hand_raised") | truth(facts, "expanding") | truth(facts, "triggered"))
+    pql |= truth(facts, "held") & facts["call"].eq("trigger").to_numpy(bool)
     yield Obstacle("icp", ~truth(facts, "gate_icp"))
     yield Obstacle("activation", ~truth(facts, "gate_activated"))
     asked = _by_signal([(c, np.True_) for c in gates.engagement] + [(c, matrix) for c in policy.routing.engaged])
@@ -153,14 +178,26 @@ SENTENCES: dict[str, Sentence] = {"icp": _icp, "activation": _activation, "inten
 """What has to happen, for each obstacle of `lacking` that is not a signal."""
 
 
-def _first_trigger(facts: Facts, triggers: Sequence[str]) -> Moments:
-    """The first trigger event after the previous decision took effect (its `since`); NaT if there is none."""
-    since = moments(facts, "previous_since")
-    first = np.full(len(facts), _NEVER)
-    for name in triggers:
+def _first_trigger(
+    facts: Facts, watched_since: Moments, policy: Policy, as_of: datetime
+) -> tuple[Moments, npt.NDArray[np.int8]]:
+    """The first trigger event that is news (NaT: none), and the place of its signal in `routing.triggers` (-1: none).
+
+    An event of before the watch is news if the previous run did not know of it and a rep could still act on it.
+    """
+    since = np.where(np.isnat(watched_since), moments(facts, "previous_since"), watched_since)
+    fresh = utc(as_of - timedelta(hours=policy.assignment.queue_hours))
+    first, signal = np.full(len(facts), _NEVER), np.full(len(facts), -1, dtype=np.int8)
+    for place, name in enumerate(policy.routing.triggers):
         at = moments(facts, f"{name}_at")
-        first = np.fmin(first, np.where(at > since, at, _NEVER))
-    return first
+        news = at > since
+        if HEARD in facts:
+            known = moments(facts, f"previous_{name}_at")
+            late = (at > fresh) & ~(at <= known) & ~np.isnat(moments(facts, HEARD))
+            news |= late
+        earlier = news & ~(first <= at)
+        first[earlier], signal[earlier] = at[earlier], place
+    return first, signal
 
 
 def _column(moments: Moments, facts: Facts) -> pd.Series:

@@ -12,14 +12,16 @@ from onetouch.events import by_todays_ids
 from onetouch.lake import Lake, read_table
 from onetouch.ledger import Ledger, Run
 from onetouch.policy import Policy
+from onetouch.routing.recall import heard, recall
 
 REPS = ("owner_id", "email", "name", "active", "timezone")
 
+_MOMENT = "datetime64[us, UTC]"
+
 PREVIOUS = {
-    "account_id": "str", "action": "str", "rule": "str", "since": "datetime64[us, UTC]", "call": "str",
-    "trigger_at": "datetime64[us, UTC]",
+    "account_id": "str", "action": "str", "rule": "str", "since": _MOMENT, "call": "str", "trigger_at": _MOMENT,
 }  # fmt: skip
-"""Columns of `Inputs.previous` and their types; the names are those of a decision."""
+"""Columns of `Inputs.previous` from the previous decision, and their types; the names are those of a decision."""
 
 
 @dataclass(frozen=True)
@@ -27,8 +29,8 @@ class Inputs:
     """Everything `decide` reads besides the policy and `as_of`; the order of rows has no effect.
 
     `signals`, `scores`: one row an account, for the same accounts. `handoffs`, `rep_load`, `touches`: as the ledger
-    returns them. `reps`: the CRM's users (REPS). `previous`: each account's decision in the latest earlier run that was
-    not a dry run, under whichever policy (PREVIOUS).
+    returns them. `reps`: the CRM's users (REPS). `previous`: each account's decision in the latest earlier real run,
+    under whichever policy, and what else is remembered of it (PREVIOUS, REMEMBERED, HEARD).
     """
 
     signals: pd.DataFrame
@@ -52,13 +54,14 @@ def gather(lake: Lake, ledger: Ledger, policy: Policy, run: Run) -> Inputs:
     crm_reps = ("crm", run.run_id, "reps.parquet")
     silence = timedelta(days=policy.handoff.silence_days)
     made = {name: _read(lake, room, f"{run.run_id}.parquet") for name, room in _OF_STAGES.items()}
+    handoffs = ledger.handoff_frame(run.as_of)
     return Inputs(
         **made,
-        handoffs=ledger.handoff_frame(run.as_of),
+        handoffs=handoffs,
         rep_load=ledger.rep_load(run.as_of),
         reps=lake.read(*crm_reps) if lake.exists(*crm_reps) else pd.DataFrame(columns=list(REPS)),
         touches=ledger.touches(since=run.as_of - silence, as_of=run.as_of),
-        previous=by_todays_ids(_previous(lake, ledger, run), made["signals"]["account_id"]),
+        previous=_previous(lake, ledger, policy, run, handoffs, made["signals"]["account_id"]),
     )
 
 
@@ -85,15 +88,25 @@ def _kept_here() -> list[str]:
     return [field.name for field in fields(Inputs) if field.name not in _OF_STAGES]
 
 
-def _previous(lake: Lake, ledger: Ledger, run: Run) -> pd.DataFrame:
+def _previous(
+    lake: Lake, ledger: Ledger, policy: Policy, run: Run, handoffs: pd.DataFrame, accounts: pd.Series
+) -> pd.DataFrame:
+    last = _last(lake, ledger, run)
+    previous = pd.DataFrame(columns=list(PREVIOUS)).astype(PREVIOUS)
+    if last is not None:
+        rows = read_table(lake, "decisions", f"{last.run_id}.parquet", columns=list(PREVIOUS)).to_pandas()
+        previous = by_todays_ids(rows[list(PREVIOUS)].astype(PREVIOUS), accounts)
+    previous = recall(previous, ledger.remembered(run.as_of), handoffs, policy, run.as_of)
+    return heard(lake, previous, last, accounts)
+
+
+def _last(lake: Lake, ledger: Ledger, run: Run) -> Run | None:
+    """The latest earlier run that decided and was not dry; before a real run also none that was made up for later."""
     for other in reversed(ledger.runs()):
-        parts = ("decisions", f"{other.run_id}.parquet")
-        if other.as_of < run.as_of and not other.dry_run and lake.exists(*parts):
-            previous: pd.DataFrame = (
-                read_table(lake, *parts, columns=list(PREVIOUS)).to_pandas()[list(PREVIOUS)].astype(PREVIOUS)
-            )
-            return previous
-    return pd.DataFrame(columns=list(PREVIOUS)).astype(PREVIOUS)
+        counts = other.real or not (run.real or other.dry_run)
+        if counts and other.as_of < run.as_of and lake.exists("decisions", f"{other.run_id}.parquet"):
+            return other
+    return None
 
 
 def _read(lake: Lake, *parts: str) -> pd.DataFrame:

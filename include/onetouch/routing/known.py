@@ -13,6 +13,7 @@ from onetouch.columns import Places, places, text
 from onetouch.policy import Policy
 from onetouch.routing import contact_reasons
 from onetouch.routing.inputs import PREVIOUS, Inputs
+from onetouch.routing.recall import HEARD, REMEMBERED
 from onetouch.routing.rule import Rules
 from onetouch.routing.rules import RULES
 
@@ -21,8 +22,8 @@ def known_facts(inputs: Inputs, policy: Policy, as_of: datetime, rules: Rules = 
     """One row an account, in the order of account_id, with everything known before reps are assigned.
 
     Columns: those of signals and scores; `handoff_state`, `handoff_closed_at`, `handoff_signals`, `touched_at` and
-    `previous_…` for what was done before; the contact reasons (`contact_reasons.columns`); and the columns that single
-    `rules` define.
+    `previous_…` for what was done before and is remembered; the contact reasons (`contact_reasons.columns`); and the
+    columns that single `rules` define.
 
     Raises ValueError when the accounts of signals and scores differ, an account occurs twice, or a column is missing.
     """
@@ -34,7 +35,7 @@ def known_facts(inputs: Inputs, policy: Policy, as_of: datetime, rules: Rules = 
         raise ValueError(f"signals: no column {', '.join(lacking)}; build the run's signals again")
     before = _before(signals, inputs)
     facts = pd.concat([signals, scores.drop(columns="account_id"), before], axis=1)
-    reasons = pd.DataFrame(contact_reasons.columns(facts, policy), index=facts.index)
+    reasons = pd.DataFrame(contact_reasons.columns(facts, policy, as_of), index=facts.index)
     facts = pd.concat([facts, reasons], axis=1)
     own = {name: column for rule in rules for name, column in rule.columns(facts, inputs, policy, as_of).items()}
     return pd.concat([facts, pd.DataFrame(own, index=facts.index)], axis=1)
@@ -61,7 +62,8 @@ def _before(signals: pd.DataFrame, inputs: Inputs) -> pd.DataFrame:
     handoff = places(accounts, inputs.handoffs["account_id"])
     then = pa.array(inputs.handoffs["signals"], pa.list_(pa.string()))
     # Decisions of an earlier release of this library may lack columns; these are null, as for a new account.
-    before = inputs.previous.reindex(columns=list(PREVIOUS)).astype(PREVIOUS)
+    of_decisions = {**PREVIOUS, **dict.fromkeys(REMEMBERED, "datetime64[us, UTC]")}
+    before = inputs.previous.reindex(columns=list(of_decisions)).astype(of_decisions)
     previous = places(accounts, before["account_id"])
     touches = _touches(signals, inputs.touches)
     last = touches.groupby("account_id", as_index=False)["at"].max()
@@ -71,12 +73,24 @@ def _before(signals: pd.DataFrame, inputs: Inputs) -> pd.DataFrame:
             "handoff_closed_at": _take(inputs.handoffs["closed_at"], handoff),
             "handoff_signals": _take(pc.binary_join(then, ",").to_pandas(), handoff),
             "touched_at": _take(last["at"], places(accounts, last["account_id"])),
-            **{f"previous_{name}": _take(before[name], previous) for name in PREVIOUS if name != "account_id"},
+            **{f"previous_{name}": _take(before[name], previous) for name in of_decisions if name != "account_id"},
         },
         index=signals.index,
     )
-    moments = ["handoff_closed_at", "touched_at", "previous_since", "previous_trigger_at"]
-    return frame.astype({name: "datetime64[us, UTC]" if name in moments else "str" for name in frame})
+    told = {
+        "handoff_closed_at",
+        "touched_at",
+        *(f"previous_{name}" for name, kind in of_decisions.items() if kind != "str"),
+    }
+    frame = frame.astype({name: "datetime64[us, UTC]" if name in told else "str" for name in frame})
+    if HEARD in inputs.previous and inputs.previous[HEARD].notna().any():  # what the previous run knew of the signals
+        knew = [
+            name for name in map(str, inputs.previous) if name.endswith("_at") and name not in {*of_decisions, HEARD}
+        ]
+        heard = {f"previous_{name}": _take(inputs.previous[name], previous) for name in knew}
+        heard[HEARD] = _take(inputs.previous[HEARD], previous)
+        frame = pd.concat([frame, pd.DataFrame(heard, signals.index).astype("datetime64[us, UTC]")], axis=1)
+    return frame
 
 
 def _take(column: pd.Series, at: Places) -> Any:

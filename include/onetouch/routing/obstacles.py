@@ -31,6 +31,8 @@ def would_change(facts: Facts, place: npt.NDArray[np.int64], policy: Policy, rul
 
 
 def _lists(facts: pd.DataFrame, place: npt.NDArray[np.int64], policy: Policy, rules: Rules) -> pa.ListArray:
+    held = [at for at, rule in enumerate(rules) if rule.action.hold and not rule.action.waiting]
+    facts = facts.assign(held=np.isin(place, held))
     found = [obstacle for at, rule in enumerate(rules) for obstacle in rule.obstacles(facts, place == at, policy)]
     counts = np.zeros(len(facts) + 1, dtype=np.int64)
     for obstacle in found:

@@ -152,7 +152,9 @@ def _milestones(by_event: ir.Table, history: ir.Table, policy: Policy) -> ir.Tab
 
 
 def _checkout(by_event: ir.Table, also: ir.Table, policy: Policy, as_of: datetime) -> ir.Table:
-    """The state of the last checkout, and the number of abandoned ones. `events.checkouts` does so for fresh events.
+    """The state of the last checkout, the number of abandoned ones, and the last self-serve purchase.
+
+    `events.checkouts` does so for fresh events.
 
     `also`: steps of people who belong to several accounts, for each of these: such a checkout holds all of them, but
     is abandoned only where its events are placed.
@@ -162,6 +164,9 @@ def _checkout(by_event: ir.Table, also: ir.Table, policy: Policy, as_of: datetim
       step until `abandoned_barrier_hours` after that event, because the customer may still come back.
     - abandoned: after `checkout_abandoned_hours` without a step, or `abandoned_barrier_hours` after such an event.
     - completed: by checkout_completed or plan_upgraded at or after its last step.
+
+    `bought_at`: the last checkout_completed, whether or not its beginning is known and whatever began since, or the end
+    of a completed checkout. A plan_upgraded without a checkout is not a self-serve purchase: somebody sold it.
     """
     hours = policy.signals
     steps = by_event.filter(by_event.event.isin(CHECKOUT_STEPS))
@@ -170,20 +175,22 @@ def _checkout(by_event: ir.Table, also: ir.Table, policy: Policy, as_of: datetim
     e = ibis.union(steps.select(columns).mutate(own=True), others.select(columns).mutate(own=False))
     moments = e.group_by("account_id").agg(
         started=e.last_at.max(where=e.event == "checkout_started"),
+        paid=e.last_at.max(where=e.event == "checkout_completed"),
         ended=e.last_at.max(where=e.event.isin(["checkout_completed", "plan_upgraded"])),
         left=e.last_at.max(where=e.event == "checkout_abandoned"),
         n_left=e.n_left.sum(),
         barrier_at=e.left_at.max(),
         own_at=e.last_at.max(where=(e.event == "checkout_started") & e.own),
     )
-    m = moments.filter(moments.started.notnull() | moments.left.notnull())
+    m = moments.filter(moments.started.notnull() | moments.left.notnull() | moments.paid.notnull())
+    begun = m.started.notnull() | m.left.notnull()
 
     def before(hours: int) -> ir.TimestampScalar:
         return ibis.literal(as_of - timedelta(hours=hours))
 
     completed = (m.ended >= ibis.coalesce(m.started, m.left)).fill_null(False)
     # An abandonment at the same moment as a step is taken to precede it, so that a running checkout is not interrupted.
-    said = (m.started.isnull() | (m.left > m.started)).fill_null(False)
+    said = (m.left.notnull() & (m.started.isnull() | (m.left > m.started))).fill_null(False)
     silent = (m.started <= before(hours.checkout_abandoned_hours)).fill_null(False)
     recent_since = ibis.literal(last_day(as_of) - timedelta(days=hours.recent_days))
     fell_silent = (
@@ -196,6 +203,7 @@ def _checkout(by_event: ir.Table, also: ir.Table, policy: Policy, as_of: datetim
     return m.select(
         "account_id",
         checkout_state=ibis.cases(
+            (~begun, "none"),
             (completed, "completed"),
             (said & (m.left > before(hours.abandoned_barrier_hours)), "stalled"),
             (said | silent, "abandoned"),
@@ -203,6 +211,7 @@ def _checkout(by_event: ir.Table, also: ir.Table, policy: Policy, as_of: datetim
             else_="started",
         ),
         checkout_at=ibis.cases((completed, m.ended), (said, m.left), else_=m.started),
+        bought_at=completed.ifelse(m.ended, m.paid),
         checkouts_abandoned=m.n_left.fill_null(0) + fell_silent.cast("int64"),
         checkouts_abandoned_at=fell_silent.ifelse(m.started, m.barrier_at),
     )

@@ -22,8 +22,17 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from onetouch.catalogue import NOT_USE
-from onetouch.events import EVENTS, read_memberships
-from onetouch.events.partitions import Day, built_from, by_month, known_since, metadata_of, month_end, view
+from onetouch.events import (
+    EVENTS,
+    Day,
+    built_from,
+    by_month,
+    known_since,
+    metadata_of,
+    month_end,
+    read_memberships,
+    view,
+)
 from onetouch.lake import Engine, Lake
 from onetouch.policy import Meaning, Policy
 

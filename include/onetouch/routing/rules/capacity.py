@@ -8,6 +8,7 @@ from onetouch.catalogue import HOLD_CAPACITY
 from onetouch.columns import Mask, truth
 from onetouch.policy import Part, Policy
 from onetouch.routing.rule import Facts, Figures, Known, Obstacle, Rule
+from onetouch.routing.wording import obstacles_of
 
 
 def _applies(facts: Facts, policy: Policy) -> Mask:
@@ -17,6 +18,8 @@ def _applies(facts: Facts, policy: Policy) -> Mask:
 def _why(known: Known, policy: Policy) -> str:
     if known["owner_email"] is None:
         return "there is no rep who may take it"
+    if "day" in obstacles_of(known):
+        return f"the day is full: {policy.assignment.tasks_per_day} tasks of all reps; the account waits its turn"
     return f"{known['owner_email']} has no room, and the account waits its turn there"
 
 
@@ -25,8 +28,12 @@ def _why_not(known: Known, policy: Policy) -> str:
 
 
 def _obstacles(facts: Facts, decided: Mask, policy: Policy) -> Iterator[Obstacle]:
-    for what in ("room", "return", "rep"):
+    for what in ("day", "room", "return", "rep"):
         yield Obstacle(what, decided & facts["waits_for"].eq(what).to_numpy(bool))
+
+
+def _day(figures: Figures, policy: Policy) -> str:
+    return f"The next day has to begin: all reps together take {policy.assignment.tasks_per_day} tasks a day."
 
 
 def _room(figures: Figures, policy: Policy) -> str:
@@ -48,7 +55,7 @@ RULE = Rule[Part](
     why=_why,
     why_not=_why_not,
     obstacles=_obstacles,
-    sentences={"room": _room, "return": _return, "rep": _rep},
+    sentences={"day": _day, "room": _room, "return": _return, "rep": _rep},
     reads=("assignment",),
     checked_again="whether the rep's day, and the day of all reps, still has room for the task",
     assigned=True,

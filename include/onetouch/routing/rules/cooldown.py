@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 
 from onetouch.catalogue import FIRMOGRAPHIC_SIGNALS, HOLD_COOLDOWN, SIGNAL_NAMES
 from onetouch.columns import Mask, age_days, moments, number, places, truth, utc
-from onetouch.ledger import TERMINAL
+from onetouch.ledger import ACTIVE, TERMINAL
 from onetouch.policy import Part, Policy
 from onetouch.routing.inputs import Inputs
 from onetouch.routing.rule import Facts, Figures, Known, Obstacle, Rule
@@ -26,17 +26,20 @@ from onetouch.scoring import REASONS
 
 def _columns(facts: Facts, inputs: Inputs, policy: Policy, as_of: datetime) -> Mapping[str, Any]:
     closed = facts["handoff_state"].isin(TERMINAL).to_numpy(bool)
+    going_on = facts["handoff_state"].isin(ACTIVE).to_numpy(bool)
     since = utc(as_of - timedelta(days=policy.routing.cooldown_days))
+    nothing_new = ~_something_new(facts, inputs.handoffs, closed | going_on)
     return {
         "cooling": closed & (moments(facts, "handoff_closed_at") > since),
-        "nothing_new": closed & ~_something_new(facts, inputs.handoffs, closed),
+        "nothing_new": closed & nothing_new,
+        "nothing_new_yet": going_on & nothing_new,
         "days_since_handoff": age_days(facts, "handoff_closed_at", as_of),
     }
 
 
-def _something_new(facts: Facts, handoffs: pd.DataFrame, closed: Mask) -> Mask:
-    """Whether a usage signal earns points now that earned none at the handoff; false where not `closed`."""
-    rows = np.flatnonzero(closed)
+def _something_new(facts: Facts, handoffs: pd.DataFrame, given: Mask) -> Mask:
+    """Whether a usage signal earns points now that earned none at the handoff; false where there is none `given`."""
+    rows = np.flatnonzero(given)
     now = pa.array(facts["reasons"], REASONS).take(pa.array(rows))
     at = places(facts["account_id"].iloc[rows], handoffs["account_id"])
     then = pa.array(handoffs["signals"], pa.list_(pa.string())).take(pa.array(at))
@@ -80,12 +83,17 @@ def _why_not(known: Known, policy: Policy) -> str:
 
 
 def _obstacles(facts: Facts, decided: Mask, policy: Policy) -> Iterator[Obstacle]:
+    # A handoff that still goes on is followed by the cooldown: it has passed none of its days.
     days = np.floor(number(facts, "days_since_handoff"))
-    yield Obstacle("cooldown", truth(facts, "cooling"), days, policy.routing.cooldown_days)
-    yield Obstacle("new_signal", truth(facts, "nothing_new"))
+    yield Obstacle(
+        "cooldown", truth(facts, "cooling") | truth(facts, "handed_over"), days, policy.routing.cooldown_days
+    )
+    yield Obstacle("new_signal", truth(facts, "nothing_new") | truth(facts, "nothing_new_yet"))
 
 
 def _cooldown(figures: Figures, policy: Policy) -> str:
+    if figures.has is None:
+        return f"After that, {figure(figures.needs)} days have to pass."
     return f"{figure(figures.needs)} days have to pass since its last handoff ended; that was {ago(figures.has)}."
 
 

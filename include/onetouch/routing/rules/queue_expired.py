@@ -21,9 +21,14 @@ _QUEUED = [action for action in ACTIONS if action.queued]
 
 def _columns(facts: Facts, inputs: Inputs, policy: Policy, as_of: datetime) -> Mapping[str, Mask]:
     queued = facts["previous_action"].isin(_QUEUED).to_numpy(bool)
-    long_ago = moments(facts, "previous_since") <= utc(as_of - timedelta(hours=policy.assignment.queue_hours))
+    limit = utc(as_of - timedelta(hours=policy.assignment.queue_hours))
+    queued_since = moments(facts, "previous_queued_since")
+    since = np.where(np.isnat(queued_since), moments(facts, "previous_since"), queued_since)
     expired = facts["previous_rule"].eq(NAME).to_numpy(bool)
-    return {"stale": (queued & long_ago) | (expired & np.isnat(moments(facts, "news_at")))}
+    # A trigger event that nobody could act on, whatever was in the way: the rep's room, a stop, an approval, a hold.
+    unanswered = facts["call"].eq("trigger").to_numpy(bool) & (moments(facts, "previous_pending_since") <= limit)
+    no_news = np.isnat(moments(facts, "news_at"))
+    return {"stale": (queued & (since <= limit)) | (unanswered & no_news) | (expired & no_news)}
 
 
 def _applies(facts: Facts, policy: Policy) -> Mask:
