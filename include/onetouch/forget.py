@@ -6,7 +6,7 @@ import json
 import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -19,10 +19,9 @@ from onetouch.events import (
     Who,
     account_of_user,
     business_domain,
-    files_by_date,
-    read_memberships,
     who,
 )
+from onetouch.events import said as said_of_persons
 from onetouch.lake import SHORT, Erasure, Lake, Marks, erase_files, search
 from onetouch.ledger import ACTIVE, Forgotten, Kind, Ledger, Subject
 from onetouch.policy import Events
@@ -35,8 +34,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 Summary = dict[str, Any]
-
-_EVER = datetime.max.replace(tzinfo=UTC)
 
 
 def forget(workspace: Workspace, kind: Kind, id: str, now: datetime) -> Summary:
@@ -166,10 +163,11 @@ def _uses(workspace: Workspace) -> list[tuple[str, str | None, str | None]]:
         tables = [engine.read(of, dated=True, like=like).select(evidence).distinct() for of in files]
         said = engine.keep(ibis.union(*tables, distinct=True) if len(tables) > 1 else tables[0], "uses")
 
-        def known() -> ir.Table:
-            return read_memberships(lake, engine, files_by_date(lake, dry=True), _EVER).mutate(
-                never_count=ibis.null("boolean")
-            )
+        def known() -> ir.Table:  # nothing is written before the erasure has begun
+            held = lake.list("events")
+            events = engine.read(held, dated=True, like=like) if held else engine.table(like.empty_table(), "no_events")
+            told = said_of_persons(events)
+            return engine.keep(told.mutate(never_count=ibis.null("boolean")), "told")
 
         nobody: dict[str, Any] = {"domains": [], "emails": [], "users": [], "user_properties": {}}
         placed = Placement(engine, known, workspace.policy.changed(never_count=nobody), [said]).place(said)
