@@ -16,8 +16,7 @@ def table(lake: Lake, *parts: str, account_id: str | None = None, upgraded: bool
     if not lake.exists(*parts):
         raise FileNotFoundError(f"{'/'.join(parts)}: is gone from the lake; restore it")
     filters = None if account_id is None else [("account_id", "==", account_id)]
-    # No threads: if the command ends right after this read, pyarrow's threads closing the file abort the interpreter.
-    return (read_table if upgraded else read_raw)(lake, *parts, filters=filters, threads=False)
+    return (read_table if upgraded else read_raw)(lake, *parts, filters=filters)
 
 
 def of_run(lake: Lake, table_name: str, run_id: str, account_id: str | None = None) -> pa.Table:

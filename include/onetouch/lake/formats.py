@@ -218,7 +218,6 @@ def read_table(
     *parts: str,
     columns: Sequence[str] | None = None,
     filters: list[Any] | None = None,
-    threads: bool = True,
 ) -> pa.Table:
     """A table of the lake in today's format, whichever release wrote it; with `columns`, only those columns.
 
@@ -234,7 +233,7 @@ def read_table(
             stored = {current_name(name): name for name in schema.names}
             known = {} if kind is None else kind.columns
             wanted = [stored.get(name, name) for name in dict.fromkeys(columns) if name in stored or name not in known]
-        found = pq.read_table(file, columns=wanted, filters=filters, use_threads=threads)
+        found = pq.read_table(file, columns=wanted, filters=filters)
     if kind is None:
         return found
     for step in range(_format(schema, kind, parts), kind.format):
@@ -253,10 +252,10 @@ def columns_held(lake: Files, *parts: str) -> set[str]:
         return {current_name(name) for name in pq.read_schema(file).names}
 
 
-def read_raw(lake: Files, *parts: str, filters: list[Any] | None = None, threads: bool = True) -> pa.Table:
+def read_raw(lake: Files, *parts: str, filters: list[Any] | None = None) -> pa.Table:
     """A table of the lake exactly as it is stored, in whichever format. Raises FileNotFoundError."""
     with lake.fs.open(lake.path(*parts), "rb") as file:
-        return pq.read_table(file, filters=filters, use_threads=threads)
+        return pq.read_table(file, filters=filters)
 
 
 def as_stored(table: pa.Table, stored: pa.Table, kind: TableKind) -> pa.Table:

@@ -44,5 +44,5 @@ def kept_artefact(lake: Lake, run_id: str, policy: Policy) -> Artefact:
 
 
 def _rows(lake: Lake, *parts: str) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = read_table(lake, *parts, threads=False).to_pylist()
+    rows: list[dict[str, Any]] = read_table(lake, *parts).to_pylist()
     return rows
