@@ -117,7 +117,7 @@ EXPECTED: Mapping[str, Expected] = {
     "00": Expected("called", action("acme-1", CALLED)),
     "01": Expected("held: its user is buying, though the server's event has no group", action("acme-1", CONVERTING)),
     "02": Expected("user 42 of company 7 is not company 42", not_called("42")),
-    "03": Expected("the placeholder is nobody's account", both(_nobody("undefined"), not_called("undefined"))),
+    "03": Expected("the placeholder is nobody's account", _nobody("undefined")),
     "05": Expected("one person is one user: not engaged", not_called("acme.example")),
     "07": Expected("anonymous visitors are counted apart; called", both(action("acme-1", CALLED), says("anonymous"))),
     "08": Expected("held: what the device did signed out is the user's", action("acme-1", CONVERTING)),
@@ -174,7 +174,10 @@ EXPECTED: Mapping[str, Expected] = {
     "28": Expected("what was sent again counts once", both(action("acme-1", CALLED), _figures(kept=127))),
     "30": Expected("strangers behind a relay are lone people", both(not_called("github.com"), _nobody("appleid.com"))),
     "31": Expected("staging's intent does not count", not_called("acme-1"), "events: {projects: ['300300']}\n"),
-    "34": Expected("the account of the first declared type, whatever the order", lambda seen: seen.code == 0),
+    "34": Expected(
+        "a user of two companies is of one; the other's checkout holds the other",
+        both(action("acme-1", CALLED), action("globex-1", CONVERTING)),
+    ),
     "35": Expected("one account, whatever the order of the list", _one_account("acme-1", "zeta-1")),
     "36": Expected("once", both(action("acme-1", CALLED), _figures(kept=127))),
     "37": Expected("a clock ahead is refused, the rest is kept", _figures(kept=127)),
@@ -208,12 +211,11 @@ def play(folder: Path, policy: str) -> Seen:
              str(accounts), "--policy", str(own), "--as-of", AS_OF, "--dry-run", "--json"],
         )  # fmt: skip
         decided = runner.invoke(app, ["--home", str(home), "decisions", "--json"])
-        rows = [json.loads(line) for line in decided.stdout.splitlines() if line.startswith("{")]
         signals = [row for path in sorted(home.glob("**/signals/*.parquet")) for row in pq.read_table(path).to_pylist()]
         return Seen(
             ran.exit_code,
             next(_objects(ran.stdout), {}),
-            {row["account_id"]: row for row in rows},
+            {row["account_id"]: row for row in _objects(decided.stdout)},
             {row["account_id"]: row for row in signals},
             ran.output,
         )

@@ -25,7 +25,7 @@ from onetouch.events import said as said_of_persons
 from onetouch.lake import SHORT, Erasure, Lake, Marks, erase_files, search
 from onetouch.ledger import ACTIVE, Forgotten, Kind, Ledger, Subject
 from onetouch.policy import Events
-from onetouch.sources import ERASED, SOURCES, Kept, Shape, Source, packing_of, source_of
+from onetouch.sources import ERASED, SOURCES, Kept, Shape, Source, packing_of, source_of, unpacked
 from onetouch.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -301,7 +301,7 @@ def _erase_lake(workspace: Workspace, subject: Subject, marks: Marks, known: For
         "email_domain": frozenset(subject.domains),
     }
     pseudonym = known.pseudonym(subject.kind, subject.id)
-    return erase_files(lake, Erasure(columns, pseudonym, marks), text_of_row) | {"lines": lines}
+    return erase_files(lake, Erasure(columns, pseudonym, marks), text_of_row, unpacked) | {"lines": lines}
 
 
 def _raw_files(lake: Lake) -> Iterator[tuple[Source, str, str]]:
@@ -327,7 +327,7 @@ def _search(workspace: Workspace, marks: list[Marks]) -> tuple[list[str], Summar
     found: list[str] = []
     searched = {"files": 0, "bytes": 0, "rows": 0}
     for one in marks:
-        looked = search(workspace.lake, one)
+        looked = search(workspace.lake, one, unpacked)
         searched["files"], searched["bytes"] = looked.files, looked.bytes
         found += [f"lake: {path}" for path in looked.found]
         left, rows = _in_ledger(workspace.ledger, one)

@@ -10,6 +10,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 from onetouch.lake import Lake, Marks, search
+from onetouch.sources import unpacked
 
 MARK = "person-4711"
 NOISE = os.urandom(1 << 20).hex().encode()  # several blocks, also compressed
@@ -35,10 +36,12 @@ def test_a_compressed_file_is_searched_as_far_as_it_can_be_read(
     folder = tmp_path / "raw" / "vendor" / "run"
     folder.mkdir(parents=True)
     (folder / "hour.json").write_bytes(damage(pack(ROWS)))
-    assert search(Lake(tmp_path), Marks({MARK: "forgotten:1"}, "forgotten:1")).found == ["raw/vendor/run/hour.json"]
-    assert search(Lake(tmp_path), Marks({"person-4712": "forgotten:1"}, "forgotten:1")).found == []
+    assert search(Lake(tmp_path), Marks({MARK: "forgotten:1"}, "forgotten:1"), unpacked).found == [
+        "raw/vendor/run/hour.json"
+    ]
+    assert search(Lake(tmp_path), Marks({"person-4712": "forgotten:1"}, "forgotten:1"), unpacked).found == []
 
 
 def test_every_one_of_several_gzip_files_in_one_is_searched(tmp_path: Path) -> None:
     (tmp_path / "hours.gz").write_bytes(gzip.compress(b"{}\n") + gzip.compress(b"{}\n" * 999) + gzip.compress(ROWS))
-    assert search(Lake(tmp_path), Marks({MARK: "forgotten:1"}, "forgotten:1")).found == ["hours.gz"]
+    assert search(Lake(tmp_path), Marks({MARK: "forgotten:1"}, "forgotten:1"), unpacked).found == ["hours.gz"]

@@ -25,7 +25,9 @@ __all__ = ["app"]
 class _Program(typer.Typer):
     """The command line as a short-lived process, which ends with the command."""
 
-    def __call__(self, *args: Any, **options: Any) -> NoReturn:
+    def __call__(self, *args: Any, **options: Any) -> Any:
+        if not options.get("standalone_mode", True):  # a command within another program, which goes on after it
+            return super().__call__(*args, **options)
         # Otherwise garbage collection among the objects of imported modules, after every 700 new objects, takes a good
         # part of the CPU time of a short command.
         gc.set_threshold(10_000)
@@ -37,7 +39,7 @@ class _Program(typer.Typer):
         except Exception:
             sys.excepthook(*sys.exc_info())
             code = 1
-        _end(code)
+        return _end(code)
 
 
 def _end(code: int) -> NoReturn:

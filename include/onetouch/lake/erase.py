@@ -6,7 +6,6 @@ A file is rewritten completely or not at all.
 from __future__ import annotations
 
 import posixpath
-import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -26,10 +25,8 @@ IDS = ("account_id", "user_id", "anonymous_id", "crm_account_id", "domain", "ema
 
 _TEXTS = (".json", ".html", ".csv", ".txt", ".md", ".css", ".js")
 
-_GZIP, _ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
-"""How a compressed file begins."""
-
-_PIECE = 1 << 10  # of a damaged file, at most this many bytes before the damage stay unread
+Unpack = Callable[[bytes], bytes | None]
+"""Gives what can be decompressed of a file's content; None if it is not compressed (`sources.unpacked`)."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +47,9 @@ class Searched:
     found: list[str]
 
 
-def erase_files(lake: Lake, erasure: Erasure, text_of_row: Callable[[str], str | None]) -> dict[str, int]:
+def erase_files(
+    lake: Lake, erasure: Erasure, text_of_row: Callable[[str], str | None], unpack: Unpack
+) -> dict[str, int]:
     """Erases the subject from every Parquet and text file; returns {files, rewritten, rows}.
 
     Rows of the subject are removed; in the folders of FIGURES they are kept under the pseudonym. In rows of other
@@ -63,7 +62,7 @@ def erase_files(lake: Lake, erasure: Erasure, text_of_row: Callable[[str], str |
         counts["files"] += 1
         room, name = _room(lake, path), posixpath.basename(path)
         if name.startswith("."):
-            if _search(lake, path, erasure.marks)[1]:
+            if _search(lake, path, erasure.marks, unpack)[1]:
                 lake.fs.rm(path)
                 counts["rewritten"] += 1
         elif name.endswith(".parquet"):
@@ -80,11 +79,11 @@ def erase_files(lake: Lake, erasure: Erasure, text_of_row: Callable[[str], str |
     return counts
 
 
-def search(lake: Lake, marks: Marks) -> Searched:
+def search(lake: Lake, marks: Marks, unpack: Unpack) -> Searched:
     """Searches every file, including hidden ones, for the marks; compressed ones also in decompressed form."""
     searched = Searched(0, 0, [])
     for path in _all(lake):
-        size, found = _search(lake, path, marks)
+        size, found = _search(lake, path, marks, unpack)
         searched.files += 1
         searched.bytes += size
         if found:
@@ -104,7 +103,7 @@ def _room(lake: Lake, path: str) -> str:
     return _within(lake, path).split("/")[0]
 
 
-def _search(lake: Lake, path: str, marks: Marks) -> tuple[int, bool]:
+def _search(lake: Lake, path: str, marks: Marks, unpack: Unpack) -> tuple[int, bool]:
     """The number of bytes searched, and whether a mark was found.
 
     The letters of a mark within compressed bytes count as found, unless the decompressed content has them as part of a
@@ -121,42 +120,13 @@ def _search(lake: Lake, path: str, marks: Marks) -> tuple[int, bool]:
             if marks.stands_in(text) or (column in IDS and value in marks.words):
                 return size, True
             longer = longer or marks.occurs_in(text)
-    elif content.startswith((_GZIP, _ZSTD)):
-        unpacked = _unpacked(content)
+    elif (unpacked := unpack(content)) is not None:
         return size + len(unpacked), marks.stands_in(unpacked)
     elif marks.stands_in(content):
         return size, True
     else:
         longer = True  # plain text: a mark that stands by itself would have been found above
     return size, not longer and marks.occurs_in(content)
-
-
-def _unpacked(content: bytes) -> bytes:
-    """All that can be decompressed of a gzip or zstd file; one that ends early or is damaged holds rows up to there."""
-    return b"".join(_gunzipped(content) if content.startswith(_GZIP) else _unzstd(content))
-
-
-def _gunzipped(content: bytes) -> Iterator[bytes]:
-    stream = zlib.decompressobj(zlib.MAX_WBITS | 16)
-    place = 0
-    while place < len(content):
-        piece = content[place : place + _PIECE]
-        try:
-            yield stream.decompress(piece)
-        except zlib.error:  # what follows the damage cannot be read by anyone
-            return
-        place += len(piece) - len(stream.unused_data)
-        if stream.eof:
-            stream = zlib.decompressobj(zlib.MAX_WBITS | 16)
-
-
-def _unzstd(content: bytes) -> Iterator[bytes]:
-    try:
-        with pa.CompressedInputStream(pa.BufferReader(content), "zstd") as stream:
-            while piece := stream.read(_PIECE):
-                yield piece
-    except OSError:
-        return
 
 
 def _values(table: pa.Table) -> Iterator[tuple[str, str]]:

@@ -9,7 +9,7 @@ from onetouch.faces import show
 
 if TYPE_CHECKING:
     from onetouch.sources.extraction import extract, extracted, fetch_rows, raw_folder, read_rows, reading_of
-    from onetouch.sources.packing import packing_of
+    from onetouch.sources.packing import packing_of, unpacked
     from onetouch.sources.protocol import Source
     from onetouch.sources.raw import ExportError, Fetched
     from onetouch.sources.registry import SOURCES, check_sources, source_of
@@ -35,6 +35,7 @@ __all__ = [
     "extracted",
     "fetch_rows",
     "packing_of",
+    "unpacked",
     "raw_folder",
     "read_rows",
     "reading_of",

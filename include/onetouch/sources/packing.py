@@ -7,7 +7,7 @@ import io
 import re
 import zlib
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from typing import IO, Any, Literal, cast
 
 import pyarrow as pa
@@ -18,7 +18,7 @@ Packing = Literal["gzip", "zstd", "plain"]
 
 _PIECE = 1 << 20
 _ZSTD_PIECE = 1 << 12  # at most this many bytes are lost of a zstd file that ends early
-_MAGIC = {"gzip": b"\x1f\x8b", "zstd": b"\x28\xb5\x2f\xfd"}
+_MAGIC: dict[Packing, bytes] = {"gzip": b"\x1f\x8b", "zstd": b"\x28\xb5\x2f\xfd"}
 
 
 class Refused(Exception):
@@ -65,6 +65,19 @@ def unpack(chunks: Iterable[bytes], limits: Events, packing: Packing = "gzip") -
             raise Refused("compression_bomb", f"unpacks to more than {limits.max_compression_ratio} times its size")
         if piece:
             yield piece
+
+
+def unpacked(content: bytes) -> bytes | None:
+    """All that can be decompressed of a gzip or zstd file, whole or damaged, by its content; None for any other."""
+    found = [packing for packing, magic in _MAGIC.items() if content.startswith(magic)]
+    if not found:
+        return None
+    whole = _Received((content[place : place + _PIECE] for place in range(0, len(content), _PIECE)), found[0])
+    readable = bytearray()
+    with suppress(Cut):  # a damaged file is read up to the damage
+        for piece in _PLAIN_OF[found[0]](whole):
+            readable += piece
+    return bytes(readable)
 
 
 def packed(out: IO[bytes], packing: Packing) -> AbstractContextManager[IO[bytes]]:
