@@ -21,6 +21,7 @@ from typer.testing import CliRunner
 
 DEFAULT = Policy.model_validate(preset_document())
 KEYS = sorted(upgrade._THEN)
+KEYS_2 = sorted(upgrade._THEN_2)
 
 
 def section(document: dict[str, Any], path: str) -> tuple[dict[str, Any], str]:
@@ -58,6 +59,14 @@ def test_a_key_that_was_not_there_means_what_was_done_then(key: str) -> None:
     place, last = section(expected, key)
     place[last] = upgrade._THEN[key]
     assert upgrade.read_stored(without(key)) == Policy.model_validate(expected)
+
+
+@pytest.mark.parametrize("key", KEYS_2)
+def test_a_key_that_format_2_did_not_have_means_what_was_done_then(key: str) -> None:
+    expected = DEFAULT.document()
+    place, last = section(expected, key)
+    place[last] = upgrade._THEN_2[key]
+    assert upgrade.read_stored({"format": 2, **without(key)}) == Policy.model_validate(expected)
 
 
 def test_a_document_of_the_first_release_is_read_whole() -> None:

@@ -22,7 +22,7 @@ from onetouch import catalogue
 from onetouch.policy.naming import Replaced, new_name, replace_names
 from onetouch.policy.schema import Policy
 
-FORMAT = 2
+FORMAT = 3
 """The number of the format in which documents are written today."""
 
 RENAMED: Mapping[str, str] = catalogue.RENAMED
@@ -114,7 +114,26 @@ def _first(document: Document) -> Document:
     assignment = document.setdefault("assignment", {})
     if "territories" not in assignment:
         assignment["territories"] = _territories(assignment.get("reps", []))
-    for path, value in _THEN.items():
+    return _with(document, _THEN)
+
+
+_THEN_2: dict[str, Any] = {
+    # Before issue 12: the pace to a plan limit went by all readings of the lookback, and no reading expired within it.
+    "signals.limit_resets": {},
+    "signals.limit_fall": None,
+    "signals.limit_reading_days": FOR_EVER_DAYS,
+}
+"""Key that a document of format 2 may lack → the value that reproduces what was done without it."""
+
+
+def _second(document: Document) -> Document:
+    """Upgrades format 2 to format 3, which added keys."""
+    return _with(document, _THEN_2)
+
+
+def _with(document: Document, then: Mapping[str, Any]) -> Document:
+    """The document with these values for the keys that it lacks."""
+    for path, value in then.items():
         *sections, key = path.split(".")
         place = document
         for section in sections:
@@ -132,7 +151,7 @@ def _territories(reps: list[Document]) -> list[Document]:
     ]
 
 
-_STEPS: dict[int, Callable[[Document], Document]] = {1: _first}
+_STEPS: dict[int, Callable[[Document], Document]] = {1: _first, 2: _second}
 """Number of a format → the function that upgrades a document of it to the next format."""
 
 
