@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -37,9 +37,17 @@ class Checkout:
 
 
 def fresh_checkouts(
-    lake: Lake, policy: Policy, run: Run, account_ids: Iterable[str], now: datetime, fetch: Fetch
+    lake: Lake,
+    policy: Policy,
+    run: Run,
+    account_ids: Iterable[str],
+    now: datetime,
+    fetch: Fetch,
+    same: Mapping[str, str] | None = None,
 ) -> dict[str, Checkout]:
     """The checkouts of these accounts that are in progress, or whose last one ended in a purchase.
+
+    `same`: account → the account that stands for it, if it is another (`signals.other_domains`).
 
     Reads the events received from the run's `as_of` less the policy's overlap up to `now`, directly from the sources of
     the policy; nothing is kept. A checkout is in progress if `signals.account` calls it started or stalled: it is
@@ -49,8 +57,10 @@ def fresh_checkouts(
     """
     start = run.as_of - timedelta(hours=policy.events.overlap_hours)
     moments: dict[str, dict[str, datetime]] = defaultdict(dict)
+    asked_for = set(account_ids)
+    stands = {account: account for account in asked_for} | {a: b for a, b in (same or {}).items() if b in asked_for}
     with lake.engine() as engine:
-        asked = engine.table(pa.table({"account_id": pa.array(sorted(set(account_ids)), pa.string())}), "asked")
+        asked = engine.table(pa.table({"account_id": pa.array(sorted(stands), pa.string())}), "asked")
         for source in policy.sources:
             meanings = policy.vocabulary_of(source)
             steps = {theirs: _STEPS[meaning.as_] for theirs, meaning in meanings.items() if meaning.as_ in _STEPS}
@@ -60,7 +70,7 @@ def fresh_checkouts(
             canonical.finish()
             taken = canonical.good.semi_join(asked, "account_id").group_by("account_id", "event")
             for row in engine.fetch(taken.agg(at=lambda t: t.occurred_at.max())).to_pylist():
-                of_account, step = moments[row["account_id"]], steps[row["event"]]
+                of_account, step = moments[stands[row["account_id"]]], steps[row["event"]]
                 of_account[step] = max(row["at"].replace(tzinfo=UTC), of_account.get(step, _NEVER))
     return {account: checkout for account, at in sorted(moments.items()) if (checkout := _checkout(at, policy, now))}
 
