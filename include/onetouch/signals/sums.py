@@ -101,5 +101,8 @@ def product_accounts(
     summed = both.group_by(columns).agg(living=both.living.max(), known=both.known.max(), last_at=both.last_at.max())
     people = engine.keep(summed, "product_people")
     accounts = people.group_by("account_id").agg(living=people.living.sum())
+    # An account that a domain made is that domain's, also where its events say no address.
+    named = (people.account_basis == "domain").ifelse(people.account_id, ibis.null("string"))
+    people = people.mutate(email_domain=people.email_domain.fill_null(named))
     of_domains = people.filter(people.account_basis != "personal", people.email_domain.notnull())
     return engine.fetch(accounts), engine.fetch(of_domains)
