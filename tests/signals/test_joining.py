@@ -20,8 +20,8 @@ AS_OF = datetime(2025, 3, 10, 12, tzinfo=UTC)
 POLICY = read_policy()
 
 Record = dict[str, Any]
-Place = tuple[str, str, str, int]
-"""An account, its basis, a domain, and how many people of the domain live there."""
+Place = tuple[str, str, str | None, int]
+"""An account, its basis, a domain (None: without an address), and how many people of the domain live there."""
 
 
 def joined(records: list[Record], places: list[Place], *also: str) -> tuple[dict[str, str], Joined]:
@@ -134,6 +134,16 @@ def test_a_domain_that_looks_like_a_records_is_listed() -> None:
     assert "acme-group.example (acme.example), acme.de (acme.example)" in line and "other" not in line
 
 
+def test_a_group_named_by_a_domain_is_that_company_also_without_addresses() -> None:
+    places = [("acme.example", "group", None, 2), ("beta-1", "group", None, 2), ("v1.2", "group", None, 9)]
+    found, said = joined([ACME, record("Beta", "beta.example")], places)
+    assert found == {"Acme": "acme.example", "Beta": "crm:Beta"}
+    assert said.counts["joined"] == {"domain": 1}
+    # Those without an address are nobody's rivals, unless the account is named by a company's domain.
+    places = [("v1.2", "group", None, 9), ("v1.2", "group", "acme.example", 1)]
+    assert joined([ACME], places)[0] == {"Acme": "v1.2"}
+
+
 def test_a_free_mail_domain_is_nobodys() -> None:
     assert joined([record("Mail", "gmail.com")], [("g", "group", "gmail.com", 9)])[0] == {"Mail": "crm:Mail"}
 
@@ -217,6 +227,15 @@ def test_a_workspace_left_long_ago_keeps_nothing(used: Callable, lake: Lake) -> 
     assert of_events(lake, ACME)[0] == {"Acme": "new"}
     used(*(("older", f"{n}@solo.example", 300) for n in range(5)))
     assert of_events(lake, record("Solo", "solo.example"))[0] == {"Solo": "older"}, "it is the only one"
+
+
+def test_events_of_a_group_named_by_a_domain_need_no_addresses(
+    event: Callable[..., dict], stage: Callable[..., None], lake: Lake
+) -> None:
+    at = AS_OF - timedelta(hours=1)
+    stage(lake, [event(at, "session_started", "acme.example"), event(at, "session_started", "beta-1", "u2")])
+    found, said = of_events(lake, ACME, record("Beta", "beta.example"))
+    assert found == {"Acme": "acme.example", "Beta": "crm:Beta"} and said.counts["joined"] == {"domain": 1}
 
 
 def test_domains_of_one_company_are_one_account(used: Callable, lake: Lake) -> None:

@@ -90,6 +90,7 @@ def join(snapshot: pd.DataFrame, product: pd.DataFrame, presence: pd.DataFrame) 
     company = _business(snapshot["domain"])
     listed = snapshot["domains"].astype("str").str.extract("^([^;]+)", expand=False)
     company = company.fillna(_mapped(listed, company_of))
+    presence = _addressed(presence, company_of)
     homes, contested = _homes(presence, company_of)
 
     order = snapshot.assign(unowned=snapshot["owner_email"].isna()).sort_values(
@@ -134,6 +135,14 @@ def _mapped(texts: pd.Series, to: Any) -> pd.Series:
 
 def _business(domains: pd.Series) -> pd.Series:
     return domains.where(~domains.isin(free_mail_domains))
+
+
+def _addressed(presence: pd.DataFrame, company_of: pd.Series) -> pd.DataFrame:
+    """The people of a known domain. Who has no address is of the domain that is the account's id: an account that
+    addresses made, or a group that is named by a recorded company's domain."""
+    named = (presence["account_basis"] == "domain") | presence["account_id"].isin(company_of.index)
+    domain = presence["email_domain"].fillna(presence["account_id"].where(named))
+    return presence.assign(email_domain=domain)[domain.notna()]
 
 
 def _homes(presence: pd.DataFrame, company_of: pd.Series) -> tuple[pd.DataFrame, pd.DataFrame]:

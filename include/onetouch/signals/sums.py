@@ -91,7 +91,7 @@ def product_accounts(
     engine: Engine, sums: Sums, history: ir.Table, policy: Policy, moved_days: int
 ) -> tuple[pa.Table, pa.Table]:
     """The product's accounts (account_id, living), and the people of each e-mail domain in them: account_id,
-    account_basis, email_domain, living, known, last_at.
+    account_basis, email_domain (null for those without a business address), living, known, last_at.
 
     `living`: people who used the account within the recent days, and within `moved_days` of their last use of any
     account; `known`: all who were ever seen there. Accounts of lone users are not identified by a domain.
@@ -110,8 +110,4 @@ def product_accounts(
     summed = both.group_by(columns).agg(living=both.living.max(), known=both.known.max(), last_at=both.last_at.max())
     people = engine.keep(summed, "product_people")
     accounts = people.group_by("account_id").agg(living=people.living.sum())
-    # An account that a domain made is that domain's, also where its events say no address.
-    named = (people.account_basis == "domain").ifelse(people.account_id, ibis.null("string"))
-    people = people.mutate(email_domain=people.email_domain.fill_null(named))
-    of_domains = people.filter(people.account_basis != "personal", people.email_domain.notnull())
-    return engine.fetch(accounts), engine.fetch(of_domains)
+    return engine.fetch(accounts), engine.fetch(people.filter(people.account_basis != "personal"))
