@@ -283,7 +283,7 @@ def _situations(values: list[Json], said: dict[str, Said]) -> list[str]:
 
 def _account_fields(values: Json, said: dict[str, Said]) -> list[str]:
     kinds = {column.name: column.kind.allowed for column in SNAPSHOT_COLUMNS}
-    rows = [(f"`{name}`", f"`{field}`", kinds[name]) for name, field in values.items()]
+    rows = [(f"`{name}`", f"`{field}`" if field else "not read", kinds[name]) for name, field in values.items()]
     return _table(("of the account", "field in Salesforce", "holds"), rows)
 
 

@@ -37,6 +37,7 @@ from onetouch import (
 from onetouch.connections import Connection
 from onetouch.delivery import DeliveryFailed, Question
 from onetouch.handoff import without_addresses
+from onetouch.lake import read_table
 from onetouch.ledger import Run
 from onetouch.policy import Policy
 from onetouch.quality import ChecksFailed
@@ -209,7 +210,9 @@ def deliver_tasks(workspace: Workspace, run: Run, policy: Policy, now: datetime)
 
     def recheck(account_ids: list[str]) -> Mapping[str, events.Checkout]:
         fetch = functools.partial(_fetch_again, workspace, policy)
-        return events.fresh_checkouts(workspace.lake, policy, run, account_ids, now, fetch)
+        records = read_table(workspace.lake, "crm", run.run_id, "accounts.parquet", columns=["domain", "domains"])
+        same = signals.other_domains(records.to_pandas())
+        return events.fresh_checkouts(workspace.lake, policy, run, account_ids, now, fetch, same)
 
     return delivery.deliver_tasks(
         workspace.lake,

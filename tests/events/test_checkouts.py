@@ -28,7 +28,7 @@ def step(number, name, moment, account="acme", **changes):
 
 @pytest.fixture
 def ask(stager):
-    def ask(steps, accounts=("acme",), now=NOW, policy=stager.policy, bought=False):
+    def ask(steps, accounts=("acme",), now=NOW, policy=stager.policy, bought=False, same=None):
         """Account → moment of those in progress, or of those that have bought."""
         members = [(member(moment, n), packed([row])) for n, (moment, row) in enumerate(steps)]
         answer(stager.folder / "a.zip", members)
@@ -38,7 +38,7 @@ def ask(stager):
             fetched.append((source, start, end))
             return fetch_rows(source, policy, start, end, folder=stager.folder)
 
-        found = events.fresh_checkouts(stager.lake, policy, stager.run(), accounts, now, fetch)
+        found = events.fresh_checkouts(stager.lake, policy, stager.run(), accounts, now, fetch, same)
         assert fetched == [("amplitude", AS_OF - timedelta(hours=policy.events.overlap_hours), now)]
         assert [*stager.lake.list("raw", ""), *stager.lake.list("events", "")] == held
         if bought == "by themselves":
@@ -54,6 +54,14 @@ started = partial(step, 1, "checkout_started")
 def test_a_checkout_started_after_scoring_is_seen(ask):
     moment = AS_OF + timedelta(minutes=20)
     assert ask([started(moment)]) == {"acme": moment}
+
+
+def test_one_under_another_domain_of_the_company_is_its_own(ask):
+    moment = AS_OF + timedelta(minutes=20)
+    steps = [started(moment), step(2, "checkout_started", moment + timedelta(minutes=1), "other")]
+    later = moment + timedelta(minutes=1)
+    assert ask(steps, ("stands",), same={"acme": "stands", "other": "nobody"}) == {"stands": moment}
+    assert ask(steps, ("stands",), same={"acme": "stands", "other": "stands"}) == {"stands": later}
 
 
 def test_one_received_before_scoring_still_counts(ask):

@@ -16,8 +16,11 @@ from onetouch.catalogue import SIGNAL_NAMES, SIGNALS, Window
 from onetouch.lake import Lake
 from onetouch.policy import Policy, read_policy
 from onetouch.signals import compute
+from onetouch.signals.build import built
 
 POLICY = read_policy()
+AS_BEFORE = POLICY.changed(signals__limit_fall=None, signals__limit_reading_days=36_500)
+"""What a policy means that was stored before readings had periods."""
 NOT_USE = {
     "usage_recorded", "limit_reached", "demo_viewed", "support_ticket_opened", "company_funded", "company_hiring",
 }  # fmt: skip
@@ -36,7 +39,10 @@ def accounts(*ids: str, **columns: Any) -> pd.DataFrame:
 # ── A plain Python reading ───────────────────────────────────────────────────────────────────────────────────────────
 
 
-def plain(events: Rows, as_of: datetime, caps: dict[str, float], signed_up: datetime | None, zone: str) -> dict:
+def plain(
+    events: Rows, as_of: datetime, caps: dict[str, float], signed_up: datetime | None, zone: str,
+    policy: Policy = POLICY,
+) -> dict:  # fmt: skip
     """The signals of one account, from its events one by one."""
     events = [e for e in events if e["occurred_at"] < as_of and e["received_at"] <= as_of]
     events = [e for e in events if e["event"] in POLICY.vocabulary]
@@ -70,7 +76,7 @@ def plain(events: Rows, as_of: datetime, caps: dict[str, float], signed_up: date
     week = sum(e["age"] < 7 for e in use)
     before = sum(7 <= e["age"] < 14 for e in use)
     demos = [e["properties_"]["completion"] for e in near if e["event"] == "demo_viewed"]
-    share, held, days_left, limit_name = limits(near, caps, last)
+    share, held, days_left, limit_name = limits(near, caps, last, policy)
     state, left = checkout(near, as_of)
     hours, weekdays = habits([e for e in use if e["age"] < 28], zone)
     return {
@@ -127,7 +133,7 @@ def plain(events: Rows, as_of: datetime, caps: dict[str, float], signed_up: date
 
 
 def limits(
-    near: Rows, caps: dict[str, float], last: date
+    near: Rows, caps: dict[str, float], last: date, policy: Policy
 ) -> tuple[float | None, float | None, float | None, str | None]:
     readings: dict[str, dict[date, tuple[datetime, float]]] = defaultdict(dict)
     for e in near:
@@ -138,14 +144,39 @@ def limits(
     fullest = None
     for name in sorted(readings):
         used = [(day, used) for day, (_, used) in sorted(readings[name].items())]
+        used, ends = period(name, used, last, policy)
+        if not used:
+            continue
         share = used[-1][1] / caps[name]
         run: list[date] = []
         for day, reading in used:
             run = [*run, day] if reading / caps[name] >= 0.8 else []
         held = (run[-1] - run[0]).days + 1 if run else 0
         if fullest is None or share > fullest[0]:
-            fullest = (share, held, days_left(used, caps[name], last), name)
+            left = days_left(used, caps[name], last)
+            fullest = (share, held, None if left and ends and left >= (ends - last).days else left, name)
     return fullest or (None, None, None, None)
+
+
+def period(
+    name: str, used: list[tuple[date, float]], last: date, policy: Policy
+) -> tuple[list[tuple[date, float]], date | None]:
+    """The readings of the current period, and the day on which the next begins, if the policy says it."""
+    resets = policy.signals.limit_resets.get(name)
+    if resets == "never":
+        return used, None
+    if (last - used[-1][0]).days >= policy.signals.limit_reading_days:
+        return [], None
+    ends = None
+    if resets is not None:
+        key = {"week": lambda d: d.isocalendar()[:2], "month": lambda d: (d.year, d.month), "year": lambda d: d.year}
+        used = [(day, u) for day, u in used if key[resets](day) == key[resets](last)]
+        ends = next(d for n in range(1, 400) if key[resets](d := last + timedelta(days=n)) != key[resets](last))
+    begins = 0
+    for n in range(1, len(used)):
+        if policy.signals.limit_fall is not None and used[n][1] < policy.signals.limit_fall * used[n - 1][1]:
+            begins = n
+    return used[begins:], ends
 
 
 def days_left(used: list[tuple[date, float]], cap: float, last: date) -> float | None:
@@ -248,6 +279,14 @@ def some_events(rng: random.Random, event: Callable[..., dict], account: str, as
     return rows
 
 
+PERIODS = [
+    POLICY,
+    AS_BEFORE,
+    POLICY.changed(signals__limit_resets={"rows": "month", "seats": "never"}, signals__limit_reading_days=7),
+    POLICY.changed(signals__limit_resets={"rows": "week", "seats": "year"}, signals__limit_fall=0.9),
+]
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_signals_are_what_their_definitions_say(
     seed: int, lake: Lake, event: Callable[..., dict], stage: Callable[..., None]
@@ -263,10 +302,12 @@ def test_signals_are_what_their_definitions_say(
         *ids, plan_limits=json.dumps(caps), timezone=[zones[i % 4] for i in range(6)],
         signed_up_at=["2024-12-01T00:00:00Z", None] * 3,
     )  # fmt: skip
-    got = signals_of(lake, snapshot, as_of)
+    policy = PERIODS[seed]
+    got = signals_of(lake, snapshot, as_of, policy)
     signed_up = datetime(2024, 12, 1, tzinfo=UTC)
     for i, account in enumerate(ids):
-        expected = plain(events[account], as_of, caps, signed_up if i % 2 == 0 else None, zones[i % 4] or "UTC")
+        since = signed_up if i % 2 == 0 else None
+        expected = plain(events[account], as_of, caps, since, zones[i % 4] or "UTC", policy)
         assert set(SIGNAL_NAMES) <= expected.keys()
         for name, value in expected.items():
             found = got.loc[account, name]
@@ -463,14 +504,17 @@ def test_a_moment_is_the_last_one_its_window_counts(lake: Lake, event: Callable,
 READINGS = {
     "at two a day": ([(5, 50), (0, 60)], 20),
     "told three days ago": ([(8, 50), (3, 60)], 17),
-    "by now it must be": ([(80, 10), (70, 90)], 0),
+    "by now it must be": ([(30, 10), (20, 90)], 0),
+    "read too long ago": ([(80, 10), (70, 90)], None),
     "reached": ([(3, 100)], 0),
     "reached, and falling": ([(3, 140), (0, 100)], 0),
     "falling": ([(3, 60), (0, 50)], None),
     "standing": ([(3, 60), (0, 60)], None),
     "one day": ([(0, 60)], None),
     "older than the lookback": ([(90, 10), (0, 60)], None),
-    "up and down and up": ([(4, 50), (3, 90), (2, 20), (0, 58)], 21),
+    "up and down and up": ([(4, 50), (3, 90), (2, 46), (0, 58)], 21),
+    "begun anew": ([(4, 50), (3, 90), (2, 20), (0, 58)], 42 / 19),
+    "begun anew just now": ([(4, 50), (3, 90), (0, 20)], None),
 }
 """Days before and what was used of 100 then; days left."""
 
@@ -479,8 +523,59 @@ def test_days_left_go_by_the_pace_so_far(lake: Lake, event: Callable, stage: Cal
     readings = [(name, days, used) for name, (known, _) in READINGS.items() for days, used in known]
     at = NOON - timedelta(hours=1)
     stage(lake, [event(at - timedelta(days=d), "usage_recorded", a, limit="rows", used=u) for a, d, u in readings])
-    got = signals_of(lake, accounts(*READINGS, plan_limits='{"rows": 100, "seats": 5}'), NOON)["limit_days_left"]
+    snapshot = accounts(*READINGS, plan_limits='{"rows": 100, "seats": 5}')
+    got = signals_of(lake, snapshot, NOON)["limit_days_left"]
     assert {a: None if pd.isna(got[a]) else got[a] for a in READINGS} == {a: left for a, (_, left) in READINGS.items()}
+    before = signals_of(lake, snapshot, NOON, AS_BEFORE)["limit_days_left"]
+    assert (before["read too long ago"], before["begun anew"]) == (0, 21)
+
+
+def meter(event: Callable, days: Any, used: Callable[[date], float], account: str = "acme") -> Rows:
+    """A reading at six in the morning of each day before the 31st of March: `days` before, and what was used then."""
+    at = [datetime(2025, 3, 31, 6, tzinfo=UTC) - timedelta(days=n) for n in days]
+    return [event(day, "usage_recorded", account, limit="calls", used=used(day.date())) for day in at]
+
+
+@pytest.mark.parametrize("resets", [{}, {"calls": "month"}])
+def test_the_pace_of_a_monthly_quota_is_that_of_the_month(
+    resets: dict[str, str], lake: Lake, event: Callable, stage: Callable
+) -> None:
+    stage(lake, meter(event, range(89), lambda day: 30 * day.day))
+    as_of, policy = datetime(2025, 3, 30, 12, tzinfo=UTC), POLICY.changed(signals__limit_resets=resets)
+    row = signals_of(lake, accounts("acme", plan_limits='{"calls": 930}'), as_of, policy).loc["acme"]
+    assert (row["limit_used"], row["limit_share"]) == (900, pytest.approx(900 / 930))
+    assert row["limit_days_left"] == pytest.approx(1)
+    row = signals_of(lake, accounts("acme", plan_limits='{"calls": 1000}'), as_of, policy).loc["acme"]
+    # By the pace it would be full on the 3rd of April; where the policy says that it begins anew before, it is not.
+    assert pd.isna(row["limit_days_left"]) if resets else row["limit_days_left"] == pytest.approx(100 / 30)
+    later = as_of + timedelta(days=1, hours=20)  # the first of April: nothing was read of the new month yet
+    row = signals_of(lake, accounts("acme", plan_limits='{"calls": 930}'), later, policy).loc["acme"]
+    assert pd.isna(row["limit_share"]) if resets else row["limit_share"] == 1
+
+
+def test_a_quota_that_was_full_in_january_is_not_full_in_march(lake: Lake, event: Callable, stage: Callable) -> None:
+    stage(lake, meter(event, range(59, 89), lambda day: 100))
+    march, snapshot = datetime(2025, 3, 1, 12, tzinfo=UTC), accounts("acme", plan_limits='{"calls": 100}')
+    assert signals_of(lake, snapshot, datetime(2025, 1, 31, 12, tzinfo=UTC)).loc["acme", "limit_share"] == 1
+    for policy, share in [
+        (POLICY, None), (POLICY.changed(signals__limit_resets={"calls": "month"}), None), (AS_BEFORE, 1),
+        (POLICY.changed(signals__limit_resets={"calls": "never"}), 1),
+    ]:  # fmt: skip
+        row = signals_of(lake, snapshot, march, policy).loc["acme"]
+        assert (None if pd.isna(row["limit_share"]) else row["limit_share"]) == share
+        assert pd.isna(row["limit_name"]) == (share is None)
+
+
+def test_an_older_reading_that_arrives_late_does_not_count(lake: Lake, event: Callable, stage: Callable) -> None:
+    def reading(hours: int, used: int, received: int) -> dict:
+        return event(NOON - timedelta(hours=hours), "usage_recorded", limit="rows", used=used, received=received)
+
+    snapshot = accounts("acme", plan_limits='{"rows": 100}')
+    stage(lake, [reading(26, 90, 1)])
+    for n, hours in enumerate((27, 50, 200)):  # of the same day, and of days before
+        stage(lake, [reading(hours, 10 + n, hours * 60 - 30)], batch=f"late{n}")
+    row = signals_of(lake, snapshot, NOON).loc["acme"]
+    assert (row["limit_used"], row["limit_held_days"]) == (90, 1)
 
 
 def test_a_domain_is_a_companys_unless_anybody_can_have_an_address_there(
@@ -527,6 +622,24 @@ def test_values_that_are_no_numbers_are_unknown(lake: Lake, event: Callable, sta
     stage(lake, rows)
     row = signals_of(lake, accounts("acme", plan_limits='{"rows": 100}'), NOON).loc["acme"]
     assert pd.isna(row["limit_share"])
+
+
+@pytest.mark.parametrize(
+    ("used", "read"),
+    [("1,900", 1900), ("1 900", 1900), ("1.900.000", 1_900_000), ("12,5", 12.5), (" 900 ", 900), ("1e3", 1000),
+     (1.125, 1.125), ("1.125", None), ("90%", None), ("900 GB", None), ("$5", None), ("nan", None), (None, None),
+     ("", None)],
+)  # fmt: skip
+def test_numbers_of_properties_are_read_where_plain_and_counted_where_not(
+    used: Any, read: float | None, lake: Lake, event: Callable, stage: Callable
+) -> None:
+    at = NOON - timedelta(hours=1)
+    stage(lake, [event(at, "usage_recorded", limit="rows", used=used), event(at, "demo_viewed", completion="90 %")])
+    table, _, joined = built(lake, POLICY, accounts("acme", plan_limits='{"rows": 1000}'), NOON)
+    [row] = table.to_pylist()
+    assert (row["limit_used"], row["demo_completion"]) == (read, 90)
+    told = [line for line in joined.warnings if line.startswith("usage_recorded: 1 of 1 events")]
+    assert len(told) == (read is None and used not in (None, ""))
 
 
 def test_an_account_without_events_has_zeros_and_unknowns(lake: Lake) -> None:

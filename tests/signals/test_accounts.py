@@ -127,7 +127,7 @@ def test_rows_find_their_product_account(lake: Lake, event: Callable, stage: Cal
 def test_of_several_records_of_a_company_the_owned_and_larger_one_stands_for_it(
     lake: Lake, event: Callable, stage: Callable
 ) -> None:
-    stage(lake, [event("2025-03-09T09:00:00", "session_started", "dom.com", basis="domain")])
+    stage(lake, [event("2025-03-09T09:00:00", "session_started", "dom.com", basis="domain", email_domain="dom.com")])
     columns = {
         "crm_account_id": ["1", "2", "3"],
         "domain": ["dom.com"] * 3,

@@ -14,6 +14,8 @@ def accounting(ledger: Ledger, run_id: str) -> dict[str, Any]:
     the run read it, and are left to a later run. `late`: rows that earlier runs should have had; they count from this
     run's moment on. `deferred`: how many of `failed` the next run tries again. `held`: why nothing was sent, None if
     tasks were sent. When the run was held, `to_withdraw` is the number of open tasks that should have been closed.
+    `warnings`: what the stages have to say to a person, one line each. `records`: how many records of the CRM, or rows
+    of the file of accounts, were read, joined an account of the product (by which way), or did not.
     """
     summaries = ledger.stage_summaries(run_id)
     staged, routed = summaries.get("stage_events") or {}, summaries.get("route") or {}
@@ -24,6 +26,7 @@ def accounting(ledger: Ledger, run_id: str) -> dict[str, Any]:
         "already_read": staged.get("already_read"),
         "waiting": (summaries.get("extract_events") or {}).get("waiting"),
         "late": staged.get("late"),
+        "records": (summaries.get("build_signals") or {}).get("records"),
         "accounts": routed.get("accounts"),
         "decisions": routed.get("decisions"),
         "to_send": sent.get("to_send"),
@@ -33,6 +36,7 @@ def accounting(ledger: Ledger, run_id: str) -> dict[str, Any]:
         "deferred": sent.get("deferred"),
         "held": sent.get("held"),
         "to_withdraw": sent.get("to_withdraw"),
+        "warnings": [line for _, summary in sorted(summaries.items()) for line in summary.get("warnings") or []],
     }
 
 

@@ -12,10 +12,12 @@ class Kind(Enum):
     """What a column holds: the dtype of a frame's column, and what may be written into a file of accounts."""
 
     TEXT = ("str", "text")
+    ID = ("str", "an id")
     DOMAIN = ("str", "a domain or website, like example.com")
+    DOMAINS = ("str", "domains, like example.com; example.de")
     EMAIL = ("str", "an e-mail address")
     TIMEZONE = ("str", "an IANA time zone, like Europe/Berlin")
-    CAPS = ("str", 'a JSON object of positive caps, like {"seats": 10}')
+    CAPS = ("str", 'a JSON object of caps, like {"seats": 10}')
     WHOLE = ("Int64", "a number, not negative")
     NUMBER = ("float64", "a number, not negative")
     FLAG = ("boolean", "true or false")
@@ -83,9 +85,10 @@ def _size(name: str, label: str, *nouns: str) -> Column:
 
 
 SNAPSHOT_COLUMNS: tuple[Column, ...] = (
-    Column(name="account_id", kind=Kind.TEXT),
+    Column(name="account_id", kind=Kind.ID),
     Column(name="name", kind=Kind.TEXT, fact=True, mapped=True),
     _text("domain", "Domain", Kind.DOMAIN),
+    Column(name="domains", kind=Kind.DOMAINS, mapped=True),
     _text("industry", "Industry"),
     _size("employees", "Employees", "employee", "employees"),
     _text("region", "Region"),
@@ -99,11 +102,12 @@ SNAPSHOT_COLUMNS: tuple[Column, ...] = (
     Column(name="owner_email", kind=Kind.EMAIL),
     Column(name="signed_up_at", kind=Kind.MOMENT, mapped=True),
 )  # fmt: skip
-"""Columns that any source of accounts may fill; unknown is null, never zero. `arr`: dollars a year; `plan_limits`:
-limit → cap; `owner_email`: the rep's e-mail address."""
+"""Columns that any source of accounts may fill; unknown is null, never zero. `domains`: all domains of the company's
+e-mail addresses, if it has several, separated by semicolons; `arr`: dollars a year; `plan_limits`: limit → cap (a limit
+without a cap, or with -1, null or "unlimited", is none); `owner_email`: the rep's e-mail address."""
 
 CRM_COLUMNS: tuple[Column, ...] = (
-    Column(name="crm_account_id", kind=Kind.TEXT),
+    Column(name="crm_account_id", kind=Kind.ID),
     Column(name="owner_id", kind=Kind.TEXT),
     Column(name="owner_active", kind=Kind.FLAG),
     Column(name="open_opportunities", kind=Kind.WHOLE, format=Format.NUMBER),

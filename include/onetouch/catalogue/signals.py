@@ -206,7 +206,8 @@ SIGNALS: tuple[Signal, ...] = (
     Signal(
         name="limit_share", unit="used ÷ cap", window=Window.LOOKBACK, source="S0 S1", table="limits", unknown=True,
         events=("usage_recorded",),
-        meaning="last reading against the plan's cap, of the fullest limit; null without cap or reading",
+        meaning="last reading against the plan's cap, of the fullest limit; null without a cap, or a reading of the "
+        "current period (`signals.limit_resets`, `signals.limit_fall`) and of the last `signals.limit_reading_days`",
         label="Share of the plan limit in use", format=Format.SHARE, section=Section.EXPANSION,
     ),
     Signal(
@@ -219,8 +220,9 @@ SIGNALS: tuple[Signal, ...] = (
     Signal(
         name="limit_days_left", unit="days", window=Window.LOOKBACK, source="S1", table="limits", unknown=True,
         events=("usage_recorded",),
-        meaning="from the last day until that limit is reached, at the pace from its first reading in the window to "
-        "its last; 0 when reached, null while it falls or stands, and with readings of one day only",
+        meaning="from the last day until that limit is reached, at the pace from its first reading in the "
+        "period to its last; 0 when reached, null while it falls or stands, with readings of one day only, and if the "
+        "meter begins anew before",
         label="Days until the plan limit at this pace", format=Format.DAYS,
     ),
     Signal(

@@ -63,11 +63,15 @@ def decisions(rows: Iterable[Mapping[str, Any]], run: Run, policy: Policy, width
     return Group(head, table if table.row_count else Text("no account got such a decision"))
 
 
+_WAYS = {"id": "id", "crm_id": "the CRM's id", "domain": "domain", "followed": "following the people of their domain"}
+"""How a record joined its account (`signals.joining`), in words."""
+
+
 def accounting(result: Mapping[str, Any]) -> RenderableType:
     """What became of every row, account and decision of a run, one line per figure."""
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_column(style="bold")
-    table.add_column()
+    table.add_column(overflow="fold")
     rows = result["rows"]
     if rows:
         refused = ", ".join(f"{reason} {n:,}" for reason, n in rows["quarantined"].items()) or "none"
@@ -83,6 +87,10 @@ def accounting(result: Mapping[str, Any]) -> RenderableType:
         table.add_row("late", f"{result['late']:,} rows: earlier runs did not have them, and still do not count them")
     if result.get("waiting"):
         table.add_row("not read", f"{result['waiting']:,} files came after this run had read: a later run reads them")
+    if records := result["records"]:
+        ways = ", ".join(f"{n:,} by {_WAYS[way]}" for way, n in records["joined"].items()) or "none"
+        said = f"{records['read']:,} read; joined to accounts: {ways}; not joined: {records['not_joined']:,}"
+        table.add_row("records", f"{said}; accounts without a record: {records['accounts_without']:,}")
     if result["decisions"]:
         table.add_row("accounts", f"{result['accounts']:,}, each with one decision")
         for action, n in sorted(result["decisions"].items(), key=lambda item: -item[1]):
@@ -98,6 +106,8 @@ def accounting(result: Mapping[str, Any]) -> RenderableType:
             table.add_row("  deferred", f"{result['deferred']:,} of the failed: the next run tries again")
     if result["held"]:
         table.add_row("held", Text(f"{result['held']}; open tasks to be closed: {result['to_withdraw'] or 0:,}"))
+    for line in result["warnings"]:
+        table.add_row("warning", Text(line, style="yellow"))
     return table
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
 from itertools import islice
 from typing import Any
@@ -40,7 +40,8 @@ def extract_crm(lake: Lake, ledger: Ledger, policy: Policy, run: Run, crm: Crm) 
     record again changes nothing. An account's `account_id` is null until the product's account is known (`signals`
     joins them); a forgotten account is left out. A run older than what has been read already (a backfill) only writes
     the tables.
-    Returns {"accounts", "opportunities", "reps"} and what `follow` does.
+    Returns {"accounts", "opportunities", "reps", "warnings": which values of the accounts were not read, or read
+    otherwise than written} and what `follow` does.
     """
     base = _base(lake, ledger, run)
     overlap = timedelta(hours=policy.events.overlap_hours)
@@ -50,7 +51,8 @@ def extract_crm(lake: Lake, ledger: Ledger, policy: Policy, run: Run, crm: Crm) 
 
     known = _product_accounts(lake, run)
     opportunities = _opportunities(lake, crm, base, since)
-    everybody, merged = _accounts(lake, policy, crm, base, since)
+    warnings: list[str] = []
+    everybody, merged = _accounts(lake, policy, crm, base, since, warnings.append)
     # A deal that was read before a merge and not changed by it still names the merged account.
     opportunities["crm_account_id"] = opportunities["crm_account_id"].replace(_successors(merged))
     accounts = ledger.forgotten().without(everybody)
@@ -68,7 +70,8 @@ def extract_crm(lake: Lake, ledger: Ledger, policy: Policy, run: Run, crm: Crm) 
     done = follow(ledger, policy, run, crm, opportunities, ids, emails_of(reps), first)
     if done["followed"]:
         ledger.record_touches(_renamed(ledger, ids, first), as_of=run.as_of)
-    return {"accounts": len(accounts), "opportunities": len(opportunities), "reps": len(reps)} | done
+    read = {"accounts": len(accounts), "opportunities": len(opportunities), "reps": len(reps)}
+    return read | {"warnings": [f"{crm.name}: {line}" for line in warnings]} | done
 
 
 # ── into the lake ────────────────────────────────────────────────────────────────────────────────
@@ -128,7 +131,7 @@ def _living(rows: Iterable[Row], key: str, gone: dict[str, str | None]) -> Itera
 
 
 def _accounts(
-    lake: Lake, policy: Policy, crm: Crm, base: Run | None, since: datetime | None
+    lake: Lake, policy: Policy, crm: Crm, base: Run | None, since: datetime | None, tell: Callable[[str], None]
 ) -> tuple[pd.DataFrame, dict[str, str | None]]:
     """The accounts, and those that are gone since the base: merged into another, or (None) deleted."""
     fields = [column for column, field in policy.crm.account_fields.items() if field]
@@ -140,7 +143,7 @@ def _accounts(
     # Without a sign-up date in the CRM, an account is at least as old as its record.
     if "signed_up_at" not in frame:
         frame["signed_up_at"] = frame["created_at"]
-    changed = normalise_accounts(frame.drop(columns="created_at"))
+    changed = normalise_accounts(frame.drop(columns="created_at"), tell=tell)
     earlier = lake.read("crm", base.run_id, "accounts.parquet") if base else None
     return _updated(earlier, changed, gone, "crm_account_id"), gone
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
@@ -48,9 +48,17 @@ class Checkout:
 
 
 def fresh_checkouts(
-    lake: Lake, policy: Policy, run: Run, account_ids: Iterable[str], now: datetime, fetch: Fetch
+    lake: Lake,
+    policy: Policy,
+    run: Run,
+    account_ids: Iterable[str],
+    now: datetime,
+    fetch: Fetch,
+    same: Mapping[str, str] | None = None,
 ) -> dict[str, Checkout]:
     """The checkouts of these accounts that are in progress, or else the last purchase.
+
+    `same`: account → the account that stands for it, if it is another (`signals.other_domains`).
 
     Reads the events received from the run's `as_of` less the policy's overlap up to `now`, directly from the sources of
     the policy; nothing is kept. A checkout is in progress if `signals.account` calls it started or stalled: it is
@@ -66,8 +74,10 @@ def fresh_checkouts(
     start = run.as_of - timedelta(hours=policy.events.overlap_hours)
     moments: dict[str, dict[str, datetime]] = defaultdict(dict)
     fresh: list[tuple[dict[str, str], ir.Table]] = []
+    asked_for = set(account_ids)
+    stands = {account: account for account in asked_for} | {a: b for a, b in (same or {}).items() if b in asked_for}
     with lake.engine() as engine:
-        asked = engine.table(pa.table({"account_id": pa.array(sorted(set(account_ids)), pa.string())}), "asked")
+        asked = engine.table(pa.table({"account_id": pa.array(sorted(stands), pa.string())}), "asked")
         for source in policy.sources:
             meanings = policy.vocabulary_of(source)
             steps = {theirs: _STEPS[meaning.as_] for theirs, meaning in meanings.items() if meaning.as_ in _STEPS}
@@ -90,7 +100,7 @@ def fresh_checkouts(
             placed = ibis.union(placement.place(taken), placement.also(taken)).semi_join(asked, "account_id")
             of_event = placed.group_by("account_id", "event").agg(at=placed.occurred_at.max())
             for row in engine.fetch(of_event).to_pylist():
-                of_account, step = moments[row["account_id"]], steps[row["event"]]
+                of_account, step = moments[stands[row["account_id"]]], steps[row["event"]]
                 of_account[step] = max(row["at"], of_account.get(step, _NEVER))
     return {account: checkout for account, at in sorted(moments.items()) if (checkout := _checkout(at, policy, now))}
 

@@ -152,6 +152,7 @@ class Event(_Carried):  # type: ignore[misc, valid-type]
 _SAID: dict[Kind, Any] = {
     Kind.TEXT: str,
     Kind.DOMAIN: str,
+    Kind.DOMAINS: str,
     Kind.EMAIL: str,
     Kind.TIMEZONE: Timezone,
     Kind.WHOLE: int,

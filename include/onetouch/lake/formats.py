@@ -169,7 +169,7 @@ TABLE_KINDS: tuple[TableKind, ...] = (
             **_columns(TEXT, "account_id account_basis email_domain user_id anonymous_id event detail"),
             **_columns(MOMENT, "first_at last_at"),
             **_columns(NUMBER, "value_max value_last"),
-            "n": COUNT,
+            **_columns(COUNT, "n unread"),
             "hours": pa.int32(),
         },
     ),

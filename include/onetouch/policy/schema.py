@@ -198,7 +198,12 @@ class Product(Part):
 
 
 class Signals(Part):
-    """Windows and cut-offs used when events are summed up to one row per account."""
+    """Windows and cut-offs used when events are summed up to one row per account.
+
+    `limit_resets`: plan limit → when its meter begins anew, by the UTC calendar, or never. `limit_fall`: a reading
+    under this share of the one before begins a new period, except of a limit that never resets (null: none does).
+    `limit_reading_days`: a limit whose last reading is older is unknown, except one that never resets.
+    """
 
     lookback_days: Positive
     recent_days: Positive
@@ -208,6 +213,9 @@ class Signals(Part):
     checkout_abandoned_hours: Positive
     abandoned_barrier_hours: Annotated[int, Field(ge=0)]
     limit_near: Share
+    limit_resets: dict[str, Literal["week", "month", "year", "never"]]
+    limit_fall: Annotated[float, Field(gt=0, lt=1)] | None
+    limit_reading_days: Positive
 
 
 class Condition(Part):

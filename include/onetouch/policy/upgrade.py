@@ -115,6 +115,10 @@ _THEN_2: dict[str, Any] = {
     "assignment.beyond_the_day": "stop",
     "assignment.ties": "account_id",
     "routing.bought_days": 0,
+    # The pace to a plan limit went by all readings of the lookback, and no reading expired within it.
+    "signals.limit_resets": {},
+    "signals.limit_fall": None,
+    "signals.limit_reading_days": FOR_EVER_DAYS,
 }
 """Key that a document of format 2 (and 1) may lack → the value that reproduces what was done without it."""
 

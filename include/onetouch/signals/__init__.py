@@ -1,5 +1,5 @@
-"""Turns events into daily activity (`activity`), and activity and the account snapshot (`accounts`) into one row per
-account (`account`, `build`).
+"""Turns events into daily activity (`activity`), reads files of accounts (`account_files`), and turns activity and the
+account snapshot (`accounts`, `joining`) into one row per account (`account`, `build`).
 """
 
 from typing import TYPE_CHECKING
@@ -7,8 +7,19 @@ from typing import TYPE_CHECKING
 from onetouch.faces import show
 
 if TYPE_CHECKING:
-    from onetouch.signals.accounts import CRM, SNAPSHOT, AccountsError, normalise_accounts, read_accounts
+    from onetouch.signals.account_files import read_accounts
+    from onetouch.signals.accounts import CRM, SNAPSHOT, AccountsError, normalise_accounts
     from onetouch.signals.build import build, compute
+    from onetouch.signals.joining import other_domains
 
-__all__ = ["CRM", "SNAPSHOT", "AccountsError", "build", "compute", "normalise_accounts", "read_accounts"]
+__all__ = [
+    "CRM",
+    "SNAPSHOT",
+    "AccountsError",
+    "build",
+    "compute",
+    "normalise_accounts",
+    "other_domains",
+    "read_accounts",
+]
 show(__name__)

@@ -11,7 +11,7 @@ use of the product (`catalogue/events.py`).
 from __future__ import annotations
 
 from collections.abc import Collection
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 
 import ibis
 import ibis.expr.types as ir
@@ -218,8 +218,12 @@ def _checkout(by_event: ir.Table, also: ir.Table, policy: Policy, as_of: datetim
 
 
 def _limits(activity: ir.Table, snapshot: ir.Table, caps: ir.Table, policy: Policy, as_of: datetime) -> ir.Table:
-    """The fullest plan limit of each account that has a cap and a usage reading for it."""
-    a = activity
+    """The fullest plan limit of each account that has a cap and a usage reading for it.
+
+    Only readings of the current period count (`signals.limit_resets`, `signals.limit_fall`), and of a limit whose last
+    one is older than `signals.limit_reading_days` nothing is known.
+    """
+    a, days, last = activity, policy.signals, last_day(as_of)
     readings = a.filter((a.event == "usage_recorded") & a.detail.notnull() & a.value_last.notnull())
     # Of several users' readings at one moment the greatest counts, of several readings on one day the last.
     moment = readings.group_by("account_id", "detail", "event_date", "last_at").agg(used=readings.value_last.max())
@@ -228,8 +232,23 @@ def _limits(activity: ir.Table, snapshot: ir.Table, caps: ir.Table, policy: Poli
     share = day.join(owned, [("account_id", "account_id"), ("detail", "limit_name")]).mutate(
         share=lambda t: t.used / t.limit_cap
     )
-    near = share.share >= policy.signals.limit_near
     by_limit = ibis.window(group_by=["account_id", "limit_name"])
+    lasts = share.limit_name.isin([name for name, resets in days.limit_resets.items() if resets == "never"])
+    newest = share.event_date.max().over(by_limit)
+    fresh = newest > ibis.literal(last - timedelta(days=days.limit_reading_days))
+    share = share.filter(lasts | fresh)
+    ends = {name: end for name, resets in days.limit_resets.items() if (end := _period(resets, last))}
+    if ends:
+        begun = [(share.limit_name == name, ibis.literal(first)) for name, (first, _) in ends.items()]
+        share = share.filter((share.event_date >= ibis.cases(*begun)).fill_null(True))
+    if days.limit_fall is not None:
+        in_order = ibis.window(group_by=["account_id", "limit_name"], order_by="event_date")
+        before = share.used.lag().over(in_order)
+        lasts = share.limit_name.isin([name for name, resets in days.limit_resets.items() if resets == "never"])
+        share = share.mutate(fell=(share.used < days.limit_fall * before).fill_null(False) & ~lasts)
+        anew = share.mutate(anew=share.event_date.max(where=share.fell).over(by_limit))
+        share = anew.filter((anew.event_date >= anew.anew).fill_null(True)).drop("fell", "anew")
+    near = share.share >= days.limit_near
     runs = share.mutate(under=share.event_date.max(where=~near).over(by_limit))
     held = runs.under.isnull() | (runs.event_date > runs.under)
     limit = runs.group_by("account_id", "limit_name").agg(
@@ -247,12 +266,26 @@ def _limits(activity: ir.Table, snapshot: ir.Table, caps: ir.Table, policy: Poli
     f = fullest.filter(fullest["rank"] == 0)
     a_day = (f.limit_used - f.used_first) / f.latest.delta(f.earliest, unit="day").nullif(0)
     # The last reading may be some days old; usage is assumed to have grown at the same pace since.
-    left = (f.limit_cap - f.limit_used) / a_day - ibis.literal(last_day(as_of)).delta(f.latest, unit="day")
+    left = (f.limit_cap - f.limit_used) / a_day - ibis.literal(last).delta(f.latest, unit="day")
+    if ends:  # what would be reached after the period's end is not reached
+        room = [(f.limit_name == name, ibis.literal((end - last).days)) for name, (_, end) in ends.items()]
+        left = (left >= ibis.cases(*room)).fill_null(False).ifelse(ibis.null(), left)
     return f.select(
         "account_id", "limit_name", "limit_used", "limit_cap", "limit_share",
         limit_held_days=(f.latest.delta(f.held_from, unit="day") + 1).fill_null(0),
         limit_days_left=ibis.cases((f.limit_used >= f.limit_cap, 0.0), (a_day > 0, (left < 0).ifelse(0.0, left))),
     )  # fmt: skip
+
+
+def _period(resets: str, day: date) -> tuple[date, date] | None:
+    """The first day of the period of a limit that contains a day, and that of the next; None if it never resets."""
+    if resets == "week":
+        first = day - timedelta(days=day.weekday())
+        return first, first + timedelta(days=WEEK_DAYS)
+    if resets == "month":
+        first = day.replace(day=1)
+        return first, (first + timedelta(days=31)).replace(day=1)
+    return (day.replace(month=1, day=1), date(day.year + 1, 1, 1)) if resets == "year" else None
 
 
 def _habits(day: ir.Table, snapshot: ir.Table, offsets: ir.Table, policy: Policy) -> ir.Table:

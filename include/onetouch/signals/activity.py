@@ -35,11 +35,12 @@ from onetouch.events import (
 )
 from onetouch.lake import Engine, Lake
 from onetouch.policy import Meaning, Policy
+from onetouch.signals.numbers import number_in
 
 if TYPE_CHECKING:
     import ibis.expr.types as ir
 
-LAYOUT = "2"  # part of built_from; increase it when the content of a partition changes, so that all are rebuilt
+LAYOUT = "3"  # part of built_from; increase it when the content of a partition changes, so that all are rebuilt
 
 _EVER = datetime.max.replace(tzinfo=UTC)
 
@@ -195,6 +196,7 @@ _ACTIVITY = pa.schema(
         ("hours", pa.int32()),
         ("value_max", pa.float64()),
         ("value_last", pa.float64()),
+        ("unread", pa.int64()),
     ]
 )
 
@@ -237,10 +239,14 @@ def _daily(engine: Engine, policy: Policy, events: ir.Table, *by: str) -> ir.Tab
         *((are, engine.json_text(known.properties, [name]).nullif("")) for name, are in properties.items()),
         *((are, ibis.literal(word)) for word, are in words.items()),
     ]
-    value = _by_event(
+    said = _by_event(
+        known, [(are, engine.json_text(known.properties, [name])) for name, are in numbers.items()], "string"
+    )
+    text = (known.name == "demo_viewed").ifelse(said.re_replace(r"\s*%\s*$", ""), said)  # that is measured in percent
+    quoted = _by_event(
         known,
-        [(are, engine.json_text(known.properties, [name]).try_cast("float64")) for name, are in numbers.items()],
-        "float64",
+        [(are, engine.json_part(known.properties, [name]).startswith('"')) for name, are in numbers.items()],
+        "boolean",
     )
     keys = [*by, "account_id", "account_basis", "email_domain", "user_id", "anonymous_id"]
     told = known.select(
@@ -248,7 +254,8 @@ def _daily(engine: Engine, policy: Policy, events: ir.Table, *by: str) -> ir.Tab
         event=known.name,
         detail=_by_event(known, detail, "string"),
         occurred_at=known.occurred_at,
-        value=(value.isnan() | value.isinf()).ifelse(ibis.null(), value) if numbers else value,
+        said=said,
+        value=number_in(text, quoted),
     )
     # Of two readings at one moment the greater one counts, whatever the order of the rows.
     reading = ibis.struct({"at": told.occurred_at, "value": told.value})
@@ -260,6 +267,7 @@ def _daily(engine: Engine, policy: Policy, events: ir.Table, *by: str) -> ir.Tab
         hours=hour.bit_or().cast("int32"),
         value_max=told.value.max(),
         value_last=engine.at_most(told.value, reading, where=told.value.notnull()),
+        unread=told.count(where=told.value.isnull() & (told.said != "")),
     )
 
 

@@ -3,45 +3,61 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import date, datetime, timedelta
 from functools import partial
+from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 import pandas as pd
 import pyarrow as pa
 
+from onetouch.catalogue import EVENTS, EVENTS_BY_NAME
 from onetouch.events import Placement, files_by_date, former_ids, last_day, read_memberships
-from onetouch.lake import Lake
+from onetouch.lake import Engine, Lake
 from onetouch.ledger import QUEUE_SECONDS, Ledger, Run
 from onetouch.policy import Policy
-from onetouch.signals.accounts import identify, normalise_accounts, plan_caps
+from onetouch.signals.accounts import normalise_accounts, plan_caps
 from onetouch.signals.activity import build_days, build_history, read_days, sum_history
+from onetouch.signals.joining import MOVED_DAYS, Joined, join, other_domains
+
+if TYPE_CHECKING:
+    import ibis.expr.types as ir
 
 log = logging.getLogger(__name__)
 
 
-def build(lake: Lake, ledger: Ledger, policy: Policy, run: Run) -> dict[str, int]:
+def build(lake: Lake, ledger: Ledger, policy: Policy, run: Run) -> dict[str, Any]:
     """Writes `signals/{run_id}.parquet` from the events staged and the snapshot `crm/{run_id}/accounts.parquet`.
 
-    Returns {"accounts": n}; the number of rebuilt dates is logged. Raises FileNotFoundError without a snapshot.
+    Returns {"accounts": n, "records": how many records joined an account by which way, "warnings"}; the number of
+    rebuilt dates is logged. Raises FileNotFoundError without a snapshot.
     """
     snapshot = lake.read("crm", run.run_id, "accounts.parquet")
-    with ledger.alone(
-        "signals", wait=QUEUE_SECONDS
-    ):  # two runs must not replace each other's activity while reading it
-        table, rebuilt = compute(lake, policy, snapshot, run.as_of, dry=run.dry_run)
+    with ledger.alone("signals", wait=QUEUE_SECONDS):  # no other run replaces activity while this one reads it
+        table, rebuilt, joined = built(lake, policy, snapshot, run.as_of, dry=run.dry_run)
     lake.write(table, "signals", f"{run.run_id}.parquet")
     log.info("%d dates of activity rebuilt", rebuilt)
     if not run.dry_run and (renamed := ledger.rename_accounts(former_ids(table["account_id"].to_pylist()))):
         log.info("%d handoffs and touches of lone persons renamed to today's account ids", renamed)
-    return {"accounts": table.num_rows}
+    return {"accounts": table.num_rows, "records": joined.counts, "warnings": joined.warnings}
 
 
 def compute(
     lake: Lake, policy: Policy, snapshot: pd.DataFrame, as_of: datetime, *, dry: bool = True
 ) -> tuple[pa.Table, int]:
     """The signals of all accounts as of `as_of`, sorted by account_id, and how many dates of activity were rebuilt.
+
+    `dry`: with the events that only dry runs have staged.
+    """
+    table, rebuilt, _ = built(lake, policy, snapshot, as_of, dry=dry)
+    return table, rebuilt
+
+
+def built(
+    lake: Lake, policy: Policy, snapshot: pd.DataFrame, as_of: datetime, *, dry: bool = True
+) -> tuple[pa.Table, int, Joined]:
+    """What `compute` returns, and how the records joined the product's accounts.
 
     `dry`: with the events that only dry runs have staged.
     """
@@ -59,16 +75,17 @@ def compute(
         told = {day: paths for day, paths in files.items() if day <= last}
         memberships = partial(read_memberships, lake, engine, told, as_of)
         placement = Placement(engine, memberships, policy, [evidence, earlier])
-        activity = engine.view(placement.place(evidence), "activity")
-        history = engine.keep(sum_history(placement.place(earlier)), "history")
-        checkouts = engine.keep(sum_checkouts(placement.also(evidence)), "also_checkouts")
+        records = normalise_accounts(snapshot)
+        company = partial(_one_company, engine, other_domains(records))
+        activity = engine.view(company(placement.place(evidence)), "activity")
+        history = engine.keep(sum_history(company(placement.place(earlier))), "history")
+        checkouts = engine.keep(sum_checkouts(company(placement.also(evidence))), "also_checkouts")
         expressions = sum_up(activity, policy, as_of)._asdict().items()
         # Computed once and kept, because the sums are small and used several times.
         sums = Sums(**{name: engine.keep(expression, f"sum_{name}") for name, expression in expressions})
-        product, domains = (table.to_pandas() for table in product_accounts(engine, sums, history))
-        accounts = identify(
-            normalise_accounts(snapshot), product["account_id"], domains.set_index("email_domain")["account_id"]
-        )
+        product, presence = (table.to_pandas() for table in product_accounts(engine, sums, history, policy, MOVED_DAYS))
+        joined = join(records, product, presence)
+        accounts = joined.accounts
         zones = {"UTC", *accounts["timezone"].dropna().unique()}
         offsets = _offsets(zones, (last - timedelta(days=n) for n in range(policy.signals.recent_days)))
         signals = account_signals(
@@ -82,7 +99,28 @@ def compute(
             policy,
             as_of,
         )
-        return engine.fetch(signals.order_by("account_id")), rebuilt + also_rebuilt
+        joined.warnings.extend(_unread(engine, activity))
+        return engine.fetch(signals.order_by("account_id")), rebuilt + also_rebuilt, joined
+
+
+def _unread(engine: Engine, activity: ir.Table) -> list[str]:
+    """How many numbers of events could not be read, one line for each event that has some."""
+    told = activity.filter(activity.event.isin([event.name for event in EVENTS if event.value]))
+    summed = told.group_by("event").agg(n=told.n.sum(), unread=told.unread.sum())
+    return [
+        f"{row['event']}: {row['unread']:,} of {row['n']:,} events carry a value that was not read, because it is no "
+        f"plain number ({EVENTS_BY_NAME[row['event']].value}); send it as a number without unit"
+        for row in engine.fetch(summed.filter(summed.unread > 0).order_by("event")).to_pylist()
+    ]
+
+
+def _one_company(engine: Engine, others: Mapping[str, str], table: ir.Table) -> ir.Table:
+    """The table with one account for all domains of a company. `others`: domain → the domain that stands for it."""
+    if not others:
+        return table
+    named = pd.DataFrame({"other": list(others), "stands": list(others.values())}).astype("str")
+    found = table.left_join(engine.table(named, "other_domains"), [("account_id", "other")])
+    return found.mutate(account_id=found.stands.fill_null(found.account_id)).select(*table.columns)
 
 
 def _offsets(zones: Iterable[str], days: Iterable[date]) -> pd.DataFrame:

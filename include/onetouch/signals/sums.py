@@ -87,24 +87,27 @@ def sum_checkouts(activity: ir.Table) -> ir.Table:
     return steps.group_by("account_id", "event").agg(last_at=steps.last_at.max())
 
 
-def product_accounts(engine: Engine, sums: Sums, history: ir.Table) -> tuple[pa.Table, pa.Table]:
-    """The product's accounts, and the account that each e-mail domain identifies (email_domain, account_id).
+def product_accounts(
+    engine: Engine, sums: Sums, history: ir.Table, policy: Policy, moved_days: int
+) -> tuple[pa.Table, pa.Table]:
+    """The product's accounts (account_id, living), and the people of each e-mail domain in them: account_id,
+    account_basis, email_domain (null for those without a business address), living, known, last_at.
 
-    A domain identifies the account whose users have it most frequently. If that is true of several accounts, it is the
-    one with the most users of the domain, then the first by id. Accounts of lone users are not identified by a domain.
+    `living`: people who used the account within the recent days, and within `moved_days` of their last use of any
+    account; `known`: all who were ever seen there. Accounts of lone users are not identified by a domain.
     """
+    u = sums.user
+    newest = u.last_at.max().over(ibis.window(group_by="user_id"))
+    stays = u.last_at > newest - ibis.interval(days=moved_days)
+    u = u.mutate(lives=(stays & (u.age < policy.signals.recent_days)).fill_null(False))
     columns = ["account_id", "account_basis", "email_domain"]
-    now = sums.user.group_by(columns).agg(users=sums.user.user_id.count())
-    both = ibis.union(now, history.filter(history.event.isnull()).select(*columns, "users"))
-    known = engine.keep(both.group_by(columns).agg(users=both.users.max()), "product_domain")
-    ids = engine.fetch(known.select("account_id").distinct())
-    organisations = known.filter(known.account_basis != "personal", known.email_domain.notnull())
-    main = _first(organisations, "account_id", [organisations.users.desc(), organisations.email_domain])
-    stands = _first(main, "email_domain", [main.users.desc(), main.account_id])
-    return ids, engine.fetch(stands.select("email_domain", "account_id"))
-
-
-def _first(rows: ir.Table, by: str, order: list[ir.Value]) -> ir.Table:
-    """The first row of each value of `by`, in that order."""
-    ranked = rows.mutate(rank=ibis.row_number().over(group_by=by, order_by=order))
-    return ranked.filter(ranked["rank"] == 0).drop("rank")
+    now = u.group_by(columns).agg(
+        living=u.user_id.count(where=u.lives), known=u.user_id.count(), last_at=u.last_at.max()
+    )
+    h = history.filter(history.event.isnull())
+    before = h.select(*columns, living=ibis.literal(0, type="int64"), known=h.users, last_at=h.last_at)
+    both = ibis.union(now, before)
+    summed = both.group_by(columns).agg(living=both.living.max(), known=both.known.max(), last_at=both.last_at.max())
+    people = engine.keep(summed, "product_people")
+    accounts = people.group_by("account_id").agg(living=people.living.sum())
+    return engine.fetch(accounts), engine.fetch(people.filter(people.account_basis != "personal"))
