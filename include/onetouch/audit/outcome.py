@@ -6,10 +6,16 @@ from typing import Any
 
 from onetouch.ledger import ACTIVE, Ledger
 
+_WARN = ("stage_events", "check_events", "check_signals", "check_decisions")
+"""Stages whose summaries have warnings, in the order in which they are told."""
+
 
 def accounting(ledger: Ledger, run_id: str) -> dict[str, Any]:
     """Counts that account for every row, account and decision of a run, as far as it got (guarantee 6).
 
+    `repaired`: of the kept and duplicate rows those of which something was mended, by reason. `hours`: what became of
+    the hours of the files, {expected, seen, damaged, empty, lost, rows}; `ignored`: reason → number of files that are
+    nobody's data. `warnings`: sentences that need nobody's data to be understood.
     `deferred`: how many of `failed` the next run tries again. `held`: why nothing was sent, None if tasks were sent.
     When the run was held, `to_withdraw` is the number of open tasks that should have been closed.
     """
@@ -19,6 +25,9 @@ def accounting(ledger: Ledger, run_id: str) -> dict[str, Any]:
     return {
         "run_id": run_id,
         "rows": staged.get("rows"),
+        "repaired": staged.get("repaired"),
+        "hours": staged.get("hours"),
+        "ignored": staged.get("ignored"),
         "accounts": routed.get("accounts"),
         "decisions": routed.get("decisions"),
         "to_send": sent.get("to_send"),
@@ -28,6 +37,7 @@ def accounting(ledger: Ledger, run_id: str) -> dict[str, Any]:
         "deferred": sent.get("deferred"),
         "held": sent.get("held"),
         "to_withdraw": sent.get("to_withdraw"),
+        "warnings": [warning for name in _WARN for warning in (summaries.get(name) or {}).get("warnings", [])],
     }
 
 

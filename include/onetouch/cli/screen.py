@@ -73,6 +73,13 @@ def accounting(result: Mapping[str, Any]) -> RenderableType:
         refused = ", ".join(f"{reason} {n:,}" for reason, n in rows["quarantined"].items()) or "none"
         table.add_row("rows", f"{rows['in']:,} in = {rows['kept']:,} kept + {rows['duplicates']:,} duplicates")
         table.add_row("quarantined", refused)
+        for name in ("repaired", "ignored"):
+            if counted := result[name]:
+                table.add_row(name, ", ".join(f"{reason} {n:,}" for reason, n in counted.items()))
+        if (hours := result["hours"]) and hours["expected"]:
+            lost = f", {hours['lost']:g} lost ({hours['lost'] / hours['expected']:.0%})" if hours["lost"] else ""
+            told = f"{hours['expected']:,} in the files, {hours['seen']:,} read, {hours['empty']:,} empty{lost}"
+            table.add_row("hours", Text(told, style="red" if lost else ""))
     if result["decisions"]:
         table.add_row("accounts", f"{result['accounts']:,}, each with one decision")
         for action, n in sorted(result["decisions"].items(), key=lambda item: -item[1]):
@@ -88,6 +95,8 @@ def accounting(result: Mapping[str, Any]) -> RenderableType:
             table.add_row("  deferred", f"{result['deferred']:,} of the failed: the next run tries again")
     if result["held"]:
         table.add_row("held", Text(f"{result['held']}; open tasks to be closed: {result['to_withdraw'] or 0:,}"))
+    for warning in result["warnings"]:
+        table.add_row("warning", Text(warning, style="yellow"))
     return table
 
 

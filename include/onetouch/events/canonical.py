@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from onetouch.events.identity import business_domains
+from onetouch.events.mending import INVALID_UTF8, LONE_SURROGATE, NO_NUMBER, UNREADABLE, mend
 from onetouch.lake import Engine
 from onetouch.ledger import Forgotten
 from onetouch.policy import Policy
@@ -21,8 +22,9 @@ if TYPE_CHECKING:
     import ibis.expr.types as ir
 
 REASONS = (
-    "invalid_utf8", "broken_json", "not_an_object", "unknown_shape", "missing_event_type", "no_user_and_no_account",
-    "control_characters", "value_too_long", "unparsable_time", "before_product", "after_receipt",
+    INVALID_UTF8, LONE_SURROGATE, "broken_json", "not_an_object", "unknown_shape", "missing_event_type",
+    "no_user_and_no_account", "control_characters", "value_too_long", "unparsable_time", "before_product",
+    "after_receipt",
 )  # fmt: skip
 """Why a row is rejected: the first reason that applies. A row or file that could not be read has its own reason."""
 
@@ -30,6 +32,7 @@ FORGOTTEN = "forgotten"
 """The reason for rejecting a row of a forgotten user or account: the row is counted, but kept nowhere."""
 
 _NOBODY = "no_user_and_no_account"
+_AGAIN = "read again"  # the reason of a row until its mended text has been read
 _HOST_OF_EMAIL = r"^[^@\s]+@([^@\s]+\.[^@\s]+)$"
 _CONTROL = r"[\x00-\x1f\x7f]"
 _BLANK = " \t\r\n"
@@ -38,6 +41,7 @@ _ISO = r"^\d{4}-\d\d-\d\d[T ]\d\d:\d\d"
 _OFFSET = r"([Zz]|[+-]\d\d(:?\d\d)?)$"
 _FARTHEST_SECONDS = 1e11  # numbers more than about 3,000 years from 1970 are no moments
 _ROWS_AT_ONCE = 10_000
+_AGAIN_CHARS = 16 << 20  # about as many characters of rows are mended at once
 
 _RECEIVED = pa.schema(
     [
@@ -47,18 +51,21 @@ _RECEIVED = pa.schema(
         ("text", pa.string()),
         ("octets", pa.string()),
         ("problem", pa.string()),
+        ("repaired", pa.string()),
     ]
 )
-"""A batch as the engine gets it. `text` has no line end; where a row has a problem or is not UTF-8, `text` is null and
-`octets` shows the bytes."""
+"""A batch as the engine gets it. `text` has no line end; where a row has a problem, `text` is null and `octets` shows
+the bytes. `repaired`: what was mended of the text, while `octets` shows what it was (empty: nothing could be; null: the
+text is as received)."""
 
 
 class Canonical:
     """Collects the batches of one source in an engine and accepts or rejects each row.
 
     `finish` then makes two tables: `good` (row, an ordinal over all batches; the columns of the canonical event except
-    source and batch_id; file and text_hash, from which an event_id is made where the source gave none) and `bad` (row,
-    file, line, reason, shown). Every row of every batch is in exactly one of them.
+    source and batch_id; file and text_hash, from which an event_id is made where the source gave none; repaired, what
+    was mended of the row, else null) and `bad` (row, file, line, reason, shown). Every row of every batch is in exactly
+    one of them.
     """
 
     good: ir.Table
@@ -83,20 +90,63 @@ class Canonical:
         self.forgotten = forgotten or None
         judge = _Judge(engine, source, policy, until, only, self.forgotten)
         self.judged, self._add = engine.gather(f"rows_{source.name}", _RECEIVED, judge.judged)
+        self._properties = [steps(place) for place in source.shape.properties]
+        self._most = policy.events.max_value_chars
         self.dropped: ir.Table | None = None
 
     def add(self, batch: pa.RecordBatch) -> None:
         """Reads a batch of schema `sources.ROWS` and accepts or rejects its rows."""
         ordinals = pa.array(np.arange(self.rows, self.rows + batch.num_rows))
         self.rows += batch.num_rows
-        text, octets = _decoded(batch.column("text"), batch.column("problem"))
-        columns = [ordinals, batch.column("file"), batch.column("line"), text, octets, batch.column("problem")]
-        self._add(pa.table(columns, names=_RECEIVED.names))
+        text, octets, repaired = self._decoded(batch.column("text"), batch.column("problem"))
+        file, line, problem = batch.column("file"), batch.column("line"), batch.column("problem")
+        self._add(pa.table([ordinals, file, line, text, octets, problem, repaired], names=_RECEIVED.names))
+
+    def _decoded(self, octets: pa.Array, problem: pa.Array) -> tuple[pa.Array, pa.Array, pa.Array]:
+        """The columns `text`, `octets` and `repaired` of `_RECEIVED`; rows that are not UTF-8 are mended."""
+        good = problem.is_null()
+        repaired = pa.nulls(len(octets), pa.string())
+        try:
+            text = pc.if_else(good, octets, None).cast(pa.string())
+        except pa.ArrowInvalid:
+            texts: list[str | None] = []
+            repairs: list[str | None] = []
+            for value, fine in zip(octets.to_pylist(), good.to_pylist(), strict=True):
+                decoded = _utf8(value) if fine else None
+                is_broken = fine and decoded is None
+                mended = mend(value, self._properties, self._most) if is_broken else (decoded, None)
+                texts.append(mended[0])
+                repairs.append(mended[1])
+            text, repaired = pa.array(texts, pa.string()), pa.array(repairs, pa.string())
+        unread = pc.or_(text.is_null(), repaired.is_valid())
+        shown = pa.nulls(len(octets), pa.string())
+        if pc.any(unread).as_py():
+            values = [_escaped(value) for value in octets.filter(unread).to_pylist()]
+            shown = pc.replace_with_mask(shown, unread, pa.array(values, pa.string()))
+        return pc.utf8_rtrim(text, characters="\r\n"), shown, repaired
+
+    def _read_again(self) -> ir.Table:
+        """The judged rows, after the mended texts of those that could not be read were judged in their place."""
+        again = self.judged.filter(self.judged.reason == _AGAIN)
+        sizes = self.engine.fetch(again.select("row", size=again.again.length()).order_by("row"))
+        if not sizes.num_rows:
+            return self.judged
+        ordinals = sizes["row"].to_numpy()
+        portion = np.cumsum(sizes["size"].to_numpy()) // _AGAIN_CHARS
+        for some in np.split(ordinals, np.flatnonzero(np.diff(portion)) + 1):
+            rows = self.engine.fetch(again.filter(again["row"].between(int(some[0]), int(some[-1]))).order_by("row"))
+            mended = [mend(text.encode(), self._properties, self._most) for text in rows["again"].to_pylist()]
+            texts, repairs = zip(*mended, strict=True)
+            none = pa.nulls(len(texts), pa.string())
+            columns = [rows["row"], rows["file"], rows["line"], pa.array(texts), rows["again"], none, pa.array(repairs)]
+            self._add(pa.table(columns, names=_RECEIVED.names))
+        return self.engine.view(self.judged.filter(self.judged.reason.fill_null("") != _AGAIN), "judged")
 
     def finish(self) -> None:
         """Resolves each distinct e-mail host to a business domain, and sets `good` and `bad`."""
         import ibis
 
+        self.judged = self._read_again()
         engine, judged = self.engine, self.judged
         hosts = engine.fetch(judged.select("host").filter(judged.host.notnull()).distinct())
         found = business_domains(hosts["host"].to_pylist())
@@ -120,6 +170,7 @@ class Canonical:
             ),
             email_domain=good.domain,
             properties=good.properties,
+            repaired=good.repaired,
         ), "good")  # fmt: skip
         bad = rows.filter(~is_good)
         self.bad = engine.view(bad.select(
@@ -181,25 +232,6 @@ def _digest(key: str, kind: str, value: ir.StringValue) -> ir.StringValue:
     return ibis.literal(f"{key}:{kind}:").concat(same).hexdigest("sha256")
 
 
-def _decoded(octets: pa.Array, problem: pa.Array) -> tuple[pa.Array, pa.Array]:
-    """The texts without line ends, null where there is a problem or invalid UTF-8, and for these rows the bytes in
-    printable form."""
-    good = problem.is_null()
-    try:
-        text = pc.if_else(good, octets, None).cast(pa.string())
-    except pa.ArrowInvalid:
-        decoded = [
-            _utf8(value) if fine else None for value, fine in zip(octets.to_pylist(), good.to_pylist(), strict=True)
-        ]
-        text = pa.array(decoded, pa.string())
-    unread = text.is_null()
-    shown = pa.nulls(len(octets), pa.string())
-    if pc.any(unread).as_py():
-        values = [_escaped(value) for value in octets.filter(unread).to_pylist()]
-        shown = pc.replace_with_mask(shown, unread, pa.array(values, pa.string()))
-    return pc.utf8_rtrim(text, characters="\r\n"), shown
-
-
 def _utf8(value: bytes) -> str | None:
     try:
         return value.decode()
@@ -249,7 +281,8 @@ class _Judge:
 
         parts = self._parts(self.engine.json_columns(received, "text", self.keys))  # type: ignore[arg-type]
         if self.only is not None:
-            parts = parts.filter(parts.event.isin(list(self.only)) if self.only else ibis.literal(False))
+            wanted = parts.event.isin(list(self.only)) if self.only else ibis.literal(False)
+            parts = parts.filter(wanted | parts.is_doubtful)
         judged = parts.mutate(reason=self._reason(parts))
         fine = judged.reason.isnull()
         doubtful = ~fine | ibis.coalesce(judged.user_id, judged.group_id).isnull()
@@ -263,16 +296,20 @@ class _Judge:
             file=(placed | judged.event_id.isnull()).ifelse(judged.file, ibis.null()),
             line=placed.ifelse(judged.line, ibis.null()),
             reason=judged.reason,
-            shown=doubtful.ifelse(ibis.coalesce(judged.text, judged.octets).left(SHOWN_BYTES), ibis.null()),
+            shown=doubtful.ifelse(ibis.coalesce(judged.octets, judged.text).left(SHOWN_BYTES), ibis.null()),
+            again=(judged.reason == _AGAIN).ifelse(judged.text, ibis.null()),
+            repaired=self._repaired(judged),
             event_id=kept("event_id"),
-            text_hash=(fine & judged.event_id.isnull()).ifelse(judged.text.hexdigest("md5"), ibis.null()),
+            text_hash=(fine & judged.event_id.isnull()).ifelse(
+                ibis.coalesce(judged.octets, judged.text).hexdigest("md5"), ibis.null()
+            ),
             event=kept("event"),
             occurred_at=kept("occurred_at"),
             received_at=kept("received_at"),
             user_id=kept("user_id"),
             group_id=kept("group_id"),
             host=kept("host"),
-            properties=kept("properties"),
+            properties=self._is_object(judged.properties).ifelse(kept("properties"), "{}"),
             email_digest=judged.email_digest,
         )
 
@@ -317,7 +354,23 @@ class _Judge:
                 [found.user_id.contains("@").ifelse(_host(found.user_id), ibis.null()), *map(_host, addresses)]
             ).lower(),
             email_digest=digest,
-        ).mutate(unread=found.json_unread)
+        ).mutate(unread=found.json_unread, is_doubtful=self._is_doubtful(found))
+
+    def _is_doubtful(self, rows: ir.Table) -> ir.BooleanValue:
+        """Whether a row has to be mended and read again: it is not JSON, or its properties hold what is not."""
+        too_long = rows.properties.length() > self.limits.max_value_chars
+        doubtful = rows.json_unread | rows.properties.re_search(NO_NUMBER) | too_long
+        return (rows.repaired.isnull() & rows.text.notnull()).ifelse(doubtful.fill_null(False), False)
+
+    def _is_object(self, document: ir.StringValue) -> ir.BooleanValue:
+        return document.left(1) == "{"
+
+    def _repaired(self, parts: ir.Table) -> ir.StringValue:
+        """What was mended of a row: its text, or its properties, which are left out if they are no object."""
+        import ibis
+
+        whole = self._is_object(parts.properties) & self._is_object(parts.user_properties).fill_null(True)
+        return ibis.coalesce(parts.repaired.nullif(""), whole.ifelse(ibis.null(), "unknown_shape"))
 
     def _first(self, rows: ir.Table, places: Iterable[str]) -> ir.StringValue:
         """The value at the first of these places that is not empty, as text."""
@@ -325,7 +378,8 @@ class _Judge:
         def at(place: str) -> ir.StringValue:
             key, *rest = steps(place)
             column = rows[self.columns[key]]
-            return self.engine.json_text(column, rest) if self.keys[key] == "json" else column
+            text = self.engine.json_text(column, rest) if self.keys[key] == "json" else column
+            return text.nullif("") if len(places) > 1 else text
 
         return _coalesce(map(at, places))
 
@@ -376,7 +430,7 @@ class _Judge:
 
         shape, limits = self.shape, self.limits
         odd = [
-            *(parts[name].left(1) != "{" for name in ("groups", "properties", "user_properties")),
+            ~self._is_object(parts.groups),
             self._not_scalar(parts, "user_id", shape.user_id),
             self._not_scalar(parts, "event_id", shape.event_id),
             self._not_scalar(parts, "event", shape.event),
@@ -387,11 +441,14 @@ class _Judge:
             parts[name].length() > limits.max_value_chars
             for name in ("user_id", "group_id", "event", "event_id", "properties")
         ]
+        unreadable = parts.unread | ibis.or_(*(value.contains(UNREADABLE) for value in ids))
+        lost = parts.repaired.isin([INVALID_UTF8, LONE_SURROGATE]).ifelse(unreadable, False)  # asked of few rows
         latest = ibis.least(parts.received_at, _naive(self.until)) + ibis.interval(hours=limits.max_hours_after_receipt)
         return ibis.cases(
             (parts.problem.notnull(), parts.problem),
-            (parts.text.isnull(), "invalid_utf8"),
+            (parts.is_doubtful, _AGAIN),
             (parts.text == ERASED, FORGOTTEN),
+            (lost, parts.repaired),
             (parts.unread & ~self.engine.is_json(parts.text), "broken_json"),
             ((parts.unread | parts.event.isnull()) & ~self.engine.json_object(parts.text), "not_an_object"),
             (ibis.or_(*odd), "unknown_shape"),

@@ -13,10 +13,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from onetouch.events.canonical import Canonical
+from onetouch.events.losses import losses, total
 from onetouch.lake import Engine, Lake
 from onetouch.ledger import Forgotten, Ledger, Run
 from onetouch.policy import Policy
-from onetouch.sources import ERASED, ExportError, extracted, raw_folder, read_rows, source_of
+from onetouch.sources import ERASED, ExportError, Fetched, extracted, raw_folder, read_rows, source_of
 
 if TYPE_CHECKING:
     import ibis.expr.types as ir
@@ -42,27 +43,34 @@ EVENTS = pa.schema(
 
 _MEMORY = "2GB"
 _ROWS_AT_ONCE = 100_000
+_FIRST_BAD = 20  # rejected rows that are looked at when no row is an event
 
 
 def stage(lake: Lake, ledger: Ledger, policy: Policy, run: Run) -> dict[str, Any]:
-    """Stages every extracted source of the run; returns rows {in, kept, duplicates, quarantined}, files, event_dates.
+    """Stages every extracted source of the run; returns rows {in, kept, duplicates, quarantined}, repaired, files,
+    event_dates, and what was lost: hours, ignored and warnings as in `losses`.
 
-    rows in = kept + duplicates + quarantined, where a refused file is one row. A batch that is in the ledger is not
+    rows in = kept + duplicates + quarantined, where a refused file is one row. `repaired`: of the kept and duplicate
+    rows those of which something was mended or left out, by reason. A batch that is in the ledger is not
     staged again; a batch that a killed process left incomplete is staged again, to the same files and counts. Rows of
     forgotten users and accounts are counted as quarantined (`forgotten`) and kept nowhere, not even in the raw file.
     Raises ExportError when nothing was extracted.
     """
     rows: Counter[str] = Counter()
     quarantined: Counter[str] = Counter()
+    repaired: Counter[str] = Counter()
     files = 0
     dates: set[str] = set()
+    every: list[dict[str, Any]] = []
     sources = [source for source in policy.sources if extracted(source, lake, run) is not None]
     if not sources:
         raise ExportError(f"run {run.run_id}: no source is extracted; extract_events comes first")
     for source in sources:
         counts = _stage_source(source, lake, ledger, policy, run)
+        every.append(counts)
         rows.update({name: counts[name] for name in ("in", "kept", "duplicates")})
         quarantined.update(counts["quarantined"])
+        repaired.update(counts.get("repaired", {}))  # batches of earlier releases have none
         files += counts["files"]
         dates.update(counts["dates"])
     return {
@@ -72,8 +80,10 @@ def stage(lake: Lake, ledger: Ledger, policy: Policy, run: Run) -> dict[str, Any
             "duplicates": rows["duplicates"],
             "quarantined": dict(sorted(quarantined.items())),
         },
+        "repaired": dict(sorted(repaired.items())),
         "files": files,
         "event_dates": len(dates),
+        **total(every),
     }
 
 
@@ -100,7 +110,8 @@ def _stage_source(source: str, lake: Lake, ledger: Ledger, policy: Policy, run: 
 def _write_batch(
     source: str, batch_id: str, lake: Lake, policy: Policy, run: Run, until: datetime, forgotten: Forgotten
 ) -> dict[str, Any]:
-    """Writes the batch's files and returns its counts {in, kept, duplicates, quarantined, files, dates}."""
+    """Writes the batch's files and returns its counts {in, kept, duplicates, quarantined, repaired, files, dates} and
+    `losses`."""
     with lake.engine(memory=_MEMORY, large=True) as engine:
         canonical = Canonical(engine, source_of(source), policy, until, forgotten=forgotten)
         for batch in read_rows(source, lake, policy, run):
@@ -108,27 +119,38 @@ def _write_batch(
         canonical.finish()
         chosen = _chosen(engine, lake, canonical.good, batch_id, source)
         good, kept = (_rows(engine, table) for table in (canonical.good, chosen))
-        reasons = canonical.bad.group_by("reason").agg(n=canonical.bad.count()).order_by("reason")
-        quarantined = {row["reason"]: row["n"] for row in engine.fetch(reasons).to_pylist()}
+        quarantined = _counted(engine, canonical.bad, "reason")
+        repaired = _counted(engine, canonical.good.filter(canonical.good.repaired.notnull()), "repaired")
         if canonical.rows != good + sum(quarantined.values()):
             raise RuntimeError(f"batch {batch_id}: {canonical.rows} rows in, {good} good, {quarantined}: some are lost")
         dates = _write_events(engine, lake, canonical.good, chosen, source, batch_id)
         _write_quarantine(engine, lake, canonical.bad, source, batch_id)
+        first = engine.fetch(canonical.bad.order_by("row").limit(_FIRST_BAD)).to_pylist()
         if canonical.dropped is not None:
             _erase(engine, lake, canonical.judged.semi_join(canonical.dropped, "row"), source, policy, run)
-    return {
+    manifest = extracted(source, lake, run)
+    assert manifest is not None
+    counts = {
         "in": canonical.rows,
         "kept": kept,
         "duplicates": good - kept,
         "quarantined": quarantined,
+        "repaired": repaired,
         "files": len(dates),
         "dates": [day.isoformat() for day in dates],
     }
+    return counts | losses(source, Fetched.of(manifest), counts, first)
 
 
 def _rows(engine: Engine, table: ir.Table) -> int:
     count: int = engine.fetch(table.agg(n=table.count()))["n"][0].as_py()
     return count
+
+
+def _counted(engine: Engine, table: ir.Table, column: str) -> dict[str, int]:
+    """Value → number of rows, sorted by the value."""
+    counts = engine.fetch(table.group_by(column).agg(n=table.count()).order_by(column))
+    return dict(zip(counts[column].to_pylist(), counts["n"].to_pylist(), strict=True))
 
 
 def _chosen(engine: Engine, lake: Lake, good: ir.Table, batch_id: str, source: str) -> ir.Table:
@@ -168,7 +190,7 @@ def _write_events(
     """Writes the chosen rows in a fixed order, one file per date; returns the dates."""
     import ibis
 
-    events = good.drop("event_id", "file", "text_hash").join(chosen, "row")
+    events = good.drop("event_id", "file", "text_hash", "repaired").join(chosen, "row")
     events = events.mutate(
         source=ibis.literal(source), batch_id=ibis.literal(batch_id), event_date=events.occurred_at.date()
     ).order_by("event_date", "occurred_at", "event_id")

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import posixpath
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from itertools import chain
 from typing import IO, Any
 
 from onetouch.lake import Lake, key
 from onetouch.policy import Events
-from onetouch.sources.packing import Cut, Refused, packing_of, unpack
+from onetouch.sources.packing import Cut, Packing, Refused, packing_by_content, packing_of, unpack
+from onetouch.sources.vendors import vendor_of
 
 
 class ExportError(RuntimeError):
@@ -19,37 +22,99 @@ class ExportError(RuntimeError):
 
 @dataclass(frozen=True)
 class RawFile:
-    """One kept file: the vendor's name for it, its path below the raw folder, its size as received."""
+    """One kept file: the vendor's name for it, its path below the raw folder, its size as received.
+
+    `hour`: when the receipt of its rows began, by its name (empty: unknown). `cut`: why its end is missing (empty: it
+    is whole). `is_empty`: it has no row.
+    """
 
     file: str
     path: str
     bytes: int
+    hour: str = ""
+    cut: str = ""
+    is_empty: bool = False
 
 
 @dataclass(frozen=True)
 class Refusal:
-    """One file that was not kept, with the reason."""
+    """One file that was not kept, with the reason. `hours`: those whose rows it held, as far as names tell."""
 
     file: str
     reason: str
     detail: str = ""
+    bytes: int = 0
+    hours: list[str] = field(default_factory=list)
 
 
 @dataclass
 class Fetched:
-    """The result of a fetch: the kept and the refused files, in the order in which they were found."""
+    """The result of a fetch: the kept, the refused and the ignored files, in the order in which they were found.
+
+    An ignored file is nobody's data, for example one that an operating system adds; it is listed with the reason.
+    """
 
     files: list[RawFile] = field(default_factory=list)
     refused: list[Refusal] = field(default_factory=list)
+    ignored: list[Refusal] = field(default_factory=list)
 
     def document(self) -> dict[str, Any]:
         """The result as plain JSON values."""
-        return {"files": [asdict(f) for f in self.files], "refused": [asdict(r) for r in self.refused]}
+        return {name: [asdict(one) for one in getattr(self, name)] for name in ("files", "refused", "ignored")}
 
     @classmethod
     def of(cls, document: dict[str, Any]) -> Fetched:
-        """The reverse of `document`."""
-        return cls([RawFile(**f) for f in document["files"]], [Refusal(**r) for r in document["refused"]])
+        """The reverse of `document`, also of one that an earlier release wrote."""
+        ignored = [Refusal(**r) for r in document.get("ignored", [])]
+        return cls([RawFile(**f) for f in document["files"]], [Refusal(**r) for r in document["refused"]], ignored)
+
+    @property
+    def coverage(self) -> Coverage:
+        """The hours of the files, and what became of them."""
+        whole = {posixpath.basename(file.file) for file in self.files if not file.cut}
+        parts: dict[str, list[int]] = {}  # hour → number of its files, of those that are lost, of those without a row
+        for file in self.files:
+            if file.hour:
+                damaged = bool(file.cut) and posixpath.basename(file.file) not in whole
+                _add(parts, file.hour, 1, damaged, file.is_empty)
+        for refusal in self.refused:
+            if posixpath.basename(refusal.file) not in whole:  # another export of the same hour may have it
+                for hour in refusal.hours:
+                    _add(parts, hour, 1, 1, 0)
+        damaged_hours = [hour for hour, (_, lost, _) in parts.items() if lost]
+        return Coverage(
+            expected=len(parts),
+            seen=sum(files > lost for files, lost, _ in parts.values()),
+            damaged=len(damaged_hours),
+            empty=sum(empty == files for files, _, empty in parts.values()),
+            lost=round(sum(lost / files for files, lost, _ in parts.values()), 3),
+            first_damaged=min(damaged_hours, default=None),
+        )
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """How completely the hours were read that the names of a fetch's files tell.
+
+    `expected`: all of them; a vendor that has no file for an hour without events tells of no such hour. `seen`: those
+    of which a file was read. `damaged`: those of which a file is lost, or its end. `empty`: those whose files have no
+    row. `lost`: the sum of the damaged hours, each by its share of damaged files.
+    """
+
+    expected: int
+    seen: int
+    damaged: int
+    empty: int
+    lost: float
+    first_damaged: str | None
+
+    def document(self) -> dict[str, Any]:
+        """The figures as plain JSON values."""
+        return asdict(self)
+
+
+def _add(parts: dict[str, list[int]], hour: str, *counts: int) -> None:
+    parts[hour] = [known + more for known, more in zip(parts.get(hour, [0, 0, 0]), counts, strict=True)]
 
 
 class RawFolder:
@@ -62,14 +127,23 @@ class RawFolder:
         self.fetched = Fetched()
         self._taken: set[str] = set()
 
-    def keep(self, answer: str, name: str, chunks: Iterable[bytes]) -> None:
+    def keep(self, answer: str, name: str, chunks: Iterable[bytes], moment: datetime | None = None) -> None:
         """Keeps the file `name` of the response `answer`; refuses it (nothing is written) if it cannot be decompressed
         safely.
 
-        A file that ends early is kept: its complete lines are rows like any other.
+        A file that ends early is kept: its complete lines are rows like any other. Its compression is that of its
+        content, whatever its name says. `moment`: when the receipt of its rows began, if its name says so.
         """
-        path = self._place(answer, name)
-        written = 0
+        chunks = iter(chunks)
+        written, unpacked, cut = 0, 0, ""
+        try:
+            begin = next(chunks, b"")
+        except Refused as refused:
+            self.refuse(f"{answer}/{name}", refused.reason, refused.detail, moment)
+            return
+        chunks = chain([begin], chunks)
+        packing = packing_by_content(begin, name)
+        path = self._place(answer, name, packing)
 
         def received(out: IO[bytes]) -> Iterator[bytes]:
             nonlocal written
@@ -82,25 +156,50 @@ class RawFolder:
             with self.lake.writing(self.folder, path) as draft, self.lake.fs.open(draft, "wb") as out:
                 stream = received(out)
                 try:
-                    for _ in unpack(stream, self.limits, packing_of(name)):
-                        pass
-                except Cut:
+                    for piece in unpack(stream, self.limits, packing):
+                        unpacked += len(piece)
+                except Cut as early:
+                    cut = early.reason
                     for _ in stream:
                         pass
         except Refused as refused:
-            self.refuse(f"{answer}/{name}", refused.reason, refused.detail)
+            looks = vendor_of(begin) if refused.reason.startswith("not_") else None
+            detail = f"{refused.detail}; looks like {looks}" if looks else refused.detail
+            self.refuse(f"{answer}/{name}", refused.reason, detail, moment, size=written)
         else:
-            self.fetched.files.append(RawFile(f"{answer}/{name}", path, written))
+            is_empty = not (unpacked or cut)
+            self.fetched.files.append(RawFile(f"{answer}/{name}", path, written, _hour(moment), cut, is_empty))
 
-    def refuse(self, file: str, reason: str, detail: str = "") -> None:
-        """Records a file that is not kept, with the reason."""
-        self.fetched.refused.append(Refusal(file[:500], reason, detail[:200]))
+    def refuse(
+        self,
+        file: str,
+        reason: str,
+        detail: str = "",
+        moment: datetime | None = None,
+        *,
+        size: int = 0,
+        moments: Sequence[datetime] = (),
+    ) -> None:
+        """Records a file that is not kept, with the reason.
 
-    def _place(self, answer: str, name: str) -> str:
-        """A safe path that no other file of this fetch has; every fetch of the same responses gives the same paths."""
+        `moment`: when the receipt of its rows began, if known; `moments`: of a file that held several. `size`: its
+        number of bytes, if known.
+        """
+        hours = [_hour(one) for one in (*([moment] if moment else []), *moments)]
+        self.fetched.refused.append(Refusal(file[:500], reason, detail[:200], size, hours))
+
+    def ignore(self, file: str, why: str) -> None:
+        """Records a file that is nobody's data."""
+        self.fetched.ignored.append(Refusal(file[:500], why))
+
+    def _place(self, answer: str, name: str, packing: Packing) -> str:
+        """A safe path that no other file of this fetch has; every fetch of the same responses gives the same paths.
+
+        Its suffix tells the compression, whatever the name does.
+        """
         place = key(posixpath.basename(name))
-        if packing_of(place) != packing_of(name):  # `key` replaces a name that is too long, so its suffix was lost
-            place += {"gzip": ".gz", "zstd": ".zst", "plain": ""}[packing_of(name)]
+        if packing_of(place) != packing:
+            place += {"gzip": ".gz", "zstd": ".zst", "plain": ".json"}[packing]
         wanted = f"{key(answer)}/{place}"
         path, again = wanted, 1
         while path in self._taken:
@@ -108,6 +207,10 @@ class RawFolder:
             path = f"{wanted},{again}"
         self._taken.add(path)
         return path
+
+
+def _hour(moment: datetime | None) -> str:
+    return "" if moment is None else moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%MZ")
 
 
 def write_manifest(lake: Lake, folder: str, document: dict[str, Any]) -> None:
