@@ -29,7 +29,7 @@ def test_lost_hours_weigh_as_hours_and_say_about_how_many_rows(stager):
     [batch] = stager.ledger.batches(stager.run().run_id)
     assert batch["counts"]["lost_hours_rate"] == 0.4
     [first, second] = summary["warnings"]
-    assert "4 of 10 hours are lost (40 %, about 40 rows)" in first and "2025-03-01T02:00Z" in first
+    assert "4 of 10 hours are lost (40 %, about 40 rows)" in first and "2025-03-01T03:00Z" in first
     assert "not_gzip" in second and "and 3 more" in second and "web page" in second
     assert summary["rows"]["quarantined"] == {"not_gzip": 4}
 

@@ -305,6 +305,24 @@ def test_a_row_is_taken_out_of_any_of_them_and_the_others_keep_their_numbers(tmp
     assert "jö 1".encode() not in stored and "jö 2".encode() in stored
 
 
+@pytest.mark.parametrize("first", [b"[1, 2]", b'[{"a": 1}]', b"{", b"[", b'"a text"', b"{}", b"", b"[]"])
+def test_an_odd_first_row_costs_the_rows_after_it_nothing(first):
+    content = first + b"\n" + lines(ROWS)
+    file = Kept("f", lambda: io.BytesIO(content), "plain")
+    texts = [text for batch in Json().read([file], [], LIMITS) for text in batch["text"].to_pylist()]
+    assert [json.loads(text)["event_properties"]["n"] for text in texts if b"event_properties" in text] == [0, 1, 2]
+
+
+def test_an_hour_without_any_content_is_an_empty_hour(lake, folder):
+    answer(folder / "a.zip", [(at(0), packed(ROWS)), (at(1), b""), (at(2), packed([])), (at(3), packed([b"", b"\r"]))])
+    sub(folder, "x", file_name(4), b"")
+    fetched = fetch(lake, folder)
+    assert read(lake, fetched) == [0, 1, 2]
+    assert [row for batch in amplitude.SOURCE.read(lake, "raw/amplitude/run", fetched, LIMITS)
+            for row in batch["problem"].to_pylist() if row] == []  # fmt: skip
+    assert (fetched.coverage.expected, fetched.coverage.empty, fetched.coverage.lost) == (5, 4, 0)
+
+
 def test_a_pretty_file_that_ends_early_gives_what_came_before(lake, folder):
     sub(folder, "x", file_name(1, ".json"), pretty(ROWS)[:-30])
     fetched = fetch(lake, folder)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import json
 from collections.abc import Iterable, Iterator
 from typing import IO, cast
 
@@ -98,10 +99,21 @@ def _recognised(file: Kept, limits: Events) -> tuple[Kept, RowByRow | None]:
 
 
 def _form(begin: bytes) -> RowByRow | None:
-    if begin.startswith(b"["):
-        return JsonArray()
-    first = begin.split(b"\n", 1)[0].strip()
-    return JsonValues() if first == b"{" else None
+    """The format of a file that begins so; a file of lines stays one if its first line is an odd row."""
+    first, second, third = ([*begin.split(b"\n", 2), b"", b""])[:3]
+    first, second, third = first.strip(), second.strip(), third.lstrip()
+    if first.startswith(b"["):
+        is_row = bool(second) and (_is_json(first) or (_is_json(second) and third.startswith(b"{")))
+        return None if is_row else JsonArray()
+    return JsonValues() if first == b"{" and second[:1] in (b'"', b"}") else None
+
+
+def _is_json(text: bytes) -> bool:
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return True
 
 
 def _in_utf8(file: Kept, limits: Events, coding: str | None) -> Iterator[bytes]:

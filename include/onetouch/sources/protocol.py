@@ -90,5 +90,6 @@ class Source:
         files = (
             Kept(raw.file, partial(lake.fs.open, lake.path(into, raw.path), "rb"), packing_of(raw.path))
             for raw in fetched.files
+            if not raw.is_empty
         )
         return self.format.read(files, fetched.refused, limits)

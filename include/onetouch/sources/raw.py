@@ -131,11 +131,12 @@ class RawFolder:
         """Keeps the file `name` of the response `answer`; refuses it (nothing is written) if it cannot be decompressed
         safely.
 
-        A file that ends early is kept: its complete lines are rows like any other. Its compression is that of its
-        content, whatever its name says. `moment`: when the receipt of its rows began, if its name says so.
+        A file that ends early is kept: its complete lines are rows like any other; one without any content is one
+        without rows. Its compression is that of its content, whatever its name says. `moment`: when the receipt of its
+        rows began, if its name says so.
         """
         chunks = iter(chunks)
-        written, unpacked, cut = 0, 0, ""
+        written, is_empty, cut = 0, True, ""
         try:
             begin = next(chunks, b"")
         except Refused as refused:
@@ -156,8 +157,8 @@ class RawFolder:
             with self.lake.writing(self.folder, path) as draft, self.lake.fs.open(draft, "wb") as out:
                 stream = received(out)
                 try:
-                    for piece in unpack(stream, self.limits, packing):
-                        unpacked += len(piece)
+                    for piece in unpack(stream, self.limits, packing) if begin else ():
+                        is_empty = is_empty and not piece.strip()
                 except Cut as early:
                     cut = early.reason
                     for _ in stream:
@@ -167,7 +168,7 @@ class RawFolder:
             detail = f"{refused.detail}; looks like {looks}" if looks else refused.detail
             self.refuse(f"{answer}/{name}", refused.reason, detail, moment, size=written)
         else:
-            is_empty = not (unpacked or cut)
+            is_empty = is_empty and not cut
             self.fetched.files.append(RawFile(f"{answer}/{name}", path, written, _hour(moment), cut, is_empty))
 
     def refuse(
