@@ -40,7 +40,7 @@ def losses(
         )
     warnings += _unread(fetched)
     for reason, number in counts["repaired"].items():
-        warnings.append(f"{number:,} events were read without a value that could not be ({reason})")
+        warnings.append(f"a value that could not be read was mended or left out ({reason}): {number:,} events")
     return {
         "hours": hours,
         "lost_hours_rate": coverage.lost / coverage.expected if coverage.expected else None,
