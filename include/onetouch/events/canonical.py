@@ -372,7 +372,7 @@ class _Judge:
         whole = self._is_object(parts.properties) & self._is_object(parts.user_properties).fill_null(True)
         return ibis.coalesce(parts.repaired.nullif(""), whole.ifelse(ibis.null(), "unknown_shape"))
 
-    def _first(self, rows: ir.Table, places: Iterable[str]) -> ir.StringValue:
+    def _first(self, rows: ir.Table, places: Sequence[str]) -> ir.StringValue:
         """The value at the first of these places that is not empty, as text."""
 
         def at(place: str) -> ir.StringValue:

@@ -60,9 +60,10 @@ class Json(JsonLines):
         known, form = _recognised(file, limits)
         if known is file and form is None:
             return super().rewrite(lake, folder, path, limits, changed)
+        texts = super().texts if form is None else form.texts
         new = {
             number: row
-            for number, text in (form or super()).texts(known, limits)
+            for number, text in texts(known, limits)
             if (row := changed(number, text)) is not None and row != text
         }
         if new:
@@ -74,7 +75,7 @@ class Json(JsonLines):
                 if form is not None:
                     form.write(known, out, limits, new)
                 else:
-                    for number, text in super().texts(known, limits):
+                    for number, text in texts(known, limits):
                         out.write(new.get(number, text) + b"\n")
         return len(new)
 
