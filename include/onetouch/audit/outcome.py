@@ -6,14 +6,20 @@ from typing import Any
 
 from onetouch.ledger import ACTIVE, Ledger
 
+_WARN = ("stage_events", "check_events", "check_signals", "check_decisions")
+"""Stages whose summaries have warnings, in the order in which they are told."""
+
 
 def accounting(ledger: Ledger, run_id: str) -> dict[str, Any]:
     """Counts that account for every row, account and decision of a run, as far as it got (guarantee 6).
 
     `already_read`: files that an earlier run had read. `waiting`: files that were added to the folder of exports since
     the run read it, and are left to a later run. `late`: rows that earlier runs should have had; they count from this
-    run's moment on. `deferred`: how many of `failed` the next run tries again. `held`: why nothing was sent, None if
-    tasks were sent. When the run was held, `to_withdraw` is the number of open tasks that should have been closed.
+    run's moment on. `repaired`: of the kept and duplicate rows those of which something was mended, by reason. `hours`:
+    what became of the hours of the files, {expected, seen, damaged, empty, lost, rows}; `ignored`: reason → number of
+    files that are nobody's data. `warnings`: sentences that need nobody's data to be understood.
+    `deferred`: how many of `failed` the next run tries again. `held`: why nothing was sent, None if tasks were sent.
+    When the run was held, `to_withdraw` is the number of open tasks that should have been closed.
     """
     summaries = ledger.stage_summaries(run_id)
     staged, routed = summaries.get("stage_events") or {}, summaries.get("route") or {}
@@ -24,6 +30,9 @@ def accounting(ledger: Ledger, run_id: str) -> dict[str, Any]:
         "already_read": staged.get("already_read"),
         "waiting": (summaries.get("extract_events") or {}).get("waiting"),
         "late": staged.get("late"),
+        "repaired": staged.get("repaired"),
+        "hours": staged.get("hours"),
+        "ignored": staged.get("ignored"),
         "accounts": routed.get("accounts"),
         "decisions": routed.get("decisions"),
         "to_send": sent.get("to_send"),
@@ -33,6 +42,7 @@ def accounting(ledger: Ledger, run_id: str) -> dict[str, Any]:
         "deferred": sent.get("deferred"),
         "held": sent.get("held"),
         "to_withdraw": sent.get("to_withdraw"),
+        "warnings": [warning for name in _WARN for warning in (summaries.get(name) or {}).get("warnings", [])],
     }
 
 
