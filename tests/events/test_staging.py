@@ -363,7 +363,7 @@ def test_real_data_is_kept_whole_twice_the_same(stager):
     stager.folder = REAL
     as_of = datetime(2025, 1, 1, tzinfo=UTC)
     first = stager.stage(as_of)
-    assert first["rows"] == {"in": 21_907, "kept": 21_907, "duplicates": 0, "quarantined": {}}
+    assert first["rows"] == {"in": 21_907, "kept": 21_907, "anonymous": 0, "duplicates": 0, "quarantined": {}}
     assert first["files"] == first["event_dates"] == len(stager.lake.list("events"))
     held = stager.events()
     assert len(held) == 21_907 == held["event_id"].nunique()
