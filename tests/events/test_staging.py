@@ -99,11 +99,15 @@ def test_a_second_run_of_the_same_moment_says_the_same_and_does_nothing(stager, 
             "duplicates": 1,
             "quarantined": {"broken_json": 1, "no_user_and_no_account": 1},
         },
+        "repaired": {},
         "files": 1,
         "event_dates": 1,
         "already_read": 0,
         "late": 0,
         "unnamed_groups": {},
+        "hours": {"expected": 1, "seen": 1, "damaged": 0, "empty": 0, "lost": 0, "rows": 0},
+        "ignored": {},
+        "warnings": [],
     }
 
 
@@ -134,11 +138,15 @@ def test_a_run_without_data_is_no_error(stager):
     summary = stager.stage(AS_OF + 100 * HOUR)
     assert summary == {
         "rows": {"in": 0, "kept": 0, "anonymous": 0, "duplicates": 0, "quarantined": {}},
+        "repaired": {},
         "files": 0,
         "event_dates": 0,
         "already_read": 0,
         "late": 0,
         "unnamed_groups": {},
+        "hours": {"expected": 0, "seen": 0, "damaged": 0, "empty": 0, "lost": 0, "rows": 0},
+        "ignored": {},
+        "warnings": [],
     }
 
 
@@ -355,7 +363,7 @@ def test_real_data_is_kept_whole_twice_the_same(stager):
     stager.folder = REAL
     as_of = datetime(2025, 1, 1, tzinfo=UTC)
     first = stager.stage(as_of)
-    assert first["rows"] == {"in": 21_907, "kept": 21_907, "duplicates": 0, "quarantined": {}}
+    assert first["rows"] == {"in": 21_907, "kept": 21_907, "anonymous": 0, "duplicates": 0, "quarantined": {}}
     assert first["files"] == first["event_dates"] == len(stager.lake.list("events"))
     held = stager.events()
     assert len(held) == 21_907 == held["event_id"].nunique()

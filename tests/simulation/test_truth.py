@@ -18,7 +18,6 @@ REASON = {
     "no_user": "no_user_and_no_account",
     "absurd_time_past": "before_product",
     "absurd_time_future": "after_receipt",
-    "over_long": "value_too_long",
 }
 
 
@@ -31,7 +30,8 @@ def read(tmp_path_factory):
     ledger.migrate()
     run = ledger.begin_run(AS_OF, policy, False)
     sources.extract("amplitude", lake, ledger, policy, run, folder=home / "company" / "exports")
-    rows = events.stage(lake, ledger, policy, run)["rows"]
+    staged = events.stage(lake, ledger, policy, run)
+    rows = staged["rows"] | {"repaired": staged["repaired"]}
     nobody = pd.DataFrame({name: pd.Series(dtype="object") for name in (*signals.SNAPSHOT, *signals.CRM)})
     table, _ = signals.compute(lake, policy, nobody, AS_OF)
     truth = {name: pd.read_parquet(home / "company" / "truth" / f"{name}.parquet") for name in ("accounts", "rows")}
@@ -42,10 +42,11 @@ def read(tmp_path_factory):
 def test_every_row_is_kept_or_refused_for_what_was_done_to_it(read):
     truth, rows, _, _ = read
     n = truth["rows"].set_index("kind")["n"]
-    assert rows["kept"] == n["good"]
+    assert rows["kept"] == n["good"] + n["over_long"], "a comment too long costs itself, not its event"
+    assert rows["repaired"] == ({"value_too_long": n["over_long"]} if n["over_long"] else {})
     assert rows["duplicates"] == n["duplicate"]
     assert rows["quarantined"] == {REASON[kind]: n[kind] for kind in REASON if n[kind]}
-    assert rows["in"] == n[["good", "duplicate", *REASON]].sum()
+    assert rows["in"] == n[["good", "duplicate", "over_long", *REASON]].sum()
 
 
 def test_every_account_is_found_on_its_basis_and_no_other(read):

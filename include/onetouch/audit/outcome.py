@@ -6,16 +6,22 @@ from typing import Any
 
 from onetouch.ledger import ACTIVE, Ledger
 
+_WARN = ("extract_events", "stage_events", "check_events", "build_signals", "check_signals", "check_decisions")
+"""Stages whose summaries have warnings, in the order in which they are told."""
+
 
 def accounting(ledger: Ledger, run_id: str) -> dict[str, Any]:
     """Counts that account for every row, account and decision of a run, as far as it got (guarantee 6).
 
     `already_read`: files that an earlier run had read. `waiting`: files that were added to the folder of exports since
     the run read it, and are left to a later run. `late`: rows that earlier runs should have had; they count from this
-    run's moment on. `deferred`: how many of `failed` the next run tries again. `held`: why nothing was sent, None if
-    tasks were sent. When the run was held, `to_withdraw` is the number of open tasks that should have been closed.
-    `warnings`: what the stages have to say to a person, one line each. `records`: how many records of the CRM, or rows
-    of the file of accounts, were read, joined an account of the product (by which way), or did not.
+    run's moment on. `repaired`: of the kept and duplicate rows those of which something was mended, by reason. `hours`:
+    what became of the hours of the files, {expected, seen, damaged, empty, lost, rows}; `ignored`: reason → number of
+    files that are nobody's data. `warnings`: sentences that need nobody's data to be understood.
+    `deferred`: how many of `failed` the next run tries again. `held`: why nothing was sent, None if tasks were sent.
+    When the run was held, `to_withdraw` is the number of open tasks that should have been closed.
+    `records`: how many records of the CRM, or rows of the file of accounts, were read, joined an account of the product
+    (by which way), or did not.
     """
     summaries = ledger.stage_summaries(run_id)
     staged, routed = summaries.get("stage_events") or {}, summaries.get("route") or {}
@@ -27,6 +33,9 @@ def accounting(ledger: Ledger, run_id: str) -> dict[str, Any]:
         "waiting": (summaries.get("extract_events") or {}).get("waiting"),
         "late": staged.get("late"),
         "records": (summaries.get("build_signals") or {}).get("records"),
+        "repaired": staged.get("repaired"),
+        "hours": staged.get("hours"),
+        "ignored": staged.get("ignored"),
         "accounts": routed.get("accounts"),
         "decisions": routed.get("decisions"),
         "to_send": sent.get("to_send"),
@@ -36,7 +45,7 @@ def accounting(ledger: Ledger, run_id: str) -> dict[str, Any]:
         "deferred": sent.get("deferred"),
         "held": sent.get("held"),
         "to_withdraw": sent.get("to_withdraw"),
-        "warnings": [line for _, summary in sorted(summaries.items()) for line in summary.get("warnings") or []],
+        "warnings": [warning for name in _WARN for warning in (summaries.get(name) or {}).get("warnings", [])],
     }
 
 

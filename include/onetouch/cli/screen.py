@@ -81,6 +81,13 @@ def accounting(result: Mapping[str, Any]) -> RenderableType:
                 "  anonymous", f"{anonymous:,} of the kept: of devices only, no signal until somebody signs in"
             )
         table.add_row("quarantined", refused)
+        for name in ("repaired", "ignored"):
+            if counted := result[name]:
+                table.add_row(name, ", ".join(f"{reason} {n:,}" for reason, n in counted.items()))
+        if (hours := result["hours"]) and hours["expected"]:
+            lost = f", {hours['lost']:g} lost ({hours['lost'] / hours['expected']:.0%})" if hours["lost"] else ""
+            told = f"{hours['expected']:,} in the files, {hours['seen']:,} read, {hours['empty']:,} empty{lost}"
+            table.add_row("hours", Text(told, style="red" if lost else ""))
     if result.get("already_read"):
         table.add_row("already read", f"{result['already_read']:,} files, by earlier runs")
     if result.get("late"):
@@ -106,8 +113,8 @@ def accounting(result: Mapping[str, Any]) -> RenderableType:
             table.add_row("  deferred", f"{result['deferred']:,} of the failed: the next run tries again")
     if result["held"]:
         table.add_row("held", Text(f"{result['held']}; open tasks to be closed: {result['to_withdraw'] or 0:,}"))
-    for line in result["warnings"]:
-        table.add_row("warning", Text(line, style="yellow"))
+    for warning in result["warnings"]:
+        table.add_row("warning", Text(warning, style="yellow"))
     return table
 
 

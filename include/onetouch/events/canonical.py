@@ -21,6 +21,7 @@ from onetouch.events.identity import (
     business_domains,
     placeholders,
 )
+from onetouch.events.mending import INVALID_UTF8, LONE_SURROGATE, NO_NUMBER, UNREADABLE, mend
 from onetouch.lake import Engine
 from onetouch.ledger import Forgotten
 from onetouch.policy import Policy
@@ -30,8 +31,9 @@ if TYPE_CHECKING:
     import ibis.expr.types as ir
 
 REASONS = (
-    "invalid_utf8", "broken_json", "not_an_object", "unknown_shape", "missing_event_type", "no_user_and_no_account",
-    "control_characters", "value_too_long", "unparsable_time", "before_product", "after_receipt",
+    INVALID_UTF8, LONE_SURROGATE, "broken_json", "not_an_object", "unknown_shape", "missing_event_type",
+    "no_user_and_no_account", "control_characters", "value_too_long", "unparsable_time", "before_product",
+    "after_receipt",
 )  # fmt: skip
 """Why a row is rejected: the first reason that applies. A row or file that could not be read has its own reason."""
 
@@ -39,6 +41,7 @@ FORGOTTEN = "forgotten"
 """The reason for rejecting a row of a forgotten user or account: the row is counted, but kept nowhere."""
 
 _NOBODY = "no_user_and_no_account"
+_AGAIN = "read again"  # the reason of a row until its mended text has been read
 _HOST_OF_EMAIL = r"^[^@\s]+@([^@\s]+\.[^@\s]+)$"
 _CONTROL = r"[\x00-\x1f\x7f]"
 _BLANK = " \t\r\n"
@@ -48,6 +51,7 @@ _ISO = r"^\d{4}-\d\d-\d\d[T ]\d\d:\d\d"
 _OFFSET = r"([Zz]|[+-]\d\d(:?\d\d)?)$"
 _FARTHEST_SECONDS = 1e11  # numbers more than about 3,000 years from 1970 are no moments
 _ROWS_AT_ONCE = 10_000
+_AGAIN_CHARS = 16 << 20  # about as many characters of rows are mended at once
 
 _RECEIVED = pa.schema(
     [
@@ -57,10 +61,12 @@ _RECEIVED = pa.schema(
         ("text", pa.string()),
         ("octets", pa.string()),
         ("problem", pa.string()),
+        ("repaired", pa.string()),
     ]
 )
-"""A batch as the engine gets it. `text` has no line end; where a row has a problem or is not UTF-8, `text` is null and
-`octets` shows the bytes."""
+"""A batch as the engine gets it. `text` has no line end; where a row has a problem, `text` is null and `octets` shows
+the bytes. `repaired`: what was mended of the text, while `octets` shows what it was (empty: nothing could be; null: the
+text is as received)."""
 
 
 class Canonical:
@@ -68,7 +74,8 @@ class Canonical:
 
     `finish` then makes two tables: `good` (row, an ordinal over all batches; the columns of the canonical event except
     source, known_at and batch_id; file, row_hash and text_hash, from which an event_id is made where the source gave
-    none) and `bad` (row, file, line, reason, shown). Every row of every batch is in exactly one of them.
+    none; repaired, what was mended of the row, else null) and `bad` (row, file, line, reason, shown). Every row of
+    every batch is in exactly one of them.
     """
 
     good: ir.Table
@@ -97,20 +104,63 @@ class Canonical:
         self.forgotten = forgotten or None
         judge = _Judge(engine, source, policy, until, only, self.forgotten, placed, and_since)
         self.judged, self._add = engine.gather(f"rows_{source.name}", _RECEIVED, judge.judged)
+        self._properties = [steps(place) for place in source.shape.properties]
+        self._most = policy.events.max_value_chars
         self.dropped: ir.Table | None = None
 
     def add(self, batch: pa.RecordBatch) -> None:
         """Reads a batch of schema `sources.ROWS` and accepts or rejects its rows."""
         ordinals = pa.array(np.arange(self.rows, self.rows + batch.num_rows))
         self.rows += batch.num_rows
-        text, octets = _decoded(batch.column("text"), batch.column("problem"))
-        columns = [ordinals, batch.column("file"), batch.column("line"), text, octets, batch.column("problem")]
-        self._add(pa.table(columns, names=_RECEIVED.names))
+        text, octets, repaired = self._decoded(batch.column("text"), batch.column("problem"))
+        file, line, problem = batch.column("file"), batch.column("line"), batch.column("problem")
+        self._add(pa.table([ordinals, file, line, text, octets, problem, repaired], names=_RECEIVED.names))
+
+    def _decoded(self, octets: pa.Array, problem: pa.Array) -> tuple[pa.Array, pa.Array, pa.Array]:
+        """The columns `text`, `octets` and `repaired` of `_RECEIVED`; rows that are not UTF-8 are mended."""
+        good = problem.is_null()
+        repaired = pa.nulls(len(octets), pa.string())
+        try:
+            text = pc.if_else(good, octets, None).cast(pa.string())
+        except pa.ArrowInvalid:
+            texts: list[str | None] = []
+            repairs: list[str | None] = []
+            for value, fine in zip(octets.to_pylist(), good.to_pylist(), strict=True):
+                decoded = _utf8(value) if fine else None
+                is_broken = fine and decoded is None
+                mended = mend(value, self._properties, self._most) if is_broken else (decoded, None)
+                texts.append(mended[0])
+                repairs.append(mended[1])
+            text, repaired = pa.array(texts, pa.string()), pa.array(repairs, pa.string())
+        unread = pc.or_(text.is_null(), repaired.is_valid())
+        shown = pa.nulls(len(octets), pa.string())
+        if pc.any(unread).as_py():
+            values = [_escaped(value) for value in octets.filter(unread).to_pylist()]
+            shown = pc.replace_with_mask(shown, unread, pa.array(values, pa.string()))
+        return pc.utf8_rtrim(text, characters="\r\n"), shown, repaired
+
+    def _read_again(self) -> ir.Table:
+        """The judged rows, after the mended texts of those that could not be read were judged in their place."""
+        again = self.judged.filter(self.judged.reason == _AGAIN)
+        sizes = self.engine.fetch(again.select("row", size=again.again.length()).order_by("row"))
+        if not sizes.num_rows:
+            return self.judged
+        ordinals = sizes["row"].to_numpy()
+        portion = np.cumsum(sizes["size"].to_numpy()) // _AGAIN_CHARS
+        for some in np.split(ordinals, np.flatnonzero(np.diff(portion)) + 1):
+            rows = self.engine.fetch(again.filter(again["row"].between(int(some[0]), int(some[-1]))).order_by("row"))
+            mended = [mend(text.encode(), self._properties, self._most) for text in rows["again"].to_pylist()]
+            texts, repairs = zip(*mended, strict=True)
+            none = pa.nulls(len(texts), pa.string())
+            columns = [rows["row"], rows["file"], rows["line"], pa.array(texts), rows["again"], none, pa.array(repairs)]
+            self._add(pa.table(columns, names=_RECEIVED.names))
+        return self.engine.view(self.judged.filter(self.judged.reason.fill_null("") != _AGAIN), "judged")
 
     def finish(self) -> None:
         """Resolves each distinct e-mail host to a business domain, and sets `good` and `bad`."""
         import ibis
 
+        self.judged = self._read_again()
         engine, judged = self.engine, self.judged
         rows = self._with_domains(judged)
         rows = rows.mutate(
@@ -137,6 +187,7 @@ class Canonical:
             email_domain=good.domain,
             never_count=good.never_count,
             properties=good.properties,
+            repaired=good.repaired,
         ), "good")  # fmt: skip
         bad = rows.filter(~is_good)
         self.bad = engine.view(bad.select(
@@ -218,23 +269,9 @@ def _pairs(one: str, other: str, of: Mapping[str, str | None]) -> pa.Table:
     return pa.table({one: pa.array(list(of), pa.string()), other: pa.array(list(of.values()), pa.string())})
 
 
-def _decoded(octets: pa.Array, problem: pa.Array) -> tuple[pa.Array, pa.Array]:
-    """The texts without line ends, null where there is a problem or invalid UTF-8, and for these rows the bytes in
-    printable form."""
-    good = problem.is_null()
-    try:
-        text = pc.if_else(good, octets, None).cast(pa.string())
-    except pa.ArrowInvalid:
-        decoded = [
-            _utf8(value) if fine else None for value, fine in zip(octets.to_pylist(), good.to_pylist(), strict=True)
-        ]
-        text = pa.array(decoded, pa.string())
-    unread = text.is_null()
-    shown = pa.nulls(len(octets), pa.string())
-    if pc.any(unread).as_py():
-        values = [_escaped(value) for value in octets.filter(unread).to_pylist()]
-        shown = pc.replace_with_mask(shown, unread, pa.array(values, pa.string()))
-    return pc.utf8_rtrim(text, characters="\r\n"), shown
+def _as_received(rows: ir.Table) -> ir.StringValue:
+    """The text of each row before it was mended; where that is not UTF-8, its bytes in printable form."""
+    return _coalesce([rows.octets, rows.text])
 
 
 def _utf8(value: bytes) -> str | None:
@@ -293,7 +330,7 @@ class _Judge:
             wanted = parts.event.isin(list(self.only)) if self.only else ibis.literal(False)
             if self.and_since is not None:
                 wanted = wanted | (parts.received_at >= _naive(self.and_since)).fill_null(False)
-            parts = parts.filter(wanted)
+            parts = parts.filter(wanted | parts.is_doubtful)
         judged = parts.mutate(reason=self._reason(parts), sent_key=self._sent_key(parts))
         fine = judged.reason.isnull()
         doubtful = ~fine | ibis.coalesce(judged.user_id, judged.group_id, judged.anonymous_id).isnull()
@@ -308,10 +345,12 @@ class _Judge:
             file=(placed | judged.event_id.isnull()).ifelse(judged.file, ibis.null()),
             line=placed.ifelse(judged.line, ibis.null()),
             reason=judged.reason,
-            shown=doubtful.ifelse(ibis.coalesce(judged.text, judged.octets).left(SHOWN_BYTES), ibis.null()),
+            shown=doubtful.ifelse(_as_received(judged).left(SHOWN_BYTES), ibis.null()),
+            again=(judged.reason == _AGAIN).ifelse(judged.text, ibis.null()),
+            repaired=self._repaired(judged),
             event_id=kept("event_id"),
             row_hash=(fine & judged.event_id.isnull()).ifelse(self._row_hash(judged), ibis.null()),
-            text_hash=(fine & judged.event_id.isnull()).ifelse(judged.text.hexdigest("md5"), ibis.null()),
+            text_hash=(fine & judged.event_id.isnull()).ifelse(_as_received(judged).hexdigest("md5"), ibis.null()),
             sent_key=kept("sent_key"),
             event=kept("event"),
             occurred_at=kept("occurred_at"),
@@ -322,7 +361,7 @@ class _Judge:
             group_id=kept("group_id"),
             hosts=kept("hosts"),
             never_count=kept("never_count"),
-            properties=kept("properties"),
+            properties=self._is_object(judged.properties).ifelse(kept("properties"), "{}"),
             email_digest=judged.email_digest,
         )
 
@@ -399,6 +438,7 @@ class _Judge:
             never_count=self._never_counts(parts, addresses),
             email_digest=digest,
             unread=parts.json_unread,
+            is_doubtful=self._is_doubtful(parts),
         )
         return self.engine.view(judged, self._name("parts"))
 
@@ -478,7 +518,7 @@ class _Judge:
         import ibis
 
         if not self.shape.told_apart:
-            return rows.text.hexdigest("md5")
+            return _as_received(rows).hexdigest("md5")
         moments = (rows.occurred_at, rows.received_at)
         places = (*self.shape.user_id, *self.shape.group, *self.shape.told_apart)
         parts = [
@@ -500,13 +540,30 @@ class _Judge:
         told = [kind, *(part.length().cast("string").concat(":", part) for part in given)]
         return told[0].concat(*told[1:]).hexdigest("md5").left(16)
 
-    def _first(self, rows: ir.Table, places: Iterable[str]) -> ir.StringValue:
+    def _is_doubtful(self, rows: ir.Table) -> ir.BooleanValue:
+        """Whether a row has to be mended and read again: it is not JSON, or its properties hold what is not."""
+        too_long = rows.properties.length() > self.limits.max_value_chars
+        doubtful = rows.json_unread | rows.properties.re_search(NO_NUMBER) | too_long
+        return (rows.repaired.isnull() & rows.text.notnull()).ifelse(doubtful.fill_null(False), False)
+
+    def _is_object(self, document: ir.StringValue) -> ir.BooleanValue:
+        return document.left(1) == "{"
+
+    def _repaired(self, parts: ir.Table) -> ir.StringValue:
+        """What was mended of a row: its text, or its properties, which are left out if they are no object."""
+        import ibis
+
+        whole = self._is_object(parts.properties) & self._is_object(parts.user_properties).fill_null(True)
+        return ibis.coalesce(parts.repaired.nullif(""), whole.ifelse(ibis.null(), "unknown_shape"))
+
+    def _first(self, rows: ir.Table, places: Sequence[str]) -> ir.StringValue:
         """The value at the first of these places that is not empty, as text."""
 
         def at(place: str) -> ir.StringValue:
             key, *rest = steps(place)
             column = rows[self.columns[key]]
-            return self.engine.json_text(column, rest) if self.keys[key] == "json" else column
+            text = self.engine.json_text(column, rest) if self.keys[key] == "json" else column
+            return text.nullif("") if len(places) > 1 else text
 
         return _coalesce(map(at, places))
 
@@ -557,7 +614,7 @@ class _Judge:
 
         shape, limits = self.shape, self.limits
         odd = [
-            *(parts[name].left(1) != "{" for name in ("groups", "properties", "user_properties")),
+            ~self._is_object(parts.groups),
             self._not_scalar(parts, "user_id", shape.user_id),
             self._not_scalar(parts, "event_id", shape.event_id),
             self._not_scalar(parts, "event", shape.event),
@@ -568,11 +625,14 @@ class _Judge:
             parts[name].length() > limits.max_value_chars
             for name in ("user_id", "group_id", "event", "event_id", "properties")
         ]
+        unreadable = parts.unread | ibis.or_(*(value.contains(UNREADABLE) for value in ids))
+        lost = parts.repaired.isin([INVALID_UTF8, LONE_SURROGATE]).ifelse(unreadable, False)  # asked of few rows
         latest = ibis.least(parts.received_at, _naive(self.until)) + ibis.interval(hours=limits.max_hours_after_receipt)
         return ibis.cases(
             (parts.problem.notnull(), parts.problem),
-            (parts.text.isnull(), "invalid_utf8"),
+            (parts.is_doubtful, _AGAIN),
             (parts.text == ERASED, FORGOTTEN),
+            (lost, parts.repaired),
             (parts.unread & ~self.engine.is_json(parts.text), "broken_json"),
             ((parts.unread | parts.event.isnull()) & ~self.engine.json_object(parts.text), "not_an_object"),
             (ibis.or_(*odd), "unknown_shape"),

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 
 from onetouch.events.canonical import FORGOTTEN, Canonical
 from onetouch.events.files import batch_of, event_files, is_dry
+from onetouch.events.losses import losses, total
 from onetouch.lake import Engine, Lake
 from onetouch.ledger import FileRead, Forgotten, Ledger, Run
 from onetouch.policy import Policy
@@ -71,15 +72,17 @@ policy's `never_count` names the person, else null.
 _MEMORY = "2GB"
 _ROWS_AT_ONCE = 100_000
 _MOMENT = timedelta(microseconds=1)
+_FIRST_BAD = 20  # rejected rows that are looked at when no row is an event
 
 
 def stage(lake: Lake, ledger: Ledger, policy: Policy, run: Run) -> dict[str, Any]:
-    """Stages every extracted source of the run; returns rows {in, kept, anonymous, duplicates, quarantined}, files,
-    event_dates, already_read (files that an earlier run had read), late (kept rows that earlier runs should have had),
-    unnamed_groups.
+    """Stages every extracted source of the run; returns rows {in, kept, anonymous, duplicates, quarantined}, repaired,
+    files, event_dates, already_read (files that an earlier run had read), late (kept rows that earlier runs should have
+    had), unnamed_groups, and what was lost: hours, ignored and warnings as in `losses`.
 
     rows in = kept + duplicates + quarantined, where a refused file is one row. `anonymous`: how many of the kept are of
-    a device only. `unnamed_groups`: group type → rows that only have groups of types that the policy does not name.
+    a device only. `repaired`: of the kept and duplicate rows those of which something was mended or left out, by
+    reason. `unnamed_groups`: group type → rows that only have groups of types that the policy does not name.
 
     A batch that is in the ledger is not staged again; a batch that a killed process left incomplete is staged again, to
     the same files and counts. Rows of forgotten users and accounts are counted as quarantined (`forgotten`) and kept
@@ -89,17 +92,21 @@ def stage(lake: Lake, ledger: Ledger, policy: Policy, run: Run) -> dict[str, Any
     """
     rows: Counter[str] = Counter()
     quarantined: Counter[str] = Counter()
+    repaired: Counter[str] = Counter()
     found: Counter[str] = Counter()
     unnamed: Counter[str] = Counter()
     dates: set[str] = set()
+    every: list[dict[str, Any]] = []
     sources = [source for source in policy.sources if extracted(source, lake, run) is not None]
     if not sources:
         raise ExportError(f"run {run.run_id}: no source is extracted; extract_events comes first")
     for source in sources:
         counts = _stage_source(source, lake, ledger, policy, run)
+        every.append(counts)
         rows.update({name: counts.get(name, 0) for name in ("in", "kept", "anonymous", "duplicates")})
         unnamed.update(counts.get("unnamed_groups", {}))
         quarantined.update(counts["quarantined"])
+        repaired.update(counts.get("repaired", {}))  # batches of earlier releases have none
         found.update({name: counts.get(name, 0) for name in ("files", "already_read", "late")})
         dates.update(counts["dates"])
     return {
@@ -110,11 +117,13 @@ def stage(lake: Lake, ledger: Ledger, policy: Policy, run: Run) -> dict[str, Any
             "duplicates": rows["duplicates"],
             "quarantined": dict(sorted(quarantined.items())),
         },
+        "repaired": dict(sorted(repaired.items())),
         "files": found["files"],
         "event_dates": len(dates),
         "already_read": found["already_read"],
         "late": found["late"],
         "unnamed_groups": dict(sorted(unnamed.items())),
+        **total(every),
     }
 
 
@@ -177,9 +186,9 @@ def _write_batch(
 ) -> tuple[dict[str, Any], datetime | None]:
     """Writes the batch's files.
 
-    Returns its counts {in, kept, anonymous, duplicates, quarantined, unnamed_groups, files, dates, already_read, late,
-    reread}, where `reread` are the duplicates of earlier batches that were received when the event was, and the newest
-    receipt of the good rows.
+    Returns its counts {in, kept, anonymous, duplicates, quarantined, repaired, unnamed_groups, files, dates,
+    already_read, late, reread} with `losses`, where `reread` are the duplicates of earlier batches that were received
+    when the event was, and the newest receipt of the good rows.
     """
     batch_id, until = batch_of(source, run), datetime.fromisoformat(manifest["window"][1])
     lateness = {(file.covered, file.known_at) for file in files if not file.reason}
@@ -193,8 +202,8 @@ def _write_batch(
         nobodys = canonical.good.filter(canonical.good.account_id.isnull())
         anonymous = _rows(engine, nobodys.semi_join(chosen, "row"))
         unnamed = _unnamed_groups(engine, canonical.good, policy)
-        reasons = canonical.bad.group_by("reason").agg(n=canonical.bad.count()).order_by("reason")
-        quarantined = {row["reason"]: row["n"] for row in engine.fetch(reasons).to_pylist()}
+        quarantined = _counted(engine, canonical.bad, "reason")
+        repaired = _counted(engine, canonical.good.filter(canonical.good.repaired.notnull()), "repaired")
         if canonical.rows != good + sum(quarantined.values()):
             raise RuntimeError(f"batch {batch_id}: {canonical.rows} rows in, {good} good, {quarantined}: some are lost")
         rows = _known(engine, canonical.good, files, lateness)
@@ -202,27 +211,37 @@ def _write_batch(
         if not run.dry_run:
             _take_over(engine, lake, chosen, source, dates)
         _write_quarantine(engine, lake, canonical.bad, source, batch_id)
+        first = engine.fetch(canonical.bad.order_by("row").limit(_FIRST_BAD)).to_pylist()
         if canonical.dropped is not None:
             _erase(engine, lake, canonical.judged.semi_join(canonical.dropped, "row"), source, policy, run)
         newest = engine.fetch(canonical.good.agg(at=canonical.good.received_at.max()))["at"][0].as_py()
-    return {
+    counts = {
         "in": canonical.rows,
         "kept": kept,
         "anonymous": anonymous,
         "unnamed_groups": unnamed,
         "duplicates": good - kept,
         "quarantined": quarantined,
+        "repaired": repaired,
         "files": len(dates),
         "dates": [day.isoformat() for day in dates],
         "already_read": manifest.get("known", 0),
         "late": late,
         "reread": reread,
-    }, None if newest is None else min(newest.replace(tzinfo=UTC), until)
+    }
+    counts |= losses(source, Fetched.of(dict(manifest)), counts, first)
+    return counts, None if newest is None else min(newest.replace(tzinfo=UTC), until)
 
 
 def _rows(engine: Engine, table: ir.Table) -> int:
     count: int = engine.fetch(table.agg(n=table.count()))["n"][0].as_py()
     return count
+
+
+def _counted(engine: Engine, table: ir.Table, column: str) -> dict[str, int]:
+    """Value → number of rows, sorted by the value."""
+    counts = engine.fetch(table.group_by(column).agg(n=table.count()).order_by(column))
+    return dict(zip(counts[column].to_pylist(), counts["n"].to_pylist(), strict=True))
 
 
 def _unnamed_groups(engine: Engine, good: ir.Table, policy: Policy) -> dict[str, int]:
@@ -396,7 +415,7 @@ def _write_events(
     """Writes the chosen rows in a fixed order, one file per date; returns the dates, and how many rows were late."""
     import ibis
 
-    events = good.drop("event_id", "file", "row_hash", "text_hash").join(chosen, "row")
+    events = good.drop("event_id", "file", "row_hash", "text_hash", "repaired").join(chosen, "row")
     events = events.mutate(
         source=ibis.literal(source), batch_id=ibis.literal(batch_id), event_date=events.occurred_at.date()
     ).order_by("event_date", "occurred_at", "event_id")

@@ -11,10 +11,11 @@ if TYPE_CHECKING:
     from onetouch.sources.extraction import extract, extracted, fetch_rows, raw_folder, read_rows, reading_of
     from onetouch.sources.packing import packing_of, unpacked
     from onetouch.sources.protocol import Source
-    from onetouch.sources.raw import ExportError, Fetched
+    from onetouch.sources.raw import Coverage, ExportError, Fetched
     from onetouch.sources.registry import SOURCES, check_sources, source_of
     from onetouch.sources.rows import ERASED, ROWS, SHOWN_BYTES, Kept
     from onetouch.sources.shape import EPOCH_MILLISECONDS, EPOCH_SECONDS, ISO, Shape, TimeFormat, steps
+    from onetouch.sources.vendors import vendor_of
 
 __all__ = [
     "EPOCH_MILLISECONDS",
@@ -24,6 +25,7 @@ __all__ = [
     "ROWS",
     "SHOWN_BYTES",
     "SOURCES",
+    "Coverage",
     "ExportError",
     "Fetched",
     "Kept",
@@ -41,5 +43,6 @@ __all__ = [
     "reading_of",
     "source_of",
     "steps",
+    "vendor_of",
 ]
 show(__name__)

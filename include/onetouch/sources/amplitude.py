@@ -7,11 +7,9 @@ A response is a zip of `PROJECT/PROJECT_yyyy-MM-dd_H#part.json.gz`, JSON lines o
 from __future__ import annotations
 
 import logging
-import lzma
 import re
 import tempfile
 import zipfile
-import zlib
 from collections import deque
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -23,12 +21,11 @@ from onetouch.connections import Connection
 from onetouch.lake import Lake
 from onetouch.policy import Events, SourceSettings
 from onetouch.sources.download import TIMEOUT, Wait, back_off, download
-from onetouch.sources.folder import keep_file, leaves
-from onetouch.sources.lines import JsonLines
-from onetouch.sources.packing import Refused
+from onetouch.sources.entries import Named, keep_folder, keep_zip
+from onetouch.sources.json_rows import Json
 from onetouch.sources.protocol import Source
 from onetouch.sources.raw import ExportError, Fetched, Known, RawFolder
-from onetouch.sources.shape import Shape, TimeFormat
+from onetouch.sources.shape import ISO, Shape, TimeFormat
 
 log = logging.getLogger(__name__)
 
@@ -37,8 +34,13 @@ PATH = "/api/2/export"
 
 _HOUR = timedelta(hours=1)
 _LONGEST = timedelta(days=365)  # the API refuses longer ranges
-_CHUNK = 1 << 20
-_MEMBER = re.compile(r"\d+_(\d{4}-\d\d-\d\d)_(\d{1,2})#\d+\.json\.gz")
+_NAMED = "PROJECT_yyyy-MM-dd_H#part.json.gz"
+_MEMBER = re.compile(  # `%23` where a tool wrote the address of the file; ` (1)` where a browser had one of that name
+    r"""\d+_(\d{4}-\d\d-\d\d)_(\d{1,2})((\#|%23)\d+)?([ ]?\(\d+\))?
+    (\.jsonl?)?([ ]?\(\d+\))?(\.(gz|gzip|zst|zstd))?([ ]?\(\d+\))?""",
+    re.IGNORECASE | re.VERBOSE,
+)
+_MERGED = re.compile(r"-\d+_\d{4}-\d\d-\d\d.*\.json(?:\.gz)?", re.IGNORECASE)
 
 
 def fetch(
@@ -57,19 +59,21 @@ def fetch(
 ) -> Fetched:
     """Keeps the hourly files from `start` up to `end` (both rounded down to the hour) below `into`.
 
-    They come from `folder` (its `*.zip`, or the `*.json.gz` of unzipped responses), or from the API of `connection`
-    (login = API key, password = secret key; no host = amplitude.com). Raises ExportError when neither can be read; a
-    single file that cannot be read is refused and recorded. A zip entry whose name has no hour is refused as well, if
-    its zip has an hour in the window or no hours at all.
+    They come from `folder` (zips by content or name, also within zips and subfolders, and unzipped hourly files,
+    compressed or not), or from the API of `connection` (login = API key, password = secret key; no host =
+    amplitude.com). Raises ExportError when neither can be read; a single file that cannot be read, or whose name has no
+    hour, is refused and recorded.
     """
     start, end = (at.astimezone(UTC).replace(minute=0, second=0, microsecond=0) for at in (start, end))
     kept = RawFolder(lake, into, limits, known)
+    named = Named(_hour, start, end, _NAMED, _no_events)
     if folder is not None:
-        _from_folder(kept, Path(folder), start, end)
+        _from_folder(kept, Path(folder), named)
     elif connection is not None:
         with tempfile.TemporaryDirectory(prefix="amplitude-") as place:
             for answer in _answers(connection, start, end, Path(place), wait, timeout):
-                _keep_zip(kept, answer, start, end)
+                with answer.open("rb") as file:
+                    keep_zip(kept, answer.name, file, named)
                 answer.unlink()
     else:
         raise ExportError("amplitude: give a folder of answers, or the connection amplitude_default")
@@ -79,7 +83,7 @@ def fetch(
 SOURCE = Source(
     name="amplitude",
     fetch=fetch,
-    format=JsonLines(),
+    format=Json(),
     shape=Shape(
         event_id=("uuid",),
         event=("event_type",),
@@ -98,92 +102,21 @@ SOURCE = Source(
         times=(
             TimeFormat("%Y-%m-%d %H:%M:%S.%f"),
             TimeFormat("%Y-%m-%d %H:%M:%S"),
-            # not documented, but unambiguous
-            TimeFormat("%Y-%m-%dT%H:%M:%S.%fZ"),
-            TimeFormat("%Y-%m-%dT%H:%M:%SZ"),
+            TimeFormat(ISO),  # not documented, but unambiguous
         ),
     ),
 )
 
 
-def _from_folder(kept: RawFolder, folder: Path, start: datetime, end: datetime) -> None:
+def _from_folder(kept: RawFolder, folder: Path, named: Named) -> None:
     if not folder.is_dir():
         raise ExportError(f"amplitude: {folder} is not a folder; give the one that holds the answers (*.zip)")
-    zips = sorted(folder.glob("*.zip"))
-    loose = sorted(folder.rglob("*.json.gz"))
-    if not zips and not loose:
-        raise ExportError(f"amplitude: {folder} holds no *.zip; give the folder of the Export API's answers")
-    for answer in zips:
-        if leaves(folder, answer):
-            kept.refuse(answer.name, "unsafe_path", "a link leads out of the folder")
-        else:
-            _keep_zip(kept, answer, start, end)
-    for path in loose:
-        name = path.relative_to(folder).as_posix()
-        hour = _hour(name)
-        if hour is None:
-            kept.refuse(name, "unknown_file", "is not named PROJECT_yyyy-MM-dd_H#part.json.gz")
-        elif start <= hour < end:
-            keep_file(kept, folder, path, hour)
-
-
-def _keep_zip(kept: RawFolder, answer: Path, start: datetime, end: datetime) -> None:
-    """Keeps the members of one response whose hour is in the window."""
-    try:
-        archive = zipfile.ZipFile(answer)
-    except (zipfile.BadZipFile, ValueError, NotImplementedError, EOFError) as error:
-        kept.refuse(answer.name, "bad_zip", str(error))
-        return
-    with archive:
-        members = [(info, _hour(info.orig_filename)) for info in archive.infolist() if not info.is_dir()]
-        hours = [hour for _, hour in members if hour is not None]
-        concerns = not hours or any(start <= hour < end for hour in hours)
-        for info, hour in members:
-            if (start <= hour < end) if hour is not None else concerns:
-                _keep_member(kept, answer.stem, archive, info, hour)
-
-
-def _keep_member(
-    kept: RawFolder, answer: str, archive: zipfile.ZipFile, info: zipfile.ZipInfo, hour: datetime | None
-) -> None:
-    name = info.orig_filename
-    if _unsafe(name):
-        kept.refuse(f"{answer}/{name}", "unsafe_path", "would leave its folder")
-    elif hour is None:
-        kept.refuse(f"{answer}/{name}", "unknown_file", "is not named PROJECT_yyyy-MM-dd_H#part.json.gz")
-    elif info.flag_bits & 0x1:
-        kept.refuse(f"{answer}/{name}", "encrypted", "needs a password", hour)
-    elif not kept.has_read(name, info.file_size, f"{info.CRC:08x}"):
-        kept.keep(answer, name, _member(archive, info, kept.limits), hour)
-
-
-def _member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, limits: Events) -> Iterator[bytes]:
-    """The bytes of a zip member as they are read. Raises Refused."""
-    size = 0
-    try:
-        with archive.open(info) as file:
-            while chunk := file.read(_CHUNK):
-                size += len(chunk)
-                if size > limits.max_file_bytes:
-                    raise Refused("file_too_large", f"is more than {limits.max_file_bytes} bytes")
-                if size > info.compress_size * limits.max_compression_ratio:
-                    raise Refused("compression_bomb", f"is {limits.max_compression_ratio} times its packed size")
-                yield chunk
-    except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError) as error:
-        raise Refused("bad_zip_entry", str(error)) from error
-    except (NotImplementedError, RuntimeError) as error:
-        raise Refused("unsupported_zip_entry", str(error)) from error
-
-
-def _unsafe(name: str) -> bool:
-    """Whether a member's name could leave the folder it is unpacked to, on any system."""
-    return (
-        name.startswith("/")
-        or "\\" in name
-        or ".." in name.split("/")
-        or re.match(r"[A-Za-z]:", name) is not None
-        or any(ord(c) < 32 or ord(c) == 127 for c in name)
-    )
+    if keep_folder(kept, folder, named) == 0:
+        what = "; ".join(f"{one.file} {one.detail}" for one in kept.fetched.refused[:3])
+        raise ExportError(
+            f"amplitude: {folder} holds no *.zip and no {_NAMED}; give the folder of the Export API's answers"
+            + (f" ({what})" if what else "")
+        )
 
 
 def _hour(name: str) -> datetime | None:
@@ -195,6 +128,11 @@ def _hour(name: str) -> datetime | None:
         return datetime.strptime(f"{found[1]} {int(found[2]):02d}", "%Y-%m-%d %H").replace(tzinfo=UTC)
     except ValueError:
         return None
+
+
+def _no_events(name: str) -> str | None:
+    is_merged = _MERGED.fullmatch(re.split(r"[/\\]", name)[-1])
+    return "ids of people that Amplitude merged, no events" if is_merged else None
 
 
 def _answers(

@@ -1,4 +1,4 @@
-"""A JSON array of objects, read element by element without holding the file in memory."""
+"""JSON over several lines: an array or a sequence of values, read one by one without holding the file in memory."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from onetouch.sources.packing import Cut, packed, unpack
 from onetouch.sources.row_by_row import Row, RowByRow
 from onetouch.sources.rows import READ_BYTES, SHOWN_BYTES, Kept
 
+_MARK = b"\xef\xbb\xbf"  # the byte order mark with which some programs begin a text file
 _BLANK = b" \t\r\n"
 _TOKEN = re.compile(rb'["\\\[\]{},]')
 _ONE_LINE = bytes.maketrans(b"\r\n", b"  ")  # safe: line ends occur only between values, within a text they are escaped
@@ -25,7 +26,7 @@ class JsonArray(RowByRow):
 
     def rows(self, file: Kept, limits: Events) -> Iterator[Row]:
         """The elements, numbered from 1, each on one line."""
-        for number, (text, problem) in enumerate(_elements(file, limits), 1):
+        for number, (text, problem) in enumerate(_elements(file, limits, _Elements(limits)), 1):
             yield Row(number, text, problem)
 
     def write(self, file: Kept, out: IO[bytes], limits: Events, new: Mapping[int, bytes]) -> None:
@@ -37,9 +38,23 @@ class JsonArray(RowByRow):
             place.write(b"\n]\n")
 
 
-def _elements(file: Kept, limits: Events) -> Iterator[tuple[bytes, str | None]]:
-    """Text and problem of each element, and of content that is not an array."""
-    decoder = _Elements(limits)
+class JsonValues(RowByRow):
+    """JSON objects one after the other, each over as many lines as it likes. A broken one costs those it runs into."""
+
+    def rows(self, file: Kept, limits: Events) -> Iterator[Row]:
+        """The objects, numbered from 1, each on one line."""
+        for number, (text, problem) in enumerate(_elements(file, limits, _Values(limits)), 1):
+            yield Row(number, text, problem)
+
+    def write(self, file: Kept, out: IO[bytes], limits: Events, new: Mapping[int, bytes]) -> None:
+        """Writes the objects in their order, one per line."""
+        with packed(out, file.packing) as place:
+            for row in self.rows(file, limits):
+                place.write(new.get(row.number, row.text) + b"\n")
+
+
+def _elements(file: Kept, limits: Events, decoder: _Elements) -> Iterator[tuple[bytes, str | None]]:
+    """Text and problem of each element, and of content that is not one."""
     cut = None
     with file.open() as raw:
         pieces = unpack(iter(lambda: raw.read(READ_BYTES), b""), limits, file.packing)
@@ -69,7 +84,7 @@ class _Elements:
     def take(self, piece: bytes) -> Iterator[tuple[bytes, str | None]]:
         """The elements that end in this piece."""
         start = 0
-        if self.state == "before" and (text := piece.lstrip(_BLANK)):
+        if self.state == "before" and (text := piece.removeprefix(_MARK).lstrip(_BLANK)):
             self.state = "within" if text.startswith(b"[") else "not"
             start = len(piece) - len(text) + (self.state == "within")
         if self.state == "within":
@@ -115,3 +130,36 @@ class _Elements:
         problem = "line_too_long" if self.size > self.limits.max_line_bytes else None
         self.begun, self.size = bytearray(), 0
         return text, problem or (None if text else "broken_json")
+
+
+class _Values(_Elements):
+    """Splits pieces of a file into its values: each ends with its outermost bracket."""
+
+    def take(self, piece: bytes) -> Iterator[tuple[bytes, str | None]]:
+        """The values that end in this piece."""
+        start = 0
+        for token in _TOKEN.finditer(piece):
+            at, sign = token.start(), token[0]
+            if at < self.skip:
+                continue
+            if self.quoted:
+                self.skip = at + 2 if sign == b"\\" else 0
+                self.quoted = sign != b'"'
+            elif sign == b'"':
+                self.quoted = True
+            elif sign in b"[{":
+                self.depth += 1
+            elif sign in b"]}":
+                self.depth = max(self.depth - 1, 0)
+                if not self.depth:
+                    self._hold(piece[start : at + 1])
+                    start = at + 1
+                    yield self._element()
+        self._hold(piece[start:])
+        self.skip = max(self.skip - len(piece), 0)
+
+    def rest(self, cut: str | None) -> Iterator[tuple[bytes, str | None]]:
+        """The remainder at the end of the file: nothing, unless the file ends early."""
+        text, problem = self._element()
+        if text or cut:
+            yield text, cut or ("truncated_file" if text.startswith(b"{") else problem)

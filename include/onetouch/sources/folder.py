@@ -82,12 +82,13 @@ def keep_file(kept: RawFolder, folder: Path, path: Path, moment: datetime) -> No
     if leaves(folder, path):
         kept.refuse(name, "unsafe_path", "a link leads out of the folder", moment)
         return
-    if kept.known is not None and kept.has_read(name, path.stat().st_size, crc_of(_chunks(path))):
+    if kept.known is not None and kept.has_read(name, path.stat().st_size, crc_of(chunks_of(path))):
         return
-    kept.keep(path.relative_to(folder).parent.name or folder.name, name, _chunks(path), moment)
+    kept.keep(path.relative_to(folder).parent.name or folder.name, name, chunks_of(path), moment)
 
 
-def _chunks(path: Path) -> Iterator[bytes]:
+def chunks_of(path: Path) -> Iterator[bytes]:
+    """The bytes of a file."""
     with path.open("rb") as file:
         yield from iter(partial(file.read, CHUNK), b"")
 

@@ -29,10 +29,16 @@ class JsonLines:
         """
         batch = Gathered(limits.max_line_bytes)
         for file in files:
-            yield from _lines_of(file, limits, batch, batch_bytes)
+            yield from self.gather(file, limits, batch, batch_bytes)
         for refusal in refused:
             batch.problem(refusal.file, None, refusal.detail.encode(), refusal.reason)
         yield from batch.take()
+
+    def gather(self, file: Kept, limits: Events, batch: Gathered, batch_bytes: int) -> Iterator[pa.RecordBatch]:
+        """Adds the lines of a file to a batch, and yields the batch whenever it is full."""
+        with file.open() as raw:
+            pieces = unpack(iter(lambda: raw.read(READ_BYTES), b""), limits, file.packing)
+            yield from _whole_lines(file.name, pieces, limits, batch, batch_bytes)
 
     def texts(self, file: Kept, limits: Events) -> Iterator[tuple[int, bytes]]:
         """Number and text (without its end) of each line, as far as the file can be read."""
@@ -60,12 +66,6 @@ class JsonLines:
             for number, text, end in _split(file, limits):
                 out.write(new.get(number, text) + end)
         return len(new)
-
-
-def _lines_of(file: Kept, limits: Events, batch: Gathered, batch_bytes: int) -> Iterator[pa.RecordBatch]:
-    with file.open() as raw:
-        pieces = unpack(iter(lambda: raw.read(READ_BYTES), b""), limits, file.packing)
-        yield from _whole_lines(file.name, pieces, limits, batch, batch_bytes)
 
 
 def _whole_lines(

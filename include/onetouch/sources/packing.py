@@ -19,6 +19,7 @@ Packing = Literal["gzip", "zstd", "plain"]
 _PIECE = 1 << 20
 _ZSTD_PIECE = 1 << 12  # at most this many bytes are lost of a zstd file that ends early
 _MAGIC: dict[Packing, bytes] = {"gzip": b"\x1f\x8b", "zstd": b"\x28\xb5\x2f\xfd"}
+_TEXT = (b"{", b"[", b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")  # JSON, or the mark of a text's encoding
 
 
 class Refused(Exception):
@@ -47,6 +48,16 @@ def packing_of(name: str) -> Packing:
     if name.endswith((".gz", ".gzip")):
         return "gzip"
     return "zstd" if name.endswith((".zst", ".zstd")) else "plain"
+
+
+def packing_by_content(begin: bytes, name: str) -> Packing:
+    """The compression of a file that begins so: the content counts, since browsers and tools unpack files without
+    renaming them; where it says nothing, the name does."""
+    for packing, magic in _MAGIC.items():
+        if begin.startswith(magic):
+            return packing
+    by_name = packing_of(name)
+    return "plain" if by_name != "plain" and begin.startswith(_TEXT) else by_name
 
 
 def unpack(chunks: Iterable[bytes], limits: Events, packing: Packing = "gzip") -> Iterator[bytes]:
@@ -154,7 +165,7 @@ def _salvage(stream: Any, chunk: bytes) -> Iterator[bytes]:
 
 
 def _unzstd(chunks: _Received) -> Iterator[bytes]:
-    stream = pa.CompressedInputStream(pa.PythonFile(_Readable(chunks), mode="r"), "zstd")
+    stream = pa.CompressedInputStream(pa.PythonFile(Readable(chunks), mode="r"), "zstd")
     gathered = bytearray()
     while True:
         try:
@@ -172,17 +183,20 @@ def _unzstd(chunks: _Received) -> Iterator[bytes]:
         raise Cut("truncated_file")
 
 
-class _Readable(io.RawIOBase):
+class Readable(io.RawIOBase):
     """Chunks as a file to read from."""
 
     def __init__(self, chunks: Iterable[bytes]) -> None:
+        super().__init__()
         self.chunks = iter(chunks)
         self.rest = b""
 
     def readable(self) -> bool:
+        """It is."""
         return True
 
     def read(self, size: int = -1) -> bytes:
+        """Up to `size` bytes, without waiting for more than one chunk; negative: the rest of one."""
         while not self.rest:
             chunk = next(self.chunks, None)
             if chunk is None:

@@ -90,7 +90,8 @@ class Source:
     def read(self, lake: Lake, into: str, fetched: Fetched, limits: Events) -> Iterator[pa.RecordBatch]:
         """The rows of the files that `fetch` kept below `into`, as batches of `ROWS`; a refused file is one row."""
         files = (
-            Kept(raw.file, partial(lake.fs.open, lake.path(into, raw.path), "rb"), packing_of(raw.file))
+            Kept(raw.file, partial(lake.fs.open, lake.path(into, raw.path), "rb"), packing_of(raw.path))
             for raw in fetched.files
+            if not raw.is_empty
         )
         return self.format.read(files, fetched.refused, limits)

@@ -40,18 +40,22 @@ class RowByRow(ABC):
         """See `protocol.Format`."""
         batch = Gathered(limits.max_line_bytes)
         for file in files:
-            for row in self.rows(file, limits):
-                if row.problem is not None:
-                    batch.problem(file.name, row.number, row.text, row.problem)
-                elif len(row.text) > limits.max_line_bytes:
-                    batch.problem(file.name, row.number, row.text, "line_too_long")
-                else:
-                    batch.add(file.name, row.number, row.text + b"\n")
-                if batch.size >= BATCH_BYTES:
-                    yield from batch.take()
+            yield from self.gather(file, limits, batch)
         for refusal in refused:
             batch.problem(refusal.file, None, refusal.detail.encode(), refusal.reason)
         yield from batch.take()
+
+    def gather(self, file: Kept, limits: Events, batch: Gathered) -> Iterator[pa.RecordBatch]:
+        """Adds the rows of a file to a batch, and yields the batch whenever it is full."""
+        for row in self.rows(file, limits):
+            if row.problem is not None:
+                batch.problem(file.name, row.number, row.text, row.problem)
+            elif len(row.text) > limits.max_line_bytes:
+                batch.problem(file.name, row.number, row.text, "line_too_long")
+            else:
+                batch.add(file.name, row.number, row.text + b"\n")
+            if batch.size >= BATCH_BYTES:
+                yield from batch.take()
 
     def texts(self, file: Kept, limits: Events) -> Iterator[tuple[int, bytes]]:
         """See `protocol.Format`."""
