@@ -6,7 +6,15 @@ from typing import Any
 
 from onetouch.ledger import ACTIVE, Ledger
 
-_WARN = ("extract_events", "stage_events", "check_events", "build_signals", "check_signals", "check_decisions")
+_WARN = (
+    "extract_crm",
+    "extract_events",
+    "stage_events",
+    "check_events",
+    "build_signals",
+    "check_signals",
+    "check_decisions",
+)
 """Stages whose summaries have warnings, in the order in which they are told."""
 
 
