@@ -46,24 +46,25 @@ def plain(
     """The signals of one account, from its events one by one."""
     events = [e for e in events if e["occurred_at"] < as_of and e["received_at"] <= as_of]
     events = [e for e in events if e["event"] in POLICY.vocabulary]
-    last = (as_of - timedelta(microseconds=1)).date()
+    today = as_of.astimezone(ZoneInfo(zone)).date()
     for e in events:
-        e["age"] = (last - e["occurred_at"].date()).days
+        e["local"] = e["occurred_at"].astimezone(ZoneInfo(zone))
+        e["age"] = (today - e["local"].date()).days - 1  # today is -1
         e["properties_"] = json.loads(e["properties"])
-    near = [e for e in events if e["age"] < 90]
-    use = [e for e in near if e["event"] not in NOT_USE]
+    near = [e for e in events if slides(e, 90, as_of)]
+    use = [e for e in events if e["event"] not in NOT_USE]
 
     def n(days: int, *names: str) -> float:
-        return sum(e["event"] in names and e["age"] < days for e in near)
+        return sum(e["event"] in names and slides(e, days, as_of) for e in near)
 
     def days(limit: int, rows: Rows) -> float:
-        return len({e["age"] for e in rows if e["age"] < limit})
+        return len({e["age"] for e in rows if 0 <= e["age"] < limit})
 
     def latest(days: int, *names: str) -> datetime | None:
-        return max((e["occurred_at"] for e in near if e["event"] in names and e["age"] < days), default=None)
+        return max((e["occurred_at"] for e in near if e["event"] in names and slides(e, days, as_of)), default=None)
 
     def users(limit: int) -> float:
-        return len({e["user_id"] for e in use if e["age"] < limit and e["user_id"]})
+        return len({e["user_id"] for e in use if 0 <= e["age"] < limit and e["user_id"]})
 
     first: dict[str, datetime] = {}
     for e in sorted(events, key=lambda e: e["occurred_at"]):
@@ -71,14 +72,15 @@ def plain(
     activation = [first.get(name) for name in POLICY.product.activation]
     activated_at = max(activation) if all(activation) else None
     ever = [e["occurred_at"] for e in events if e["event"] not in NOT_USE]
+    first_day = min(ever).astimezone(ZoneInfo(zone)).date() if ever else None
     begun = signed_up or (min(ever) if ever else activated_at)
 
-    week = sum(e["age"] < 7 for e in use)
+    week = sum(0 <= e["age"] < 7 for e in use)
     before = sum(7 <= e["age"] < 14 for e in use)
     demos = [e["properties_"]["completion"] for e in near if e["event"] == "demo_viewed"]
-    share, held, days_left, limit_name = limits(near, caps, last, policy)
+    share, held, days_left, limit_name = limits([e for e in events if e["age"] < 89], caps, today, as_of, policy)
     state, left = checkout(near, as_of)
-    hours, weekdays = habits([e for e in use if e["age"] < 28], zone)
+    hours, weekdays = habits([e for e in use if 0 <= e["age"] < 28])
     return {
         **{signal.name: n(WINDOWS[signal.window], *signal.events) for signal in SIGNALS if signal.counted},
         "users": users(90),
@@ -94,16 +96,16 @@ def plain(
         "integrations": len(
             {e["properties_"].get("integration") for e in events if e["event"] == "integration_connected"}
         ),
-        "developer_days": days(28, [e for e in near if e["event"] in ("api_called", "sdk_used", "ci_run")]),
+        "developer_days": days(28, [e for e in events if e["event"] in ("api_called", "sdk_used", "ci_run")]),
         "limit_share": share,
         "limit_held_days": held,
         "limit_days_left": days_left,
         "limits_reached": n(28, "limit_reached"),
         "active_days_7d": days(7, use),
         "active_days": days(14, use),
-        "return_days": days(28, [e for e in use if e["occurred_at"].date() != min(ever).date()]),
+        "return_days": days(28, [e for e in use if e["local"].date() != first_day]),
         "events_7d": week,
-        "events": sum(e["age"] < 28 for e in use),
+        "events": sum(0 <= e["age"] < 28 for e in use),
         "usage_growth_7d": week / before if before else None,
         "exports": n(28, "export_created"),
         "shares": n(28, "content_shared"),
@@ -132,19 +134,27 @@ def plain(
     }
 
 
+def slides(e: dict[str, Any], days: int, as_of: datetime) -> bool:
+    """Whether an event is in a window that slides by the hour."""
+    first = (as_of - timedelta(days=days)).replace(minute=0, second=0, microsecond=0)
+    return e["occurred_at"] >= first
+
+
 def limits(
-    near: Rows, caps: dict[str, float], last: date, policy: Policy
+    near: Rows, caps: dict[str, float], today: date, as_of: datetime, policy: Policy
 ) -> tuple[float | None, float | None, float | None, str | None]:
     readings: dict[str, dict[date, tuple[datetime, float]]] = defaultdict(dict)
+    last = (as_of - timedelta(microseconds=1)).date()  # meters begin anew by the UTC calendar
     for e in near:
-        if e["event"] == "usage_recorded" and e["properties_"]["limit"] in caps:
-            day = readings[e["properties_"]["limit"]]
+        name = e["properties_"].get("limit")
+        if e["event"] == "usage_recorded" and name in caps and this_period(name, e["occurred_at"].date(), last, policy):
+            day = readings[name]
             key = (e["occurred_at"], e["properties_"]["used"])
-            day[e["occurred_at"].date()] = max(day.get(e["occurred_at"].date(), key), key)
+            day[e["local"].date()] = max(day.get(e["local"].date(), key), key)
     fullest = None
     for name in sorted(readings):
         used = [(day, used) for day, (_, used) in sorted(readings[name].items())]
-        used, ends = period(name, used, last, policy)
+        used, ends = period(name, used, today, last, policy)
         if not used:
             continue
         share = used[-1][1] / caps[name]
@@ -153,25 +163,31 @@ def limits(
             run = [*run, day] if reading / caps[name] >= 0.8 else []
         held = (run[-1] - run[0]).days + 1 if run else 0
         if fullest is None or share > fullest[0]:
-            left = days_left(used, caps[name], last)
+            left = days_left(used, caps[name], today)
             fullest = (share, held, None if left and ends and left >= (ends - last).days else left, name)
     return fullest or (None, None, None, None)
 
 
+CALENDAR = {"week": lambda d: d.isocalendar()[:2], "month": lambda d: (d.year, d.month), "year": lambda d: d.year}
+
+
+def this_period(name: str, day: date, last: date, policy: Policy) -> bool:
+    key = CALENDAR.get(policy.signals.limit_resets.get(name, "never"))
+    return key is None or key(day) == key(last)
+
+
 def period(
-    name: str, used: list[tuple[date, float]], last: date, policy: Policy
+    name: str, used: list[tuple[date, float]], today: date, last: date, policy: Policy
 ) -> tuple[list[tuple[date, float]], date | None]:
     """The readings of the current period, and the day on which the next begins, if the policy says it."""
     resets = policy.signals.limit_resets.get(name)
     if resets == "never":
         return used, None
-    if (last - used[-1][0]).days >= policy.signals.limit_reading_days:
+    if (today - used[-1][0]).days >= policy.signals.limit_reading_days:
         return [], None
     ends = None
     if resets is not None:
-        key = {"week": lambda d: d.isocalendar()[:2], "month": lambda d: (d.year, d.month), "year": lambda d: d.year}
-        used = [(day, u) for day, u in used if key[resets](day) == key[resets](last)]
-        ends = next(d for n in range(1, 400) if key[resets](d := last + timedelta(days=n)) != key[resets](last))
+        ends = next(d for n in range(1, 400) if not this_period(name, d := last + timedelta(days=n), last, policy))
     begins = 0
     for n in range(1, len(used)):
         if policy.signals.limit_fall is not None and used[n][1] < policy.signals.limit_fall * used[n - 1][1]:
@@ -212,12 +228,13 @@ MOMENTS_OF = {
 def checkout(near: Rows, as_of: datetime) -> tuple[str, list[datetime]]:
     """State after playing the steps in order, and when the abandonments that count happened."""
     day_old = as_of - timedelta(hours=24)
-    by_day: dict[tuple, list[datetime]] = defaultdict(list)
+    by_hour: dict[tuple, list[datetime]] = defaultdict(list)
     for e in sorted(near, key=lambda e: e["occurred_at"]):
-        if e["event"] == "checkout_abandoned" and e["age"] < 28:
-            by_day[e["user_id"], e["email_domain"], e["age"]].append(e["occurred_at"])
-    left = [at for day in by_day.values() if day[-1] <= day_old for at in day]
-    left += [day[0] for day in by_day.values() if day[0] <= day_old < day[-1]]  # cut in two: one
+        if e["event"] == "checkout_abandoned" and slides(e, 28, as_of):
+            hour = e["occurred_at"].replace(minute=0, second=0, microsecond=0)
+            by_hour[e["user_id"], e["email_domain"], hour].append(e["occurred_at"])
+    left = [at for hour in by_hour.values() if hour[-1] <= day_old for at in hour]
+    left += [hour[0] for hour in by_hour.values() if hour[0] <= day_old < hour[-1]]  # cut in two: one
     steps = sorted((e["occurred_at"], e["event"]) for e in near if e["event"] in CHECKOUT)
     started = [at for at, name in steps if name == "checkout_started"]
     given_up = [at for at, name in steps if name == "checkout_abandoned"]
@@ -230,7 +247,7 @@ def checkout(near: Rows, as_of: datetime) -> tuple[str, list[datetime]]:
         return ("abandoned" if given_up[-1] <= day_old else "stalled"), left
     silent = as_of - begun
     if silent >= timedelta(hours=72):
-        recent = ((as_of - timedelta(microseconds=1)).date() - begun.date()).days < 28
+        recent = slides({"occurred_at": begun}, 28, as_of)
         return "abandoned", [*left, begun] if recent else left
     return ("stalled" if silent >= timedelta(hours=24) else "started"), left
 
@@ -238,12 +255,8 @@ def checkout(near: Rows, as_of: datetime) -> tuple[str, list[datetime]]:
 CHECKOUT = ("checkout_started", "checkout_completed", "checkout_abandoned", "plan_upgraded")
 
 
-def habits(use: Rows, zone: str) -> tuple[int | None, int | None]:
-    on = set()
-    for e in use:
-        noon = e["occurred_at"].replace(hour=12, minute=0)  # the day's offset is that of its noon
-        local = (e["occurred_at"] + noon.astimezone(ZoneInfo(zone)).utcoffset()).replace(tzinfo=None)
-        on.add((local.date(), local.hour))
+def habits(use: Rows) -> tuple[int | None, int | None]:
+    on = {(e["local"].date(), e["local"].hour) for e in use}
     if not on:
         return None, None
     hours = Counter(hour for _, hour in on)
@@ -293,13 +306,13 @@ def test_signals_are_what_their_definitions_say(
 ) -> None:
     rng = random.Random(seed)
     as_of = datetime(2025, 3, 31, 15 if seed % 2 else 0, 30 * (seed % 2), tzinfo=UTC)  # the day after summer time
-    zones = ["Europe/Berlin", "America/New_York", "Pacific/Auckland", None]
+    zones = ["Europe/Berlin", "America/New_York", "Pacific/Auckland", None, "Asia/Kathmandu", "Australia/Lord_Howe"]
     ids = [f"acct{i}" for i in range(6)]
     events = {i: some_events(rng, event, i, as_of) for i in ids}
     stage(lake, [e for rows in events.values() for e in rows])
     caps = {"rows": 100.0, "seats": 90.0}
     snapshot = accounts(
-        *ids, plan_limits=json.dumps(caps), timezone=[zones[i % 4] for i in range(6)],
+        *ids, plan_limits=json.dumps(caps), timezone=zones,
         signed_up_at=["2024-12-01T00:00:00Z", None] * 3,
     )  # fmt: skip
     policy = PERIODS[seed]
@@ -307,7 +320,7 @@ def test_signals_are_what_their_definitions_say(
     signed_up = datetime(2024, 12, 1, tzinfo=UTC)
     for i, account in enumerate(ids):
         since = signed_up if i % 2 == 0 else None
-        expected = plain(events[account], as_of, caps, since, zones[i % 4] or "UTC", policy)
+        expected = plain(events[account], as_of, caps, since, zones[i] or "UTC", policy)
         assert set(SIGNAL_NAMES) <= expected.keys()
         for name, value in expected.items():
             found = got.loc[account, name]

@@ -104,7 +104,7 @@ def upgrades(lake: Lake, policy: Policy, since: datetime, until: datetime) -> pd
     if not files:
         return pd.DataFrame(columns=["account_id", "upgraded_at", "added"]).astype({"added": "float64"})
     with lake.engine() as engine:
-        activity = engine.read(files, dated=True)
+        activity = engine.read(files, dated=True, merged=True)  # files of several layouts
         upgrades: pd.DataFrame = engine.fetch(_upgrades(activity, since, until)).to_pandas()
         return upgrades
 

@@ -1,7 +1,8 @@
 """Account signals: from the daily activity of the lookback to one row per account, as Ibis expressions.
 
-The same expressions run on DuckDB and on every other backend of Ibis. Days are UTC dates; the age of a day is its
-distance in days to the last day (the date of the last moment before `as_of`), so "7 days" are the ages 0 to 6.
+The same expressions run on DuckDB and on every other backend of Ibis. Days are those of the account's own zone (`days`;
+unknown: UTC). The age of a day is its distance to yesterday there, the last whole day, so "7 days" are the ages 0 to 6
+and today is -1.
 
 Signals are defined in the catalogue (`catalogue/signals.py`; reference in `docs/policy.md`). This module computes them,
 and each table must make exactly the signals that the catalogue assigns to it. *Use* means every event that counts as
@@ -18,7 +19,9 @@ import ibis.expr.types as ir
 
 from onetouch.catalogue import DETAIL_COLUMNS, SIGNALS, WEEK_DAYS
 from onetouch.events import last_day
+from onetouch.lake import Engine
 from onetouch.policy import Policy
+from onetouch.signals.days import OF_HOUR, UTC_ZONE, before, first_hour, moment
 from onetouch.signals.sums import CHECKOUT_STEPS, Sums, counted_in
 
 DAY_HOURS = 24
@@ -29,13 +32,15 @@ COUNTS, ACCOUNT = "counts", "account"
 
 
 def account_signals(
+    engine: Engine,
     sums: Sums,
     activity: ir.Table,
     history: ir.Table,
     checkouts: ir.Table,
     snapshot: ir.Table,
     caps: ir.Table,
-    offsets: ir.Table,
+    zones: ir.Table,
+    local_hours: ir.Table,
     policy: Policy,
     as_of: datetime,
 ) -> ir.Table:
@@ -45,27 +50,31 @@ def account_signals(
     `activity.build_history` kept of earlier days, placed and summed up; `checkouts`: `sums.sum_checkouts` of steps that
     may be any account's to which their person belongs, for each of them;
     `snapshot`: identified accounts; `caps`: plan_limits, limit_name,
-    limit_cap; `offsets`: timezone, event_date, offset (whole hours to add to UTC). Raises ValueError when a table does
-    not make exactly the signals that the catalogue assigns to it.
+    limit_cap; `zones` and `local_hours`: what `days.beginnings` and `days.local_hours` give of the accounts' zones.
+    Raises ValueError when a table does not make exactly the signals that the catalogue assigns to it.
     """
     seen = _seen(sums.user, history)
+    joined = ibis.union(seen.select("account_id"), snapshot.select("account_id"), distinct=True)
+    zoned = joined.left_join(snapshot.select("account_id", "timezone"), "account_id").drop("account_id_right")
+    zoned = zoned.mutate(timezone=zoned.timezone.fill_null(UTC_ZONE))
+    clocks = engine.keep(zoned.join(zones, "timezone"), "clocks")
+    day = engine.keep(_local_days(sums.hour, clocks, local_hours), "local_days")
     tables = {
-        "users": _users(sums.user, policy),
-        "days": _days(sums.day, policy),
-        COUNTS: _counts(sums.event),
+        "users": _users(sums.user, sums.new, clocks),
+        "days": _days(day, policy),
+        COUNTS: _counts(sums.event, policy, as_of),
         "milestones": _milestones(sums.event, history, policy),
         "checkout": _checkout(sums.event, checkouts, policy, as_of),
-        "limits": _limits(activity, snapshot, caps, policy, as_of),
+        "limits": _limits(activity, snapshot, caps, clocks, local_hours, policy, as_of),
     }
     for name, table in tables.items():
         _made(name, table.columns)
     if strangers := sorted({signal.table or COUNTS for signal in SIGNALS} - {*tables, ACCOUNT}):
         raise ValueError(f"catalogue/signals.py: {', '.join(strangers)}: no such table of signals/account.py")
-    habits, top_user = _habits(sums.day, snapshot, offsets, policy), _top_user(sums.user)
-    joined = ibis.union(seen.select("account_id"), snapshot.select("account_id"), distinct=True)
-    for table in [snapshot, seen, *tables.values(), habits, top_user]:
+    habits, top_user = _habits(day, policy), _top_user(sums.user)
+    for table in [snapshot, clocks.drop("timezone"), seen, *tables.values(), habits, top_user]:
         joined = joined.left_join(table, "account_id").drop("account_id_right")
-    return _finish(joined, snapshot, policy, as_of)
+    return _finish(joined, snapshot, policy)
 
 
 def _made(table: str, columns: Collection[str]) -> None:
@@ -79,13 +88,15 @@ def _made(table: str, columns: Collection[str]) -> None:
         )
 
 
-def _counts(by_event: ir.Table) -> ir.Table:
+def _counts(by_event: ir.Table, policy: Policy, as_of: datetime) -> ir.Table:
     """Signals that count events, with their moments, and the names of what was used, tried and completed."""
     e = by_event
     counted = [signal for signal in SIGNALS if signal.counted]
+    since = ibis.literal(moment(first_hour(as_of, policy.signals.lookback_days)))
 
     def details(name: str) -> ir.ArrayValue:
-        return e.detail.collect(where=(e.event == name) & e.detail.notnull(), order_by=e.detail)
+        named = (e.event == name) & e.detail.notnull() & (e.last_at >= since)
+        return e.detail.collect(where=named, order_by=e.detail)
 
     return e.group_by("account_id").agg(
         **{s.name: e[counted_in(s.window)].sum(where=e.event.isin(s.events)) for s in counted},
@@ -97,26 +108,55 @@ def _counts(by_event: ir.Table) -> ir.Table:
     )
 
 
-def _users(user: ir.Table, policy: Policy) -> ir.Table:
+def _users(user: ir.Table, new: ir.Table, clocks: ir.Table) -> ir.Table:
     """Number of distinct users with use, by window."""
-    known = user.filter(user.user_id.notnull() & user.age.notnull())
-    one = known.group_by("account_id", "user_id").agg(age=known.age.min())  # a user with two e-mail domains counts once
-    return one.group_by("account_id").agg(
-        users=one.count(),
-        active_users_7d=(one.age < WEEK_DAYS).sum(),
-        active_users=(one.age < policy.signals.recent_days).sum(),
+    known = user.filter(user.user_id.notnull() & user.last_at.notnull())
+    # a user with two e-mail domains counts once
+    one = known.group_by("account_id", "user_id").agg(earlier_at=known.earlier_at.max())
+    n = new.join(clocks.select("account_id", "ends"), "account_id")
+    n = n.filter(before(n, n.ends - n.hour) > 0).select("account_id", "user_id").distinct()
+    both = one.left_join(n.mutate(new=True), ["account_id", "user_id"]).drop("account_id_right", "user_id_right")
+    u = both.join(clocks, "account_id")
+
+    def since(window: str) -> ir.IntegerScalar:
+        return (u.new.fill_null(False) | (u.earlier_at >= u[f"{window}_at"]).fill_null(False)).sum()
+
+    return u.group_by("account_id").agg(
+        users=since("lookback"), active_users_7d=since("week"), active_users=since("recent")
+    )
+
+
+def _local_days(by_hour: ir.Table, clocks: ir.Table, local_hours: ir.Table) -> ir.Table:
+    """account_id, date (the account's own), age, n (events of use), developer (whether API, SDK or CI were among them),
+    hours (24 bits, of the clock there); only days with use, today among them.
+    """
+    zone = clocks.select("account_id", "timezone", "today")
+    h = by_hour.join(zone, "account_id").join(local_hours, ["timezone", "hour"])
+    h = h.mutate(
+        now=before(h, h.until) - before(h, h.since),
+        api=before(h, h.until, "developer") - before(h, h.since, "developer"),
+        age=h.today.delta(h.date, unit="day") - 1,
+    )
+    h = h.filter(h.now > 0)
+    bit = ibis.literal(1, type="int32") << h.clock.cast("int32")
+    return h.group_by("account_id", "date", "age").agg(
+        n=h.now.sum(), developer=(h.api > 0).any(), hours=bit.bit_or().cast("int32")
     )
 
 
 def _days(day: ir.Table, policy: Policy) -> ir.Table:
     """Number of days with use and of events of use, by window."""
-    recent = day.age < policy.signals.recent_days
+
+    def within(days: int) -> ir.BooleanValue:
+        return day.age.between(0, days - 1)
+
+    recent = within(policy.signals.recent_days)
     return day.group_by("account_id").agg(
-        active_days_7d=(day.age < WEEK_DAYS).sum(),
-        active_days=(day.age < policy.signals.engagement_days).sum(),
+        active_days_7d=within(WEEK_DAYS).sum(),
+        active_days=within(policy.signals.engagement_days).sum(),
         active_days_recent=recent.sum(),
         developer_days=(recent & day.developer).sum(),
-        events_7d=day.n.sum(where=day.age < WEEK_DAYS),
+        events_7d=day.n.sum(where=within(WEEK_DAYS)),
         events_7d_before=day.n.sum(where=day.age.between(WEEK_DAYS, 2 * WEEK_DAYS - 1)),
         events=day.n.sum(where=recent),
     )
@@ -192,13 +232,13 @@ def _checkout(by_event: ir.Table, also: ir.Table, policy: Policy, as_of: datetim
     # An abandonment at the same moment as a step is taken to precede it, so that a running checkout is not interrupted.
     said = (m.left.notnull() & (m.started.isnull() | (m.left > m.started))).fill_null(False)
     silent = (m.started <= before(hours.checkout_abandoned_hours)).fill_null(False)
-    recent_since = ibis.literal(last_day(as_of) - timedelta(days=hours.recent_days))
+    recent_since = ibis.literal(moment(first_hour(as_of, hours.recent_days)))
     fell_silent = (
         (m.own_at == m.started).fill_null(False)
         & ~completed
         & ~said
         & silent
-        & (m.started.date() > recent_since).fill_null(False)
+        & (m.started >= recent_since).fill_null(False)
     )
     return m.select(
         "account_id",
@@ -217,48 +257,61 @@ def _checkout(by_event: ir.Table, also: ir.Table, policy: Policy, as_of: datetim
     )
 
 
-def _limits(activity: ir.Table, snapshot: ir.Table, caps: ir.Table, policy: Policy, as_of: datetime) -> ir.Table:
+def _limits(
+    activity: ir.Table,
+    snapshot: ir.Table,
+    caps: ir.Table,
+    clocks: ir.Table,
+    local_hours: ir.Table,
+    policy: Policy,
+    as_of: datetime,
+) -> ir.Table:
     """The fullest plan limit of each account that has a cap and a usage reading for it.
+
+    A reading is a state, so today's count at once; the days from one to the next are the account's own.
 
     Only readings of the current period count (`signals.limit_resets`, `signals.limit_fall`), and of a limit whose last
     one is older than `signals.limit_reading_days` nothing is known.
     """
     a, days, last = activity, policy.signals, last_day(as_of)
     readings = a.filter((a.event == "usage_recorded") & a.detail.notnull() & a.value_last.notnull())
+    ends = {name: end for name, resets in days.limit_resets.items() if (end := _period(resets, last))}
+    if ends:
+        begun = [(readings.detail == name, ibis.literal(first)) for name, (first, _) in ends.items()]
+        readings = readings.filter((readings.event_date >= ibis.cases(*begun)).fill_null(True))
+    r = readings.mutate(hour=readings.quarter - readings.quarter % OF_HOUR, within=readings.quarter % OF_HOUR)
+    r = r.join(clocks.select("account_id", "timezone", "today"), "account_id").join(local_hours, ["timezone", "hour"])
+    r = r.filter((r.within >= r.since) & (r.within < r.until)).mutate(age=r.today.delta(r.date, unit="day"))
+    r = r.filter(r.age < days.lookback_days)
     # Of several users' readings at one moment the greatest counts, of several readings on one day the last.
-    moment = readings.group_by("account_id", "detail", "event_date", "last_at").agg(used=readings.value_last.max())
-    day = moment.group_by("account_id", "detail", "event_date").agg(used=moment.used.argmax(moment.last_at))
+    at_once = r.group_by("account_id", "detail", "date", "age", "last_at").agg(used=r.value_last.max())
+    day = at_once.group_by("account_id", "detail", "date", "age").agg(used=at_once.used.argmax(at_once.last_at))
     owned = snapshot.select("account_id", "plan_limits").join(caps, "plan_limits").drop("plan_limits")
     share = day.join(owned, [("account_id", "account_id"), ("detail", "limit_name")]).mutate(
         share=lambda t: t.used / t.limit_cap
     )
     by_limit = ibis.window(group_by=["account_id", "limit_name"])
     lasts = share.limit_name.isin([name for name, resets in days.limit_resets.items() if resets == "never"])
-    newest = share.event_date.max().over(by_limit)
-    fresh = newest > ibis.literal(last - timedelta(days=days.limit_reading_days))
-    share = share.filter(lasts | fresh)
-    ends = {name: end for name, resets in days.limit_resets.items() if (end := _period(resets, last))}
-    if ends:
-        begun = [(share.limit_name == name, ibis.literal(first)) for name, (first, _) in ends.items()]
-        share = share.filter((share.event_date >= ibis.cases(*begun)).fill_null(True))
+    share = share.filter(lasts | (share.age.min().over(by_limit) < days.limit_reading_days))
     if days.limit_fall is not None:
-        in_order = ibis.window(group_by=["account_id", "limit_name"], order_by="event_date")
+        in_order = ibis.window(group_by=["account_id", "limit_name"], order_by="date")
         before = share.used.lag().over(in_order)
         lasts = share.limit_name.isin([name for name, resets in days.limit_resets.items() if resets == "never"])
         share = share.mutate(fell=(share.used < days.limit_fall * before).fill_null(False) & ~lasts)
-        anew = share.mutate(anew=share.event_date.max(where=share.fell).over(by_limit))
-        share = anew.filter((anew.event_date >= anew.anew).fill_null(True)).drop("fell", "anew")
+        anew = share.mutate(anew=share.date.max(where=share.fell).over(by_limit))
+        share = anew.filter((anew.date >= anew.anew).fill_null(True)).drop("fell", "anew")
     near = share.share >= days.limit_near
-    runs = share.mutate(under=share.event_date.max(where=~near).over(by_limit))
-    held = runs.under.isnull() | (runs.event_date > runs.under)
+    runs = share.mutate(under=share.date.max(where=~near).over(by_limit))
+    held = runs.under.isnull() | (runs.date > runs.under)
     limit = runs.group_by("account_id", "limit_name").agg(
-        limit_used=runs.used.argmax(runs.event_date),
+        limit_used=runs.used.argmax(runs.date),
         limit_cap=runs.limit_cap.max(),
-        limit_share=runs.share.argmax(runs.event_date),
-        held_from=runs.event_date.min(where=held),
-        used_first=runs.used.argmin(runs.event_date),
-        earliest=runs.event_date.min(),
-        latest=runs.event_date.max(),
+        limit_share=runs.share.argmax(runs.date),
+        held_from=runs.date.min(where=held),
+        used_first=runs.used.argmin(runs.date),
+        earliest=runs.date.min(),
+        latest=runs.date.max(),
+        latest_age=runs.age.min(),
     )
     fullest = limit.mutate(
         rank=ibis.row_number().over(group_by="account_id", order_by=[limit.limit_share.desc(), limit.limit_name])
@@ -266,7 +319,7 @@ def _limits(activity: ir.Table, snapshot: ir.Table, caps: ir.Table, policy: Poli
     f = fullest.filter(fullest["rank"] == 0)
     a_day = (f.limit_used - f.used_first) / f.latest.delta(f.earliest, unit="day").nullif(0)
     # The last reading may be some days old; usage is assumed to have grown at the same pace since.
-    left = (f.limit_cap - f.limit_used) / a_day - ibis.literal(last).delta(f.latest, unit="day")
+    left = (f.limit_cap - f.limit_used) / a_day - f.latest_age
     if ends:  # what would be reached after the period's end is not reached
         room = [(f.limit_name == name, ibis.literal((end - last).days)) for name, (_, end) in ends.items()]
         left = (left >= ibis.cases(*room)).fill_null(False).ifelse(ibis.null(), left)
@@ -288,28 +341,12 @@ def _period(resets: str, day: date) -> tuple[date, date] | None:
     return (day.replace(month=1, day=1), date(day.year + 1, 1, 1)) if resets == "year" else None
 
 
-def _habits(day: ir.Table, snapshot: ir.Table, offsets: ir.Table, policy: Policy) -> ir.Table:
+def _habits(day: ir.Table, policy: Policy) -> ir.Table:
     """The hour of day and the weekday (Monday 0) that had use on the most of the recent days.
 
-    In the account's time zone (unknown: UTC), by the whole hour. Of equal hours or weekdays the earlier one is taken.
+    On the account's own clock. Of equal hours or weekdays the earlier one is taken.
     """
-    utc = day.filter(day.age < policy.signals.recent_days).select("account_id", "event_date", "hours")
-    zone = snapshot.select("account_id", "timezone")
-    zoned = utc.left_join(zone, "account_id").drop("account_id_right")
-    local = zoned.mutate(timezone=zoned.timezone.fill_null("UTC")).join(offsets, ["timezone", "event_date"])
-    # One bit per hour. The 24 hours of a UTC date can fall on three local dates, so the offset shifts them within
-    # three times 24 bits.
-    bits = local.hours.cast("int64") << (local.offset + DAY_HOURS)
-    dates = [
-        local.select(
-            "account_id",
-            date=local.event_date + ibis.interval(days=step),
-            hours=(bits >> ((step + 1) * DAY_HOURS)) & ((1 << DAY_HOURS) - 1),
-        )
-        for step in (-1, 0, 1)
-    ]
-    on = ibis.union(*dates).filter(lambda t: t.hours != 0)
-    lived = on.group_by("account_id", "date").agg(hours=on.hours.bit_or())
+    lived = day.filter(day.age.between(0, policy.signals.recent_days - 1))
     weekday = lived.date.day_of_week.index()
     counted = lived.group_by("account_id").agg(
         **{f"hour_{h}": ((lived.hours >> h) & 1).sum() for h in range(DAY_HOURS)},
@@ -336,7 +373,7 @@ def _top_user(user: ir.Table) -> ir.Table:
     return ranked.filter(ranked["rank"] == 0).select("account_id", top_user=ranked.user_id)
 
 
-def _finish(joined: ir.Table, snapshot: ir.Table, policy: Policy, as_of: datetime) -> ir.Table:
+def _finish(joined: ir.Table, snapshot: ir.Table, policy: Policy) -> ir.Table:
     """The columns of `signals/`, with their types, computed from the joined tables."""
     product = policy.product
     t = joined
@@ -368,9 +405,7 @@ def _finish(joined: ir.Table, snapshot: ir.Table, policy: Policy, as_of: datetim
         "usage_growth_7d": growth,
         # The account's first day of use does not count as a return.
         "return_days": t.active_days_recent
-        - (t.first_seen_at.date() > ibis.literal(last_day(as_of) - timedelta(days=policy.signals.recent_days))).cast(
-            "int64"
-        ),
+        - ((t.first_seen_at >= t.recent_at) & (t.first_seen_at < t.ends_at)).fill_null(False).cast("int64"),
     }
     _made(ACCOUNT, made)
     details = {

@@ -1,7 +1,11 @@
-"""Daily activity from events: one row per evidence of whose it is × event × detail × day.
+"""Daily activity from events: one row per evidence of whose it is × event × detail × hour, in one file a day (UTC).
 
 The evidence is what the events came with (`events.EVENTS`): user, device, own account and address. `events.Placement`
 resolves it when signals are built.
+
+A row tells of its hour (UTC) how many events came before each quarter of it was over, so that the days of every time
+zone can be summed up (`days`). Events that carry a value are kept by the quarter. A row holds at least one event, so
+activity has never more rows than events.
 
 A date's activity is rebuilt only if the date has new event files.
 
@@ -21,6 +25,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
+from onetouch.catalogue import EVENTS as NAMED
 from onetouch.catalogue import NOT_USE
 from onetouch.events import (
     EVENTS,
@@ -35,13 +40,15 @@ from onetouch.events import (
 )
 from onetouch.lake import Engine, Lake
 from onetouch.policy import Meaning, Policy
+from onetouch.signals.days import OF_HOUR
 from onetouch.signals.numbers import number_in
 
 if TYPE_CHECKING:
     import ibis.expr.types as ir
 
-LAYOUT = "3"  # part of built_from; increase it when the content of a partition changes, so that all are rebuilt
+LAYOUT = "4"  # part of built_from; increase it when the content of a partition changes, so that all are rebuilt
 
+_VALUED = [event.name for event in NAMED if event.value]
 _EVER = datetime.max.replace(tzinfo=UTC)
 
 LASTING = ("integration_connected",)
@@ -190,10 +197,13 @@ _ACTIVITY = pa.schema(
         ("anonymous_id", pa.string()),
         ("event", pa.string()),
         ("detail", pa.string()),
+        ("quarter", pa.int64()),
         ("n", pa.int64()),
+        ("n_15", pa.int64()),
+        ("n_30", pa.int64()),
+        ("n_45", pa.int64()),
         ("first_at", _MOMENT),
         ("last_at", _MOMENT),
-        ("hours", pa.int32()),
         ("value_max", pa.float64()),
         ("value_last", pa.float64()),
         ("unread", pa.int64()),
@@ -249,22 +259,26 @@ def _daily(engine: Engine, policy: Policy, events: ir.Table, *by: str) -> ir.Tab
         "boolean",
     )
     keys = [*by, "account_id", "account_basis", "email_domain", "user_id", "anonymous_id"]
+    at = engine.quarter(known.occurred_at)
     told = known.select(
         *keys,
         event=known.name,
         detail=_by_event(known, detail, "string"),
+        quarter=known.name.isin(_VALUED).ifelse(at, at - at % OF_HOUR),
+        within=at % OF_HOUR,
         occurred_at=known.occurred_at,
         said=said,
         value=number_in(text, quoted),
     )
     # Of two readings at one moment the greater one counts, whatever the order of the rows.
     reading = ibis.struct({"at": told.occurred_at, "value": told.value})
-    hour = ibis.literal(1, type="int32") << engine.hour(told.occurred_at)
-    return told.group_by(*keys, "event", "detail").agg(
+    return told.group_by(*keys, "event", "detail", "quarter").agg(
         n=told.count(),
+        n_15=told.count(where=told.within < 1),
+        n_30=told.count(where=told.within < 2),
+        n_45=told.count(where=told.within < 3),
         first_at=told.occurred_at.min(),
         last_at=told.occurred_at.max(),
-        hours=hour.bit_or().cast("int32"),
         value_max=told.value.max(),
         value_last=engine.at_most(told.value, reading, where=told.value.notnull()),
         unread=told.count(where=told.value.isnull() & (told.said != "")),

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
-from datetime import date, datetime, timedelta
+from collections.abc import Mapping
+from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
-from zoneinfo import ZoneInfo
 
 import pandas as pd
 import pyarrow as pa
@@ -19,6 +18,7 @@ from onetouch.ledger import QUEUE_SECONDS, Ledger, Run
 from onetouch.policy import Policy
 from onetouch.signals.accounts import normalise_accounts, plan_caps
 from onetouch.signals.activity import build_days, build_history, read_days, sum_history
+from onetouch.signals.days import UTC_ZONE, beginnings, first_date, local_hours
 from onetouch.signals.joining import MOVED_DAYS, Joined, join, other_domains
 
 if TYPE_CHECKING:
@@ -65,8 +65,7 @@ def built(
     from onetouch.signals.sums import Sums, product_accounts, sum_checkouts, sum_up
 
     files = files_by_date(lake, dry=dry)
-    last = last_day(as_of)
-    first = last - timedelta(days=policy.signals.lookback_days - 1)
+    last, first = last_day(as_of), first_date(as_of, policy.signals.lookback_days)
     with lake.engine() as engine:
         window = {day: paths for day, paths in files.items() if first <= day <= last}
         days, rebuilt = build_days(lake, engine, policy, window)
@@ -81,21 +80,25 @@ def built(
         history = engine.keep(sum_history(company(placement.place(earlier))), "history")
         checkouts = engine.keep(sum_checkouts(company(placement.also(evidence))), "also_checkouts")
         expressions = sum_up(activity, policy, as_of)._asdict().items()
-        # Computed once and kept, because the sums are small and used several times.
-        sums = Sums(**{name: engine.keep(expression, f"sum_{name}") for name, expression in expressions})
-        product, presence = (table.to_pandas() for table in product_accounts(engine, sums, history, policy, MOVED_DAYS))
+        # Computed once and kept, because the sums are small and used several times; those by hour are used once.
+        sums = Sums(
+            **{name: (engine.view if name == "hour" else engine.keep)(of, f"sum_{name}") for name, of in expressions}
+        )
+        found = product_accounts(engine, sums, history, policy, as_of, MOVED_DAYS)
+        product, presence = (table.to_pandas() for table in found)
         joined = join(records, product, presence)
         accounts = joined.accounts
-        zones = {"UTC", *accounts["timezone"].dropna().unique()}
-        offsets = _offsets(zones, (last - timedelta(days=n) for n in range(policy.signals.recent_days)))
+        zones = {UTC_ZONE, *accounts["timezone"].dropna().unique()}
         signals = account_signals(
+            engine,
             sums,
             activity,
             history,
             checkouts,
             engine.table(accounts, "snapshot"),
             engine.table(plan_caps(accounts["plan_limits"]), "caps"),
-            engine.table(offsets, "offsets"),
+            engine.table(beginnings(zones, policy, as_of), "beginnings"),
+            engine.table(local_hours(zones, first, as_of), "local_hours"),
             policy,
             as_of,
         )
@@ -121,14 +124,3 @@ def _one_company(engine: Engine, others: Mapping[str, str], table: ir.Table) -> 
     named = pd.DataFrame({"other": list(others), "stands": list(others.values())}).astype("str")
     found = table.left_join(engine.table(named, "other_domains"), [("account_id", "other")])
     return found.mutate(account_id=found.stands.fill_null(found.account_id)).select(*table.columns)
-
-
-def _offsets(zones: Iterable[str], days: Iterable[date]) -> pd.DataFrame:
-    """By how many whole hours each time zone was ahead of UTC at noon of each date."""
-    noons = pd.DatetimeIndex([pd.Timestamp(day, tz="UTC") + pd.Timedelta(hours=12) for day in days])
-    frames = []
-    for zone in sorted(zones):
-        ahead = noons.tz_convert(ZoneInfo(zone)).tz_localize(None) - noons.tz_localize(None)
-        hours = (ahead // pd.Timedelta(hours=1)).astype("int64")
-        frames.append(pd.DataFrame({"timezone": zone, "event_date": noons.date, "offset": hours}))
-    return pd.concat(frames, ignore_index=True)

@@ -1,7 +1,8 @@
-"""Sums the daily activity of the lookback up to three tables, from which the account signals are computed.
+"""Sums the activity of the lookback up to a few tables, from which the account signals are computed.
 
-The age of a day is its distance in days to the last day, which is the date of the last moment before `as_of`; "7 days"
-are the ages 0 to 6.
+Two kinds of windows are summed up. What *happened* (a look at pricing, a request for a demo) counts at once, in windows
+that end at `as_of` and slide by the hour. *Levels* (days, users and amounts of use) count in whole days of the
+account's own zone, today not among them: they change once a day, at the midnight there, and not with the hour.
 """
 
 from __future__ import annotations
@@ -13,9 +14,9 @@ import ibis
 import ibis.expr.types as ir
 
 from onetouch.catalogue import NOT_USE, SIGNALS, SIGNALS_BY_NAME, Window
-from onetouch.events import last_day
 from onetouch.lake import Engine
 from onetouch.policy import Policy
+from onetouch.signals.days import LONGEST_DAY, OF_HOUR, first_hour, hour, moment, parts
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -32,50 +33,57 @@ def counted_in(window: Window) -> str:
 
 
 class Sums(NamedTuple):
-    """The three sums, as Ibis tables.
+    """The sums, as Ibis tables. `n, …` are the columns that `days.before` reads.
 
-    `user`: account_id, account_basis, email_domain, user_id, age (of the last day with use), n_recent (events of
-    use), first_at, last_at (of use); null without use.
-    `day`: account_id, event_date, age, n (events of use), developer (whether API, SDK or CI were among them), hours
-    (24 bits, UTC); only days with use.
-    `event`: account_id, event, detail, n_recent, … (events in each window of COUNTED_IN), first_at, last_at, value_max;
-    of checkout_abandoned: n_left, left_at (recent ones of at least `signals.abandoned_barrier_hours` ago).
+    `user`: account_id, account_basis, email_domain, user_id, n_recent (events of use of the recent days, up to now),
+    first_at, last_at (of use), earlier_at (the last use before the longest day up to now; what came later is in `new`);
+    null without use.
+    `new`: account_id, user_id, hour, n, …: use within the longest day up to now.
+    `hour`: account_id, hour, n, … (use), developer, … (use of API, SDK or CI); only hours with use.
+    `event`: account_id, event, detail, n_recent, … (events in each window of COUNTED_IN), first_at, last_at, value_max
+    (of the lookback); of checkout_abandoned: n_left, left_at (recent ones of at least
+    `signals.abandoned_barrier_hours` ago).
     """
 
     user: ir.Table
-    day: ir.Table
+    new: ir.Table
+    hour: ir.Table
     event: ir.Table
 
 
 def sum_up(activity: ir.Table, policy: Policy, as_of: datetime) -> Sums:
     """The sums of the lookback's activity (`activity.read_days`) as expressions."""
     days = policy.signals
-    a = activity.mutate(
-        age=ibis.literal(last_day(as_of)).delta(activity.event_date, unit="day"), used=activity.event.notin(NOT_USE)
-    )
+    a = activity.mutate(used=activity.event.notin(NOT_USE), hour=activity.quarter - activity.quarter % OF_HOUR)
+    recent = a.quarter >= first_hour(as_of, days.recent_days)
+    late = a.quarter >= hour(as_of - LONGEST_DAY)
     user = a.group_by("account_id", "account_basis", "email_domain", "user_id").agg(
-        age=a.age.min(where=a.used),
-        n_recent=a.n.sum(where=a.used & (a.age < days.recent_days)),
+        n_recent=a.n.sum(where=a.used & recent),
         first_at=a.first_at.min(where=a.used),
         last_at=a.last_at.max(where=a.used),
+        earlier_at=a.last_at.max(where=a.used & ~late),
     )
+    new = a.filter(a.used & late & a.user_id.notnull())
+    new = new.group_by("account_id", "user_id", "hour").agg(**{name: new[name].sum() for name in parts()})
     u = a.filter(a.used)
-    day = u.group_by("account_id", "event_date", "age").agg(
-        n=u.n.sum(), developer=u.event.isin(DEVELOPER).any(), hours=u.hours.bit_or()
+    developer = u.event.isin(DEVELOPER)
+    by_hour = u.group_by("account_id", "hour").agg(
+        **{name: u[name].sum() for name in parts()},
+        **{of: u[name].sum(where=developer) for name, of in zip(parts(), parts("developer"), strict=True)},
     )
     windows = {counted_in(window): window.days(days) for window in COUNTED_IN}
     barrier = ibis.literal(as_of - timedelta(hours=days.abandoned_barrier_hours))
-    left = (a.event == "checkout_abandoned") & (a.age < days.recent_days) & (a.first_at <= barrier)
-    whole = a.last_at <= barrier  # otherwise the barrier is within a day's events: only first and last are known
+    left = (a.event == "checkout_abandoned") & recent & (a.first_at <= barrier)
+    whole = a.last_at <= barrier  # otherwise the barrier is within an hour's events: only first and last are known
     event = a.group_by("account_id", "event", "detail").agg(
-        **{name: a.n.sum(where=a.age < length) for name, length in windows.items()},
+        **{name: a.n.sum(where=a.quarter >= first_hour(as_of, length)) for name, length in windows.items()},
         first_at=a.first_at.min(),
         last_at=a.last_at.max(),
-        value_max=a.value_max.max(),
+        value_max=a.value_max.max(where=a.quarter >= first_hour(as_of, days.lookback_days)),
         n_left=whole.ifelse(a.n, 1).sum(where=left),
         left_at=whole.ifelse(a.last_at, a.first_at).max(where=left),
     )
-    return Sums(user, day, event)
+    return Sums(user, new, by_hour, event)
 
 
 CHECKOUT_STEPS = ("checkout_started", "checkout_abandoned", "checkout_completed", "plan_upgraded")
@@ -88,7 +96,7 @@ def sum_checkouts(activity: ir.Table) -> ir.Table:
 
 
 def product_accounts(
-    engine: Engine, sums: Sums, history: ir.Table, policy: Policy, moved_days: int
+    engine: Engine, sums: Sums, history: ir.Table, policy: Policy, as_of: datetime, moved_days: int
 ) -> tuple[pa.Table, pa.Table]:
     """The product's accounts (account_id, living), and the people of each e-mail domain in them: account_id,
     account_basis, email_domain (null for those without a business address), living, known, last_at.
@@ -99,7 +107,8 @@ def product_accounts(
     u = sums.user
     newest = u.last_at.max().over(ibis.window(group_by="user_id"))
     stays = u.last_at > newest - ibis.interval(days=moved_days)
-    u = u.mutate(lives=(stays & (u.age < policy.signals.recent_days)).fill_null(False))
+    since = ibis.literal(moment(first_hour(as_of, policy.signals.recent_days)))
+    u = u.mutate(lives=(stays & (u.last_at >= since)).fill_null(False))
     columns = ["account_id", "account_basis", "email_domain"]
     now = u.group_by(columns).agg(
         living=u.user_id.count(where=u.lives), known=u.user_id.count(), last_at=u.last_at.max()

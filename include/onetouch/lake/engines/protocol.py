@@ -143,8 +143,8 @@ class Engine(Protocol):
         """The moment, in UTC and without zone, that is this number of microseconds after the beginning of 1970."""
         ...
 
-    def hour(self, moment: ir.TimestampValue) -> ir.IntegerValue:
-        """The hour of the day (0 to 23, UTC) of a moment with zone."""
+    def quarter(self, moment: ir.TimestampValue) -> ir.IntegerValue:
+        """The number of quarters of an hour from the beginning of 1970 (UTC) to a later moment with zone."""
         ...
 
     def at_least(self, value: ir.Value, order: ir.Value, where: ir.BooleanValue | None = None) -> ir.Value:
