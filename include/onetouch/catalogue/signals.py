@@ -64,10 +64,11 @@ class Signal:
 
     What it is: `unit`, `window`, `meaning` and `source` (S0–S4), for the reference. `events`: the canonical events it
     is computed from. `table`: the table of `signals/account.py` that computes it (None: the signal is the number of its
-    events in its window). `unknown`: whether the signal is null when there is no data to compute it from; other signals
-    are 0 then. `most`: its upper bound under a policy (None: it has none, except that days of a window are bounded by
-    the window). `firmographic`: a fact about the company, not about its use of the product: it may rank, never trigger
-    (S0 S2).
+    events in its window). `level`: whether it counts whole days of the account's own zone, so that it changes once a
+    day, at the midnight there; the windows of all others end at `as_of` and slide by the hour. `unknown`: whether the
+    signal is null when there is no data to compute it from; other signals are 0 then. `most`: its upper bound under a
+    policy (None: it has none, except that days of a window are bounded by the window). `firmographic`: a fact about the
+    company, not about its use of the product: it may rank, never trigger (S0 S2).
 
     How it is written: `label` in a line of its own, with {days} for the length of its window; `format` and, for a
     count, `nouns` (singular and plural) in a sentence; `names`: the column with the names it counts, which a sentence
@@ -89,6 +90,7 @@ class Signal:
     names: str | None = None
     happened: Happened | None = None
     section: Section | None = None
+    level: bool = False
     unknown: bool = False
     most: Callable[[Any], float] | None = None
     firmographic: bool = False
@@ -130,34 +132,34 @@ class Signal:
 SIGNALS: tuple[Signal, ...] = (
     # ── usage ────────────────────────────────────────────────────────────────────────────────────
     Signal(
-        name="events", unit="events", window=Window.RECENT, source="S0", table="days",
+        name="events", unit="events", window=Window.RECENT, source="S0", table="days", level=True,
         meaning="events of use", label="Events in {days} days", nouns=("event", "events"), section=Section.USAGE,
     ),
     Signal(
-        name="events_7d", unit="events", window=Window.WEEK, source="S0", table="days",
+        name="events_7d", unit="events", window=Window.WEEK, source="S0", table="days", level=True,
         meaning="events of use", label="Events in {days} days", nouns=("event", "events"),
     ),
     Signal(
-        name="usage_growth_7d", unit="ratio", window=Window.WEEK, source="S1", table="account", unknown=True,
-        meaning="events of use ÷ those of the 7 days before; null when those are none",
+        name="usage_growth_7d", unit="ratio", window=Window.WEEK, source="S1", table="account", level=True,
+        unknown=True, meaning="events of use ÷ those of the 7 days before; null when those are none",
         label="Usage against the week before", format=Format.RATIO,
     ),
     Signal(
-        name="active_users", unit="users", window=Window.RECENT, source="S0 S2", table="users",
+        name="active_users", unit="users", window=Window.RECENT, source="S0 S2", table="users", level=True,
         meaning="different users with use", label="Active users in {days} days",
         nouns=("active user", "active users"), section=Section.USAGE,
     ),
     Signal(
-        name="active_days_7d", unit="days", window=Window.WEEK, source="S4", table="days",
+        name="active_days_7d", unit="days", window=Window.WEEK, source="S4", table="days", level=True,
         meaning="days with use", label="Days in use, of the last {days}", format=Format.DAYS_OF_WINDOW,
     ),
     Signal(
-        name="active_days", unit="days", window=Window.ENGAGEMENT, source="S0", table="days",
+        name="active_days", unit="days", window=Window.ENGAGEMENT, source="S0", table="days", level=True,
         meaning="days with use", label="Days in use, of the last {days}", format=Format.DAYS_OF_WINDOW,
         section=Section.USAGE,
     ),
     Signal(
-        name="return_days", unit="days", window=Window.RECENT, source="S1 S4", table="account",
+        name="return_days", unit="days", window=Window.RECENT, source="S1 S4", table="account", level=True,
         meaning="days with use, without the account's very first day",
         label="Days they came back, of the last {days}", format=Format.DAYS_OF_WINDOW, section=Section.USAGE,
     ),
@@ -172,7 +174,7 @@ SIGNALS: tuple[Signal, ...] = (
         nouns=("integration", "integrations"), section=Section.USAGE,
     ),
     Signal(
-        name="developer_days", unit="days", window=Window.RECENT, source="S1", table="days",
+        name="developer_days", unit="days", window=Window.RECENT, source="S1", table="days", level=True,
         events=("api_called", "sdk_used", "ci_run"), meaning="days with one of these",
         label="Days with API, SDK or CI in use, of {days}", format=Format.DAYS_OF_WINDOW, section=Section.USAGE,
     ),
@@ -244,11 +246,11 @@ SIGNALS: tuple[Signal, ...] = (
     ),
     # ── the team ─────────────────────────────────────────────────────────────────────────────────
     Signal(
-        name="users", unit="users", window=Window.LOOKBACK, source="S0", table="users",
+        name="users", unit="users", window=Window.LOOKBACK, source="S0", table="users", level=True,
         meaning="different users with use", label="Users", nouns=("user", "users"), section=Section.TEAM,
     ),
     Signal(
-        name="active_users_7d", unit="users", window=Window.WEEK, source="S0 S2", table="users",
+        name="active_users_7d", unit="users", window=Window.WEEK, source="S0 S2", table="users", level=True,
         meaning="different users with use", label="Active users in {days} days",
         nouns=("active user", "active users"), section=Section.TEAM,
     ),
@@ -278,7 +280,7 @@ SIGNALS: tuple[Signal, ...] = (
     Signal(
         name="checkouts_abandoned", unit="checkouts", window=Window.RECENT, source="S0", table="checkout",
         events=("checkout_started", "checkout_abandoned"),
-        meaning="those given up at least `signals.abandoned_barrier_hours` ago (of one user's day that this moment "
+        meaning="those given up at least `signals.abandoned_barrier_hours` ago (of one user's hour that this moment "
         "cuts in two: one), and the last checkout if it fell silent; its moment is then its last step",
         label="Upgrades left unfinished in {days} days", nouns=("unfinished upgrade", "unfinished upgrades"),
         section=Section.COMMERCIAL, happened=Happened("left an upgrade unfinished", "upgrade left unfinished"),

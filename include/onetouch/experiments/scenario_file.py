@@ -23,9 +23,9 @@ overrides keys of the team's (null: unknown); `without`, the team's events that 
 to the account before; `reps`, the CRM's users and their load; `beside`, other accounts decided at the same moment.
 
 - **Time.** A length of time is `90m`, `2h`, `3d`, `4w` or a sum of them (`1d 12h`), with or without `ago`.
-  An event has `ago`, or `at` (a moment with a time zone), or `on_days: 12`: on each of the last 12 days (with `ago`: of
-  the 12 days that ended that long ago), one hour before the decision's time of day or at `hour` (0–23, in the account's
-  time zone). `weekdays` (`[tue, wed]`) keeps only these of the days.
+  An event has `ago`, or `at` (a moment with a time zone), or `on_days: 12`: on each of the last 12 whole days of
+  the account's time zone (with `ago`: of the 12 days that ended that long ago), one hour before the decision's time of
+  day or at `hour` (0–23, in that zone). `weekdays` (`[tue, wed]`) keeps only these of the days.
 - **Who and how much.** `users: 5` or names; `times`: how often each user did it each time. What was used: `feature`,
   `integration`, `limit` and `used`, `action`, `plan` and `arr`, `completion`, depending on the event.
 - **Account.** `owner` is the rep's e-mail. If it is left out, the account has a rep of its own without other tasks,

@@ -174,14 +174,18 @@ def _moments(where: str, event: Event, as_of: datetime, timezone: str | None) ->
         return [at.astimezone(UTC)]
     end = as_of - (event.ago or timedelta())
     zone = ZoneInfo(timezone or "UTC")
+    local = end.astimezone(zone)
+    today = as_of.astimezone(zone).date()
     if event.hour is None:
-        last = end - (timedelta(hours=1) if event.ago is None else timedelta())
+        last = local if event.ago is not None else local - timedelta(hours=1)
+        # Without `ago` they are the last whole days, because today does not count among the days in use.
+        last -= timedelta(days=event.ago is None and last.date() == today)
         days = [last - timedelta(days=n) for n in range(event.on_days)]
     else:
-        local = end.astimezone(zone)
         days = [
             datetime(day.year, day.month, day.day, event.hour, 1, tzinfo=zone)
             for day in (local.date() - timedelta(days=n) for n in range(event.on_days + 1))
+            if event.ago is not None or day < today
         ]
         days = [day for day in days if day < end][: event.on_days]
     return [
