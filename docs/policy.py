@@ -325,9 +325,10 @@ def _signals() -> list[str]:
         "A condition `{signal: …, at_least: …}` holds where the signal is known and at least that much. *Company* "
         "signals may rank and never trigger. Points of a *moment* may halve with age, and a new one may be a trigger.",
         "",
-        "Days are UTC dates; the last one is that of the last moment before the decision, so 7 days are it and the six "
-        "before it. *Use* is every [event](#our-events) that is use of the product. A signal that is not known is null "
-        "where the table says so, and 0 otherwise.",
+        "A *level* counts whole days of the account's own time zone (unknown: UTC), today not among them, so it "
+        "changes once a day, at the midnight there. All other windows end at the decision and slide by the hour. *Use* "
+        "is every [event](#our-events) that is use of the product. A signal that is not known is null where the table "
+        "says so, and 0 otherwise.",
         *_table(("signal", "unit", "window", "meaning", "kind", "source"), rows),
     ]
 
@@ -343,7 +344,8 @@ def _meaning(signal: Signal) -> str:
 
 
 def _kind(signal: Signal) -> str:
-    return ("company" if signal.firmographic else "use") + (", moment" if signal.happened else "")
+    kind = "company" if signal.firmographic else "use"
+    return kind + (", level" if signal.level else "") + (", moment" if signal.happened else "")
 
 
 def _facts() -> list[str]:

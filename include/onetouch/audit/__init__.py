@@ -6,17 +6,20 @@ from onetouch.faces import show
 
 if TYPE_CHECKING:
     from onetouch.audit.assigned import assigned
+    from onetouch.audit.ends import ENDS, ended
     from onetouch.audit.explain import Explanation, decision_rows, explain, plain, run_of
     from onetouch.audit.outcome import accounting, status
     from onetouch.audit.replay import find, forgotten_in, replay
     from onetouch.audit.stored import earlier, of_run, table
 
 __all__ = [
+    "ENDS",
     "Explanation",
     "accounting",
     "assigned",
     "decision_rows",
     "earlier",
+    "ended",
     "explain",
     "find",
     "forgotten_in",

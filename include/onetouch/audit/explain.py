@@ -1,4 +1,5 @@
-"""Why an account got its decision: every rule in order, the score and its reasons, what would change it.
+"""Why an account got its decision: every rule in order, the score and its reasons, what would change it, and what has
+ended since the run before.
 
 Everything is read from the run's stored files; the policy is the ledger's copy of the version that decided.
 """
@@ -14,11 +15,12 @@ from typing import Any, Literal
 import pandas as pd
 import pyarrow as pa
 
+from onetouch.audit.ends import ended
 from onetouch.audit.stored import of_run, table
 from onetouch.lake import Lake
 from onetouch.ledger import PSEUDONYM, Ledger, Run
 from onetouch.policy import Policy
-from onetouch.routing import RULES, Known, rules_of, sentence
+from onetouch.routing import RULES, Known, rules_of, run_before, sentence
 
 Verdict = Literal["did not apply", "decided", "not asked"]
 
@@ -37,7 +39,8 @@ class Said:
 class Explanation:
     """One decision with everything it was based on. `decision`, `signals`, `gates`: the stored rows as plain values.
 
-    `tier_score`: the part of the score that decides the tier.
+    `tier_score`: the part of the score that decides the tier. `before`: run_id, as_of, action, rule and score of the
+    account's decision in the run before (None: there was none); `ended`: what has ended by the clock since (`ends`).
     """
 
     run_id: str
@@ -47,6 +50,8 @@ class Explanation:
     tier_score: float
     rules: tuple[Said, ...]
     would_change: tuple[str, ...]
+    before: dict[str, Any] | None
+    ended: tuple[str, ...]
 
     def record(self) -> dict[str, Any]:
         """The explanation as JSON values."""
@@ -57,6 +62,8 @@ class Explanation:
             "tier_score": self.tier_score,
             "rules": [vars(said) for said in self.rules],
             "would_change": list(self.would_change),
+            "before": self.before,
+            "ended": list(self.ended),
             "signals": self.signals,
         }
 
@@ -79,6 +86,7 @@ def explain(lake: Lake, ledger: Ledger, run: Run, account: str) -> Explanation:
     policy = ledger.policy(run.policy_version)
     handoff = _row(table(lake, "inputs", run.run_id, "handoffs.parquet", account_id=account_id))
     known = {**signals, **scored, **decision, "handoff": handoff}
+    before, ends = _since(lake, ledger, run, known, policy)
     would_change = [sentence(o["obstacle"], o["has"], o["needs"], policy) for o in decision["would_change"]]
     return Explanation(
         run.run_id,
@@ -88,7 +96,28 @@ def explain(lake: Lake, ledger: Ledger, run: Run, account: str) -> Explanation:
         decision["score" if policy.scoring.firmographics == "combine" else "usage_score"],
         _rules(known, policy, would_change),
         tuple(would_change),
+        before,
+        ends,
     )
+
+
+_BEFORE = ("action", "rule", "score", "tier")
+
+
+def _since(
+    lake: Lake, ledger: Ledger, run: Run, known: Known, policy: Policy
+) -> tuple[dict[str, Any] | None, tuple[str, ...]]:
+    """The account's decision in the run before, and what has ended by the clock since; None, and nothing, without."""
+    earlier = run_before(lake, ledger, run)
+    if earlier is None:
+        return None, ()
+    rooms = [room for room in ("signals", "scores", "decisions") if lake.exists(room, f"{earlier.run_id}.parquet")]
+    rows = [_row(of_run(lake, room, earlier.run_id, known["account_id"])) or {} for room in rooms]
+    then = {name: value for row in rows for name, value in row.items()}
+    if "action" not in then:
+        return None, ()
+    before = {"run_id": earlier.run_id, "as_of": then["as_of"], **{name: then.get(name) for name in _BEFORE}}
+    return before, ended(then, known, policy, earlier.as_of, run.as_of)
 
 
 def run_of(lake: Lake, ledger: Ledger, run_id: str | None = None, as_of: datetime | None = None) -> Run:

@@ -203,6 +203,12 @@ def explanation(found: Explanation) -> RenderableType:
         for sentence_ in found.would_change:
             change.add_row("•", Text(sentence_))
         parts += [_title("To become a sales touch"), change]
+    if found.before is not None and found.ended:
+        over = Table(box=None, show_header=False, pad_edge=False, padding=(0, 1))
+        for sentence_ in found.ended:
+            over.add_row("•", Text(sentence_))
+        then = f"{found.before['action']}, score {found.before['score']:g}"
+        parts += [_title(f"Ended since the run of {_moment(found.before['as_of'])} ({then})"), over]
     parts += [_title("Score"), _score(found), _gates(found)]
     return Panel(
         Group(*parts), title=Text(_called(found), style="bold"), title_align="left", padding=(1, 2), width=100,

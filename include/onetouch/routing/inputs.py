@@ -91,7 +91,7 @@ def _kept_here() -> list[str]:
 def _previous(
     lake: Lake, ledger: Ledger, policy: Policy, run: Run, handoffs: pd.DataFrame, accounts: pd.Series
 ) -> pd.DataFrame:
-    last = _last(lake, ledger, run)
+    last = run_before(lake, ledger, run)
     previous = pd.DataFrame(columns=list(PREVIOUS)).astype(PREVIOUS)
     if last is not None:
         rows = read_table(lake, "decisions", f"{last.run_id}.parquet", columns=list(PREVIOUS)).to_pandas()
@@ -100,7 +100,7 @@ def _previous(
     return heard(lake, previous, last, accounts)
 
 
-def _last(lake: Lake, ledger: Ledger, run: Run) -> Run | None:
+def run_before(lake: Lake, ledger: Ledger, run: Run) -> Run | None:
     """The latest earlier run that decided and was not dry; before a real run also none that was made up for later."""
     for other in reversed(ledger.runs()):
         counts = other.real or not (run.real or other.dry_run)
