@@ -343,13 +343,13 @@ def test_what_happens_at_as_of_is_not_known_yet(lake: Lake, event: Callable, sta
     stage(
         lake,
         [
-            event("2025-03-10T11:59:59", "report_created", received=0),
-            event("2025-03-10T12:00:00", "report_created", received=-30),
-            event("2025-03-10T11:00:00", "report_created", received=61),
+            event("2025-03-10T11:59:59", "export_created", received=0),
+            event("2025-03-10T12:00:00", "export_created", received=-30),
+            event("2025-03-10T11:00:00", "export_created", received=61),
         ],
     )
-    assert signals_of(lake, accounts("acme"), NOON).loc["acme", "events_7d"] == 1
-    assert signals_of(lake, accounts("acme"), NOON + timedelta(hours=1)).loc["acme", "events_7d"] == 3
+    assert signals_of(lake, accounts("acme"), NOON).loc["acme", "exports"] == 1
+    assert signals_of(lake, accounts("acme"), NOON + timedelta(hours=1)).loc["acme", "exports"] == 3
 
 
 def test_a_past_as_of_says_today_what_it_said_then(lake: Lake, event: Callable, stage: Callable) -> None:
@@ -466,42 +466,47 @@ def test_a_vendors_word_on_an_abandoned_checkout_waits_as_long_as_the_policy_say
 
 
 CUTS = [
-    ([("u1", 26), ("u1", 23)], 1, 26),
-    ([("u1", 26), ("u1", 25), ("u1", 23)], 1, 26),  # of the one in between the day does not tell when it was
-    ([("u1", 26), ("u2", 25), ("u1", 23)], 2, 25),
+    ([("u1", 24.25), ("u1", 23.75)], 1, 24.25),
+    (
+        [("u1", 24.25), ("u1", 24.2), ("u1", 23.75)],
+        1,
+        24.25,
+    ),  # of the one in between the hour does not tell when it was
+    ([("u1", 24.25), ("u2", 24.2), ("u1", 23.75)], 2, 24.2),
+    ([("u1", 26), ("u1", 25), ("u1", 23)], 2, 25),
     ([("u1", 50), ("u1", 23), ("u1", 22)], 1, 50),
     ([("u1", 27), ("u1", 25), ("u1", 24)], 3, 24),
 ]
 """Who gave up how many hours before; how many count, and which was the last of them."""
 
 
-def test_of_a_day_that_the_barrier_cuts_in_two_one_counts(lake: Lake, event: Callable, stage: Callable) -> None:
+def test_of_an_hour_that_the_barrier_cuts_in_two_one_counts(lake: Lake, event: Callable, stage: Callable) -> None:
+    as_of = NOON + timedelta(minutes=30)
     stage(
         lake,
         [
-            event(NOON - timedelta(hours=hours), "checkout_abandoned", f"a{n}", user)
+            event(as_of - timedelta(hours=hours), "checkout_abandoned", f"a{n}", user)
             for n, (left, _, _) in enumerate(CUTS)
             for user, hours in left
         ],
     )
-    got = signals_of(lake, accounts("a0"), NOON)
+    got = signals_of(lake, accounts("a0"), as_of)
     for n, (left, count, hours) in enumerate(CUTS):
         row = got.loc[f"a{n}"]
         assert row["checkouts_abandoned"] == count, left
-        assert row["checkouts_abandoned_at"] == NOON - timedelta(hours=hours), left
+        assert row["checkouts_abandoned_at"] == as_of - timedelta(hours=hours), left
 
 
 def test_a_moment_is_the_last_one_its_window_counts(lake: Lake, event: Callable, stage: Callable) -> None:
-    midnight = NOON.replace(hour=0)
-    edge = midnight - timedelta(days=13)  # the first moment of the fortnight
+    edge, silent = NOON - timedelta(days=14), NOON - timedelta(days=28)  # the first moments of the windows
     stage(
         lake,
         [
             event(edge, "pricing_viewed", "in"),
             event(edge - timedelta(days=20), "pricing_viewed", "in"),
             event(edge - timedelta(microseconds=1), "pricing_viewed", "out"),
-            event(midnight - timedelta(days=27), "checkout_started", "silent"),
-            event(midnight - timedelta(days=27, microseconds=1), "checkout_started", "long silent"),
+            event(silent, "checkout_started", "silent"),
+            event(silent - timedelta(microseconds=1), "checkout_started", "long silent"),
         ],
     )
     got = signals_of(lake, accounts("in"), NOON)
@@ -509,7 +514,7 @@ def test_a_moment_is_the_last_one_its_window_counts(lake: Lake, event: Callable,
     assert views.loc["in"].tolist() == [1, edge]
     assert views.loc["out", "pricing_views"] == 0 and pd.isna(views.loc["out", "pricing_views_at"])
     left = got[["checkouts_abandoned", "checkouts_abandoned_at"]]
-    assert left.loc["silent"].tolist() == [1, midnight - timedelta(days=27)]
+    assert left.loc["silent"].tolist() == [1, silent]
     assert left.loc["long silent", "checkouts_abandoned"] == 0
     assert pd.isna(left.loc["long silent", "checkouts_abandoned_at"])
 

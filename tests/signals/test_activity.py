@@ -96,14 +96,14 @@ def test_months_before_the_lookback_are_summed_up_once(lake: Lake, event: Callab
     assert (table.column("activated").to_pylist(), lake.list("history")) == ([1], [month])
 
 
-def test_events_in_two_files_of_one_day_are_one_row(lake: Lake, event: Callable, stage: Callable) -> None:
-    stage(lake, [event("2025-03-09T09:00:00", "feature_used", feature="x", email_domain="acme.com")])
+def test_events_in_two_files_of_one_hour_are_one_row(lake: Lake, event: Callable, stage: Callable) -> None:
+    stage(lake, [event("2025-03-09T17:00:00", "feature_used", feature="x", email_domain="acme.com")])
     stage(lake, [event("2025-03-09T17:30:00", "feature_used", feature="x", email_domain="acme.com")], batch="b2")
     compute(lake, POLICY, NOBODY, AS_OF)
     [row] = pd.read_parquet(lake.list("activity")[0], partitioning=None).to_dict("records")
-    assert row["n"] == 2
-    assert row["hours"] == 1 << 9 | 1 << 17
-    assert (row["first_at"].hour, row["last_at"].minute, row["email_domain"]) == (9, 30, "acme.com")
+    assert (row["n"], row["n_15"], row["n_30"]) == (2, 1, 1)
+    assert row["quarter"] * 900 == datetime(2025, 3, 9, 17, tzinfo=UTC).timestamp()
+    assert (row["first_at"].minute, row["last_at"].minute, row["email_domain"]) == (0, 30, "acme.com")
 
 
 def test_what_was_done_before_the_lookback_is_placed_as_well(lake: Lake, event: Callable, stage: Callable) -> None:

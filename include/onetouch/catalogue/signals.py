@@ -222,7 +222,7 @@ SIGNALS: tuple[Signal, ...] = (
     Signal(
         name="limit_days_left", unit="days", window=Window.LOOKBACK, source="S1", table="limits", unknown=True,
         events=("usage_recorded",),
-        meaning="from the last day until that limit is reached, at the pace from its first reading in the "
+        meaning="from today until that limit is reached, at the pace from its first reading in the "
         "period to its last; 0 when reached, null while it falls or stands, with readings of one day only, and if the "
         "meter begins anew before",
         label="Days until the plan limit at this pace", format=Format.DAYS,

@@ -169,7 +169,8 @@ TABLE_KINDS: tuple[TableKind, ...] = (
             **_columns(TEXT, "account_id account_basis email_domain user_id anonymous_id event detail"),
             **_columns(MOMENT, "first_at last_at"),
             **_columns(NUMBER, "value_max value_last"),
-            **_columns(COUNT, "quarter n n_15 n_30 n_45 unread"),
+            **_columns(COUNT, "n n_15 n_30 unread"),
+            "quarter": pa.int32(),
             "hours": pa.int32(),  # of layouts before 4, whose rows were days
         },
     ),

@@ -200,6 +200,9 @@ class Product(Part):
 class Signals(Part):
     """Windows and cut-offs used when events are summed up to one row per account.
 
+    Days, users and amounts of use count whole days of the account's own zone, and windows of whole weeks hold as many
+    working days whatever the weekday. All other windows slide by the hour.
+
     `limit_resets`: plan limit → when its meter begins anew, by the UTC calendar, or never. `limit_fall`: a reading
     under this share of the one before begins a new period, except of a limit that never resets (null: none does).
     `limit_reading_days`: a limit whose last reading is older is unknown, except one that never resets.

@@ -17,7 +17,7 @@ from datetime import date, datetime, timedelta
 import ibis
 import ibis.expr.types as ir
 
-from onetouch.catalogue import DETAIL_COLUMNS, SIGNALS, WEEK_DAYS
+from onetouch.catalogue import DETAIL_COLUMNS, NOT_USE, SIGNALS, SIGNALS_BY_NAME, WEEK_DAYS
 from onetouch.events import last_day
 from onetouch.lake import Engine
 from onetouch.policy import Policy
@@ -26,6 +26,8 @@ from onetouch.signals.sums import CHECKOUT_STEPS, Sums, counted_in
 
 DAY_HOURS = 24
 DAY_SECONDS = 86_400
+
+DEVELOPER = SIGNALS_BY_NAME["developer_days"].events
 
 COUNTS, ACCOUNT = "counts", "account"
 """The table that counts events, and the table made from all the others."""
@@ -58,7 +60,7 @@ def account_signals(
     zoned = joined.left_join(snapshot.select("account_id", "timezone"), "account_id").drop("account_id_right")
     zoned = zoned.mutate(timezone=zoned.timezone.fill_null(UTC_ZONE))
     clocks = engine.keep(zoned.join(zones, "timezone"), "clocks")
-    day = engine.keep(_local_days(sums.hour, clocks, local_hours), "local_days")
+    day = engine.keep(_local_days(activity, clocks, local_hours), "local_days")
     tables = {
         "users": _users(sums.user, sums.new, clocks),
         "days": _days(day, policy),
@@ -72,7 +74,7 @@ def account_signals(
     if strangers := sorted({signal.table or COUNTS for signal in SIGNALS} - {*tables, ACCOUNT}):
         raise ValueError(f"catalogue/signals.py: {', '.join(strangers)}: no such table of signals/account.py")
     habits, top_user = _habits(day, policy), _top_user(sums.user)
-    for table in [snapshot, clocks.drop("timezone"), seen, *tables.values(), habits, top_user]:
+    for table in [snapshot, clocks.drop("zone", "timezone"), seen, *tables.values(), habits, top_user]:
         joined = joined.left_join(table, "account_id").drop("account_id_right")
     return _finish(joined, snapshot, policy)
 
@@ -114,7 +116,7 @@ def _users(user: ir.Table, new: ir.Table, clocks: ir.Table) -> ir.Table:
     # a user with two e-mail domains counts once
     one = known.group_by("account_id", "user_id").agg(earlier_at=known.earlier_at.max())
     n = new.join(clocks.select("account_id", "ends"), "account_id")
-    n = n.filter(before(n, n.ends - n.hour) > 0).select("account_id", "user_id").distinct()
+    n = n.filter(before(n, n.ends - n.quarter) > 0).select("account_id", "user_id").distinct()
     both = one.left_join(n.mutate(new=True), ["account_id", "user_id"]).drop("account_id_right", "user_id_right")
     u = both.join(clocks, "account_id")
 
@@ -126,22 +128,20 @@ def _users(user: ir.Table, new: ir.Table, clocks: ir.Table) -> ir.Table:
     )
 
 
-def _local_days(by_hour: ir.Table, clocks: ir.Table, local_hours: ir.Table) -> ir.Table:
+def _local_days(activity: ir.Table, clocks: ir.Table, local_hours: ir.Table) -> ir.Table:
     """account_id, date (the account's own), age, n (events of use), developer (whether API, SDK or CI were among them),
     hours (24 bits, of the clock there); only days with use, today among them.
     """
-    zone = clocks.select("account_id", "timezone", "today")
-    h = by_hour.join(zone, "account_id").join(local_hours, ["timezone", "hour"])
-    h = h.mutate(
-        now=before(h, h.until) - before(h, h.since),
-        api=before(h, h.until, "developer") - before(h, h.since, "developer"),
-        age=h.today.delta(h.date, unit="day") - 1,
+    use = activity.filter(activity.event.notin(NOT_USE))
+    zoned = use.join(clocks.select("account_id", "zone", "today"), "account_id")
+    u = zoned.join(local_hours, ["zone", ("quarter", "hour")])
+    u = u.mutate(there=before(u, u.until) - before(u, u.since))
+    u = u.filter(u.there > 0)
+    bit = ibis.literal(1, type="int32") << u.clock
+    day = u.group_by("account_id", "today", "date").agg(
+        n=u.there.sum(), developer=u.event.isin(DEVELOPER).any(), hours=bit.bit_or().cast("int32")
     )
-    h = h.filter(h.now > 0)
-    bit = ibis.literal(1, type="int32") << h.clock.cast("int32")
-    return h.group_by("account_id", "date", "age").agg(
-        n=h.now.sum(), developer=(h.api > 0).any(), hours=bit.bit_or().cast("int32")
-    )
+    return day.mutate(age=day.today.delta(day.date, unit="day") - 1).drop("today")
 
 
 def _days(day: ir.Table, policy: Policy) -> ir.Table:
@@ -280,7 +280,7 @@ def _limits(
         begun = [(readings.detail == name, ibis.literal(first)) for name, (first, _) in ends.items()]
         readings = readings.filter((readings.event_date >= ibis.cases(*begun)).fill_null(True))
     r = readings.mutate(hour=readings.quarter - readings.quarter % OF_HOUR, within=readings.quarter % OF_HOUR)
-    r = r.join(clocks.select("account_id", "timezone", "today"), "account_id").join(local_hours, ["timezone", "hour"])
+    r = r.join(clocks.select("account_id", "zone", "today"), "account_id").join(local_hours, ["zone", "hour"])
     r = r.filter((r.within >= r.since) & (r.within < r.until)).mutate(age=r.today.delta(r.date, unit="day"))
     r = r.filter(r.age < days.lookback_days)
     # Of several users' readings at one moment the greatest counts, of several readings on one day the last.

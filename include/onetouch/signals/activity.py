@@ -3,9 +3,9 @@
 The evidence is what the events came with (`events.EVENTS`): user, device, own account and address. `events.Placement`
 resolves it when signals are built.
 
-A row tells of its hour (UTC) how many events came before each quarter of it was over, so that the days of every time
-zone can be summed up (`days`). Events that carry a value are kept by the quarter. A row holds at least one event, so
-activity has never more rows than events.
+A row tells of its hour (UTC) how many of the events came in its first quarter and in its first half, so that the days
+of every time zone can be summed up (`days`). Readings that are no use of the product are kept by the quarter. A row
+holds at least one event, so activity has never more rows than events.
 
 A date's activity is rebuilt only if the date has new event files.
 
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 
 LAYOUT = "4"  # part of built_from; increase it when the content of a partition changes, so that all are rebuilt
 
-_VALUED = [event.name for event in NAMED if event.value]
+_READINGS = [event.name for event in NAMED if event.value and not event.use]
 _EVER = datetime.max.replace(tzinfo=UTC)
 
 LASTING = ("integration_connected",)
@@ -197,11 +197,10 @@ _ACTIVITY = pa.schema(
         ("anonymous_id", pa.string()),
         ("event", pa.string()),
         ("detail", pa.string()),
-        ("quarter", pa.int64()),
+        ("quarter", pa.int32()),
         ("n", pa.int64()),
         ("n_15", pa.int64()),
         ("n_30", pa.int64()),
-        ("n_45", pa.int64()),
         ("first_at", _MOMENT),
         ("last_at", _MOMENT),
         ("value_max", pa.float64()),
@@ -264,7 +263,7 @@ def _daily(engine: Engine, policy: Policy, events: ir.Table, *by: str) -> ir.Tab
         *keys,
         event=known.name,
         detail=_by_event(known, detail, "string"),
-        quarter=known.name.isin(_VALUED).ifelse(at, at - at % OF_HOUR),
+        quarter=known.name.isin(_READINGS).ifelse(at, at - at % OF_HOUR).cast("int32"),
         within=at % OF_HOUR,
         occurred_at=known.occurred_at,
         said=said,
@@ -276,7 +275,6 @@ def _daily(engine: Engine, policy: Policy, events: ir.Table, *by: str) -> ir.Tab
         n=told.count(),
         n_15=told.count(where=told.within < 1),
         n_30=told.count(where=told.within < 2),
-        n_45=told.count(where=told.within < 3),
         first_at=told.occurred_at.min(),
         last_at=told.occurred_at.max(),
         value_max=told.value.max(),

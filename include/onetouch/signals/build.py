@@ -80,10 +80,8 @@ def built(
         history = engine.keep(sum_history(company(placement.place(earlier))), "history")
         checkouts = engine.keep(sum_checkouts(company(placement.also(evidence))), "also_checkouts")
         expressions = sum_up(activity, policy, as_of)._asdict().items()
-        # Computed once and kept, because the sums are small and used several times; those by hour are used once.
-        sums = Sums(
-            **{name: (engine.view if name == "hour" else engine.keep)(of, f"sum_{name}") for name, of in expressions}
-        )
+        # Computed once and kept, because the sums are small and used several times.
+        sums = Sums(**{name: engine.keep(expression, f"sum_{name}") for name, expression in expressions})
         found = product_accounts(engine, sums, history, policy, as_of, MOVED_DAYS)
         product, presence = (table.to_pandas() for table in found)
         joined = join(records, product, presence)

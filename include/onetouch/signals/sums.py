@@ -13,15 +13,13 @@ from typing import TYPE_CHECKING, NamedTuple
 import ibis
 import ibis.expr.types as ir
 
-from onetouch.catalogue import NOT_USE, SIGNALS, SIGNALS_BY_NAME, Window
+from onetouch.catalogue import NOT_USE, SIGNALS, Window
 from onetouch.lake import Engine
 from onetouch.policy import Policy
-from onetouch.signals.days import LONGEST_DAY, OF_HOUR, first_hour, hour, moment, parts
+from onetouch.signals.days import LONGEST_DAY, PARTS, first_hour, hour, moment
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-DEVELOPER = SIGNALS_BY_NAME["developer_days"].events
 
 COUNTED_IN = tuple(window for window in Window if any(s.counted and s.window is window for s in SIGNALS))
 """The windows in which at least one signal counts events."""
@@ -33,13 +31,12 @@ def counted_in(window: Window) -> str:
 
 
 class Sums(NamedTuple):
-    """The sums, as Ibis tables. `n, …` are the columns that `days.before` reads.
+    """The sums, as Ibis tables.
 
     `user`: account_id, account_basis, email_domain, user_id, n_recent (events of use of the recent days, up to now),
     first_at, last_at (of use), earlier_at (the last use before the longest day up to now; what came later is in `new`);
     null without use.
-    `new`: account_id, user_id, hour, n, …: use within the longest day up to now.
-    `hour`: account_id, hour, n, … (use), developer, … (use of API, SDK or CI); only hours with use.
+    `new`: account_id, user_id, quarter (of an hour), n, n_15, n_30: use within the longest day up to now.
     `event`: account_id, event, detail, n_recent, … (events in each window of COUNTED_IN), first_at, last_at, value_max
     (of the lookback); of checkout_abandoned: n_left, left_at (recent ones of at least
     `signals.abandoned_barrier_hours` ago).
@@ -47,14 +44,13 @@ class Sums(NamedTuple):
 
     user: ir.Table
     new: ir.Table
-    hour: ir.Table
     event: ir.Table
 
 
 def sum_up(activity: ir.Table, policy: Policy, as_of: datetime) -> Sums:
     """The sums of the lookback's activity (`activity.read_days`) as expressions."""
     days = policy.signals
-    a = activity.mutate(used=activity.event.notin(NOT_USE), hour=activity.quarter - activity.quarter % OF_HOUR)
+    a = activity.mutate(used=activity.event.notin(NOT_USE))
     recent = a.quarter >= first_hour(as_of, days.recent_days)
     late = a.quarter >= hour(as_of - LONGEST_DAY)
     user = a.group_by("account_id", "account_basis", "email_domain", "user_id").agg(
@@ -64,13 +60,7 @@ def sum_up(activity: ir.Table, policy: Policy, as_of: datetime) -> Sums:
         earlier_at=a.last_at.max(where=a.used & ~late),
     )
     new = a.filter(a.used & late & a.user_id.notnull())
-    new = new.group_by("account_id", "user_id", "hour").agg(**{name: new[name].sum() for name in parts()})
-    u = a.filter(a.used)
-    developer = u.event.isin(DEVELOPER)
-    by_hour = u.group_by("account_id", "hour").agg(
-        **{name: u[name].sum() for name in parts()},
-        **{of: u[name].sum(where=developer) for name, of in zip(parts(), parts("developer"), strict=True)},
-    )
+    new = new.group_by("account_id", "user_id", "quarter").agg(**{name: new[name].sum() for name in PARTS})
     windows = {counted_in(window): window.days(days) for window in COUNTED_IN}
     barrier = ibis.literal(as_of - timedelta(hours=days.abandoned_barrier_hours))
     left = (a.event == "checkout_abandoned") & recent & (a.first_at <= barrier)
@@ -83,7 +73,7 @@ def sum_up(activity: ir.Table, policy: Policy, as_of: datetime) -> Sums:
         n_left=whole.ifelse(a.n, 1).sum(where=left),
         left_at=whole.ifelse(a.last_at, a.first_at).max(where=left),
     )
-    return Sums(user, new, by_hour, event)
+    return Sums(user, new, event)
 
 
 CHECKOUT_STEPS = ("checkout_started", "checkout_abandoned", "checkout_completed", "plan_upgraded")
