@@ -18,10 +18,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, date, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
@@ -69,7 +68,7 @@ def build_days(
             events = engine.read(paths, "events_of_day", like=EVENTS)
             if summed is None:
                 latest = events.agg(occurred=events.occurred_at.max(), known=known_since(events).max())
-                summed = (latest, _daily(engine, policy, events))
+                summed = (latest, _daily(engine, policy, events, "events_of_day"))
             [latest_of_day] = engine.fetch(summed[0]).to_pylist()
             beginning = datetime.combine(day, datetime.min.time(), UTC)  # for files without a row
             metadata = {
@@ -111,7 +110,11 @@ def read_days(
     if partly:
         events = engine.read(partly, f"{name}_events", dated=True, like=EVENTS)
         events = events.filter(events.occurred_at < ibis.literal(as_of), known_since(events) <= ibis.literal(as_of))
-        parts.append(engine.keep(_daily(engine, policy, events, "event_date"), f"{name}_partly").select(columns))
+        parts.append(
+            engine.keep(_daily(engine, policy, events, f"{name}_events", "event_date"), f"{name}_partly").select(
+                columns
+            )
+        )
     if not parts:
         none = _ACTIVITY.append(pa.field("event_date", pa.date32())).empty_table()
         parts.append(engine.table(none, f"{name}_none"))
@@ -216,16 +219,27 @@ _REST = ["event_date", "event", "detail", "users", "first_at", "last_at"]
 _HISTORY = ["account_id", "account_basis", "email_domain", "user_id", "anonymous_id", *_REST]
 
 
-def _daily(engine: Engine, policy: Policy, events: ir.Table, *by: str) -> ir.Table:
-    """Canonical events summed up to activity under the policy's vocabulary; `by`: further columns to group by."""
+def _daily(engine: Engine, policy: Policy, events: ir.Table, name: str, *by: str) -> ir.Table:
+    """Canonical events summed up to activity under the policy's vocabulary.
+
+    `by`: further columns to group by. `name`: prefix of the engine's views, which spare it the planning of expressions
+    that are used several times.
+    """
     import ibis
 
     meanings = _meanings(policy)
+    # Which way leads to the detail and to the value of an event is a number in the vocabulary, because comparing
+    # numbers costs less than comparing names.
+    details, values = (list(dict.fromkeys(filter(None, map(way, meanings.values())))) for way in (_detail, _value))
     vocabulary = pa.table(
         {
             "of_source": pa.array([source for source, _ in meanings], pa.string()),
             "vendor": pa.array([vendor for _, vendor in meanings], pa.string()),
             "name": pa.array([meaning.as_ for meaning in meanings.values()], pa.string()),
+            "detail_by": pa.array([_place(details, _detail(meaning)) for meaning in meanings.values()], pa.int32()),
+            "value_by": pa.array([_place(values, _value(meaning)) for meaning in meanings.values()], pa.int32()),
+            "in_percent": pa.array([meaning.as_ == "demo_viewed" for meaning in meanings.values()]),
+            "reading": pa.array([meaning.as_ in _READINGS for meaning in meanings.values()]),
         }
     )
     own = sorted({source for source, _ in meanings} - {""})
@@ -234,41 +248,34 @@ def _daily(engine: Engine, policy: Policy, events: ir.Table, *by: str) -> ir.Tab
     on = ["of_source", ("event", "vendor")] if own else [("event", "vendor")]
     events = events.filter(~events.never_count.fill_null(False))
     known = events.join(engine.table(vocabulary, "vocabulary"), on)
-    properties: dict[str, list[Key]] = defaultdict(list)
-    words: dict[str, list[Key]] = defaultdict(list)
-    numbers: dict[str, list[Key]] = defaultdict(list)
-    for key, meaning in meanings.items():
-        if meaning.detail is not None:
-            properties[meaning.detail].append(key)
-        elif meaning.detail_is is not None:
-            words[meaning.detail_is].append(key)
-        if meaning.value is not None:
-            numbers[meaning.value].append(key)
-    detail = [
-        *((are, engine.json_text(known.properties, [name]).nullif("")) for name, are in properties.items()),
-        *((are, ibis.literal(word)) for word, are in words.items()),
-    ]
-    said = _by_event(
-        known, [(are, engine.json_text(known.properties, [name])) for name, are in numbers.items()], "string"
+    detail = _by(
+        known.detail_by,
+        [
+            ibis.literal(word) if word else engine.json_text(known.properties, [name]).nullif("")
+            for name, word in details
+        ],
+        "string",
     )
-    text = (known.name == "demo_viewed").ifelse(said.re_replace(r"\s*%\s*$", ""), said)  # that is measured in percent
-    quoted = _by_event(
-        known,
-        [(are, engine.json_part(known.properties, [name]).startswith('"')) for name, are in numbers.items()],
-        "boolean",
+    said = _by(known.value_by, [engine.json_text(known.properties, [name]) for name in values], "string")
+    text = known.in_percent.ifelse(said.re_replace(r"\s*%\s*$", ""), said)
+    quoted = _by(
+        known.value_by, [engine.json_part(known.properties, [name]).startswith('"') for name in values], "boolean"
     )
     keys = [*by, "account_id", "account_basis", "email_domain", "user_id", "anonymous_id"]
     at = engine.quarter(known.occurred_at)
-    told = known.select(
+    texts = known.select(
         *keys,
         event=known.name,
-        detail=_by_event(known, detail, "string"),
-        quarter=known.name.isin(_READINGS).ifelse(at, at - at % OF_HOUR).cast("int32"),
+        detail=detail,
+        quarter=known.reading.ifelse(at, at - at % OF_HOUR).cast("int32"),
         within=at % OF_HOUR,
         occurred_at=known.occurred_at,
         said=said,
-        value=number_in(text, quoted),
+        text=text,
+        quoted=quoted,
     )
+    texts = engine.view(texts, f"{name}_texts")
+    told = engine.view(texts.mutate(value=number_in(texts.text, texts.quoted)), f"{name}_told")
     # Of two readings at one moment the greater one counts, whatever the order of the rows.
     reading = ibis.struct({"at": told.occurred_at, "value": told.value})
     return told.group_by(*keys, "event", "detail", "quarter").agg(
@@ -334,17 +341,25 @@ def _remembered(activity: ir.Table, lasting: list[str], memberships: ir.Table | 
     return both.rename(user_id="person", anonymous_id="device").select(_HISTORY)
 
 
-def _by_event(events: ir.Table, values: Iterable[tuple[list[Key], ir.Value]], kind: str) -> ir.Value:
-    """For events with one of the keys, the value paired with these keys; null for all other events."""
+def _detail(meaning: Meaning) -> tuple[str | None, str | None] | None:
+    """The property that holds the detail of an event, or else the word that is it; None without a detail."""
+    if meaning.detail is not None:
+        return meaning.detail, None
+    return None if meaning.detail_is is None else (None, meaning.detail_is)
+
+
+def _value(meaning: Meaning) -> str | None:
+    """The property that holds the value of an event; None without one."""
+    return meaning.value
+
+
+def _place(ways: list[Any], way: Any) -> int | None:
+    return None if way is None else ways.index(way)
+
+
+def _by(place: ir.IntegerValue, values: list[ir.Value], kind: str) -> ir.Value:
+    """The value at each place; null where there is none."""
     import ibis
 
-    def are(keys: list[Key]) -> ir.BooleanValue:
-        names: dict[str, list[str]] = defaultdict(list)
-        for source, name in keys:
-            names[source].append(name)
-        if "of_source" not in events.columns:
-            return events.event.isin(names[""])
-        return ibis.or_(*((events.of_source == source) & events.event.isin(of) for source, of in names.items()))
-
-    cases = [(are(keys), value) for keys, value in values]
+    cases = [(place == at, value) for at, value in enumerate(values)]
     return ibis.cases(*cases) if cases else ibis.null(kind)
