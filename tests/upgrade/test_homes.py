@@ -313,9 +313,9 @@ def test_a_signal_and_a_key_more_change_nothing_of_it(
         document["value"].pop("planted", None)
         return document
 
-    # Format 3 has a key that today's schema knows nothing of: a step takes what older documents lack for granted.
-    monkeypatch.setattr(upgrade, "FORMAT", 3)
-    monkeypatch.setitem(upgrade._STEPS, 2, another)
+    # The next format has a key that today's schema does not know: a step takes what older documents lack for granted.
+    monkeypatch.setitem(upgrade._STEPS, upgrade.FORMAT, another)
+    monkeypatch.setattr(upgrade, "FORMAT", upgrade.FORMAT + 1)
     for run in decided(opened):
         assert opened.ledger.policy(run.policy_version).version == run.policy_version
         assert audit.replay(opened.lake, opened.ledger, run.run_id).empty

@@ -20,7 +20,8 @@ from onetouch.policy.review import former_names, review_policy
 from typer.testing import CliRunner
 
 DEFAULT = Policy.model_validate(preset_document())
-KEYS = sorted(upgrade._THEN)
+THEN = {**upgrade._THEN, **upgrade._THEN_2}
+KEYS = sorted(THEN)
 
 
 def section(document: dict[str, Any], path: str) -> tuple[dict[str, Any], str]:
@@ -56,8 +57,16 @@ def test_a_format_of_a_later_release_is_refused() -> None:
 def test_a_key_that_was_not_there_means_what_was_done_then(key: str) -> None:
     expected = DEFAULT.document()
     place, last = section(expected, key)
-    place[last] = upgrade._THEN[key]
+    place[last] = THEN[key]
     assert upgrade.read_stored(without(key)) == Policy.model_validate(expected)
+
+
+@pytest.mark.parametrize("key", sorted(upgrade._THEN_2))
+def test_a_key_that_format_2_lacked_means_what_was_done_then(key: str) -> None:
+    expected = DEFAULT.document()
+    place, last = section(expected, key)
+    place[last] = upgrade._THEN_2[key]
+    assert upgrade.read_stored({**without(key), "format": 2}) == Policy.model_validate(expected)
 
 
 def test_a_document_of_the_first_release_is_read_whole() -> None:

@@ -11,14 +11,18 @@ def accounting(ledger: Ledger, run_id: str) -> dict[str, Any]:
     """Counts that account for every row, account and decision of a run, as far as it got (guarantee 6).
 
     `deferred`: how many of `failed` the next run tries again. `held`: why nothing was sent, None if tasks were sent.
-    When the run was held, `to_withdraw` is the number of open tasks that should have been closed.
+    When the run was held, `to_withdraw` is the number of open tasks that should have been closed. `warnings`: what the
+    stages have to say to a person, one line each. `events`: the numbers of unknown and of ignored events, by the
+    vendors' names.
     """
     summaries = ledger.stage_summaries(run_id)
     staged, routed = summaries.get("stage_events") or {}, summaries.get("route") or {}
+    checked = summaries.get("check_events") or {}
     sent = summaries.get("deliver_tasks") or {}
     return {
         "run_id": run_id,
         "rows": staged.get("rows"),
+        "events": checked.get("events"),
         "accounts": routed.get("accounts"),
         "decisions": routed.get("decisions"),
         "to_send": sent.get("to_send"),
@@ -28,6 +32,7 @@ def accounting(ledger: Ledger, run_id: str) -> dict[str, Any]:
         "deferred": sent.get("deferred"),
         "held": sent.get("held"),
         "to_withdraw": sent.get("to_withdraw"),
+        "warnings": [line for _, summary in sorted(summaries.items()) for line in summary.get("warnings") or []],
     }
 
 

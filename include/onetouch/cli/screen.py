@@ -67,12 +67,15 @@ def accounting(result: Mapping[str, Any]) -> RenderableType:
     """What became of every row, account and decision of a run, one line per figure."""
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_column(style="bold")
-    table.add_column()
+    table.add_column(overflow="fold")
     rows = result["rows"]
     if rows:
         refused = ", ".join(f"{reason} {n:,}" for reason, n in rows["quarantined"].items()) or "none"
         table.add_row("rows", f"{rows['in']:,} in = {rows['kept']:,} kept + {rows['duplicates']:,} duplicates")
         table.add_row("quarantined", refused)
+    for kind, names in (result.get("events") or {}).items():
+        if names:
+            table.add_row(f"{kind} events", Text(", ".join(f"{name} {n:,}" for name, n in names.items())))
     if result["decisions"]:
         table.add_row("accounts", f"{result['accounts']:,}, each with one decision")
         for action, n in sorted(result["decisions"].items(), key=lambda item: -item[1]):
@@ -88,6 +91,8 @@ def accounting(result: Mapping[str, Any]) -> RenderableType:
             table.add_row("  deferred", f"{result['deferred']:,} of the failed: the next run tries again")
     if result["held"]:
         table.add_row("held", Text(f"{result['held']}; open tasks to be closed: {result['to_withdraw'] or 0:,}"))
+    for line in result["warnings"]:
+        table.add_row("warning", Text(line, style="yellow"))
     return table
 
 

@@ -8,12 +8,14 @@ if TYPE_CHECKING:
     from onetouch.events.checkouts import Checkout, fresh_checkouts
     from onetouch.events.identity import business_domain
     from onetouch.events.staging import EVENTS, stage
+    from onetouch.events.values import possible
 
 __all__ = [
     "Checkout",
     "EVENTS",
     "business_domain",
     "fresh_checkouts",
+    "possible",
     "stage",
 ]
 show(__name__)

@@ -42,6 +42,7 @@ EVENTS = pa.schema(
 
 _MEMORY = "2GB"
 _ROWS_AT_ONCE = 100_000
+_PROJECTS = 20  # ours: more are too many to name
 
 
 def stage(lake: Lake, ledger: Ledger, policy: Policy, run: Run) -> dict[str, Any]:
@@ -112,6 +113,7 @@ def _write_batch(
         quarantined = {row["reason"]: row["n"] for row in engine.fetch(reasons).to_pylist()}
         if canonical.rows != good + sum(quarantined.values()):
             raise RuntimeError(f"batch {batch_id}: {canonical.rows} rows in, {good} good, {quarantined}: some are lost")
+        projects = _projects(engine, canonical.judged)
         dates = _write_events(engine, lake, canonical.good, chosen, source, batch_id)
         _write_quarantine(engine, lake, canonical.bad, source, batch_id)
         if canonical.dropped is not None:
@@ -121,9 +123,19 @@ def _write_batch(
         "kept": kept,
         "duplicates": good - kept,
         "quarantined": quarantined,
+        "projects": projects,
         "files": len(dates),
         "dates": [day.isoformat() for day in dates],
     }
+
+
+def _projects(engine: Engine, judged: ir.Table) -> dict[str, int]:
+    """Rows by the vendor's project, of the projects with the most rows."""
+    import ibis
+
+    named = judged.filter(judged.project.notnull())
+    rows = named.group_by("project").agg(n=named.count()).order_by(ibis.desc("n"), "project").limit(_PROJECTS)
+    return {row["project"]: row["n"] for row in engine.fetch(rows).to_pylist()}
 
 
 def _rows(engine: Engine, table: ir.Table) -> int:

@@ -3,7 +3,7 @@
 The ledger keeps the whole policy of every run with the number of its format (`format`; documents without the number are
 format 1). When a run is explained, replayed or resumed years later, its policy is read by this module:
 
-- A missing key gets the value that reproduces what was done *then*, never today's default (`_THEN`).
+- A missing key gets the value that reproduces what was done *then*, never today's default (`_THEN`, `_THEN_2`).
 - A removed key is dropped, or becomes the key that replaced it.
 - A renamed signal gets its new name (RENAMED), wherever the document names it.
 
@@ -22,7 +22,7 @@ from onetouch import catalogue
 from onetouch.policy.naming import Replaced, new_name, replace_names
 from onetouch.policy.schema import Policy
 
-FORMAT = 2
+FORMAT = 3
 """The number of the format in which documents are written today."""
 
 RENAMED: Mapping[str, str] = catalogue.RENAMED
@@ -106,6 +106,13 @@ _GONE = ("signals.limit_held_days",)
 """Keys of format 1 that no code read (until 4993974)."""
 
 
+_THEN_2: dict[str, Any] = {
+    "events.ignore": [],
+    "events.projects": [],
+}
+"""Key that a document of format 2 (and 1) may lack → the value that reproduces what was done without it."""
+
+
 def _first(document: Document) -> Document:
     """Upgrades format 1, during which keys were added and removed, to format 2."""
     for path in _GONE:
@@ -114,7 +121,17 @@ def _first(document: Document) -> Document:
     assignment = document.setdefault("assignment", {})
     if "territories" not in assignment:
         assignment["territories"] = _territories(assignment.get("reps", []))
-    for path, value in _THEN.items():
+    return _with(document, _THEN)
+
+
+def _second(document: Document) -> Document:
+    """Upgrades format 2 to format 3, which has more keys."""
+    return _with(document, _THEN_2)
+
+
+def _with(document: Document, then: Mapping[str, Any]) -> Document:
+    """The document with the keys it lacks."""
+    for path, value in then.items():
         *sections, key = path.split(".")
         place = document
         for section in sections:
@@ -132,7 +149,7 @@ def _territories(reps: list[Document]) -> list[Document]:
     ]
 
 
-_STEPS: dict[int, Callable[[Document], Document]] = {1: _first}
+_STEPS: dict[int, Callable[[Document], Document]] = {1: _first, 2: _second}
 """Number of a format → the function that upgrades a document of it to the next format."""
 
 

@@ -23,13 +23,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from onetouch.catalogue import NOT_USE
+from onetouch.events import possible
 from onetouch.lake import Engine, Lake
 from onetouch.policy import Meaning, Policy
 
 if TYPE_CHECKING:
     import ibis.expr.types as ir
 
-LAYOUT = "1"  # part of built_from; increase it when the content of a partition changes, so that all are rebuilt
+LAYOUT = "2"  # part of built_from; increase it when the content of a partition changes, so that all are rebuilt
 
 _EVENT_DATE = re.compile(r"/event_date=(\d{4}-\d{2}-\d{2})/")
 
@@ -259,7 +260,7 @@ def _daily(engine: Engine, policy: Policy, events: ir.Table, *by: str) -> ir.Tab
         event=known.name,
         detail=_by_event(known, detail, "string"),
         occurred_at=known.occurred_at,
-        value=(value.isnan() | value.isinf()).ifelse(ibis.null(), value) if numbers else value,
+        value=possible(value, known.name) if numbers else value,
     )
     # Of two readings at one moment the greater one counts, whatever the order of the rows.
     reading = ibis.struct({"at": told.occurred_at, "value": told.value})

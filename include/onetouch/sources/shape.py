@@ -41,7 +41,7 @@ class Shape:
     `groups`: places of objects that map a group type to an id or a list of ids (the policy's `events.group_types` say
     which types count; of a list, the first id counts). `group`: places of the ids themselves. `user_properties`: places
     of objects in which the policy's `events.email_properties` may be an e-mail address. `email`: places of the
-    addresses themselves. `properties`: places of objects.
+    addresses themselves. `properties`: places of objects. `project`: places of the id of the vendor's project.
     """
 
     event_id: Places
@@ -55,6 +55,7 @@ class Shape:
     properties: Places = ()
     user_properties: Places = ()
     email: Places = ()
+    project: Places = ()
 
 
 @dataclass(frozen=True)
