@@ -34,6 +34,7 @@ from benchmarks.quality.faults import FAULTS
 SEED = 12
 START = datetime(2025, 1, 1, tzinfo=UTC)
 DAY = timedelta(days=1)
+WARM_UP = 30  # days of history before a day is judged
 
 
 def main() -> None:
@@ -69,7 +70,7 @@ class World:
         with self.lake.engine() as engine:
             self.tallies = _tallies(engine, self.events)
         first, last = self.day.min(), self.day.max()
-        self.days = list(pd.date_range(first + timedelta(days=HISTORY_DAYS), last))  # the ends of days with a history
+        self.days = list(pd.date_range(first + timedelta(days=WARM_UP), last))  # the ends of days with a history
 
     def judged(self, as_of: pd.Timestamp, planted: pd.DataFrame | None = None) -> tuple[list[str], list[str]]:
         """The critical findings and the warnings at `as_of`, with `planted` instead of the last day's events."""

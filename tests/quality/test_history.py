@@ -191,3 +191,13 @@ def test_tallies_are_built_once_and_again_when_a_date_has_new_files(lake):
     ]
     names = " ".join(second["event"].dropna().unique())
     assert "u1" not in names and "user_id" not in second.columns
+
+
+def test_a_flood_of_one_user_is_told_and_stops_nothing(found):
+    """Ten times the day's events, all alike, of one user who has set the clock ahead."""
+    frame = world()
+    flood = frame[last(frame)].assign(user_id="mallory", account_id="a1", properties="{}", event="feature_used")
+    flood = pd.concat([flood.assign(occurred_at=flood["occurred_at"] + pd.Timedelta(hours=8))] * 10)
+    told = found(pd.concat([frame, flood]))
+    assert {one.severity for one in told} == {"warning"}, told
+    assert "top_user" in {one.kind for one in told}

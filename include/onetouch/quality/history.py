@@ -45,6 +45,9 @@ HALF, TWICE = 0.7, 2.0
 ENOUGH = 50
 """Events of a day from which its shares are judged (ours)."""
 
+LITTLE = 0.2
+"""Share of a day's usual events, without its most active user, under which too little remains to decide on (ours)."""
+
 SHIFT_HOURS = 2.0
 """Hours by which an event's usual lag changes from which it is told (ours)."""
 
@@ -252,15 +255,19 @@ class _Source:
         if last is None:
             return
         day, before = last
-        for column, what, bound in (
-            ("top_user", "come from one user", 0.9),
-            ("top_account", "belong to one account", 0.9),
-            ("twins", "say the same as another one of the same moment", 0.4),
+        # What remains without the most active user: one user's flood is told, and only what is left may stop a run.
+        rest, usual_rest = day["n"] - day["top_user"], (before["n"] - before["top_user"]).median()
+        alone = rest < LITTLE * usual_rest
+        others_twins = (day["twins"] - day["top_user"]) / max(rest, 1)
+        for column, what, told_from, stops in (
+            ("top_user", "come from one user", 0.5, alone),
+            ("top_account", "belong to one account", 0.5, alone or day["top_account"] - day["top_user"] >= 0.9 * rest),
+            ("twins", "say the same as another one of the same moment", 0.2, others_twins >= 0.4),
         ):
             share, usual = day[column] / day["n"], before[column] / before["n"]
             most = float(usual.quantile(0.95))
-            if share > max(bound / 2, 1.5 * most) and share > float(usual.max()):
-                critical = share >= bound and most < bound / 2
+            if share > max(told_from, 1.5 * most) and share > float(usual.max()):
+                critical = stops and most < told_from
                 says = f"{share:.0%} of {day['n']:,.0f} on {day.name:%Y-%m-%d} {what}, {usual.median():.0%} are usual"
                 yield self._found(CRITICAL if critical else WARNING, None, column, says)
 
@@ -282,7 +289,9 @@ class _Source:
             return
         name, lag, usual = shifted[0]
         others = f" (and so {', '.join(f'`{shown(other)}`' for other, *_ in shifted[1:6])})" if len(shifted) > 1 else ""
-        ahead = lag < -SHIFT_HOURS / 2 < usual
+        whole = self._last(days)
+        of_many = whole is not None and whole[0]["top_user"] * 2 < whole[0]["n"]
+        ahead = lag < -SHIFT_HOURS / 2 < usual and of_many
         says = f"received {lag:+.1f} hours after they happened, {usual:+.1f} are usual{others}: are their times right?"
         yield self._found(CRITICAL if ahead and not name else WARNING, name or None, "lag", says)
 

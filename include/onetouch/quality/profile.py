@@ -152,8 +152,9 @@ def _loudest_refused(engine: Engine, lake: Lake, batches: Iterable[Mapping[str, 
         rows = engine.read([lake.path(*parts)])
         # By the text, because a row that was refused need not be valid JSON.
         user = rows["row"].re_extract(rf"""["'](?:{"|".join(keys)})["']\s*:\s*["']?([^"',}}]+)""", 1).nullif("")
-        named = rows.filter(rows.reason != FORGOTTEN).group_by(user=user).agg(n=rows.count())
-        most = engine.fetch(named.filter(named.user.notnull()).agg(n=named.n.max()))["n"][0].as_py()
+        known = rows.mutate(user=user).filter(lambda row: row.user.notnull() & (row.reason != FORGOTTEN))
+        named = known.group_by("user").agg(n=known.count())
+        most = engine.fetch(named.agg(n=named.n.max()))["n"][0].as_py()
         found[batch["source"]] = max(found.get(batch["source"], 0), most or 0)
     return pd.DataFrame({"source": list(found), "refused_of_one": list(found.values())}).astype({"source": "str"})
 

@@ -13,6 +13,8 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from onetouch.lake import Engine, Lake
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
 LAYOUT = "1"  # part of built_from; increase it when the content of a tally changes, so that all are built again
 
 NAME = "counts.parquet"
+
+_DATES_AT_ONCE = 8
 
 HOUR, DAY = "hour", "day"
 """The grains of a tally's rows: the time of receipt is cut to the hour, or to the day (UTC)."""
@@ -42,18 +46,19 @@ def tallies(lake: Lake, engine: Engine, files: Iterable[str]) -> pd.DataFrame:
     of_date: dict[str, list[str]] = defaultdict(list)
     for path in files:
         of_date[posixpath.basename(posixpath.dirname(path))].append(path)
-    kept = []
-    counted: ir.Table | None = None  # made once: it refers to the table that is read last under that name
-    for day, paths in sorted(of_date.items()):
-        parts = ("tallies", day, NAME)
-        stamp = _stamp(paths)
-        if _built_from(lake, *parts) != stamp:
-            events = engine.read(paths, "events_to_count")
-            counted = tallied(events) if counted is None else counted
-            engine.write(counted, {"built_from": stamp}, *parts)
-        kept.append(lake.path(*parts))
-    if not kept:
+    stamps = {day: _stamp(paths) for day, paths in of_date.items()}
+    stale = [day for day, stamp in sorted(stamps.items()) if _built_from(lake, "tallies", day, NAME) != stamp]
+    for start in range(0, len(stale), _DATES_AT_ONCE):
+        some = stale[start : start + _DATES_AT_ONCE]
+        events = engine.read([path for day in some for path in of_date[day]], dated=True, merged=True)
+        counted = engine.fetch(tallied(events, "event_date"))
+        for day in some:
+            this = pc.equal(counted["event_date"].cast(pa.string()), day.removeprefix("event_date="))
+            table = counted.filter(this).drop_columns(["event_date"])
+            lake.write(table.replace_schema_metadata({"built_from": stamps[day]}), "tallies", day, NAME)
+    if not of_date:
         return pd.DataFrame(columns=[*COLUMNS, "event_date"])
+    kept = [lake.path("tallies", day, NAME) for day in sorted(of_date)]
     found: pd.DataFrame = engine.fetch(engine.read(kept, dated=True)).to_pandas()
     return found.assign(at=pd.to_datetime(found["at"], utc=True).dt.tz_localize(None))
 
