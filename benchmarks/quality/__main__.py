@@ -81,16 +81,16 @@ class World:
         counts = counts[(counts["event_date"] > naive - timedelta(days=HISTORY_DAYS)) & (counts["at"] < naive + DAY)]
         with self.lake.engine() as engine:
             if planted is not None:
-                counts = pd.concat([counts[counts["at"] < naive], _tallies(engine, planted)])
+                counts = pd.concat([counts[counts["at"] < naive], _tallies(engine, planted)], ignore_index=True)
             moment = as_of.to_pydatetime()
             found = unusual(counts, self.policy, moment)
             critical = [one.says for one in found if one.severity == "critical"]
             warnings = [one.says for one in found if one.severity != "critical"]
-            figures: dict[str, Any] = volume(counts, self.policy, moment).iloc[0].to_dict()
+            figures = dict(volume(counts, self.policy, moment).iloc[0])
             if len(batch):
                 table = engine.table(batch, "batch")
                 names = event_names(engine, table, self.policy)
-                figures |= batch_rates(engine, table, self.policy, names).iloc[0].to_dict()
+                figures |= dict(batch_rates(engine, table, self.policy, names).iloc[0])
                 warnings += told(names)
         for figure, key, lower in _LIMITED:
             value, limits = figures.get(figure), getattr(self.policy.quality, key)
@@ -117,7 +117,8 @@ _LIMITED = (
 
 def _tallies(engine: Engine, events: pd.DataFrame) -> pd.DataFrame:
     dated = events.assign(event_date=events["occurred_at"].dt.floor("D").dt.tz_localize(None))
-    return engine.fetch(tallied(engine.table(dated, "dated"), "event_date")).to_pandas()
+    found: pd.DataFrame = engine.fetch(tallied(engine.table(dated, "dated"), "event_date")).to_pandas()
+    return found
 
 
 def _simulated(console: Console, world: World, dates: int) -> None:

@@ -29,11 +29,11 @@ def flooded(place, rows: int, **planted: object) -> None:
 
 @pytest.mark.parametrize("planted", [{"event": "anything"}, {"account_id": ""}, {"event": "x", "account_id": None}])
 def test_a_flood_of_one_user_is_set_apart_and_told(place, planted):
-    flooded(place, 5_000, **planted)
+    flooded(place, 9_500, **planted)
     place.policy = place.policy.changed(quality__max_volume_ratio={"warning": 1e9, "critical": 1e9})
     summary = check(place)
     assert summary["passed"]
-    assert any("5000" in line and "one user" in line for line in summary["warnings"]), summary["warnings"]
+    assert any("9500" in line and "one user" in line for line in summary["warnings"]), summary["warnings"]
 
 
 def test_two_users_who_do_so_are_no_single_user(place):

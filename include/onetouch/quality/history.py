@@ -74,7 +74,7 @@ def unusual(tallies: pd.DataFrame, policy: Policy, as_of: datetime) -> list[Unus
     now = pd.Timestamp(as_of.astimezone(UTC)).tz_localize(None).floor("h")
     found: list[Unusual] = []
     for source, rows in tallies.groupby("source"):
-        found += _Source(str(source), rows, policy, now).judged()
+        found += _Source(str(source), rows.reset_index(drop=True), policy, now).judged()
     return sorted(found, key=lambda one: one.severity)
 
 

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from onetouch.events import possible
-from onetouch.events.canonical import FORGOTTEN, OTHER_PROJECT
+from onetouch.events import FORGOTTEN, OTHER_PROJECT, possible
 from onetouch.lake import Engine, Lake
 from onetouch.ledger import Ledger, Run
 from onetouch.policy import Limits, Policy
