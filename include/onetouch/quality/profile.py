@@ -15,7 +15,7 @@ from onetouch.events import FORGOTTEN, OTHER_PROJECT, possible
 from onetouch.lake import Engine, Lake
 from onetouch.ledger import Ledger, Run
 from onetouch.policy import Limits, Policy
-from onetouch.quality.history import HISTORY_DAYS
+from onetouch.quality.history import FAR, HISTORY_DAYS
 from onetouch.quality.names import IGNORED, event_names
 from onetouch.quality.tally import DAY, HOUR, tallies
 from onetouch.sources import SOURCES, extracted, source_of, steps
@@ -280,9 +280,11 @@ def volume(counts: pd.DataFrame, policy: Policy, as_of: datetime) -> pd.DataFram
     The last full day is compared with the median of the trailing days and with the same weekday a week before, because
     a quiet Sunday is no outage. A drop is a volume below both, a surge a volume above both and above the three days
     before. On a holiday a weekday is as quiet as a weekend: a volume is no larger a drop than a fifth of what it is
-    against the quietest twentieth of the last days with events. Days are measured without their most active user, so
-    that one user is no surge and hides no drop, as long as all others usually make up half of a day. There is no ratio
-    with less than half the trailing days of history, or where a single event would decide it.
+    against the quietest twentieth of the last days with events; nor is it a critical one within FAR robust deviations
+    of the trailing days, which differ a lot where few people send in bursts. Days are measured without their most
+    active user, so that one user is no surge and hides no drop, as long as all others usually make up half of a day.
+    There is no ratio with less than half the trailing days of history, or where a single event would decide it.
+    `counts`: the tallies.
     """
     trailing, finest = policy.quality.trailing_days, policy.quality.min_volume_ratio.critical or 1
     last_day = pd.Timestamp(as_of.astimezone(UTC).date()) - pd.Timedelta(days=1)
@@ -303,6 +305,13 @@ def volume(counts: pd.DataFrame, policy: Policy, as_of: datetime) -> pd.DataFram
         low, high = (min(compared), max(*compared, *before.iloc[-3:])) if enough else (0.0, 0.0)
         earlier = volumes[(volumes.index < last_day) & (volumes > 0)]
         quiet = float(earlier.quantile(0.05)) if len(earlier) else 0.0
+        drop = None
+        if low * finest >= 1:
+            logs = pd.Series(np.log(before + 0.5))
+            spread = max(1.4826 * float((logs - logs.median()).abs().median()), 0.1, 1 / np.sqrt(low + 0.5))
+            drop = max(last / low, last / quiet / 5 if quiet else 0.0)
+            if np.log((last + 0.5) / (low + 0.5)) > -FAR * spread:
+                drop = max(drop, finest)
         rows.append(
             {
                 "source": source,
@@ -311,7 +320,7 @@ def volume(counts: pd.DataFrame, policy: Policy, as_of: datetime) -> pd.DataFram
                 "usual_rows": usual,
                 "week_before_rows": week_before,
                 "history_days": len(before),
-                "volume_drop": max(last / low, last / quiet / 5 if quiet else 0.0) if low * finest >= 1 else None,
+                "volume_drop": drop,
                 "volume_surge": last / high if high * finest >= 1 else None,
             }
         )
