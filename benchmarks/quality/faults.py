@@ -59,7 +59,7 @@ def _storm(frame: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
 
 
 def _one(column: str, value: str | None) -> Fault:
-    return lambda frame, rng: frame.assign(**{column: value})
+    return lambda frame, rng: frame.assign(**{column: value}).astype({column: "str"})
 
 
 def _shifted(hours: int) -> Fault:
