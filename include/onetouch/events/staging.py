@@ -73,6 +73,7 @@ _MEMORY = "2GB"
 _ROWS_AT_ONCE = 100_000
 _MOMENT = timedelta(microseconds=1)
 _FIRST_BAD = 20  # rejected rows that are looked at when no row is an event
+_PROJECTS = 20  # ours: more are too many to name
 
 
 def stage(lake: Lake, ledger: Ledger, policy: Policy, run: Run) -> dict[str, Any]:
@@ -206,6 +207,7 @@ def _write_batch(
         repaired = _counted(engine, canonical.good.filter(canonical.good.repaired.notnull()), "repaired")
         if canonical.rows != good + sum(quarantined.values()):
             raise RuntimeError(f"batch {batch_id}: {canonical.rows} rows in, {good} good, {quarantined}: some are lost")
+        projects = _projects(engine, canonical.judged)
         rows = _known(engine, canonical.good, files, lateness)
         dates, late = _write_events(engine, lake, rows, chosen, source, batch_id)
         if not run.dry_run:
@@ -223,6 +225,7 @@ def _write_batch(
         "duplicates": good - kept,
         "quarantined": quarantined,
         "repaired": repaired,
+        "projects": projects,
         "files": len(dates),
         "dates": [day.isoformat() for day in dates],
         "already_read": manifest.get("known", 0),
@@ -231,6 +234,15 @@ def _write_batch(
     }
     counts |= losses(source, Fetched.of(dict(manifest)), counts, first)
     return counts, None if newest is None else min(newest.replace(tzinfo=UTC), until)
+
+
+def _projects(engine: Engine, judged: ir.Table) -> dict[str, int]:
+    """Rows by the vendor's project, of the projects with the most rows."""
+    import ibis
+
+    named = judged.filter(judged.project.notnull())
+    rows = named.group_by("project").agg(n=named.count()).order_by(ibis.desc("n"), "project").limit(_PROJECTS)
+    return {row["project"]: row["n"] for row in engine.fetch(rows).to_pylist()}
 
 
 def _rows(engine: Engine, table: ir.Table) -> int:

@@ -119,6 +119,9 @@ _THEN_2: dict[str, Any] = {
     "signals.limit_resets": {},
     "signals.limit_fall": None,
     "signals.limit_reading_days": FOR_EVER_DAYS,
+    # No name of an event was ignored, and all projects counted.
+    "events.ignore": [],
+    "events.projects": [],
 }
 """Key that a document of format 2 (and 1) may lack → the value that reproduces what was done without it."""
 

@@ -7,6 +7,8 @@ is imported when a suite is made.
 
 from __future__ import annotations
 
+import itertools
+import math
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -18,7 +20,7 @@ from zoneinfo import available_timezones
 import numpy as np
 import pandas as pd
 
-from onetouch.catalogue import ACTIONS, SALES_NOW, SIGNALS, Format
+from onetouch.catalogue import ACTIONS, SALES_NOW, SIGNALS, SIGNALS_BY_NAME, Format
 from onetouch.ledger import Run
 from onetouch.policy import Limits, Policy
 
@@ -60,6 +62,8 @@ def event_suites(profile: pd.DataFrame, policy: Policy) -> list[Suite]:
             _at_least(gxe, "unaccounted", 0, "critical", "rows in less rows accounted for"),
             _at_most(gxe, "multiplied", 0, "critical", "rows of events that the lake holds more than once"),
             _at_most(gxe, "incomplete_rows", 0, "critical", "events without id, name or time"),
+            _at_most(gxe, "set_apart", 0, "warning", "rows of one user, set apart: with them, a limit is passed"),
+            _at_most(gxe, "impossible_values", 0, "warning", "numbers that their event cannot carry, left out"),
             *_limited(gxe, "quarantine_rate", quality.max_quarantine_rate, "share of rows in quarantine"),
             *_limited(gxe, "duplicate_rate", quality.max_duplicate_rate, "share of rows sent twice"),
             *_limited(
@@ -132,7 +136,7 @@ def signal_suites(signals: pd.DataFrame, policy: Policy, run: Run) -> list[Suite
                         severity="critical",
                         meta={"says": f"accounts with more {smaller} than {larger}"},
                     )
-                    for larger, smaller in (("users", "active_users"), ("active_users", "active_users_7d"))
+                    for larger, smaller in _nested(policy)
                 ),
                 *_known_figures(
                     frame, [_at_most(gxe, "hours_after_as_of", 0, "critical", "hours of events from after as_of")]
@@ -144,6 +148,13 @@ def signal_suites(signals: pd.DataFrame, policy: Policy, run: Run) -> list[Suite
             ],
         )
     ]
+
+
+def _nested(policy: Policy) -> Iterator[tuple[str, str]]:
+    """Pairs of counts of users of which the first has the longer window under the policy, so that it is not less."""
+    counts = [SIGNALS_BY_NAME[name] for name in ("users", "active_users", "active_users_7d")]
+    longest_first = sorted(counts, key=lambda signal: signal.window.days(policy.signals) or math.inf, reverse=True)
+    return itertools.pairwise(signal.name for signal in longest_first)
 
 
 def decision_suites(decisions: pd.DataFrame, totals: pd.DataFrame, policy: Policy, run: Run) -> list[Suite]:
