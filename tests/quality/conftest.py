@@ -61,10 +61,11 @@ class Place:
         quarantined: int = 0,
         *,
         reread: int = 0,
+        hours: dict[str, float] | None = None,
         batch: str = "b1",
     ) -> None:
         counts = {"in": rows_in, "kept": kept, "duplicates": duplicates, "quarantined": {"bad_time": quarantined}}
-        counts["reread"] = reread
+        counts |= {"reread": reread} | ({} if hours is None else {"hours": hours})
         self.ledger.record_batch(batch, self.run.run_id, "amplitude", counts)
 
 

@@ -198,6 +198,7 @@ class Quality(Part):
     """Thresholds of the batch checks."""
 
     max_quarantine_rate: Limits
+    max_lost_hours_rate: Limits
     max_unknown_event_rate: Limits
     max_duplicate_rate: Limits
     max_no_user_rate: Limits

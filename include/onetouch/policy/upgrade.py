@@ -122,6 +122,8 @@ _THEN_2: dict[str, Any] = {
     # No name of an event was ignored, and all projects counted.
     "events.ignore": [],
     "events.projects": [],
+    # Lost hours stopped nothing.
+    "quality.max_lost_hours_rate": {"warning": 1.0, "critical": 1.0},
 }
 """Key that a document of format 2 (and 1) may lack → the value that reproduces what was done without it."""
 

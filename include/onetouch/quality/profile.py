@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import ibis.expr.types as ir
 
 COUNTS = ("rows_in", "kept", "duplicates", "quarantined", "forgotten", "elsewhere", "reread")
+HOURS = tuple(f"hours_{name}" for name in ("expected", "seen", "damaged", "empty", "lost"))
 
 _DATES_AT_ONCE = 8
 
@@ -37,6 +38,8 @@ def batch_profile(lake: Lake, ledger: Ledger, policy: Policy, run: Run) -> pd.Da
     - reread (duplicates that earlier batches hold with the same receipt: read again, not sent again), quarantine_rate
       (without the forgotten and those of elsewhere), duplicate_rate (duplicates that were not reread ÷ rows_in)
     - multiplied (rows too many on the batch's dates, of events that the lake holds more than once)
+    - hours_expected, hours_seen, hours_damaged, hours_empty, hours_lost (hours that the names of the batch's files
+      tell, as in `sources.Coverage`), lost_hours_rate (hours_lost ÷ hours_expected)
     - of the batch's rows in the lake: new_rows, unknown_event_rate (event names that the policy's vocabulary lacks),
       no_user_rate, no_account_rate (these three without the events that the policy ignores), incomplete_rows,
       impossible_values (numbers that their event cannot carry)
@@ -100,7 +103,7 @@ def profiled(lake: Lake, ledger: Ledger, policy: Policy, run: Run) -> Profiled:
 
 _COLUMNS = {"source": "str"} | dict.fromkeys(
     (
-        *COUNTS, "unaccounted", "quarantine_rate", "duplicate_rate", "multiplied",
+        *COUNTS, *HOURS, "lost_hours_rate", "unaccounted", "quarantine_rate", "duplicate_rate", "multiplied",
         "new_rows", "unknown_event_rate", "no_user_rate", "no_account_rate", "incomplete_rows", "impossible_values",
         "set_apart",
         "hours_since_last_event", "last_day_rows", "usual_rows", "week_before_rows", "history_days", "volume_drop",
@@ -113,8 +116,9 @@ _COLUMNS = {"source": "str"} | dict.fromkeys(
 def _counted(batches: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
     """The counts of the ledger's batches, summed by source, and the rates computed from them."""
     rows = [{"source": batch["source"]} | _counts(batch["counts"]) for batch in batches]
-    table = pd.DataFrame(rows, columns=["source", *COUNTS]).groupby("source", as_index=False).sum()
+    table = pd.DataFrame(rows, columns=["source", *COUNTS, *HOURS]).groupby("source", as_index=False).sum()
     table["unaccounted"] = table["rows_in"] - table["kept"] - table["duplicates"] - table["quarantined"]
+    table["lost_hours_rate"] = table["hours_lost"] / table["hours_expected"].where(table["hours_expected"] > 0)
     received = table["rows_in"].where(table["rows_in"] > 0).astype("float64")
     table["quarantine_rate"] = (table["quarantined"] - table["forgotten"]) / received
     table["duplicate_rate"] = (table["duplicates"] - table["reread"]).clip(lower=0) / received
@@ -329,8 +333,10 @@ def volume(counts: pd.DataFrame, policy: Policy, as_of: datetime) -> pd.DataFram
     return pd.DataFrame(rows)
 
 
-def _counts(counts: Mapping[str, Any]) -> dict[str, int]:
+def _counts(counts: Mapping[str, Any]) -> dict[str, float]:
+    hours = counts.get("hours") or {}  # batches of earlier releases have none
     return {
+        **{name: hours.get(name.removeprefix("hours_")) or 0 for name in HOURS},
         "rows_in": counts["in"],
         "kept": counts["kept"],
         "duplicates": counts["duplicates"],

@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import math
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from types import ModuleType
@@ -65,6 +65,7 @@ def event_suites(profile: pd.DataFrame, policy: Policy) -> list[Suite]:
             _at_most(gxe, "set_apart", 0, "warning", "rows of one user, set apart: with them, a limit is passed"),
             _at_most(gxe, "impossible_values", 0, "warning", "numbers that their event cannot carry, left out"),
             *_limited(gxe, "quarantine_rate", quality.max_quarantine_rate, "share of rows in quarantine"),
+            *_limited(gxe, "lost_hours_rate", quality.max_lost_hours_rate, _hours_lost(figures)),
             *_limited(gxe, "duplicate_rate", quality.max_duplicate_rate, "share of rows sent twice"),
             *_limited(
                 gxe, "unknown_event_rate", quality.max_unknown_event_rate, "share of events not in the vocabulary"
@@ -77,12 +78,13 @@ def event_suites(profile: pd.DataFrame, policy: Policy) -> list[Suite]:
                 gxe, "volume_drop", quality.min_volume_ratio, "last full day's events ÷ a usual day's", lower=True
             ),
         ]
-        # An unknown figure is not checked, except age: a source that never sent an event counts as stale.
+        # An unknown figure is not checked, except age: a source that never sent an event counts as stale. Not every
+        # source has files by the hour, so that nobody need be told of those that have none.
         age = "hours_since_last_event"
         seen = gxe.ExpectColumnValuesToNotBeNull(
             column=age, severity="critical", meta={"says": "sources that never sent an event"}
         )
-        unjudged = sorted({e.column for e in wanted if figures[e.column] is None} - {age})
+        unjudged = sorted({e.column for e in wanted if figures[e.column] is None} - {age, "lost_hours_rate"})
         suites.append(
             Suite(
                 f"batch-{source}",
@@ -92,6 +94,11 @@ def event_suites(profile: pd.DataFrame, policy: Policy) -> list[Suite]:
             )
         )
     return suites
+
+
+def _hours_lost(figures: Mapping[Any, Any]) -> str:
+    expected, lost, empty = (figures[f"hours_{name}"] or 0 for name in ("expected", "lost", "empty"))
+    return f"share of the files' hours that is lost ({lost:g} of {expected:,.0f}; {empty:,.0f} are empty)"
 
 
 def signal_suites(signals: pd.DataFrame, policy: Policy, run: Run) -> list[Suite]:
