@@ -1,7 +1,8 @@
 """Plant seventeen faults in a simulated year, and count what is found and what is stopped without one.
 
 `python -m benchmarks.quality [--data FOLDER]`: the folder holds answers of Amplitude's Export API of a real product
-(`*.zip`), and `--policy` the policy that reads them; its days are judged as they are.
+(`*.zip`, also in folders of it); its days are judged as they are. Without `--policy`, its three most frequent events
+are judged as if they were the checkout events, which stop a run when they fall silent, and the others as other events.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from onetouch.catalogue import EVENTS
 from onetouch.lake import Engine, Lake
 from onetouch.policy import Limits, Policy, read_policy
 from onetouch.quality.history import HISTORY_DAYS, unusual
@@ -34,6 +36,7 @@ from benchmarks.quality.faults import FAULTS
 SEED = 12
 START = datetime(2025, 1, 1, tzinfo=UTC)
 DAY = timedelta(days=1)
+HOURS = (4, 8, 12, 16, 20)
 WARM_UP = 30  # days of history before a day is judged
 
 
@@ -48,7 +51,9 @@ def main() -> None:
     arguments = parser.parse_args()
     console = Console()
     if arguments.data:
-        _real(console, arguments.data, read_policy(arguments.policy))
+        events = _events(arguments.data)
+        policy = read_policy(arguments.policy) if arguments.policy else _as_checkouts(events)
+        _false_alarms(console, World(events, policy), arguments.data.name)
         return
     with tempfile.TemporaryDirectory(prefix="onetouch-quality-") as folder:
         exports = arguments.exports
@@ -72,13 +77,26 @@ class World:
         first, last = self.day.min(), self.day.max()
         self.days = list(pd.date_range(first + timedelta(days=WARM_UP), last))  # the ends of days with a history
 
+    def stopped_before(self, as_of: pd.Timestamp) -> list[str]:
+        """The critical findings of the events' history at HOURS before `as_of`, as hourly runs find them."""
+        counts = self._until(as_of)
+        return [
+            f"{moment:%H}:00 {one.says}"
+            for moment in (as_of - timedelta(hours=hours) for hours in HOURS)
+            for one in unusual(counts, self.policy, moment.to_pydatetime())
+            if one.severity == "critical"
+        ]
+
+    def _until(self, as_of: pd.Timestamp) -> pd.DataFrame:
+        """The tallies that a run at `as_of` has."""
+        end, counts = as_of.tz_localize(None), self.tallies
+        return counts[(counts["event_date"] > end - timedelta(days=HISTORY_DAYS + 1)) & (counts["at"] < end)]
+
     def judged(self, as_of: pd.Timestamp, planted: pd.DataFrame | None = None) -> tuple[list[str], list[str]]:
         """The critical findings and the warnings at `as_of`, with `planted` instead of the last day's events."""
         day = as_of - DAY
         batch = self.events[self.day == day] if planted is None else planted
-        naive = day.tz_localize(None)
-        counts = self.tallies
-        counts = counts[(counts["event_date"] > naive - timedelta(days=HISTORY_DAYS)) & (counts["at"] < naive + DAY)]
+        naive, counts = day.tz_localize(None), self._until(as_of)
         with self.lake.engine() as engine:
             if planted is not None:
                 counts = pd.concat([counts[counts["at"] < naive], _tallies(engine, planted)], ignore_index=True)
@@ -161,14 +179,18 @@ def _kind(line: str) -> str:
     return "".join(letter for letter in line.split(" in the last")[0] if not letter.isdigit())[:40]
 
 
-def _real(console: Console, data: Path, policy: Policy) -> None:
-    _false_alarms(console, World(_events(data), policy), str(data.name))
+def _as_checkouts(events: pd.DataFrame) -> Policy:
+    """A policy that takes the most frequent events for those that guard a guarantee, and the rest for others."""
+    ours = sorted((one for one in EVENTS if one.use), key=lambda one: not one.guards)
+    names = events["event"].value_counts().index
+    return read_policy().changed(vocabulary={name: {"as": one.name} for name, one in zip(names, ours, strict=False)})
 
 
 def _false_alarms(console: Console, world: World, what: str) -> None:
     stopped, warned = [], 0
     for as_of in world.days:
         critical, warnings = world.judged(as_of)
+        critical += world.stopped_before(as_of)
         warned += bool(warnings)
         if critical:
             stopped.append((as_of, critical))
@@ -184,7 +206,7 @@ def _false_alarms(console: Console, world: World, what: str) -> None:
 
 def _events(folder: Path) -> pd.DataFrame:
     """The sound rows of answers of Amplitude's Export API as canonical events, each id once."""
-    rows = [row for path in sorted(folder.glob("*.zip")) for row in _rows(path)]
+    rows = [row for path in sorted(folder.rglob("*.zip")) for row in _rows(path)]
     frame = pd.DataFrame(
         rows, columns=["event_id", "event", "occurred", "received", "user_id", "account_id", "properties"]
     )

@@ -59,11 +59,7 @@ def test_with_too_little_left_the_whole_is_judged(place):
 
 def test_refused_rows_of_one_user_are_set_apart(place):
     place.events([50] * 20)
-    bad = [json.dumps({"event_type": "x", "user_id": "mallory", "event_time": "soon"})] * 500
-    bad += [f'{{"user_id": "u{n}", broken' for n in range(10)]
-    refused = {"source": "amplitude", "batch_id": "b1", "file": "f", "line": 1, "reason": "bad_time", "row": bad}
-    place.lake.write(pd.DataFrame(refused), "quarantine/amplitude", "b1.parquet")
-    place.batch(1510, 1000, 0, 510)
+    place.batch(1510, 1000, 0, 510, refused_of_one=500)
     summary = check(place)
     assert summary["passed"]
     row = batch_profile(place.lake, place.ledger, place.policy, place.run).iloc[0]

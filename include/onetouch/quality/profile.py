@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import posixpath
-import re
 from collections.abc import Iterable, Mapping
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -18,7 +17,6 @@ from onetouch.policy import Limits, Policy
 from onetouch.quality.history import FAR, HISTORY_DAYS
 from onetouch.quality.names import IGNORED, event_names
 from onetouch.quality.tally import DAY, HOUR, somebodys, tallies
-from onetouch.sources import SOURCES, source_of, steps
 
 if TYPE_CHECKING:
     import ibis.expr.types as ir
@@ -80,7 +78,6 @@ def profiled(lake: Lake, ledger: Ledger, policy: Policy, run: Run) -> Profiled:
     named = pd.DataFrame(columns=["source", "event", "n", "kind", "looks_like"])
     with lake.engine() as engine:
         profile = _counted(batches)
-        profile = profile.merge(_loudest_refused(engine, lake, batches), on="source", how="left")
         if new:
             profile = profile.merge(_multiplied(engine, new, files), on="source", how="left")
             events = engine.read(new, like=EVENTS)
@@ -116,7 +113,11 @@ _COLUMNS = {"source": "str"} | dict.fromkeys(
 def _counted(batches: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
     """The counts of the ledger's batches, summed by source, and the rates computed from them."""
     rows = [{"source": batch["source"]} | _counts(batch["counts"]) for batch in batches]
-    table = pd.DataFrame(rows, columns=["source", *COUNTS, *HOURS]).groupby("source", as_index=False).sum()
+    table = (
+        pd.DataFrame(rows, columns=["source", *COUNTS, "refused_of_one", *HOURS])
+        .groupby("source", as_index=False)
+        .sum()
+    )
     table["unaccounted"] = table["rows_in"] - table["kept"] - table["duplicates"] - table["quarantined"]
     table["lost_hours_rate"] = table["hours_lost"] / table["hours_expected"].where(table["hours_expected"] > 0)
     received = table["rows_in"].where(table["rows_in"] > 0).astype("float64")
@@ -144,24 +145,6 @@ def _multiplied(engine: Engine, new: list[str], files: list[str]) -> pd.DataFram
             [row] = engine.fetch(of_day.agg(n=of_day.count(), ids=of_day.event_id.nunique())).to_pylist()
             found[source] = found.get(source, 0) + row["n"] - row["ids"]
     return pd.DataFrame({"source": list(found), "multiplied": list(found.values())}).astype({"source": "str"})
-
-
-def _loudest_refused(engine: Engine, lake: Lake, batches: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
-    """source, refused_of_one: the most rows in quarantine that name the same user."""
-    found: dict[str, int] = {}
-    for batch in batches:
-        parts = (f"quarantine/{batch['source']}", f"{batch['batch_id']}.parquet")
-        if batch["source"] not in SOURCES or not lake.exists(*parts):
-            continue
-        keys = [re.escape(steps(place)[-1]) for place in source_of(batch["source"]).shape.user_id]
-        rows = engine.read([lake.path(*parts)])
-        # By the text, because a row that was refused need not be valid JSON.
-        user = rows["row"].re_extract(rf"""["'](?:{"|".join(keys)})["']\s*:\s*["']?([^"',}}]+)""", 1).nullif("")
-        known = rows.mutate(user=user).filter(lambda row: row.user.notnull() & (row.reason != FORGOTTEN))
-        named = known.group_by("user").agg(n=known.count())
-        most = engine.fetch(named.agg(n=named.n.max()))["n"][0].as_py()
-        found[batch["source"]] = max(found.get(batch["source"], 0), most or 0)
-    return pd.DataFrame({"source": list(found), "refused_of_one": list(found.values())}).astype({"source": "str"})
 
 
 def _without_the_loudest(
@@ -334,7 +317,7 @@ def volume(counts: pd.DataFrame, policy: Policy, as_of: datetime) -> pd.DataFram
 
 
 def _counts(counts: Mapping[str, Any]) -> dict[str, float]:
-    hours = counts.get("hours") or {}  # batches of earlier releases have none
+    hours = counts.get("hours") or {}
     return {
         **{name: hours.get(name.removeprefix("hours_")) or 0 for name in HOURS},
         "rows_in": counts["in"],
@@ -344,6 +327,7 @@ def _counts(counts: Mapping[str, Any]) -> dict[str, float]:
         "forgotten": counts["quarantined"].get(FORGOTTEN, 0),
         "elsewhere": counts["quarantined"].get(OTHER_PROJECT, 0),
         "reread": counts.get("reread", 0),
+        "refused_of_one": counts.get("refused_of_one", 0),  # batches of earlier releases have none
     }
 
 
