@@ -74,7 +74,7 @@ def test_a_planted_fault_trips_its_check_alone(place, per_day, counts, says):
 )
 def test_a_fault_of_the_events_trips_its_check_alone(place, column, value, share, says):
     def change(frame: pd.DataFrame) -> None:
-        frame.loc[: round(len(frame) * share) - 1, column] = value
+        frame.loc[frame.index * 617 % 1000 < round(share * 1000), column] = value  # of each day alike
 
     place.events(STEADY, change=change)
     place.batch(1000, 1000)
@@ -194,6 +194,31 @@ def test_the_index_names_findings_and_leads_to_every_suite(place):
         assert place.lake.exists("quality", place.run.run_id, "events", link)
 
 
+def hours(expected: int, lost: float, empty: int = 0) -> dict[str, float]:
+    return {"expected": expected, "seen": expected - int(lost), "damaged": int(lost), "empty": empty, "lost": lost}
+
+
+@pytest.mark.parametrize(("lost", "severity"), [(0, None), (0.5, "warnings"), (2, "warnings"), (16, "critical")])
+def test_lost_hours_are_weighed_as_hours(place, lost, severity):
+    """Sixteen of 41 damaged files are 39 % of the hours, however few rows they would count as; two are 4.9 %."""
+    place.events(STEADY)
+    place.batch(1000, 1000, hours=hours(41, lost, empty=3))
+    if severity == "critical":
+        [found] = failed(place)
+    else:
+        told = check(place)["warnings"]
+        assert len(told) == (severity is not None), told
+        found = told[0] if told else ""
+    assert severity is None or f"({lost} of 41; 3 are empty)" in found
+
+
+def test_a_source_whose_files_tell_no_hours_is_not_judged_by_them(place):
+    place.events(STEADY)
+    place.batch(1000, 1000, hours=hours(0, 0))
+    summary = check(place)
+    assert (summary["warnings"], summary["unjudged"]) == ([], [])
+
+
 def test_a_quiet_sunday_is_no_drop_but_an_empty_one_is(place):
     """The week's pattern is held against itself; Tuesday 31 December plays the quiet day here."""
     week = [100, 100, 100, 100, 100, 100, 12]
@@ -201,6 +226,7 @@ def test_a_quiet_sunday_is_no_drop_but_an_empty_one_is(place):
     place.batch(sum(week) * 3 - 1, sum(week) * 3 - 1)
     assert check(place)["warnings"] == []
     place.lake.remove("events")
+    place.lake.remove("tallies")  # the new files have the names of the old ones
     place.events([*week, *week, *week[:-1], 1])
     assert any("÷ a usual day's: 0.08333 (at least 0.1)" in finding for finding in failed(place))
 

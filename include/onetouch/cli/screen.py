@@ -81,6 +81,9 @@ def accounting(result: Mapping[str, Any]) -> RenderableType:
                 "  anonymous", f"{anonymous:,} of the kept: of devices only, no signal until somebody signs in"
             )
         table.add_row("quarantined", refused)
+    for kind, names in (result.get("events") or {}).items():
+        if names:
+            table.add_row(f"{kind} events", Text(", ".join(f"{name} {n:,}" for name, n in names.items())))
         for name in ("repaired", "ignored"):
             if counted := result[name]:
                 table.add_row(name, ", ".join(f"{reason} {n:,}" for reason, n in counted.items()))

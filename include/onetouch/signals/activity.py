@@ -30,6 +30,7 @@ from onetouch.events import (
     known_since,
     metadata_of,
     month_end,
+    possible,
     read_memberships,
     view,
 )
@@ -40,7 +41,7 @@ from onetouch.signals.numbers import number_in
 if TYPE_CHECKING:
     import ibis.expr.types as ir
 
-LAYOUT = "3"  # part of built_from; increase it when the content of a partition changes, so that all are rebuilt
+LAYOUT = "4"  # part of built_from; increase it when the content of a partition changes, so that all are rebuilt
 
 _EVER = datetime.max.replace(tzinfo=UTC)
 
@@ -255,7 +256,7 @@ def _daily(engine: Engine, policy: Policy, events: ir.Table, *by: str) -> ir.Tab
         detail=_by_event(known, detail, "string"),
         occurred_at=known.occurred_at,
         said=said,
-        value=number_in(text, quoted),
+        value=possible(number_in(text, quoted), known.name),
     )
     # Of two readings at one moment the greater one counts, whatever the order of the rows.
     reading = ibis.struct({"at": told.occurred_at, "value": told.value})
