@@ -63,7 +63,7 @@ def build_days(
             events = engine.read(paths, "events_of_day", like=EVENTS)
             if summed is None:
                 latest = events.agg(occurred=events.occurred_at.max(), known=known_since(events).max())
-                summed = (latest, _daily(engine, policy, events))
+                summed = (latest, _daily(engine, policy, events, "events_of_day"))
             [latest_of_day] = engine.fetch(summed[0]).to_pylist()
             beginning = datetime.combine(day, datetime.min.time(), UTC)  # for files without a row
             metadata = {
@@ -105,7 +105,11 @@ def read_days(
     if partly:
         events = engine.read(partly, f"{name}_events", dated=True, like=EVENTS)
         events = events.filter(events.occurred_at < ibis.literal(as_of), known_since(events) <= ibis.literal(as_of))
-        parts.append(engine.keep(_daily(engine, policy, events, "event_date"), f"{name}_partly").select(columns))
+        parts.append(
+            engine.keep(_daily(engine, policy, events, f"{name}_events", "event_date"), f"{name}_partly").select(
+                columns
+            )
+        )
     if not parts:
         none = _ACTIVITY.append(pa.field("event_date", pa.date32())).empty_table()
         parts.append(engine.table(none, f"{name}_none"))
@@ -208,8 +212,9 @@ _REST = ["event_date", "event", "detail", "users", "first_at", "last_at"]
 _HISTORY = ["account_id", "account_basis", "email_domain", "user_id", "anonymous_id", *_REST]
 
 
-def _daily(engine: Engine, policy: Policy, events: ir.Table, *by: str) -> ir.Table:
-    """Canonical events summed up to activity under the policy's vocabulary; `by`: further columns to group by."""
+def _daily(engine: Engine, policy: Policy, events: ir.Table, name: str, *by: str) -> ir.Table:
+    """Canonical events, the table `name`, summed up to activity under the policy's vocabulary; `by`: further columns to
+    group by."""
     import ibis
 
     meanings = _meanings(policy)
@@ -250,14 +255,11 @@ def _daily(engine: Engine, policy: Policy, events: ir.Table, *by: str) -> ir.Tab
         "boolean",
     )
     keys = [*by, "account_id", "account_basis", "email_domain", "user_id", "anonymous_id"]
-    told = known.select(
-        *keys,
-        event=known.name,
-        detail=_by_event(known, detail, "string"),
-        occurred_at=known.occurred_at,
-        said=said,
-        value=possible(number_in(text, quoted), known.name),
-    )
+    columns = {"event": known.name, "detail": _by_event(known, detail, "string"), "occurred_at": known.occurred_at}
+    # Each step is a view of its own: in one query the engine would plan each value as often as the next step names it.
+    told = engine.view(known.select(*keys, **columns, said=said, text=text, quoted=quoted), f"said_of_{name}")
+    told = engine.view(told.mutate(number=number_in(told.text, told.quoted)), f"numbers_of_{name}")
+    told = told.mutate(value=possible(told.number, told.event))
     # Of two readings at one moment the greater one counts, whatever the order of the rows.
     reading = ibis.struct({"at": told.occurred_at, "value": told.value})
     hour = ibis.literal(1, type="int32") << engine.hour(told.occurred_at)
