@@ -15,6 +15,8 @@ from onetouch.events.identity import (
     BLANKS,
     GROUP,
     KINDS,
+    MAILBOX,
+    NOT_TAGGED,
     NUMBER,
     USER,
     account_of_group,
@@ -464,11 +466,15 @@ class _Judge:
             other = other.re_replace(r"[ \t]+", " ") if "blanks" in ignored else other
             return text.contains("@").ifelse(self.engine.composed(text.lower()), other)
 
+        def mailbox(text: ir.StringValue) -> ir.StringValue:
+            tagged = text.contains("+") & ~text.contains(NOT_TAGGED)
+            return tagged.ifelse(text.re_replace(MAILBOX, r"\1@"), text)
+
         def somebody(text: ir.StringValue) -> ir.StringValue:
             whole = (text.contains(".0") & text.re_search(NUMBER)).ifelse(text.re_extract(NUMBER, 1), text)
             return whole.lower().isin(nobody).ifelse(ibis.null(), whole) if nobody else whole
 
-        return [spelled, somebody]
+        return [spelled, mailbox, somebody]
 
     def _text(self, text: ir.StringValue) -> ir.StringValue:
         return self.engine.trim(text, BLANKS).nullif("")
