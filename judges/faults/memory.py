@@ -72,15 +72,22 @@ def _read_table(
 
 
 def _remembered(function: Callable[..., Any], key: Callable[..., Any]) -> Callable[..., Any]:
-    answers: dict[Any, Any] = {}
+    """The function with its answers kept by `key` of its arguments; what it told `tell` is kept and told again."""
+    answers: dict[Any, tuple[Any, list[str]]] = {}
 
     @functools.wraps(function)
-    def remembered(*args: Any, **kwargs: Any) -> Any:
+    def remembered(*args: Any, tell: Callable[[str], None] | None = None, **kwargs: Any) -> Any:
         args = tuple(list(a) if isinstance(a, Iterator) else a for a in args)
-        asked = key(*args, **kwargs)
+        asked = tell is None, key(*args, **kwargs)
         if asked not in answers:
-            answers[asked] = function(*args, **kwargs)
-        return answers[asked].copy()
+            lines: list[str] = []
+            hearing = {} if tell is None else {"tell": lines.append}
+            answers[asked] = function(*args, **kwargs, **hearing), lines
+        answer, lines = answers[asked]
+        if tell is not None:
+            for line in lines:
+                tell(line)
+        return answer.copy()
 
     return remembered
 
