@@ -204,8 +204,8 @@ def _not_alone(self: Any, what: str, wait: float = 600) -> Iterator[None]:
 def _() -> list[tuple[Any, str, Any]]:
     whole = deliver.pre_send_recheck
 
-    def blind(ledger: Any, policy: Any, run: Any, crm_: Any, unseen: Any, recheck: Any, strangers: Any) -> Any:
-        return whole(ledger, policy, run, crm_, unseen, lambda ids: {}, strangers)
+    def blind(ledger: Any, policy: Any, run: Any, crm_: Any, unseen: Any, recheck: Any, *known: Any) -> Any:
+        return whole(ledger, policy, run, crm_, unseen, lambda ids: {}, *known)
 
     return [(deliver, "pre_send_recheck", blind)]
 
