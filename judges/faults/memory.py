@@ -19,6 +19,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 from onetouch.lake import Lake, rows
+from onetouch.routing import inputs, recall
 
 extraction: Any = importlib.import_module("onetouch.crm_sync.extract_crm")  # a function there has this name, too
 
@@ -107,6 +108,8 @@ def quick() -> Iterator[None]:
         for owner, name, value in (
             (rows, "read_table", _read_table),
             (extraction, "read_table", _read_table),
+            (inputs, "read_table", _read_table),
+            (recall, "read_table", _read_table),
             (extraction, "normalise_accounts", _normalise),
             (extraction, "frame_of", _frame_of),
         ):
