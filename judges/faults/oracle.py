@@ -19,7 +19,7 @@ from onetouch.ledger import Run
 from onetouch.policy import Policy
 from onetouch.sandbox.api import Answer
 
-from judges.faults.routed import Line
+from judges.faults.routed import LAG, Line
 from judges.faults.wire import Request
 from judges.faults.world import ASKED, HANDOFF_ID, TRIGGER, Account, Row, World
 
@@ -69,6 +69,7 @@ class Oracle:
         self.marks: dict[str, int] = {}
         self.runs: dict[int, Run] = {}
         self.wanted: dict[str, set[str]] = {}
+        self.waiting: dict[str, int] = {}
         self.tasks: dict[str, Row] = {}
         self.accounts: dict[str, Row] = world.org.rows("Account")
         self.made: dict[str, tuple[datetime, Run | None]] = {}
@@ -96,9 +97,13 @@ class Oracle:
             self.runs[self.marks[run.run_id]] = run
         return self.marks[run.run_id]
 
-    def decided(self, run: Run, careful: bool, actions: Mapping[str, str]) -> None:
-        """Records the run's decisions, account → action; `careful` when they keep to the cap."""
+    def decided(self, run: Run, careful: bool, actions: Mapping[str, str], waiting: int = 0) -> None:
+        """Records the run's decisions, account → action.
+
+        `careful`: whether they keep to the cap; `waiting`: how many more would be called if the day had places.
+        """
         self.careful = careful
+        self.waiting[run.run_id] = waiting
         self.wanted[run.run_id] = {account for account, action in actions.items() if action == "sales_now"}
 
     def _run_of(self, task: Row) -> Run | None:
@@ -320,15 +325,16 @@ class Oracle:
                 due = self.careful or (self.line is not None and self.line.has_room(run, account))
                 if due and self._calm(account) and account.crm_id not in with_task:
                     self.violated(6, f"{process} is green, {_named(account)} has no task")
+        known = run.as_of - LAG if self.line else run.as_of
         for i in open_before:
             task = self.tasks[i]
             account = self.world.by_crm_id[task["AccountId"]]
             talked = account.at("opportunity opened", "outcome noted", "task done by the rep", "task reopened")
             gone = task["IsClosed"] or task["IsDeleted"] or talked
-            if not gone and account.buying_throughout(run.as_of, self.world.org.now):
+            if not gone and account.buying_throughout(known, self.world.org.now):
                 self.violated(1, f"the task of {_named(account)} stays open while they are buying")
             _, its_run = self.made[i]
-            bought_at = account.bought_at(run.as_of)
+            bought_at = account.bought_at(known)
             if not gone and its_run and bought_at and its_run.as_of <= bought_at:
                 self.violated(1, f"the task of {_named(account)} stays open although they have bought")
 
@@ -346,7 +352,8 @@ class Oracle:
 
     def _may_go(self, run: Run) -> bool:
         limit = self.policy.delivery.approval_above
-        return limit is None or len(self.wanted[run.run_id]) <= limit or run.run_id in self.approved
+        called = len(self.wanted[run.run_id]) + self.waiting[run.run_id]
+        return limit is None or called <= limit or run.run_id in self.approved
 
     def _calm(self, account: Account) -> bool:
         """Whether nothing ever happened that could be a reason not to contact the account."""

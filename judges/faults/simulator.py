@@ -125,7 +125,7 @@ class Simulation:
     def live(self) -> Result:
         """A few runs with faults, then quiet runs that must recover from all of them."""
         with _quiet_slack(), quick():
-            for _ in range(self.rng.choice((5, 6, 8) if self.routed else (1, 1, 1, 2, 2, 3))):
+            for _ in range(self.rng.choice((4, 5, 7) if self.routed else (1, 1, 1, 2, 2, 3))):
                 self._phase()
                 self._hour() if self.routed else self._jump()
             if self.seed % 16 == 15:
@@ -167,14 +167,17 @@ class Simulation:
 
     def _hour(self) -> None:
         """What customers do between two runs, on a seed that the product routes."""
-        if self.rng.random() < 0.6:
-            self.scheduler.now += timedelta(minutes=self.rng.choice((5, 15, 25)))
-            self.org.now = self.scheduler.now
+        weights = (2, 2, 3, 3) if self.ledger.stopped() else (12, 4, 2, 1)
+        hours = self.rng.choices((1, 2, 24, 73), weights)[0]
+        next_run = (self.scheduler.now + timedelta(hours=hours)).replace(minute=0, second=0, microsecond=0)
+        if self.rng.random() < 0.8:
+            # Shortly before the next run is too late for that run to know of it.
+            at = next_run - timedelta(minutes=self.rng.choice((5, 30, 50)))
+            self.org.now = self.scheduler.now = max(at, self.scheduler.now)
             text = self.world.customer()
-            self.note(text or "nothing")
-            self.counted[f"event: {str(text).partition(':')[0]}"] += 1
-        hours = self.rng.choices((1, 2, 24, 73), (12, 4, 2, 1))[0]
-        self.scheduler.now = (self.scheduler.now + timedelta(hours=hours)).replace(minute=0, second=0, microsecond=0)
+            self.note(text)
+            self.counted[f"event: {text.partition(':')[0]}"] += 1
+        self.scheduler.now = max(next_run, self.scheduler.now)
         if self.rng.random() < 0.1:
             self.note(self._kill_switch())
 
@@ -445,7 +448,9 @@ class Simulation:
         mark, crm = self.oracle.mark(run), self._crm_accounts(run)
         decisions = routed.route(self.lake, ledger, self.policy, run, self.world.accounts, crm, mark)
         self.decided.add(run.run_id)
-        self.oracle.decided(run, False, {d["account_id"]: d["action"] for d in decisions})
+        actions = {d["account_id"]: d["action"] for d in decisions}
+        waiting = sum(any(o["obstacle"] == "day" for o in d["would_change"] or ()) for d in decisions)
+        self.oracle.decided(run, False, actions, waiting)
         shown = ", ".join(f"{d['account_id']} {d['action']} ({d['rule']})" for d in decisions)
         self.note(f"decided as of {run.as_of:%d %H:%M}{'' if run.real else ', not real'}: {shown}")
         if self.oracle.line:

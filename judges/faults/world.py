@@ -143,10 +143,10 @@ class World:
         alive = [account for account in self.accounts if not account.at("account deleted")]
         return self.rng.choice(alive) if alive else None
 
-    def customer(self) -> str | None:
+    def customer(self) -> str:
         """Something happens at a customer that routing reads; returns its text."""
         account = self.rng.choice(self.accounts)
-        return self._note(account, self.rng.choices((TRIGGER, ASKED, "checkout completed"), (8, 1, 2))[0])
+        return self._note(account, self.rng.choices((TRIGGER, ASKED, "checkout completed"), (7, 1, 3))[0])
 
     def _checkout(self) -> str | None:
         account = self.rng.choice(self.accounts)
