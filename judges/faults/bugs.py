@@ -459,6 +459,7 @@ FOUND: dict[str, int] = {
     "recheck-too-early": 14,
     "opportunities-not-looked-at": 154,
     "touches-not-looked-at": 98,
+    "bought-not-held": 5,
     "withdrawn-not-closed": 35,
     "context-after-task": 0,
     "null-erases": 2,
@@ -466,8 +467,10 @@ FOUND: dict[str, int] = {
     "clock-from-the-task": 31,
     "cooldown-ignored": 13,
     "second-handoff": 6,
+    "trigger-forgotten": 5,
     "stop-ignored": 84,
     "cap-ignored": 4,
+    "jump-in-parts": 71,
     "approval-ignored": 11,
 }
 """Bug → the seed that found it (`python -m benchmarks.faults --bugs`)."""

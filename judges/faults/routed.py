@@ -20,6 +20,7 @@ from onetouch.catalogue import HOLD_CAPACITY, HOLD_TOUCHED, SALES_NOW
 from onetouch.columns import as_frame
 from onetouch.ledger import Ledger, Run
 from onetouch.policy import Policy, read_policy
+from onetouch.routing import inputs
 from onetouch.routing.rules import queue_expired
 from onetouch.scoring import score_frame
 
@@ -66,8 +67,8 @@ def route(
     scored = pa.Table.from_pandas(scores, preserve_index=False).replace_schema_metadata()
     lake.write(scored, "scores", f"{run.run_id}.parquet")
     ledger.finish_stage(run.run_id, "route", routing.route(lake, ledger, policy, run))
-    decided = lake.tables[lake.path("decisions", f"{run.run_id}.parquet")]
-    return decided.to_pylist()  # type: ignore[union-attr, no-any-return]
+    decided: list[dict[str, Any]] = inputs.read_table(lake, "decisions", f"{run.run_id}.parquet").to_pylist()
+    return decided
 
 
 class Line:
@@ -155,4 +156,3 @@ class Line:
         others = self.tried[day] - {account.account_id}
         recent = {i for at, names in self.tried.items() if (day - at).days < 4 for i in names} - {account.account_id}
         return len(others) < cap.tasks_per_day and len(recent) < cap.tasks_per_rep_per_day
-

@@ -97,7 +97,8 @@ class Simulation:
         self.org = Org(START)
         self.routed = seed % 16 in routed.SEEDS
         self.policy = self.rng.choice(routed.policies() if self.routed else policies())
-        self.world = World(self.org, self.rng, accounts=self.rng.choice((1, 2, 3, 3, 4)))
+        accounts = self.rng.choice((3, 4, 4, 5, 6) if self.routed else (1, 2, 3, 3, 4))
+        self.world = World(self.org, self.rng, accounts)
         self.oracle = Oracle(self.world, self.policy, self.note)
         # How many faults a seed has: often few, so that single faults are tried as well as many at once.
         self.troubles = self.rng.choice((0, 1, 2, 2, 3, 4, 6, 10))
@@ -125,9 +126,12 @@ class Simulation:
     def live(self) -> Result:
         """A few runs with faults, then quiet runs that must recover from all of them."""
         with _quiet_slack(), quick():
-            for _ in range(self.rng.choice((4, 5, 7) if self.routed else (1, 1, 1, 2, 2, 3))):
+            for _ in range(self.rng.choice((4, 5, 6) if self.routed else (1, 1, 1, 2, 2, 3))):
                 self._phase()
-                self._hour() if self.routed else self._jump()
+                if self.routed:
+                    self._hour()
+                else:
+                    self._jump()
             if self.seed % 16 == 15:
                 self._slow_rep()
             self._settle()
@@ -170,15 +174,16 @@ class Simulation:
         weights = (2, 2, 3, 3) if self.ledger.stopped() else (12, 4, 2, 1)
         hours = self.rng.choices((1, 2, 24, 73), weights)[0]
         next_run = (self.scheduler.now + timedelta(hours=hours)).replace(minute=0, second=0, microsecond=0)
-        if self.rng.random() < 0.8:
-            # Shortly before the next run is too late for that run to know of it.
-            at = next_run - timedelta(minutes=self.rng.choice((5, 30, 50)))
-            self.org.now = self.scheduler.now = max(at, self.scheduler.now)
-            text = self.world.customer()
-            self.note(text)
-            self.counted[f"event: {text.partition(':')[0]}"] += 1
+        # Shortly before the next run is too late for that run to know of it.
+        at = next_run - timedelta(minutes=self.rng.choice((5, 30, 50)))
+        self.org.now = self.scheduler.now = max(at, self.scheduler.now)
+        for _ in range(self.rng.choice((0, 1, 2, 3))):
+            self.org.now = self.scheduler.now = self.scheduler.now + timedelta(seconds=1)
+            happened = self.world.customer()
+            self.note(happened)
+            self.counted[f"event: {happened.partition(':')[0]}"] += 1
         self.scheduler.now = max(next_run, self.scheduler.now)
-        if self.rng.random() < 0.1:
+        if self.rng.random() < 0.25:
             self.note(self._kill_switch())
 
     def _slow_rep(self) -> None:
