@@ -248,7 +248,7 @@ TABLE_KINDS: tuple[TableKind, ...] = (
         rf"tallies/event_date=[^/]+/{_FILE}",
         {
             **_columns(TEXT, "grain source event"),
-            **_columns(COUNT, "n anonymous users top_user top_account twins"),
+            **_columns(COUNT, "n anonymous users top_user top_account twins bare"),
             **_columns(MOMENT, "at newest known_at"),
             "lag": NUMBER,
         },
