@@ -27,6 +27,7 @@ from onetouch.policy import Limits, Policy, read_policy
 from onetouch.quality.history import HISTORY_DAYS, unusual
 from onetouch.quality.names import event_names, told
 from onetouch.quality.profile import batch_rates, volume
+from onetouch.quality.suites import stale_after
 from onetouch.quality.tally import tallied
 from onetouch.simulation import simulate
 from rich.console import Console
@@ -138,6 +139,8 @@ class World:
         """Adds the figures that pass a limit of the policy."""
         for figure, key, lower in _LIMITED:
             value, limits = figures.get(figure), getattr(self.policy.quality, key)
+            if figure == "hours_since_last_event":
+                limits = stale_after(figures, self.policy)
             assert isinstance(limits, Limits)
             if value is None or pd.isna(value):
                 continue
@@ -223,20 +226,20 @@ def _as_checkouts(events: pd.DataFrame) -> Policy:
 
 
 def _false_alarms(console: Console, world: World, what: str) -> None:
-    stopped, warned = [], 0
+    stopped: list[pd.Timestamp] = []
+    warned = 0
     for as_of in world.days:
         critical, warnings = world.ordinary(as_of)
         warned += bool(warnings)
         if critical:
-            stopped.append((as_of, critical))
+            stopped.append(as_of)
+            console.print(f"  {as_of - DAY:%a %Y-%m-%d}: {'; '.join(critical)}")
     days = len(world.days)
     console.print(
         f"{what}: {len(stopped)} of {days} days without a planted fault are stopped "
         f"({365 * len(stopped) / max(days, 1):.1f} a year), {warned} have a warning; "
         f"{len(world.events) / world.day.nunique():,.0f} events a day."
     )
-    for as_of, critical in stopped[:20]:
-        console.print(f"  {as_of:%a %Y-%m-%d}: {'; '.join(critical)}")
 
 
 def _events(folder: Path) -> pd.DataFrame:

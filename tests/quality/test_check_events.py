@@ -93,6 +93,20 @@ def test_a_stale_source_fails_and_says_how_old(place):
     assert any("hours since the last event: 95.18 (at most 74)" in f for f in caught.value.summary["critical"])
 
 
+@pytest.mark.parametrize(("days", "severity"), [(5, "warnings"), (6, "critical")])
+def test_a_source_that_is_often_silent_for_days_is_stale_after_longer(place, days, severity):
+    """A small source with a batch of events every fourth day: its gaps are 95 hours, and one was 11 days."""
+    place.events([50 if n % 4 == 0 and n not in (20, 24) else 0 for n in range(41)])
+    late = place.ledger.begin_run(place.run.as_of + timedelta(days=days), place.policy, False)
+    place.ledger.record_batch("b2", late.run_id, "amplitude", {"in": 0, "kept": 0, "duplicates": 0, "quarantined": {}})
+    try:
+        summary = check_events(place.lake, place.ledger, place.policy, late)
+    except ChecksFailed as failed:
+        summary = failed.summary
+    told = {kind for kind in ("critical", "warnings") if any("hours since the last" in f for f in summary[kind])}
+    assert told == {severity} | {"warnings"}
+
+
 def test_years_without_an_event_are_as_stale_as_they_are(place):
     place.events(STEADY)
     late = place.ledger.begin_run(place.run.as_of + timedelta(days=1000), place.policy, False)

@@ -44,7 +44,8 @@ def batch_profile(lake: Lake, ledger: Ledger, policy: Policy, run: Run) -> pd.Da
     - set_apart: the rows of one user with whom a rate would be critical and without whom it is not. What one user can
       send may stop nobody else's day: quarantine, unknown events and events without an account are judged without the
       user who has the most of them, as long as there is anybody else.
-    - hours_since_last_event (hours from the newest receipt to as_of)
+    - hours_since_last_event (hours from the newest receipt to as_of), usual_gap_hours (the second longest of such gaps
+      in the weeks before, so that one earlier outage makes nothing usual)
     - last_day_rows (received on the last full UTC day), usual_rows (median of the trailing days before it),
       week_before_rows (received on the same weekday a week before), history_days
     - volume_drop, volume_surge: last_day_rows ÷ the lower, the higher of usual_rows and week_before_rows (`volume`
@@ -103,8 +104,8 @@ _COLUMNS = {"source": "str"} | dict.fromkeys(
         *COUNTS, *HOURS, "lost_hours_rate", "unaccounted", "quarantine_rate", "duplicate_rate", "multiplied",
         "new_rows", "unknown_event_rate", "no_user_rate", "no_account_rate", "incomplete_rows", "impossible_values",
         "set_apart",
-        "hours_since_last_event", "last_day_rows", "usual_rows", "week_before_rows", "history_days", "volume_drop",
-        "volume_surge",
+        "hours_since_last_event", "usual_gap_hours", "last_day_rows", "usual_rows", "week_before_rows",
+        "history_days", "volume_drop", "volume_surge",
     ),
     "float64",
 )  # fmt: skip
@@ -279,6 +280,9 @@ def volume(counts: pd.DataFrame, policy: Policy, as_of: datetime) -> pd.DataFram
     last_day = pd.Timestamp(as_of.astimezone(UTC).date()) - pd.Timedelta(days=1)
     until = pd.Timestamp(as_of).floor("s")
     rows = []
+    hours = counts[(counts["grain"] == HOUR) & counts["newest"].notna()]
+    receipts = pd.to_datetime(hours["newest"], utc=True).groupby(hours["source"])
+    gaps = {source: of[of < until].sort_values().diff().dropna() / pd.Timedelta(hours=1) for source, of in receipts}
     for source, days in _received(counts, as_of, trailing).groupby("source"):
         days = days.set_index("day")
         first_day = max(days.index.min(), last_day - pd.Timedelta(days=trailing))
@@ -305,6 +309,7 @@ def volume(counts: pd.DataFrame, policy: Policy, as_of: datetime) -> pd.DataFram
             {
                 "source": source,
                 "hours_since_last_event": (until - days["newest"].max().floor("s")).total_seconds() / 3600,
+                "usual_gap_hours": gaps[source].nlargest(2).iloc[-1] if len(gaps[source]) > 1 else 0.0,
                 "last_day_rows": last,
                 "usual_rows": usual,
                 "week_before_rows": week_before,
