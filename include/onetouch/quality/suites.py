@@ -98,10 +98,11 @@ def event_suites(profile: pd.DataFrame, policy: Policy) -> list[Suite]:
 
 
 def stale_after(figures: Mapping[Any, Any], policy: Policy) -> Limits:
-    """The policy's limits of age; for a source that is often silent so long, its own silences (LONGER times for
-    critical). Weekends and holidays of a small source are no outage."""
+    """The policy's limits of age. Hours of usually quiet days of the week do not count, and a source that is often
+    silent for longer is held against its own silences (LONGER times for critical): weekends are no outage."""
     limits, usual = policy.quality.max_hours_since_last_event, figures.get("usual_gap_hours") or 0.0
-    return Limits(warning=max(limits.warning, usual), critical=max(limits.critical, LONGER * usual))
+    quiet = figures.get("quiet_hours") or 0.0
+    return Limits(warning=max(limits.warning + quiet, usual), critical=max(limits.critical + quiet, LONGER * usual))
 
 
 def _hours_lost(figures: Mapping[Any, Any]) -> str:
