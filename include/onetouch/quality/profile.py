@@ -326,9 +326,9 @@ def volume(counts: pd.DataFrame, policy: Policy, as_of: datetime) -> pd.DataFram
 def _quiet_hours(volumes: pd.Series, since: pd.Timestamp, until: pd.Timestamp) -> int:
     """The hours between the moments on days of the week whose median volume is under LITTLE of the busiest one's."""
     dates = pd.date_range(volumes.index.min(), volumes.index.max())
-    usual = volumes.reindex(dates, fill_value=0).groupby(dates.weekday).median()
+    usual = volumes.reindex(dates, fill_value=0).groupby(dates.day_of_week).median()
     quiet = usual.index[usual < LITTLE * usual.max()]
-    return int(pd.date_range(since, until, freq="h").weekday.isin(quiet).sum())
+    return int(pd.date_range(since, until, freq="h").day_of_week.isin(quiet).sum())
 
 
 def _counts(counts: Mapping[str, Any]) -> dict[str, float]:
