@@ -1,8 +1,9 @@
 """Plant seventeen faults in a simulated year, and count what is found and what is stopped without one.
 
-`python -m benchmarks.quality [--data FOLDER]`: the folder holds answers of Amplitude's Export API of a real product
-(`*.zip`, also in folders of it); its days are judged as they are. Without `--policy`, its three most frequent events
-are judged as if they were the checkout events, which stop a run when they fall silent, and the others as other events.
+`python -m benchmarks.quality [--data FOLDER] [--hourly DAYS …]`: the folder holds answers of Amplitude's Export API of
+a real product (`*.zip`, also in folders of it); its days are judged as they are. Without `--policy`, its three most
+frequent events are judged as if they were the checkout events, which stop a run when they fall silent, and the others
+as other events. With `--hourly`, what the profile of the next run costs after so many days of hourly runs.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import io
 import json
 import tempfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -26,17 +27,19 @@ from onetouch.policy import Limits, Policy, read_policy
 from onetouch.quality.history import HISTORY_DAYS, unusual
 from onetouch.quality.names import event_names, told
 from onetouch.quality.profile import batch_rates, volume
+from onetouch.quality.suites import stale_after
 from onetouch.quality.tally import tallied
 from onetouch.simulation import simulate
 from rich.console import Console
 from rich.table import Table
 
 from benchmarks.quality.faults import FAULTS
+from benchmarks.quality.hourly import costs
 
 SEED = 12
 START = datetime(2025, 1, 1, tzinfo=UTC)
 DAY = timedelta(days=1)
-HOURS = (4, 8, 12, 16, 20)
+HOURS = tuple(pd.Timedelta(hours=hours) for hours in (6, 12, 18))
 WARM_UP = 30  # days of history before a day is judged
 
 
@@ -45,11 +48,19 @@ def main() -> None:
     parser.add_argument("--accounts", type=int, default=100)
     parser.add_argument("--days", type=int, default=430, help="simulated; the first weeks are history")
     parser.add_argument("--dates", type=int, default=12, help="days on which each fault is planted")
+    parser.add_argument("--times", type=int, default=16, help="size of the larger company of the first table")
     parser.add_argument("--exports", type=Path, help="exports that a simulation has written")
     parser.add_argument("--data", type=Path, help="real answers, judged as they are")
     parser.add_argument("--policy", type=Path, help="the policy that reads the real answers")
+    parser.add_argument("--hourly", type=int, nargs="+", metavar="DAYS", help="cost of a check after hourly runs")
     arguments = parser.parse_args()
     console = Console()
+    if arguments.hourly:
+        for days, seconds, of_cpu in costs(tuple(arguments.hourly)):
+            console.print(
+                f"after {days} days of hourly runs, the next profile takes {seconds:.2f} s ({of_cpu:.2f} of CPU)"
+            )
+        return
     if arguments.data:
         events = _events(arguments.data)
         policy = read_policy(arguments.policy) if arguments.policy else _as_checkouts(events)
@@ -61,7 +72,11 @@ def main() -> None:
             until = START + arguments.days * DAY
             simulate(Path(folder), seed=SEED, start=START, until=until, accounts=arguments.accounts)
             exports = Path(folder) / "exports"
-        _simulated(console, World(_events(exports), read_policy()), arguments.dates)
+        events = _events(exports)
+        _simulated(console, World(_overlaid(events, arguments.times), read_policy()), arguments.dates)
+        world = World(events, read_policy())
+        _simulated(console, world, arguments.dates)
+        _false_alarms(console, world, "the simulated year")
 
 
 class World:
@@ -77,41 +92,55 @@ class World:
         first, last = self.day.min(), self.day.max()
         self.days = list(pd.date_range(first + timedelta(days=WARM_UP), last))  # the ends of days with a history
 
-    def stopped_before(self, as_of: pd.Timestamp) -> list[str]:
-        """The critical findings of the events' history at HOURS before `as_of`, as hourly runs find them."""
-        counts = self._until(as_of)
-        return [
-            f"{moment:%H}:00 {one.says}"
-            for moment in (as_of - timedelta(hours=hours) for hours in HOURS)
-            for one in unusual(counts, self.policy, moment.to_pydatetime())
-            if one.severity == "critical"
-        ]
+    def ordinary(self, as_of: pd.Timestamp) -> tuple[list[str], list[str]]:
+        """The critical findings and the warnings of the day that ends at `as_of`, as runs at its HOURS find them."""
+        critical, warnings = self._by_history(self._until(as_of), as_of)
+        for hours in HOURS:
+            found, _ = self._by_history(self._until(as_of - DAY + hours), as_of - DAY + hours)
+            critical += [f"at {hours.components.hours}:00 {line}" for line in found]
+        batch = self.events[self.day == as_of - DAY]
+        if len(batch):
+            known = batch["event"].isin(list(self.policy.vocabulary))
+            shares = {
+                "unknown_event_rate": (~known).mean(),
+                "no_user_rate": batch["user_id"].isna().mean(),
+                "no_account_rate": batch["account_id"].isna().mean(),
+            }
+            self._limit(shares, critical, warnings)
+        return critical, warnings
+
+    def planted(self, as_of: pd.Timestamp, batch: pd.DataFrame) -> tuple[list[str], list[str]]:
+        """The critical findings and the warnings at `as_of`, with `batch` instead of the last day's events."""
+        counts = self._until(as_of - DAY)
+        with self.lake.engine() as engine:
+            counts = pd.concat([counts, _tallies(engine, batch)], ignore_index=True)
+            critical, warnings = self._by_history(counts, as_of)
+            if len(batch):
+                table = engine.table(batch, "batch")
+                names = event_names(engine, table, self.policy)
+                self._limit(dict(batch_rates(engine, table, self.policy, names).iloc[0]), critical, warnings)
+                warnings += told(names)
+        return critical, warnings
 
     def _until(self, as_of: pd.Timestamp) -> pd.DataFrame:
         """The tallies that a run at `as_of` has."""
         end, counts = as_of.tz_localize(None), self.tallies
         return counts[(counts["event_date"] > end - timedelta(days=HISTORY_DAYS + 1)) & (counts["at"] < end)]
 
-    def judged(self, as_of: pd.Timestamp, planted: pd.DataFrame | None = None) -> tuple[list[str], list[str]]:
-        """The critical findings and the warnings at `as_of`, with `planted` instead of the last day's events."""
-        day = as_of - DAY
-        batch = self.events[self.day == day] if planted is None else planted
-        naive, counts = day.tz_localize(None), self._until(as_of)
-        with self.lake.engine() as engine:
-            if planted is not None:
-                counts = pd.concat([counts[counts["at"] < naive], _tallies(engine, planted)], ignore_index=True)
-            moment = as_of.to_pydatetime()
-            found = unusual(counts, self.policy, moment)
-            critical = [one.says for one in found if one.severity == "critical"]
-            warnings = [one.says for one in found if one.severity != "critical"]
-            figures = dict(volume(counts, self.policy, moment).iloc[0])
-            if len(batch):
-                table = engine.table(batch, "batch")
-                names = event_names(engine, table, self.policy)
-                figures |= dict(batch_rates(engine, table, self.policy, names).iloc[0])
-                warnings += told(names)
+    def _by_history(self, counts: pd.DataFrame, as_of: pd.Timestamp) -> tuple[list[str], list[str]]:
+        moment = as_of.to_pydatetime()
+        found = unusual(counts, self.policy, moment)
+        critical = [one.says for one in found if one.severity == "critical"]
+        warnings = [one.says for one in found if one.severity != "critical"]
+        self._limit(dict(volume(counts, self.policy, moment).iloc[0]), critical, warnings)
+        return critical, warnings
+
+    def _limit(self, figures: Mapping[Any, Any], critical: list[str], warnings: list[str]) -> None:
+        """Adds the figures that pass a limit of the policy."""
         for figure, key, lower in _LIMITED:
             value, limits = figures.get(figure), getattr(self.policy.quality, key)
+            if figure == "hours_since_last_event":
+                limits = stale_after(figures, self.policy)
             assert isinstance(limits, Limits)
             if value is None or pd.isna(value):
                 continue
@@ -120,7 +149,6 @@ class World:
                 if value < limit if lower else value > limit:
                     line.append(f"{figure}: {value:.3g} (limit {limit:g})")
                     break
-        return critical, warnings
 
 
 _LIMITED = (
@@ -141,6 +169,18 @@ def _tallies(engine: Engine, events: pd.DataFrame) -> pd.DataFrame:
     return found
 
 
+def _overlaid(events: pd.DataFrame, times: int) -> pd.DataFrame:
+    """The last weeks of a company so many times as large: each part is the same company, so many weeks later."""
+    parts, until = [], events["received_at"].max().floor("D")
+    for weeks in range(times):
+        later = timedelta(weeks=weeks)
+        part = events[events["received_at"].between(until - later - timedelta(days=HISTORY_DAYS + 22), until - later)]
+        ids = {name: part[name] + f"~{weeks}" for name in ("event_id", "user_id", "account_id")}
+        moments = {name: part[name] + later for name in ("occurred_at", "received_at")}
+        parts.append(part.assign(**ids, **moments))
+    return pd.concat(parts, ignore_index=True)
+
+
 def _simulated(console: Console, world: World, dates: int) -> None:
     rng = np.random.default_rng(SEED)
     a_day = len(world.events) / world.day.nunique()
@@ -153,13 +193,13 @@ def _simulated(console: Console, world: World, dates: int) -> None:
     )
     for column in ("fault", "critical", "warned", "quiet", "for instance"):
         table.add_column(column, justify="left" if column in ("fault", "for instance") else "right")
-    usual = {as_of: set(_kinds(world.judged(as_of))) for as_of in chosen}
+    usual = {as_of: set(_kinds(world.planted(as_of, world.events[world.day == as_of - DAY]))) for as_of in chosen}
     quiet = 0
     for name, plant in FAULTS.items():
         outcome = {"critical": 0, "warned": 0, "quiet": 0}
         example = ""
         for as_of in chosen:
-            found = world.judged(as_of, plant(world.events[world.day == as_of - DAY], rng))
+            found = world.planted(as_of, plant(world.events[world.day == as_of - DAY], rng))
             new = [line for line in [*found[0], *found[1]] if _kind(line) not in usual[as_of]]
             outcome["critical" if found[0] else "warned" if new else "quiet"] += 1
             example = example or (new[0] if new else "")
@@ -167,7 +207,6 @@ def _simulated(console: Console, world: World, dates: int) -> None:
         table.add_row(name, *(str(outcome[kind]) for kind in outcome), example)
     console.print(table)
     console.print(f"{quiet} of {len(FAULTS)} faults are missed on more than half of the days.")
-    _false_alarms(console, world, "the simulated year")
 
 
 def _kinds(found: tuple[list[str], list[str]]) -> Iterator[str]:
@@ -187,21 +226,20 @@ def _as_checkouts(events: pd.DataFrame) -> Policy:
 
 
 def _false_alarms(console: Console, world: World, what: str) -> None:
-    stopped, warned = [], 0
+    stopped: list[pd.Timestamp] = []
+    warned = 0
     for as_of in world.days:
-        critical, warnings = world.judged(as_of)
-        critical += world.stopped_before(as_of)
+        critical, warnings = world.ordinary(as_of)
         warned += bool(warnings)
         if critical:
-            stopped.append((as_of, critical))
+            stopped.append(as_of)
+            console.print(f"  {as_of - DAY:%a %Y-%m-%d}: {'; '.join(critical)}")
     days = len(world.days)
     console.print(
         f"{what}: {len(stopped)} of {days} days without a planted fault are stopped "
         f"({365 * len(stopped) / max(days, 1):.1f} a year), {warned} have a warning; "
         f"{len(world.events) / world.day.nunique():,.0f} events a day."
     )
-    for as_of, critical in stopped[:20]:
-        console.print(f"  {as_of:%a %Y-%m-%d}: {'; '.join(critical)}")
 
 
 def _events(folder: Path) -> pd.DataFrame:

@@ -93,6 +93,35 @@ def test_a_stale_source_fails_and_says_how_old(place):
     assert any("hours since the last event: 95.18 (at most 74)" in f for f in caught.value.summary["critical"])
 
 
+@pytest.mark.parametrize(("days", "severity"), [(5, "warnings"), (6, "critical")])
+def test_a_source_that_is_often_silent_for_days_is_stale_after_longer(place, days, severity):
+    """A small source with a batch of events every fourth day: its gaps are 95 hours, and one was 11 days."""
+    place.events([50 if n % 4 == 0 and n not in (20, 24) else 0 for n in range(41)])
+    late = place.ledger.begin_run(place.run.as_of + timedelta(days=days), place.policy, False)
+    place.ledger.record_batch("b2", late.run_id, "amplitude", {"in": 0, "kept": 0, "duplicates": 0, "quarantined": {}})
+    try:
+        summary = check_events(place.lake, place.ledger, place.policy, late)
+    except ChecksFailed as failed:
+        summary = failed.summary
+    told = {kind for kind in ("critical", "warnings") if any("hours since the last" in f for f in summary[kind])}
+    assert told == {severity} | {"warnings"}
+
+
+@pytest.mark.parametrize(("days", "stale"), [(0, False), (1, True)])
+def test_a_weekend_that_is_always_quiet_does_not_age_a_source(place, days, stale):
+    """Events from Monday to Friday, and none since Friday 27 December: on 1 January it is silent for 119 hours, 48 of
+    them a weekend's."""
+    dates = [place.run.as_of.date() - timedelta(days=n) for n in range(33, 0, -1)]
+    place.events([50 if day.weekday() < 5 and (day.month, day.day) < (12, 28) else 0 for day in dates])
+    late = place.ledger.begin_run(place.run.as_of + timedelta(days=days), place.policy, False)
+    place.ledger.record_batch("b2", late.run_id, "amplitude", {"in": 0, "kept": 0, "duplicates": 0, "quarantined": {}})
+    try:
+        critical = check_events(place.lake, place.ledger, place.policy, late)["critical"]
+    except ChecksFailed as failed:
+        critical = failed.summary["critical"]
+    assert any("hours since the last event" in finding for finding in critical) == stale
+
+
 def test_years_without_an_event_are_as_stale_as_they_are(place):
     place.events(STEADY)
     late = place.ledger.begin_run(place.run.as_of + timedelta(days=1000), place.policy, False)

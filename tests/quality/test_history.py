@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 import numpy as np
 import pandas as pd
 import pytest
+from onetouch.events import event_files
 from onetouch.lake import Lake
 from onetouch.policy import read_policy
 from onetouch.quality.history import unusual
@@ -145,6 +146,7 @@ PLANTED: dict[str, tuple[Callable[[pd.DataFrame], pd.DataFrame], str, str]] = {
     "one account": (lambda f: f.assign(account_id=f["account_id"].mask(last(f), "null")), "top_account", "critical"),
     "ahead": (lambda f: _shifted(f, 8), "lag", "critical"),
     "behind": (lambda f: _shifted(f, -8), "lag", "warning"),
+    "bare": (lambda f: f.assign(properties=f["properties"].mask(last(f), "{}")), "bare", "warning"),
     "more of one": (lambda f: pd.concat([f, *[_again(f, n) for n in range(9)]]), "count", "warning"),
 }
 
@@ -193,6 +195,45 @@ def test_tallies_are_built_once_and_again_when_a_date_has_new_files(lake):
     ]
     names = " ".join(second["event"].dropna().unique())
     assert "u1" not in names and "user_id" not in second.columns
+
+
+def test_late_events_are_counted_from_when_they_are_known(tmp_path):
+    """A file that came two days after its rows' receipt is no part of what was known before."""
+    lake, frame = Lake(tmp_path), world(days=1)
+    known = frame["received_at"] + pd.to_timedelta(np.where(frame.index % 4, 0, 2), unit="D")
+    lake.write(frame.assign(known_at=known), "events", f"event_date={LAST:%Y-%m-%d}", "b1.parquet")
+    with lake.engine() as engine:
+        before, after = (
+            tallies(lake, engine, lake.list("events"), as_of) for as_of in (AS_OF, AS_OF + pd.Timedelta(days=2))
+        )
+    for grain, named in (("hour", True), ("day", True), ("day", False)):
+        sums = [of.loc[(of["grain"] == grain) & (of["event"].notna() == named), "n"].sum() for of in (before, after)]
+        assert sums == [(frame.index % 4 != 0).sum(), len(frame)]
+
+
+def test_what_a_dry_run_staged_is_counted_for_dry_runs_alone(tmp_path):
+    lake, frame = Lake(tmp_path), world(days=1)
+    for name in ("b1", "dry-b2"):
+        lake.write(frame, "events", f"event_date={LAST:%Y-%m-%d}", f"{name}.parquet")
+    with lake.engine() as engine:
+        for dry in (True, False, True, False):
+            counted = tallies(lake, engine, event_files(lake, dry=dry), AS_OF)
+            assert counted.loc[counted["grain"] == "hour", "n"].sum() == len(frame) * (1 + dry)
+    assert len(lake.list("tallies")) == 2
+
+
+def test_visitors_checkouts_keep_the_event_from_being_silent_and_are_no_volume(found):
+    """The checkouts of the last day come without user and account; all else as ever."""
+    frame = world()
+    theirs = last(frame) & (frame["event"] == "checkout_started")
+    frame.loc[theirs, ["user_id", "account_id"]] = None
+    assert found(frame) == []
+    nobodys = frame.assign(user_id=None, account_id=None)
+    with Lake("memory://nobody").engine() as engine:
+        dated = nobodys.assign(known_at=nobodys["received_at"]).astype({"user_id": "str", "account_id": "str"})
+        hours = engine.fetch(tallied(engine.table(dated, "dated"))).to_pandas()
+    assert set(hours["grain"]) == {"hour"}
+    assert (hours["n"].sum(), hours["anonymous"].sum()) == (0, len(frame))
 
 
 def test_a_flood_of_one_user_is_told_and_stops_nothing(found):

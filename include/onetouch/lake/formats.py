@@ -117,7 +117,8 @@ _PROFILE = """
     rows_in kept duplicates quarantined forgotten elsewhere unaccounted reread quarantine_rate duplicate_rate multiplied
     hours_expected hours_seen hours_damaged hours_empty hours_lost lost_hours_rate
     new_rows unknown_event_rate no_user_rate no_account_rate incomplete_rows impossible_values set_apart
-    hours_since_last_event last_day_rows usual_rows week_before_rows history_days volume_drop volume_surge
+    hours_since_last_event usual_gap_hours quiet_hours last_day_rows usual_rows week_before_rows history_days
+    volume_drop volume_surge
 """
 _FILE = r"[^/]+\.parquet"
 
@@ -248,7 +249,7 @@ TABLE_KINDS: tuple[TableKind, ...] = (
         rf"tallies/event_date=[^/]+/{_FILE}",
         {
             **_columns(TEXT, "grain source event"),
-            **_columns(COUNT, "n anonymous users top_user top_account twins"),
+            **_columns(COUNT, "n anonymous users top_user top_account twins bare"),
             **_columns(MOMENT, "at newest known_at"),
             "lag": NUMBER,
         },

@@ -116,6 +116,7 @@ class _Source:
             if name not in renamed and (told := self._silent(name, counts) or self._other_count(name, counts)):
                 yield told
         yield from self._shares()
+        yield from self._bare()
         yield from self._lags()
 
     # ── counts ──
@@ -237,7 +238,7 @@ class _Source:
         rows = self.days[self.days["event"].notna() == names]
         rows = rows.assign(hours=rows["lag"] * rows["n"])
         by = ["event", "at"] if names else ["at"]
-        days = rows.groupby(by)[["n", "users", "top_user", "top_account", "twins", "hours"]].sum()
+        days = rows.groupby(by)[["n", "users", "top_user", "top_account", "twins", "bare", "hours"]].sum()
         return days.assign(lag=days["hours"] / days["n"])
 
     def _last(self, days: pd.DataFrame) -> tuple[Any, pd.DataFrame] | None:
@@ -271,6 +272,22 @@ class _Source:
                 critical = stops and most < told_from
                 says = f"{share:.0%} of {day['n']:,.0f} on {day.name:%Y-%m-%d} {what}, {usual.median():.0%} are usual"
                 yield self._found(CRITICAL if critical else WARNING, None, column, says)
+
+    def _bare(self) -> Iterator[Unusual]:
+        """Events that had properties and have none any more: which feature was used, how much, is then unknown."""
+        names = self._by_day(names=True)
+        lost = []
+        for name in names.index.unique("event"):
+            if (last := self._last(names.loc[name])) is not None:
+                day, before = last
+                share, usual = day["bare"] / day["n"], before["bare"] / before["n"]
+                if share > max(0.5, 1.5 * float(usual.max())):
+                    lost.append(
+                        f"`{shown(str(name))}` {day['bare']:,.0f} of {day['n']:,.0f} ({usual.median():.0%} are usual)"
+                    )
+        if lost:
+            more = f" and {len(lost) - 5} more" if len(lost) > 5 else ""
+            yield self._found(WARNING, None, "bare", f"without any property: {', '.join(lost[:5])}{more}")
 
     def _lags(self) -> Iterator[Unusual]:
         names = self._by_day(names=True)

@@ -14,7 +14,7 @@ from onetouch.events import EVENTS, FORGOTTEN, OTHER_PROJECT, event_files, possi
 from onetouch.lake import Engine, Lake
 from onetouch.ledger import Ledger, Run
 from onetouch.policy import Limits, Policy
-from onetouch.quality.history import FAR, HISTORY_DAYS
+from onetouch.quality.history import FAR, HISTORY_DAYS, LITTLE
 from onetouch.quality.names import IGNORED, event_names
 from onetouch.quality.tally import DAY, HOUR, somebodys, tallies
 
@@ -44,7 +44,9 @@ def batch_profile(lake: Lake, ledger: Ledger, policy: Policy, run: Run) -> pd.Da
     - set_apart: the rows of one user with whom a rate would be critical and without whom it is not. What one user can
       send may stop nobody else's day: quarantine, unknown events and events without an account are judged without the
       user who has the most of them, as long as there is anybody else.
-    - hours_since_last_event (hours from the newest receipt to as_of)
+    - hours_since_last_event (hours from the newest receipt to as_of), usual_gap_hours (the second longest of such gaps
+      in the weeks before, so that one earlier outage makes nothing usual), quiet_hours (those of the hours
+      since on days of the week that are usually quiet)
     - last_day_rows (received on the last full UTC day), usual_rows (median of the trailing days before it),
       week_before_rows (received on the same weekday a week before), history_days
     - volume_drop, volume_surge: last_day_rows ÷ the lower, the higher of usual_rows and week_before_rows (`volume`
@@ -103,8 +105,8 @@ _COLUMNS = {"source": "str"} | dict.fromkeys(
         *COUNTS, *HOURS, "lost_hours_rate", "unaccounted", "quarantine_rate", "duplicate_rate", "multiplied",
         "new_rows", "unknown_event_rate", "no_user_rate", "no_account_rate", "incomplete_rows", "impossible_values",
         "set_apart",
-        "hours_since_last_event", "last_day_rows", "usual_rows", "week_before_rows", "history_days", "volume_drop",
-        "volume_surge",
+        "hours_since_last_event", "usual_gap_hours", "quiet_hours", "last_day_rows", "usual_rows", "week_before_rows",
+        "history_days", "volume_drop", "volume_surge",
     ),
     "float64",
 )  # fmt: skip
@@ -279,6 +281,9 @@ def volume(counts: pd.DataFrame, policy: Policy, as_of: datetime) -> pd.DataFram
     last_day = pd.Timestamp(as_of.astimezone(UTC).date()) - pd.Timedelta(days=1)
     until = pd.Timestamp(as_of).floor("s")
     rows = []
+    hours = counts[(counts["grain"] == HOUR) & counts["newest"].notna()]
+    receipts = pd.to_datetime(hours["newest"], utc=True).groupby(hours["source"])
+    gaps = {source: of[of < until].sort_values().diff().dropna() / pd.Timedelta(hours=1) for source, of in receipts}
     for source, days in _received(counts, as_of, trailing).groupby("source"):
         days = days.set_index("day")
         first_day = max(days.index.min(), last_day - pd.Timedelta(days=trailing))
@@ -305,6 +310,8 @@ def volume(counts: pd.DataFrame, policy: Policy, as_of: datetime) -> pd.DataFram
             {
                 "source": source,
                 "hours_since_last_event": (until - days["newest"].max().floor("s")).total_seconds() / 3600,
+                "quiet_hours": _quiet_hours(days["n"], days["newest"].max(), until),
+                "usual_gap_hours": gaps[source].nlargest(2).iloc[-1] if len(gaps[source]) > 1 else 0.0,
                 "last_day_rows": last,
                 "usual_rows": usual,
                 "week_before_rows": week_before,
@@ -314,6 +321,14 @@ def volume(counts: pd.DataFrame, policy: Policy, as_of: datetime) -> pd.DataFram
             }
         )
     return pd.DataFrame(rows)
+
+
+def _quiet_hours(volumes: pd.Series, since: pd.Timestamp, until: pd.Timestamp) -> int:
+    """The hours between the moments on days of the week whose median volume is under LITTLE of the busiest one's."""
+    dates = pd.date_range(volumes.index.min(), volumes.index.max())
+    usual = volumes.reindex(dates, fill_value=0).groupby(dates.day_of_week).median()
+    quiet = usual.index[usual < LITTLE * usual.max()]
+    return int(pd.date_range(since, until, freq="h").day_of_week.isin(quiet).sum())
 
 
 def _counts(counts: Mapping[str, Any]) -> dict[str, float]:

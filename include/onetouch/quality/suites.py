@@ -23,6 +23,7 @@ import pandas as pd
 from onetouch.catalogue import ACTIONS, SALES_NOW, SIGNALS, SIGNALS_BY_NAME, Format
 from onetouch.ledger import Run
 from onetouch.policy import Limits, Policy
+from onetouch.quality.history import LONGER
 
 POINTS_TOLERANCE = 0.05
 """Points and scores are rounded to 0.1. A difference of up to half of that is rounding; more means a missing reason."""
@@ -72,7 +73,7 @@ def event_suites(profile: pd.DataFrame, policy: Policy) -> list[Suite]:
             ),
             *_limited(gxe, "no_user_rate", quality.max_no_user_rate, "share of events without a user"),
             *_limited(gxe, "no_account_rate", quality.max_no_user_rate, "share of events without an account"),
-            *_limited(gxe, "hours_since_last_event", quality.max_hours_since_last_event, "hours since the last event"),
+            *_limited(gxe, "hours_since_last_event", stale_after(figures, policy), "hours since the last event"),
             *_limited(gxe, "volume_surge", quality.max_volume_ratio, "last full day's events ÷ a usual day's"),
             *_limited(
                 gxe, "volume_drop", quality.min_volume_ratio, "last full day's events ÷ a usual day's", lower=True
@@ -94,6 +95,14 @@ def event_suites(profile: pd.DataFrame, policy: Policy) -> list[Suite]:
             )
         )
     return suites
+
+
+def stale_after(figures: Mapping[Any, Any], policy: Policy) -> Limits:
+    """The policy's limits of age. Hours of usually quiet days of the week do not count, and a source that is often
+    silent for longer is held against its own silences (LONGER times for critical): weekends are no outage."""
+    limits, usual = policy.quality.max_hours_since_last_event, figures.get("usual_gap_hours") or 0.0
+    quiet = figures.get("quiet_hours") or 0.0
+    return Limits(warning=max(limits.warning + quiet, usual), critical=max(limits.critical + quiet, LONGER * usual))
 
 
 def _hours_lost(figures: Mapping[Any, Any]) -> str:

@@ -22,7 +22,7 @@ from onetouch.lake import Engine, Lake
 if TYPE_CHECKING:
     import ibis.expr.types as ir
 
-LAYOUT = "1"  # part of built_from; increase it when the content of a tally changes, so that all are built again
+LAYOUT = "2"  # part of built_from; increase it when the content of a tally changes, so that all are built again
 
 NAME = "counts.parquet"
 
@@ -33,7 +33,7 @@ HOUR, DAY = "hour", "day"
 
 COLUMNS = [
     "grain", "source", "event", "at", "known_at", "n", "anonymous", "newest", "users", "top_user", "top_account",
-    "twins", "lag",
+    "twins", "bare", "lag",
 ]  # fmt: skip
 
 
@@ -47,9 +47,9 @@ def tallies(lake: Lake, engine: Engine, files: Iterable[str], as_of: datetime) -
     grain HOUR, one row for each source, event and hour of receipt: n (events), anonymous (others, of devices alone),
     newest (receipt).
     grain DAY, one row for each source, event (null: all events together) and day of receipt: n, newest, users
-    (different ones), twins (events that say what another one of the same moment says), lag (median of the hours from
-    the event to its receipt); and, of all events together, top_user and top_account (events of the user and of the
-    account with the most).
+    (different ones), twins (events that say what another one of the same moment says), bare (events without any
+    property), lag (median of the hours from the event to its receipt); and, of all events together, top_user and
+    top_account (events of the user and of the account with the most).
     """
     of_date: dict[str, list[str]] = defaultdict(list)
     for path in files:
@@ -102,6 +102,7 @@ def tallied(events: ir.Table, *by: str) -> ir.Table:
         hour=events.received_at.truncate("h"),
         day=events.received_at.truncate("D"),
         content=content.hash(),
+        is_bare=events.properties.fill_null("{}") == "{}",
         late=(events.received_at.epoch_seconds() - events.occurred_at.epoch_seconds()) / 3600,
     )  # fmt: skip
     e, nothing, keys = somebodys(every), ibis.null("int64"), [*by, "source", "at", "known_at"]
@@ -112,6 +113,7 @@ def tallied(events: ir.Table, *by: str) -> ir.Table:
             newest=e.received_at.max(),
             users=e.user_id.nunique(),
             twins=e.count() - e.content.nunique(),
+            bare=e.count(where=e.is_bare),
             lag=e.late.median(),
         )
         return found.mutate(grain=ibis.literal(DAY), anonymous=nothing)
@@ -128,7 +130,7 @@ def tallied(events: ir.Table, *by: str) -> ir.Table:
         anonymous=every.count(where=~is_somebodys),
         newest=every.received_at.max(where=is_somebodys),
     )
-    hours = hours.mutate(grain=ibis.literal(HOUR), users=nothing, twins=nothing, lag=ibis.null("float64"))
+    hours = hours.mutate(grain=ibis.literal(HOUR), users=nothing, twins=nothing, bare=nothing, lag=ibis.null("float64"))
     whole = of_day().mutate(event=ibis.null("string"))
     for who, name in (("user_id", "top_user"), ("account_id", "top_account")):
         theirs = most(who, name)
