@@ -64,7 +64,8 @@ def test_the_true_readings_beside_it_count(lake, event, stage):
     "windows",
     [
         {"engagement_days": 21}, {"recent_days": 42}, {"recent_days": 5}, {"recent_days": 7}, {"engagement_days": 60},
-        {"recent_days": 90}, {"recent_days": 1, "engagement_days": 20}, {"lookback_days": 30}, {"lookback_days": 400},
+        {"recent_days": 90}, {"recent_days": 1, "engagement_days": 20, "abandoned_barrier_hours": 12},
+        {"lookback_days": 30}, {"lookback_days": 400},
     ],
 )  # fmt: skip
 def test_windows_that_policy_check_allows_can_pass(lake, event, stage, windows):
