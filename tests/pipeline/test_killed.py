@@ -33,8 +33,8 @@ def ledger_of(world: World) -> dict[str, Any]:
     """The whole ledger; the path of the home, which Data Docs name, is each world's own.
 
     Of the records of the CRM it says how many joined, not by which way: a record that joined by its domain joins by the
-    product's id once its account's context was written. Of the outbox it leaves out what a death may change rightly: how
-    often a row was tried, and the order in which alerts were posted, which is their id in Slack.
+    product's id once its account's context was written. Of the outbox it leaves out what a death may rightly change:
+    how often a row was tried, and the order in which alerts were posted, which is their id in Slack.
     """
     tables = json.loads(json.dumps(world.workspace().ledger.dump(), default=str).replace(str(world.home), "HOME"))
     for row in tables["stages"]:
