@@ -460,6 +460,7 @@ FOUND: dict[str, int] = {
     "opportunities-not-looked-at": 154,
     "touches-not-looked-at": 98,
     "bought-not-held": 5,
+    "late-purchase-passes": 549,
     "withdrawn-not-closed": 35,
     "context-after-task": 0,
     "null-erases": 2,
@@ -468,8 +469,10 @@ FOUND: dict[str, int] = {
     "cooldown-ignored": 13,
     "second-handoff": 6,
     "trigger-forgotten": 5,
+    "expiry-unsaid": 471,
     "stop-ignored": 84,
     "cap-ignored": 4,
+    "day-ignored": 383,
     "jump-in-parts": 71,
     "approval-ignored": 11,
 }

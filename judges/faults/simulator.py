@@ -66,7 +66,7 @@ def policies() -> list[Policy]:
         plain.changed(assignment__tasks_per_day=2, assignment__beyond_the_day="stop"),
         plain.changed(delivery__bulk_above=1),
         plain.changed(delivery__approval_above=2, handoff__expires_hours=24),
-        plain.changed(assignment__tasks_per_day=3, assignment__beyond_the_day="stop", crm__link_contact=True),
+        plain.changed(assignment__tasks_per_day=3, crm__link_contact=True),
     ]
 
 
