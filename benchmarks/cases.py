@@ -124,10 +124,11 @@ EXPECTED: Mapping[str, Expected] = {
     "09": Expected(
         "own staff do not count: not called", not_called("acme-1"), "never_count: {domains: [vendor.example]}\n"
     ),
-    "11-account-renamed-late": Expected("the record is with the living id", not_called("zenith")),
+    "11-account-renamed-late": Expected("the record is with the living id", _figure("zenith", "employees", 200, 200)),
     "11": Expected("the record is with the living id", _figure("acme-new", "employees", 200, 200)),
     "13": Expected(
-        "groups of a type that the policy does not name are told with counts", says("organi[sz]ation|company|org")
+        "groups of a type that the policy does not name are told with counts",
+        says(r"group.{0,60}(organi[sz]ation|company|org).{0,20}\d{2}"),
     ),
     "14-accounts-bom": Expected("read", action("1001", CALLED)),
     "14-accounts-zero": Expected(
@@ -150,12 +151,13 @@ EXPECTED: Mapping[str, Expected] = {
         "read where plain, else counted as unreadable and told",
         either(says("unread|not.{0,20}read|numbers"), _figure("acme-1", "limit_share", 0.5, 2)),
     ),
-    "19": Expected("autocapture is named and stops nothing", named(r"\[Amplitude\]|autocapture|unknown")),
+    "19": Expected("autocapture is named and stops nothing", named(r"\[Amplitude\].{0,40}\d{2}")),
     "20": Expected(
-        "session starts are named and stop nothing", both(lambda seen: seen.code == 0, says("session_start"))
+        "session starts are named and stop nothing",
+        both(lambda seen: seen.code == 0, says(r"session_start\b.{0,40}\d{2}")),
     ),
     "21": Expected("stops: 39 % of the hours are lost", says("hours", code=1)),
-    "22": Expected("joined by domain, and said how many", says("domain")),
+    "22": Expected("joined by domain, and said how many", both(action("acme.example", CALLED), says(r'"domain": 2'))),
     "23a": Expected("the file beside the zip is read, or named", either(action("acme-1", CALLED), says(r"\.json"))),
     "23c": Expected("read, or named", either(action("acme-1", CALLED), says(r"\.ZIP"))),
     "23d": Expected("read, or named", either(action("acme-1", CALLED), says("not.{0,9}read|unknown_file"))),
@@ -178,7 +180,10 @@ EXPECTED: Mapping[str, Expected] = {
         "a user of two companies is of one; the other's checkout holds the other",
         both(action("acme-1", CALLED), action("globex-1", CONVERTING)),
     ),
-    "35": Expected("one account, whatever the order of the list", _one_account("acme-1", "zeta-1")),
+    "35": Expected(
+        "all events are one account's, whatever the order of the list",
+        both(action("acme-1", CALLED), _figure("acme-1", "users", 3, 3), _figure("zeta-1", "users", 0, 0)),
+    ),
     "36": Expected("once", both(action("acme-1", CALLED), _figures(kept=127))),
     "37": Expected("a clock ahead is refused, the rest is kept", _figures(kept=127)),
     **{

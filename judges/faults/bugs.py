@@ -14,6 +14,7 @@ from datetime import timedelta
 from typing import Any
 from unittest.mock import patch
 
+import numpy as np
 from onetouch import delivery, stop
 from onetouch.chat import posting
 from onetouch.chat.slack import Slack
@@ -28,6 +29,8 @@ from onetouch.ledger import Ledger
 from judges.faults.process import SteppedLedger
 
 going_back: Any = importlib.import_module("onetouch.delivery.back_off")
+never_interrupt: Any = importlib.import_module("onetouch.routing.rules.never_interrupt")
+queue_expired: Any = importlib.import_module("onetouch.routing.rules.queue_expired")
 KEY = "Onetouch_Handoff_Id__c"
 ROWS = "composite/sobjects"
 
@@ -204,8 +207,8 @@ def _not_alone(self: Any, what: str, wait: float = 600) -> Iterator[None]:
 def _() -> list[tuple[Any, str, Any]]:
     whole = deliver.pre_send_recheck
 
-    def blind(ledger: Any, policy: Any, run: Any, crm_: Any, unseen: Any, recheck: Any, strangers: Any) -> Any:
-        return whole(ledger, policy, run, crm_, unseen, lambda ids: {}, strangers)
+    def blind(ledger: Any, policy: Any, run: Any, crm_: Any, unseen: Any, recheck: Any, *known: Any) -> Any:
+        return whole(ledger, policy, run, crm_, unseen, lambda ids: {}, *known)
 
     return [(deliver, "pre_send_recheck", blind)]
 
@@ -241,6 +244,24 @@ def _() -> list[tuple[Any, str, Any]]:
 @_bug("touches-not-looked-at", "a call since the decision is not seen before the task is written", 1)
 def _() -> list[tuple[Any, str, Any]]:
     return [(recheck, "_touched", lambda *_: set())]
+
+
+@_bug("bought-not-held", "routing calls accounts that have just bought by themselves", 1)
+def _() -> list[tuple[Any, str, Any]]:
+    whole = never_interrupt.truth
+
+    def only_checkouts(facts: Any, name: str) -> Any:
+        return whole(facts, name) & (name != "just_bought")
+
+    return [(never_interrupt, "truth", only_checkouts)]
+
+
+@_bug("late-purchase-passes", "a purchase of before the decision that is known only now does not prevent the task", 1)
+def _() -> list[tuple[Any, str, Any]]:
+    def since_the_decision(checkout: Any, handoff: Any, *_: Any) -> Any:
+        return checkout.at >= handoff.decided_at
+
+    return [(recheck, "_just_bought", since_the_decision)]
 
 
 @_bug("withdrawn-not-closed", "a handoff is withdrawn in the ledger, its task stays open", 1)
@@ -364,6 +385,25 @@ def _() -> list[tuple[Any, str, Any]]:
     return [(Ledger, "handoff_frame", nobody), (Ledger, "open_handoffs", replacing)]
 
 
+# ── a memory of more than one run ────────────────────────────────────────────────────────────────
+
+
+@_bug("trigger-forgotten", "a trigger event that no task could answer in its own hour is no reason in the next", 6)
+def _() -> list[tuple[Any, str, Any]]:
+    return [(Ledger, "remember", lambda self, run, changes: None)]
+
+
+@_bug("expiry-unsaid", "a trigger event that nobody could act on is dropped without a word", 6)
+def _() -> list[tuple[Any, str, Any]]:
+    whole = queue_expired.moments
+
+    def silent(facts: Any, name: str) -> Any:
+        found = whole(facts, name)
+        return np.full_like(found, "NaT") if name == "previous_pending_since" else found
+
+    return [(queue_expired, "moments", silent)]
+
+
 # ── checks and caps ──────────────────────────────────────────────────────────────────────────────
 
 
@@ -380,6 +420,16 @@ def _() -> list[tuple[Any, str, Any]]:
 @_bug("cap-ignored", "the last gate of the daily cap is open", 9)
 def _() -> list[tuple[Any, str, Any]]:
     return [(deliver, "beyond_the_cap", lambda *_: None)]
+
+
+@_bug("day-ignored", "where the rest queues, delivery trusts that routing has kept to the day's places", 9)
+def _() -> list[tuple[Any, str, Any]]:
+    return [(deliver, "beyond_the_day", lambda *_: set())]
+
+
+@_bug("jump-in-parts", "accounts that wait only for the next day do not count when a person has to be asked", 9)
+def _() -> list[tuple[Any, str, Any]]:
+    return [(deliver, "wait_for_the_day", lambda *_: 0)]
 
 
 @_bug("approval-ignored", "a run with many tasks does not wait for a person", 9)
@@ -409,6 +459,8 @@ FOUND: dict[str, int] = {
     "recheck-too-early": 14,
     "opportunities-not-looked-at": 154,
     "touches-not-looked-at": 98,
+    "bought-not-held": 5,
+    "late-purchase-passes": 549,
     "withdrawn-not-closed": 35,
     "context-after-task": 0,
     "null-erases": 2,
@@ -416,8 +468,12 @@ FOUND: dict[str, int] = {
     "clock-from-the-task": 31,
     "cooldown-ignored": 13,
     "second-handoff": 6,
+    "trigger-forgotten": 5,
+    "expiry-unsaid": 471,
     "stop-ignored": 84,
     "cap-ignored": 4,
+    "day-ignored": 383,
+    "jump-in-parts": 71,
     "approval-ignored": 11,
 }
 """Bug → the seed that found it (`python -m benchmarks.faults --bugs`)."""

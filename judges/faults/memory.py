@@ -19,6 +19,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 from onetouch.lake import Lake, rows
+from onetouch.routing import inputs, recall
 
 extraction: Any = importlib.import_module("onetouch.crm_sync.extract_crm")  # a function there has this name, too
 
@@ -72,15 +73,22 @@ def _read_table(
 
 
 def _remembered(function: Callable[..., Any], key: Callable[..., Any]) -> Callable[..., Any]:
-    answers: dict[Any, Any] = {}
+    """The function with its answers kept by `key` of its arguments; what it told `tell` is kept and told again."""
+    answers: dict[Any, tuple[Any, list[str]]] = {}
 
     @functools.wraps(function)
-    def remembered(*args: Any, **kwargs: Any) -> Any:
+    def remembered(*args: Any, tell: Callable[[str], None] | None = None, **kwargs: Any) -> Any:
         args = tuple(list(a) if isinstance(a, Iterator) else a for a in args)
-        asked = key(*args, **kwargs)
+        asked = tell is None, key(*args, **kwargs)
         if asked not in answers:
-            answers[asked] = function(*args, **kwargs)
-        return answers[asked].copy()
+            lines: list[str] = []
+            hearing = {} if tell is None else {"tell": lines.append}
+            answers[asked] = function(*args, **kwargs, **hearing), lines
+        answer, lines = answers[asked]
+        if tell is not None:
+            for line in lines:
+                tell(line)
+        return answer.copy()
 
     return remembered
 
@@ -100,6 +108,8 @@ def quick() -> Iterator[None]:
         for owner, name, value in (
             (rows, "read_table", _read_table),
             (extraction, "read_table", _read_table),
+            (inputs, "read_table", _read_table),
+            (recall, "read_table", _read_table),
             (extraction, "normalise_accounts", _normalise),
             (extraction, "frame_of", _frame_of),
         ):

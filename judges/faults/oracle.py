@@ -19,8 +19,9 @@ from onetouch.ledger import Run
 from onetouch.policy import Policy
 from onetouch.sandbox.api import Answer
 
+from judges.faults.routed import LAG, Line
 from judges.faults.wire import Request
-from judges.faults.world import HANDOFF_ID, Account, Row, World
+from judges.faults.world import ASKED, HANDOFF_ID, TRIGGER, Account, Row, World
 
 if TYPE_CHECKING:
     from judges.faults.process import Process
@@ -68,6 +69,7 @@ class Oracle:
         self.marks: dict[str, int] = {}
         self.runs: dict[int, Run] = {}
         self.wanted: dict[str, set[str]] = {}
+        self.waiting: dict[str, int] = {}
         self.tasks: dict[str, Row] = {}
         self.accounts: dict[str, Row] = world.org.rows("Account")
         self.made: dict[str, tuple[datetime, Run | None]] = {}
@@ -78,6 +80,7 @@ class Oracle:
         self.approved: set[str] = set()
         self.promised: dict[str, datetime] = {}
         self.careful = True
+        self.line: Line | None = None  # of a seed that the product routes
 
     def violated(self, guarantee: int, text: str) -> None:
         """Records a violation, also in the history."""
@@ -94,9 +97,13 @@ class Oracle:
             self.runs[self.marks[run.run_id]] = run
         return self.marks[run.run_id]
 
-    def decided(self, run: Run, careful: bool, actions: Mapping[str, str]) -> None:
-        """Records the run's decisions, account → action; `careful` when they keep to the cap."""
+    def decided(self, run: Run, careful: bool, actions: Mapping[str, str], waiting: int = 0) -> None:
+        """Records the run's decisions, account → action.
+
+        `careful`: whether they keep to the cap; `waiting`: how many more would be called if the day had places.
+        """
         self.careful = careful
+        self.waiting[run.run_id] = waiting
         self.wanted[run.run_id] = {account for account, action in actions.items() if action == "sales_now"}
 
     def _run_of(self, task: Row) -> Run | None:
@@ -193,6 +200,8 @@ class Oracle:
             self.violated(1, f"a task for {_named(account)}, whose checkout was known to be in progress")
         if run and (bought_at := account.bought_at(looked)) and bought_at >= run.as_of:
             self.violated(1, f"a task for {_named(account)}, who was known to have bought since the decision")
+        if self.line and self.line.has_bought(account, looked, now):
+            self.violated(1, f"a task for {_named(account)}, who was known to have just bought")
         opened = [at for at in account.at("opportunity opened") if at <= process.began]
         closed = [at for at in account.at("opportunity closed") if at <= now]
         if len(opened) > len(closed):
@@ -294,6 +303,8 @@ class Oracle:
             self.approved.add(run.run_id)
         if not process.held and self.careful and self._may_go(run):
             self.promised |= {i: run.as_of for i in self.wanted[run.run_id] if i not in self.promised}
+        if not process.held and self.line:
+            self.line.delivery_begins(run, self.wanted[run.run_id])
         return {i for i, t in self.tasks.items() if t[HANDOFF_ID] and not t["IsClosed"] and not t["IsDeleted"]}
 
     def delivered(self, process: Process, run: Run, summary: Mapping[str, Any], open_before: set[str]) -> None:
@@ -306,22 +317,24 @@ class Oracle:
         theirs = {i: t for i, (_, r) in self.made.items() if r == run for t in [self.tasks[i]]}
         if not len([t for t in theirs.values() if not t["IsDeleted"]]) <= summary["delivered"] <= len(theirs):
             self.violated(6, f"{process} says {summary['delivered']} delivered, the org holds {len(theirs)}")
-        if self.careful and self._may_go(run):
+        if (self.careful or self.line) and self._may_go(run):
             with_task = {t["AccountId"] for t in self.tasks.values() if t[HANDOFF_ID]}
             # Handoffs opened by a later run that works at the same time are delivered by that run.
             later = {i for r in self.runs.values() if r.as_of > run.as_of for i in self.wanted.get(r.run_id, ())}
             for account in (self.world.by_id[i] for i in sorted(self.wanted[run.run_id] - later)):
-                if self._calm(account) and account.crm_id not in with_task:
+                due = self.careful or (self.line is not None and self.line.has_room(run, account))
+                if due and self._calm(account) and account.crm_id not in with_task:
                     self.violated(6, f"{process} is green, {_named(account)} has no task")
+        known = run.as_of - LAG if self.line else run.as_of
         for i in open_before:
             task = self.tasks[i]
             account = self.world.by_crm_id[task["AccountId"]]
             talked = account.at("opportunity opened", "outcome noted", "task done by the rep", "task reopened")
             gone = task["IsClosed"] or task["IsDeleted"] or talked
-            if not gone and account.buying_throughout(run.as_of, self.world.org.now):
+            if not gone and account.buying_throughout(known, self.world.org.now):
                 self.violated(1, f"the task of {_named(account)} stays open while they are buying")
             _, its_run = self.made[i]
-            bought_at = account.bought_at(run.as_of)
+            bought_at = account.bought_at(known)
             if not gone and its_run and bought_at and its_run.as_of <= bought_at:
                 self.violated(1, f"the task of {_named(account)} stays open although they have bought")
 
@@ -339,11 +352,13 @@ class Oracle:
 
     def _may_go(self, run: Run) -> bool:
         limit = self.policy.delivery.approval_above
-        return limit is None or len(self.wanted[run.run_id]) <= limit or run.run_id in self.approved
+        called = len(self.wanted[run.run_id]) + self.waiting[run.run_id]
+        return limit is None or called <= limit or run.run_id in self.approved
 
     def _calm(self, account: Account) -> bool:
         """Whether nothing ever happened that could be a reason not to contact the account."""
-        return not account.facts and account.account_id not in self.exempt
+        facts = {kind for _, kind in account.facts} - {TRIGGER, ASKED}
+        return not facts and account.account_id not in self.exempt
 
     def failed(self, process: Process, error: Exception | None) -> None:
         """Judges an attempt that failed; `error` is None when the process was killed."""

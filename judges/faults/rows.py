@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from collections.abc import Mapping
+from datetime import datetime, timedelta
 from typing import Any
 
 import pyarrow as pa
+from onetouch.catalogue import MOMENTS, SIGNAL_NAMES
 from onetouch.ledger import Run
 
-from judges.faults.world import Account
+from judges.faults.world import ASKED, REPS, TRIGGER, Account
 
 _UTC = pa.timestamp("us", tz="UTC")
 _REASON = pa.struct([("signal", pa.string()), ("value", pa.float64()), ("points", pa.float64())])
@@ -37,6 +39,18 @@ SIGNALS = pa.schema(
         ),
     ]
 )  # fmt: skip
+_TEXTS = ("account_basis", "region", "owner_email", "owner_id")
+_NUMBERS = ("seats", "arr", "usual_hour", "usual_weekday", *SIGNAL_NAMES)
+ALL_SIGNALS = pa.schema(
+    [
+        *SIGNALS,
+        *((name, pa.string()) for name in _TEXTS),
+        *((name, pa.float64()) for name in _NUMBERS if name not in SIGNALS.names),
+        *((f"{name}_at", _UTC) for name in MOMENTS),
+        ("bought_at", _UTC), ("owner_active", pa.bool_()),
+    ]
+)  # fmt: skip
+"""The columns that scoring and routing read, too."""
 
 
 def decision(
@@ -54,9 +68,12 @@ def decision(
     }  # fmt: skip
 
 
-def signals(account: Account, run: Run, mark: int, open_opportunities: int) -> dict[str, Any]:
-    bought_at = account.bought_at(run.as_of)
-    state = "started" if account.buying(run.as_of) else "completed" if bought_at else "none"
+def signals(
+    account: Account, run: Run, mark: int, open_opportunities: int, known: datetime | None = None
+) -> dict[str, Any]:
+    """`known`: up to when the run knows of checkouts; None: up to its `as_of`."""
+    bought_at = account.bought_at(known or run.as_of)
+    state = "started" if account.buying(known or run.as_of) else "completed" if bought_at else "none"
     return {
         "account_id": account.account_id, "crm_account_id": account.crm_id, "name": f"Company {account.number}",
         "domain": f"company{account.number}.example", "industry": "Software", "timezone": "UTC",
@@ -67,3 +84,25 @@ def signals(account: Account, run: Run, mark: int, open_opportunities: int) -> d
         "activated": 1.0, "milestones_done": 4.0, "limit_share": 0.92, "limit_used": float(mark),
         "limit_cap": 10_000.0, "invites": 3.0,
     }  # fmt: skip
+
+
+def all_signals(
+    account: Account, run: Run, mark: int, record: Mapping[str, Any] | None, known: datetime
+) -> dict[str, Any]:
+    """An account that is worth watching; what happened up to `known` is its signals. `record`: of the CRM, if any."""
+    owner = next((rep for rep in REPS if record and rep[0] == record["owner_id"]), None)
+    happened = {"plan_questions": account.at(TRIGGER), "demo_requests": account.at(ASKED)}
+    happened = {name: [at for at in moments if at <= known] for name, moments in happened.items()}
+    of_product = {"active_days": 12.0, "active_days_7d": 5.0, "limit_share": 0.0, "invites": 0.0}
+    return (
+        dict.fromkeys(SIGNAL_NAMES, 0.0)
+        | signals(account, run, mark, record["open_opportunities"] if record else 0, known)
+        | of_product
+        | {name: float(bool(moments)) for name, moments in happened.items()}
+        | {f"{name}_at": moments[-1] for name, moments in happened.items() if moments}
+        | {
+            "name": f"Company {account.number} ({mark:,} of 10,000)", "account_basis": "group",
+            "bought_at": account.bought_at(known), "activated": float(record is not None),
+            "owner_id": owner and owner[0], "owner_email": owner and owner[1], "owner_active": owner and True,
+        }
+    )  # fmt: skip

@@ -32,7 +32,7 @@ from onetouch.sandbox import faults
 from onetouch.sandbox.api import Answer
 from tenacity import wait_fixed
 
-from judges.faults import rows
+from judges.faults import routed, rows
 from judges.faults.memory import MemoryLake, extraction, quick
 from judges.faults.oracle import Oracle, Violation
 from judges.faults.process import Killed, Process, Scheduler, SteppedLedger
@@ -66,7 +66,7 @@ def policies() -> list[Policy]:
         plain.changed(assignment__tasks_per_day=2, assignment__beyond_the_day="stop"),
         plain.changed(delivery__bulk_above=1),
         plain.changed(delivery__approval_above=2, handoff__expires_hours=24),
-        plain.changed(assignment__tasks_per_day=3, assignment__beyond_the_day="stop", crm__link_contact=True),
+        plain.changed(assignment__tasks_per_day=3, crm__link_contact=True),
     ]
 
 
@@ -95,8 +95,10 @@ class Simulation:
         connection.driver_connection.deserialize(empty)
         connection.driver_connection.execute("PRAGMA foreign_keys = ON")
         self.org = Org(START)
-        self.policy = self.rng.choice(policies())
-        self.world = World(self.org, self.rng, accounts=self.rng.choice((1, 2, 3, 3, 4)))
+        self.routed = seed % 16 in routed.SEEDS
+        self.policy = self.rng.choice(routed.policies() if self.routed else policies())
+        accounts = self.rng.choice((3, 4, 4, 5, 6) if self.routed else (1, 2, 3, 3, 4))
+        self.world = World(self.org, self.rng, accounts)
         self.oracle = Oracle(self.world, self.policy, self.note)
         # How many faults a seed has: often few, so that single faults are tried as well as many at once.
         self.troubles = self.rng.choice((0, 1, 2, 2, 3, 4, 6, 10))
@@ -113,15 +115,23 @@ class Simulation:
         self.steps = 0
         self.counted: Counter[str] = Counter()
         self.lake = MemoryLake()
+        self.decided: set[str] = set()
+        if self.routed:
+            self.event_rate = self.rng.choice((0.0, 0.0, 0.005, 0.02))
+            self.careful = False
+            self.oracle.line = routed.Line(self.oracle)
 
     # ── a seed's life ────────────────────────────────────────────────────────────────────────────
 
     def live(self) -> Result:
         """A few runs with faults, then quiet runs that must recover from all of them."""
         with _quiet_slack(), quick():
-            for _ in range(self.rng.choice((1, 1, 1, 2, 2, 3))):
+            for _ in range(self.rng.choice((4, 5, 6) if self.routed else (1, 1, 1, 2, 2, 3))):
                 self._phase()
-                self._jump()
+                if self.routed:
+                    self._hour()
+                else:
+                    self._jump()
             if self.seed % 16 == 15:
                 self._slow_rep()
             self._settle()
@@ -159,6 +169,23 @@ class Simulation:
         if self.event_rate and self.rng.random() < 0.3:
             self._event()
 
+    def _hour(self) -> None:
+        """What customers do between two runs, on a seed that the product routes."""
+        weights = (2, 2, 3, 3) if self.ledger.stopped() else (12, 4, 2, 1)
+        hours = self.rng.choices((1, 2, 24, 73), weights)[0]
+        next_run = (self.scheduler.now + timedelta(hours=hours)).replace(minute=0, second=0, microsecond=0)
+        # Shortly before the next run is too late for that run to know of it.
+        at = next_run - timedelta(minutes=self.rng.choice((5, 30, 50)))
+        self.org.now = self.scheduler.now = max(at, self.scheduler.now)
+        for _ in range(self.rng.choice((0, 1, 2, 3))):
+            self.org.now = self.scheduler.now = self.scheduler.now + timedelta(seconds=1)
+            happened = self.world.customer()
+            self.note(happened)
+            self.counted[f"event: {happened.partition(':')[0]}"] += 1
+        self.scheduler.now = max(next_run, self.scheduler.now)
+        if self.rng.random() < 0.25:
+            self.note(self._kill_switch())
+
     def _slow_rep(self) -> None:
         """Reps take two days to contact the account; a run follows when the days of silence since the task are over.
 
@@ -187,7 +214,7 @@ class Simulation:
         self.ledger.resume(self.scheduler.now)
         self.oracle.stopped_at = None
         self.note("── quiet")
-        jumps = (1,) if self.rng.random() < 0.85 else (1, 80, 8 * 24)
+        jumps = (1,) if self.rng.random() < 0.85 or self.routed else (1, 80, 8 * 24)
         for number, hours in enumerate(jumps):
             self.scheduler.now += timedelta(hours=hours)
             quiet = Process(
@@ -204,7 +231,8 @@ class Simulation:
         holder: list[Run] = []
 
         def begin(ledger: Ledger) -> None:
-            holder[:] = [ledger.begin_run(as_of, self.policy, dry_run)]
+            fresh = self.scheduler.now - as_of <= timedelta(hours=self.policy.delivery.fresh_hours)
+            holder[:] = [ledger.begin_run(as_of, self.policy, dry_run, fresh=fresh)]
 
         if not self._tries(process, "begin", begin):
             return
@@ -360,7 +388,9 @@ class Simulation:
         process.looked |= dict.fromkeys(account_ids, now)
         asked = {i: self.world.by_id[i] for i in account_ids}
         found = {i: Checkout(bought=False, at=now) for i, account in asked.items() if account.buying(now)}
-        found |= {i: Checkout(bought=True, at=at) for i, account in asked.items() if (at := account.bought_at(now))}
+        itself = {i: at for i, account in asked.items() if (at := account.bought_at(now))}
+        # Decided by the plain router, an account may be called after it has bought.
+        found |= {i: Checkout(True, at, at if self.routed else None) for i, at in itself.items()}
         self._step(process, "after", "recheck")
         return found
 
@@ -368,12 +398,13 @@ class Simulation:
 
     def _route(self, ledger: Ledger, run: Run, decides: bool) -> None:
         """Decides every account from what the run knows, and writes the decisions once for each run."""
+        if self.routed:
+            with ledger.alone(f"route {run.run_id}"):  # a stage that is done is not done again
+                self._route_by_product(ledger, run)
+            return
         if self.lake.exists("decisions", f"{run.run_id}.parquet"):
             return
-        known_ones = rows_where(
-            self.lake, "crm", f"{run.run_id}/accounts", "crm_account_id", list(self.world.by_crm_id)
-        )
-        crm = {row["crm_account_id"]: row for row in known_ones}
+        crm = self._crm_accounts(run)
         told = ledger.handoff_frame(run.as_of)
         handoffs = {row["account_id"]: row for row in told.astype(object).where(told.notna(), None).to_dict("records")}
         if self.lake.exists("decisions", f"{run.run_id}.parquet"):  # written meanwhile by another process of this run
@@ -410,6 +441,25 @@ class Simulation:
         self.oracle.decided(run, self.careful, {d["account_id"]: d["action"] for d in decisions})
         shown = ", ".join(f"{d['account_id']} {d['action']}" for d in decisions)
         self.note(f"decided as of {run.as_of:%d %H:%M}: {shown}")
+
+    def _crm_accounts(self, run: Run) -> dict[str, dict[str, Any]]:
+        ids = list(self.world.by_crm_id)
+        known = rows_where(self.lake, "crm", f"{run.run_id}/accounts", "crm_account_id", ids)
+        return {row["crm_account_id"]: row for row in known}
+
+    def _route_by_product(self, ledger: Ledger, run: Run) -> None:
+        if run.run_id in self.decided:
+            return
+        mark, crm = self.oracle.mark(run), self._crm_accounts(run)
+        decisions = routed.route(self.lake, ledger, self.policy, run, self.world.accounts, crm, mark)
+        self.decided.add(run.run_id)
+        actions = {d["account_id"]: d["action"] for d in decisions}
+        waiting = sum(any(o["obstacle"] == "day" for o in d["would_change"] or ()) for d in decisions)
+        self.oracle.decided(run, False, actions, waiting)
+        shown = ", ".join(f"{d['account_id']} {d['action']} ({d['rule']})" for d in decisions)
+        self.note(f"decided as of {run.as_of:%d %H:%M}{'' if run.real else ', not real'}: {shown}")
+        if self.oracle.line:
+            self.oracle.line.decided(run, decisions)
 
     # ── steps and faults ─────────────────────────────────────────────────────────────────────────
 

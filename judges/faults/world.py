@@ -18,6 +18,9 @@ REPS = ((make_id("005", 101), "rita@rep.example", "Rita"), (make_id("005", 102),
 CHECKOUT = timedelta(hours=72)
 """How long a checkout without a further step counts as in progress (policy: signals.checkout_abandoned_hours)."""
 
+TRIGGER, ASKED = "trigger", "asked for a person"
+"""Facts that call for a rep, where all others speak against a call; only in seeds that the product routes."""
+
 Row = dict[str, Any]
 
 
@@ -132,13 +135,18 @@ class World:
             return [self._done(row) for row in self.keyed_tasks() if not row["IsClosed"] and not row["IsDeleted"]]
 
     def _note(self, account: Account, kind: str) -> str:
-        self.crm_events += not kind.startswith("checkout")
+        self.crm_events += kind not in (TRIGGER, ASKED) and not kind.startswith("checkout")
         account.facts.append((self.org.now, kind))
         return f"{kind}: {account.account_id}"
 
     def _pick(self) -> Account | None:
         alive = [account for account in self.accounts if not account.at("account deleted")]
         return self.rng.choice(alive) if alive else None
+
+    def customer(self) -> str:
+        """Something happens at a customer that routing reads; returns its text."""
+        account = self.rng.choice(self.accounts)
+        return self._note(account, self.rng.choices((TRIGGER, ASKED, "checkout completed"), (7, 1, 3))[0])
 
     def _checkout(self) -> str | None:
         account = self.rng.choice(self.accounts)

@@ -63,7 +63,7 @@ def test_an_event_is_what_happened(home: Home) -> None:
 def test_an_address_that_is_the_user_names_the_company(home: Home) -> None:
     home.write(Sent("e1", user="jo@mail.acme.co.uk"), Sent("e2", user="jo@gmail.com"))
     home.stage()
-    assert set(home.events()["account_id"]) == {"acme.co.uk", "jo@gmail.com"}
+    assert set(home.events()["account_id"]) == {"acme.co.uk", "user:jo@gmail.com"}
 
 
 def test_the_window_is_that_of_receipt(home: Home, other_home: Callable[..., Home]) -> None:

@@ -86,6 +86,7 @@ def test_lone_persons_had_other_ids_once():
 IDS = [
     "u1", " u1 ", "1001.0", "1001.00", "10.5", "undefined", "NULL", "None", "0", "-", "[object Object]", "anonymous",
     "Jo@Acme.com", "jo@acme.com", "\u00a0x\u200b", "Jose\u0301", "Jos\u00e9", "JO\u0308@acme.com", "0.0", "a  b", "A B",
+    "Jo+Test@Acme.com", "+x@acme.com", "jo+a+b@acme.com", "a+b", "12+Jo@users.noreply.github.com", "jo@acme.com/+x@y",
 ]  # fmt: skip
 
 
@@ -105,7 +106,8 @@ def test_the_engine_spells_ids_as_outside_it(tmp_path, ignored):
 
 def test_ids_that_one_person_wrote_in_several_ways_are_one():
     limits = read_policy().events
-    assert len({one_id(text, limits) for text in ("Jo@Acme.com", " jo@acme.com ", "JO@ACME.COM")}) == 1
+    assert len({one_id(text, limits) for text in ("Jo@Acme.com", " jo@acme.com ", "JO+x@ACME.COM")}) == 1
+    assert len({one_id(f"{text}@users.noreply.github.com", limits) for text in ("1+jo", "1", "2+jo")}) == 3
     assert {one_id(text, limits) for text in ("1001", "1001.0")} == {"1001"}
     assert {one_id(text, limits) for text in ("undefined", "NULL", " none", "0", "[object Object]")} == {None}
     assert one_id("Acme", limits) != one_id("acme", limits)

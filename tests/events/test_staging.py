@@ -274,6 +274,22 @@ def test_the_quarantine_shows_file_line_reason_and_row(stager):
     assert found["file"].eq(f"a/{member(RECEIVED)}").all()
 
 
+@pytest.mark.parametrize(("senders", "read"), [(1, True), (3, False)])
+def test_one_users_bad_rows_keep_no_file_from_counting_as_read(stager, senders, read):
+    """Of many bad rows of one user the file is read once; of several users' the next run reads it again, and stops."""
+    bad = [event(100 + n, user_id=f"m{n % senders}", event_time="soon") for n in range(30)]
+    stager.staged([*(event(n, user_id=f"u{n % 5}") for n in range(20)), *bad])
+    [batch] = stager.ledger.batches(stager.run().run_id)
+    assert batch["counts"]["refused_of_one"] == 30 // senders
+    assert stager.stage(AS_OF + HOUR)["already_read"] == (1 if read else 0)
+
+
+def test_rows_of_other_projects_keep_no_file_from_counting_as_read(tmp_path):
+    stager = Stager(tmp_path, projects=["1"])
+    assert stager.staged([event(n, app=1 + n % 3) for n in range(30)])["quarantined"] == {"other_project": 20}
+    assert stager.stage(AS_OF + HOUR)["already_read"] == 1
+
+
 def test_a_mail_address_is_kept_only_where_it_is_the_user_id(stager):
     stager.staged([event(1, user_properties={"email": "secret@acme.com"}), event(2, user_id="open@acme.com")])
     shown = stager.events().to_json(date_format="iso")

@@ -51,7 +51,7 @@ def balanced(rows: dict[str, Any]) -> bool:
 def test_every_real_row_is_accounted_for_and_a_second_run_says_the_same(tmp_path: Path) -> None:
     first, done = run(tmp_path / "home", REAL, tmp_path)
     assert done.returncode == 0, done.stderr
-    assert first["rows"] == {"in": ROWS, "kept": ROWS, "duplicates": 0, "quarantined": {}}
+    assert first["rows"] == {"in": ROWS, "kept": ROWS, "anonymous": 0, "duplicates": 0, "quarantined": {}}
     assert sum(first["decisions"].values()) == first["accounts"] > 100
     assert first["delivered"] == 0
     listed = onetouch(tmp_path / "home", "decisions", "--json").stdout.splitlines()
@@ -83,7 +83,7 @@ def damaged(tmp_path: Path) -> Path:
     whole = io.BytesIO()
     with gzip.GzipFile(fileobj=whole, mode="wb") as file:
         file.write(b"\n".join(json.dumps(row).encode() for row in new) + b"\n")
-    nobody = {**good, "user_id": None, "groups": {}, "user_properties": {}}
+    nobody = {**good, "user_id": None, "device_id": None, "amplitude_id": None, "groups": {}, "user_properties": {}}
     with zipfile.ZipFile(folder / "zz-damage.zip", "w") as answer:
         at = "424242/424242_2023-01-31"
         answer.writestr(f"{at}_1#7.json.gz", whole.getvalue()[:-60])

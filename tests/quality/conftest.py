@@ -61,10 +61,12 @@ class Place:
         quarantined: int = 0,
         *,
         reread: int = 0,
+        hours: dict[str, float] | None = None,
+        refused_of_one: int = 0,
         batch: str = "b1",
     ) -> None:
         counts = {"in": rows_in, "kept": kept, "duplicates": duplicates, "quarantined": {"bad_time": quarantined}}
-        counts["reread"] = reread
+        counts |= {"reread": reread, "refused_of_one": refused_of_one} | ({} if hours is None else {"hours": hours})
         self.ledger.record_batch(batch, self.run.run_id, "amplitude", counts)
 
 

@@ -74,7 +74,7 @@ def test_a_planted_fault_trips_its_check_alone(place, per_day, counts, says):
 )
 def test_a_fault_of_the_events_trips_its_check_alone(place, column, value, share, says):
     def change(frame: pd.DataFrame) -> None:
-        frame.loc[: round(len(frame) * share) - 1, column] = value
+        frame.loc[frame.index * 617 % 1000 < round(share * 1000), column] = value  # of each day alike
 
     place.events(STEADY, change=change)
     place.batch(1000, 1000)
@@ -91,6 +91,35 @@ def test_a_stale_source_fails_and_says_how_old(place):
     with pytest.raises(ChecksFailed) as caught:
         check_events(place.lake, place.ledger, place.policy, late)
     assert any("hours since the last event: 95.18 (at most 74)" in f for f in caught.value.summary["critical"])
+
+
+@pytest.mark.parametrize(("days", "severity"), [(5, "warnings"), (6, "critical")])
+def test_a_source_that_is_often_silent_for_days_is_stale_after_longer(place, days, severity):
+    """A small source with a batch of events every fourth day: its gaps are 95 hours, and one was 11 days."""
+    place.events([50 if n % 4 == 0 and n not in (20, 24) else 0 for n in range(41)])
+    late = place.ledger.begin_run(place.run.as_of + timedelta(days=days), place.policy, False)
+    place.ledger.record_batch("b2", late.run_id, "amplitude", {"in": 0, "kept": 0, "duplicates": 0, "quarantined": {}})
+    try:
+        summary = check_events(place.lake, place.ledger, place.policy, late)
+    except ChecksFailed as failed:
+        summary = failed.summary
+    told = {kind for kind in ("critical", "warnings") if any("hours since the last" in f for f in summary[kind])}
+    assert told == {severity} | {"warnings"}
+
+
+@pytest.mark.parametrize(("days", "stale"), [(0, False), (1, True)])
+def test_a_weekend_that_is_always_quiet_does_not_age_a_source(place, days, stale):
+    """Events from Monday to Friday, and none since Friday 27 December: on 1 January it is silent for 119 hours, 48 of
+    them a weekend's."""
+    dates = [place.run.as_of.date() - timedelta(days=n) for n in range(33, 0, -1)]
+    place.events([50 if day.weekday() < 5 and (day.month, day.day) < (12, 28) else 0 for day in dates])
+    late = place.ledger.begin_run(place.run.as_of + timedelta(days=days), place.policy, False)
+    place.ledger.record_batch("b2", late.run_id, "amplitude", {"in": 0, "kept": 0, "duplicates": 0, "quarantined": {}})
+    try:
+        critical = check_events(place.lake, place.ledger, place.policy, late)["critical"]
+    except ChecksFailed as failed:
+        critical = failed.summary["critical"]
+    assert any("hours since the last event" in finding for finding in critical) == stale
 
 
 def test_years_without_an_event_are_as_stale_as_they_are(place):
@@ -194,6 +223,31 @@ def test_the_index_names_findings_and_leads_to_every_suite(place):
         assert place.lake.exists("quality", place.run.run_id, "events", link)
 
 
+def hours(expected: int, lost: float, empty: int = 0) -> dict[str, float]:
+    return {"expected": expected, "seen": expected - int(lost), "damaged": int(lost), "empty": empty, "lost": lost}
+
+
+@pytest.mark.parametrize(("lost", "severity"), [(0, None), (0.5, "warnings"), (2, "warnings"), (16, "critical")])
+def test_lost_hours_are_weighed_as_hours(place, lost, severity):
+    """Sixteen of 41 damaged files are 39 % of the hours, however few rows they would count as; two are 4.9 %."""
+    place.events(STEADY)
+    place.batch(1000, 1000, hours=hours(41, lost, empty=3))
+    if severity == "critical":
+        [found] = failed(place)
+    else:
+        told = check(place)["warnings"]
+        assert len(told) == (severity is not None), told
+        found = told[0] if told else ""
+    assert severity is None or f"({lost} of 41; 3 are empty)" in found
+
+
+def test_a_source_whose_files_tell_no_hours_is_not_judged_by_them(place):
+    place.events(STEADY)
+    place.batch(1000, 1000, hours=hours(0, 0))
+    summary = check(place)
+    assert (summary["warnings"], summary["unjudged"]) == ([], [])
+
+
 def test_a_quiet_sunday_is_no_drop_but_an_empty_one_is(place):
     """The week's pattern is held against itself; Tuesday 31 December plays the quiet day here."""
     week = [100, 100, 100, 100, 100, 100, 12]
@@ -201,6 +255,7 @@ def test_a_quiet_sunday_is_no_drop_but_an_empty_one_is(place):
     place.batch(sum(week) * 3 - 1, sum(week) * 3 - 1)
     assert check(place)["warnings"] == []
     place.lake.remove("events")
+    place.lake.remove("tallies")  # the new files have the names of the old ones
     place.events([*week, *week, *week[:-1], 1])
     assert any("÷ a usual day's: 0.08333 (at least 0.1)" in finding for finding in failed(place))
 

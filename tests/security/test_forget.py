@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import gzip
 import json
+import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,9 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 from typer.testing import CliRunner
 
-from tests.security.conftest import AS_OF, Home
+from tests.security.conftest import AS_OF, Home, opened, row
+from tests.security.conftest import rows as rows_sent
+from tests.sources.answers import answer, member, packed
 
 ACCOUNT, DOMAIN, CRM_ID = "org_00003", "kestrel-0003.example", "001Simorg_00003IAA"
 
@@ -208,15 +212,21 @@ def test_killed_at_any_step_the_next_call_finishes_it(
     assert home.workspace.ledger.erasures() == []
 
 
-def test_what_arrives_again_is_counted_and_kept_nowhere(home: Home) -> None:
+def test_what_arrives_again_is_counted_and_kept_nowhere(home: Home, tmp_path: Path) -> None:
     users = ["u_00003_00", "u_00003_02"]
     forget(home.workspace, "account", ACCOUNT, AS_OF)
     alone = users_of(home.workspace.lake, "org_00004")[0]
     forget(home.workspace, "user", alone, AS_OF)
-    # The overlap of two days reads rows of both again, and the file still names the account.
+    # Another file has all rows again, with one new one, and the file of accounts still names the account.
+    sent = [one for one in rows_sent() if not isinstance(one, bytes)]
+    theirs = [one for one in sent if ACCOUNT in one["groups"].get("organisation", []) or one["user_id"] == alone]
+    shutil.copytree(home.exports, tmp_path / "answers")
+    again = packed([*sent, row(990, "u_00005_00", "simulated.u.00005.00@heron-0005.example", "org_00005")])
+    answer(tmp_path / "answers/2026-03-again.zip", [(member(AS_OF.replace(day=6, hour=10)), again)])
+    home = replace(home, workspace=opened(home.workspace.home, tmp_path / "answers", home.accounts))
     run_id = home.run(AS_OF.replace(hour=15))
     rows = home.workspace.ledger.stage_summary(run_id, "stage_events")["rows"]
-    assert rows["quarantined"]["forgotten"] == 22
+    assert rows["kept"] == 1 and rows["quarantined"]["forgotten"] == len(theirs) > 20
     assert rows["in"] == rows["kept"] + rows["duplicates"] + sum(rows["quarantined"].values())
     assert where(home.workspace.home, ACCOUNT, DOMAIN, alone, "simulated.u.00003", *users) == []
     quarantine = home.workspace.lake.read("quarantine", "amplitude", f"amplitude-{run_id}.parquet")

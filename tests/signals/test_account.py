@@ -613,14 +613,14 @@ def test_a_domain_is_a_companys_unless_anybody_can_have_an_address_there(
         ],
     )  # fmt: skip
     snapshot = pd.DataFrame(
-        {"account_id": ["free", "site", "none"], "domain": ["gmail.com", "https://www.site.example/", None]}
+        {"account_id": ["free", "site", "blank"], "domain": ["gmail.com", "https://www.site.example/", None]}
     )
     built = signals_of(lake, snapshot, NOON)
     assert built["domain"].dropna().to_dict() == {"site": "site.example"}, "a mail provider's domain is no company's"
     got = built["enterprise_domain"]
     assert got.to_dict() == {
         "user:mail": 0, "a group": 0, "a group of the company": 1, "once": 1, "big.example": 1,
-        "free": 0, "site": 1, "none": 0,
+        "free": 0, "site": 1, "blank": 0,
     }  # fmt: skip
 
 

@@ -42,7 +42,7 @@ def read_events(lines):
     domain = email.str.partition("@")[2].str.removeprefix("mail.")
     group = frame["groups"].map(lambda g: g["organisation"][0] if g else None)
     business = domain.where(domain.str.endswith(".example"))
-    frame["account"] = group.fillna(business).fillna(frame["user_id"])
+    frame["account"] = group.fillna(business).fillna("user:" + frame["user_id"])
     frame["at"] = pd.to_datetime(frame["event_time"], utc=True)
     return frame[(frame["at"].dt.year > 2020) & (frame["at"].dt.year < 2090)]
 

@@ -96,7 +96,7 @@ def test_every_table_has_a_shape(opened: Workspace) -> None:
         schema = pq.read_schema(path)
         names = {upgrade.current_name(name) for name in schema.names}
         assert names <= set(kind.columns), f"{path}: {sorted(names - set(kind.columns))} not declared"
-    since = {"artefact", "artefacts", "memberships"}  # shapes that came after the commit of a home
+    since = {"artefact", "artefacts", "memberships", "tallies"}  # shapes that came after the commit of a home
     assert found | since == {kind.name for kind in formats.TABLE_KINDS}, "a home must hold a table of every kind"
 
 
@@ -292,8 +292,12 @@ def test_shadows_and_comparisons_are_read(home: Home, opened: Workspace) -> None
     assert len(shown.after) == 20  # one was forgotten since
     assert shown.summary.startswith("+0 / −3 sales touches (3 → 0)")
     assert shown.summary[:29] == (opened.ledger.stage_summary(run.run_id, "shadow") or {})["summary"][:29]
-    same = experiments.compare(opened.lake, opened.ledger, opened.ledger.policy(run.policy_version), opened.policy, run)
+    then = opened.ledger.policy(run.policy_version)
+    same = experiments.compare(opened.lake, opened.ledger, then, then, run)
     assert (len(same.changes), same.computed_anew) == (0, False)
+    # Today's policy reads plan limits otherwise, so its signals are computed again.
+    today = experiments.compare(opened.lake, opened.ledger, then, opened.policy, run)
+    assert (len(today.changes), today.computed_anew) == (0, True)
 
 
 def test_reports_and_manifests_are_read(opened: Workspace) -> None:

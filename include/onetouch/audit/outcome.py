@@ -30,9 +30,11 @@ def accounting(ledger: Ledger, run_id: str) -> dict[str, Any]:
     When the run was held, `to_withdraw` is the number of open tasks that should have been closed.
     `records`: how many records of the CRM, or rows of the file of accounts, were read, joined an account of the product
     (by which way), or did not.
+    `events`: the numbers of unknown and of ignored events, by the vendors' names.
     """
     summaries = ledger.stage_summaries(run_id)
     staged, routed = summaries.get("stage_events") or {}, summaries.get("route") or {}
+    checked = summaries.get("check_events") or {}
     sent = summaries.get("deliver_tasks") or {}
     return {
         "run_id": run_id,
@@ -44,6 +46,7 @@ def accounting(ledger: Ledger, run_id: str) -> dict[str, Any]:
         "repaired": staged.get("repaired"),
         "hours": staged.get("hours"),
         "ignored": staged.get("ignored"),
+        "events": checked.get("events"),
         "accounts": routed.get("accounts"),
         "decisions": routed.get("decisions"),
         "to_send": sent.get("to_send"),

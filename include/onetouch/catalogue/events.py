@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+MOST = 1e15
+"""The largest number that an event may carry (ours): up to here, whole numbers and their differences are exact."""
+
 
 @dataclass(frozen=True)
 class Event:
@@ -11,15 +14,19 @@ class Event:
 
     `detail`: what the event's detail names, such as the feature that was used; `value`: what the number it carries
     measures. Scenario files use both as keys; a policy's vocabulary says which property of the vendor's event holds
-    them. `use`: whether the event counts as use of the product. A meter that reports nightly must not make an idle
-    account look active, so readings of a meter, the website's demo, the help desk and outside news do not count.
+    them. `values`: the smallest and the largest number that it can carry; anybody can send anything with the public key
+    of a web page, and any other number is no value. `use`: whether the event counts as use of the product. A meter that
+    reports nightly must not make an idle account look active, so readings of a meter, the website's demo, the help desk
+    and outside news do not count. `guards`: whether a guarantee rests on it, so that its silence is a danger.
     """
 
     name: str
     meaning: str
     detail: str | None = None
     value: str | None = None
+    values: tuple[float, float] = (0, MOST)
     use: bool = True
+    guards: bool = False
 
 
 EVENTS: tuple[Event, ...] = (
@@ -45,11 +52,11 @@ EVENTS: tuple[Event, ...] = (
     Event("sso_configured", "single sign-on was set up or changed"),
     Event("permissions_changed", "roles or permissions were changed"),
     Event("action_failed", "something somebody tried did not work", detail="action"),
-    Event("demo_viewed", "the product demo on the website was watched", value="completion", use=False),
+    Event("demo_viewed", "the product demo on the website was watched", value="completion", values=(0, 100), use=False),
     Event("support_ticket_opened", "the help desk was asked", use=False),
-    Event("checkout_started", "a self-serve upgrade was begun, or went a step on"),
-    Event("checkout_completed", "a self-serve upgrade was paid for"),
-    Event("checkout_abandoned", "a self-serve upgrade was given up"),
+    Event("checkout_started", "a self-serve upgrade was begun, or went a step on", guards=True),
+    Event("checkout_completed", "a self-serve upgrade was paid for", guards=True),
+    Event("checkout_abandoned", "a self-serve upgrade was given up", guards=True),
     Event("plan_upgraded", "the account moved to a larger plan", detail="plan", value="arr"),
     Event("company_funded", "the company raised funding", use=False),
     Event("company_hiring", "the company advertised a job", use=False),

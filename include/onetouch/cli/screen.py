@@ -88,6 +88,9 @@ def accounting(result: Mapping[str, Any]) -> RenderableType:
             lost = f", {hours['lost']:g} lost ({hours['lost'] / hours['expected']:.0%})" if hours["lost"] else ""
             told = f"{hours['expected']:,} in the files, {hours['seen']:,} read, {hours['empty']:,} empty{lost}"
             table.add_row("hours", Text(told, style="red" if lost else ""))
+    for kind, names in (result.get("events") or {}).items():
+        if names:
+            table.add_row(f"{kind} events", Text(", ".join(f"{name} {n:,}" for name, n in names.items())))
     if result.get("already_read"):
         table.add_row("already read", f"{result['already_read']:,} files, by earlier runs")
     if result.get("late"):

@@ -28,8 +28,10 @@ def beyond_the_cap(ledger: Ledger, policy: Policy, run: Run, new: int) -> str | 
 
     All tasks of the (UTC) day count, also those of later runs when this one is delivered late.
     """
+    if policy.assignment.beyond_the_day == "queue":
+        return None
     today, cap = _of_the_day(ledger, run), policy.assignment.tasks_per_day
-    if not new or today + new <= cap or policy.assignment.beyond_the_day == "queue":
+    if not new or today + new <= cap:
         return None
     return (
         f"stopped at the daily cap: {new} new tasks on top of {today} today are more than assignment.tasks_per_day "

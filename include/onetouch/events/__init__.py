@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from onetouch.faces import show
 
 if TYPE_CHECKING:
+    from onetouch.events.canonical import FORGOTTEN, OTHER_PROJECT
     from onetouch.events.checkouts import Checkout, fresh_checkouts
     from onetouch.events.files import DRY, event_files, is_dry
     from onetouch.events.identity import Who, account_of_user, business_domain, by_todays_ids, former_ids, who
@@ -21,12 +22,15 @@ if TYPE_CHECKING:
         view,
     )
     from onetouch.events.staging import EVENTS, stage
+    from onetouch.events.values import possible
 
 __all__ = [
     "Checkout",
     "DRY",
     "Day",
     "EVENTS",
+    "FORGOTTEN",
+    "OTHER_PROJECT",
     "Placement",
     "Who",
     "account_of_user",
@@ -43,6 +47,7 @@ __all__ = [
     "last_day",
     "metadata_of",
     "month_end",
+    "possible",
     "read_memberships",
     "said",
     "stage",

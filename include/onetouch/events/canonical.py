@@ -15,6 +15,8 @@ from onetouch.events.identity import (
     BLANKS,
     GROUP,
     KINDS,
+    MAILBOX,
+    NOT_TAGGED,
     NUMBER,
     USER,
     account_of_group,
@@ -33,9 +35,12 @@ if TYPE_CHECKING:
 REASONS = (
     INVALID_UTF8, LONE_SURROGATE, "broken_json", "not_an_object", "unknown_shape", "missing_event_type",
     "no_user_and_no_account", "control_characters", "value_too_long", "unparsable_time", "before_product",
-    "after_receipt",
+    "after_receipt", "other_project",
 )  # fmt: skip
 """Why a row is rejected: the first reason that applies. A row or file that could not be read has its own reason."""
+
+OTHER_PROJECT = "other_project"
+"""The reason for leaving out a row of a project that is not one of the policy's `events.projects`."""
 
 FORGOTTEN = "forgotten"
 """The reason for rejecting a row of a forgotten user or account: the row is counted, but kept nowhere."""
@@ -310,7 +315,7 @@ class _Judge:
         objects = (*shape.groups, *shape.properties, *shape.user_properties)
         scalars = (
             *shape.event_id, *shape.event, *shape.user_id, *shape.occurred_at, *shape.received_at, *shape.group,
-            *shape.email, *shape.anonymous_id, *shape.told_apart, *shape.sent_id,
+            *shape.email, *shape.anonymous_id, *shape.told_apart, *shape.sent_id, *shape.project,
         )  # fmt: skip
         self.keys = {steps(place)[0]: "text" for place in scalars}
         self.keys |= {steps(place)[0]: "json" for place in objects}
@@ -345,7 +350,9 @@ class _Judge:
             file=(placed | judged.event_id.isnull()).ifelse(judged.file, ibis.null()),
             line=placed.ifelse(judged.line, ibis.null()),
             reason=judged.reason,
-            shown=doubtful.ifelse(_as_received(judged).left(SHOWN_BYTES), ibis.null()),
+            shown=(doubtful & (judged.reason.fill_null("") != OTHER_PROJECT)).ifelse(
+                _as_received(judged).left(SHOWN_BYTES), ibis.null()
+            ),
             again=(judged.reason == _AGAIN).ifelse(judged.text, ibis.null()),
             repaired=self._repaired(judged),
             event_id=kept("event_id"),
@@ -363,6 +370,7 @@ class _Judge:
             never_count=kept("never_count"),
             properties=self._is_object(judged.properties).ifelse(kept("properties"), "{}"),
             email_digest=judged.email_digest,
+            project=judged.project,
         )
 
     def _all_groups(self, groups: ir.StringValue) -> ir.StringValue:
@@ -385,6 +393,7 @@ class _Judge:
         found = rows.mutate(
             event_id=self._trimmed(self._first(rows, shape.event_id)),
             event=self._trimmed(self._first(rows, shape.event)),
+            project=self._trimmed(self._first(rows, shape.project)),
             occurred_at=self._moment(rows, shape.occurred_at),
             received_at=self._moment(rows, shape.received_at),
             groups=_coalesce(self._object(rows, place) for place in shape.groups),
@@ -457,11 +466,15 @@ class _Judge:
             other = other.re_replace(r"[ \t]+", " ") if "blanks" in ignored else other
             return text.contains("@").ifelse(self.engine.composed(text.lower()), other)
 
+        def mailbox(text: ir.StringValue) -> ir.StringValue:
+            tagged = text.contains("+") & ~text.contains(NOT_TAGGED)
+            return tagged.ifelse(text.re_replace(MAILBOX, r"\1@"), text)
+
         def somebody(text: ir.StringValue) -> ir.StringValue:
             whole = (text.contains(".0") & text.re_search(NUMBER)).ifelse(text.re_extract(NUMBER, 1), text)
             return whole.lower().isin(nobody).ifelse(ibis.null(), whole) if nobody else whole
 
-        return [spelled, somebody]
+        return [spelled, mailbox, somebody]
 
     def _text(self, text: ir.StringValue) -> ir.StringValue:
         return self.engine.trim(text, BLANKS).nullif("")
@@ -637,6 +650,7 @@ class _Judge:
             ((parts.unread | parts.event.isnull()) & ~self.engine.json_object(parts.text), "not_an_object"),
             (ibis.or_(*odd), "unknown_shape"),
             (parts.event.isnull(), "missing_event_type"),
+            (self._elsewhere(parts), OTHER_PROJECT),
             (ibis.coalesce(parts.user_id, parts.group_id, parts.hosts, parts.anonymous_id).isnull(), _NOBODY),
             (ids[0].concat(*ids[1:]).re_search(_CONTROL), "control_characters"),
             (ibis.or_(*too_long), "value_too_long"),
@@ -644,6 +658,14 @@ class _Judge:
             (parts.occurred_at < _naive(limits.product_since_at), "before_product"),
             (parts.occurred_at > latest, "after_receipt"),
         )
+
+    def _elsewhere(self, parts: ir.Table) -> ir.BooleanValue:
+        """Whether a row belongs to a project that does not count, where the source's rows name their project."""
+        import ibis
+
+        if not self.limits.projects or not self.shape.project:
+            return ibis.literal(False)
+        return ~parts.project.isin(self.limits.projects).fill_null(False)
 
     def _not_scalar(self, parts: ir.Table, name: str, places: Sequence[str]) -> ir.BooleanValue:
         """Whether a value that should be a text or a number is an object or a list."""

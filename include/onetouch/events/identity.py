@@ -33,6 +33,12 @@ BLANKS = " \t\r\n\u00a0\u200b\ufeff"
 NUMBER = r"^(-?\d+)\.0+$"
 """A whole number as a table of numbers writes it: `1001.0` is the id `1001`."""
 
+MAILBOX = r"^([^+@]+)\+[^@]*@"
+"""An address with a tag (`jo+test@…`), which is the mailbox `jo@…` (sub-addressing, RFC 5233)."""
+
+NOT_TAGGED = "@users.noreply."
+"""GitHub and GitLab write their users' relay addresses as `number+name@users.noreply…`: that is no tag."""
+
 KINDS = r"^(user|group|crm):"
 """How the id of an account begins that is not a group's or a domain's."""
 
@@ -84,7 +90,8 @@ def business_domains(hosts: Iterable[str]) -> dict[str, str | None]:
 def one_id(text: str, limits: Events) -> str | None:
     """An id in the spelling that counts; None for a placeholder. `events.canonical` does the same in the engine.
 
-    E-mail addresses are in lower case and composed Unicode form; other ids as far as `events.ids_ignore` says so.
+    E-mail addresses are in lower case and composed Unicode form, without the tag of a mailbox (MAILBOX); other ids as
+    far as `events.ids_ignore` says so.
     """
     text = text.strip(BLANKS)
     ignored = ("case", "unicode") if "@" in text else limits.ids_ignore
@@ -94,6 +101,8 @@ def one_id(text: str, limits: Events) -> str | None:
         text = unicodedata.normalize("NFC", text)
     if "blanks" in ignored:
         text = re.sub(r"[ \t]+", " ", text)
+    if NOT_TAGGED not in text:
+        text = re.sub(MAILBOX, r"\1@", text)
     text = re.sub(NUMBER, r"\1", text, flags=re.ASCII)
     return None if not text or text.lower() in placeholders(limits) else text
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -14,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from onetouch.events.canonical import FORGOTTEN, Canonical
+from onetouch.events.canonical import FORGOTTEN, OTHER_PROJECT, Canonical
 from onetouch.events.files import batch_of, event_files, is_dry
 from onetouch.events.losses import losses, total
 from onetouch.lake import Engine, Lake
@@ -29,6 +30,7 @@ from onetouch.sources import (
     read_rows,
     reading_of,
     source_of,
+    steps,
 )
 
 if TYPE_CHECKING:
@@ -73,6 +75,7 @@ _MEMORY = "2GB"
 _ROWS_AT_ONCE = 100_000
 _MOMENT = timedelta(microseconds=1)
 _FIRST_BAD = 20  # rejected rows that are looked at when no row is an event
+_PROJECTS = 20  # ours: more are too many to name
 
 
 def stage(lake: Lake, ledger: Ledger, policy: Policy, run: Run) -> dict[str, Any]:
@@ -150,10 +153,14 @@ def _stage_source(source: str, lake: Lake, ledger: Ledger, policy: Policy, run: 
 
 def _is_taken(counts: Mapping[str, Any], policy: Policy) -> bool:
     """Whether the batch's files count as read. A batch with so many bad rows that its check is critical is read again
-    by the next run, which is then stopped as well until policy or data are mended."""
-    bad: int = sum(n for reason, n in counts["quarantined"].items() if reason != FORGOTTEN)
+    by the next run, which is then stopped as well until policy or data are mended. The check sets one user's bad rows
+    apart, and so does this: nobody alone can keep a source from being read on."""
+    quarantined, of_one = counts["quarantined"], int(counts["refused_of_one"])
+    bad: int = sum(n for reason, n in quarantined.items() if reason not in (FORGOTTEN, OTHER_PROJECT))
+    received = int(counts["in"]) - int(quarantined.get(OTHER_PROJECT, 0))
     limit = policy.quality.max_quarantine_rate.critical
-    return limit is None or bad <= limit * int(counts["in"])
+    others = received - of_one
+    return bad <= limit * received or (others > 0 and bad - of_one <= limit * others)
 
 
 def _files(source: str, manifest: Mapping[str, Any], ledger: Ledger, policy: Policy, run: Run) -> list[FileRead]:
@@ -186,9 +193,9 @@ def _write_batch(
 ) -> tuple[dict[str, Any], datetime | None]:
     """Writes the batch's files.
 
-    Returns its counts {in, kept, anonymous, duplicates, quarantined, repaired, unnamed_groups, files, dates,
-    already_read, late, reread} with `losses`, where `reread` are the duplicates of earlier batches that were received
-    when the event was, and the newest receipt of the good rows.
+    Returns its counts {in, kept, anonymous, duplicates, quarantined, refused_of_one (the most of one user), projects,
+    repaired, unnamed_groups, files, dates, already_read, late, reread} with `losses`, where `reread` are the duplicates
+    of earlier batches that were received when the event was, and the newest receipt of the good rows.
     """
     batch_id, until = batch_of(source, run), datetime.fromisoformat(manifest["window"][1])
     lateness = {(file.covered, file.known_at) for file in files if not file.reason}
@@ -203,9 +210,11 @@ def _write_batch(
         anonymous = _rows(engine, nobodys.semi_join(chosen, "row"))
         unnamed = _unnamed_groups(engine, canonical.good, policy)
         quarantined = _counted(engine, canonical.bad, "reason")
+        refused_of_one = _of_one(engine, canonical.bad, source)
         repaired = _counted(engine, canonical.good.filter(canonical.good.repaired.notnull()), "repaired")
         if canonical.rows != good + sum(quarantined.values()):
             raise RuntimeError(f"batch {batch_id}: {canonical.rows} rows in, {good} good, {quarantined}: some are lost")
+        projects = _projects(engine, canonical.judged)
         rows = _known(engine, canonical.good, files, lateness)
         dates, late = _write_events(engine, lake, rows, chosen, source, batch_id)
         if not run.dry_run:
@@ -222,7 +231,9 @@ def _write_batch(
         "unnamed_groups": unnamed,
         "duplicates": good - kept,
         "quarantined": quarantined,
+        "refused_of_one": refused_of_one,
         "repaired": repaired,
+        "projects": projects,
         "files": len(dates),
         "dates": [day.isoformat() for day in dates],
         "already_read": manifest.get("known", 0),
@@ -231,6 +242,24 @@ def _write_batch(
     }
     counts |= losses(source, Fetched.of(dict(manifest)), counts, first)
     return counts, None if newest is None else min(newest.replace(tzinfo=UTC), until)
+
+
+def _of_one(engine: Engine, bad: ir.Table, source: str) -> int:
+    """The most rejected rows that name the same user; by their text, because they need not be valid JSON."""
+    keys = "|".join(re.escape(steps(place)[-1]) for place in source_of(source).shape.user_id)
+    user = bad.shown.re_extract(rf"""["'](?:{keys})["']\s*:\s*["']?([^"',}}]+)""", 1).nullif("")
+    named = bad.mutate(user=user).filter(lambda row: row.user.notnull())
+    most = named.group_by("user").agg(n=named.count())
+    return engine.fetch(most.agg(n=most.n.max()))["n"][0].as_py() or 0
+
+
+def _projects(engine: Engine, judged: ir.Table) -> dict[str, int]:
+    """Rows by the vendor's project, of the projects with the most rows."""
+    import ibis
+
+    named = judged.filter(judged.project.notnull())
+    rows = named.group_by("project").agg(n=named.count()).order_by(ibis.desc("n"), "project").limit(_PROJECTS)
+    return {row["project"]: row["n"] for row in engine.fetch(rows).to_pylist()}
 
 
 def _rows(engine: Engine, table: ir.Table) -> int:

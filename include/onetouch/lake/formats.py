@@ -114,9 +114,11 @@ _DECISIONS: Columns = {
 }
 _REPS: Columns = {**_columns(TEXT, "owner_id email name timezone"), "active": YES_OR_NO}
 _PROFILE = """
-    rows_in kept duplicates quarantined forgotten unaccounted reread quarantine_rate duplicate_rate multiplied new_rows
-    unknown_event_rate no_user_rate no_account_rate incomplete_rows hours_since_last_event last_day_rows usual_rows
-    week_before_rows history_days volume_drop volume_surge
+    rows_in kept duplicates quarantined forgotten elsewhere unaccounted reread quarantine_rate duplicate_rate multiplied
+    hours_expected hours_seen hours_damaged hours_empty hours_lost lost_hours_rate
+    new_rows unknown_event_rate no_user_rate no_account_rate incomplete_rows impossible_values set_apart
+    hours_since_last_event usual_gap_hours quiet_hours last_day_rows usual_rows week_before_rows history_days
+    volume_drop volume_surge
 """
 _FILE = r"[^/]+\.parquet"
 
@@ -243,6 +245,16 @@ TABLE_KINDS: tuple[TableKind, ...] = (
     TableKind("earlier", r"inputs/[^/]+/earlier\.parquet", {"account_id": TEXT, "score": NUMBER}),
     TableKind("artefact", r"inputs/[^/]+/artefact\.parquet", _columns(TEXT, "scorer artefact_id")),
     TableKind("artefacts", rf"artefacts/{_FILE}", {"scorer": TEXT, "content": pa.binary()}),
+    TableKind(
+        "tallies",
+        rf"tallies/event_date=[^/]+/{_FILE}",
+        {
+            **_columns(TEXT, "grain source event"),
+            **_columns(COUNT, "n anonymous users top_user top_account twins bare"),
+            **_columns(MOMENT, "at newest known_at"),
+            "lag": NUMBER,
+        },
+    ),
     TableKind("profile", r"quality/[^/]+/profile\.parquet", {"source": TEXT, **_columns(NUMBER, _PROFILE)}),
 )  # fmt: skip
 """Every kind of table in the lake. Other files are no tables of ours: raw vendor data, reports, documentation."""

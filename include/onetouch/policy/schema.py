@@ -74,6 +74,12 @@ def _country(code: str) -> str:
     return code
 
 
+def _some_name(pattern: str) -> str:
+    if not pattern.strip("* "):
+        raise ValueError(f"{pattern!r} fits every event; name those to ignore")
+    return pattern
+
+
 def _source_name(name: str) -> str:
     if not re.fullmatch(r"[a-z][a-z0-9_]{0,39}", name):  # it is part of paths, of a connection's id and of batch ids
         raise ValueError("a name of lower-case letters, digits and _, up to 40")
@@ -89,6 +95,8 @@ Positive = Annotated[int, Field(gt=0)]
 Timezone = Annotated[str, AfterValidator(_timezone)]
 Country = Annotated[str, AfterValidator(_country)]
 Source_name = Annotated[str, AfterValidator(_source_name)]
+EventPattern = Annotated[str, Field(min_length=1), AfterValidator(_some_name)]
+ProjectId = Annotated[str, BeforeValidator(lambda value: str(value) if isinstance(value, int) else value)]
 Sql_name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*(\.[A-Za-z][A-Za-z0-9_]*)?$", max_length=80)]
 
 
@@ -99,7 +107,12 @@ class Part(BaseModel):
 
 
 class Events(Part):
-    """How raw rows become canonical events, and which are put in quarantine."""
+    """How raw rows become canonical events, and which are put in quarantine.
+
+    `ignore`: vendors' event names that are nobody's concern, such as those of autocapture; `*` stands for any text.
+    `projects`: the ids of the vendor's projects whose events count, as texts or numbers; rows of other projects, and
+    rows that name none, are left out and counted (empty: the events of all projects count).
+    """
 
     product_since: date
     max_hours_after_receipt: Positive
@@ -112,6 +125,13 @@ class Events(Part):
     email_properties: list[str]
     placeholders: list[str]
     ids_ignore: list[Literal["case", "blanks", "unicode"]]
+    ignore: list[EventPattern]
+    projects: list[ProjectId]
+
+    @property
+    def ignored(self) -> re.Pattern[str]:
+        """Fits the whole of each event name that `ignore` names."""
+        return re.compile("|".join(".*".join(map(re.escape, name.split("*"))) for name in self.ignore) or r"(?!)")
 
     @property
     def product_since_at(self) -> datetime:
@@ -178,6 +198,7 @@ class Quality(Part):
     """Thresholds of the batch checks."""
 
     max_quarantine_rate: Limits
+    max_lost_hours_rate: Limits
     max_unknown_event_rate: Limits
     max_duplicate_rate: Limits
     max_no_user_rate: Limits

@@ -119,6 +119,11 @@ _THEN_2: dict[str, Any] = {
     "signals.limit_resets": {},
     "signals.limit_fall": None,
     "signals.limit_reading_days": FOR_EVER_DAYS,
+    # No name of an event was ignored, and all projects counted.
+    "events.ignore": [],
+    "events.projects": [],
+    # Lost hours stopped nothing.
+    "quality.max_lost_hours_rate": {"warning": 1.0, "critical": 1.0},
 }
 """Key that a document of format 2 (and 1) may lack → the value that reproduces what was done without it."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -18,8 +18,9 @@ from onetouch.catalogue import MOMENTS, SALES_NOW, SIGNAL_NAMES
 from onetouch.lake import Lake, read_table
 from onetouch.ledger import ACTIVE, Ledger, Run
 from onetouch.policy import Policy, listed_reps, tasks_of, zone_of
-from onetouch.quality import docs, rules
-from onetouch.quality.profile import batch_profile
+from onetouch.quality import docs, names, rules
+from onetouch.quality.history import unusual
+from onetouch.quality.profile import profiled
 from onetouch.quality.suites import Suite, decision_suites, event_suites, signal_suites
 
 if TYPE_CHECKING:
@@ -47,11 +48,21 @@ def check_events(lake: Lake, ledger: Ledger, policy: Policy, run: Run) -> Summar
     """Checks the staged batches by their profile, which is stored as `quality/{run_id}/profile.parquet`.
 
     Returns {"passed", "critical", "warnings", "unjudged", "docs"}: lists of one-line findings, and the path of the
-    Data Docs. Raises ChecksFailed.
+    Data Docs; and "events": the numbers of unknown and of ignored events by their names. Raises ChecksFailed.
     """
-    profile = batch_profile(lake, ledger, policy, run)
+    profile, named, counts = profiled(lake, ledger, policy, run)
     lake.write(profile, "quality", run.run_id, "profile.parquet")
-    return _check(lake, run, "events", event_suites(profile, policy), _unnamed(ledger, policy, run))
+    told = [
+        *_unnamed(ledger, policy, run),
+        *names.told(named),
+        *names.projects_told(ledger.batches(run.run_id), policy),
+    ]
+    found = [
+        *(_Finding(one.severity, one.says) for one in unusual(counts, policy, run.as_of)),
+        *(_Finding("warning", line) for line in told),
+    ]
+    events = {kind: names.listed(named, kind) for kind in (names.UNKNOWN, names.IGNORED)}
+    return _check(lake, run, "events", event_suites(profile, policy), found, events=events)
 
 
 def _unnamed(ledger: Ledger, policy: Policy, run: Run) -> list[str]:
@@ -165,14 +176,18 @@ class _Finding:
     says: str
 
 
-def _check(lake: Lake, run: Run, stage: str, suites: list[Suite], warnings: Sequence[str] = ()) -> Summary:
+def _check(
+    lake: Lake, run: Run, stage: str, suites: list[Suite], found: Iterable[_Finding] = (), **more: Any
+) -> Summary:
+    """`found`: further findings, which no suite finds; `more`: further parts of the summary."""
     with tempfile.TemporaryDirectory() as folder:
-        findings = _validate(suites, run, Path(folder))
+        findings = [*_validate(suites, run, Path(folder)), *found]
         summary: Summary = {
             "passed": not any(f.severity == "critical" for f in findings),
             "critical": [f.says for f in findings if f.severity == "critical"],
-            "warnings": [*(f.says for f in findings if f.severity != "critical"), *warnings],
+            "warnings": [f.says for f in findings if f.severity != "critical"],
             "unjudged": [text for suite in suites for text in suite.unjudged],
+            **more,
         }
         summary["docs"] = docs.publish(Path(folder), lake, run, stage, summary)
     if not summary["passed"]:

@@ -7,8 +7,10 @@ is imported when a suite is made.
 
 from __future__ import annotations
 
+import itertools
+import math
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from types import ModuleType
@@ -18,9 +20,10 @@ from zoneinfo import available_timezones
 import numpy as np
 import pandas as pd
 
-from onetouch.catalogue import ACTIONS, SALES_NOW, SIGNALS, Format
+from onetouch.catalogue import ACTIONS, SALES_NOW, SIGNALS, SIGNALS_BY_NAME, Format
 from onetouch.ledger import Run
 from onetouch.policy import Limits, Policy
+from onetouch.quality.history import LONGER
 
 POINTS_TOLERANCE = 0.05
 """Points and scores are rounded to 0.1. A difference of up to half of that is rounding; more means a missing reason."""
@@ -60,25 +63,29 @@ def event_suites(profile: pd.DataFrame, policy: Policy) -> list[Suite]:
             _at_least(gxe, "unaccounted", 0, "critical", "rows in less rows accounted for"),
             _at_most(gxe, "multiplied", 0, "critical", "rows of events that the lake holds more than once"),
             _at_most(gxe, "incomplete_rows", 0, "critical", "events without id, name or time"),
+            _at_most(gxe, "set_apart", 0, "warning", "rows of one user, set apart: with them, a limit is passed"),
+            _at_most(gxe, "impossible_values", 0, "warning", "numbers that their event cannot carry, left out"),
             *_limited(gxe, "quarantine_rate", quality.max_quarantine_rate, "share of rows in quarantine"),
+            *_limited(gxe, "lost_hours_rate", quality.max_lost_hours_rate, _hours_lost(figures)),
             *_limited(gxe, "duplicate_rate", quality.max_duplicate_rate, "share of rows sent twice"),
             *_limited(
                 gxe, "unknown_event_rate", quality.max_unknown_event_rate, "share of events not in the vocabulary"
             ),
             *_limited(gxe, "no_user_rate", quality.max_no_user_rate, "share of events without a user"),
             *_limited(gxe, "no_account_rate", quality.max_no_user_rate, "share of events without an account"),
-            *_limited(gxe, "hours_since_last_event", quality.max_hours_since_last_event, "hours since the last event"),
+            *_limited(gxe, "hours_since_last_event", stale_after(figures, policy), "hours since the last event"),
             *_limited(gxe, "volume_surge", quality.max_volume_ratio, "last full day's events ÷ a usual day's"),
             *_limited(
                 gxe, "volume_drop", quality.min_volume_ratio, "last full day's events ÷ a usual day's", lower=True
             ),
         ]
-        # An unknown figure is not checked, except age: a source that never sent an event counts as stale.
+        # An unknown figure is not checked, except age: a source that never sent an event counts as stale. Not every
+        # source has files by the hour, so that nobody need be told of those that have none.
         age = "hours_since_last_event"
         seen = gxe.ExpectColumnValuesToNotBeNull(
             column=age, severity="critical", meta={"says": "sources that never sent an event"}
         )
-        unjudged = sorted({e.column for e in wanted if figures[e.column] is None} - {age})
+        unjudged = sorted({e.column for e in wanted if figures[e.column] is None} - {age, "lost_hours_rate"})
         suites.append(
             Suite(
                 f"batch-{source}",
@@ -88,6 +95,19 @@ def event_suites(profile: pd.DataFrame, policy: Policy) -> list[Suite]:
             )
         )
     return suites
+
+
+def stale_after(figures: Mapping[Any, Any], policy: Policy) -> Limits:
+    """The policy's limits of age. Hours of usually quiet days of the week do not count, and a source that is often
+    silent for longer is held against its own silences (LONGER times for critical): weekends are no outage."""
+    limits, usual = policy.quality.max_hours_since_last_event, figures.get("usual_gap_hours") or 0.0
+    quiet = figures.get("quiet_hours") or 0.0
+    return Limits(warning=max(limits.warning + quiet, usual), critical=max(limits.critical + quiet, LONGER * usual))
+
+
+def _hours_lost(figures: Mapping[Any, Any]) -> str:
+    expected, lost, empty = (figures[f"hours_{name}"] or 0 for name in ("expected", "lost", "empty"))
+    return f"share of the files' hours that is lost ({lost:g} of {expected:,.0f}; {empty:,.0f} are empty)"
 
 
 def signal_suites(signals: pd.DataFrame, policy: Policy, run: Run) -> list[Suite]:
@@ -132,7 +152,7 @@ def signal_suites(signals: pd.DataFrame, policy: Policy, run: Run) -> list[Suite
                         severity="critical",
                         meta={"says": f"accounts with more {smaller} than {larger}"},
                     )
-                    for larger, smaller in (("users", "active_users"), ("active_users", "active_users_7d"))
+                    for larger, smaller in _nested(policy)
                 ),
                 *_known_figures(
                     frame, [_at_most(gxe, "hours_after_as_of", 0, "critical", "hours of events from after as_of")]
@@ -144,6 +164,13 @@ def signal_suites(signals: pd.DataFrame, policy: Policy, run: Run) -> list[Suite
             ],
         )
     ]
+
+
+def _nested(policy: Policy) -> Iterator[tuple[str, str]]:
+    """Pairs of counts of users of which the first has the longer window under the policy, so that it is not less."""
+    counts = [SIGNALS_BY_NAME[name] for name in ("users", "active_users", "active_users_7d")]
+    longest_first = sorted(counts, key=lambda signal: signal.window.days(policy.signals) or math.inf, reverse=True)
+    return itertools.pairwise(signal.name for signal in longest_first)
 
 
 def decision_suites(decisions: pd.DataFrame, totals: pd.DataFrame, policy: Policy, run: Run) -> list[Suite]:

@@ -34,6 +34,7 @@ from onetouch.events import (
     known_since,
     metadata_of,
     month_end,
+    possible,
     read_memberships,
     view,
 )
@@ -45,7 +46,7 @@ from onetouch.signals.numbers import number_in
 if TYPE_CHECKING:
     import ibis.expr.types as ir
 
-LAYOUT = "4"  # part of built_from; increase it when the content of a partition changes, so that all are rebuilt
+LAYOUT = "5"  # part of built_from; increase it when the content of a partition changes, so that all are rebuilt
 
 _READINGS = [event.name for event in NAMED if event.value and not event.use]
 _EVER = datetime.max.replace(tzinfo=UTC)
@@ -275,7 +276,8 @@ def _daily(engine: Engine, policy: Policy, events: ir.Table, name: str, *by: str
         quoted=quoted,
     )
     texts = engine.view(texts, f"{name}_texts")
-    told = engine.view(texts.mutate(value=number_in(texts.text, texts.quoted)), f"{name}_told")
+    told = engine.view(texts.mutate(number=number_in(texts.text, texts.quoted)), f"{name}_told")
+    told = told.mutate(value=possible(told.number, told.event))
     # Of two readings at one moment the greater one counts, whatever the order of the rows.
     reading = ibis.struct({"at": told.occurred_at, "value": told.value})
     return told.group_by(*keys, "event", "detail", "quarter").agg(

@@ -214,7 +214,7 @@ class _Rows:
                 if kind == "no_user":
                     row.update(user_id=None, device_id=None, amplitude_id=None, groups={}, user_properties={})
                 else:
-                    row["event_properties"] = {"comment": "x" * 70_000}
+                    row |= {"$insert_id": f"{key:016x}", "event_properties": {"comment": "x" * 70_000}}
                 whole = json.dumps(row, separators=(",", ":"))
             texts.append(whole)
         return texts

@@ -88,6 +88,7 @@ SOURCE = Source(
         event_id=("uuid",),
         event=("event_type",),
         occurred_at=("event_time", "client_event_time"),
+        project=("app", "project"),
         received_at=("server_upload_time", "server_received_time"),
         user_id=("user_id",),
         anonymous_id=("device_id", "amplitude_id"),

@@ -41,7 +41,7 @@ class Shape:
     `groups`: places of objects that map a group type to an id or a list of ids (the policy's `events.group_types` say
     which types count; of a list, the smallest id counts). `group`: places of the ids themselves. `user_properties`:
     places of objects in which the policy's `events.email_properties` may be an e-mail address. `email`: places of the
-    addresses themselves. `properties`: places of objects.
+    addresses themselves. `properties`: places of objects. `project`: places of the id of the vendor's project.
 
     `told_apart`: the places that, with the event's parts, tell two rows without an event id apart, for sources that
     write other places anew at every export; empty: the whole text does. `sent_id`: places that together identify an
@@ -61,6 +61,7 @@ class Shape:
     properties: Places = ()
     user_properties: Places = ()
     email: Places = ()
+    project: Places = ()
     told_apart: Places = ()
     sent_id: Places = ()
     sent_days: int = 7

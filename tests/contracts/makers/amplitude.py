@@ -17,6 +17,7 @@ def _row(sent: Sent) -> dict[str, object] | bytes:
     return answers.event(
         1,
         uuid=sent.id,
+        **{"$insert_id": f"insert-{sent.id}"},
         event_type=sent.event,
         user_id=sent.user,
         event_time=stamp,
