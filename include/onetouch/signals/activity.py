@@ -18,9 +18,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, date, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeVar
 
 import pyarrow as pa
 
@@ -213,6 +213,8 @@ _ACTIVITY = pa.schema(
     ]
 )
 
+Way = TypeVar("Way")
+
 Key = tuple[str, str]
 """A source with a vocabulary of its own (empty: any other source), and its name of an event."""
 
@@ -231,14 +233,15 @@ def _daily(engine: Engine, policy: Policy, events: ir.Table, name: str, *by: str
     meanings = _meanings(policy)
     # Which way leads to the detail and to the value of an event is a number in the vocabulary, because comparing
     # numbers costs less than comparing names.
-    details, values = (list(dict.fromkeys(filter(None, map(way, meanings.values())))) for way in (_detail, _value))
+    details = _ways(map(_detail, meanings.values()))
+    values = _ways(meaning.value for meaning in meanings.values())
     vocabulary = pa.table(
         {
             "of_source": pa.array([source for source, _ in meanings], pa.string()),
             "vendor": pa.array([vendor for _, vendor in meanings], pa.string()),
             "name": pa.array([meaning.as_ for meaning in meanings.values()], pa.string()),
             "detail_by": pa.array([_place(details, _detail(meaning)) for meaning in meanings.values()], pa.int32()),
-            "value_by": pa.array([_place(values, _value(meaning)) for meaning in meanings.values()], pa.int32()),
+            "value_by": pa.array([_place(values, meaning.value) for meaning in meanings.values()], pa.int32()),
             "in_percent": pa.array([meaning.as_ == "demo_viewed" for meaning in meanings.values()]),
             "reading": pa.array([meaning.as_ in _READINGS for meaning in meanings.values()]),
         }
@@ -252,7 +255,7 @@ def _daily(engine: Engine, policy: Policy, events: ir.Table, name: str, *by: str
     detail = _by(
         known.detail_by,
         [
-            ibis.literal(word) if word else engine.json_text(known.properties, [name]).nullif("")
+            engine.json_text(known.properties, [name]).nullif("") if name else ibis.literal(word)
             for name, word in details
         ],
         "string",
@@ -350,12 +353,13 @@ def _detail(meaning: Meaning) -> tuple[str | None, str | None] | None:
     return None if meaning.detail_is is None else (None, meaning.detail_is)
 
 
-def _value(meaning: Meaning) -> str | None:
-    """The property that holds the value of an event; None without one."""
-    return meaning.value
+def _ways(found: Iterable[Way | None]) -> list[Way]:
+    """The different ones, without None."""
+    return list(dict.fromkeys(way for way in found if way is not None))
 
 
-def _place(ways: list[Any], way: Any) -> int | None:
+def _place(ways: list[Way], way: Way | None) -> int | None:
+    """Its place among the ways; None without one."""
     return None if way is None else ways.index(way)
 
 

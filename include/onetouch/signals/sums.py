@@ -61,7 +61,7 @@ def sum_up(activity: ir.Table, policy: Policy, as_of: datetime) -> Sums:
     )
     new = a.filter(a.used & late & a.user_id.notnull())
     new = new.group_by("account_id", "user_id", "quarter").agg(**{name: new[name].sum() for name in PARTS})
-    windows = {counted_in(window): window.days(days) for window in COUNTED_IN}
+    windows = {counted_in(window): length for window in COUNTED_IN if (length := window.days(days)) is not None}
     barrier = ibis.literal(as_of - timedelta(hours=days.abandoned_barrier_hours))
     left = (a.event == "checkout_abandoned") & recent & (a.first_at <= barrier)
     whole = a.last_at <= barrier  # otherwise the barrier is within an hour's events: only first and last are known
