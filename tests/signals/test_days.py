@@ -118,7 +118,8 @@ def moments_of_use(draw: st.DrawFn, as_of: datetime, zone: str) -> datetime:
     return min(at, as_of - timedelta(minutes=2))
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@pytest.mark.timeout(900)
+@settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_levels_are_those_of_whole_days_there(
     data: st.DataObject, event: Callable[..., dict], stage: Callable[..., None]
@@ -126,7 +127,7 @@ def test_levels_are_those_of_whole_days_there(
     hours = st.integers(0, 4 * 365 * 24).map(lambda n: BEGINNING + timedelta(hours=n))
     changes = [datetime(2025, 3, 30, 1, tzinfo=UTC), datetime(2025, 4, 6, 14, tzinfo=UTC)]
     as_of = data.draw(st.one_of(hours, st.sampled_from(changes)))
-    zones = {f"a{n}": data.draw(st.one_of(st.sampled_from(SOME), st.sampled_from(ZONES))) for n in range(6)}
+    zones = {f"a{n}": data.draw(st.one_of(st.sampled_from(SOME), st.sampled_from(ZONES))) for n in range(12)}
     events = {
         account: [
             event(
