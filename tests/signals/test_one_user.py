@@ -60,14 +60,12 @@ def test_the_true_readings_beside_it_count(lake, event, stage):
     assert (row["limit_share"], row["demo_completion"]) == (0.8, 40)
 
 
-@pytest.mark.parametrize(
-    "windows",
-    [
-        {"engagement_days": 21}, {"recent_days": 42}, {"recent_days": 5}, {"recent_days": 7}, {"engagement_days": 60},
-        {"recent_days": 90}, {"recent_days": 1, "engagement_days": 20, "abandoned_barrier_hours": 12},
-        {"lookback_days": 30}, {"lookback_days": 400},
-    ],
-)  # fmt: skip
+FEW = [{"engagement_days": 21}, {"recent_days": 42}, {"lookback_days": 30},
+       {"recent_days": 1, "engagement_days": 20, "abandoned_barrier_hours": 12}]  # fmt: skip
+MORE = [{"recent_days": 5}, {"recent_days": 7}, {"engagement_days": 60}, {"recent_days": 90}, {"lookback_days": 400}]
+
+
+@pytest.mark.parametrize("windows", [*FEW, *(pytest.param(windows, marks=pytest.mark.long) for windows in MORE)])
 def test_windows_that_policy_check_allows_can_pass(lake, event, stage, windows):
     policy = POLICY.changed(**{f"signals__{name}": days for name, days in windows.items()})
     assert not [f for f in review_policy(policy) if f.field.startswith("signals")]

@@ -27,18 +27,6 @@ HOUR = timedelta(hours=1)
 END = START + 12 * HOUR
 
 
-@pytest.fixture
-def lake(tmp_path):
-    return Lake(tmp_path / "lake")
-
-
-@pytest.fixture
-def folder(tmp_path):
-    place = tmp_path / "answers"
-    place.mkdir()
-    return place
-
-
 def fetch(lake, folder):
     return amplitude.fetch(lake, "raw/amplitude/run", START, END, LIMITS, folder=folder)
 

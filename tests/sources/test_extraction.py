@@ -2,7 +2,6 @@ import dataclasses
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from onetouch.lake import Lake
 from onetouch.ledger import Ledger
 from onetouch.policy import read_policy
 from onetouch.sources import ExportError, amplitude, extract, extracted, read_rows
@@ -12,11 +11,6 @@ from tests.sources.answers import answer, event, member, packed
 POLICY = read_policy()
 AS_OF = datetime(2025, 3, 1, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
-
-
-@pytest.fixture
-def lake(tmp_path):
-    return Lake(tmp_path / "lake")
 
 
 @pytest.fixture

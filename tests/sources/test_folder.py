@@ -6,7 +6,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from onetouch.lake import Lake
 from onetouch.policy import read_policy
 from onetouch.sources import ExportError, amplitude, fetch_rows
 
@@ -16,18 +15,6 @@ POLICY = read_policy()
 LIMITS = POLICY.events
 START, END = datetime(2025, 3, 1, 9, tzinfo=UTC), datetime(2025, 3, 1, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
-
-
-@pytest.fixture
-def lake(tmp_path):
-    return Lake(tmp_path / "lake")
-
-
-@pytest.fixture
-def folder(tmp_path):
-    place = tmp_path / "answers"
-    place.mkdir()
-    return place
 
 
 def fetch(lake, folder, start=START, end=END, limits=LIMITS):

@@ -12,8 +12,10 @@ if TYPE_CHECKING:
     from onetouch.events.memberships import Placement, read_memberships, said
     from onetouch.events.partitions import (
         Day,
+        build_partitions,
         built_from,
         by_month,
+        event_date,
         files_by_date,
         known_since,
         last_day,
@@ -34,10 +36,12 @@ __all__ = [
     "Placement",
     "Who",
     "account_of_user",
+    "build_partitions",
     "built_from",
     "business_domain",
     "by_month",
     "by_todays_ids",
+    "event_date",
     "event_files",
     "files_by_date",
     "former_ids",

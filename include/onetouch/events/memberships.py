@@ -17,7 +17,7 @@ of a month that is over only where something changed. Both are made again when t
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -25,6 +25,7 @@ import pyarrow as pa
 from onetouch.events.identity import USER
 from onetouch.events.partitions import (
     Day,
+    build_partitions,
     built_from,
     by_month,
     known_since,
@@ -129,28 +130,12 @@ def said(events: ir.Table) -> ir.Table:
 
 def _build_days(lake: Lake, engine: Engine, files: Mapping[date, list[str]]) -> dict[date, Day]:
     """The memberships of each date, made again where its event files changed."""
-    days = {}
-    for day, paths in files.items():
-        parts = ("memberships", f"event_date={day}", f"{view(paths)}{_FILE}")
-        stamp = built_from(paths, LAYOUT)
-        metadata = metadata_of(lake, *parts)
-        if metadata.get("built_from") != stamp:
-            events = engine.read(paths, like=EVENTS).mutate(event_date=day)
-            [latest] = engine.fetch(
-                events.agg(occurred=events.occurred_at.max(), known=known_since(events).max())
-            ).to_pylist()
-            beginning = datetime.combine(day, datetime.min.time(), UTC)  # for files without a row
-            metadata = {
-                "built_from": stamp,
-                "occurred_until": (latest["occurred"] or beginning).astimezone(UTC).isoformat(),
-                "known_until": (latest["known"] or beginning).astimezone(UTC).isoformat(),
-            }
-            engine.write(said(events).drop("event_date"), metadata, *parts)
-        days[day] = Day(
-            lake.path(*parts),
-            datetime.fromisoformat(metadata["occurred_until"]),
-            datetime.fromisoformat(metadata["known_until"]),
-        )
+    import ibis
+
+    def made(events: ir.Table) -> ir.Table:
+        return said(events.mutate(event_date=ibis.null("date"))).drop("event_date")  # the folder's name says it
+
+    days, _ = build_partitions(lake, engine, files, "memberships", _FILE, (LAYOUT,), made)
     return days
 
 

@@ -6,7 +6,7 @@ import calendar
 import hashlib
 import re
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING
@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 import pyarrow.parquet as pq
 
 from onetouch.events.files import DRY, event_files, is_dry
-from onetouch.lake import Lake
+from onetouch.events.staging import EVENTS
+from onetouch.lake import Engine, Lake
 
 if TYPE_CHECKING:
     import ibis.expr.types as ir
@@ -35,6 +36,49 @@ class Day:
         return self.occurred_until < as_of and self.known_until <= as_of
 
 
+def build_partitions(
+    lake: Lake,
+    engine: Engine,
+    files: Mapping[date, list[str]],
+    folder: str,
+    file_name: str,
+    meaning: Sequence[str],
+    made: Callable[[ir.Table], ir.Table],
+) -> tuple[dict[date, Day], int]:
+    """The partitions `{folder}/event_date=…/{file_name}` of the dates of `files`, and how many were made again because
+    their event files or their `meaning` changed.
+
+    `made` gives what is kept of the events of a date; it is called once, and what it gives must refer to the table
+    `events_for_{folder}`, which holds one date after the other.
+    """
+    days, rebuilt = {}, 0
+    summed: tuple[ir.Table, ir.Table] | None = None
+    for day, paths in files.items():
+        parts = (folder, f"event_date={day}", f"{view(paths)}{file_name}")
+        stamp = built_from(paths, *meaning)
+        metadata = metadata_of(lake, *parts)
+        if metadata.get("built_from") != stamp:
+            events = engine.read(paths, f"events_for_{folder}", like=EVENTS)
+            if summed is None:
+                latest = events.agg(occurred=events.occurred_at.max(), known=known_since(events).max())
+                summed = (latest, made(events))
+            [latest_of_day] = engine.fetch(summed[0]).to_pylist()
+            beginning = datetime.combine(day, datetime.min.time(), UTC)  # for files without a row
+            metadata = {
+                "built_from": stamp,
+                "occurred_until": (latest_of_day["occurred"] or beginning).astimezone(UTC).isoformat(),
+                "known_until": (latest_of_day["known"] or beginning).astimezone(UTC).isoformat(),
+            }
+            engine.write(summed[1], metadata, *parts)
+            rebuilt += 1
+        days[day] = Day(
+            lake.path(*parts),
+            datetime.fromisoformat(metadata["occurred_until"]),
+            datetime.fromisoformat(metadata["known_until"]),
+        )
+    return days, rebuilt
+
+
 def files_by_date(lake: Lake, *, dry: bool) -> dict[date, list[str]]:
     """The event files that a dry or a real run may read, by event date, both sorted."""
     files: dict[date, list[str]] = defaultdict(list)
@@ -42,6 +86,14 @@ def files_by_date(lake: Lake, *, dry: bool) -> dict[date, list[str]]:
         if found := _EVENT_DATE.search(path):
             files[date.fromisoformat(found[1])].append(path)
     return dict(sorted(files.items()))
+
+
+def event_date(path: str) -> date:
+    """The date of the events in a file of `events/event_date=…/`. Raises ValueError for another path."""
+    found = _EVENT_DATE.search(path)
+    if found is None:
+        raise ValueError(f"{path}: is not in a folder event_date=yyyy-mm-dd; event files are")
+    return date.fromisoformat(found[1])
 
 
 def built_from(paths: Iterable[str], *meaning: str) -> str:

@@ -33,6 +33,10 @@ EXPECTED = 6.0
 DOUBTFUL = 3.0
 """The same for a warning (ours)."""
 
+YOUNG = 2
+"""A history of fewer weeks than are looked at has not shown its longest silence yet: so many times as many events must
+be expected before a silence stops a run (ours)."""
+
 LONGER = 1.5
 """A silence counts from this multiple of the longest one in the history on, which bursts make longer (ours)."""
 
@@ -200,7 +204,8 @@ class _Source:
         if expected < max(DOUBTFUL, longest):
             return None
         guards = EVENTS_BY_NAME[name].guards
-        critical = guards and expected >= max(EXPECTED, LONGER * longest)
+        young = start - begun < WEEK * WEEKS
+        critical = guards and expected >= max(EXPECTED * (YOUNG if young else 1), LONGER * longest)
         since = self.first + timedelta(hours=start)
         says = f"silent for {len(hours)} hours (since {since:%Y-%m-%d %H}:00 UTC), {expected:.1f} events were expected"
         return self._found(CRITICAL if critical else WARNING, name, "silent", says)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import posixpath
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from onetouch.events import EVENTS, FORGOTTEN, OTHER_PROJECT, event_files, possible
+from onetouch.events import EVENTS, FORGOTTEN, OTHER_PROJECT, event_date, event_files, possible
 from onetouch.lake import Engine, Lake
 from onetouch.ledger import Ledger, Run
 from onetouch.policy import Limits, Policy
@@ -135,11 +136,14 @@ def _multiplied(engine: Engine, new: list[str], files: list[str]) -> pd.DataFram
     """
     import ibis
 
-    dates = sorted({_event_date(path) for path in new})
+    dates = sorted({event_date(path) for path in new})
+    of_date = defaultdict(list)
+    for path in files:
+        of_date[event_date(path)].append(path)
     found: dict[str, int] = {}
     for start in range(0, len(dates), _DATES_AT_ONCE):
-        some = set(dates[start : start + _DATES_AT_ONCE])
-        events = engine.read([path for path in files if _event_date(path) in some], dated=True, merged=True)
+        some = dates[start : start + _DATES_AT_ONCE]
+        events = engine.read([path for day in some for path in of_date[day]], dated=True, merged=True)
         counted = events.group_by("source", "event_date").agg(n=events.count(), ids=events.event_id.hash().nunique())
         doubtful = engine.fetch(counted.filter(counted.n > counted.ids)).to_pylist()
         for source, day in ((row["source"], row["event_date"]) for row in doubtful):
@@ -349,17 +353,12 @@ def _counts(counts: Mapping[str, Any]) -> dict[str, float]:
 def _recent(files: list[str], as_of: datetime, since: date) -> list[str]:
     """Event files dated from `since` to a day after as_of (clocks run ahead); else files of the newest earlier date."""
     until = as_of.astimezone(UTC).date() + timedelta(days=1)
-    dated = [(_event_date(path), path) for path in files]
+    dated = [(event_date(path), path) for path in files]
     near = [path for day, path in dated if since <= day <= until]
     if near:
         return near
     older = [day for day, _ in dated if day < since]
     return [path for day, path in dated if day == max(older)] if older else []
-
-
-def _event_date(path: str) -> date:
-    partition = posixpath.basename(posixpath.dirname(path))
-    return date.fromisoformat(partition.removeprefix("event_date="))
 
 
 def _batch(path: str) -> str:

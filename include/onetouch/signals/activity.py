@@ -20,6 +20,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from datetime import UTC, date, datetime
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 import pyarrow as pa
@@ -29,6 +30,7 @@ from onetouch.catalogue import NOT_USE
 from onetouch.events import (
     EVENTS,
     Day,
+    build_partitions,
     built_from,
     by_month,
     known_since,
@@ -59,32 +61,9 @@ def build_days(
     lake: Lake, engine: Engine, policy: Policy, files: Mapping[date, list[str]]
 ) -> tuple[dict[date, Day], int]:
     """Activity of the dates of `files`, rebuilt where the event files changed, and the number of rebuilt dates."""
-    days, rebuilt = {}, 0
-    summed: tuple[ir.Table, ir.Table] | None = None  # built once: they refer to the latest table of that name
-    for day, paths in files.items():
-        parts = ("activity", f"event_date={day}", f"{view(paths)}{policy.vocabulary_version}.parquet")
-        stamp = built_from(paths, LAYOUT, policy.vocabulary_version)
-        metadata = metadata_of(lake, *parts)
-        if metadata.get("built_from") != stamp:
-            events = engine.read(paths, "events_of_day", like=EVENTS)
-            if summed is None:
-                latest = events.agg(occurred=events.occurred_at.max(), known=known_since(events).max())
-                summed = (latest, _daily(engine, policy, events, "events_of_day"))
-            [latest_of_day] = engine.fetch(summed[0]).to_pylist()
-            beginning = datetime.combine(day, datetime.min.time(), UTC)  # for files without a row
-            metadata = {
-                "built_from": stamp,
-                "occurred_until": (latest_of_day["occurred"] or beginning).astimezone(UTC).isoformat(),
-                "known_until": (latest_of_day["known"] or beginning).astimezone(UTC).isoformat(),
-            }
-            engine.write(summed[1], metadata, *parts)
-            rebuilt += 1
-        days[day] = Day(
-            lake.path(*parts),
-            datetime.fromisoformat(metadata["occurred_until"]),
-            datetime.fromisoformat(metadata["known_until"]),
-        )
-    return days, rebuilt
+    version = policy.vocabulary_version
+    made = partial(_daily, engine, policy, name="events_of_day")
+    return build_partitions(lake, engine, files, "activity", f"{version}.parquet", (LAYOUT, version), made)
 
 
 def read_days(

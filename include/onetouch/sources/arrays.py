@@ -88,20 +88,12 @@ class _Elements:
             self.state = "within" if text.startswith(b"[") else "not"
             start = len(piece) - len(text) + (self.state == "within")
         if self.state == "within":
-            for token in _TOKEN.finditer(piece, start):
-                at, sign = token.start(), token[0]
-                if at < self.skip:
-                    continue
-                if self.quoted:
-                    self.skip = at + 2 if sign == b"\\" else 0
-                    self.quoted = sign != b'"'
-                elif sign == b'"':
-                    self.quoted = True
-                elif sign in b"[{":
+            for at, sign in self._signs(piece, start):
+                if sign in b"[{":
                     self.depth += 1
                 elif sign in b"]}" and self.depth:
                     self.depth -= 1
-                elif sign != b"\\" and not self.depth:  # a comma, or the end of the array
+                elif not self.depth:  # a comma, or the end of the array
                     self._hold(piece[start:at])
                     start = at + 1
                     if sign == b"," or self.begun.strip(_BLANK):
@@ -118,6 +110,20 @@ class _Elements:
             yield self._element()[0], cut or "truncated_file"
         elif self.state != "after" or self.begun.strip(_BLANK):
             yield self._element()[0], "not_an_array"
+
+    def _signs(self, piece: bytes, start: int) -> Iterator[tuple[int, bytes]]:
+        """Place and text of each bracket and comma of the piece that stands in no text."""
+        for token in _TOKEN.finditer(piece, start):
+            at, sign = token.start(), token[0]
+            if at < self.skip:
+                continue
+            if self.quoted:
+                self.skip = at + 2 if sign == b"\\" else 0
+                self.quoted = sign != b'"'
+            elif sign == b'"':
+                self.quoted = True
+            elif sign != b"\\":
+                yield at, sign
 
     def _hold(self, text: bytes) -> None:
         self.size += len(text)
@@ -138,16 +144,8 @@ class _Values(_Elements):
     def take(self, piece: bytes) -> Iterator[tuple[bytes, str | None]]:
         """The values that end in this piece."""
         start = 0
-        for token in _TOKEN.finditer(piece):
-            at, sign = token.start(), token[0]
-            if at < self.skip:
-                continue
-            if self.quoted:
-                self.skip = at + 2 if sign == b"\\" else 0
-                self.quoted = sign != b'"'
-            elif sign == b'"':
-                self.quoted = True
-            elif sign in b"[{":
+        for at, sign in self._signs(piece, 0):
+            if sign in b"[{":
                 self.depth += 1
             elif sign in b"]}":
                 self.depth = max(self.depth - 1, 0)

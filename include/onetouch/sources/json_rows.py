@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import codecs
-import json
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from typing import IO, cast
@@ -17,7 +16,7 @@ from onetouch.sources.lines import JsonLines
 from onetouch.sources.packing import Cut, Readable, Refused, packed, packing_of, unpack
 from onetouch.sources.protocol import Changed
 from onetouch.sources.raw import Refusal
-from onetouch.sources.row_by_row import RowByRow
+from onetouch.sources.row_by_row import RowByRow, is_json
 from onetouch.sources.rows import BATCH_BYTES, READ_BYTES, Gathered, Kept
 
 _SEEN_BYTES = 4096  # of a compressed file this many bytes are read to see how it is written
@@ -106,17 +105,9 @@ def _form(begin: bytes) -> RowByRow | None:
     first, second, third = ([*begin.split(b"\n", 2), b"", b""])[:3]
     first, second, third = first.strip(), second.strip(), third.lstrip()
     if first.startswith(b"["):
-        is_row = bool(second) and (_is_json(first) or (_is_json(second) and third.startswith(b"{")))
+        is_row = bool(second) and (is_json(first) or (is_json(second) and third.startswith(b"{")))
         return None if is_row else JsonArray()
     return JsonValues() if first == b"{" and second[:1] in (b'"', b"}") else None
-
-
-def _is_json(text: bytes) -> bool:
-    try:
-        json.loads(text)
-    except (ValueError, RecursionError):
-        return False
-    return True
 
 
 def _in_utf8(file: Kept, limits: Events, coding: str | None) -> Iterator[bytes]:

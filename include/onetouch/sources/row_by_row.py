@@ -81,7 +81,7 @@ def json_text(values: Iterable[tuple[str, Any]], nested: frozenset[str], default
     for name, value in values:
         if value is None or value == "":
             continue
-        if name in nested and isinstance(value, str) and _is_json(value):
+        if name in nested and isinstance(value, str) and is_json(value):
             shown = " ".join(value.split("\n"))
         else:
             shown = json.dumps(value, ensure_ascii=False, default=default)
@@ -97,7 +97,8 @@ def new_values(text: bytes, nested: frozenset[str]) -> dict[str, Any] | None:
     return {name: json.dumps(value, ensure_ascii=False) if name in nested else value for name, value in row.items()}
 
 
-def _is_json(text: str) -> bool:
+def is_json(text: str | bytes) -> bool:
+    """Whether it is a JSON document."""
     try:
         json.loads(text)
     except (ValueError, RecursionError):
