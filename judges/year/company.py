@@ -3,15 +3,17 @@
 The signals of all accounts are computed for any run directly from arrays, whole columns at a time, as
 `signals/account.py` defines them; a year of events would not fit in memory. `plain` computes the same figures of one
 account from its events, one by one; the oracle uses these. Times are microseconds since 1970, UTC; a *slot* is six
-hours, and runs happen at the boundaries of slots; a *day* is a UTC date; both are counted from `Company.begin`.
+hours, and runs happen at the boundaries of slots; a *day* is a UTC date; both are counted from `Company.begin`. A
+*date* is one of the account's own zone, as a number of days since the date (UTC) of `Company.begin`.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any, NamedTuple
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import pandas as pd
@@ -94,6 +96,7 @@ class Company:
         self.rng = np.random.default_rng(size.seed)
         n = size.accounts
         self.ids = np.array([f"org-{i:06d}" for i in range(n)])
+        self.midnights = np.array([_midnights(start, self.days, ZoneInfo(zone)) for zone in _ZONES])
         self._firms()
         self._phases()
         self._users()
@@ -170,7 +173,8 @@ class Company:
         self.last_before = np.zeros(
             (self.days + 1, users), dtype=np.int16
         )  # day + 1 of the last activity before; 0 for none
-        self.slots = np.zeros((self.days * 4, n), dtype=np.int16)  # events of use
+        self.by_date = np.zeros((self.days + 2, n), dtype=np.int32)  # events of use by date, from the date -1 on
+        there = np.zeros((self.days + 2, n), dtype=bool)  # whether a user was active, not only a service
         weekday = (self.begin // DAY + 3) % 7
         for day in range(self.days):
             ripe = self.is_ripe[day]
@@ -180,8 +184,13 @@ class Company:
             self.active[day] = (rng.random(users) < chance) & (self.joined < day)
             self.last_before[day + 1] = np.where(self.active[day], day + 1, self.last_before[day])
             for slot in range(4):
-                there = self.active[day] & (self.user_slot == slot)
-                self.slots[4 * day + slot] = np.bincount(self.user_account[there], self.pace[there], n)
+                here = self.active[day] & (self.user_slot == slot)
+                date = self.date_of(np.full(n, self.begin + day * DAY + slot * SLOT), np.arange(n))
+                self.by_date[date + 1, np.arange(n)] += np.bincount(self.user_account[here], self.pace[here], n).astype(
+                    np.int32
+                )
+                there[date + 1, np.arange(n)] |= np.bincount(self.user_account[here], minlength=n) > 0
+        self.peopled = _before(there)
 
     # ── events that happen once ──────────────────────────────────────────────────────────────────
 
@@ -259,21 +268,15 @@ class Company:
         self.events["limit_reached"] = (at[order], who[order])
 
     def _sum_up(self) -> None:
-        """Computes sums over all slots before each slot, so that any window is one subtraction."""
+        """Computes sums over all dates before each date, so that any window is one subtraction."""
+        n = self.size.accounts
         for name, (at, who) in self.events.items():
             if name not in NOT_USE:
-                slot = (at - self.begin) // SLOT
-                inside = (slot >= 0) & (slot < len(self.slots))
-                np.add.at(self.slots, (slot[inside], who[inside]), 1)
-        n = self.size.accounts
-        self.use = np.zeros((len(self.slots) + 1, n), dtype=np.int32)
-        np.cumsum(self.slots, axis=0, out=self.use[1:])
-        self.used_days = np.zeros((self.days + 1, n), dtype=np.int16)
-        np.cumsum((self.slots.reshape(self.days, 4, n) > 0).any(axis=1), axis=0, out=self.used_days[1:])
-        self.peopled = np.zeros((self.days + 1, n), dtype=np.int16)  # days with an active user, not only a service
-        for day in range(self.days):
-            there = np.bincount(self.user_account[self.active[day]], minlength=n) > 0
-            self.peopled[day + 1] = self.peopled[day] + there
+                date = self.date_of(at, who)
+                inside = (date >= -1) & (date <= self.days)
+                np.add.at(self.by_date, (date[inside] + 1, who[inside]), 1)
+        self.use = _before(self.by_date)
+        self.used_days = _before(self.by_date > 0)
         self.by_account = {}
         for name, (at, who) in self.events.items():
             order = np.argsort(who, kind="stable")
@@ -316,13 +319,11 @@ class Company:
         return True
 
     def _add_use(self, at: int, account: int) -> None:
-        slot = (at - self.begin) // SLOT
-        if 0 <= slot < len(self.slots):
-            day = slot // 4
-            if not self.slots[4 * day : 4 * day + 4, account].any():
-                self.used_days[day + 1 :, account] += 1
-            self.slots[slot, account] += 1
-            self.use[slot + 1 :, account] += 1
+        [date] = self.date_of(np.array([at]), np.array([account]))
+        if -1 <= date <= self.days:
+            self.used_days[date + 2 :, account] += self.by_date[date + 1, account] == 0
+            self.by_date[date + 1, account] += 1
+            self.use[date + 2 :, account] += 1
 
     def upgrading(self, account: int, known: int, policy: Policy) -> bool:
         """Whether an upgrade of the account is in progress, as far as could be known at `known`."""
@@ -343,18 +344,17 @@ class Company:
         known = [c.start + c.lag for c in self.checkouts.get(account, ()) if c.start + c.lag >= since]
         return moment(min(known)) if known else None
 
-    def _checkout_columns(self, as_of: int, last: int, policy: Policy) -> dict[str, np.ndarray]:
+    def _checkout_columns(self, as_of: int, policy: Policy) -> dict[str, np.ndarray]:
         n, hours = self.size.accounts, policy.signals
         if self._arrays is None:
             self._listed.sort(key=lambda c: c.start)
             columns = zip(*self._listed, strict=True) if self._listed else ([],) * 5
             self._arrays = dict(zip(Checkout._fields, map(np.array, columns), strict=True))
         c = self._arrays
-        first_day = self.begin + (last - 89) * DAY
-        recent_day = self.begin + (last - 27) * DAY
-        begun = (c["start"] + c["lag"] < as_of) & (c["start"] >= first_day)
+        earliest, recent = as_of - 90 * DAY, as_of - 28 * DAY
+        begun = (c["start"] + c["lag"] < as_of) & (c["start"] >= earliest)
         ended = (
-            (c["end"] < NEVER) & (np.where(c["end"] < NEVER, c["end"], 0) + c["lag"] < as_of) & (c["end"] >= first_day)
+            (c["end"] < NEVER) & (np.where(c["end"] < NEVER, c["end"], 0) + c["lag"] < as_of) & (c["end"] >= earliest)
         )
         none = np.full(n, -1)
         started, completed, left, counted_left = none.copy(), none.copy(), none.copy(), none.copy()
@@ -363,7 +363,7 @@ class Company:
             rows = ended & what
             into[c["account"][rows].astype(int)] = c["end"][rows]
         barrier = ended & ~c["completed"].astype(bool) & (c["end"] <= as_of - hours.abandoned_barrier_hours * HOUR)
-        barrier &= c["end"] >= recent_day
+        barrier &= c["end"] >= recent
         abandoned = np.bincount(c["account"][barrier].astype(int), minlength=n).astype(float)
         counted_left[c["account"][barrier].astype(int)] = c["end"][barrier]
         bought = (completed >= np.where(started >= 0, started, left)) & (completed >= 0)
@@ -378,7 +378,7 @@ class Company:
             ["none", "completed", "stalled", "abandoned", "stalled"],
             "started",
         )  # fmt: skip
-        fell_silent = ~bought & ~said & silent & (started >= recent_day)
+        fell_silent = ~bought & ~said & silent & (started >= recent)
         at = np.select([~there, bought, said], [-1, completed, left], started)
         return {
             "bought_at": completed,
@@ -390,9 +390,19 @@ class Company:
 
     # ── signals of all accounts ──────────────────────────────────────────────────────────────────
 
-    def slot_of(self, as_of: datetime) -> int:
-        """The slot that begins at `as_of`."""
-        return (microseconds(as_of) - self.begin) // SLOT
+    def date_of(self, at: np.ndarray, accounts: np.ndarray) -> np.ndarray:
+        """The dates of moments on the clocks of accounts (positions)."""
+        dates = np.empty(len(at), dtype=np.int64)
+        for place, midnights in enumerate(self.midnights):
+            here = self.place[accounts] == place
+            dates[here] = np.searchsorted(midnights, at[here], side="right") - 2
+        return dates
+
+    def _last_seen(self, before: np.ndarray) -> np.ndarray:
+        """The last day on which each user was active before a moment, which is given for each place; -1 for none."""
+        begins = self.begin + self.user_slot * SLOT
+        days = -((begins - before[self.place[self.user_account]]) // DAY)
+        return self.last_before[days, np.arange(len(days))].astype(np.int64) - 1
 
     def present(self, as_of: datetime) -> np.ndarray:
         """Positions of the accounts that have signed up by `as_of`."""
@@ -400,24 +410,23 @@ class Company:
 
     def signals(self, as_of: datetime, policy: Policy, reps: pd.DataFrame, open_opportunities: np.ndarray) -> pa.Table:
         """`signals/{run_id}.parquet` as of a boundary of slots: one row for each account that has signed up."""
-        now, slot = microseconds(as_of), self.slot_of(as_of)
-        last = (slot - 1) // 4  # the last day
-        begun = slot - 4 * last  # number of its slots so far
-        n = self.size.accounts
+        now, n = microseconds(as_of), self.size.accounts
+        every = np.arange(n)
+        today = self.date_of(np.full(n, now), every)
+        midnights = np.array([m[np.searchsorted(m, now, "right") - 1] for m in self.midnights])
 
-        def events_of(days: int) -> np.ndarray:
-            return self.use[slot] - self.use[max(0, 4 * (last - days + 1))]
+        def whole(sums: np.ndarray, days: int, ended: int = 0) -> np.ndarray:
+            """The sum of so many whole dates, of which the last ended so many dates before today."""
+            upto = today + 1 - ended
+            return sums[upto, every] - sums[np.maximum(0, upto - days), every]
 
-        today = self.use[slot] > self.use[4 * last]
-
-        def days_of(days: int) -> np.ndarray:
-            return self.used_days[last] - self.used_days[max(0, last - days + 1)] + today
-
-        here = self.active[last] & (self.user_slot < begun)
-        seen = np.where(here, last, self.last_before[last].astype(np.int64) - 1)  # last day of each user, -1 for none
+        seen = self._last_seen(midnights)
+        seen_at = np.where(seen >= 0, self.begin + seen * DAY + self.user_slot * SLOT, -1)
+        seen_on = self.date_of(seen_at, self.user_account)
 
         def users_of(days: int) -> np.ndarray:
-            return np.bincount(self.user_account[seen > last - days], minlength=n)
+            counts = (seen >= 0) & (seen_on >= today[self.user_account] - days)
+            return np.bincount(self.user_account[counts], minlength=n)
 
         values: dict[str, np.ndarray] = {name: np.zeros(n) for name in SIGNAL_NAMES}
         moments: dict[str, np.ndarray] = {name: np.full(n, -1) for name in MOMENTS}
@@ -425,13 +434,13 @@ class Company:
         for signal, (names, days) in COUNTED.items():
             for name in names:
                 at, who = self.events[name]
-                rows = slice(np.searchsorted(at, self.begin + (last - days + 1) * DAY), np.searchsorted(at, now))
+                rows = slice(np.searchsorted(at, now - days * DAY), np.searchsorted(at, now))
                 values[signal] += np.bincount(who[rows], minlength=n)
                 latest = np.full(n, -1)
                 latest[who[rows]] = at[rows]  # ordered by time, so the last one stays
                 moments[signal] = np.maximum(moments[signal], latest)
         at, who = self.events["premium_feature_attempted"]
-        tried[who[np.searchsorted(at, self.begin + (last - 89) * DAY) : np.searchsorted(at, now)]] = True
+        tried[who[np.searchsorted(at, now - 90 * DAY) : np.searchsorted(at, now)]] = True
 
         invited = self._first("teammate_invited")
         first = {**self.milestone, "integration_connected": self.integration[0], "teammate_invited": invited}
@@ -439,10 +448,10 @@ class Company:
         activation = np.maximum.reduce([first[name] for name in MILESTONES[:3]])
         activated = activation < now
         took = np.where(activated, activation - self.signup_at, 0) / DAY
-        in_use = (seen.max() >= 0) & (np.bincount(self.user_account[seen > last - 90], minlength=n) > 0)
+        in_use = users_of(90) > 0
         adopted = np.where(in_use, self.features, 0)
-        before = self.use[max(0, 4 * (last - 6))] - self.use[max(0, 4 * (last - 13))]
-        week = events_of(7)
+        week, before = whole(self.use, 7), whole(self.use, 7, ended=7)
+        begun_on = self.date_of(self.signup_at, every)
         with np.errstate(divide="ignore", invalid="ignore"):
             growth = np.where(before > 0, week / before, np.nan)
         known_domain = self.domain_from < now
@@ -451,14 +460,14 @@ class Company:
             "milestones_done": reached.sum(axis=0), "activated": activated,
             "days_to_activate": np.where(activated, took, np.nan),
             "features_used": adopted, "integrations": (self.integration < now).sum(axis=0),
-            "developer_days": np.where(self.developer, self._user_days(last, begun, 28), 0),
-            "active_days_7d": days_of(7), "active_days": days_of(14),
-            "return_days": days_of(28) - ((self.signup > last - 28) & (self.signup <= last)),
-            "events_7d": week, "events": events_of(28), "usage_growth_7d": growth,
+            "developer_days": np.where(self.developer, whole(self.peopled, 28), 0),
+            "active_days_7d": whole(self.used_days, 7), "active_days": whole(self.used_days, 14),
+            "return_days": whole(self.used_days, 28) - ((begun_on >= today - 28) & (begun_on < today)),
+            "events_7d": week, "events": whole(self.use, 28), "usage_growth_7d": growth,
             "demo_completion": np.full(n, np.nan), "enterprise_domain": known_domain,
         }  # fmt: skip
-        values |= self._limit_columns(last, begun)
-        checkout = self._checkout_columns(now, last, policy)
+        values |= self._limit_columns(now, today)
+        checkout = self._checkout_columns(now, policy)
         values["checkouts_abandoned"] = checkout["checkouts_abandoned"]
         moments["checkouts_abandoned"] = checkout["checkouts_abandoned_at"]
 
@@ -518,7 +527,8 @@ class Company:
                 np.where(habit >= 0, habit, np.nan)[rows], pa.int64(), from_pandas=True, safe=False
             )
         columns["first_seen_at"] = _moments(self.signup_at[rows])
-        latest = self.begin + np.maximum.reduceat(seen, self.first_user[:-1]) * DAY
+        ever = self._last_seen(np.full(len(_ZONES), now))
+        latest = self.begin + np.maximum.reduceat(ever, self.first_user[:-1]) * DAY
         columns["last_seen_at"] = _moments(np.maximum(latest, self.signup_at)[rows])
         columns["activated_at"] = _moments(np.where(activated, activation, -1)[rows])
         return pa.table(columns)
@@ -528,28 +538,25 @@ class Company:
         padded = np.append(at, NEVER)
         return np.where(places[1:] > places[:-1], padded[np.minimum(places[:-1], len(at))], NEVER)
 
-    def _user_days(self, last: int, begun: int, days: int) -> np.ndarray:
-        """Number of days on which a user (not a service) was active."""
-        today = self.active[last] & (self.user_slot < begun)
-        there = np.bincount(self.user_account[today], minlength=self.size.accounts) > 0
-        return self.peopled[last] - self.peopled[max(0, last - days + 1)] + there
-
-    def _limit_columns(self, last: int, begun: int) -> dict[str, np.ndarray]:
-        """The columns of the metered limit; it is read in a day's first slot, so the last day has been read already."""
+    def _limit_columns(self, now: int, today: np.ndarray) -> dict[str, np.ndarray]:
+        """The columns of the metered limit, which is read at the beginning of a day: today's reading counts at once."""
         n = self.size.accounts
         every = np.arange(n)
-        first_day = max(0, last - 89)
-        latest = self.last_reading[last + 1].astype(int)
+        day = (now - 1 - self.begin) // DAY
+        # The date of a reading in each zone, compared with its day; the hour of the reading is never near midnight.
+        ahead = self.date_of(np.full(n, self.begin + day * DAY), every) - day
+        first_day = np.maximum(0, today - 89 - ahead)
+        latest = self.last_reading[day + 1].astype(int)
         known = latest >= first_day
-        earliest = np.where(known, self.next_reading[first_day], 0).astype(int)
+        earliest = np.where(known, self.next_reading[first_day, every], 0).astype(int)
         at = np.where(known, latest, 0)
         used = np.where(known, self.used[at, every], np.nan)
         first_used = np.where(known, self.used[np.minimum(earliest, self.days - 1), every], np.nan)
-        since = np.maximum(self.near_since[last + 1], earliest)
-        held = np.where(self.near_since[last + 1] >= 0, latest - since + 1, 0)
+        since = np.maximum(self.near_since[day + 1], earliest)
+        held = np.where(self.near_since[day + 1] >= 0, latest - since + 1, 0)
         with np.errstate(divide="ignore", invalid="ignore"):
             pace = np.where(latest > earliest, (used - first_used) / (latest - earliest), np.nan)
-            left = np.maximum((CAP - used) / pace - (last - latest), 0)
+            left = np.maximum((CAP - used) / pace - (today - latest - ahead), 0)
         return {
             "limit_share": used / CAP,
             "limit_held_days": np.where(known, held, np.nan),
@@ -568,18 +575,24 @@ class Company:
 
     def plain(self, account: int, as_of: datetime, policy: Policy) -> dict[str, float | None]:
         """The signals of one account that earn points, counted from its events one by one."""
-        now = microseconds(as_of)
-        midnight = (now - 1) // DAY * DAY  # of the last day
+        now, zone = microseconds(as_of), ZoneInfo(_ZONES[self.place[account]])
+        today = as_of.astimezone(zone).date()
 
         def within(at: int, days: int) -> bool:
-            return midnight - (days - 1) * DAY <= at < now
+            return now - days * DAY <= at < now
+
+        def on(at: int) -> date:
+            return moment(at).astimezone(zone).date()
+
+        def lived(at: int, days: int) -> bool:
+            return today - timedelta(days=days) <= on(at) < today
 
         def times(name: str) -> list[int]:
             at, places = self.by_account[name]
             return [int(t) for t in at[places[account] : places[account + 1]]]
 
         visits: list[tuple[int, int, int]] = []  # (moment, user, events)
-        lookback = range(max(0, (midnight - self.begin) // DAY - 89), (midnight - self.begin) // DAY + 1)
+        lookback = range(max(0, (now - self.begin) // DAY - 92), min(self.days, (now - self.begin) // DAY + 1))
         for user in range(self.first_user[account], self.first_user[account + 1]):
             for day in lookback:
                 at = self.begin + day * DAY + int(self.user_slot[user]) * SLOT
@@ -590,10 +603,10 @@ class Company:
             steps = [c.start, *([c.end] if c.end < NEVER else []), *([c.end] if c.completed else [])]
             done += [(at, 1) for at in steps if at < now]
         use = [(at, amount) for at, _, amount in visits] + done
-        days14 = {at // DAY for at, _ in use if within(at, 14)}
-        week = sum(amount for at, amount in use if within(at, 7))
-        before = sum(amount for at, amount in use if within(at, 14) and not within(at, 7))
-        days28 = {at // DAY for at, _, _ in visits if within(at, 28)}
+        days14 = {on(at) for at, _ in use if lived(at, 14)}
+        week = sum(amount for at, amount in use if lived(at, 7))
+        before = sum(amount for at, amount in use if lived(at, 14) and not lived(at, 7))
+        days28 = {on(at) for at, _, _ in visits if lived(at, 28)}
         given_up = 0
         for c in self.checkouts.get(account, ()):
             known = c.end < NEVER and c.end + c.lag < now
@@ -603,7 +616,8 @@ class Company:
         if begun and not (begun[-1].end < NEVER and begun[-1].end + begun[-1].lag < now):
             silent = now - begun[-1].start >= policy.signals.checkout_abandoned_hours * HOUR
             given_up += silent and within(begun[-1].start, 28)
-        readings = [int(self.used[day, account]) for day in lookback if self.used[day, account] >= 0]
+        read = [(self.begin + day * DAY, int(self.used[day, account])) for day in lookback]
+        readings = [used for at, used in read if used >= 0 and at < now and (today - on(at)).days < 90]
         milestones = [self.milestone[name][account] for name in MILESTONES[:3]]
         return {
             **{
@@ -611,11 +625,11 @@ class Company:
                 for signal, (names, days) in COUNTED.items()
             },
             "activated": float(all(at < now for at in milestones)),
-            "users": float(len({user for _, user, _ in visits})),
-            "active_users": float(len({user for at, user, _ in visits if within(at, 28)})),
+            "users": float(len({user for at, user, _ in visits if lived(at, 90)})),
+            "active_users": float(len({user for at, user, _ in visits if lived(at, 28)})),
             "integrations": float(sum(at < now for at in times("integration_connected"))),
             "limit_share": readings[-1] / CAP if readings else None,
-            "active_days_7d": float(len({at // DAY for at, _ in use if within(at, 7)})),
+            "active_days_7d": float(len({on(at) for at, _ in use if lived(at, 7)})),
             "active_days": float(len(days14)),
             "events_7d": float(week),
             "usage_growth_7d": week / before if before else None,
@@ -629,6 +643,20 @@ _ARROW = {
     "str": pa.string(), "Int64": pa.int64(), "float64": pa.float64(), "boolean": pa.bool_(),
     "datetime64[us, UTC]": pa.timestamp("us", "UTC"),
 }  # fmt: skip
+
+
+def _midnights(start: datetime, days: int, zone: ZoneInfo) -> list[int]:
+    """When each date begins on the clocks of a zone, from the date -1 on, and one more than are ever asked for."""
+    first = (start - timedelta(days=BEFORE + 1)).date()
+    dates = [first + timedelta(days=n) for n in range(days + 3)]
+    return [microseconds(datetime(d.year, d.month, d.day, tzinfo=zone)) for d in dates]
+
+
+def _before(by_date: np.ndarray) -> np.ndarray:
+    """The sums over all dates before each date; the first row is of the date -1."""
+    sums = np.zeros((len(by_date) + 1, by_date.shape[1]), dtype=np.int32)
+    np.cumsum(by_date, axis=0, out=sums[1:])
+    return sums
 
 
 def microseconds(at: datetime) -> int:

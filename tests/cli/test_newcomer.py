@@ -103,5 +103,5 @@ def test_a_late_file_changes_no_decision_of_then(newcomer: Newcomer) -> None:
     code, said = newcomer.runs(END, dry=False)
     assert (code, said["late"]) == (0, 3)
     assert newcomer.decided() == then
-    assert newcomer.runs(END + HOUR, dry=False)[0] == 0
-    assert newcomer.decided() != then, "the next run does count it"
+    assert newcomer.runs(END + DAY, dry=False)[0] == 0
+    assert newcomer.decided() != then, "the next run does count it, when its day is over"

@@ -213,6 +213,7 @@ def _checkout(by_event: ir.Table, also: ir.Table, policy: Policy, as_of: datetim
     columns = ["account_id", "event", "last_at", "n_left", "left_at"]
     others = also.mutate(n_left=ibis.null(steps.n_left.type()), left_at=ibis.null(steps.left_at.type()))
     e = ibis.union(steps.select(columns).mutate(own=True), others.select(columns).mutate(own=False))
+    e = e.filter(e.last_at >= ibis.literal(moment(first_hour(as_of, hours.lookback_days))))
     moments = e.group_by("account_id").agg(
         started=e.last_at.max(where=e.event == "checkout_started"),
         paid=e.last_at.max(where=e.event == "checkout_completed"),
