@@ -146,6 +146,14 @@ def test_levels_are_those_of_whole_days_there(
         assert got[account] == pytest.approx(plain(events[account], zone, as_of)), (zone, as_of, events[account])
 
 
+def test_an_hour_of_two_dates_belongs_to_both_by_what_each_has(lake: Lake, event: Callable, stage: Callable) -> None:
+    midnight = datetime(2025, 3, 5, 18, 30, tzinfo=UTC)  # in Kolkata
+    before, after = midnight - timedelta(minutes=20), midnight + timedelta(minutes=20)
+    stage(lake, [event(before, "session_started", "acme", "ann"), event(after, "api_called", "acme", "ann")])
+    levels = levels_of(lake, {"acme": "Asia/Kolkata"}, midnight + timedelta(days=4))["acme"]
+    assert (levels["active_days"], levels["developer_days"], levels["events"]) == (2, 1, 2)
+
+
 # ── The same work, whatever the hour and the place ────────────────────────────────────────────────────────────────────
 
 

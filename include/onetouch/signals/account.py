@@ -21,13 +21,16 @@ from onetouch.catalogue import DETAIL_COLUMNS, NOT_USE, SIGNALS, SIGNALS_BY_NAME
 from onetouch.events import last_day
 from onetouch.lake import Engine
 from onetouch.policy import Policy
-from onetouch.signals.days import OF_HOUR, UTC_ZONE, before, first_hour, moment
+from onetouch.signals.days import OF_HOUR, PARTS, UTC_ZONE, before, first_date, first_hour, moment
 from onetouch.signals.sums import CHECKOUT_STEPS, Sums, counted_in
 
 DAY_HOURS = 24
 DAY_SECONDS = 86_400
 
 DEVELOPER = SIGNALS_BY_NAME["developer_days"].events
+
+_NAMED = {"feature_used": "features_used_list", "premium_feature_attempted": "premium_attempted"}
+"""Event → the column that lists what it was done with."""
 
 COUNTS, ACCOUNT = "counts", "account"
 """The table that counts events, and the table made from all the others."""
@@ -60,13 +63,15 @@ def account_signals(
     zoned = joined.left_join(snapshot.select("account_id", "timezone"), "account_id").drop("account_id_right")
     zoned = zoned.mutate(timezone=zoned.timezone.fill_null(UTC_ZONE))
     clocks = engine.keep(zoned.join(zones, "timezone"), "clocks")
-    day = engine.keep(_local_days(activity, clocks, local_hours), "local_days")
+    longest = max(policy.signals.recent_days, policy.signals.engagement_days, 2 * WEEK_DAYS)
+    lived = activity.filter(activity.event_date >= first_date(as_of, longest))
+    day = engine.keep(_local_days(lived, clocks, local_hours), "local_days")
     tables = {
         "users": _users(sums.user, sums.new, clocks),
         "days": _days(day, policy),
         COUNTS: _counts(sums.event, policy, as_of),
         "milestones": _milestones(sums.event, history, policy),
-        "checkout": _checkout(sums.event, checkouts, policy, as_of),
+        "checkout": _checkout(sums.event, sums.left, checkouts, policy, as_of),
         "limits": _limits(activity, snapshot, caps, clocks, local_hours, policy, as_of),
     }
     for name, table in tables.items():
@@ -92,8 +97,9 @@ def _made(table: str, columns: Collection[str]) -> None:
 
 def _counts(by_event: ir.Table, policy: Policy, as_of: datetime) -> ir.Table:
     """Signals that count events, with their moments, and the names of what was used, tried and completed."""
-    e = by_event
     counted = [signal for signal in SIGNALS if signal.counted]
+    asked = {name for signal in counted for name in signal.events} | {*_NAMED, "demo_viewed"}
+    e = by_event.filter(by_event.event.isin(sorted(asked)))
     since = ibis.literal(moment(first_hour(as_of, policy.signals.lookback_days)))
 
     def details(name: str) -> ir.ArrayValue:
@@ -104,8 +110,7 @@ def _counts(by_event: ir.Table, policy: Policy, as_of: datetime) -> ir.Table:
         **{s.name: e[counted_in(s.window)].sum(where=e.event.isin(s.events)) for s in counted},
         # A window ends at as_of, so an event that occurred within the window also had its last occurrence within it.
         **{s.moment: e.last_at.max(where=e.event.isin(s.events) & (e[counted_in(s.window)] > 0)) for s in counted},
-        features_used_list=details("feature_used"),
-        premium_attempted=details("premium_feature_attempted"),
+        **{column: details(event) for event, column in _NAMED.items()},
         demo_completion=e.value_max.max(where=e.event == "demo_viewed"),
     )
 
@@ -133,13 +138,16 @@ def _local_days(activity: ir.Table, clocks: ir.Table, local_hours: ir.Table) -> 
     hours (24 bits, of the clock there); only days with use, today among them.
     """
     use = activity.filter(activity.event.notin(NOT_USE))
-    zoned = use.join(clocks.select("account_id", "zone", "today"), "account_id")
-    u = zoned.join(local_hours, ["zone", ("quarter", "hour")])
+    # Summed up before it is joined, because an account's hour has many rows.
+    hours = use.group_by("account_id", hour=use.quarter, developer=use.event.isin(DEVELOPER)).agg(
+        **{name: use[name].sum() for name in PARTS}
+    )
+    u = hours.join(clocks.select("account_id", "zone", "today"), "account_id").join(local_hours, ["zone", "hour"])
     u = u.mutate(there=before(u, u.until) - before(u, u.since))
     u = u.filter(u.there > 0)
     bit = ibis.literal(1, type="int32") << u.clock
     day = u.group_by("account_id", "today", "date").agg(
-        n=u.there.sum(), developer=u.event.isin(DEVELOPER).any(), hours=bit.bit_or().cast("int32")
+        n=u.there.sum(), developer=u.developer.any(), hours=bit.bit_or().cast("int32")
     )
     return day.mutate(age=day.today.delta(day.date, unit="day") - 1).drop("today")
 
@@ -191,7 +199,7 @@ def _milestones(by_event: ir.Table, history: ir.Table, policy: Policy) -> ir.Tab
     )
 
 
-def _checkout(by_event: ir.Table, also: ir.Table, policy: Policy, as_of: datetime) -> ir.Table:
+def _checkout(by_event: ir.Table, abandoned: ir.Table, also: ir.Table, policy: Policy, as_of: datetime) -> ir.Table:
     """The state of the last checkout, the number of abandoned ones, and the last self-serve purchase.
 
     `events.checkouts` does so for fresh events.
@@ -210,20 +218,18 @@ def _checkout(by_event: ir.Table, also: ir.Table, policy: Policy, as_of: datetim
     """
     hours = policy.signals
     steps = by_event.filter(by_event.event.isin(CHECKOUT_STEPS))
-    columns = ["account_id", "event", "last_at", "n_left", "left_at"]
-    others = also.mutate(n_left=ibis.null(steps.n_left.type()), left_at=ibis.null(steps.left_at.type()))
-    e = ibis.union(steps.select(columns).mutate(own=True), others.select(columns).mutate(own=False))
+    columns = ["account_id", "event", "last_at"]
+    e = ibis.union(steps.select(columns).mutate(own=True), also.select(columns).mutate(own=False))
     e = e.filter(e.last_at >= ibis.literal(moment(first_hour(as_of, hours.lookback_days))))
     moments = e.group_by("account_id").agg(
         started=e.last_at.max(where=e.event == "checkout_started"),
         paid=e.last_at.max(where=e.event == "checkout_completed"),
         ended=e.last_at.max(where=e.event.isin(["checkout_completed", "plan_upgraded"])),
         left=e.last_at.max(where=e.event == "checkout_abandoned"),
-        n_left=e.n_left.sum(),
-        barrier_at=e.left_at.max(),
         own_at=e.last_at.max(where=(e.event == "checkout_started") & e.own),
     )
     m = moments.filter(moments.started.notnull() | moments.left.notnull() | moments.paid.notnull())
+    m = m.left_join(abandoned, "account_id").drop("account_id_right")
     begun = m.started.notnull() | m.left.notnull()
 
     def before(hours: int) -> ir.TimestampScalar:
@@ -254,7 +260,7 @@ def _checkout(by_event: ir.Table, also: ir.Table, policy: Policy, as_of: datetim
         checkout_at=ibis.cases((completed, m.ended), (said, m.left), else_=m.started),
         bought_at=completed.ifelse(m.ended, m.paid),
         checkouts_abandoned=m.n_left.fill_null(0) + fell_silent.cast("int64"),
-        checkouts_abandoned_at=fell_silent.ifelse(m.started, m.barrier_at),
+        checkouts_abandoned_at=fell_silent.ifelse(m.started, m.left_at),
     )
 
 

@@ -214,6 +214,8 @@ def _daily(engine: Engine, policy: Policy, events: ir.Table, name: str, *by: str
     # numbers costs less than comparing names.
     details = _ways(map(_detail, meanings.values()))
     values = _ways(meaning.value for meaning in meanings.values())
+    # Most events carry no value, and are summed up apart from those that do, because the sums of values are large.
+    valued = {meaning.as_ for meaning in meanings.values() if meaning.value is not None}
     vocabulary = pa.table(
         {
             "of_source": pa.array([source for source, _ in meanings], pa.string()),
@@ -221,6 +223,7 @@ def _daily(engine: Engine, policy: Policy, events: ir.Table, name: str, *by: str
             "name": pa.array([meaning.as_ for meaning in meanings.values()], pa.string()),
             "detail_by": pa.array([_place(details, _detail(meaning)) for meaning in meanings.values()], pa.int32()),
             "value_by": pa.array([_place(values, meaning.value) for meaning in meanings.values()], pa.int32()),
+            "valued": pa.array([meaning.as_ in valued for meaning in meanings.values()], pa.bool_()),
             "in_percent": pa.array([meaning.as_ == "demo_viewed" for meaning in meanings.values()]),
             "reading": pa.array([meaning.as_ in _READINGS for meaning in meanings.values()]),
         }
@@ -239,39 +242,52 @@ def _daily(engine: Engine, policy: Policy, events: ir.Table, name: str, *by: str
         ],
         "string",
     )
-    said = _by(known.value_by, [engine.json_text(known.properties, [name]) for name in values], "string")
-    text = known.in_percent.ifelse(said.re_replace(r"\s*%\s*$", ""), said)
-    quoted = _by(
-        known.value_by, [engine.json_part(known.properties, [name]).startswith('"') for name in values], "boolean"
-    )
     keys = [*by, "account_id", "account_basis", "email_domain", "user_id", "anonymous_id"]
     at = engine.quarter(known.occurred_at)
-    texts = known.select(
-        *keys,
+    rows = known.select(
+        *keys, "valued", "value_by", "in_percent", "properties", "occurred_at",
         event=known.name,
         detail=detail,
         quarter=known.reading.ifelse(at, at - at % OF_HOUR).cast("int32"),
         within=at % OF_HOUR,
-        occurred_at=known.occurred_at,
-        said=said,
-        text=text,
-        quoted=quoted,
+    )  # fmt: skip
+    keys += ["event", "detail", "quarter"]
+    rows = engine.view(rows, f"{name}_rows")
+    plain = rows.filter(~rows.valued)
+    plain = plain.group_by(keys).agg(**_counts(plain))
+    if not values:
+        return plain.mutate(value_max=ibis.null("float64"), value_last=ibis.null("float64"), unread=0)
+    told = rows.filter(rows.valued)
+    said = _by(told.value_by, [engine.json_text(told.properties, [name]) for name in values], "string")
+    quoted = _by(
+        told.value_by, [engine.json_part(told.properties, [name]).startswith('"') for name in values], "boolean"
     )
-    texts = engine.view(texts, f"{name}_texts")
-    told = engine.view(texts.mutate(number=number_in(texts.text, texts.quoted)), f"{name}_told")
+    text = told.in_percent.ifelse(said.re_replace(r"\s*%\s*$", ""), said)
+    told = told.select(*keys, "within", "occurred_at", said=said, text=text, quoted=quoted)
+    told = engine.view(told, f"{name}_texts")
+    told = engine.view(told.mutate(number=number_in(told.text, told.quoted)), f"{name}_told")
     told = told.mutate(value=possible(told.number, told.event))
     # Of two readings at one moment the greater one counts, whatever the order of the rows.
     reading = ibis.struct({"at": told.occurred_at, "value": told.value})
-    return told.group_by(*keys, "event", "detail", "quarter").agg(
-        n=told.count(),
-        n_15=told.count(where=told.within < 1),
-        n_30=told.count(where=told.within < 2),
-        first_at=told.occurred_at.min(),
-        last_at=told.occurred_at.max(),
+    summed = told.group_by(keys).agg(
+        **_counts(told),
         value_max=told.value.max(),
         value_last=engine.at_most(told.value, reading, where=told.value.notnull()),
         unread=told.count(where=told.value.isnull() & (told.said != "")),
     )
+    nothing = {name: ibis.literal(None, type=summed[name].type()) for name in ("value_max", "value_last")}
+    return ibis.union(summed, plain.mutate(**nothing, unread=ibis.literal(0, type="int64")).select(summed.columns))
+
+
+def _counts(rows: ir.Table) -> dict[str, ir.Scalar]:
+    """How many events there are in the hour and in its first quarter and half, and when the first and last came."""
+    return {
+        "n": rows.count(),
+        "n_15": rows.count(where=rows.within < 1),
+        "n_30": rows.count(where=rows.within < 2),
+        "first_at": rows.occurred_at.min(),
+        "last_at": rows.occurred_at.max(),
+    }
 
 
 def _meanings(policy: Policy) -> dict[Key, Meaning]:

