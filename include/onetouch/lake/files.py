@@ -54,6 +54,19 @@ class Files:
         names = sorted(p for p in found if p.endswith(suffix) and not posixpath.basename(p).startswith("."))
         return names if self.local else [self.fs.unstrip_protocol(name) for name in names]
 
+    def folders(self, folder: str) -> list[str]:
+        """The names of the folders and files directly in `folder`, sorted; empty if it does not exist."""
+        base = posixpath.join(self.root, folder)
+        if not self.fs.exists(base):
+            return []
+        found = (posixpath.basename(path.rstrip("/")) for path in self.fs.ls(base, detail=False))
+        return sorted(name for name in found if not name.startswith("."))
+
+    def sizes(self, *parts: str) -> list[int]:
+        """The bytes of each file at or below a path, drafts as well; empty if there is none."""
+        path = self.path(*parts)
+        return [info["size"] for info in self.fs.find(path, detail=True).values()] if self.fs.exists(path) else []
+
     @contextmanager
     def writing(self, *parts: str) -> Iterator[str]:
         """Gives a temporary path to write to; on a clean exit it is renamed to the file, otherwise it is removed."""
