@@ -245,9 +245,7 @@ def _events(
     return {"months": due, **broom.sweep(places)}
 
 
-def _summed_up(
-    lake: Lake, policies: list[Policy], dates: dict[date, list[str]], month: PrunedMonth
-) -> PrunedMonth:
+def _summed_up(lake: Lake, policies: list[Policy], dates: dict[date, list[str]], month: PrunedMonth) -> PrunedMonth:
     """The month with the name of its history, which is brought up to date, and when its last event became known.
 
     A history that was made under another policy may be older than the last events, so it is deleted.

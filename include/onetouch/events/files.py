@@ -37,4 +37,6 @@ def event_dates(lake: Lake) -> list[date]:
 
 def event_files_of(lake: Lake, dates: Iterable[date], *, dry: bool) -> list[str]:
     """`event_files` of these dates alone, in order."""
-    return [path for day in sorted(set(dates)) for path in event_files(lake, dry=dry, folder=f"events/event_date={day}")]
+    return [
+        path for day in sorted(set(dates)) for path in event_files(lake, dry=dry, folder=f"events/event_date={day}")
+    ]

@@ -139,7 +139,9 @@ def decisions_by_action(lake: Lake, ledger: Ledger, until: datetime) -> tuple[di
                 runs[as_of, name] = path
     pruned = [run for run in ledger.pruned_runs().values() if _RUN.match(run.run_id) and run.as_of < until]
     if pruned and (pruned[-1].as_of, pruned[-1].run_id) >= max(runs, default=(pruned[-1].as_of, "")):
-        raise Pruned(f"the report of before {until:%Y-%m-%d} shows run {pruned[-1].run_id}, which was {pruned[-1].says}")
+        raise Pruned(
+            f"the report of before {until:%Y-%m-%d} shows run {pruned[-1].run_id}, which was {pruned[-1].says}"
+        )
     if not runs:
         return {}, None
     as_of, name = max(runs)

@@ -163,7 +163,9 @@ def _earlier(lake: Lake, ledger: Ledger, policy: Policy, run: Run) -> pd.DataFra
     Empty if there is none. Scores under another `scoring` section are not comparable: a change of policy is no trend.
     """
     until = run.as_of - timedelta(days=policy.scoring.trend_days)
-    comparable: dict[str, bool] = {}  # version → whether it scores alike; a change of points leaves many runs that do not
+    comparable: dict[
+        str, bool
+    ] = {}  # version → whether it scores alike; a change of points leaves many runs that do not
     for other in reversed(ledger.runs()):
         if other.as_of > until:
             continue
