@@ -174,7 +174,12 @@ def _alone(lake: Lake, ledger: Ledger, policy: Policy, dry_run: bool) -> Iterato
             for source in sorted({*policy.sources, *lake.folders("raw"), *lake.folders("quarantine")}):
                 locks += [stack.enter_context(ledger.alone_at(source, task)) for task in ("extract", "stage")]
             locks.append(stack.enter_context(ledger.alone("signals")))
-        yield lambda: [lock() for lock in locks] and None
+
+        def still_alone() -> None:
+            for lock in locks:
+                lock()
+
+        yield still_alone
 
 
 class _Broom:

@@ -45,15 +45,6 @@ class Files:
         """Whether the file or folder exists."""
         return bool(self.fs.exists(self.path(*parts)))
 
-    def list(self, folder: str, suffix: str = ".parquet") -> list[str]:
-        """Full paths of all finished files below `folder`, sorted; empty if there are none."""
-        base = posixpath.join(self.root, folder)
-        if not self.fs.exists(base):
-            return []
-        found = self.fs.find(base)
-        names = sorted(p for p in found if p.endswith(suffix) and not posixpath.basename(p).startswith("."))
-        return names if self.local else [self.fs.unstrip_protocol(name) for name in names]
-
     def folders(self, folder: str) -> list[str]:
         """The names of the folders and files directly in `folder`, sorted; empty if it does not exist."""
         base = posixpath.join(self.root, folder)
@@ -66,6 +57,15 @@ class Files:
         """The bytes of each file at or below a path, drafts as well; empty if there is none."""
         path = self.path(*parts)
         return [info["size"] for info in self.fs.find(path, detail=True).values()] if self.fs.exists(path) else []
+
+    def list(self, folder: str, suffix: str = ".parquet") -> list[str]:
+        """Full paths of all finished files below `folder`, sorted; empty if there are none."""
+        base = posixpath.join(self.root, folder)
+        if not self.fs.exists(base):
+            return []
+        found = self.fs.find(base)
+        names = sorted(p for p in found if p.endswith(suffix) and not posixpath.basename(p).startswith("."))
+        return names if self.local else [self.fs.unstrip_protocol(name) for name in names]
 
     @contextmanager
     def writing(self, *parts: str) -> Iterator[str]:

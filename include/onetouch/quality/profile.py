@@ -42,7 +42,8 @@ def batch_profile(lake: Lake, ledger: Ledger, policy: Policy, run: Run) -> pd.Da
 
     - source
     - rows_in, kept, duplicates, quarantined, forgotten and elsewhere (parts of the quarantined: rows of forgotten
-      people; rows of projects that do not count, and of months whose events were deleted), unaccounted (rows_in − kept − duplicates − quarantined)
+      people; rows of projects that do not count, and of months whose events were deleted), unaccounted (rows_in − kept
+      − duplicates − quarantined)
     - reread (duplicates that earlier batches hold with the same receipt: read again, not sent again), quarantine_rate
       (without the forgotten and those of elsewhere), duplicate_rate (duplicates that were not reread ÷ rows_in)
     - multiplied (rows too many on the batch's dates, of events that the lake holds more than once)

@@ -8,8 +8,8 @@ from onetouch.faces import show
 
 if TYPE_CHECKING:
     from onetouch.signals.account_files import read_accounts
-    from onetouch.signals.activity import summed_for_ever
     from onetouch.signals.accounts import CRM, SNAPSHOT, AccountsError, normalise_accounts
+    from onetouch.signals.activity import summed_for_ever
     from onetouch.signals.build import build, compute
     from onetouch.signals.joining import other_domains
 
