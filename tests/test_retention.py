@@ -287,41 +287,48 @@ class Effects:
     """Counts what a deletion does to the lake, and dies at one of these effects, also in the midst of a folder."""
 
     def __init__(self, patched: pytest.MonkeyPatch, at: int | None = None) -> None:
-        self.count, self.at = 0, at
+        self.places: list[str] = []  # the folder of each effect
+        self.at = at
         self.remove, self.write = Lake.remove, Lake.writing
         patched.setattr(Lake, "remove", lambda lake, *parts: self.removing(lake, *parts))
-        patched.setattr(Lake, "writing", lambda lake, *parts: self.happens() or self.write(lake, *parts))
+        patched.setattr(Lake, "writing", lambda lake, *parts: self.happens(*parts) or self.write(lake, *parts))
 
-    def happens(self) -> None:
-        self.count += 1
-        if self.count == self.at:
+    def happens(self, *parts: str) -> None:
+        self.places.append(parts[0])
+        if len(self.places) - 1 == self.at:
             raise Killed
 
     def removing(self, lake: Lake, *parts: str) -> None:
-        self.happens()
+        self.happens(*parts)
         held = [path for path in sorted(Path(lake.path(*parts)).rglob("*")) if path.is_file()]
         if len(held) > 1:  # a folder is deleted file by file
-            if self.count + 1 == self.at:
+            if len(self.places) == self.at:
                 held[0].unlink()
-            self.happens()
+            self.happens(*parts)
         self.remove(lake, *parts)
 
 
-SELDOM = [pytest.param(share, marks=pytest.mark.long) for share in (0, 0.02, 0.05, 0.08, 0.1, 0.2, 0.35, 0.5, 0.9, 1)]
+SELDOM = [
+    pytest.param(*phase, marks=pytest.mark.long)
+    for phase in (("raw", 0), ("raw", 0.9), ("pruned", 0), ("events", 0), ("events", 0.9), ("activity", 0.5),
+                  ("memberships", 0.5), ("inputs", 0), ("signals", 0), ("decisions", 0))
+]  # fmt: skip
 
 
-@pytest.mark.parametrize("share", [0.14, 0.7, *SELDOM])
+@pytest.mark.parametrize(("folder", "share"), [("events", 0.6), *SELDOM])
 def test_killed_anywhere_the_next_run_is_right_and_the_next_call_finishes(
     never: Home,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    whole: tuple[set[str], pd.DataFrame, int],
+    whole: tuple[set[str], pd.DataFrame, list[str]],
+    folder: str,
     share: float,
 ) -> None:
     home = never.copy(tmp_path / "home")
-    files, expected, effects = whole
+    files, expected, places = whole
+    of_folder = [number for number, place in enumerate(places) if place == folder]
     with monkeypatch.context() as patched, pytest.raises(Killed):
-        Effects(patched, at=max(1, round(share * effects)))
+        Effects(patched, at=of_folder[int(share * len(of_folder))])
         home.prune(NOW)
     table, _ = signals.compute(home.lake, POLICY, SNAPSHOT, NOW, dry=False)
     pd.testing.assert_frame_equal(table.to_pandas(), expected)
@@ -330,14 +337,14 @@ def test_killed_anywhere_the_next_run_is_right_and_the_next_call_finishes(
 
 
 @pytest.fixture(scope="module")
-def whole(never: Home, tmp_path_factory: pytest.TempPathFactory) -> tuple[set[str], pd.DataFrame, int]:
-    """The files after a pruning that nothing interrupts, the next run's signals without any, the number of effects."""
+def whole(never: Home, tmp_path_factory: pytest.TempPathFactory) -> tuple[set[str], pd.DataFrame, list[str]]:
+    """The files after a pruning that nothing interrupts, the next run's signals without any, and its effects."""
     home = never.copy(tmp_path_factory.mktemp("whole") / "home")
     expected = signals.compute(home.lake, POLICY, SNAPSHOT, NOW, dry=False)[0].to_pandas()
     with pytest.MonkeyPatch.context() as patched:
         effects = Effects(patched)
         home.prune(NOW)
-    return home.files(), expected, effects.count
+    return home.files(), expected, effects.places
 
 
 # ── what is pruned says so ───────────────────────────────────────────────────────────────────────────────────────────
