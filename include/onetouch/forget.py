@@ -35,6 +35,9 @@ log = logging.getLogger(__name__)
 
 Summary = dict[str, Any]
 
+_WITH_PEOPLE = ("events", "activity", "memberships", "history")
+"""Folders of the lake that say which people there are; the last two outlive the events (`retention`)."""
+
 
 def forget(workspace: Workspace, kind: Kind, id: str, now: datetime) -> Summary:
     """Erases all data of the user or account of that id; data of it that arrives later is dropped.
@@ -92,11 +95,10 @@ def _gather(workspace: Workspace, kind: Kind, id: str) -> tuple[Subject, dict[st
         return _account(workspace, id)
     ids = {id, id.removeprefix(account_of_user(""))}
     if "@" in id:
-        ids |= {user for user in _values(workspace.lake, ("events", "activity"), "user_id")
-                if user.lower() == id.lower()}  # fmt: skip
+        ids |= {user for user in _values(workspace.lake, _WITH_PEOPLE, "user_id") if user.lower() == id.lower()}
     users, emails = _addresses(workspace, ids, {id.lower()} if "@" in id else set())
     # The account of a lone user is made of that user's id; in files of former releases it is that id.
-    accounts = set(_values(workspace.lake, ("events", "activity", "signals"), "account_id"))
+    accounts = set(_values(workspace.lake, (*_WITH_PEOPLE, "signals"), "account_id"))
     alone = (users | {account_of_user(user) for user in users}) & accounts
     devices = _devices(workspace.lake, users)
     return _subject(kind, id, accounts=alone, users=users, emails=emails, devices=devices), {"users": 0, "domains": 0}
@@ -150,23 +152,32 @@ def _records(lake: Lake) -> set[tuple[str | None, str | None, str | None, str | 
 
 
 def _uses(workspace: Workspace) -> list[tuple[str, str | None, str | None]]:
-    """(account_id, user_id, email_domain) of all events and activity, by today's knowledge of who belongs where."""
+    """(account_id, user_id, email_domain) of all events and activity, and of what outlives them, by today's knowledge
+    of who belongs where."""
     import ibis
 
     lake, columns = workspace.lake, ["account_id", "user_id", "email_domain"]
     evidence = [*columns, "anonymous_id", "account_basis", "event_date"]
     files = [of for of in (lake.list(room) for room in ("events", "activity")) if of]
-    if not files:
+    kept = [of for of in (_months(lake, room) for room in ("history", "memberships")) if of]
+    if not files and not kept:
         return []
     with lake.engine() as engine:
         like = EVENTS.append(pa.field("event_date", pa.date32()))
         tables = [engine.read(of, dated=True, like=like).select(evidence).distinct() for of in files]
+        for of in kept:  # a membership names the account of a group
+            rows = engine.read(of, like=like)
+            grouped = rows.account_id.notnull().ifelse("group", ibis.null())
+            basis = rows.account_basis.fill_null(grouped)
+            tables.append(rows.mutate(account_basis=basis).select(evidence).distinct())
         said = engine.keep(ibis.union(*tables, distinct=True) if len(tables) > 1 else tables[0], "uses")
 
         def known() -> ir.Table:  # nothing is written before the erasure has begun
             held = lake.list("events")
             events = engine.read(held, dated=True, like=like) if held else engine.table(like.empty_table(), "no_events")
             told = said_of_persons(events)
+            if outlived := _months(lake, "memberships"):
+                told = ibis.union(told, engine.read(outlived, "outlived").select(told.columns))
             return engine.keep(told.mutate(never_count=ibis.null("boolean")), "told")
 
         nobody: dict[str, Any] = {"domains": [], "emails": [], "users": [], "user_properties": {}}
@@ -179,7 +190,7 @@ def _devices(lake: Lake, users: set[str]) -> set[str]:
     """The devices that were these users' alone."""
     theirs: set[str] = set()
     others: set[str] = set()
-    if not (files := lake.list("events")):
+    if not (files := [*lake.list("events"), *_months(lake, "memberships")]):
         return theirs
     with lake.engine() as engine:
         pairs = engine.fetch(engine.read(files, like=EVENTS).select("user_id", "anonymous_id").distinct())
@@ -187,6 +198,11 @@ def _devices(lake: Lake, users: set[str]) -> set[str]:
         if pair["user_id"] and pair["anonymous_id"]:
             (theirs if pair["user_id"] in users else others).add(pair["anonymous_id"])
     return theirs - others
+
+
+def _months(lake: Lake, room: str) -> list[str]:
+    """The files that are kept of whole months, which outlive the events."""
+    return [path for path in lake.list(room) if "/month=" in path]
 
 
 def _values(lake: Lake, rooms: tuple[str, ...], column: str) -> set[str]:

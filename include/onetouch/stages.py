@@ -29,6 +29,7 @@ from onetouch import (
     metrics,
     quality,
     report,
+    retention,
     routing,
     scoring,
     signals,
@@ -68,6 +69,7 @@ def _stage(
     @functools.wraps(function)
     def of_run(workspace: Workspace, run_id: str, /, *args: P.args, **kwargs: P.kwargs) -> Summary:
         run = workspace.ledger.run(run_id)
+        workspace.ledger.require_run_files(run_id)
         try:
             done = function(workspace, run, workspace.ledger.policy(run.policy_version), *args, **kwargs)
         except STOPS as error:
@@ -105,10 +107,11 @@ def with_sources(workspace: Workspace, sources: list[str] | None) -> Workspace:
 def begin(workspace: Workspace, as_of: datetime, now: datetime, *, dry_run: bool = False) -> str:
     """Begins (or finds again) the run of this moment and policy; returns its id.
 
-    Raises ValueError when `as_of` lies in the future of `now`.
+    Raises ValueError when `as_of` lies in the future of `now`, Pruned when the runs it would go on from were pruned.
     """
     if as_of > now:
         raise ValueError(f"as_of {as_of.isoformat()} lies in the future; give a moment up to {now.isoformat()}")
+    retention.require_memory(workspace.ledger, workspace.policy, as_of)
     fresh = now - as_of <= timedelta(hours=workspace.policy.delivery.fresh_hours)
     return workspace.ledger.begin_run(as_of.astimezone(UTC), workspace.policy, dry_run, fresh=fresh).run_id
 
@@ -278,6 +281,19 @@ def reconcile(workspace: Workspace, as_of: datetime, now: datetime, *, dry_run: 
     run = Run(f"reconcile-{as_of:%Y%m%dT%H%M%SZ}", as_of, policy.version, dry_run)
     why_not = held(workspace, run, policy, now)
     return delivery.reconcile(ledger, policy, run, crm_of(workspace, policy), held=why_not)
+
+
+def prune(workspace: Workspace, as_of: datetime, now: datetime, *, dry_run: bool = False) -> Summary:
+    """Deletes what is older than the policy's `retention` keeps; not part of a pipeline run.
+
+    Raises ValueError when `as_of` lies in the future of `now`: what is kept today would be deleted.
+    """
+    if as_of > now:
+        raise ValueError(f"as_of {as_of.isoformat()} lies in the future; give a moment up to {now.isoformat()}")
+    beside = [] if workspace.shadow is None else [usable_policy(workspace.shadow)]
+    return retention.prune(
+        workspace.lake, workspace.ledger, workspace.policy, as_of.astimezone(UTC), beside=beside, dry_run=dry_run
+    )
 
 
 def compute_metrics(workspace: Workspace, as_of: datetime) -> str:

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from onetouch import chat, crm, lake, routing, scoring, sources
+from onetouch import chat, crm, lake, retention, routing, scoring, sources
 from onetouch.connections import Connection, from_environment
 from onetouch.policy import Policy, read_policy
 
@@ -53,7 +53,8 @@ class Workspace:
 
 
 def usable_policy(file: Path | str | None) -> Policy:
-    """The policy of the file (None: the default); its sources, scorer, rules, CRM and chat must be registered ones.
+    """The policy of the file (None: the default); its sources, scorer, rules, CRM and chat must be registered ones, and
+    its retention must keep what it reads.
 
     Raises PolicyError, with a line for each error.
     """
@@ -64,6 +65,8 @@ def usable_policy(file: Path | str | None) -> Policy:
     chat.check_chat(policy)
     if policy.routing.rules:  # importing the rules takes a second, so they are imported only if the policy has some
         routing.rules_of(policy, where=str(file) if file else None)
+    if any(days is not None for _, days in policy.retention):
+        retention.check_retention(policy, file or "policy")
     return policy
 
 

@@ -16,6 +16,7 @@ OURS = frozenset(
         "LimitReached",  # the day's calls are used up, or the rest is others': rows wait in the outbox for a later run
         "ChecksFailed", "IllegalMove",
         "DeliveryFailed",  # every other row is done; what can be sent later the next run sends, the rest needs a person
+        "Pruned",  # what was deleted stays so
         "Stopped",  # somebody wants nothing sent: not even in ten minutes
     }
 )  # fmt: skip

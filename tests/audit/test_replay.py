@@ -93,11 +93,11 @@ def test_an_input_that_is_gone_is_named(copy: Workspace, last: Run, gone: str) -
 
 def test_a_decision_is_found_by_its_id(company: Workspace, last: Run) -> None:
     decision = stored(company, last).iloc[3]
-    found = audit.find(company.lake, decision["decision_id"])
+    found = audit.find(company.lake, company.ledger, decision["decision_id"])
     assert (found.run_id, found.account_id) == (last.run_id, decision["account_id"])
     assert audit.replay(company.lake, company.ledger, found.run_id, [found.decision_id]).empty
     with pytest.raises(ValueError, match="no run of this lake made it"):
-        audit.find(company.lake, "0" * 24)
+        audit.find(company.lake, company.ledger, "0" * 24)
     with pytest.raises(ValueError, match="not of run"):
         audit.replay(company.lake, company.ledger, last.run_id, ["0" * 24])
 

@@ -36,7 +36,7 @@ REPORT = {
 
 
 def test_there_are_these_dags_and_no_others(dags):
-    assert set(dags) == {"approve_tasks", "pql_pipeline", "reconcile", "weekly_report"}
+    assert set(dags) == {"approve_tasks", "pql_pipeline", "prune", "reconcile", "weekly_report"}
 
 
 @pytest.mark.parametrize(
@@ -44,6 +44,7 @@ def test_there_are_these_dags_and_no_others(dags):
     [
         ("approve_tasks", None, APPROVAL),
         ("pql_pipeline", "@hourly", PIPELINE),
+        ("prune", "30 4 * * *", {"prune": set()}),
         ("reconcile", "30 3 * * *", {"reconcile": set()}),
         ("weekly_report", "0 7 * * MON", REPORT),
     ],

@@ -189,12 +189,14 @@ def test_every_decision_is_replayed_byte_for_byte(home: Home, opened: Workspace)
     for decision in (
         {said.get("run_id"): d for d, said in then["decisions"].items() if "refused" not in said}
     ).values():
-        found = audit.find(opened.lake, decision)
+        found = audit.find(opened.lake, opened.ledger, decision)
         assert audit.replay(opened.lake, opened.ledger, found.run_id, [decision]).empty
     refused = [decision for decision, said in then["decisions"].items() if "refused" in said]
     for decision in refused:
         with pytest.raises(ValueError, match="was forgotten"):
-            audit.replay(opened.lake, opened.ledger, audit.find(opened.lake, decision).run_id, [decision])
+            audit.replay(
+                opened.lake, opened.ledger, audit.find(opened.lake, opened.ledger, decision).run_id, [decision]
+            )
 
 
 def test_reconcile_finds_what_it_found(home: Home, tmp_path: Path) -> None:

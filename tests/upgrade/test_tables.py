@@ -277,4 +277,4 @@ def test_the_engine_finds_decisions_of_every_release(of_then: Workspace, last: R
     with duckdb.connect() as con:
         path = of_then.lake.path("decisions", f"{last.run_id}.parquet")
         [(decision,)] = con.execute(f"SELECT decision_id FROM '{path}' LIMIT 1").fetchall()  # noqa: S608
-    assert audit.find(of_then.lake, decision).run_id == last.run_id
+    assert audit.find(of_then.lake, of_then.ledger, decision).run_id == last.run_id

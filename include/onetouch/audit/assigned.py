@@ -15,6 +15,7 @@ def assigned(lake: Lake, ledger: Ledger, run: Run) -> tuple[pd.DataFrame, pd.Dat
 
     Raises FileNotFoundError when a file of the run is missing.
     """
+    ledger.require_run_files(run.run_id)
     inputs, policy = kept(lake, run.run_id), ledger.policy(run.policy_version)
     people = team(inputs.signals, inputs.reps, policy, run.as_of)
     return assignments(of_run(lake, "decisions", run.run_id).to_pandas(), inputs.rep_load, people)

@@ -123,14 +123,19 @@ def _since(
 def run_of(lake: Lake, ledger: Ledger, run_id: str | None = None, as_of: datetime | None = None) -> Run:
     """The run with that id; else the last run with this or an earlier `as_of`; else the run begun last.
 
-    Only runs that have decisions are considered. Raises ValueError when there is none, NotInLedger for an unknown id.
+    Only runs that have decisions are considered. Raises ValueError when there is none, NotInLedger for an unknown id,
+    Pruned when the files of that run were deleted.
     """
+    pruned = ledger.pruned_runs()
 
     def decided(run: Run) -> bool:
-        return lake.exists("decisions", f"{run.run_id}.parquet")
+        if as_of is not None:  # an earlier run that is kept would be another answer
+            ledger.require_run_files(run.run_id)
+        return run.run_id not in pruned and lake.exists("decisions", f"{run.run_id}.parquet")
 
     if run_id is not None:
         run = ledger.run(run_id)
+        ledger.require_run_files(run_id)
         if decided(run):
             return run
         raise ValueError(f"run {run_id} has decided nothing; its stages stopped earlier, run it again to see why")

@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from onetouch.audit.stored import as_written, earlier, made_again, of_run
-from onetouch.lake import Engine, Lake
+from onetouch.lake import Engine, Lake, Pruned
 from onetouch.ledger import PSEUDONYM, Ledger
 from onetouch.routing import DECISION, decide, kept
 from onetouch.scoring import kept_artefact, score_frame
@@ -40,13 +40,20 @@ class Found:
     account_id: str
 
 
-def find(lake: Lake, decision_id: str) -> Found:
-    """Finds the latest run that made this decision. Raises ValueError when no run did."""
+def find(lake: Lake, ledger: Ledger, decision_id: str) -> Found:
+    """Finds the latest run that made this decision. Raises ValueError when no run did, Pruned when it may have been one
+    whose files were deleted."""
     for path in sorted(lake.list("decisions"), key=_run_id, reverse=True):  # a run's id begins with its moment
         with lake.fs.open(path, "rb") as file:
             rows = pq.read_table(file, columns=["account_id"], filters=[("decision_id", "=", decision_id)])
         if rows.num_rows:
             return Found(_run_id(path), decision_id, rows["account_id"][0].as_py())
+    if (run_id := ledger.run_of_decision(decision_id)) is not None:
+        ledger.require_run_files(run_id)
+    if (last := ledger.last_pruned()) is not None:
+        raise Pruned(
+            f"decision {decision_id}: no run that is kept made it; runs up to {last.as_of.isoformat()} were {last.says}"
+        )
     raise ValueError(f"decision {decision_id}: no run of this lake made it; `onetouch decisions --json` lists ids")
 
 
@@ -60,9 +67,10 @@ def replay(lake: Lake, ledger: Ledger, run_id: str, decision_ids: Collection[str
     Empty when every column of every decision, and of its score, is the same in canonical JSON. Decisions about
     forgotten accounts (`forgotten_in`) are left out, because their inputs are erased. Raises FileNotFoundError naming a
     missing input, NotInLedger for an unknown run, ValueError for a decision that is not of the run or is about a
-    forgotten account.
+    forgotten account, Pruned when the run's files were deleted.
     """
     run = ledger.run(run_id)
+    ledger.require_run_files(run_id)
     policy = ledger.policy(run.policy_version)
     stored = as_written(lake, "decisions", run_id)
     ids = stored["decision_id"]

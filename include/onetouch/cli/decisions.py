@@ -75,7 +75,7 @@ def replay(
     workspace = call.installation()
     if run is None:
         assert decision is not None
-        run = audit.find(workspace.lake, decision).run_id
+        run = audit.find(workspace.lake, workspace.ledger, decision).run_id
     found = audit.replay(workspace.lake, workspace.ledger, run, None if decision is None else [decision])
     result: dict[str, Any] = {
         "run_id": run,

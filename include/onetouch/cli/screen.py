@@ -369,6 +369,32 @@ def erased(found: Mapping[str, Any]) -> RenderableType:
     return table
 
 
+def pruned(found: Mapping[str, Any]) -> RenderableType:
+    """What was deleted, or would be, one line for each kind of data; what is kept for ever says so."""
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
+    table.add_row("would delete" if found["dry_run"] else "deleted", f"as of {found['as_of']}")
+
+    def told(name: str, what: str, kept: int = 0, why: str = "") -> None:
+        sizes = f"; {found[name]['files']:,} files, {found[name]['bytes']:,} bytes"
+        table.add_row(name, what + sizes + (f"; {kept:,} old ones are kept: {why}" if kept else ""))
+
+    if (raw := found["raw"]) is not None:
+        told("raw", f"{raw['windows']:,} windows", raw["not_staged"], "no run has staged them")
+    if (events := found["events"]) is not None:
+        months = f" ({events['months'][0]} to {events['months'][-1]})" if events["months"] else ""
+        told("events", f"{len(events['months']):,} months{months}")
+    if (runs := found["runs"]) is not None:
+        told("runs", f"{runs['runs']:,} runs", runs["in_use"], "something is still read of them")
+    if (rows := found["ledger"]) is not None:
+        table.add_row("ledger", ", ".join(f"{kind} {n:,}" for kind, n in rows.items()))
+    for name in ("raw", "events", "runs", "ledger"):
+        if found[name] is None:
+            table.add_row(name, f"kept for ever: the policy has no retention.{name}_days")
+    return table
+
+
 def scenarios(results: list[Result]) -> RenderableType:
     """One line per scenario; for a failed scenario also what was expected, the result, and why."""
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 1))

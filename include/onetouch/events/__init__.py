@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING
 from onetouch.faces import show
 
 if TYPE_CHECKING:
-    from onetouch.events.canonical import FORGOTTEN, OTHER_PROJECT
+    from onetouch.events.canonical import FORGOTTEN, OTHER_PROJECT, PRUNED
     from onetouch.events.checkouts import Checkout, fresh_checkouts
-    from onetouch.events.files import DRY, event_files, is_dry
+    from onetouch.events.files import DRY, batch_of, event_dates, event_files, event_files_of, is_dry
     from onetouch.events.identity import Who, account_of_user, business_domain, by_todays_ids, former_ids, who
     from onetouch.events.memberships import Placement, read_memberships, said
     from onetouch.events.partitions import (
@@ -33,16 +33,20 @@ __all__ = [
     "EVENTS",
     "FORGOTTEN",
     "OTHER_PROJECT",
+    "PRUNED",
     "Placement",
     "Who",
     "account_of_user",
+    "batch_of",
     "build_partitions",
     "built_from",
     "business_domain",
     "by_month",
     "by_todays_ids",
     "event_date",
+    "event_dates",
     "event_files",
+    "event_files_of",
     "files_by_date",
     "former_ids",
     "fresh_checkouts",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -35,12 +35,16 @@ if TYPE_CHECKING:
 REASONS = (
     INVALID_UTF8, LONE_SURROGATE, "broken_json", "not_an_object", "unknown_shape", "missing_event_type",
     "no_user_and_no_account", "control_characters", "value_too_long", "unparsable_time", "before_product",
-    "after_receipt", "other_project",
+    "after_receipt", "other_project", "pruned",
 )  # fmt: skip
 """Why a row is rejected: the first reason that applies. A row or file that could not be read has its own reason."""
 
 OTHER_PROJECT = "other_project"
 """The reason for leaving out a row of a project that is not one of the policy's `events.projects`."""
+
+PRUNED = "pruned"
+"""The reason for leaving out an event of a month whose events were deleted (`lake.pruned_months`): nobody can tell any
+more whether it was there."""
 
 FORGOTTEN = "forgotten"
 """The reason for rejecting a row of a forgotten user or account: the row is counted, but kept nowhere."""
@@ -96,6 +100,7 @@ class Canonical:
         forgotten: Forgotten | None = None,
         placed: bool = False,
         and_since: datetime | None = None,
+        pruned: Collection[str] = (),
     ) -> None:
         """`until`: the end of the window; an event cannot have happened long after it, whatever time the row gives.
 
@@ -103,11 +108,12 @@ class Canonical:
         `and_since`: with `only`, rows of any name that were received from this moment on are wanted as well.
         `forgotten`: the users and accounts whose rows are dropped (`bad` then has neither their text nor other data).
         `placed`: every row of `good` has its file; otherwise only rows without an event_id have it.
+        `pruned`: months (yyyy-mm) whose events were deleted, so that no more are taken.
         """
         self.engine = engine
         self.rows = 0
         self.forgotten = forgotten or None
-        judge = _Judge(engine, source, policy, until, only, self.forgotten, placed, and_since)
+        judge = _Judge(engine, source, policy, until, only, self.forgotten, placed, and_since, pruned)
         self.judged, self._add = engine.gather(f"rows_{source.name}", _RECEIVED, judge.judged)
         self._properties = [steps(place) for place in source.shape.properties]
         self._most = policy.events.max_value_chars
@@ -305,8 +311,9 @@ class _Judge:
         forgotten: Forgotten | None,
         placed: bool,
         and_since: datetime | None,
+        pruned: Collection[str],
     ) -> None:
-        self.placed = placed
+        self.placed, self.pruned = placed, sorted(pruned)
         self.engine, self.shape, self.limits, self.uncounted = engine, source.shape, policy.events, policy.never_count
         self.source = source.name
         self.zone = policy.source_settings(source.name).timezone
@@ -350,7 +357,7 @@ class _Judge:
             file=(placed | judged.event_id.isnull()).ifelse(judged.file, ibis.null()),
             line=placed.ifelse(judged.line, ibis.null()),
             reason=judged.reason,
-            shown=(doubtful & (judged.reason.fill_null("") != OTHER_PROJECT)).ifelse(
+            shown=(doubtful & judged.reason.fill_null("").notin([OTHER_PROJECT, PRUNED])).ifelse(
                 _as_received(judged).left(SHOWN_BYTES), ibis.null()
             ),
             again=(judged.reason == _AGAIN).ifelse(judged.text, ibis.null()),
@@ -657,7 +664,17 @@ class _Judge:
             (parts.occurred_at.isnull() | parts.received_at.isnull(), "unparsable_time"),
             (parts.occurred_at < _naive(limits.product_since_at), "before_product"),
             (parts.occurred_at > latest, "after_receipt"),
+            (self._too_late(parts), PRUNED),
         )
+
+    def _too_late(self, parts: ir.Table) -> ir.BooleanValue:
+        """Whether a row is of a month whose events were deleted."""
+        import ibis
+
+        if not self.pruned:
+            return ibis.literal(False)
+        months = [_naive(datetime.fromisoformat(f"{month}-01T00:00:00+00:00")) for month in self.pruned]
+        return parts.occurred_at.truncate("M").isin(months)
 
     def _elsewhere(self, parts: ir.Table) -> ir.BooleanValue:
         """Whether a row belongs to a project that does not count, where the source's rows name their project."""

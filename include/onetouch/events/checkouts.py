@@ -13,7 +13,7 @@ import pyarrow as pa
 from onetouch.events.canonical import Canonical
 from onetouch.events.memberships import Placement, read_memberships, said
 from onetouch.events.partitions import files_by_date
-from onetouch.lake import Lake
+from onetouch.lake import Lake, pruned_months
 from onetouch.ledger import Run
 from onetouch.policy import Policy
 from onetouch.sources import source_of
@@ -91,7 +91,8 @@ def fresh_checkouts(
 
         def known() -> ir.Table:
             since = [said(events) for _, events in fresh]
-            told = ibis.union(read_memberships(lake, engine, files_by_date(lake, dry=run.dry_run), now), *since)
+            files = files_by_date(lake, dry=run.dry_run)
+            told = ibis.union(read_memberships(lake, engine, files, now, pruned=pruned_months(lake)), *since)
             return engine.keep(told, "memberships_now")
 
         for steps, events in fresh:

@@ -12,6 +12,7 @@ Events keep the evidence they came with, and `Placement` resolves it when it is 
 
 `memberships/event_date=…/` holds what the events of a date say of persons (MEMBERSHIPS); `memberships/month=…/` keeps
 of a month that is over only where something changed. Both are made again when the event files change, and only then.
+A month whose events were deleted (`lake.pruned_months`) is read as it was kept last.
 """
 
 from __future__ import annotations
@@ -67,12 +68,21 @@ _BEGINNING, _END = date(1, 1, 1), date(9999, 12, 31)
 
 
 def read_memberships(
-    lake: Lake, engine: Engine, files: Mapping[date, list[str]], as_of: datetime, name: str = "memberships"
+    lake: Lake,
+    engine: Engine,
+    files: Mapping[date, list[str]],
+    as_of: datetime,
+    name: str = "memberships",
+    *,
+    pruned: Iterable[str] = (),
 ) -> ir.Table:
-    """The table `name` (MEMBERSHIPS) of what the events of `files` say of persons, as known at `as_of`."""
+    """The table `name` (MEMBERSHIPS) of what the events of `files` say of persons, as known at `as_of`.
+
+    `pruned`: months (yyyy-mm) of which only what is kept for ever is left; it is read as well.
+    """
     import ibis
 
-    months, loose = [], {}
+    months, loose = [path for month in pruned for path in lake.list(f"memberships/month={month}", f"/{_FILE}")], {}
     for month, dates in by_month(dict(files)).items():
         own = view(path for paths in dates.values() for path in paths)
         parts = ("memberships", f"month={month}", f"{own}{_FILE}")

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from onetouch.events.files import DRY, event_files, is_dry
 from onetouch.events.staging import EVENTS
-from onetouch.lake import Engine, Lake
+from onetouch.lake import Engine, Lake, pruned_months
 
 if TYPE_CHECKING:
     import ibis.expr.types as ir
@@ -80,10 +80,14 @@ def build_partitions(
 
 
 def files_by_date(lake: Lake, *, dry: bool) -> dict[date, list[str]]:
-    """The event files that a dry or a real run may read, by event date, both sorted."""
+    """The event files that a dry or a real run may read, by event date, both sorted.
+
+    Without the months whose events were deleted (`lake.pruned_months`), whatever is left of their files.
+    """
     files: dict[date, list[str]] = defaultdict(list)
+    pruned = pruned_months(lake)
     for path in event_files(lake, dry=dry):
-        if found := _EVENT_DATE.search(path):
+        if (found := _EVENT_DATE.search(path)) and found[1][:7] not in pruned:
             files[date.fromisoformat(found[1])].append(path)
     return dict(sorted(files.items()))
 

@@ -15,10 +15,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from onetouch.events.canonical import FORGOTTEN, OTHER_PROJECT, Canonical
+from onetouch.events.canonical import FORGOTTEN, OTHER_PROJECT, PRUNED, Canonical
 from onetouch.events.files import batch_of, event_files, is_dry
 from onetouch.events.losses import losses, total
-from onetouch.lake import Engine, Lake
+from onetouch.lake import Engine, Lake, pruned_months
 from onetouch.ledger import FileRead, Forgotten, Ledger, Run
 from onetouch.policy import Policy
 from onetouch.sources import (
@@ -156,8 +156,9 @@ def _is_taken(counts: Mapping[str, Any], policy: Policy) -> bool:
     by the next run, which is then stopped as well until policy or data are mended. The check sets one user's bad rows
     apart, and so does this: nobody alone can keep a source from being read on."""
     quarantined, of_one = counts["quarantined"], int(counts["refused_of_one"])
-    bad: int = sum(n for reason, n in quarantined.items() if reason not in (FORGOTTEN, OTHER_PROJECT))
-    received = int(counts["in"]) - int(quarantined.get(OTHER_PROJECT, 0))
+    apart = sum(quarantined.get(reason, 0) for reason in (OTHER_PROJECT, PRUNED))
+    bad: int = sum(n for reason, n in quarantined.items() if reason not in (FORGOTTEN, OTHER_PROJECT, PRUNED))
+    received = int(counts["in"]) - int(apart)
     limit = policy.quality.max_quarantine_rate.critical
     others = received - of_one
     return bad <= limit * received or (others > 0 and bad - of_one <= limit * others)
@@ -200,7 +201,15 @@ def _write_batch(
     batch_id, until = batch_of(source, run), datetime.fromisoformat(manifest["window"][1])
     lateness = {(file.covered, file.known_at) for file in files if not file.reason}
     with lake.engine(memory=_MEMORY, large=True) as engine:
-        canonical = Canonical(engine, source_of(source), policy, until, forgotten=forgotten, placed=len(lateness) > 1)
+        canonical = Canonical(
+            engine,
+            source_of(source),
+            policy,
+            until,
+            forgotten=forgotten,
+            placed=len(lateness) > 1,
+            pruned=pruned_months(lake),
+        )
         for batch in read_rows(source, lake, policy, run):
             canonical.add(batch)
         canonical.finish()

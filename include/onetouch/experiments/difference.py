@@ -140,6 +140,7 @@ def decided_under(lake: Lake, ledger: Ledger, policy: Policy, run: Run) -> tuple
     the run's release did not have. Touches are read again, as known at the run's `as_of`, only if `policy` looks
     further back (`handoff.silence_days`).
     """
+    ledger.require_run_files(run.run_id)
     inputs, of_run = kept(lake, run.run_id), ledger.policy(run.policy_version)
     anew = any(getattr(policy, section) != getattr(of_run, section) for section in READING)
     anew = anew or not _asked(policy) <= columns_held(lake, "signals", f"{run.run_id}.parquet")

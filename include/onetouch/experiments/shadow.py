@@ -38,6 +38,7 @@ def shadow(lake: Lake, ledger: Ledger, other: Policy, run: Run) -> dict[str, Any
 
 def read_shadow(lake: Lake, ledger: Ledger, run: Run) -> Difference:
     """The difference between the run's decisions and those of its shadow. Raises ValueError without a shadow."""
+    ledger.require_run_files(run.run_id)
     said = ledger.stage_summary(run.run_id, "shadow") or {}
     if "version" not in said:
         raise ValueError(

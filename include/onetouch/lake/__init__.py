@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from onetouch.lake.formats import as_stored, columns_held, read_raw, read_table, table_kind
     from onetouch.lake.lake import Lake
     from onetouch.lake.marks import SHORT, Marks
+    from onetouch.lake.pruned import Pruned, PrunedMonth, pruned_months, record_pruned, require_events
     from onetouch.lake.rows import rows_where
 
 __all__ = [
@@ -21,13 +22,18 @@ __all__ = [
     "ISO_8601",
     "Lake",
     "Marks",
+    "Pruned",
+    "PrunedMonth",
     "SHORT",
     "as_stored",
     "columns_held",
     "erase_files",
     "key",
+    "pruned_months",
     "read_raw",
     "read_table",
+    "record_pruned",
+    "require_events",
     "rows_where",
     "search",
     "table_kind",

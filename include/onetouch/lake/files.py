@@ -45,6 +45,19 @@ class Files:
         """Whether the file or folder exists."""
         return bool(self.fs.exists(self.path(*parts)))
 
+    def folders(self, folder: str) -> list[str]:
+        """The names of the folders and files directly in `folder`, sorted; empty if it does not exist."""
+        base = posixpath.join(self.root, folder)
+        if not self.fs.exists(base):
+            return []
+        found = (posixpath.basename(path.rstrip("/")) for path in self.fs.ls(base, detail=False))
+        return sorted(name for name in found if not name.startswith("."))
+
+    def sizes(self, *parts: str) -> list[int]:
+        """The bytes of each file at or below a path, drafts as well; empty if there is none."""
+        path = self.path(*parts)
+        return [info["size"] for info in self.fs.find(path, detail=True).values()] if self.fs.exists(path) else []
+
     def list(self, folder: str, suffix: str = ".parquet") -> list[str]:
         """Full paths of all finished files below `folder`, sorted; empty if there are none."""
         base = posixpath.join(self.root, folder)

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from onetouch.ledger.ledger import Ledger
     from onetouch.ledger.memory import QUEUED, WATCHED, Remembered
     from onetouch.ledger.outbox import ENDED, FORGOTTEN, Outbox
+    from onetouch.ledger.retention import PrunedRun
     from onetouch.ledger.runs import Run
     from onetouch.ledger.sources import ANY_READING, QUEUE_SECONDS, FileRead, Window
     from onetouch.ledger.states import ACTIVE, LEGAL, STATES, TERMINAL, IllegalMove, LedgerError, NotInLedger
@@ -34,6 +35,7 @@ __all__ = [
     "OUTBOX_STATES",
     "Outbox",
     "PSEUDONYM",
+    "PrunedRun",
     "QUEUED",
     "QUEUE_SECONDS",
     "RECENT",

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from onetouch.ledger.forgotten import Forgottens
 from onetouch.ledger.memory import Memory
+from onetouch.ledger.retention import Retention
 from onetouch.ledger.runs import Runs
 from onetouch.ledger.sources import Sources
 from onetouch.ledger.stops import Stops
 from onetouch.ledger.touches import Touches
 
 
-class Ledger(Runs, Sources, Forgottens, Touches, Memory, Stops):
+class Ledger(Runs, Sources, Forgottens, Touches, Memory, Stops, Retention):
     """The whole ledger at one database `url`; `migrate()` makes its tables.
 
     Every write is one transaction and can be repeated without effect; every moment comes from the arguments.

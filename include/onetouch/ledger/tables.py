@@ -57,6 +57,8 @@ runs = Table(
     Column("dry_run", Boolean, nullable=False),
     Column("real", Boolean, nullable=False, server_default=true()),  # neither dry nor made up for afterwards
     Column("begun", Integer, nullable=False, unique=True),  # the order in which runs were last begun, not a time
+    Column("pruned_at", Moment),  # when its files were deleted …
+    Column("pruned_days", Integer),  # … under which `retention.runs_days`
 )
 
 stages = Table(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pandas as pd
 
-from onetouch.lake import Lake
+from onetouch.lake import Lake, Pruned, pruned_months, require_events
 from onetouch.ledger import Ledger
 from onetouch.policy import Policy
 
@@ -96,6 +96,7 @@ def upgrades(lake: Lake, policy: Policy, since: datetime, until: datetime) -> pd
     upgrade.
     """
     first = (since - timedelta(days=policy.signals.lookback_days)).date()
+    require_events(pruned_months(lake).values(), first, None, f"the report of before {until:%Y-%m-%d}")
     files = [
         path
         for path in lake.list("activity")
@@ -124,8 +125,11 @@ def _upgrades(activity: ir.Table, since: datetime, until: datetime) -> ir.Table:
     return grown.select("account_id", "upgraded_at", "added")
 
 
-def decisions_by_action(lake: Lake, until: datetime) -> tuple[dict[str, int], datetime | None]:
-    """The last run before `until`: its number of decisions for each action, and its as_of; ({}, None) without a run."""
+def decisions_by_action(lake: Lake, ledger: Ledger, until: datetime) -> tuple[dict[str, int], datetime | None]:
+    """The last run before `until`: its number of decisions for each action, and its as_of; ({}, None) without a run.
+
+    Raises Pruned when the files of that run were deleted.
+    """
     runs = {}
     for path in lake.list("decisions"):
         name = posixpath.basename(path).removesuffix(".parquet")
@@ -133,6 +137,11 @@ def decisions_by_action(lake: Lake, until: datetime) -> tuple[dict[str, int], da
             as_of = datetime.strptime(found[1], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
             if as_of < until:
                 runs[as_of, name] = path
+    pruned = [run for run in ledger.pruned_runs().values() if _RUN.match(run.run_id) and run.as_of < until]
+    if pruned and (pruned[-1].as_of, pruned[-1].run_id) >= max(runs, default=(pruned[-1].as_of, "")):
+        raise Pruned(
+            f"the report of before {until:%Y-%m-%d} shows run {pruned[-1].run_id}, which was {pruned[-1].says}"
+        )
     if not runs:
         return {}, None
     as_of, name = max(runs)

@@ -65,7 +65,7 @@ def weekly(lake: Lake, ledger: Ledger, policy: Policy, as_of: datetime) -> Weekl
     recent = _between(records, "decided_at", since, until)
     reps = recent["owner_email"].dropna().str.lower().nunique()
     full_weeks = [w for w in weeks if len(recent) and w + _WEEK > recent["decided_at"].min()]
-    actions, actions_as_of = decisions_by_action(lake, until)
+    actions, actions_as_of = decisions_by_action(lake, ledger, until)
     figures = WeeklyMetrics(
         week=iso_week(until - _WEEK),
         since=until - _WEEK,

@@ -124,6 +124,8 @@ _THEN_2: dict[str, Any] = {
     "events.projects": [],
     # Lost hours stopped nothing.
     "quality.max_lost_hours_rate": {"warning": 1.0, "critical": 1.0},
+    # Everything was kept for ever.
+    "retention": {"raw_days": None, "events_days": None, "runs_days": None, "ledger_days": None},
 }
 """Key that a document of format 2 (and 1) may lack → the value that reproduces what was done without it."""
 

@@ -6,7 +6,8 @@ from onetouch.faces import show
 
 if TYPE_CHECKING:
     from onetouch.quality.check import ChecksFailed, check_decisions, check_events, check_signals
+    from onetouch.quality.history import HISTORY_DAYS
     from onetouch.quality.profile import batch_profile
 
-__all__ = ["ChecksFailed", "batch_profile", "check_decisions", "check_events", "check_signals"]
+__all__ = ["HISTORY_DAYS", "ChecksFailed", "batch_profile", "check_decisions", "check_events", "check_signals"]
 show(__name__)

@@ -11,7 +11,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from onetouch.events import EVENTS, FORGOTTEN, OTHER_PROJECT, event_date, event_files, possible
+from onetouch.events import (
+    EVENTS,
+    FORGOTTEN,
+    OTHER_PROJECT,
+    PRUNED,
+    event_date,
+    event_dates,
+    event_files_of,
+    possible,
+)
 from onetouch.lake import Engine, Lake
 from onetouch.ledger import Ledger, Run
 from onetouch.policy import Limits, Policy
@@ -33,7 +42,8 @@ def batch_profile(lake: Lake, ledger: Ledger, policy: Policy, run: Run) -> pd.Da
 
     - source
     - rows_in, kept, duplicates, quarantined, forgotten and elsewhere (parts of the quarantined: rows of forgotten
-      people, and of projects that do not count), unaccounted (rows_in − kept − duplicates − quarantined)
+      people; rows of projects that do not count, and of months whose events were deleted), unaccounted (rows_in − kept
+      − duplicates − quarantined)
     - reread (duplicates that earlier batches hold with the same receipt: read again, not sent again), quarantine_rate
       (without the forgotten and those of elsewhere), duplicate_rate (duplicates that were not reread ÷ rows_in)
     - multiplied (rows too many on the batch's dates, of events that the lake holds more than once)
@@ -73,11 +83,11 @@ class Profiled(NamedTuple):
 def profiled(lake: Lake, ledger: Ledger, policy: Policy, run: Run) -> Profiled:
     """The batch's profile, its names, and the tallies of HISTORY_DAYS before as_of."""
     batches = ledger.batches(run.run_id)
-    files = event_files(lake, dry=run.dry_run)
+    files = event_files_of(lake, _dates(lake, batches), dry=run.dry_run)
     of_batch = {str(batch["batch_id"]) for batch in batches}
     new = [path for path in files if _batch(path) in of_batch]
     trailing, today = policy.quality.trailing_days, run.as_of.astimezone(UTC).date()
-    recent = _recent(files, run.as_of, since=today - timedelta(days=max(2 * trailing + 1, HISTORY_DAYS)))
+    recent = _recent(lake, run, since=today - timedelta(days=max(2 * trailing + 1, HISTORY_DAYS)))
     named = pd.DataFrame(columns=["source", "event", "n", "kind", "looks_like"])
     with lake.engine() as engine:
         profile = _counted(batches)
@@ -344,21 +354,28 @@ def _counts(counts: Mapping[str, Any]) -> dict[str, float]:
         "duplicates": counts["duplicates"],
         "quarantined": sum(counts["quarantined"].values()),
         "forgotten": counts["quarantined"].get(FORGOTTEN, 0),
-        "elsewhere": counts["quarantined"].get(OTHER_PROJECT, 0),
+        "elsewhere": sum(counts["quarantined"].get(reason, 0) for reason in (OTHER_PROJECT, PRUNED)),
         "reread": counts.get("reread", 0),
         "refused_of_one": counts.get("refused_of_one", 0),  # batches of earlier releases have none
     }
 
 
-def _recent(files: list[str], as_of: datetime, since: date) -> list[str]:
+def _dates(lake: Lake, batches: Iterable[Mapping[str, Any]]) -> set[date]:
+    """The dates of the batches' events, by their counts: a year of hourly runs leaves too many files to list."""
+    of_batches = [batch["counts"].get("dates") for batch in batches]
+    if None in of_batches:
+        return set(event_dates(lake))
+    return {date.fromisoformat(day) for dates in of_batches for day in dates}
+
+
+def _recent(lake: Lake, run: Run, since: date) -> list[str]:
     """Event files dated from `since` to a day after as_of (clocks run ahead); else files of the newest earlier date."""
-    until = as_of.astimezone(UTC).date() + timedelta(days=1)
-    dated = [(event_date(path), path) for path in files]
-    near = [path for day, path in dated if since <= day <= until]
-    if near:
+    until = run.as_of.astimezone(UTC).date() + timedelta(days=1)
+    dates = event_dates(lake)
+    if near := event_files_of(lake, (day for day in dates if since <= day <= until), dry=run.dry_run):
         return near
-    older = [day for day, _ in dated if day < since]
-    return [path for day, path in dated if day == max(older)] if older else []
+    older = (event_files_of(lake, [day], dry=run.dry_run) for day in reversed(dates) if day < since)
+    return next(filter(None, older), [])
 
 
 def _batch(path: str) -> str:

@@ -163,12 +163,16 @@ def _earlier(lake: Lake, ledger: Ledger, policy: Policy, run: Run) -> pd.DataFra
     Empty if there is none. Scores under another `scoring` section are not comparable: a change of policy is no trend.
     """
     until = run.as_of - timedelta(days=policy.scoring.trend_days)
+    comparable: dict[
+        str, bool
+    ] = {}  # version → whether it scores alike; a change of points leaves many runs that do not
     for other in reversed(ledger.runs()):
-        if (
-            other.as_of <= until
-            and lake.exists("scores", f"{other.run_id}.parquet")
-            and ledger.policy(other.policy_version).scoring == policy.scoring
-        ):
+        if other.as_of > until:
+            continue
+        version = other.policy_version
+        if version not in comparable:
+            comparable[version] = ledger.policy(version).scoring == policy.scoring
+        if comparable[version] and lake.exists("scores", f"{other.run_id}.parquet"):
             earlier: pd.DataFrame = read_table(lake, "scores", f"{other.run_id}.parquet", columns=EARLIER).to_pandas()
             return earlier
     return pd.DataFrame({"account_id": pd.Series(dtype="str"), "score": pd.Series(dtype="float64")})

@@ -9,6 +9,7 @@ from onetouch.faces import show
 if TYPE_CHECKING:
     from onetouch.signals.account_files import read_accounts
     from onetouch.signals.accounts import CRM, SNAPSHOT, AccountsError, normalise_accounts
+    from onetouch.signals.activity import summed_for_ever
     from onetouch.signals.build import build, compute
     from onetouch.signals.joining import other_domains
 
@@ -21,5 +22,6 @@ __all__ = [
     "normalise_accounts",
     "other_domains",
     "read_accounts",
+    "summed_for_ever",
 ]
 show(__name__)

@@ -18,8 +18,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import posixpath
 from collections.abc import Iterable, Mapping
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
@@ -40,7 +41,7 @@ from onetouch.events import (
     read_memberships,
     view,
 )
-from onetouch.lake import Engine, Lake
+from onetouch.lake import Engine, Lake, PrunedMonth
 from onetouch.policy import Meaning, Policy
 from onetouch.signals.days import OF_HOUR
 from onetouch.signals.numbers import number_in
@@ -109,6 +110,8 @@ def build_history(
     before: date,
     as_of: datetime,
     name: str,
+    *,
+    pruned: Iterable[PrunedMonth] = (),
 ) -> tuple[ir.Table, int]:
     """The table `name` of what is kept of the days before `before`, and how many activity dates were rebuilt for it.
 
@@ -116,15 +119,15 @@ def build_history(
     `anonymous_id` (both null where the group places it), `event_date` (the first it stands for), `event`, `detail`
     (both null in the rows that count users), `users`, `first_at`, `last_at`.
     Whole months are read from `history/month=…/`, which is written once. The month that contains `before`, and months
-    with events not yet known at `as_of`, are read day by day.
+    with events not yet known at `as_of`, are read day by day. Months whose events were deleted (`pruned`) are read as
+    they were kept last.
     """
     import ibis
 
-    lasting = sorted({*policy.product.milestones, *policy.product.activation, *LASTING})
-    meaning = (policy.vocabulary_version, *lasting, *NOT_USE)
-    file_name = f"{hashlib.sha256(json.dumps(meaning).encode()).hexdigest()[:8]}.parquet"
+    lasting, meaning, file_name = _history_of(policy)
     months = by_month({day: paths for day, paths in files.items() if day < before})
-    rebuilt, remembered, loose = 0, [], {}
+    rebuilt, loose = 0, {}
+    remembered = [path for month in pruned for path in _kept_for_ever(lake, month, file_name)]
     for month, dates in months.items():
         own = view(path for paths in dates.values() for path in paths)
         parts = ("history", f"month={month}", f"{own}{file_name}")
@@ -156,6 +159,32 @@ def build_history(
         sources.append(_remembered(read_days(engine, policy, loose, files, as_of, f"{name}_loose"), lasting))
     both = ibis.union(*sources) if len(sources) > 1 else sources[0]
     return engine.keep(both, name), rebuilt
+
+
+def summed_for_ever(lake: Lake, policy: Policy, dates: Mapping[date, list[str]], month: str) -> tuple[str, datetime]:
+    """Brings what is kept for ever of a month up to date, before its events are deleted: its history under the policy,
+    and its memberships. `dates`: all its event files. Returns the name of the history's file, and when the last of the
+    month's events became known."""
+    end = month_end(month) + timedelta(days=1)
+    with lake.engine() as engine:
+        build_history(lake, engine, policy, dates, end, _EVER, "history_of_month")
+        read_memberships(lake, engine, dates, _EVER, "memberships_of_month_kept")
+    file_name = _history_of(policy)[2]
+    known = metadata_of(lake, "history", f"month={month}", file_name)["known_until"]
+    return file_name, datetime.fromisoformat(known)
+
+
+def _history_of(policy: Policy) -> tuple[list[str], tuple[str, ...], str]:
+    """The lasting events, all that the history depends on besides the events, and the name of its files."""
+    lasting = sorted({*policy.product.milestones, *policy.product.activation, *LASTING})
+    meaning = (policy.vocabulary_version, *lasting, *NOT_USE)
+    return lasting, meaning, f"{hashlib.sha256(json.dumps(meaning).encode()).hexdigest()[:8]}.parquet"
+
+
+def _kept_for_ever(lake: Lake, month: PrunedMonth, file_name: str) -> list[str]:
+    """The history of a month whose events were deleted: under today's vocabulary if there is one, else as it was."""
+    held = {posixpath.basename(path): path for path in lake.list(f"history/month={month.month}")}
+    return [held[name] for name in (file_name, month.history) if name in held][:1]
 
 
 def sum_history(history: ir.Table) -> ir.Table:

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from onetouch.catalogue import EVENTS, EVENTS_BY_NAME
 from onetouch.events import Placement, files_by_date, former_ids, last_day, read_memberships
-from onetouch.lake import Engine, Lake
+from onetouch.lake import Engine, Lake, pruned_months, require_events
 from onetouch.ledger import QUEUE_SECONDS, Ledger, Run
 from onetouch.policy import Policy
 from onetouch.signals.accounts import normalise_accounts, plan_caps
@@ -66,13 +66,17 @@ def built(
 
     files = files_by_date(lake, dry=dry)
     last, first = last_day(as_of), first_date(as_of, policy.signals.lookback_days)
+    pruned = pruned_months(lake)
+    require_events(pruned.values(), first, as_of, f"a run of {as_of:%Y-%m-%d %H:%M} UTC")
     with lake.engine() as engine:
         window = {day: paths for day, paths in files.items() if first <= day <= last}
         days, rebuilt = build_days(lake, engine, policy, window)
         evidence = read_days(engine, policy, days, files, as_of, "evidence")
-        earlier, also_rebuilt = build_history(lake, engine, policy, files, first, as_of, "earlier")
+        earlier, also_rebuilt = build_history(
+            lake, engine, policy, files, first, as_of, "earlier", pruned=pruned.values()
+        )
         told = {day: paths for day, paths in files.items() if day <= last}
-        memberships = partial(read_memberships, lake, engine, told, as_of)
+        memberships = partial(read_memberships, lake, engine, told, as_of, pruned=pruned)
         placement = Placement(engine, memberships, policy, [evidence, earlier])
         records = normalise_accounts(snapshot)
         company = partial(_one_company, engine, other_domains(records))

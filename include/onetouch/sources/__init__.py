@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING
 from onetouch.faces import show
 
 if TYPE_CHECKING:
-    from onetouch.sources.extraction import extract, extracted, fetch_rows, raw_folder, read_rows, reading_of
+    from onetouch.sources.extraction import (
+        extract,
+        extracted,
+        fetch_rows,
+        raw_folder,
+        read_rows,
+        reading_of,
+        remember_files,
+    )
     from onetouch.sources.packing import packing_of, unpacked
     from onetouch.sources.protocol import Source
     from onetouch.sources.raw import Coverage, ExportError, Fetched
@@ -41,6 +49,7 @@ __all__ = [
     "raw_folder",
     "read_rows",
     "reading_of",
+    "remember_files",
     "source_of",
     "steps",
     "vendor_of",

@@ -86,8 +86,7 @@ def known_files(source: str, lake: Lake, ledger: Ledger, policy: Policy, run: Ru
 
     A file is read again when a key changes by which its rows are judged: a row that was rejected may then be an event.
     """
-    if not ledger.files_read(source, dry=True):
-        _remember(source, lake, ledger)
+    remember_files(source, lake, ledger)
     reading = reading_of(source, policy)
     files = ledger.files_read(source, dry=run.dry_run)
     return Known(
@@ -97,8 +96,10 @@ def known_files(source: str, lake: Lake, ledger: Ledger, policy: Policy, run: Ru
     )
 
 
-def _remember(source: str, lake: Lake, ledger: Ledger) -> None:
-    """Records the files that runs of earlier releases have read, which only their manifests name."""
+def remember_files(source: str, lake: Lake, ledger: Ledger) -> None:
+    """Records the files that runs of earlier releases have read, which only their manifests name; once."""
+    if ledger.files_read(source, dry=True):
+        return
     for run in ledger.runs_of(source):
         manifest = extracted(source, lake, run)
         if manifest is not None and "known" not in manifest:
