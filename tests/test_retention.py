@@ -503,7 +503,7 @@ def test_less_than_the_policy_reads_is_refused_with_the_least_that_is_allowed(tm
 @pytest.mark.parametrize(
     ("change", "key", "days"),
     [
-        ({"signals__lookback_days": 300}, "events_days", 300 + 9 * 7),
+        ({"signals__lookback_days": 300}, "events_days", 302 + 9 * 7),
         ({"report__weeks": 40}, "events_days", 92 + 41 * 7),
         ({"quality__trailing_days": 200}, "events_days", 402),
         ({"routing__bought_days": 400}, "events_days", 401),
@@ -518,11 +518,11 @@ def test_less_than_the_policy_reads_is_refused_with_the_least_that_is_allowed(tm
         ({}, "runs_days", 8),
         ({"routing__cooldown_days": 900}, "ledger_days", 901),
         ({"handoff__reply_days": 900}, "ledger_days", 901),
-        ({"signals__lookback_days": 900}, "ledger_days", 901),
+        ({"signals__lookback_days": 900}, "ledger_days", 902),
         ({"report__close_within_days": 900}, "ledger_days", 900 + 9 * 7),
         ({"report__opportunity_within_days": 900}, "ledger_days", 900 + 9 * 7),
         ({"retention__runs_days": 900}, "ledger_days", 900 + 9 * 7 + 30),
-        ({"signals__recent_days": 40, "signals__lookback_days": 40}, "events_days", 40 + 9 * 7),
+        ({"signals__recent_days": 40, "signals__lookback_days": 40}, "events_days", 42 + 9 * 7),
     ],
 )
 def test_every_window_counts(change: dict[str, Any], key: str, days: int) -> None:
