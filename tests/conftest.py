@@ -1,11 +1,13 @@
 """Airflow's environment, set before anything imports it: nothing of the machine's own installation is touched."""
 
 import atexit
+import gc
 import os
 import shutil
 import tempfile
 from pathlib import Path
 
+import pytest
 from hypothesis import settings
 
 # The same examples wherever the suite runs: a landing must not depend on luck. Other ones: --hypothesis-profile=more
@@ -34,3 +36,11 @@ os.environ.update(
     MPLBACKEND="Agg",
     ONETOUCH_HOME=f"{HOME}/onetouch",
 )
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_finish() -> None:
+    """Leaves what was imported out of garbage collection, and collects less often: it took a fifth of the CPU time."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
