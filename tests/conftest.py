@@ -1,11 +1,13 @@
 """Airflow's environment, set before anything imports it: nothing of the machine's own installation is touched."""
 
 import atexit
+import gc
 import os
 import shutil
 import tempfile
 from pathlib import Path
 
+import pytest
 from hypothesis import settings
 
 # The same examples wherever the suite runs: a landing must not depend on luck. Other ones: --hypothesis-profile=more
@@ -34,3 +36,31 @@ os.environ.update(
     MPLBACKEND="Agg",
     ONETOUCH_HOME=f"{HOME}/onetouch",
 )
+
+LONGEST = (
+    "compose/test_native.py",
+    "pipeline/test_real_data.py",
+    "dags/test_runs.py",
+    "pipeline/test_killed.py",
+    "routing/test_memory.py",
+    "signals/test_account.py",
+    "signals/test_joining.py",
+    "upgrade/test_homes.py",
+    "events/test_staging.py",
+    "faults/test_faults.py",
+)
+"""Files of half a minute and more: they come first, so that the workers, which take file after file, end together."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Sorts the tests of the longest files to the front; the order is otherwise as it was."""
+    places = {REPOSITORY / "tests" / name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path, len(places)))
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_finish() -> None:
+    """Leaves what was imported out of garbage collection, and collects less often: it took a fifth of the CPU time."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)

@@ -50,7 +50,13 @@ def held(home: Path) -> pd.DataFrame:
 
 @pytest.mark.timeout(900)  # ten processes on two cores
 @pytest.mark.parametrize(
-    "moments", [[0, 1], [0, 0], list(range(10))], ids=["two moments", "one moment twice", "ten moments"]
+    "moments",
+    [
+        pytest.param([0, 1], id="two moments"),
+        pytest.param([0, 0], id="one moment twice"),
+        pytest.param(list(range(4)), id="four moments"),
+        pytest.param(list(range(10)), id="ten moments", marks=pytest.mark.long),
+    ],
 )
 def test_each_event_is_kept_once(ledger_url: str, tmp_path: Path, moments: list[int]) -> None:
     (tmp_path / "answers").mkdir()

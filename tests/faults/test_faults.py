@@ -13,7 +13,7 @@ from judges.faults.simulator import simulate
 AT_ONCE = 24
 """Seeds of one test, of which each takes about half a second."""
 
-SHORT, ALL = 96, 480
+SHORT, ALL = 48, 480
 """Seeds that `make test` lives, and those of `make test-all`; `make faults` lives 10,000."""
 
 

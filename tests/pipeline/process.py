@@ -10,8 +10,11 @@ Reads one JSON object a line: {home, exports, environment, as_of, now, die_at, s
 
 from __future__ import annotations
 
+import gc
+import importlib
 import json
 import os
+import pkgutil
 import signal
 import sys
 import traceback
@@ -22,11 +25,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import duckdb  # noqa: F401 - imported before the forks
-import great_expectations  # noqa: F401
-import ibis  # noqa: F401
+import great_expectations  # noqa: F401 - imported before the forks
+import ibis.backends.duckdb
+import ibis.backends.sql.compilers.duckdb  # noqa: F401
+import onetouch
 import requests
 import sqlalchemy
+import sqlglot.generators.duckdb
+import sqlglot.parsers.duckdb  # noqa: F401
 from onetouch import stages
 from onetouch.connections import from_environment
 from onetouch.workspace import open_workspace
@@ -82,6 +88,11 @@ def run(command: dict[str, Any], answer: int) -> None:
 
 def main() -> None:
     """Forks a child for every line of standard input."""
+    for module in pkgutil.walk_packages(onetouch.__path__, "onetouch."):
+        if ".migrations." not in module.name and not module.name.endswith("__main__"):  # these run when imported
+            importlib.import_module(module.name)
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
     print("ready", flush=True)
     for line in sys.stdin:
         read, write = os.pipe()

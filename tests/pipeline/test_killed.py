@@ -11,7 +11,7 @@ import pytest
 
 from tests.pipeline.world import AS_OF, Pipeline, World
 
-SHORT, ALL = 4, 10
+SHORT, ALL = 2, 10
 """Points of death in `make test`, and in `make test-all`."""
 
 

@@ -554,21 +554,20 @@ def meter(event: Callable, days: Any, used: Callable[[date], float], account: st
     return [event(day, "usage_recorded", account, limit="calls", used=used(day.date())) for day in at]
 
 
-@pytest.mark.parametrize("resets", [{}, {"calls": "month"}])
-def test_the_pace_of_a_monthly_quota_is_that_of_the_month(
-    resets: dict[str, str], lake: Lake, event: Callable, stage: Callable
-) -> None:
+def test_the_pace_of_a_monthly_quota_is_that_of_the_month(lake: Lake, event: Callable, stage: Callable) -> None:
     stage(lake, meter(event, range(89), lambda day: 30 * day.day))
-    as_of, policy = datetime(2025, 3, 30, 12, tzinfo=UTC), POLICY.changed(signals__limit_resets=resets)
-    row = signals_of(lake, accounts("acme", plan_limits='{"calls": 930}'), as_of, policy).loc["acme"]
-    assert (row["limit_used"], row["limit_share"]) == (900, pytest.approx(900 / 930))
-    assert row["limit_days_left"] == pytest.approx(1)
-    row = signals_of(lake, accounts("acme", plan_limits='{"calls": 1000}'), as_of, policy).loc["acme"]
-    # By the pace it would be full on the 3rd of April; where the policy says that it begins anew before, it is not.
-    assert pd.isna(row["limit_days_left"]) if resets else row["limit_days_left"] == pytest.approx(100 / 30)
-    later = as_of + timedelta(days=1, hours=20)  # the first of April: nothing was read of the new month yet
-    row = signals_of(lake, accounts("acme", plan_limits='{"calls": 930}'), later, policy).loc["acme"]
-    assert pd.isna(row["limit_share"]) if resets else row["limit_share"] == 1
+    as_of = datetime(2025, 3, 30, 12, tzinfo=UTC)
+    for resets in ({}, {"calls": "month"}):
+        policy = POLICY.changed(signals__limit_resets=resets)
+        row = signals_of(lake, accounts("acme", plan_limits='{"calls": 930}'), as_of, policy).loc["acme"]
+        assert (row["limit_used"], row["limit_share"]) == (900, pytest.approx(900 / 930))
+        assert row["limit_days_left"] == pytest.approx(1)
+        row = signals_of(lake, accounts("acme", plan_limits='{"calls": 1000}'), as_of, policy).loc["acme"]
+        # By the pace it would be full on the 3rd of April; where the policy says that it begins anew before, it is not.
+        assert pd.isna(row["limit_days_left"]) if resets else row["limit_days_left"] == pytest.approx(100 / 30)
+        later = as_of + timedelta(days=1, hours=20)  # the first of April: nothing was read of the new month yet
+        row = signals_of(lake, accounts("acme", plan_limits='{"calls": 930}'), later, policy).loc["acme"]
+        assert pd.isna(row["limit_share"]) if resets else row["limit_share"] == 1
 
 
 def test_a_quota_that_was_full_in_january_is_not_full_in_march(lake: Lake, event: Callable, stage: Callable) -> None:
@@ -643,21 +642,26 @@ def test_values_that_are_no_numbers_are_unknown(lake: Lake, event: Callable, sta
 
 
 @pytest.mark.parametrize(
-    ("used", "read"),
-    [("1,900", 1900), ("1 900", 1900), ("1.900.000", 1_900_000), ("12,5", 12.5), (" 900 ", 900), ("1e3", 1000),
-     (1.125, 1.125), ("1.125", None), ("90%", None), ("900 GB", None), ("$5", None), ("nan", None), (None, None),
-     ("", None)],
+    ("values", "told"),
+    [({"1,900": 1900, "1 900": 1900, "1.900.000": 1_900_000, "12,5": 12.5, " 900 ": 900, "1e3": 1000, 1.125: 1.125,
+       None: None, "": None}, False),
+     (dict.fromkeys(["1.125", "90%", "900 GB", "$5", "nan"]), True)],
+    ids=["plain or absent", "not plain"],
 )  # fmt: skip
 def test_numbers_of_properties_are_read_where_plain_and_counted_where_not(
-    used: Any, read: float | None, lake: Lake, event: Callable, stage: Callable
+    values: dict[Any, float | None], told: bool, lake: Lake, event: Callable, stage: Callable
 ) -> None:
-    at = NOON - timedelta(hours=1)
-    stage(lake, [event(at, "usage_recorded", limit="rows", used=used), event(at, "demo_viewed", completion="90 %")])
-    table, _, joined = built(lake, POLICY, accounts("acme", plan_limits='{"rows": 1000}'), NOON)
-    [row] = table.to_pylist()
-    assert (row["limit_used"], row["demo_completion"]) == (read, 90)
-    told = [line for line in joined.warnings if line.startswith("usage_recorded: 1 of 1 events")]
-    assert len(told) == (read is None and used not in (None, ""))
+    """One account for each value."""
+    at, ids = NOON - timedelta(hours=1), [f"a{n:02}" for n in range(len(values))]
+    sent = [event(at, "usage_recorded", i, i, limit="rows", used=used) for i, used in zip(ids, values, strict=True)]
+    stage(lake, [*sent, *(event(at, "demo_viewed", i, i, completion="90 %") for i in ids)])
+    table, _, joined = built(lake, POLICY, accounts(*ids, plan_limits='{"rows": 1000}'), NOON)
+    rows = table.to_pandas().set_index("account_id").loc[ids]
+    assert [None if pd.isna(read) else read for read in rows["limit_used"]] == list(values.values())
+    assert rows["demo_completion"].tolist() == [90] * len(ids)
+    lines = [line for line in joined.warnings if line.startswith("usage_recorded:")]
+    assert len(lines) == told
+    assert all(line.startswith(f"usage_recorded: {len(ids)} of {len(ids)} events") for line in lines)
 
 
 def test_an_account_without_events_has_zeros_and_unknowns(lake: Lake) -> None:

@@ -129,15 +129,20 @@ def _differences(lake: Lake, stored: pa.Table, again: pa.Table, prefix: str = ""
     with lake.engine() as engine:
         one, other = (_texts(engine, table, columns, name) for table, name in ((stored, "stored"), (again, "again")))
         both = one.outer_join(other, "account")
+        unlike = {column: ~both[f"{column}_stored"].identical_to(both[f"{column}_again"]) for column in columns}
+        [anywhere] = engine.fetch(both.aggregate([unlike[c].any().name(c) for c in columns])).to_pylist()
         parts = [
-            both.filter(~both[f"{column}_stored"].identical_to(both[f"{column}_again"])).select(
+            both.filter(unlike[column]).select(
                 account_id=ibis.coalesce(both.account, both.account_right),
                 column=ibis.literal(prefix + column),
                 stored=both[f"{column}_stored"],
                 again=both[f"{column}_again"],
             )
             for column in columns
+            if anywhere[column]  # mostly in none
         ]
+        if not parts:
+            return pd.DataFrame(columns=["account_id", "column", "stored", "again"], dtype="str")
         found = ibis.union(*parts) if len(parts) > 1 else parts[0]
         differences: pd.DataFrame = engine.fetch(found.order_by(found.columns)).to_pandas()
         return differences.astype("str")

@@ -79,8 +79,10 @@ def account_signals(
     if strangers := sorted({signal.table or COUNTS for signal in SIGNALS} - {*tables, ACCOUNT}):
         raise ValueError(f"catalogue/signals.py: {', '.join(strangers)}: no such table of signals/account.py")
     habits, top_user = _habits(day, policy), _top_user(sums.user)
-    for table in [snapshot, clocks.drop("zone", "timezone"), seen, *tables.values(), habits, top_user]:
-        joined = joined.left_join(table, "account_id").drop("account_id_right")
+    others = [snapshot, clocks.drop("zone", "timezone"), seen, *tables.values(), habits, top_user]
+    for number, table in enumerate(others):  # one chain of joins: Ibis takes long over a projection after each
+        joined = joined.left_join(table, "account_id", rname=f"{{name}}_{number}")
+    joined = joined.drop(*(f"account_id_{number}" for number in range(len(others))))
     return _finish(joined, snapshot, policy)
 
 

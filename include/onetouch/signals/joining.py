@@ -23,7 +23,6 @@ import re
 import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from functools import cache
 from typing import Any
 
 import numpy as np
@@ -40,6 +39,8 @@ CLEAR = 3.0
 many times another may outweigh it before its people are guests there."""
 
 _SHOWN = 3  # records named in one line
+
+_FREE_MAIL = pa.array(sorted(free_mail_domains), pa.string())
 
 
 @dataclass(frozen=True)
@@ -137,13 +138,9 @@ def _mapped(texts: pd.Series, to: Any) -> pd.Series:
 
 
 def _business(domains: pd.Series) -> pd.Series:
-    free = pc.is_in(pa.array(domains, pa.string(), from_pandas=True), value_set=_free_mail())
+    # Not Series.isin, which makes an Arrow array of the thousands of providers at each call.
+    free = pc.is_in(pa.array(domains, pa.string(), from_pandas=True), value_set=_FREE_MAIL)
     return domains.where(~free.to_numpy(zero_copy_only=False))
-
-
-@cache
-def _free_mail() -> pa.Array:
-    return pa.array(sorted(free_mail_domains), pa.string())
 
 
 def _addressed(presence: pd.DataFrame, company_of: pd.Series) -> pd.DataFrame:
