@@ -179,7 +179,7 @@ print(sorted(new & {"pandas", "pyarrow", "duckdb", "ibis", "great_expectations",
 """
     folder = os.environ["AIRFLOW__CORE__DAGS_FOLDER"]
     files = sorted(os.path.join(folder, name) for name in os.listdir(folder) if name.endswith(".py"))
-    assert len(files) == 4
+    assert len(files) == 5
     done = subprocess.run(
         [sys.executable, "-c", program, os.environ["AIRFLOW__CORE__PLUGINS_FOLDER"], *files],
         capture_output=True,
