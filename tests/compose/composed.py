@@ -107,6 +107,9 @@ class Stack:
                 "AIRFLOW__SCHEDULER__SCHEDULER_HEALTH_CHECK_SERVER_PORT": "8974",
                 "AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT": "8793",
                 "AIRFLOW__LOGGING__TRIGGER_LOG_SERVER_PORT": "8794",
+                # Other tests share the machine; a worker gives the API server's first answer 5 s, then fails the task.
+                "AIRFLOW__WORKERS__EXECUTION_API_TIMEOUT": str(PATIENCE),
+                "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": str(PATIENCE),
             }
         else:  # the images' clients look on their own loopback address
             password = given.get("POSTGRES_PASSWORD", "")

@@ -145,6 +145,7 @@ def outcome(dags, company):
     return states, len(tasks) - before[0], len(told)
 
 
+@pytest.mark.long
 def test_an_account_that_cannot_be_released_holds_up_no_other(dags, untouched, monkeypatch):
     from onetouch import stages
     from onetouch.delivery import DeliveryFailed
@@ -169,6 +170,7 @@ def test_reps_hear_of_what_was_delivered_when_a_row_was_refused(dags, untouched)
     assert made == told > 0
 
 
+@pytest.mark.long
 def test_a_failed_check_of_the_decisions_stops_everything_outside(dags, untouched, monkeypatch):
     from onetouch import stages
     from onetouch.ledger import Run
