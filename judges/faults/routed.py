@@ -12,7 +12,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from datetime import date, datetime, timedelta
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import pyarrow as pa
 from onetouch import routing
@@ -26,10 +26,7 @@ from onetouch.scoring import score_frame
 
 from judges.faults import rows
 from judges.faults.memory import MemoryLake
-from judges.faults.world import ASKED, TRIGGER, Account
-
-if TYPE_CHECKING:
-    from judges.faults.oracle import Oracle
+from judges.faults.world import ASKED, TRIGGER, Account, Row, World
 
 SEEDS = (5, 7)
 """Seeds that are routed by the product: those with this remainder by sixteen."""
@@ -71,6 +68,19 @@ def route(
     return decided
 
 
+class Observed(Protocol):
+    """What the oracle has seen: all tasks, those we made by the run that made them, and accounts it excuses."""
+
+    world: World
+    policy: Policy
+    tasks: dict[str, Row]
+    made: dict[str, tuple[datetime, Run | None]]
+    exempt: set[str]
+
+    def violated(self, guarantee: int, text: str) -> None:
+        """Records a violation."""
+
+
 class Line:
     """Judges that a trigger event stays a reason until a task answers it or it expires with a reason, and that who has
     bought by themselves is left alone.
@@ -79,7 +89,7 @@ class Line:
     for as long as nothing but trigger events happens at it.
     """
 
-    def __init__(self, oracle: Oracle) -> None:
+    def __init__(self, oracle: Observed) -> None:
         self.oracle, self.world, self.policy = oracle, oracle.world, oracle.policy
         self.watched: dict[str, datetime] = {}
         self.pending: dict[str, datetime] = {}
