@@ -7,7 +7,7 @@ import posixpath
 import re
 import uuid
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 from urllib.parse import quote
 
@@ -93,10 +93,11 @@ class Files:
             raise
 
     def remove(self, *parts: str) -> None:
-        """Removes a file or folder if it exists."""
+        """Removes a file or folder if it exists; another process may do so at the same time."""
         path = self.path(*parts)
-        if self.fs.exists(path):
-            self.fs.rm(path, recursive=True)
+        with suppress(FileNotFoundError):
+            if self.fs.exists(path):
+                self.fs.rm(path, recursive=True)
 
 
 def key(value: str) -> str:

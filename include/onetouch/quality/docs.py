@@ -33,9 +33,9 @@ footer, .modal, .card, .fixed-bottom, .ge-walkthrough-modal { display: none; }
 def publish(folder: Path, lake: Lake, run: Run, stage: str, summary: Mapping[str, Any]) -> str:
     """Copies the site built in `folder` to the lake as `quality/{run_id}/{stage}/`, replacing an existing one.
 
-    `summary`: the findings for the index page: critical, warnings, unjudged. Returns the path of the index page.
+    `summary`: the findings for the index page: critical, warnings, unjudged. Returns the path of the index page. The
+    stage may be checked by two processes at once: each page is replaced, and only pages of no suite of today deleted.
     """
-    lake.remove("quality", run.run_id, stage)
     # The generated index is a table filled by a script, so it is replaced by a page of ours.
     pages = {
         page.relative_to(folder).as_posix(): _FOREIGN.sub("", page.read_text(encoding="utf-8")).replace(
@@ -45,9 +45,15 @@ def publish(folder: Path, lake: Lake, run: Run, stage: str, summary: Mapping[str
         if page.name != "index.html"
     }
     results = [name for name in pages if name.startswith("validations/")]
-    for name, text in (pages | {"index.html": _index(run, stage, summary, results)}).items():
+    pages |= {"index.html": _index(run, stage, summary, results)}
+    for name, text in pages.items():
         with lake.writing("quality", run.run_id, stage, *name.split("/")) as draft, lake.fs.open(draft, "wb") as file:
             file.write(text.encode())
+    site = f"quality/{run.run_id}/{stage}"
+    for path in lake.list(site, ".html"):
+        name = path.rsplit(f"/{site}/", 1)[1]
+        if name not in pages:
+            lake.remove(site, name)
     return lake.path("quality", run.run_id, stage, "index.html")
 
 
