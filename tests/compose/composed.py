@@ -233,6 +233,11 @@ class Stack:
     def tail(self, name: str) -> str:
         return f"── {name}\n" + "\n".join(self.log(name).read_text(errors="replace").splitlines()[-25:])
 
+    def task_log(self, task_id: str) -> str:
+        """The end of what a task's attempts logged."""
+        logs = sorted((self.folder / "airflow" / "logs").rglob(f"task_id={task_id}/*.log"))
+        return "\n".join(f"── {task_id}\n{log.read_text(errors='replace')[-4000:]}" for log in logs)
+
     def stop(self) -> None:
         """Ends every process group; none is left when it returns."""
         groups = list(self.running.values())

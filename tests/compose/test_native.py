@@ -2,8 +2,10 @@
 
 import json
 import secrets
+import tempfile
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from pathlib import Path
 
 import pytest
 import requests
@@ -18,45 +20,50 @@ SANDBOX = "http://127.0.0.1:8765"
 
 
 @pytest.fixture
-def stack(tmp_path):
-    policy = tmp_path / "policy.yaml"
-    policy.write_text("slack: {quiet_from: null}")  # reps' evenings are no matter of the hour at which the tests run
-    stack = Stack(
-        tmp_path,
-        variables={
-            "ONETOUCH_POLICY": str(policy),
-            "POSTGRES_PASSWORD": secrets.token_hex(24),
-            "REDIS_PASSWORD": secrets.token_hex(24),
-            "AIRFLOW_FERNET_KEY": Fernet.generate_key().decode(),
-            "AIRFLOW_JWT_SECRET": secrets.token_hex(64),
-            "AIRFLOW_API_SECRET_KEY": secrets.token_hex(32),
-            "AIRFLOW_ADMIN_PASSWORD": secrets.token_hex(12),
-            "AIRFLOW_CONN_SALESFORCE_DEFAULT": json.dumps(
-                {
-                    "conn_type": "salesforce",
-                    "extra": {
-                        "instance_url": SANDBOX,
-                        "consumer_key": "sandbox-key",
-                        "consumer_secret": "sandbox-secret",
-                        "version": "62.0",
-                    },
-                }
-            ),
-            "AIRFLOW_CONN_SLACK_DEFAULT": json.dumps(
-                {"conn_type": "slack", "password": "xoxb-sandbox", "extra": {"base_url": f"{SANDBOX}/api/"}}
-            ),
-            "AIRFLOW_CONN_AMPLITUDE_DEFAULT": json.dumps(
-                {
-                    "conn_type": "http",
-                    "host": SANDBOX,
-                    "login": "sandbox-amplitude",
-                    "password": "sandbox-amplitude-secret",
-                }
-            ),
-        },
-    )
-    yield stack
-    stack.stop()
+def stack():
+    # Not tmp_path: each session of pytest that begins closes the folder of all sessions to other users, among whom
+    # PostgreSQL's is.
+    with tempfile.TemporaryDirectory(prefix="onetouch-compose-", ignore_cleanup_errors=True) as place:
+        folder = Path(place)
+        policy = folder / "policy.yaml"
+        # Reps' evenings are no matter of the hour at which the tests run.
+        policy.write_text("slack: {quiet_from: null}")
+        stack = Stack(
+            folder,
+            variables={
+                "ONETOUCH_POLICY": str(policy),
+                "POSTGRES_PASSWORD": secrets.token_hex(24),
+                "REDIS_PASSWORD": secrets.token_hex(24),
+                "AIRFLOW_FERNET_KEY": Fernet.generate_key().decode(),
+                "AIRFLOW_JWT_SECRET": secrets.token_hex(64),
+                "AIRFLOW_API_SECRET_KEY": secrets.token_hex(32),
+                "AIRFLOW_ADMIN_PASSWORD": secrets.token_hex(12),
+                "AIRFLOW_CONN_SALESFORCE_DEFAULT": json.dumps(
+                    {
+                        "conn_type": "salesforce",
+                        "extra": {
+                            "instance_url": SANDBOX,
+                            "consumer_key": "sandbox-key",
+                            "consumer_secret": "sandbox-secret",
+                            "version": "62.0",
+                        },
+                    }
+                ),
+                "AIRFLOW_CONN_SLACK_DEFAULT": json.dumps(
+                    {"conn_type": "slack", "password": "xoxb-sandbox", "extra": {"base_url": f"{SANDBOX}/api/"}}
+                ),
+                "AIRFLOW_CONN_AMPLITUDE_DEFAULT": json.dumps(
+                    {
+                        "conn_type": "http",
+                        "host": SANDBOX,
+                        "login": "sandbox-amplitude",
+                        "password": "sandbox-amplitude-secret",
+                    }
+                ),
+            },
+        )
+        yield stack
+        stack.stop()
 
 
 def run(stack, dag_id, conf):
@@ -113,7 +120,8 @@ def test_every_service_is_healthy_and_the_pipeline_delivers(stack):
     records = json.loads((company / "crm.json").read_text())
     requests.post(f"{sandbox_url}/_sandbox/load", json=records, timeout=PATIENCE).raise_for_status()
     state, tasks = run(stack, "pql_pipeline", {"as_of": hour.isoformat()})
-    assert tasks == dict.fromkeys(PIPELINE, "success"), stack.tail("airflow-worker")
+    failed = [name for name, ended in tasks.items() if ended == "failed"]
+    assert tasks == dict.fromkeys(PIPELINE, "success"), "\n".join(map(stack.task_log, failed))
     assert state == "success"
 
     crm = requests.get(f"{sandbox_url}/_sandbox/state", timeout=PATIENCE).json()
