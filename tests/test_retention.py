@@ -241,6 +241,7 @@ def test_pruned_before_a_run_it_decides_sends_and_reports_the_same(
 
 
 @pytest.mark.long
+@pytest.mark.timeout(1800)
 def test_pruned_after_every_run_it_decides_sends_and_reports_the_same(tmp_path: Path) -> None:
     one, other = Home.at(tmp_path / "one"), Home.at(tmp_path / "other")
     called = 0
