@@ -24,8 +24,8 @@ REPOSITORY = Path(__file__).parents[2]
 FILE = REPOSITORY / "docker-compose.yaml"
 BINARIES = Path(sys.executable).parent
 
-PATIENCE = 600
-"""Seconds for anything, ten times what it takes: other tests share the machine, so the outcome ends a wait."""
+PATIENCE = 1200
+"""Seconds for anything, twenty times what it takes: other tests share the machine, so the outcome ends a wait."""
 
 VARIABLE = re.compile(r"\$(?:\$|\{(?P<name>\w+)(?::(?P<how>[-?])(?P<word>[^}]*))?\})")
 

@@ -91,7 +91,7 @@ def run(stack, dag_id, conf):
     return state(), {t["task_id"]: t["state"] for t in tasks}
 
 
-@pytest.mark.timeout(2 * PATIENCE)
+@pytest.mark.timeout(3 * PATIENCE)
 def test_every_service_is_healthy_and_the_pipeline_delivers(stack):
     from onetouch import simulation
 
