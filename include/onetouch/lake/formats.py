@@ -173,7 +173,7 @@ TABLE_KINDS: tuple[TableKind, ...] = (
             **_columns(NUMBER, "value_max value_last"),
             **_columns(COUNT, "n n_15 n_30 unread"),
             "quarter": pa.int32(),
-            "hours": pa.int32(),  # of layouts before 4, whose rows were days
+            "hours": pa.int32(),  # of layouts before 5, whose rows were days
         },
     ),
     TableKind(

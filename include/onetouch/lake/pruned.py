@@ -11,8 +11,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import date, datetime
 
-import fsspec
-
 from onetouch.lake.files import Files
 
 _PLACE = ("pruned", "events.json")
@@ -44,10 +42,9 @@ class PrunedMonth:
 
 def pruned_months(lake: Files) -> dict[str, PrunedMonth]:
     """The months whose events were deleted, oldest first."""
-    found = [path for path in lake.list(_PLACE[0], ".json") if path.endswith("/".join(_PLACE))]
-    if not found:
+    if not lake.exists(*_PLACE):
         return {}
-    with fsspec.open(found[0], "rb") as file:
+    with lake.fs.open(lake.path(*_PLACE), "rb") as file:
         document = json.loads(file.read())
     months = [
         PrunedMonth(
