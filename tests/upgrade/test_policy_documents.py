@@ -20,7 +20,8 @@ from onetouch.policy.review import former_names, review_policy
 from typer.testing import CliRunner
 
 DEFAULT = Policy.model_validate(preset_document())
-THEN = upgrade._THEN | upgrade._THEN_2
+ADDED = {1: upgrade._THEN, 2: upgrade._THEN_2, 3: upgrade._THEN_3}
+THEN = {key: value for keys in ADDED.values() for key, value in keys.items()}
 KEYS = sorted(THEN)
 
 
@@ -61,12 +62,12 @@ def test_a_key_that_was_not_there_means_what_was_done_then(key: str) -> None:
     assert upgrade.read_stored(without(key)) == Policy.model_validate(expected)
 
 
-@pytest.mark.parametrize("key", sorted(upgrade._THEN_2))
-def test_a_key_that_format_2_lacked_means_what_was_done_then(key: str) -> None:
+@pytest.mark.parametrize(("number", "key"), [(number, key) for number, keys in ADDED.items() for key in sorted(keys)])
+def test_a_key_that_a_format_lacked_means_what_was_done_then(number: int, key: str) -> None:
     expected = DEFAULT.document()
     place, last = section(expected, key)
-    place[last] = upgrade._THEN_2[key]
-    assert upgrade.read_stored({**without(key), "format": 2}) == Policy.model_validate(expected)
+    place[last] = THEN[key]
+    assert upgrade.read_stored({**without(key), "format": number}) == Policy.model_validate(expected)
 
 
 def test_a_document_of_the_first_release_is_read_whole() -> None:

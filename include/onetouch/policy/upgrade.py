@@ -3,7 +3,7 @@
 The ledger keeps the whole policy of every run with the number of its format (`format`; documents without the number are
 format 1). When a run is explained, replayed or resumed years later, its policy is read by this module:
 
-- A missing key gets the value that reproduces what was done *then*, never today's default (`_THEN`, `_THEN_2`).
+- A missing key gets the value that reproduces what was done *then*, never today's default (`_THEN`, `_THEN_2`, `_THEN_3`).
 - A removed key is dropped, or becomes the key that replaced it.
 - A renamed signal gets its new name (RENAMED), wherever the document names it.
 
@@ -22,7 +22,7 @@ from onetouch import catalogue
 from onetouch.policy.naming import Replaced, new_name, replace_names
 from onetouch.policy.schema import Policy
 
-FORMAT = 3
+FORMAT = 4
 """The number of the format in which documents are written today."""
 
 RENAMED: Mapping[str, str] = catalogue.RENAMED
@@ -130,6 +130,10 @@ _THEN_2: dict[str, Any] = {
 """Key that a document of format 2 (and 1) may lack → the value that reproduces what was done without it."""
 
 
+_THEN_3: dict[str, Any] = {}
+"""Key that a document of format 3 (and 2, and 1) may lack → the value that reproduces what was done without it."""
+
+
 def _first(document: Document) -> Document:
     """Upgrades format 1, during which keys were added and removed, to format 2."""
     for path in _GONE:
@@ -144,6 +148,11 @@ def _first(document: Document) -> Document:
 def _second(document: Document) -> Document:
     """Upgrades format 2 to format 3, which added keys."""
     return _with(document, _THEN_2)
+
+
+def _third(document: Document) -> Document:
+    """Upgrades format 3 to format 4, which added keys."""
+    return _with(document, _THEN_3)
 
 
 def _with(document: Document, then: Mapping[str, Any]) -> Document:
@@ -166,7 +175,7 @@ def _territories(reps: list[Document]) -> list[Document]:
     ]
 
 
-_STEPS: dict[int, Callable[[Document], Document]] = {1: _first, 2: _second}
+_STEPS: dict[int, Callable[[Document], Document]] = {1: _first, 2: _second, 3: _third}
 """Number of a format → the function that upgrades a document of it to the next format."""
 
 
