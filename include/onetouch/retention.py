@@ -83,7 +83,7 @@ def reaches(policy: Policy) -> dict[str, list[Reach]]:
         "ledger_days": [
             Reach(matured + (policy.retention.runs_days or 0), "retention.runs_days and the report's cohorts (report)"),
             Reach(windows, "signals.lookback_days, for which touches are read again"),
-            Reach(policy.routing.cooldown_days + 1, "routing.cooldown_days"),
+            Reach(_returns(policy) + 1, "routing.cooldown_days and routing.returns"),
             Reach(patience + 1, "handoff.expires_hours, touches and silence_days"),
             Reach(handoff.reply_days + 1, "handoff.reply_days"),
             Reach(policy.quality.trailing_days + 1, "quality.trailing_days"),
@@ -111,6 +111,13 @@ def check_retention(policy: Policy, where: object = "policy", *, of: Policy | No
         )
     if wrong:
         raise PolicyError("\n".join(wrong))
+
+
+def _returns(policy: Policy) -> int:
+    """The longest that the end of a handoff is looked back to, in days."""
+    returns = policy.routing.returns
+    lengths = (returns.lost_days, returns.won_days, returns.untouched_days, returns.same_rep_days)
+    return max(policy.routing.cooldown_days, *(days or 0 for days in lengths))
 
 
 def _days(hours: int) -> int:

@@ -406,6 +406,7 @@ class Simulation:
             return
         crm = self._crm_accounts(run)
         told = ledger.handoff_frame(run.as_of)
+        self.lake.write(told, "inputs", run.run_id, "handoffs.parquet")
         handoffs = {row["account_id"]: row for row in told.astype(object).where(told.notna(), None).to_dict("records")}
         if self.lake.exists("decisions", f"{run.run_id}.parquet"):  # written meanwhile by another process of this run
             return
@@ -424,7 +425,7 @@ class Simulation:
                 action = "hold_converting"
             elif known["open_opportunities"]:
                 action = "hold_open_opportunity"
-            elif handoff and handoff["closed_at"] is not None and handoff["closed_at"] + cooldown > run.as_of:
+            elif handoff and handoff["rest_at"] and handoff["rest_at"] + cooldown > run.as_of:
                 action = "hold_cooldown"
             else:
                 # A new signal: the customer did something new since the last call.

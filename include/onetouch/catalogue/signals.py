@@ -379,6 +379,8 @@ DETAIL_COLUMNS: tuple[Column, ...] = (
     Column(name="limit_name", kind=Kind.TEXT, fact=True),
     Column(name="limit_used", kind=Kind.NUMBER, format=Format.NUMBER, fact=True),
     Column(name="limit_cap", kind=Kind.NUMBER, format=Format.NUMBER, fact=True),
+    Column(name="limit_near_at", kind=Kind.MOMENT),  # the first reading of `limit_held_days`
+    Column(name="limit_read_at", kind=Kind.MOMENT),  # the last reading
     Column(name="top_user", kind=Kind.TEXT, label="Most active", section=Section.TEAM),
     Column(name="usual_hour", kind=Kind.WHOLE, format=Format.NUMBER),
     Column(name="usual_weekday", kind=Kind.WHOLE, format=Format.NUMBER),

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
 from typing import Any
 
 from onetouch.catalogue import SALES_NOW
@@ -250,6 +249,8 @@ def _open(
     kept = ids and lake.exists("inputs", run.run_id, "handoffs.parquet")
     earlier = rows_where(lake, "inputs", f"{run.run_id}/handoffs", "account_id", ids) if kept else []
     before = {row["account_id"]: row for row in earlier}
+    knew, overtaken_by = _known_handoffs(ledger, run, before) if kept else (None, set())
+    due = [row for row in due if row["account_id"] not in overtaken_by]
     zones = timezones(lake, run.run_id)
     decisions: dict[str, dict[str, Any]] = {}
     lacking = []
@@ -280,9 +281,20 @@ def _open(
             for kind, payload in payloads.items()
         ]
 
-    cooldown = timedelta(days=policy.routing.cooldown_days)
-    opened = ledger.open_handoffs(decisions.values(), run, rows, cooldown)
+    opened = ledger.open_handoffs(decisions.values(), run, rows, knew)
     return [handoff for handoff in opened if handoff is not None], lacking
+
+
+def _known_handoffs(
+    ledger: Ledger, run: Run, before: Mapping[str, Mapping[str, Any]]
+) -> tuple[dict[str, tuple[str, str]], set[str]]:
+    """The last handoffs that the run's decisions knew of, as `open_handoffs` takes them, and the accounts with an ended
+    handoff of which another process has read since that somebody was in touch.
+    """
+    now = ledger.handoff_frame(run.as_of).set_index("account_id")["rest_at"].dropna()
+    knew = {account: (row["handoff_id"], row["state"]) for account, row in before.items()}
+    told = {account: row.get("rest_at") for account, row in before.items()}
+    return knew, {account for account in told if account in now.index and told[account] != now[account]}
 
 
 def _name_owners(crm: Crm, decisions: Iterable[dict[str, Any]]) -> None:

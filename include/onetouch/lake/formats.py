@@ -216,8 +216,8 @@ TABLE_KINDS: tuple[TableKind, ...] = (
         "handoffs",
         r"inputs/[^/]+/handoffs\.parquet",
         {
-            **_columns(TEXT, "account_id handoff_id state owner_email run_id"),
-            **_columns(MOMENT, "decided_at touched_at closed_at"),
+            **_columns(TEXT, "account_id handoff_id state owner_email run_id reason rest_state rest_owner"),
+            **_columns(MOMENT, "decided_at touched_at closed_at rest_at"),
             "episode": COUNT,
             "signals": TEXTS,
         },

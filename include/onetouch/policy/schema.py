@@ -362,6 +362,24 @@ class Expansion(Part):
     when: Annotated[list[Condition], Field(min_length=1)]
 
 
+class Returns(Part):
+    """What each end of a handoff means for its account (docs/returns.md); `cooldown_days` is the end `released`.
+
+    How many days sales stays away (null: as many as `cooldown_days`): `lost_days` after a lost deal, `won_days` after a
+    won one, `untouched_days` after a handoff that expired or was withdrawn before anybody was in touch. `new`: what has
+    to come after the end: an `occurrence` of intent, or a `signal` that earned no points at the handoff. `hand_raise`:
+    whether an account that asks for a person after the end is called at once. `same_rep_days`: for how long the rep who
+    was in touch is the one who is called first (null: not at all).
+    """
+
+    lost_days: Annotated[int, Field(ge=0)] | None
+    won_days: Annotated[int, Field(ge=0)] | None
+    untouched_days: Annotated[int, Field(ge=0)] | None
+    new: Literal["occurrence", "signal"]
+    hand_raise: bool
+    same_rep_days: Positive | None
+
+
 class Routing(Part):
     """Settings of the ordered rules of `routing/`.
 
@@ -371,7 +389,8 @@ class Routing(Part):
     (0: not at all). `medium`: how the medium tier is treated (S2, or S4's reading); `large_not_engaged`: how high value
     without engagement is treated (S0, or S3's reading from `motion.sales_led_employees` on). `rules`: parameters of
     single rules, in a section named after the rule; a policy without the section does not have the rule
-    (`routing/rules/` documents the parameters of each).
+    (`routing/rules/` documents the parameters of each). `fresh_intent_hours`: how old the last occurrence of intent of
+    an account may be when it is called, unless a state that is intent lasts (null: as old as its signal's window).
     """
 
     engaged: Annotated[list[Condition], Field(min_length=1)]
@@ -382,9 +401,20 @@ class Routing(Part):
     large_not_engaged: Literal["nurture", "sales"]
     motion: Motion
     cooldown_days: Positive
+    returns: Returns
+    fresh_intent_hours: Positive | None
     bought_days: Annotated[int, Field(ge=0)]
     holdout_share: Share
     rules: dict[str, dict[str, Any]] = {}
+
+    def days_away(self, state: str, touched: bool) -> int:
+        """How many days sales stays away from an account after a handoff that ended in `state`.
+
+        `touched`: whether anybody was in touch; who was not called is not left alone for having been called.
+        """
+        ends = {"won": self.returns.won_days, "lost": self.returns.lost_days}
+        own = ends.get(state, None if touched else self.returns.untouched_days)
+        return self.cooldown_days if own is None else own
 
     @field_validator("rules", mode="before")
     @classmethod

@@ -3,7 +3,7 @@
 The ledger keeps the whole policy of every run with the number of its format (`format`; documents without the number are
 format 1). When a run is explained, replayed or resumed years later, its policy is read by this module:
 
-- A missing key gets the value that reproduces what was done *then*, never today's default (`_THEN`, `_THEN_2`, `_THEN_3`).
+- A missing key gets the value that reproduces what was done *then*, never today's default (`_THEN` and those after it).
 - A removed key is dropped, or becomes the key that replaced it.
 - A renamed signal gets its new name (RENAMED), wherever the document names it.
 
@@ -130,7 +130,15 @@ _THEN_2: dict[str, Any] = {
 """Key that a document of format 2 (and 1) may lack → the value that reproduces what was done without it."""
 
 
-_THEN_3: dict[str, Any] = {}
+_THEN_3: dict[str, Any] = {
+    # Before issue 13: every end of a handoff cooled down alike, until a signal of another kind appeared; and intent was
+    # as old as its signal's window.
+    "routing.returns": {
+        "lost_days": None, "won_days": None, "untouched_days": None, "new": "signal", "hand_raise": False,
+        "same_rep_days": None,
+    },
+    "routing.fresh_intent_hours": None,
+}  # fmt: skip
 """Key that a document of format 3 (and 2, and 1) may lack → the value that reproduces what was done without it."""
 
 

@@ -294,7 +294,9 @@ def _limits(
     r = r.filter(r.age < days.lookback_days)
     # Of several users' readings at one moment the greatest counts, of several readings on one day the last.
     at_once = r.group_by("account_id", "detail", "date", "age", "last_at").agg(used=r.value_last.max())
-    day = at_once.group_by("account_id", "detail", "date", "age").agg(used=at_once.used.argmax(at_once.last_at))
+    day = at_once.group_by("account_id", "detail", "date", "age").agg(
+        used=at_once.used.argmax(at_once.last_at), at=at_once.last_at.max()
+    )
     owned = snapshot.select("account_id", "plan_limits").join(caps, "plan_limits").drop("plan_limits")
     share = day.join(owned, [("account_id", "account_id"), ("detail", "limit_name")]).mutate(
         share=lambda t: t.used / t.limit_cap
@@ -317,6 +319,8 @@ def _limits(
         limit_cap=runs.limit_cap.max(),
         limit_share=runs.share.argmax(runs.date),
         held_from=runs.date.min(where=held),
+        limit_near_at=runs.at.min(where=held),
+        limit_read_at=runs.at.max(),
         used_first=runs.used.argmin(runs.date),
         earliest=runs.date.min(),
         latest=runs.date.max(),
@@ -333,7 +337,7 @@ def _limits(
         room = [(f.limit_name == name, ibis.literal((end - last).days)) for name, (_, end) in ends.items()]
         left = (left >= ibis.cases(*room)).fill_null(False).ifelse(ibis.null(), left)
     return f.select(
-        "account_id", "limit_name", "limit_used", "limit_cap", "limit_share",
+        "account_id", "limit_name", "limit_used", "limit_cap", "limit_share", "limit_near_at", "limit_read_at",
         limit_held_days=(f.latest.delta(f.held_from, unit="day") + 1).fill_null(0),
         limit_days_left=ibis.cases((f.limit_used >= f.limit_cap, 0.0), (a_day > 0, (left < 0).ifelse(0.0, left))),
     )  # fmt: skip

@@ -28,6 +28,7 @@ from onetouch.routing.rules import (
     open_opportunity,
     queue_expired,
     sales_now,
+    stale_intent,
     tier_medium,
     value_floor,
 )
@@ -42,6 +43,7 @@ RULES: Rules = (
     low_value_engaged.RULE,
     low_value_not_engaged.RULE,
     high_value_not_engaged.RULE,
+    stale_intent.RULE,
     tier_medium.RULE,
     no_pql.RULE,
     queue_expired.RULE,
