@@ -123,6 +123,7 @@ class Crm(Salesforce):
         self.place = {i: place for place, i in enumerate(company.crm_id) if i is not None}
         self.tasks: dict[str, Task] = {}
         self.by_handoff: dict[str, str] = {}
+        self.calls: dict[int, list[Task]] = defaultdict(list)
         self.changes: list[tuple[datetime, str]] = []
         self._unfinished: list[Task] = []
         self.deals: dict[int, list[Deal]] = defaultdict(list)
@@ -171,6 +172,7 @@ class Crm(Salesforce):
         owner = self.reps[self.company.owner[account]]
         task = self._new(account, {"Subject": "Call", "OwnerId": owner.owner_id, "TaskSubtype": "Call"})
         self._close_by_rep(task)
+        self.calls[account].append(task)
 
     def _opens(self, account: int, owner_id: str, closes: int, *, won: bool) -> Deal:
         amount = float(self.rng.integers(50, 400) * 100)
