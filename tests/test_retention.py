@@ -35,7 +35,15 @@ SHORT = {
     "signals": {"lookback_days": 14, "recent_days": 14, "engagement_days": 10},
     "scoring": {"trend_days": 2},
     "report": {"weeks": 1, "close_within_days": 7, "opportunity_within_days": 7},
-    "routing": {"cooldown_days": 1, "bought_days": 5},
+    "routing": {
+        "cooldown_days": 1,
+        "bought_days": 5,
+        "fresh_intent_hours": None,
+        "returns": {
+            "lost_days": 1, "won_days": 1, "untouched_days": 0, "new": "occurrence", "hand_raise": True,
+            "same_rep_days": None,
+        },
+    },
     "handoff": {"reply_days": 7},
     "assignment": {"queue_hours": 48},
 }

@@ -318,7 +318,8 @@ def test_the_same_moment_under_another_policy_counts_its_handoffs_once(world: An
 def test_accounts_that_became_one_record_share_its_cooldown(world: Any) -> None:
     world.deliver(ready(world, 1))
     end = AS_OF + timedelta(hours=2)
-    world.ledger.move(world.handoff(1).handoff_id, "withdrawn", end, "checkout: started")
+    world.ledger.move(world.handoff(1).handoff_id, "touched", AS_OF + timedelta(hours=1))
+    world.ledger.move(world.handoff(1).handoff_id, "released", end, "no response")
     world.ledger.relink({crm_id(1): crm_id(2)})
     world.accounts(2)
     world.org.clock(end + timedelta(hours=1))

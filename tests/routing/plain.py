@@ -19,6 +19,7 @@ OPEN = {"decided", "context_written", "task_open", "touched", "replied"}
 READ_HERE = {
     "never interrupt", "open opportunity", "one touch", "cooldown", "value floor", "matrix: low value, engaged",
     "matrix: low value, not engaged", "matrix: high value, not engaged", "stale intent", "tier medium", "no PQL",
+    "friction",
     "queue expired", "never without context",
 }  # fmt: skip
 """Rules that are read here. `holdout` has a test of its own; of `capacity` and `sales now` this says: sales."""
@@ -204,6 +205,11 @@ def decision_of(row: Row, past: Row | None, touch: datetime | None, before: Row 
             return "stale intent", call
         watched = tier == "medium" and routing.medium == "monitor" and gates["icp"] and gates["activated"]
         return "tier medium" if watched else "no PQL", call
+    friction = routing.rules.get("friction")
+    if friction and (row["arr"] or 0) > 0 and not (raised and asked):
+        piles_up = any((row[c["signal"]] or 0) >= c["at_least"] for c in friction["when"])
+        if piles_up or (friction["falling"] and row.get("trend") == "declining"):
+            return "friction", call
     if before:
         hours = policy.assignment.queue_hours
         if before["action"] == "hold_capacity" and as_of - before["since"] >= timedelta(hours=hours):

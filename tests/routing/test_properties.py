@@ -80,6 +80,7 @@ def policy_of(seed: int, **fixed: Any) -> Policy:
             "same_rep_days": random.choice([None, 120]),
             **{f"{end}_days": random.choice([None, 0, 1, 30]) for end in ("lost", "won", "untouched")},
         },
+        "rules": random.choice([{}, {"friction": routing["rules"]["friction"]}]),
         "fresh_intent_hours": random.choice([None, 24, 72]),
         "bought_days": random.choice([0, 14]),
     }
@@ -156,7 +157,8 @@ def _handoff(random: Random, account: str, policy: Policy, as_of: datetime) -> d
     if state in plain.OPEN:
         return row | {"closed_at": None} | random.choice([none, earlier])
     lengths = (policy.routing.cooldown_days, returns.lost_days, returns.won_days, returns.untouched_days)
-    closed_at = as_of - _edge(random, random.choice([days for days in lengths if days is not None]))
+    length = random.choice([days for days in lengths if days is not None])
+    closed_at = as_of - max(_edge(random, length), timedelta())
     late = {"rest_state": state, "rest_at": min(closed_at + _edge(random, 2), as_of)}
     if state in ("released", "won", "lost"):
         return row | {"closed_at": closed_at} | random.choice([{"rest_state": state, "rest_at": closed_at}, late])
@@ -182,6 +184,8 @@ def _account(random: Random, policy: Policy, edges: dict[str, list[float]], as_o
         {"bought_at": as_of - _edge(random, max(policy.routing.bought_days, 1))},
         {"checkout_state": "completed", "bought_at": as_of - timedelta(days=random.choice([0.9, 1, 2, 6.5, 20]))},
         {"open_opportunities": 1},
+        {"arr": 9600.0, "trend": random.choice(["declining", "stable"])},
+        {"arr": 9600.0, random.choice(["tickets", "failed_actions"]): random.choice([2.0, 3.0, 24.0, 25.0])},
         {"account_basis": random.choice(["personal", "domain"]), "domain": random.choice([None, "acme.com"])},
         {"name": random.choice([None, ""])},
         {"limit_share": None},
@@ -399,6 +403,8 @@ def test_every_obstacle_named_stands_and_only_a_sales_touch_has_none(drawn: int,
                 asked = [*policy.gates.engagement, *([] if spared else policy.routing.engaged)]
                 assert needs == max(c.at_least for c in asked if c.signal == name and not plain.holds(row, c))
                 assert has == row[name]
+            elif name.startswith("friction:"):
+                assert needs is None and row["arr"] > 0
             elif name.startswith("context:"):
                 assert row[name.removeprefix("context:")] in (None, "")
             else:
@@ -481,6 +487,8 @@ def applied(now: Inputs, first: pd.DataFrame, policy: Policy, as_of: datetime) -
             elif name in ("trigger", "queue") and policy.routing.triggers:
                 signal = policy.routing.triggers[0]
                 change |= {signal: signals.at[account, signal] + 1, f"{signal}_at": as_of + timedelta(microseconds=1)}
+            elif name.startswith("friction:"):
+                change |= {"trend": "stable"} if name.endswith("falling") else {name.partition(":")[2]: 0.0}
             elif name == "handoff":
                 over = {"closed_at": as_of, "rest_at": as_of}
                 past[account] |= {"state": "released", "rest_state": "released", **over}
@@ -512,8 +520,10 @@ def applied(now: Inputs, first: pd.DataFrame, policy: Policy, as_of: datetime) -
                     "checkout": {"checkout_state": "abandoned"},
                     "bought": {"bought_at": as_of - timedelta(days=needs or 0)},
                     "open_opportunity": {"open_opportunities": 0}, "activation": {"activated": 1},
-                    "potential_arr": {"arr": needs},
+                    "potential_arr": {"active_users": np.ceil((needs or 0) / policy.value.seat_price_year)},
                 }[name]  # fmt: skip
+        if "active_users" in change:  # asked for by both the gate and the floor
+            change["active_users"] = max(change["active_users"], signals.at[account, "active_users"])
         for field, value in change.items():
             signals.loc[account, field] = value
     signals = signals.reset_index()

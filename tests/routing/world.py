@@ -21,7 +21,7 @@ PQL: dict[str, Any] = {
 }  # fmt: skip
 TEXT = (
     "account_id", "account_basis", "name", "domain", "industry", "region", "timezone", "owner_email", "owner_id",
-    "crm_account_id", "checkout_state",
+    "crm_account_id", "checkout_state", "trend",
 )  # fmt: skip
 
 

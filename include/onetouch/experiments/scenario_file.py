@@ -30,10 +30,10 @@ to the account before; `reps`, the CRM's users and their load; `beside`, other a
   `integration`, `limit` and `used`, `action`, `plan` and `arr`, `completion`, depending on the event.
 - **Account.** `owner` is the rep's e-mail. If it is left out, the account has a rep of its own without other tasks,
   so that assignment plays no part in the scenario; null: nobody owns the account.
-- **History.** `handoff`: `state`; `decided`, `touched`, `ended` (how long ago); `signals` it was handed over for, or
-  `new`: today's signals that were missing at the handoff (neither: the same signals as today). `touch`: how long ago a
-  rep was in contact. `previous`: `action`, `rule`, `since`, `call` (the contact reason) and `trigger` of the last
-  decision. `score`: the score of a week ago.
+- **History.** `handoff`: `state`; `decided`, `touched`, `ended` (how long ago); `owner` (its rep's e-mail); `reason` of
+  its end; `signals` it was handed over for, or `new`: today's signals that were missing at the handoff (neither: the
+  same signals as today). `touch`: how long ago a rep was in contact. `previous`: `action`, `rule`, `since`, `call` (the
+  contact reason) and `trigger` of the last decision. `score`: the score of a week ago.
 - **Reps.** `email`, `active`, `timezone`, `country`; `today`: number of tasks given today; `open`: number of open
   tasks; `last`: how long ago the rep got a task. The policy defines who is senior, on leave or has a territory.
 - **Expect.** Any column of a decision; moments are given as such or as a length of time after the decision
@@ -180,13 +180,14 @@ class Account(_Record):  # type: ignore[misc, valid-type]
 
 
 class PastHandoff(Part):
-    """The account's last handoff."""
+    """The account's last handoff. `reason`: of its end, as the ledger has it ("task deleted: by a rep")."""
 
     state: Literal[STATES]  # type: ignore[valid-type]
     decided: Length | None = None
     touched: Length | None = None
     ended: Length | None = None
     owner: str | None = None
+    reason: str = ""
     signals: list[ColumnName] | None = None
     new: list[ColumnName] = []
 

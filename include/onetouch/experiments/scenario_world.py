@@ -11,9 +11,9 @@ from zoneinfo import ZoneInfo
 import pandas as pd
 import pyarrow as pa
 
-from onetouch.catalogue import EVENTS_BY_NAME, SNAPSHOT_COLUMNS
+from onetouch.catalogue import EVENTS_BY_NAME, HOLD_CAPACITY, SALES_NOW, SNAPSHOT_COLUMNS
 from onetouch.events import EVENTS, account_of_user, business_domain
-from onetouch.experiments.scenario_file import WEEKDAYS, Event, Rep, ScenarioError, Side
+from onetouch.experiments.scenario_file import WEEKDAYS, Event, PastHandoff, Rep, ScenarioError, Side
 from onetouch.policy import Meaning, Policy
 from onetouch.signals import CRM, SNAPSHOT
 
@@ -124,7 +124,15 @@ def handoff(account_id: str, side: Side, as_of: datetime, signals_now: list[str]
         "closed_at": ended,
         "signals": then,
         "run_id": "before",
+        "reason": past.reason,
+        **(_rest(past, ended, as_of) if was_touched and ended is not None else {}),
     }
+
+
+def _rest(past: PastHandoff, ended: datetime, as_of: datetime) -> dict[str, Any]:
+    """What the ledger says of a handoff that has ended and for which somebody was in touch (maybe after its end)."""
+    touched = ended if past.touched is None else as_of - past.touched
+    return {"rest_state": past.state, "rest_at": max(ended, touched), "rest_owner": past.owner}
 
 
 def touch(account_id: str, side: Side, as_of: datetime) -> dict[str, Any] | None:
@@ -146,6 +154,7 @@ def previous(account_id: str, side: Side, as_of: datetime, rule_of: dict[str, st
         "since": as_of - before.since,
         "call": before.call,
         "trigger_at": None if before.trigger is None else as_of - before.trigger,
+        "queued_since": as_of - before.since if before.action in (SALES_NOW, HOLD_CAPACITY) else None,
     }
 
 

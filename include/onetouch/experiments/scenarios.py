@@ -266,7 +266,7 @@ def _decided(group: list[_Scene], signals: pd.DataFrame, scores: pd.DataFrame, r
         rep_load=world.rep_load(reps, as_of),
         reps=world.crm_users(reps),
         touches=_frame(touched, _TOUCHES),
-        previous=_frame(before, PREVIOUS),
+        previous=_frame(before, {**PREVIOUS, "queued_since": _MOMENT}),
     )
     return decide(inputs, policy, as_of, rules)
 
@@ -275,6 +275,7 @@ _MOMENT = "datetime64[us, UTC]"
 _HANDOFFS = {
     "account_id": "str", "handoff_id": "str", "episode": "int64", "state": "str", "owner_email": "str",
     "decided_at": _MOMENT, "touched_at": _MOMENT, "closed_at": _MOMENT, "signals": "object", "run_id": "str",
+    "reason": "str", "rest_state": "str", "rest_at": _MOMENT, "rest_owner": "str",
 }  # fmt: skip
 _TOUCHES = {
     "touch_id": "str", "account_id": "str", "owner_email": "str", "at": _MOMENT, "kind": "str", "outcome": "str",

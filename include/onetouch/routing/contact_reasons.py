@@ -214,7 +214,8 @@ def _first_trigger(
 ) -> tuple[Moments, npt.NDArray[np.int8]]:
     """The first trigger event that is news (NaT: none), and the place of its signal in `routing.triggers` (-1: none).
 
-    Of several the first that is still fresh counts. An event of before the watch is news if the previous run did not know of it and a rep could still act on it.
+    Of several the first that is still fresh counts. An event of before the watch is news if the previous run did not
+    know of it and a rep could still act on it.
     """
     since = np.where(np.isnat(watched_since), moments(facts, "previous_since"), watched_since)
     fresh = utc(as_of - timedelta(hours=policy.assignment.queue_hours))

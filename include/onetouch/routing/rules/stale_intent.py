@@ -26,8 +26,6 @@ def _why(known: Known, policy: Policy) -> str:
 def _why_not(known: Known, policy: Policy) -> str:
     if known["call"]:
         return contact_reasons.in_words(known)
-    if policy.routing.fresh_intent_hours is None:
-        return "the policy asks for no fresh intent"
     return "it is not only fresh intent that it lacks"
 
 
@@ -37,5 +35,6 @@ RULE = Rule[Part](
     applies=_applies,
     why=_why,
     why_not=_why_not,
+    under=lambda policy: policy.routing.fresh_intent_hours is not None,
     reads=("routing.fresh_intent_hours", "gates.intent", "routing.hand_raised", "assignment.queue_hours"),
 )
