@@ -197,6 +197,15 @@ TABLE_KINDS: tuple[TableKind, ...] = (
         },
     ),
     TableKind("accounts", r"crm/[^/]+/accounts\.parquet", _ACCOUNT),
+    TableKind(
+        "contacts",
+        r"(crm|inputs)/[^/]+/contacts\.parquet",
+        {
+            **_columns(TEXT, "contact_id kind crm_account_id email email_domain name title"),
+            **_columns(YES_OR_NO, "do_not_call email_opt_out"),
+            "changed_at": MOMENT,
+        },
+    ),
     TableKind("reps", r"(crm|inputs)/[^/]+/reps\.parquet", _REPS),
     TableKind(
         "opportunities",

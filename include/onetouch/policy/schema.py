@@ -648,6 +648,7 @@ class Crm(Part):
     """Which CRM is used, and which of its data is read and written.
 
     `system`: a registered CRM (`crm.CRMS`). `account_fields`: snapshot column → field of the CRM's account.
+    `contact_fields`: title and opt-outs of a person → field of the CRM's contact and lead; null: not kept there.
     `unknown_accounts`: what a product account without a record in the CRM becomes when it is handed over.
     `link_contact`: whether the task names the most active user's contact, where the CRM has one.
     """
@@ -657,6 +658,7 @@ class Crm(Part):
     link_contact: bool
     automation: Automation
     account_fields: dict[str, Sql_name | None]
+    contact_fields: dict[Literal["title", "do_not_call", "email_opt_out"], Sql_name | None]
 
     @field_validator("account_fields")
     @classmethod

@@ -130,7 +130,10 @@ _THEN_2: dict[str, Any] = {
 """Key that a document of format 2 (and 1) may lack → the value that reproduces what was done without it."""
 
 
-_THEN_3: dict[str, Any] = {}
+_THEN_3: dict[str, Any] = {
+    # Before issue 13: nobody's opt-out was read.
+    "crm.contact_fields": {"title": None, "do_not_call": None, "email_opt_out": None},
+}
 """Key that a document of format 3 (and 2, and 1) may lack → the value that reproduces what was done without it."""
 
 
