@@ -6,6 +6,7 @@ method `stand_in` of its class.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pkgutil import resolve_name
@@ -44,6 +45,8 @@ class StandIn(Protocol):
     connection: Connection
     rita: str
     otto: str
+    contact_fields: Mapping[str, str | None]
+    """What of `crm.contact_fields` is called otherwise there."""
 
     def clock(self, at: datetime) -> None:
         """What time it is there."""
@@ -109,6 +112,7 @@ def stand_in(name: str, world: Any) -> StandIn:
 class SalesforceOrg:
     """The sandbox's org, over HTTP."""
 
+    contact_fields: Mapping[str, str | None] = {}
     rita, otto = OWNER, OTHER
 
     def __init__(self, world: Any) -> None:
@@ -219,6 +223,7 @@ DO_NOT_CALL = {
 class HubSpotAccount:
     """The sandbox's HubSpot account, over HTTP."""
 
+    contact_fields: Mapping[str, str | None] = {"do_not_call": "do_not_call"}
     rita, otto = RITA, OTTO
 
     def __init__(self, world: Any) -> None:

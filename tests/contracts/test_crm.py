@@ -41,7 +41,8 @@ class Side:
 
     def __init__(self, name: str, there: StandIn, world: Any) -> None:
         self.name, self.there, self.world = name, there, world
-        self.policy: Policy = world.policy.changed(crm__system=name)
+        fields = dict(world.policy.crm.contact_fields) | there.contact_fields
+        self.policy: Policy = world.policy.changed(crm__system=name, crm__contact_fields=fields)
 
     def client(self, stopped: WhyStopped = never, **policy: Any) -> Crm:
         rules = self.policy.changed(**policy) if policy else self.policy

@@ -20,6 +20,8 @@ def portal(org: Any, world: Any) -> Portal:
     portal = Portal(org, world)
     portal.empty()
     portal.load(properties={"contacts": [DO_NOT_CALL]})
+    fields = dict(world.policy.crm.contact_fields) | {"do_not_call": "do_not_call"}
+    world.policy = world.policy.changed(crm__contact_fields=fields)
     return portal
 
 
@@ -77,6 +79,8 @@ def test_a_property_that_is_not_there_and_an_app_without_the_scope_are_said(port
     lines: list[str] = []
     [row] = portal.client(contact_fields={"do_not_call": "No_Calls__c"}).read_contacts(tell=lines.append)
     assert row["do_not_call"] is None
+    [plain] = portal.client(contact_fields={"do_not_call": "DoNotCall"}).read_contacts(tell=lines.append)
+    assert plain["do_not_call"] is False  # HubSpot keeps none, and the policy names none
     assert lines == [
         "contacts.no_calls is no property, so do_not_call of every contact is unknown: name the property in "
         "crm.contact_fields.do_not_call, or set that to null if the account keeps none"
@@ -93,7 +97,7 @@ def test_names_of_salesforce_are_translated() -> None:
     told = {name: contact_property(name) for name in ("Title", "DoNotCall", "HasOptedOutOfEmail", "No_Calls__c")}
     assert told == {
         "Title": "jobtitle",
-        "DoNotCall": "do_not_call",
+        "DoNotCall": None,
         "HasOptedOutOfEmail": "hs_email_optout",
         "No_Calls__c": "no_calls",
     }

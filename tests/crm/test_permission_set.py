@@ -48,7 +48,7 @@ def test_the_set_is_enough(org: Org, bulk_above: int) -> None:
         Connection(conn_id="salesforce_default", extra=extra),
         session=session,
         account_fields=policy.crm.account_fields,
-        contact_fields=policy.crm.contact_fields,
+        contact_fields=dict(policy.crm.contact_fields),
         bulk_above=bulk_above,
         sleep=lambda seconds: None,
     )

@@ -272,7 +272,7 @@ class World:
             wait=wait_none(),
             sleep=lambda _: None,
             session=session,
-            contact_fields=self.policy.crm.contact_fields,
+            contact_fields=dict(self.policy.crm.contact_fields),
         )
 
     def slack(self, sleep: Callable[[float], None] | None = None) -> Slack:

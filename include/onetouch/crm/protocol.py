@@ -198,8 +198,9 @@ class Crm(Protocol):
         """contact_id, kind (contact or lead), crm_account_id (of a lead its own id), email (lower case), name, title,
         do_not_call, email_opt_out, is_deleted, changed_at of every person; with `since` as `read_accounts`.
 
-        The opt-outs are read from the fields of `policy.crm.contact_fields`. Where the CRM has no such field, or does
-        not show it, they are None: unknown, not "may be contacted"; `tell` is given a line for each such field.
+        The opt-outs are read from the fields of `policy.crm.contact_fields`. Where the policy names a field that the
+        CRM does not have or show, they are None: unknown, not "may be contacted"; `tell` is given a line for each such
+        field. Where it names none, nobody has opted out.
         """
 
     def contacts_of(self, records: Collection[str], emails: Collection[str] = ()) -> Iterator[Row]:

@@ -187,7 +187,7 @@ def _contacts(lake: Lake, crm: Crm, base: Run | None, since: datetime | None, te
 def people_of(rows: Iterable[Row]) -> pd.DataFrame:
     """Rows of `Crm.read_contacts` in the columns of CONTACTS."""
     contacts = frame_of(rows, CONTACTS)
-    contacts["email_domain"] = contacts["email"].str.rpartition("@")[2].astype("str")
+    contacts["email_domain"] = contacts["email"].str.extract("@([^@]+)$", expand=False).astype("str")
     return contacts
 
 

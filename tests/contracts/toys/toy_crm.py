@@ -294,6 +294,7 @@ class StandIn:
     """See `crm_stand_ins.StandIn`."""
 
     rita, otto = "rita", "otto"
+    contact_fields: Mapping[str, str | None] = {}
 
     def __init__(self) -> None:
         self.books = BOOKS["toy"] = Books()

@@ -75,7 +75,7 @@ class HubSpot:
         return cls(
             connection,
             api_reserve=policy.delivery.api_reserve,
-            contact_fields=policy.crm.contact_fields,
+            contact_fields=dict(policy.crm.contact_fields),
             stopped=stopped,
             sleep=sleep,
         )

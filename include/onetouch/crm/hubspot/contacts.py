@@ -26,7 +26,7 @@ class Contacts:
 
     def __init__(self, records: Records, given: Mapping[str, str | None]) -> None:
         self._records = records
-        self._given = {name: fields.contact_property(field) for name, field in given.items() if field}
+        self._given = {name: own for name, field in given.items() if field and (own := fields.contact_property(field))}
         self._held: dict[str, str] | None = None
 
     def changed(self, since: datetime | None, tell: Tell) -> Iterator[Row]:
@@ -69,12 +69,16 @@ class Contacts:
                 return False
             self._held = {name: wanted for name, wanted in self._given.items() if wanted in there}
         for name in _OPT_OUTS:
-            if name in self._given and name not in self._held:
+            if self._hidden(name):
                 tell(
                     f"contacts.{self._given[name]} is no property, so {name} of every contact is unknown: name the "
                     f"property in crm.contact_fields.{name}, or set that to null if the account keeps none"
                 )
         return True
+
+    def _hidden(self, name: str) -> bool:
+        """Whether the policy names a property for it that is not there."""
+        return name in self._given and name not in (self._held or {})
 
     def _wanted(self) -> list[str]:
         return [*_NAMED, *(self._held or {}).values()]
@@ -97,7 +101,7 @@ class Contacts:
             "email": email or None,
             "name": name or None,
             "title": properties.get(held["title"]) if "title" in held else None,
-            **{name: is_set(properties.get(held[name])) if name in held else None for name in _OPT_OUTS},
+            **{name: None if self._hidden(name) else is_set(properties.get(held.get(name, ""))) for name in _OPT_OUTS},
             "is_deleted": bool(record.get("archived")),
             "changed_at": fields.datetime_of(changed),
         }

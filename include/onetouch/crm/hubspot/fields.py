@@ -34,8 +34,8 @@ _COMPANY: Final = {
 }
 """Salesforce name → HubSpot property of standard account fields; other names lose __c and are put in lower case."""
 
-_CONTACT: Final = {"Title": "jobtitle", "DoNotCall": "do_not_call", "HasOptedOutOfEmail": "hs_email_optout"}
-"""Salesforce name → HubSpot property of a contact's standard fields, as `_COMPANY`."""
+_CONTACT: Final = {"Title": "jobtitle", "DoNotCall": None, "HasOptedOutOfEmail": "hs_email_optout"}
+"""Salesforce name → HubSpot property of a contact's standard fields, as `_COMPANY`; None: HubSpot has none."""
 
 _PRIORITY: Final = {"high": "HIGH", "medium": "MEDIUM", "low": "LOW"}
 
@@ -104,9 +104,9 @@ def company_property(field: str) -> str:
     return _COMPANY.get(field) or field.removesuffix("__c").lower()
 
 
-def contact_property(field: str) -> str:
-    """HubSpot's name of a field of `crm.contact_fields`; HubSpot itself keeps no opt-out of calls."""
-    return _CONTACT.get(field) or field.removesuffix("__c").lower()
+def contact_property(field: str) -> str | None:
+    """HubSpot's name of a field of `crm.contact_fields`; None for what HubSpot itself does not keep."""
+    return _CONTACT.get(field, field.removesuffix("__c").lower())
 
 
 def company_properties(context: AccountContext) -> dict[str, str]:

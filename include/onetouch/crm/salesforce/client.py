@@ -107,7 +107,7 @@ class Salesforce:
             bulk_above=policy.delivery.bulk_above,
             api_reserve=policy.delivery.api_reserve,
             account_fields=policy.crm.account_fields,
-            contact_fields=policy.crm.contact_fields,
+            contact_fields=dict(policy.crm.contact_fields),
             stopped=stopped,
             sleep=sleep,
         )

@@ -95,7 +95,9 @@ class Contacts:
 
     def _flag(self, record: Record, name: str) -> bool | None:
         field = self._fields.get(name)
-        return is_set(record[field]) if field and field in record else None
+        if not field:
+            return False
+        return is_set(record[field]) if field in record else None
 
 
 _FIX = "give the integration user the permission set Onetouch (include/salesforce)"
