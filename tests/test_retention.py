@@ -40,7 +40,11 @@ SHORT = {
         "bought_days": 5,
         "fresh_intent_hours": None,
         "returns": {
-            "lost_days": 1, "won_days": 1, "untouched_days": 0, "new": "occurrence", "hand_raise": True,
+            "lost_days": 1,
+            "won_days": 1,
+            "untouched_days": 0,
+            "new": "occurrence",
+            "hand_raise": True,
             "same_rep_days": None,
         },
     },

@@ -19,6 +19,7 @@ from onetouch.policy import Policy
 
 from judges.year.company import HOUR, NEVER, Company, microseconds, moment
 from judges.year.crm import Crm, Task
+from judges.year.people import NEVER_CONTACT, judge_contact
 
 FRESH = 15
 """The promise of `routing.fresh_intent_hours`; it has no number among the guarantees."""
@@ -33,6 +34,7 @@ GUARANTEES = {
     6: "everyone is accounted for",
     9: "bounded number of tasks",
     FRESH: "intent is fresh or lasts",
+    NEVER_CONTACT: "never contact",
 }
 
 CONTEXT = (
@@ -101,6 +103,7 @@ class Oracle:
             self._violated(2, f"{name}: a task without {', '.join(lacking)}")
         decided = decided or task.as_of
 
+        judge_contact(self, name, account, task.created, policy)
         self.checked[3] += 1
         earned = self._earning(account, decided, policy)
         for reason in self._too_often(task, decided, earned, policy):

@@ -138,6 +138,9 @@ _THEN_3: dict[str, Any] = {
         "same_rep_days": None,
     },
     "routing.fresh_intent_hours": None,
+    # Before issue 13: nobody's opt-out was read, and nobody was listed.
+    "crm.contact_fields": {"title": None, "do_not_call": None, "email_opt_out": None},
+    "never_contact": {"domains": [], "accounts": [], "people": [], "file": None, "channels": ["call", "email"]},
 }  # fmt: skip
 """Key that a document of format 3 (and 2, and 1) may lack → the value that reproduces what was done without it."""
 

@@ -18,6 +18,7 @@ from onetouch.crm import (
     Outcome,
     Row,
     SignInRefused,
+    Tell,
     Unreachable,
     note,
 )
@@ -48,7 +49,8 @@ class Books:
     ended: set[str] = field(default_factory=set)
     activities: dict[str, Activity] = field(default_factory=dict)
     contact_of: dict[str, str | None] = field(default_factory=dict)
-    contacts: dict[str, str] = field(default_factory=dict)
+    contacts: dict[str, Row] = field(default_factory=dict)
+    hidden: set[str] = field(default_factory=set)
     deals: dict[str, Row] = field(default_factory=dict)
     calls: int = 1_000_000
     used: int = 0
@@ -194,7 +196,19 @@ class ToyCrm:
             return {}
         self._call()
         wanted = {email.strip().lower() for email in emails}
-        return {email: contact for email, contact in self._books.contacts.items() if email in wanted}
+        people = self._books.contacts.values()
+        return {p["email"]: p["contact_id"] for p in people if p["email"] in wanted and not p["is_deleted"]}
+
+    def read_contacts(self, since: datetime | None = None, tell: Tell = lambda _: None) -> Iterator[Row]:
+        self._call()
+        for name in sorted(self._books.hidden):
+            tell(f"{name} of contacts is not kept")
+        for person in list(self._books.contacts.values()):
+            if not person["is_deleted"] if since is None else person["changed_at"] >= since:
+                yield person | dict.fromkeys(self._books.hidden)
+
+    def contacts_of(self, records: Collection[str], emails: Collection[str] = ()) -> Iterator[Row]:
+        yield from (p for p in self.read_contacts() if p["crm_account_id"] in records or p["email"] in emails)
 
     # ── writing ──────────────────────────────────────────────────────────────────────────────────
 
@@ -280,6 +294,7 @@ class StandIn:
     """See `crm_stand_ins.StandIn`."""
 
     rita, otto = "rita", "otto"
+    contact_fields: Mapping[str, str | None] = {}
 
     def __init__(self) -> None:
         self.books = BOOKS["toy"] = Books()
@@ -330,6 +345,8 @@ class StandIn:
             self.books.gone[record_id] = (None, self.books.now)
         elif thing == "task":
             self.books.change(record_id, is_deleted=True)
+        elif thing == "contact":
+            self.books.contacts[record_id] |= {"is_deleted": True, "changed_at": self.books.now}
         else:
             self.books.deals[record_id] |= {"is_deleted": True, "changed_at": self.books.now}
 
@@ -352,5 +369,18 @@ class StandIn:
         return self.books.log(kind, account, subject, owner_id)
 
     def contact(self, email: str, account: str) -> str:
-        self.books.contacts[email.lower()] = made = self.books.new_id()
+        made = self.books.new_id()
+        self.books.contacts[made] = {
+            "contact_id": made, "kind": "contact", "crm_account_id": account, "email": email.lower(), "name": "Doe",
+            "title": None, "do_not_call": False, "email_opt_out": False, "is_deleted": False,
+            "changed_at": self.books.now,
+        }  # fmt: skip
         return made
+
+    def opts_out(self, contact: str, *channels: str) -> None:
+        flags = {"call": "do_not_call", "email": "email_opt_out"}
+        changed = {flags[channel]: True for channel in channels}
+        self.books.contacts[contact] |= changed | {"changed_at": self.books.now}
+
+    def hides(self, what: str) -> None:
+        self.books.hidden.add(what)
