@@ -77,7 +77,7 @@ class StandIn(Protocol):
         """A rep changes the task's subject, description, is_done, outcome, disposition or owner_id."""
 
     def deletes(self, thing: str, record_id: str) -> None:
-        """Somebody deletes an `account`, `task` or `deal`."""
+        """Somebody deletes an `account`, `task`, `deal` or `contact`."""
 
     def merges(self, into: str, account: str) -> str:
         """Somebody merges an account into another; gives the id of the one that is left."""
@@ -90,6 +90,9 @@ class StandIn(Protocol):
 
     def contact(self, email: str, account: str) -> str:
         """A contact of an account."""
+
+    def people(self) -> list[Row]:
+        """crm_account_id, email, name, title and owner_id of all contacts that are not deleted."""
 
 
 def stand_in(name: str, world: Any) -> StandIn:
@@ -170,7 +173,9 @@ class SalesforceOrg:
         self.world.rep_writes("Task", task_id, **fields)
 
     def deletes(self, thing: str, record_id: str) -> None:
-        self.world.rep_writes({"account": "Account", "task": "Task", "deal": "Opportunity"}[thing], record_id)
+        self.world.rep_writes(
+            {"account": "Account", "task": "Task", "deal": "Opportunity", "contact": "Contact"}[thing], record_id
+        )
 
     def merges(self, into: str, account: str) -> str:
         self.org.post("merge", {"winner": into, "losers": [account]})
@@ -192,6 +197,16 @@ class SalesforceOrg:
 
     def contact(self, email: str, account: str) -> str:
         return str(self.world.rep_writes("Contact", None, LastName="Doe", Email=email, AccountId=account))
+
+    def people(self) -> list[Row]:
+        soql = "SELECT AccountId, Email, FirstName, LastName, Title, OwnerId FROM Contact WHERE IsDeleted = false"
+        return [
+            {
+                "crm_account_id": row["AccountId"], "email": row["Email"], "title": row["Title"],
+                "name": " ".join(filter(None, [row["FirstName"], row["LastName"]])), "owner_id": row["OwnerId"],
+            }
+            for row in self.world.salesforce()._transport.query(soql)
+        ]  # fmt: skip
 
 
 class HubSpotAccount:
@@ -270,7 +285,9 @@ class HubSpotAccount:
         self.portal.write("tasks", task_id, **properties)
 
     def deletes(self, thing: str, record_id: str) -> None:
-        self.portal.delete({"account": "companies", "task": "tasks", "deal": "deals"}[thing], record_id)
+        self.portal.delete(
+            {"account": "companies", "task": "tasks", "deal": "deals", "contact": "contacts"}[thing], record_id
+        )
 
     def merges(self, into: str, account: str) -> str:
         body = {"primaryObjectId": into, "objectIdToMerge": account}
@@ -291,7 +308,23 @@ class HubSpotAccount:
         return self.portal.make(f"{kind}s", account, **at | fields)
 
     def contact(self, email: str, account: str) -> str:
-        return self.portal.make("contacts", email=email)
+        return self.portal.make("contacts", account, email=email)
+
+    def people(self) -> list[Row]:
+        found = []
+        for contact in self.portal.records("contacts"):
+            of, companies = contact["properties"], contact["associations"].get("companies", [])
+            if not contact["archived"]:
+                found.append(
+                    {
+                        "crm_account_id": next(iter(companies), None),
+                        "email": of.get("email"),
+                        "name": " ".join(filter(None, [of.get("firstname"), of.get("lastname")])) or None,
+                        "title": of.get("jobtitle"),
+                        "owner_id": of.get("hubspot_owner_id"),
+                    }  # fmt: skip
+                )
+        return found
 
 
 STAND_INS: dict[str, Any] = {"salesforce": SalesforceOrg, "hubspot": HubSpotAccount}

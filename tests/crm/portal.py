@@ -51,7 +51,7 @@ class Portal:
         return answer.json()
 
     def make(self, thing: str, company: str | None = None, **properties: Any) -> str:
-        types = {"tasks": 192, "calls": 182, "emails": 186, "meetings": 188, "deals": 341}
+        types = {"tasks": 192, "calls": 182, "emails": 186, "meetings": 188, "deals": 341, "contacts": 279}
         body: dict[str, Any] = {"properties": properties}
         if company:
             kind = {"associationCategory": "HUBSPOT_DEFINED", "associationTypeId": types[thing]}

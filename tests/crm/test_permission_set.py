@@ -54,7 +54,7 @@ def test_the_set_is_enough(org: Org, bulk_above: int) -> None:
     [account] = crm.read_accounts(policy)
     assert (account["domain"], account["employees"]) == ("acme.example", None)
     assert [deal["opportunity_id"] for deal in crm.read_opportunities(SINCE)] == [DEAL]
-    assert crm.contacts(["doe@acme.example"]) == {"doe@acme.example": PERSON}
+    assert crm.contacts(["doe@acme.example"]) == {(ACCOUNT, "doe@acme.example"): PERSON}
     assert crm.opportunities_since(SINCE) == {ACCOUNT} and crm.gone_since(SINCE) == {}
 
     new = {"domain": "new.example", "name": "New", "owner_id": OWNER}

@@ -17,7 +17,7 @@ from onetouch.delivery.failure import DeliveryFailed
 from onetouch.delivery.recheck import Checkouts, last_asked, pre_send_recheck
 from onetouch.delivery.send import send
 from onetouch.delivery.withdraw import move, overtaken, withdraw, withdraw_overtaken
-from onetouch.handoff import account_context, missing_context, plain, task_content
+from onetouch.handoff import account_context, missing_context, plain, task_content, team_of
 from onetouch.lake import Lake, rows_where
 from onetouch.ledger import ACTIVE, LONGEST_ID, Handoff, Ledger, Outbox, Run
 from onetouch.policy import Policy
@@ -247,6 +247,7 @@ def _open(
     """
     ids = [row["account_id"] for row in due]
     signals = {row["account_id"]: row for row in rows_where(lake, "signals", run.run_id, "account_id", ids)}
+    people = team_of(lake, run.run_id, ids)
     kept = ids and lake.exists("inputs", run.run_id, "handoffs.parquet")
     earlier = rows_where(lake, "inputs", f"{run.run_id}/handoffs", "account_id", ids) if kept else []
     before = {row["account_id"]: row for row in earlier}
@@ -261,13 +262,14 @@ def _open(
 
     def rows(handoff: Handoff) -> list[dict[str, Any]]:
         account_id = handoff.account_id
-        decision, known = decisions[account_id], signals[account_id]
+        decision = decisions[account_id]
+        known = signals[account_id] | {"people": people.get(account_id)}
         zone = zones.get(handoff.owner_id or "")
         name = plain(str(known.get("name") or ""), _NAME)
         record = {
             "name": name,
             "domain": known.get("domain"),
-            "top_user": known.get("top_user"),
+            "contact": {of: known.get(f"contact_{of}") for of in ("email", "name", "title")},
             "known": handoff.crm_account_id is not None,
         }
         task = task_content(decision, known, policy, zone, before.get(account_id, {}))
@@ -379,7 +381,7 @@ def _write_tasks(ledger: Ledger, policy: Policy, run: Run, crm: Crm, work: _Work
     rows = {i: work.rows[i, "task"] for i in ready}
 
     def write(due: Mapping[str, Outbox], unsure: set[str]) -> dict[str, Outcome]:
-        contacts = _contacts(policy, crm, due)
+        contacts = _contacts(policy, crm, due, ready)
         tasks = {
             i: replace(
                 task_of(row.payload),
@@ -417,13 +419,30 @@ def _follow_the_record(ledger: Ledger, run: Run, crm: Crm, work: _Work) -> None:
         _settle(ledger, run, work, {i: outcomes[str(h.crm_account_id)] for i, h in moved.items()})
 
 
-def _contacts(policy: Policy, crm: Crm, rows: Mapping[str, Outbox]) -> dict[str, str]:
-    """Handoff id → the contact of the account's most active user, where that user is an e-mail the CRM knows."""
-    if not policy.crm.link_contact:
+def _contacts(policy: Policy, crm: Crm, rows: Mapping[str, Outbox], ready: Mapping[str, Handoff]) -> dict[str, str]:
+    """Handoff id → the contact of the person to write to: the account's own contact of that address, else one that
+    belongs to no account. By policy it is made where there is none; a contact that cannot be made is no reason to go
+    without the task."""
+    if policy.crm.contacts == "never":
         return {}
-    users = {i: str(row.payload["record"].get("top_user") or "").lower() for i, row in rows.items()}
-    known = crm.contacts({user for user in users.values() if "@" in user})
-    return {i: known[user] for i, user in users.items() if user in known}
+    wanted: dict[str, dict[str, Any]] = {}
+    for i, row in rows.items():
+        record = row.payload["record"]
+        person = record.get("contact") or {"email": record.get("top_user")}  # a release without people laid that out
+        email = str(person.get("email") or "").strip().lower()
+        if "@" in email and ready[i].crm_account_id:
+            of = {"crm_account_id": ready[i].crm_account_id, "owner_id": ready[i].owner_id}
+            wanted[i] = {**person, **of, "email": email}
+    there = crm.contacts({person["email"] for person in wanted.values()})
+    found = {
+        i: there.get((person["crm_account_id"], person["email"])) or there.get(("", person["email"]))
+        for i, person in wanted.items()
+    }
+    known = {i: contact for i, contact in found.items() if contact is not None}
+    if policy.crm.contacts == "create" and (missing := {i: wanted[i] for i in wanted if i not in known}):
+        made = crm.ensure_contacts(missing)
+        known |= {i: outcome.id for i, outcome in made.items() if outcome.ok and outcome.id and not outcome.deleted}
+    return known
 
 
 def _move(ledger: Ledger, run: Run, work: _Work, to_state: str, facts: Mapping[str, Mapping[str, Any]]) -> None:

@@ -97,6 +97,7 @@ _OWN: Final[dict[str, dict[str, Any]]] = {
     },
     "contacts": {
         "email": _STRING, "firstname": _STRING, "lastname": _STRING, "hubspot_owner_id": _STRING, "phone": _STRING,
+        "jobtitle": _STRING,
     },
     "deals": {
         "dealname": _STRING, "amount": _NUMBER, "closedate": _DATETIME, "pipeline": ("default",), "dealstage": _STRING,

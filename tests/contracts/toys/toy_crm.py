@@ -48,7 +48,8 @@ class Books:
     ended: set[str] = field(default_factory=set)
     activities: dict[str, Activity] = field(default_factory=dict)
     contact_of: dict[str, str | None] = field(default_factory=dict)
-    contacts: dict[str, str] = field(default_factory=dict)
+    contacts: dict[tuple[str, str], str] = field(default_factory=dict)
+    persons: dict[str, Row] = field(default_factory=dict)
     deals: dict[str, Row] = field(default_factory=dict)
     calls: int = 1_000_000
     used: int = 0
@@ -189,12 +190,12 @@ class ToyCrm:
     def gone_since(self, since: datetime) -> dict[str, str | None]:
         return {crm_id: into for crm_id, (into, at) in self._books.gone.items() if at >= since}
 
-    def contacts(self, emails: Collection[str]) -> dict[str, str]:
+    def contacts(self, emails: Collection[str]) -> dict[tuple[str, str], str]:
         if not emails:
             return {}
         self._call()
         wanted = {email.strip().lower() for email in emails}
-        return {email: contact for email, contact in self._books.contacts.items() if email in wanted}
+        return {key: contact for key, contact in self._books.contacts.items() if key[1] in wanted}
 
     # ── writing ──────────────────────────────────────────────────────────────────────────────────
 
@@ -218,6 +219,21 @@ class ToyCrm:
                     books.accounts[crm_id] = known | {"changed_at": books.now}
                 books.accounts[crm_id]["account_id"] = account_id
                 outcomes[account_id] = Outcome(ok=True, id=crm_id)
+        return outcomes
+
+    def ensure_contacts(self, rows: Mapping[str, Row]) -> dict[str, Outcome]:
+        books, outcomes = self._books, {}
+        for part in self._writes(rows):
+            with books.lock:
+                for key in part:
+                    at = (rows[key]["crm_account_id"], rows[key]["email"].lower())
+                    if at in books.contacts:
+                        gone = books.persons.get(books.contacts[at], {}).get("is_deleted", False)
+                        outcomes[key] = Outcome(ok=not gone, id=books.contacts[at], deleted=gone)
+                        continue
+                    books.contacts[at] = made = books.new_id()
+                    books.persons[made] = dict(rows[key])
+                    outcomes[key] = Outcome(ok=True, id=made)
         return outcomes
 
     def update_accounts(self, rows: Mapping[str, AccountContext]) -> dict[str, Outcome]:
@@ -330,6 +346,8 @@ class StandIn:
             self.books.gone[record_id] = (None, self.books.now)
         elif thing == "task":
             self.books.change(record_id, is_deleted=True)
+        elif thing == "contact":
+            self.books.persons[record_id]["is_deleted"] = True
         else:
             self.books.deals[record_id] |= {"is_deleted": True, "changed_at": self.books.now}
 
@@ -352,5 +370,10 @@ class StandIn:
         return self.books.log(kind, account, subject, owner_id)
 
     def contact(self, email: str, account: str) -> str:
-        self.books.contacts[email.lower()] = made = self.books.new_id()
+        self.books.contacts[account, email.lower()] = made = self.books.new_id()
+        self.books.persons[made] = {"crm_account_id": account, "email": email}
         return made
+
+    def people(self) -> list[Row]:
+        kept = ("crm_account_id", "email", "name", "title", "owner_id")
+        return [{k: row.get(k) for k in kept} for row in self.books.persons.values() if not row.get("is_deleted")]
