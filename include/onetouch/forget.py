@@ -330,6 +330,7 @@ def _erase_lake(workspace: Workspace, subject: Subject, marks: Marks, known: For
         "crm_account_id": frozenset(subject.crm_ids),
         "domain": frozenset(subject.domains),
         "email_domain": frozenset(subject.domains),
+        "email": frozenset(subject.emails),
     }
     pseudonym = known.pseudonym(subject.kind, subject.id)
     return erase_files(lake, Erasure(columns, pseudonym, marks), text_of_row, unpacked) | {"lines": lines}

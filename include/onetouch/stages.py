@@ -21,6 +21,7 @@ import pyarrow as pa
 
 from onetouch import (
     chat,
+    consent,
     crm,
     crm_sync,
     delivery,
@@ -186,7 +187,7 @@ def back_off(workspace: Workspace, run: Run, policy: Policy, now: datetime) -> S
 @_stage
 def route(workspace: Workspace, run: Run, policy: Policy) -> Summary:
     """Makes one decision for each account."""
-    return routing.route(workspace.lake, workspace.ledger, policy, run)
+    return routing.route(workspace.lake, workspace.ledger, policy, run, consent.read_listed(workspace.beside, policy))
 
 
 @_stage
@@ -226,6 +227,7 @@ def deliver_tasks(workspace: Workspace, run: Run, policy: Policy, now: datetime)
         recheck=recheck,
         held=why_not,
         approved=delivery.approved(workspace.lake, workspace.ledger, run),
+        listed=functools.partial(consent.read_listed, workspace.beside, policy),
     )
 
 

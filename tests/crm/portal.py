@@ -43,6 +43,7 @@ class Portal:
         self, token: str = "pat-sandbox-token", sleep: Callable[[float], None] | None = None, **more: Any
     ) -> HubSpot:
         connection = Connection("hubspot_default", password=token, extra={"base_url": self.url})
+        more.setdefault("contact_fields", dict(self.world.policy.crm.contact_fields))
         return HubSpot(connection, wait=wait_none(), sleep=sleep or (lambda _: None), **more)
 
     def post(self, path: str, body: Any) -> Any:

@@ -840,6 +840,26 @@ def test_the_dossier_says_who_did_what_and_the_chat_does_not(world: Any) -> None
     assert "Ida" not in told.text and "Ida" not in str(told)
 
 
+@pytest.mark.parametrize("contacts_are", ["match", "create"])
+def test_who_opted_out_is_neither_named_nor_linked_and_the_next_person_is(world: Any, contacts_are: str) -> None:
+    world.accounts(1)
+    ida = {**IDA, "Id": make_id("003", 1), "AccountId": crm_id(1), "HasOptedOutOfEmail": True}
+    max_ = {"LastName": "Max", "Email": "max@company1.example", "Id": make_id("003", 2), "AccountId": crm_id(1)}
+    world.org.post("load", {"Contact": [ida, max_]})
+    world.policy = world.policy.changed(crm__contacts=contacts_are)
+    run = ready(world, 1, signals=TO_IDA | {"contact_user": "u1"})
+    people = [
+        {"account_id": "org-1", "place": 1, "user_id": "u1", "name": "Ida Maria Berg", "email": "ida@company1.example"},
+        {"account_id": "org-1", "place": 2, "user_id": "u2", "name": "Max Noll", "email": "max@company1.example"},
+    ]
+    world.lake.write(pd.DataFrame(people), "people", f"{run.run_id}.parquet")
+    world.deliver(run)
+    task = world.task(1)
+    assert task["WhoId"] == max_["Id"] and len(contacts(world)) == 2
+    assert "Write to Max Noll (max@company1.example)" in task["Description"]
+    assert "Ida" not in task["Description"] and "ida@" not in task["Description"]
+
+
 # ── bounded blast radius ─────────────────────────────────────────────────────────────────────────
 
 

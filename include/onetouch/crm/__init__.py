@@ -27,7 +27,9 @@ if TYPE_CHECKING:
         Refused,
         Row,
         SignInRefused,
+        Tell,
         Unreachable,
+        is_set,
         note,
     )
     from onetouch.crm.registry import CRMS, check_system, connect, connection_id
@@ -53,6 +55,7 @@ __all__ = [
     "Refused",
     "Row",
     "SignInRefused",
+    "Tell",
     "UNKNOWN",
     "Unreachable",
     "WITHDRAWN",
@@ -61,6 +64,7 @@ __all__ = [
     "connect",
     "connection_id",
     "context_of",
+    "is_set",
     "note",
     "stored_payload",
     "task_of",

@@ -14,6 +14,9 @@ from onetouch.stop import WhyStopped
 
 Row = dict[str, Any]
 
+Tell = Callable[[str], None]
+"""Is given each warning, a line that says what was not read and how to mend it."""
+
 WITHDRAWN, RELEASED, EXPIRED = "[Withdrawn] ", "[Released] ", "[Expired] "
 CLOSED_BY_US = (WITHDRAWN, RELEASED, EXPIRED)
 """Labels in front of the subject of a task that we closed: closing it is not a rep's touch."""
@@ -32,6 +35,11 @@ WRITES = ("create_fields", "ensure_accounts", "ensure_contacts", "update_account
 def note(label: str, reason: str = "") -> str:
     """The first line of the description of a task that we closed or released; `label` is one of CLOSED_BY_US."""
     return f"{label.strip('[] ')}: {reason}"
+
+
+def is_set(value: object) -> bool:
+    """Whether a CRM's yes-or-no field says yes, however it is kept: an empty one says no."""
+    return value is True or str(value).strip().lower() in ("true", "yes", "1")
 
 
 class CrmError(Exception):
@@ -187,6 +195,19 @@ class Crm(Protocol):
         """(CRM account id, lower-case e-mail) → contact id, for the addresses the CRM knows; the account id is "" where
         the contact belongs to no account. Of several contacts of one account with one address, the one created
         first."""
+
+    def read_contacts(self, since: datetime | None = None, tell: Tell = lambda _: None) -> Iterator[Row]:
+        """contact_id, kind (contact or lead), crm_account_id (of a lead its own id), email (lower case), name, title,
+        do_not_call, email_opt_out, is_deleted, changed_at of every person; with `since` as `read_accounts`.
+
+        The opt-outs are read from the fields of `policy.crm.contact_fields`. Where the policy names a field that the
+        CRM does not have or show, they are None: unknown, not "may be contacted"; `tell` is given a line for each such
+        field. Where it names none, nobody has opted out.
+        """
+
+    def contacts_of(self, records: Collection[str], emails: Collection[str] = ()) -> Iterator[Row]:
+        """Rows of `read_contacts` as they are now, of the existing people of these records (accounts or leads) and of
+        those with one of these addresses in lower case, each person once."""
 
     # ── writing ──────────────────────────────────────────────────────────────────────────────────
 

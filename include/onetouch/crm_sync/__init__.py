@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from onetouch.crm_sync.accounts_file import extract_accounts_file
     from onetouch.crm_sync.comparison import Comparison, Finding, compare
     from onetouch.crm_sync.extract_crm import (
+        CONTACTS,
         OPPORTUNITIES,
         REPS,
         emails_of,
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
         follow,
         frame_of,
         move_on,
+        people_of,
         read_reps,
         timezones,
     )
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "CONTACTS",
     "LABELS",
     "OPPORTUNITIES",
     "REPS",
@@ -53,6 +56,7 @@ __all__ = [
     "move_on",
     "moves",
     "new_owner",
+    "people_of",
     "read_reps",
     "timezones",
 ]

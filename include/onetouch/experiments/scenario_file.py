@@ -181,6 +181,17 @@ class Account(_Record):  # type: ignore[misc, valid-type]
     users_at: str | None = None
 
 
+class Contact(Part):
+    """Somebody of the account whom the CRM knows.
+
+    `opted_out`: of which channels; `hidden`: of which the CRM does not show whether the person did.
+    """
+
+    email: str | None = None
+    opted_out: list[Literal["call", "email"]] = []
+    hidden: list[Literal["call", "email"]] = []
+
+
 class PastHandoff(Part):
     """The account's last handoff."""
 
@@ -279,6 +290,7 @@ class Side(Part):
 
     account: Account = Account()
     people: dict[str, Person] = {}
+    contacts: list[Contact] = []
     events: list[Event] = []
     history: History = History()
 
@@ -297,13 +309,14 @@ class Scenario(Side):
 
     @property
     def apart(self) -> bool:
-        """Whether it tests the assignment, so that it must be decided apart from accounts of other scenarios."""
-        return self.reps is not None or bool(self.beside) or "owner" in self.account.model_fields_set
+        """Whether it tests the assignment or people, so that it must be decided apart from accounts of other
+        scenarios: they would compete for a rep, and an opt-out counts wherever the address occurs."""
+        return self.reps is not None or bool(self.beside or self.contacts) or "owner" in self.account.model_fields_set
 
 
 _FILE = ("as_of", "policy", "teams", "scenarios")
-_SIDE = ("like", "account", "people", "events", "without", "history")
-_TEAM = ("like", "account", "people", "events", "history", "reps")
+_SIDE = ("like", "account", "people", "contacts", "events", "without", "history")
+_TEAM = ("like", "account", "people", "contacts", "events", "history", "reps")
 _SCENARIO = ("name", "source", "rule", "as_of", "policy", "reps", "beside", "expect", *_SIDE)
 
 
@@ -445,7 +458,7 @@ def _fields_at(loc: tuple[Any, ...]) -> list[str]:
     """The keys allowed at a place in a scenario."""
     places: dict[str, type[Part]] = {
         "events": Event, "account": Account, "history": History, "handoff": PastHandoff, "previous": Previous,
-        "reps": Rep, "expect": Expected, "beside": Side,
+        "reps": Rep, "expect": Expected, "beside": Side, "contacts": Contact,
     }  # fmt: skip
     named = [step for step in loc if step in places]
     return list((places[named[-1]] if named else Scenario).model_fields)

@@ -12,8 +12,9 @@ import pandas as pd
 import pyarrow as pa
 
 from onetouch.catalogue import EVENTS_BY_NAME, SNAPSHOT_COLUMNS
+from onetouch.consent import CHANNELS
 from onetouch.events import EVENTS, account_of_user, business_domain
-from onetouch.experiments.scenario_file import WEEKDAYS, Event, Rep, ScenarioError, Side
+from onetouch.experiments.scenario_file import WEEKDAYS, Contact, Event, Rep, ScenarioError, Side
 from onetouch.policy import Meaning, Policy
 from onetouch.signals import CRM, SNAPSHOT
 
@@ -149,6 +150,23 @@ def previous(account_id: str, side: Side, as_of: datetime, rule_of: dict[str, st
         "call": before.call,
         "trigger_at": None if before.trigger is None else as_of - before.trigger,
     }
+
+
+def contacts(account_id: str, side: Side) -> list[dict[str, Any]]:
+    """The people of the account as a run knows them from the CRM (`consent.CONTACTS`)."""
+
+    def opted_out(contact: Contact, channel: str) -> bool | None:
+        return None if channel in contact.hidden else channel in contact.opted_out
+
+    return [
+        {
+            "contact_id": f"{account_id}-{place}",
+            "crm_account_id": f"crm-{account_id}",
+            "address": contact.email and contact.email.lower(),
+            **{column: opted_out(contact, channel) for channel, column in CHANNELS.items()},
+        }
+        for place, contact in enumerate(side.contacts, 1)
+    ]
 
 
 def user_id(email: str) -> str:

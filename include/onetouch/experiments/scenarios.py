@@ -23,6 +23,7 @@ from pydantic import ValidationError
 from onetouch import handoff
 from onetouch.catalogue import Action
 from onetouch.columns import as_frame
+from onetouch.consent import CONTACTS
 from onetouch.events import account_of_user
 from onetouch.experiments import scenario_world as world
 from onetouch.experiments.difference import READING
@@ -273,6 +274,7 @@ def _decided(group: list[_Scene], signals: pd.DataFrame, scores: pd.DataFrame, r
         reps=world.crm_users(reps),
         touches=_frame(touched, _TOUCHES),
         previous=_frame(before, PREVIOUS),
+        contacts=_frame((row for m in members for row in world.contacts(m.account_id, m.side)), CONTACTS),
     )
     return decide(inputs, policy, as_of, rules)
 

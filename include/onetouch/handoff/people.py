@@ -35,10 +35,21 @@ def team_of(lake: Lake, run_id: str, account_ids: Collection[str]) -> dict[str, 
     return dict(found)
 
 
+def with_contact(row: dict[str, Any]) -> dict[str, Any]:
+    """The account's row with the first of its `people` as the person to write to, where it has no other (any more)."""
+    if row.get("contact_user") or not row.get("people"):
+        return row
+    first = row["people"][0]
+    return (
+        row | {f"contact_{of}": first.get(of) for of in ("name", "email", "title")} | {"contact_user": first["user_id"]}
+    )
+
+
 def people_lines(facts: Facts, policy: Policy) -> list[str]:
     """A line for each of the first people of `facts["people"]`; for the CRM only, since it names them."""
     where, as_of = zone(facts.get("timezone")), facts.get("as_of")
-    return [_line(person, policy, where, as_of) for person in facts.get("people", [])[:_SHOWN]]
+    lines = [_line(person, policy, where, as_of) for person in facts.get("people", [])[:_SHOWN]]
+    return [f"Write to {lines[0]}", *lines[1:]] if lines else []
 
 
 def _line(person: Facts, policy: Policy, where: tzinfo, as_of: datetime | None) -> str:
@@ -49,7 +60,6 @@ def _line(person: Facts, policy: Policy, where: tzinfo, as_of: datetime | None) 
     part = [person[of] for of in ("title", "seniority", "role") if of in person]
     part += ["most active"] if person.get("champion") else []
     who = ", ".join([who, *dict.fromkeys(part)])
-    who = f"Write to {who}" if person.get("place") == 1 else who
     did = [_deed(name, person, where, as_of) for name in PERSON_SIGNALS if person.get(name)][:_DEEDS]
     if not did and person.get("active_days"):
         did = [f"in use on {count(person['active_days'], 'day')} of the last {policy.signals.engagement_days}"]

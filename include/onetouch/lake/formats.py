@@ -206,6 +206,22 @@ TABLE_KINDS: tuple[TableKind, ...] = (
     ),
     TableKind("people", rf"people/{_FILE}", _of(PEOPLE_COLUMNS)),
     TableKind("accounts", r"crm/[^/]+/accounts\.parquet", _ACCOUNT),
+    TableKind(
+        "contacts",
+        r"crm/[^/]+/contacts\.parquet",
+        {
+            **_columns(TEXT, "contact_id kind crm_account_id email email_domain name title"),
+            **_columns(YES_OR_NO, "do_not_call email_opt_out"),
+            "changed_at": MOMENT,
+        },
+    ),
+    TableKind(
+        "opt_outs",
+        r"inputs/[^/]+/contacts\.parquet",
+        {**_columns(TEXT, "contact_id crm_account_id address"), **_columns(YES_OR_NO, "do_not_call email_opt_out")},
+    ),
+    TableKind("persons", r"inputs/[^/]+/people\.parquet", _columns(TEXT, "account_id user_id address")),
+    TableKind("listed", r"inputs/[^/]+/listed\.parquet", {**_columns(TEXT, "kind entry reason"), "line": COUNT}),
     TableKind("reps", r"(crm|inputs)/[^/]+/reps\.parquet", _REPS),
     TableKind(
         "opportunities",

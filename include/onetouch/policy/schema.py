@@ -205,6 +205,49 @@ class NeverCount(Part):
     user_properties: dict[str, list[str | bool | int | float]]
 
 
+_LISTED = re.compile(r"\s*[,;\t]\s*")
+
+
+def entry_of(text: str) -> tuple[str, str]:
+    """What a line of a list names, and the reason behind the first comma (or semicolon, or tab); "": there is none."""
+    parts = [part.strip().strip('"').strip() for part in _LISTED.split(text.strip(), maxsplit=1)]
+    return parts[0], parts[1] if len(parts) > 1 else ""
+
+
+class NeverContact(Part):
+    """Who may not be contacted, whatever they do: competitors, partners, own staff, whoever asked for it.
+
+    An entry names somebody and may give the reason behind a comma: `rival.example, a competitor`. `domains`: accounts
+    of the domain and everybody with an address there, hosts below it included. `accounts`: ids of accounts, the
+    product's or the CRM's. `people`: addresses, or ids of contacts or users. `file`: a text file of such entries, one a
+    line, its path relative to the policy's file; it is read at routing and again right before sending. `channels`: what
+    a rep may use for a touch; who opted out of one of them is not named in a task, who opted out of all of them cannot
+    be contacted.
+    """
+
+    domains: list[str]
+    accounts: list[str]
+    people: list[str]
+    file: str | None
+    channels: Annotated[list[Literal["call", "email"]], Field(min_length=1)]
+
+    @field_validator("domains")
+    @classmethod
+    def _have_dots(cls, entries: list[str]) -> list[str]:
+        for text in entries:
+            if not re.fullmatch(r"[^\s@]*@?[^\s@.]+(\.[^\s@.]+)+", entry_of(text)[0]):
+                raise ValueError(f"{text!r}: give a domain, like rival.example, and after a comma the reason")
+        return entries
+
+    @field_validator("accounts", "people")
+    @classmethod
+    def _name_somebody(cls, entries: list[str]) -> list[str]:
+        for text in entries:
+            if not entry_of(text)[0]:
+                raise ValueError(f"{text!r}: give an id or an address, and after a comma the reason")
+        return entries
+
+
 class Limits(Part):
     """A threshold with two severities: a warning is reported, a critical finding stops the run before scoring."""
 
@@ -682,6 +725,14 @@ class Automation(Part):
         return [text.strip().casefold() for text in texts]
 
 
+class ContactFields(Part):
+    """Fields of the CRM's contact and lead that hold a person's title and opt-outs; null: not kept there."""
+
+    title: Sql_name | None
+    do_not_call: Sql_name | None
+    email_opt_out: Sql_name | None
+
+
 class Crm(Part):
     """Which CRM is used, and which of its data is read and written.
 
@@ -697,6 +748,7 @@ class Crm(Part):
     contacts: Literal["match", "create", "never"]
     automation: Automation
     account_fields: dict[str, Sql_name | None]
+    contact_fields: ContactFields
 
     @model_validator(mode="before")
     @classmethod
@@ -778,6 +830,7 @@ class Policy(Part):
     sources: Annotated[dict[Source_name, SourceSettings], Field(min_length=1)]
     events: Events
     never_count: NeverCount
+    never_contact: NeverContact
     vocabulary: Annotated[dict[str, Meaning], BeforeValidator(_short_form)]
     quality: Quality
     product: Product

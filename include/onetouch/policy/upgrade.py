@@ -135,6 +135,9 @@ _THEN_3: dict[str, Any] = {
     # Before people were known: of a person's properties nothing but the domain of the e-mail address was kept.
     "events.person_properties": {"name": [], "title": [], "seniority": [], "role": []},
     "people": {"decision_makers": {"titles": [], "seniorities": []}, "buyer_roles": [], "most": 20},
+    # Before issue 13: nobody's opt-out was read, and nobody was listed.
+    "crm.contact_fields": {"title": None, "do_not_call": None, "email_opt_out": None},
+    "never_contact": {"domains": [], "accounts": [], "people": [], "file": None, "channels": ["call", "email"]},
 }
 """Key that a document of format 3 (and 2, and 1) may lack → the value that reproduces what was done without it."""
 

@@ -131,7 +131,7 @@ _OWN: Final[dict[str, dict[str, Any]]] = {
 }  # fmt: skip
 _LOCKED: Final = {
     "companies": {"createdate": _DATETIME},
-    "contacts": {"createdate": _DATETIME, "lastmodifieddate": _DATETIME},
+    "contacts": {"createdate": _DATETIME, "lastmodifieddate": _DATETIME, "hs_email_optout": _BOOL},
     "deals": {
         "createdate": _DATETIME, "hs_is_closed": _BOOL, "hs_is_closed_won": _BOOL, "hs_analytics_source": _STRING,
     },

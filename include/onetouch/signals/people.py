@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import ibis
 import ibis.expr.types as ir
 
-from onetouch.catalogue import PEOPLE_COLUMNS, PERSON_SIGNALS, SIGNALS_BY_NAME, WEEK_DAYS
+from onetouch.catalogue import PEOPLE_COLUMNS, PERSON_SIGNALS, SIGNALS_BY_NAME, WEEK_DAYS, Kind
 from onetouch.events import ADDRESS, latest_profiles
 from onetouch.lake import Engine
 from onetouch.policy import Policy
@@ -85,7 +85,10 @@ def people(
     p = p.filter((p.place <= policy.people.most) | p.champion)
     window = range(min(policy.signals.engagement_days, MOST_DAYS))
     days = reduce(lambda one, other: one + other, (((p.days >> n) & 1) for n in window))
-    best = p.mutate(active_days=days.fill_null(0)).select(*(column.name for column in PEOPLE_COLUMNS))
+    best = p.mutate(active_days=days.fill_null(0))
+    whole = [column.name for column in PEOPLE_COLUMNS if column.kind is Kind.WHOLE]  # a sum may be a longer number
+    best = best.mutate(**{name: best[name].cast("int64") for name in whole})
+    best = best.select(*(column.name for column in PEOPLE_COLUMNS))
     return engine.keep(best, "people"), makers
 
 

@@ -18,6 +18,7 @@ from onetouch.crm import (
     Outcome,
     Row,
     SignInRefused,
+    Tell,
     Unreachable,
     note,
 )
@@ -48,8 +49,8 @@ class Books:
     ended: set[str] = field(default_factory=set)
     activities: dict[str, Activity] = field(default_factory=dict)
     contact_of: dict[str, str | None] = field(default_factory=dict)
-    contacts: dict[tuple[str, str], str] = field(default_factory=dict)
-    persons: dict[str, Row] = field(default_factory=dict)
+    contacts: dict[str, Row] = field(default_factory=dict)
+    hidden: set[str] = field(default_factory=set)
     deals: dict[str, Row] = field(default_factory=dict)
     calls: int = 1_000_000
     used: int = 0
@@ -68,6 +69,14 @@ class Books:
             is_done=done, is_deleted=False, created_at=self.now, done_at=self.now if done else None,
             changed_at=self.now,
         )  # fmt: skip
+        return made
+
+    def meet(self, row: Row) -> str:
+        made = self.new_id()
+        self.contacts[made] = {
+            "contact_id": made, "kind": "contact", "title": None, "do_not_call": False, "email_opt_out": False,
+            "is_deleted": False, "changed_at": self.now, **row, "email": row["email"].lower(),
+        }  # fmt: skip
         return made
 
     def change(self, activity_id: str, **changed: Any) -> None:
@@ -195,7 +204,20 @@ class ToyCrm:
             return {}
         self._call()
         wanted = {email.strip().lower() for email in emails}
-        return {key: contact for key, contact in self._books.contacts.items() if key[1] in wanted}
+        people = self._books.contacts.values()
+        known = [p for p in people if p["email"] in wanted and not p["is_deleted"]]
+        return {(p["crm_account_id"] or "", p["email"]): p["contact_id"] for p in known}
+
+    def read_contacts(self, since: datetime | None = None, tell: Tell = lambda _: None) -> Iterator[Row]:
+        self._call()
+        for name in sorted(self._books.hidden):
+            tell(f"{name} of contacts is not kept")
+        for person in list(self._books.contacts.values()):
+            if not person["is_deleted"] if since is None else person["changed_at"] >= since:
+                yield person | dict.fromkeys(self._books.hidden)
+
+    def contacts_of(self, records: Collection[str], emails: Collection[str] = ()) -> Iterator[Row]:
+        yield from (p for p in self.read_contacts() if p["crm_account_id"] in records or p["email"] in emails)
 
     # ── writing ──────────────────────────────────────────────────────────────────────────────────
 
@@ -226,14 +248,12 @@ class ToyCrm:
         for part in self._writes(rows):
             with books.lock:
                 for key in part:
-                    at = (rows[key]["crm_account_id"], rows[key]["email"].lower())
-                    if at in books.contacts:
-                        gone = books.persons.get(books.contacts[at], {}).get("is_deleted", False)
-                        outcomes[key] = Outcome(ok=not gone, id=books.contacts[at], deleted=gone)
-                        continue
-                    books.contacts[at] = made = books.new_id()
-                    books.persons[made] = dict(rows[key])
-                    outcomes[key] = Outcome(ok=True, id=made)
+                    row = rows[key]
+                    there = [p for p in books.contacts.values() if p["email"] == row["email"].lower()]
+                    here = [p for p in there if p["crm_account_id"] == row["crm_account_id"]]
+                    gone = bool(here) and here[0]["is_deleted"]
+                    made = here[0]["contact_id"] if here else books.meet(row)
+                    outcomes[key] = Outcome(ok=not gone, id=made, deleted=gone)
         return outcomes
 
     def update_accounts(self, rows: Mapping[str, AccountContext]) -> dict[str, Outcome]:
@@ -296,6 +316,7 @@ class StandIn:
     """See `crm_stand_ins.StandIn`."""
 
     rita, otto = "rita", "otto"
+    contact_fields: Mapping[str, str | None] = {}
 
     def __init__(self) -> None:
         self.books = BOOKS["toy"] = Books()
@@ -347,7 +368,7 @@ class StandIn:
         elif thing == "task":
             self.books.change(record_id, is_deleted=True)
         elif thing == "contact":
-            self.books.persons[record_id]["is_deleted"] = True
+            self.books.contacts[record_id] |= {"is_deleted": True, "changed_at": self.books.now}
         else:
             self.books.deals[record_id] |= {"is_deleted": True, "changed_at": self.books.now}
 
@@ -370,10 +391,16 @@ class StandIn:
         return self.books.log(kind, account, subject, owner_id)
 
     def contact(self, email: str, account: str) -> str:
-        self.books.contacts[account, email.lower()] = made = self.books.new_id()
-        self.books.persons[made] = {"crm_account_id": account, "email": email}
-        return made
+        return self.books.meet({"crm_account_id": account, "email": email, "name": "Doe"})
 
     def people(self) -> list[Row]:
         kept = ("crm_account_id", "email", "name", "title", "owner_id")
-        return [{k: row.get(k) for k in kept} for row in self.books.persons.values() if not row.get("is_deleted")]
+        return [{k: row.get(k) for k in kept} for row in self.books.contacts.values() if not row["is_deleted"]]
+
+    def opts_out(self, contact: str, *channels: str) -> None:
+        flags = {"call": "do_not_call", "email": "email_opt_out"}
+        changed = {flags[channel]: True for channel in channels}
+        self.books.contacts[contact] |= changed | {"changed_at": self.books.now}
+
+    def hides(self, what: str) -> None:
+        self.books.hidden.add(what)

@@ -24,11 +24,12 @@ from onetouch.crm.hubspot.answers import (
     opportunity_of,
     state_of,
 )
+from onetouch.crm.hubspot.contacts import Contacts
 from onetouch.crm.hubspot.fields import ACCOUNT_ID, HANDOFF_ID
 from onetouch.crm.hubspot.records import BATCH, Filter, Record, Records, parts
 from onetouch.crm.hubspot.rows import Rows
 from onetouch.crm.hubspot.transport import Transport
-from onetouch.crm.protocol import RELEASED, Activity, FieldsMissing, Outcome, Refused, Row, note
+from onetouch.crm.protocol import RELEASED, Activity, FieldsMissing, Outcome, Refused, Row, Tell, note
 from onetouch.handoff import AccountContext, TaskContent
 from onetouch.policy import Policy
 from onetouch.stop import WhyStopped, never
@@ -43,7 +44,8 @@ _SEARCH_CHARS = 2_000
 class HubSpot:
     """One account, through its official client. The connection's password is the token of a private app.
 
-    `api_reserve`: the share of the account's daily calls that is left to others. Raises ConnectionConfigError at
+    `api_reserve`: the share of the account's daily calls that is left to others. `contact_fields`: the policy's
+    `crm.contact_fields`. Raises ConnectionConfigError at
     once when the connection cannot work.
     """
 
@@ -56,10 +58,12 @@ class HubSpot:
         api_reserve: float = 0.0,
         wait: wait_base | None = None,
         sleep: Callable[[float], None] = time.sleep,
+        contact_fields: Mapping[str, str | None] | None = None,
         stopped: WhyStopped = never,
     ) -> None:
         self._transport = Transport(connection, api_reserve=api_reserve, wait=wait, sleep=sleep, stopped=stopped)
         self._records = Records(self._transport)
+        self._people = Contacts(self._records, contact_fields or {})
         self._rows = Rows(self._transport, self._records)
         self._checked = False
 
@@ -68,7 +72,13 @@ class HubSpot:
         cls, connection: Connection, policy: Policy, *, stopped: WhyStopped, sleep: Callable[[float], None]
     ) -> Self:
         """See Crm."""
-        return cls(connection, api_reserve=policy.delivery.api_reserve, stopped=stopped, sleep=sleep)
+        return cls(
+            connection,
+            api_reserve=policy.delivery.api_reserve,
+            contact_fields=dict(policy.crm.contact_fields),
+            stopped=stopped,
+            sleep=sleep,
+        )
 
     # ── reading ──────────────────────────────────────────────────────────────────────────────────
 
@@ -183,6 +193,14 @@ class HubSpot:
         ids = {r["id"]: r["properties"]["email"].lower() for r in known if r["properties"].get("email")}
         companies = self._records.all_companies_of("contacts", ids) if ids else {}
         return {(company, email): i for i, email in ids.items() for company in companies.get(i) or [""]}
+
+    def read_contacts(self, since: datetime | None = None, tell: Tell = lambda _: None) -> Iterator[Row]:
+        """See Crm."""
+        yield from self._people.changed(since, tell)
+
+    def contacts_of(self, records: Collection[str], emails: Collection[str] = ()) -> Iterator[Row]:
+        """See Crm."""
+        yield from self._people.of(records, emails)
 
     # ── writing ──────────────────────────────────────────────────────────────────────────────────
 

@@ -35,6 +35,9 @@ _COMPANY: Final = {
 }
 """Salesforce name → HubSpot property of standard account fields; other names lose __c and are put in lower case."""
 
+_CONTACT: Final = {"Title": "jobtitle", "DoNotCall": None, "HasOptedOutOfEmail": "hs_email_optout"}
+"""Salesforce name → HubSpot property of a contact's standard fields, as `_COMPANY`; None: HubSpot has none."""
+
 _PRIORITY: Final = {"high": "HIGH", "medium": "MEDIUM", "low": "LOW"}
 
 
@@ -100,6 +103,11 @@ _LINES: Final = frozenset(f"{GROUP}_{name}" for name in ("trigger", "milestones"
 def company_property(field: str) -> str:
     """HubSpot's name of a field of `crm.account_fields`; Salesforce names are translated: Plan__c is plan."""
     return _COMPANY.get(field) or field.removesuffix("__c").lower()
+
+
+def contact_property(field: str) -> str | None:
+    """HubSpot's name of a field of `crm.contact_fields`; None for what HubSpot itself does not keep."""
+    return _CONTACT.get(field, field.removesuffix("__c").lower())
 
 
 def company_properties(context: AccountContext) -> dict[str, str]:

@@ -18,8 +18,8 @@ _ASSOCIATIONS = 1_000
 
 _SEARCH_PAGE, _LIST_PAGE, _OWNER_PAGE = 200, 100, 500
 
-_PRIMARY = 5
-"""Association type of a deal's primary company."""
+_PRIMARY = {1, 5}
+"""HubSpot's association types of the primary company, of a contact and of a deal."""
 
 NOT_FOUND = "OBJECT_NOT_FOUND"
 _NO_ASSOCIATIONS = "crm.associations.NO_ASSOCIATIONS_FOUND"
@@ -115,6 +115,22 @@ class Records:
                     found[str(record["from"]["id"])] = list(companies)
         return found
 
+    def contacts_of(self, companies: Iterable[str]) -> set[str]:
+        """The contacts of these companies; those of a company with many come in several answers."""
+        found: set[str] = set()
+        waiting: list[dict[str, str]] = [{"id": i} for i in sorted(set(companies))]
+        while waiting:
+            part, waiting = waiting[:_ASSOCIATIONS], waiting[_ASSOCIATIONS:]
+            answer = self._transport.call(
+                self._transport.associations.get_page, "companies", "contacts", {"inputs": part}
+            )
+            _check(answer)
+            for record in answer["results"]:
+                found |= {str(link["toObjectId"]) for link in record["to"]}
+                after = ((record.get("paging") or {}).get("next") or {}).get("after")
+                waiting += [{"id": str(record["from"]["id"]), "after": after}] if after else []
+        return found
+
     def owners(self, *, deleted: bool) -> Iterator[Record]:
         """The users who may own records, or with `deleted` the owners who have left."""
         yield from self._pages(self._transport.owners.get_page, limit=_OWNER_PAGE, archived=_flag(deleted))
@@ -167,4 +183,5 @@ def _check(answer: Mapping[str, Any]) -> None:
 
 
 def _is_primary(link: Record) -> bool:
-    return any(kind.get("typeId") == _PRIMARY for kind in link.get("associationTypes") or [])
+    kinds = link.get("associationTypes") or []
+    return any(kind.get("typeId") in _PRIMARY and kind.get("category") != "USER_DEFINED" for kind in kinds)

@@ -12,7 +12,7 @@ import requests
 from tenacity.wait import wait_base
 
 from onetouch.connections import Connection
-from onetouch.crm.protocol import UNKNOWN, Activity, CannotCreateFields, CrmError, FieldsMissing, Outcome, Row
+from onetouch.crm.protocol import UNKNOWN, Activity, CannotCreateFields, CrmError, FieldsMissing, Outcome, Row, Tell
 from onetouch.crm.salesforce.answers import (
     EVENT_FIELDS,
     LEAD,
@@ -27,6 +27,7 @@ from onetouch.crm.salesforce.answers import (
 )
 from onetouch.crm.salesforce.bulk import Job
 from onetouch.crm.salesforce.closing import WAYS, Closing
+from onetouch.crm.salesforce.contacts import Contacts
 from onetouch.crm.salesforce.fields import (
     ACCOUNT_ID,
     CONTACT_KEY,
@@ -63,11 +64,11 @@ class Salesforce:
 
     The connection's extras are those of Airflow's Salesforce connection: `instance_url` (or `domain`),
     `consumer_key`, `consumer_secret` for client credentials, or `private_key` with the user as login for JWT
-    bearer; `version`. `api_reserve`: the share of the org's daily calls that is left to others. `account_fields`:
-    the policy's `crm.account_fields`. `makes_contacts`: contacts are created, so their fields are checked, too.
-    `bulk_above`: a write of more rows than that is a bulk job. `clock`: returns the
-    machine's time, since the expiry of a signed assertion is checked by Salesforce's clock and not by as_of. Raises
-    ConnectionConfigError at once when the connection cannot work.
+    bearer; `version`. `api_reserve`: the share of the org's daily calls that is left to others. `account_fields`,
+    `contact_fields`: those of the policy's `crm`. `bulk_above`: a write of more rows than that is a bulk job. `clock`:
+    returns the machine's time, since the expiry of a signed assertion is checked by Salesforce's clock and not by
+    as_of. `makes_contacts`: contacts are created, so their fields are checked, too. Raises ConnectionConfigError at
+    once when the connection cannot work.
     """
 
     name = "salesforce"
@@ -83,6 +84,7 @@ class Salesforce:
         session: requests.Session | None = None,
         clock: Callable[[], float] = time.time,
         account_fields: Mapping[str, str | None] | None = None,
+        contact_fields: Mapping[str, str | None] | None = None,
         stopped: WhyStopped = never,
         makes_contacts: bool = False,
     ) -> None:
@@ -98,6 +100,7 @@ class Salesforce:
         )
         self._bulk_above = bulk_above
         self._fields = account_fields or {}
+        self._people = Contacts(self._transport, contact_fields or {})
         self._checked: set[str] = set()
 
     @classmethod
@@ -111,6 +114,7 @@ class Salesforce:
             api_reserve=policy.delivery.api_reserve,
             account_fields=policy.crm.account_fields,
             makes_contacts=policy.crm.contacts == "create",
+            contact_fields=dict(policy.crm.contact_fields),
             stopped=stopped,
             sleep=sleep,
         )
@@ -252,6 +256,14 @@ class Salesforce:
         for contact in self._transport.query_in(soql, {email.strip().lower() for email in emails if email}):
             found.setdefault((contact["AccountId"] or "", contact["Email"].lower()), contact["Id"])
         return found
+
+    def read_contacts(self, since: datetime | None = None, tell: Tell = lambda _: None) -> Iterator[Row]:
+        """See Crm."""
+        yield from self._people.changed(since, tell)
+
+    def contacts_of(self, records: Collection[str], emails: Collection[str] = ()) -> Iterator[Row]:
+        """See Crm."""
+        yield from self._people.of(records, emails)
 
     def _present(self, thing: str, *names: str) -> list[str]:
         """Which of the named fields exist in the org and are visible to us."""
