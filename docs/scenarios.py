@@ -18,8 +18,8 @@ PAGE = FOLDER / "README.md"
 
 FILES = (
     "signals", "never-contact", "never-interrupt", "one-touch", "returns", "fresh-intent", "context",
-    "value-and-motion", "matrix", "scoring", "tiers-and-triggers", "expansion-and-hand-raisers", "assignment", "timing",
-    "weighted", "contradictions",
+    "value-and-motion", "matrix", "scoring", "tiers-and-triggers", "expansion-and-hand-raisers", "people",
+    "assignment", "timing", "weighted", "contradictions",
 )  # fmt: skip
 """In the order in which they are best read."""
 

@@ -28,6 +28,8 @@ to the account before; `reps`, the CRM's users and their load; `beside`, other a
   day or at `hour` (0–23, in that zone). `weekdays` (`[tue, wed]`) keeps only these of the days.
 - **Who and how much.** `users: 5` or names; `times`: how often each user did it each time. What was used: `feature`,
   `integration`, `limit` and `used`, `action`, `plan` and `arr`, `completion`, depending on the event.
+- **People.** `people: {user1: {name: Mia Koch, title: CTO, role: admin}}`: who a user is, if anything is known of it;
+  also `email` and `seniority`. The user's events carry it.
 - **Account.** `owner` is the rep's e-mail. If it is left out, the account has a rep of its own without other tasks,
   so that assignment plays no part in the scenario; null: nobody owns the account.
 - **History.** `handoff`: `state`; `decided`, `touched`, `ended` (how long ago); `owner` (its rep's e-mail); `reason` of
@@ -274,10 +276,21 @@ class Expected(Part):
     says_nothing_of: list[str] | str = []
 
 
+class Person(Part):
+    """Who a user of the account is, as the product's user properties say."""
+
+    name: str | None = None
+    email: str | None = None
+    title: str | None = None
+    seniority: str | None = None
+    role: str | None = None
+
+
 class Side(Part):
-    """An account that is decided in the scenario."""
+    """An account that is decided in the scenario. `people`: name of a user → who that is."""
 
     account: Account = Account()
+    people: dict[str, Person] = {}
     contacts: list[Contact] = []
     events: list[Event] = []
     history: History = History()
@@ -303,8 +316,8 @@ class Scenario(Side):
 
 
 _FILE = ("as_of", "policy", "teams", "scenarios")
-_SIDE = ("like", "account", "contacts", "events", "without", "history")
-_TEAM = ("like", "account", "contacts", "events", "history", "reps")
+_SIDE = ("like", "account", "people", "contacts", "events", "without", "history")
+_TEAM = ("like", "account", "people", "contacts", "events", "history", "reps")
 _SCENARIO = ("name", "source", "rule", "as_of", "policy", "reps", "beside", "expect", *_SIDE)
 
 
@@ -399,6 +412,7 @@ def _like(where: str, raw: Any, teams: dict[str, Any], above: tuple[str, ...] = 
         **team,
         **own,
         "account": {**(team.get("account") or {}), **(own.get("account") or {})},
+        "people": {**(team.get("people") or {}), **(own.get("people") or {})},
         "history": {**(team.get("history") or {}), **(own.get("history") or {})},
         "events": [*inherited, *(own.get("events") or [])],
     }

@@ -26,7 +26,7 @@ BATCH = "scenarios"
 
 def events(where: str, account_id: str, side: Side, policy: Policy, as_of: datetime) -> Iterator[dict[str, Any]]:
     """The account's canonical events. Raises ScenarioError if the policy has no vendor event with the meaning."""
-    account = side.account
+    account, people = side.account, side.people
     host = account.users_at or (account.domain if account.basis == "domain" else None)
     email_domain = None if host is None else business_domain(host)
     for number, event in enumerate(side.events):
@@ -35,6 +35,7 @@ def events(where: str, account_id: str, side: Side, policy: Policy, as_of: datet
         text = json.dumps({k: v for k, v in properties.items() if k is not None and v is not None})
         for at in _moments(where, event, as_of, account.timezone):
             for who in event.who:
+                known = people.get(who)
                 for turn in range(event.times):
                     occurred = at - timedelta(seconds=turn)
                     yield {
@@ -47,6 +48,7 @@ def events(where: str, account_id: str, side: Side, policy: Policy, as_of: datet
                         "account_id": account_id,
                         "account_basis": account.basis,
                         "email_domain": email_domain,
+                        "profile": known and known.model_dump_json(),
                         "properties": text,
                         "batch_id": BATCH,
                     }

@@ -106,6 +106,23 @@ class Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+class PersonProperties(Part):
+    """The user properties that may hold what is said of a person; the first one present counts.
+
+    With all of them empty nothing is kept of who a person is, not even the e-mail address.
+    """
+
+    name: list[str]
+    title: list[str]
+    seniority: list[str]
+    role: list[str]
+
+    @property
+    def kept(self) -> bool:
+        """Whether anything is kept of who a person is."""
+        return bool(self.name or self.title or self.seniority or self.role)
+
+
 class Events(Part):
     """How raw rows become canonical events, and which are put in quarantine.
 
@@ -123,6 +140,7 @@ class Events(Part):
     overlap_hours: Annotated[int, Field(ge=0)]
     group_types: list[str]
     email_properties: list[str]
+    person_properties: PersonProperties
     placeholders: list[str]
     ids_ignore: list[Literal["case", "blanks", "unicode"]]
     ignore: list[EventPattern]
@@ -283,6 +301,26 @@ class Signals(Part):
     limit_resets: dict[str, Literal["week", "month", "year", "never"]]
     limit_fall: Annotated[float, Field(gt=0, lt=1)] | None
     limit_reading_days: Positive
+
+
+class DecisionMakers(Part):
+    """Who decides about buying: by words of the title, or by the seniority that the product knows; without regard to
+    case."""
+
+    titles: list[Annotated[str, Field(min_length=2)]]
+    seniorities: list[Annotated[str, Field(min_length=1)]]
+
+
+class People(Part):
+    """The people of an account: who decides, and which of them may be the one to write to.
+
+    `decision_makers`: `titles` are words of a title, each whole ("head" is in "Head of Data", not in "Headhunter").
+    `buyer_roles`: roles in the product whose holder buys for the team. `most`: how many people of an account are kept.
+    """
+
+    decision_makers: DecisionMakers
+    buyer_roles: list[Annotated[str, Field(min_length=1)]]
+    most: Annotated[int, Field(ge=1, le=100)]
 
 
 class Condition(Part):
@@ -730,15 +768,25 @@ class Crm(Part):
 
     `system`: a registered CRM (`crm.CRMS`). `account_fields`: snapshot column → field of the CRM's account.
     `unknown_accounts`: what a product account without a record in the CRM becomes when it is handed over.
-    `link_contact`: whether the task names the most active user's contact, where the CRM has one.
+    `contacts`: whether the task names the contact of the person to write to: with `match` the contact of that address
+    within the account's own record, with `create` that one or, where there is none, a new one, with `never` none.
+    (Formerly `link_contact`: true is `match`, false is `never`.)
     """
 
     system: str
     unknown_accounts: Literal["account", "lead", "leave"]
-    link_contact: bool
+    contacts: Literal["match", "create", "never"]
     automation: Automation
     account_fields: dict[str, Sql_name | None]
     contact_fields: ContactFields
+
+    @model_validator(mode="before")
+    @classmethod
+    def _formerly(cls, values: Any) -> Any:
+        if not isinstance(values, dict) or not isinstance(values.get("link_contact"), bool):
+            return values
+        rest = {key: value for key, value in values.items() if key != "link_contact"}
+        return rest | {"contacts": "match" if values["link_contact"] else "never"}
 
     @field_validator("account_fields")
     @classmethod
@@ -817,6 +865,7 @@ class Policy(Part):
     quality: Quality
     product: Product
     signals: Signals
+    people: People
     gates: Gates
     scoring: Scoring
     value: Value

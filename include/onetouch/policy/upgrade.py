@@ -83,7 +83,7 @@ _THEN: dict[str, Any] = {
     "delivery.api_reserve": 0.0,
     "crm.system": "salesforce",
     "crm.unknown_accounts": "leave",
-    "crm.link_contact": False,
+    "crm.contacts": "never",  # unless the document has the former `crm.link_contact`
     "slack.ops_channel": None,
     "slack.alerts_to": "channel",
     "slack.digest_above": NO_LIMIT,
@@ -138,6 +138,9 @@ _THEN_3: dict[str, Any] = {
         "same_rep_days": None,
     },
     "routing.fresh_intent_hours": None,
+    # Before people were known: of a person's properties nothing but the domain of the e-mail address was kept.
+    "events.person_properties": {"name": [], "title": [], "seniority": [], "role": []},
+    "people": {"decision_makers": {"titles": [], "seniorities": []}, "buyer_roles": [], "most": 20},
     # Before issue 13: nobody's opt-out was read, and nobody was listed.
     "crm.contact_fields": {"title": None, "do_not_call": None, "email_opt_out": None},
     "never_contact": {"domains": [], "accounts": [], "people": [], "file": None, "channels": ["call", "email"]},
@@ -162,7 +165,10 @@ def _second(document: Document) -> Document:
 
 
 def _third(document: Document) -> Document:
-    """Upgrades format 3 to format 4, which added keys."""
+    """Upgrades format 3 to format 4, which added keys and replaced `crm.link_contact`."""
+    crm = document.setdefault("crm", {})
+    if "link_contact" in crm:
+        crm["contacts"] = "match" if crm.pop("link_contact") else "never"
     return _with(document, _THEN_3)
 
 
