@@ -3,7 +3,8 @@
 The ledger keeps the whole policy of every run with the number of its format (`format`; documents without the number are
 format 1). When a run is explained, replayed or resumed years later, its policy is read by this module:
 
-- A missing key gets the value that reproduces what was done *then*, never today's default (`_THEN`, `_THEN_2`, `_THEN_3`).
+- A missing key gets the value that reproduces what was done *then*, never today's default (`_THEN`, `_THEN_2`,
+  `_THEN_3`).
 - A removed key is dropped, or becomes the key that replaced it.
 - A renamed signal gets its new name (RENAMED), wherever the document names it.
 
@@ -130,7 +131,18 @@ _THEN_2: dict[str, Any] = {
 """Key that a document of format 2 (and 1) may lack → the value that reproduces what was done without it."""
 
 
-_THEN_3: dict[str, Any] = {}
+_THEN_3: dict[str, Any] = {
+    # Before issue 13: the first situation in the list was told, under the same greeting, and nothing was asked.
+    "message.order": "listed",
+    "message.greeting": ["Hi,"],
+    "message.question": [],
+    "message.asides": [],
+    "message.max_words": NO_LIMIT,
+    "handoff.task_notes": "whole",
+    # No plan was known but what the CRM recorded, and only usage events said how many seats were in use.
+    "product.plans": [],
+    "signals.seats_used": "events",
+}
 """Key that a document of format 3 (and 2, and 1) may lack → the value that reproduces what was done without it."""
 
 

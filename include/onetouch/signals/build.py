@@ -16,7 +16,7 @@ from onetouch.events import Placement, files_by_date, former_ids, last_day, read
 from onetouch.lake import Engine, Lake, pruned_months, require_events
 from onetouch.ledger import QUEUE_SECONDS, Ledger, Run
 from onetouch.policy import Policy
-from onetouch.signals.accounts import normalise_accounts, plan_caps
+from onetouch.signals.accounts import normalise_accounts, with_plans
 from onetouch.signals.activity import build_days, build_history, read_days, sum_history
 from onetouch.signals.days import UTC_ZONE, beginnings, first_date, local_hours
 from onetouch.signals.joining import MOVED_DAYS, Joined, join, other_domains
@@ -89,7 +89,8 @@ def built(
         found = product_accounts(engine, sums, history, policy, as_of, MOVED_DAYS)
         product, presence = (table.to_pandas() for table in found)
         joined = join(records, product, presence)
-        accounts = joined.accounts
+        accounts, caps, seats, unknown = with_plans(joined.accounts, policy)
+        joined.warnings.extend(unknown)
         zones = {UTC_ZONE, *accounts["timezone"].dropna().unique()}
         signals = account_signals(
             engine,
@@ -98,7 +99,8 @@ def built(
             history,
             checkouts,
             engine.table(accounts, "snapshot"),
-            engine.table(plan_caps(accounts["plan_limits"]), "caps"),
+            engine.table(caps, "caps"),
+            engine.table(seats, "seats"),
             engine.table(beginnings(zones, policy, as_of), "beginnings"),
             engine.table(local_hours(zones, first, as_of), "local_hours"),
             policy,
