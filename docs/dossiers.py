@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -109,13 +110,13 @@ def drawn(home: Path, policy: Policy) -> list[Example]:
 
 def _different(found: list[Example], policy: Policy) -> list[Example]:
     places = [situation.name for situation in policy.situations]
-    times: dict[tuple[str, str], int] = {}
+    calls = Counter(example["decision"]["call"] for example in found)
+    times: Counter[str] = Counter()
     ranked = []
-    for example in found:
+    for example in sorted(found, key=lambda example: calls[example["decision"]["call"]]):  # the rare reasons first
         name = why_now(known_facts(example["decision"], example["signals"]), policy).situation
-        kind = (name, example["decision"]["call"])
-        ranked.append((times.get(kind, 0), places.index(name), len(ranked), example))
-        times[kind] = times.get(kind, 0) + 1
+        ranked.append((times[name], places.index(name), len(ranked), example))
+        times[name] += 1
     chosen, accounts = [], set()
     for _, place, _, example in sorted(ranked, key=lambda row: row[:3]):
         if example["decision"]["account_id"] not in accounts and len(chosen) < SHOWN:

@@ -261,7 +261,10 @@ def test_friction_comes_first_and_then_who_asked() -> None:
     calm = everything | {"tickets": 1.0, "failed_share": 0.04}
     assert told(calm, reasons=points) == "hand raised"
     assert told(calm | {"demo_requests": 0.0}, reasons=points) == "premium attempt"
+    assert told(everything | ago(14, "tickets"), reasons=points) == "failing actions"  # the latest of the two
     assert told(everything | ago(15, "tickets", "failed_actions"), reasons=points) == "hand raised"
+    long_ago = ago(15, "tickets", "failed_actions", "demo_requests")
+    assert told(everything | long_ago, reasons=points) == "premium attempt"
 
 
 def test_the_next_two_are_also_and_each_signal_is_told_once() -> None:
@@ -386,5 +389,5 @@ def test_the_rep_is_told_which_plan_unlocks_it() -> None:
     row = TEAM | LIMIT | EXAMPLES["premium attempt"]
     text = dossier(decided(), row, POLICY)
     assert "  More room: Team holds 20,000 API calls\n  What they tried comes with: Business\n" in text
-    assert "  The plan above theirs: Team, adds audit log, $180 a seat and year\n" in text
+    assert "  The plan above theirs: Team, adds audit log, $180 a seat a year\n" in text
     assert "plan above theirs" not in dossier(decided(), row | {"plan": "legacy"}, POLICY)

@@ -36,7 +36,7 @@ def plan_words(facts: Facts, policy: Policy) -> dict[str, str]:
         plan, after_it = following[0]
         words["next_plan"] = plan_title(after_it, product)
         if after_it.seat_price_year:
-            words["next_plan_price"] = f"{money(after_it.seat_price_year)} a seat and year"
+            words["next_plan_price"] = f"{money(after_it.seat_price_year)} a seat a year"
         used = facts.get("features_used_list", [])  # whatever the list of plans says, they have it
         if added := [name for name in after_it.features if name not in plan.features and name not in used]:
             words["next_plan_adds"] = listed(added, most=_ADDED)

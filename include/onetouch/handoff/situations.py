@@ -25,6 +25,9 @@ _APPROACH = 800
 _ALSO = {"strength": 2, "listed": 3}
 """Ours: maximum number of further reasons for a rep, by `message.order`; the dossier's sections hold the rest."""
 
+_KINDS = ("friction", "request")
+"""What comes before all else, in this order: first mend what is broken, then answer who asked."""
+
 _DAY_HOURS = 24
 
 
@@ -97,8 +100,8 @@ def first_known(texts: Sequence[str], words: Mapping[str, str], *, filled: bool 
 def _rank(situation: Situation, facts: Facts, policy: Policy) -> tuple[int, float, float]:
     """The lower, the stronger. See `policy.schema.Message.order`.
 
-    - Friction of the last `signals.engagement_days`, then requests, then what shows intent now (an occurrence within
-      `handoff.expires_hours`, or a state that lasts), then what else happened, then what merely is so.
+    - Friction of the last `signals.engagement_days`, then requests of those days, then what shows intent now (an
+      occurrence within `handoff.expires_hours`, or a state that lasts), then what else happened, then what merely is.
     - Within these: whole points that the score gives to its signals, which have faded with age.
     - Then how long ago it last happened; what lasts is as fresh as can be.
     """
@@ -111,14 +114,12 @@ def _rank(situation: Situation, facts: Facts, policy: Policy) -> tuple[int, floa
     ]
     age = max(min(ages, default=0.0), 0.0)
     intent = {condition.signal for condition in (*policy.gates.intent, *policy.routing.expansion.when)}
-    if situation.kind == "friction" and age <= _DAY_HOURS * policy.signals.engagement_days:
-        place = 0
-    elif situation.kind == "request":
-        place = 1
+    if situation.kind is not None and age <= _DAY_HOURS * policy.signals.engagement_days:
+        place = _KINDS.index(situation.kind)
     elif situation.signals & intent and age <= policy.handoff.expires_hours:
-        place = 2
+        place = len(_KINDS)
     else:
-        place = 3 if happened else 4
+        place = len(_KINDS) + (1 if happened else 2)
     earned = sum(points for signal, points in _points(facts) if signal in situation.signals)
     return place, -float(round(earned)), age
 

@@ -727,7 +727,7 @@ class Message(Part):
     most one is added, the first that applies, and none where something stands in their way.
 
     `order`: which of the situations that fit is told. With `listed` the first in the policy's list. With `strength`:
-    friction of the last `signals.engagement_days`, then requests for a person, then intent of the last
+    friction of the last `signals.engagement_days`, then requests for a person of those days, then intent of the last
     `handoff.expires_hours` (or that lasts), then what else happened, then what merely is so; within these the one whose
     signals earned the most points, then the latest, then the first in the list.
 
