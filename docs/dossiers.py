@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -24,6 +25,7 @@ from onetouch.handoff import alert, dossier, first_message, task_content, team_o
 from onetouch.handoff.facts import known_facts
 from onetouch.handoff.situations import why_now
 from onetouch.policy import Policy, read_policy
+from onetouch.simulation import PLANS
 
 EXAMPLES = Path(__file__).parent / "examples"
 PAGE, ACCOUNTS = EXAMPLES / "dossiers.md", EXAMPLES / "dossiers.json"
@@ -31,7 +33,9 @@ PAGE, ACCOUNTS = EXAMPLES / "dossiers.md", EXAMPLES / "dossiers.json"
 START = datetime(2026, 3, 2, tzinfo=UTC)
 LAST = START + timedelta(days=30, hours=14)
 DAYS_BEFORE = (8, 7, 3, 1, 0)
-SEED, COMPANY, SHOWN = 7, 300, 10
+SEED, COMPANY, SHOWN = 7, 500, 10
+
+POLICY = read_policy().changed(product__plans=[dict(plan) for plan in PLANS])
 
 Example = dict[str, Any]
 
@@ -42,8 +46,10 @@ def render(examples: list[Example], policy: Policy) -> str:
         "# Ten dossiers and first messages",
         "",
         "**Simulated.** Accounts, people and figures are made up by `onetouch.simulation`; the decisions are the",
-        "library's, under the default policy. Made by `python docs/dossiers.py`; a test fails when it is out of date.",
-        "Which texts are chosen, and every word of them, is [the policy's](../policy.md#situations).",
+        "library's, under the default policy with the plans that the simulated company sells. Made by",
+        "`python docs/dossiers.py`; a test fails when it is out of date. People have no names in the simulation: where",
+        "one is known by name, the message greets that person. Which texts are chosen, and every word of them, is",
+        "[the policy's](../policy.md#situations).",
     ]
     for number, example in enumerate(examples, 1):
         decision, signals, zone = example["decision"], example["signals"], example["rep_timezone"]
@@ -106,13 +112,13 @@ def drawn(home: Path, policy: Policy) -> list[Example]:
 
 def _different(found: list[Example], policy: Policy) -> list[Example]:
     places = [situation.name for situation in policy.situations]
-    times: dict[tuple[str, str], int] = {}
+    calls = Counter(example["decision"]["call"] for example in found)
+    times: Counter[str] = Counter()
     ranked = []
-    for example in found:
+    for example in sorted(found, key=lambda example: calls[example["decision"]["call"]]):  # the rare reasons first
         name = why_now(known_facts(example["decision"], example["signals"]), policy).situation
-        kind = (name, example["decision"]["call"])
-        ranked.append((times.get(kind, 0), places.index(name), len(ranked), example))
-        times[kind] = times.get(kind, 0) + 1
+        ranked.append((times[name], places.index(name), len(ranked), example))
+        times[name] += 1
     chosen, accounts = [], set()
     for _, place, _, example in sorted(ranked, key=lambda row: row[:3]):
         if example["decision"]["account_id"] not in accounts and len(chosen) < SHOWN:
@@ -135,8 +141,10 @@ def _decided(home: Path) -> Iterator[tuple[str, Any]]:
         extra = {"instance_url": url, "consumer_key": "sandbox-key", "consumer_secret": "sandbox-secret"}
         connection = {"conn_type": "salesforce", "extra": extra | {"version": "62.0"}}
         environ = {"AIRFLOW_CONN_SALESFORCE_DEFAULT": json.dumps(connection)}
+        (home / "policy.yaml").write_text(json.dumps({"product": {"plans": PLANS}}), encoding="utf-8")
         workspace = open_workspace(
             home / "home",
+            home / "policy.yaml",
             exports=home / "company" / "exports",
             connection=lambda name: from_environment(name, environ),
             environ=environ,
@@ -188,6 +196,6 @@ if __name__ == "__main__":
     EXAMPLES.mkdir(exist_ok=True)
     if sys.argv[1:] == ["--simulate"]:
         with tempfile.TemporaryDirectory() as folder:
-            ten = [_plain(example) for example in drawn(Path(folder), read_policy())]
+            ten = [_plain(example) for example in drawn(Path(folder), POLICY)]
         ACCOUNTS.write_text(json.dumps(ten, indent=1, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
-    PAGE.write_text(render(kept(), read_policy()), encoding="utf-8")
+    PAGE.write_text(render(kept(), POLICY), encoding="utf-8")

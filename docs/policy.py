@@ -276,9 +276,20 @@ def _situations(values: list[Json], said: dict[str, Said]) -> list[str]:
         when = [_condition(condition) for condition in value.get("when", [])]
         when += {True: ["a customer"], False: ["not a customer yet"], None: []}[value.get("paying")]
         source = said.get(f"situations.{place}", NOTHING).source
-        rows.append((value["name"], "<br>".join(when) or "always", value["approach"], value["offer"], source))
-    table = _table(("situation", "when", "approach (to the rep)", "offer (in the message)", "source"), rows)
-    return [*table, *_facts()]
+        texts = [_alternatives(value.get(field)) for field in ("offer", "unlock", "question")]
+        kind = f"{value['name']} ({value['kind']})" if "kind" in value else value["name"]
+        rows.append((kind, "<br>".join(when) or "always", value["approach"], *texts, source))
+    header = ("situation", "when", "approach (to the rep)", "offer (in the message)", "unlock", "question", "source")
+    return [*_table(header, rows), *_facts()]
+
+
+def _alternatives(given: str | list[str] | None) -> str:
+    return "<br>".join([given] if isinstance(given, str) else given or [])
+
+
+def _asides(values: list[Json], said: dict[str, Said]) -> list[str]:
+    rows = [(f"`{value['signal']}`", f"{value['within_days']} days", value["text"]) for value in values]
+    return _table(("of", "for", "text"), rows)
 
 
 def _account_fields(values: Json, said: dict[str, Said]) -> list[str]:
@@ -302,7 +313,9 @@ def _none(values: Any, said: dict[str, Said]) -> list[str]:
 ENTRIES: dict[str, Callable[[Any, dict[str, Said]], list[str]]] = {
     "sources": _sources,
     "vocabulary": _vocabulary,
+    "product.plans": _none,
     "scoring.points": _points,
+    "message.asides": _asides,
     "situations": _situations,
     "assignment.reps": _none,
     "assignment.territories": _none,
@@ -357,7 +370,7 @@ def _facts() -> list[str]:
         "",
         ", ".join(f"`{{{fact}}}`" for fact in FACTS) + ".",
         "",
-        "Never for the customer (`offer`, `opening`, `closing`): "
+        "Never for the customer (all but `headline` and `approach`): "
         + ", ".join(f"`{{{fact}}}`" for fact in private)
         + ".",
     ]

@@ -19,7 +19,7 @@ PAGE = FOLDER / "README.md"
 FILES = (
     "signals", "never-contact", "never-interrupt", "one-touch", "returns", "fresh-intent", "context",
     "value-and-motion", "matrix", "scoring", "tiers-and-triggers", "expansion-and-hand-raisers", "people",
-    "assignment", "timing", "weighted", "contradictions",
+    "plans", "messages", "assignment", "timing", "weighted", "contradictions",
 )  # fmt: skip
 """In the order in which they are best read."""
 
@@ -60,6 +60,8 @@ NUMBERS: tuple[tuple[str, str, str, str], ...] = (
     ("72 hours: a signal is worthless", "S2", "timing", "With Monday off|With leave|After how long"),
     ("before the limit is hit", "S1", "timing", "Who hits"),
     ("at its hour and weekday", "S1 S4", "timing", "Active at|On its own|Who comes on|Nor on Friday|With two days"),
+    ("seats in use, 80 % of them for 14 days", "S0", "plans", "11 people|And after two weeks|With 20 seats|Nor when"),
+    ("one failed action in ten: friction", "ours", "messages", "Friction comes|A few failures"),
     ("weighted: 60 and 40 points", "ours", "weighted", "From 60|At 58|From 40|At 39"),
     ("a score that moved by a tenth", "ours", "scoring", "Up by|Down by"),
 )  # fmt: skip

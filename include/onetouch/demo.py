@@ -47,6 +47,9 @@ POLICY = """\
 # The demo's: the default policy, but alerts come at once, whatever the hour is where the simulated reps live.
 slack:
   quiet_from: null
+# What the simulated company sells.
+product:
+  plans:
 """
 
 ROOT = Path(onetouch.__file__).parents[2]
@@ -226,7 +229,7 @@ def _environment(home: Path, url: str, api_port: int) -> dict[str, str]:
     secret = secret_file.read_text()
     policy = home / "policy.yaml"
     if not policy.exists():
-        policy.write_text(POLICY)
+        policy.write_text(POLICY + "".join(f"    - {json.dumps(plan)}\n" for plan in simulation.PLANS))
     slack = {"conn_type": "slack", "password": "xoxb-sandbox", "extra": {"base_url": f"{url}/api/"}}
     salesforce = {
         "conn_type": "salesforce",

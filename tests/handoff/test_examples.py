@@ -12,14 +12,16 @@ from onetouch.catalogue import SIGNAL_NAMES
 from onetouch.handoff import dossier, first_message, task_content
 from onetouch.handoff.facts import known_facts
 from onetouch.handoff.situations import why_now
-from onetouch.policy import read_policy
 
-POLICY = read_policy()
+from tests.handoff.test_messages import check
+
+DOCS = runpy.run_path(str(Path(__file__).parents[2] / "docs" / "dossiers.py"))
+POLICY = DOCS["POLICY"]
 
 
 @pytest.fixture(scope="module")
 def docs() -> dict[str, Any]:
-    return runpy.run_path(str(Path(__file__).parents[2] / "docs" / "dossiers.py"))
+    return DOCS
 
 
 @pytest.fixture(scope="module")
@@ -48,12 +50,16 @@ def test_they_read_well(ten: list[dict[str, Any]]) -> None:
         assert not re.search(r"(?<![\d.,])1 [a-z]+s\b", message + text)
         assert not re.search(r"\d\.\d{2,}|\b(nan|None|NaT|null)\b", message + text)
         assert not [line for line in text.split("\n") if line != line.rstrip() or line.endswith(":")]
-        titles = re.findall(r"^[A-Z ]+$", text, flags=re.MULTILINE)
+        titles = re.findall(r"^[A-Z][A-Z ]+$", text, flags=re.MULTILINE)
         assert len(titles) == len(set(titles)) >= 10
         assert all(re.search(rf"^{title}\n  \S", text, flags=re.MULTILINE) for title in titles)  # none is empty
-        assert len(message.split()) < 110
-        assert "personalized onboarding" in message
-        assert not re.search(r"\b(demo|pricing|score|points|hurry|urgent|discount|today only)\b", message)
+        check(message, str(row["name"]))
+        assert ("personalized onboarding" in message) <= bool(row["milestones_left"])  # who finished it needs none
+        assert all(f"{item['times']:,} times" in message for item in row["features_by_use"][:1])
+        words = why_now(known_facts(decision, row), POLICY).words
+        unlocking = {"limit": "room_plan", "outgrowing": "room_plan", "premium": "feature_plan", "pricing": "next_plan"}
+        fact = unlocking.get(why_now(known_facts(decision, row), POLICY).situation.split()[0], "")
+        assert words.get(fact, "") in message  # the plan is named where one unlocks it
         assert not [signal for signal in SIGNAL_NAMES if re.search(rf"\b{signal}\b", text) and "_" in signal]
         assert len(task_content(decision, row, POLICY, zone).subject) <= 120
 

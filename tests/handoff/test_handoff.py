@@ -23,9 +23,10 @@ from onetouch.handoff import (
     plain,
     task_content,
 )
-from onetouch.policy import read_policy
 
-POLICY = read_policy()
+from tests.handoff.former import former_policy
+
+POLICY = former_policy()
 AS_OF = datetime(2025, 11, 18, 10, tzinfo=UTC)
 DECISION: dict[str, Any] = {
     "account_id": "org-1",

@@ -21,9 +21,11 @@ from onetouch.handoff.facts import known_facts
 from onetouch.handoff.situations import why_now
 from onetouch.handoff.words import clause, in_words, label
 from onetouch.policy import Policy, PolicyError, read_policy
-from onetouch.policy.schema import FACTS, FOR_CUSTOMER, Condition, Message, Situation
+from onetouch.policy.schema import FACTS, FOR_CUSTOMER, PLAN_FACTS, Condition, Message, Situation
 
-POLICY = read_policy()
+from tests.handoff.former import former_policy
+
+POLICY = former_policy()
 AS_OF = datetime(2025, 11, 18, 10, tzinfo=UTC)
 LIMIT = {"limit_name": "api_calls", "limit_used": 9_200.0, "limit_cap": 10_000.0}
 
@@ -55,6 +57,11 @@ EXAMPLES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 """Each situation of the default policy: an account just inside it, and what moves that account just outside."""
 
 NAMES = [situation.name for situation in POLICY.situations]
+
+
+def message_with(**texts: Any) -> Message:
+    """The message of the policy, with other texts."""
+    return Message.model_validate(POLICY.message.model_dump() | texts)
 
 
 def chosen(row: dict[str, Any], policy: Policy = POLICY) -> str:
@@ -138,13 +145,15 @@ FULL: dict[str, Any] = {
     "funding_stage": "Seed", "trend": "growing", "tier": "high", "score": 61.5, "employees": 1200, "seats": 1,
     "arr": 12_000.4, "potential_arr": 1_250_000.0, "timezone": "Europe/Berlin",
     "features_used_list": ["alerts", "api", "exports", "dashboards", "csv_export"], "features_unused": ["audit_log"],
-    "premium_attempted": ["sso", "audit_log"], "milestones_left": ["teammate_invited"],
+    "premium_attempted": ["sso", "audit_log"], "milestones_left": ["teammate_invited"], "as_of": AS_OF,
+    "failures": [{"name": "import", "times": 3}],
 }  # fmt: skip
+USED = {"features_by_use": [{"name": "api", "times": 12}, {"name": "alerts", "times": 1}]}
 
 
 def test_every_fact_a_text_may_name_has_words() -> None:
-    words = in_words(known_facts({}, FULL), POLICY)
-    assert set(words) == set(FACTS)
+    words = in_words(known_facts({}, FULL | USED), POLICY)
+    assert set(words) | set(PLAN_FACTS) == set(FACTS)
     assert not [name for name, text in words.items() if "_" in text or not text]
 
 
@@ -271,7 +280,7 @@ def test_what_intrudes_is_never_told_to_the_customer(tmp_path: Path, fact: str) 
 def test_usage_is_the_openings_alone(tmp_path: Path) -> None:
     assert "{usage} may not be named here" in refused(tmp_path, offer="{usage}")
     with pytest.raises(ValueError, match="closing of the message: {usage}"):
-        Message(opening="{usage}", closing="{usage}", max_chars=500)
+        message_with(opening="{usage}", closing="{usage}", max_chars=500)
 
 
 @pytest.mark.parametrize(
@@ -303,7 +312,7 @@ def test_two_situations_of_one_name_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_sentence_that_names_what_is_not_known_is_left_out() -> None:
-    message = Message(opening="Hello {name}. You are on {plan}.", closing="Bye. See {plan}.", max_chars=400)
+    message = message_with(opening="Hello {name}. You are on {plan}.", closing="Bye. See {plan}.", max_chars=400)
     policy = POLICY.model_copy(update={"message": message})
     decision = {"account_id": "a", "as_of": AS_OF}
     assert first_message(decision, {"name": "A"}, policy) == (
@@ -346,9 +355,9 @@ def test_a_name_with_full_stops_is_no_end_of_a_sentence() -> None:
 
 
 def test_a_policy_whose_first_sentence_is_too_long_is_cut_at_a_word() -> None:
-    message = Message(opening="word " * 79 + "end.", closing="", max_chars=200)
+    message = message_with(opening="word " * 79 + "end.", closing="", max_chars=200)
     policy = POLICY.model_copy(update={"message": message})
-    offer = POLICY.situations[-1].model_copy(update={"offer": "longer " * 50 + "end."})
+    offer = POLICY.situations[-1].model_copy(update={"offer": ["longer " * 50 + "end."]})
     text = first_message({"account_id": "a"}, {}, policy.model_copy(update={"situations": [offer]}))
     assert len(text) <= 200
     assert text.endswith("word…")
@@ -552,7 +561,7 @@ def policies(draw: st.DrawFn) -> Policy:
         for place in range(draw(st.integers(0, 4)))
     ]
     table.append(situation(99, ("name",), ("name",)))
-    message = Message(
+    message = message_with(
         opening=draw(templates((*FOR_CUSTOMER, "usage"), 400)),
         closing=draw(templates(FOR_CUSTOMER, 400)),
         max_chars=draw(st.sampled_from([200, 201, 400, 1400, 4000])),

@@ -78,7 +78,9 @@ def plain(
     week = sum(0 <= e["age"] < 7 for e in use)
     before = sum(7 <= e["age"] < 14 for e in use)
     demos = [e["properties_"]["completion"] for e in near if e["event"] == "demo_viewed"]
-    share, held, days_left, limit_name = limits([e for e in events if e["age"] < 89], caps, today, as_of, policy)
+    share, held, days_left, limit_name = limits(
+        [e for e in events if e["age"] < 89], caps, today, as_of, policy, users(28)
+    )
     state, left = checkout(near, as_of)
     hours, weekdays = habits([e for e in use if 0 <= e["age"] < 28])
     return {
@@ -116,6 +118,10 @@ def plain(
         "premium_attempts": n(28, "premium_feature_attempted"),
         "admin_actions": n(28, "sso_configured", "permissions_changed"),
         "failed_actions": n(28, "action_failed"),
+        "failed_share": min(n(28, "action_failed") / all_of_it, 1)
+        if (all_of_it := sum(0 <= e["age"] < 28 for e in use))
+        else None,
+        "features_by_use": most_used([e for e in near if e["event"] == "feature_used" and slides(e, 28, as_of)]),
         "tickets": n(28, "support_ticket_opened"),
         "demo_completion": max(demos, default=None),
         "checkouts_abandoned": len(left),
@@ -135,6 +141,11 @@ def plain(
     }
 
 
+def most_used(rows: Rows) -> list[dict[str, Any]]:
+    often = Counter(e["properties_"]["feature"] for e in rows)
+    return [{"name": name, "times": often[name]} for name in sorted(often, key=lambda name: (-often[name], name))]
+
+
 def slides(e: dict[str, Any], days: int, as_of: datetime) -> bool:
     """Whether an event is in a window that slides by the hour."""
     first = (as_of - timedelta(days=days)).replace(minute=0, second=0, microsecond=0)
@@ -142,7 +153,7 @@ def slides(e: dict[str, Any], days: int, as_of: datetime) -> bool:
 
 
 def limits(
-    near: Rows, caps: dict[str, float], today: date, as_of: datetime, policy: Policy
+    near: Rows, caps: dict[str, float], today: date, as_of: datetime, policy: Policy, people: float = 0
 ) -> tuple[float | None, float | None, float | None, str | None]:
     readings: dict[str, dict[date, tuple[datetime, float]]] = defaultdict(dict)
     last = (as_of - timedelta(microseconds=1)).date()  # meters begin anew by the UTC calendar
@@ -152,12 +163,13 @@ def limits(
             day = readings[name]
             key = (e["occurred_at"], e["properties_"]["used"])
             day[e["local"].date()] = max(day.get(e["local"].date(), key), key)
-    fullest = None
+    fullest, read = None, set()
     for name in sorted(readings):
         used = [(day, used) for day, (_, used) in sorted(readings[name].items())]
         used, ends = period(name, used, today, last, policy)
         if not used:
             continue
+        read.add(name)
         share = used[-1][1] / caps[name]
         run: list[date] = []
         for day, reading in used:
@@ -166,6 +178,11 @@ def limits(
         if fullest is None or share > fullest[0]:
             left = days_left(used, caps[name], today)
             fullest = (share, held, None if left and ends and left >= (ends - last).days else left, name)
+    if people and "seats" in caps.keys() - read and policy.signals.seats_used == "active_users":
+        share = people / caps["seats"]
+        assert share < 0.8  # so nobody was ever near it
+        if fullest is None or share > fullest[0]:
+            fullest = (share, 0, None, "seats")
     return fullest or (None, None, None, None)
 
 

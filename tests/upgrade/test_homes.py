@@ -16,7 +16,10 @@ from onetouch import audit, experiments, metrics, report, stages
 from onetouch.audit.outcome import accounting, status
 from onetouch.catalogue import SIGNAL_NAMES
 from onetouch.cli import app
-from onetouch.lake import formats
+from onetouch.crm import task_of
+from onetouch.crm_sync import timezones
+from onetouch.handoff import task_content
+from onetouch.lake import formats, rows_where
 from onetouch.ledger.columns import Document
 from onetouch.ledger.tables import metadata
 from onetouch.policy import upgrade
@@ -171,6 +174,28 @@ def test_status_is_what_it_was(home: Home, opened: Workspace) -> None:
     for name, then in home.said("runs").items():
         if isinstance(then, dict) and "stopped_by" in then and name not in ("asked",):
             assert says_again(runs[then["run_id"]], {k: v for k, v in then.items() if k != "stopped_by"}), name
+
+
+def test_tasks_say_what_they_said(opened: Workspace) -> None:
+    """What a stored policy writes is what the release wrote that stored it."""
+    lake, ledger, compared = opened.lake, opened.ledger, 0
+    for row in ledger.outbox():
+        if row.kind == "task" and lake.exists("decisions", f"{row.run_id}.parquet"):
+            (handoff,) = [h for h in ledger.handoffs() if h.handoff_id == row.handoff_id]
+
+            def of(kind: str, file: str, account_id: str = handoff.account_id) -> dict[str, Any]:
+                return next(iter(rows_where(lake, kind, file, "account_id", [account_id])), {})
+
+            decision, signals = of("decisions", row.run_id), of("signals", row.run_id)
+            if not signals:  # told by the id that a lone person's account had then
+                continue
+            zone = timezones(lake, row.run_id).get(handoff.owner_id or "")
+            policy = ledger.policy(decision["policy_version"])
+            now = task_content(decision, signals, policy, zone, of("inputs", f"{row.run_id}/handoffs"))
+            then = task_of(row.payload)
+            assert (now.subject, now.description) == (then.subject, then.description)
+            compared += 1
+    assert compared >= 10
 
 
 def says_again(now: Any, then: Any) -> bool:

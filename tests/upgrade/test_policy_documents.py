@@ -36,10 +36,16 @@ def section(document: dict[str, Any], path: str) -> tuple[dict[str, Any], str]:
 def without(*paths: str) -> dict[str, Any]:
     """The default's document as a release wrote it that did not know these keys."""
     document = DEFAULT.document()
-    for path in paths:
+    for path in sorted(paths, reverse=True):  # what is within a section before the section itself
         place, key = section(document, path)
         del place[key]
     return document
+
+
+def meant_then(key: str) -> Any:
+    """What a key meant that was not there; of a section with what later formats added to it."""
+    within = {path.removeprefix(f"{key}."): then for path, then in THEN.items() if path.startswith(f"{key}.")}
+    return {**THEN[key], **within} if within else THEN[key]
 
 
 def test_a_policy_is_kept_with_its_format_and_read_as_it_was() -> None:
@@ -58,7 +64,7 @@ def test_a_format_of_a_later_release_is_refused() -> None:
 def test_a_key_that_was_not_there_means_what_was_done_then(key: str) -> None:
     expected = DEFAULT.document()
     place, last = section(expected, key)
-    place[last] = THEN[key]
+    place[last] = meant_then(key)
     assert upgrade.read_stored(without(key)) == Policy.model_validate(expected)
 
 
@@ -66,7 +72,7 @@ def test_a_key_that_was_not_there_means_what_was_done_then(key: str) -> None:
 def test_a_key_that_a_format_lacked_means_what_was_done_then(number: int, key: str) -> None:
     expected = DEFAULT.document()
     place, last = section(expected, key)
-    place[last] = THEN[key]
+    place[last] = meant_then(key)
     assert upgrade.read_stored({**without(key), "format": number}) == Policy.model_validate(expected)
 
 

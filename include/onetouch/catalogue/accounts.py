@@ -23,6 +23,7 @@ class Kind(Enum):
     FLAG = ("boolean", "true or false")
     MOMENT = ("datetime64[us, UTC]", "an ISO 8601 time, like 2024-05-01T12:00:00Z")
     NAMES = ("object", "a list of names")
+    AMOUNTS = ("object", "a list of names, each with how often")
 
     @property
     def dtype(self) -> str:

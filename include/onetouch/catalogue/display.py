@@ -12,6 +12,8 @@ class Format(Enum):
     """A name from the data as people write it: "API calls" in both places."""
     NAMES = auto()
     """The number of names after the label, the names themselves in a sentence: "3", "alerts, API and exports"."""
+    AMOUNTS = auto()
+    """Names with how often, the most frequent first: "alerts (212), API (9)", "alerts 212 times and API 9 times"."""
     NUMBER = auto()
     """ "1,234" in both places."""
     COUNT = auto()

@@ -118,6 +118,11 @@ class Signal:
         return f"{self.name}_at"
 
     @property
+    def ago(self) -> str:
+        """The fact that says how long ago that was: "yesterday", "two weeks ago"."""
+        return f"{self.name}_ago"
+
+    @property
     def fact(self) -> bool:
         """Whether a text of the policy may name the signal."""
         return self.format is not Format.YES_NO
@@ -323,6 +328,11 @@ SIGNALS: tuple[Signal, ...] = (
         section=Section.FRICTION, happened=Happened("had an action fail", "failed action"),
     ),
     Signal(
+        name="failed_share", unit="failed ÷ all", window=Window.RECENT, source="S4", table="account", unknown=True,
+        meaning="`failed_actions` ÷ `events`, at most 1; null without events", label="Share of actions that failed",
+        format=Format.SHARE, section=Section.FRICTION, most=lambda policy: 1,
+    ),
+    Signal(
         name="tickets", unit="events", window=Window.RECENT, source="S4", events=("support_ticket_opened",),
         meaning="how often", label="Support tickets in {days} days", nouns=("support ticket", "support tickets"),
         section=Section.FRICTION, happened=Happened("opened a support ticket", "support ticket"),
@@ -381,8 +391,11 @@ DETAIL_COLUMNS: tuple[Column, ...] = (
     Column(name="milestones_left", kind=Kind.NAMES, format=Format.NAMES, label="Left", section=Section.ONBOARDING,
            fact=True),
     Column(name="features_used_list", kind=Kind.NAMES, format=Format.NAMES),
+    Column(name="features_by_use", kind=Kind.AMOUNTS, format=Format.AMOUNTS, fact=True),
     Column(name="features_unused", kind=Kind.NAMES, format=Format.NAMES, fact=True),
     Column(name="premium_attempted", kind=Kind.NAMES, format=Format.NAMES, fact=True),
+    Column(name="failures", kind=Kind.AMOUNTS, format=Format.AMOUNTS, label="What failed", section=Section.FRICTION,
+           fact=True),
     Column(name="limit_name", kind=Kind.TEXT, fact=True),
     Column(name="limit_used", kind=Kind.NUMBER, format=Format.NUMBER, fact=True),
     Column(name="limit_cap", kind=Kind.NUMBER, format=Format.NUMBER, fact=True),

@@ -17,6 +17,7 @@ from onetouch.catalogue import (
     Signal,
 )
 from onetouch.handoff.facts import Facts, account_name, known_facts
+from onetouch.handoff.offers import not_in_the_plan, plan_lines
 from onetouch.handoff.people import people_lines
 from onetouch.handoff.situations import why_now
 from onetouch.handoff.words import (
@@ -65,19 +66,49 @@ def dossier_of(
     facts: Facts, policy: Policy, timezone: str | None = None, before: Mapping[str, Any] | None = None
 ) -> str:
     """`dossier` from facts that are known already."""
+    return _page(facts, {**_to_do(facts, policy, timezone, before), **_known(facts, policy)})
+
+
+def notes_of(facts: Facts, policy: Policy, timezone: str | None = None, before: Mapping[str, Any] | None = None) -> str:
+    """What a task says besides the first message (`handoff.task_notes`): what to do, and with `whole` all of it."""
+    if policy.handoff.task_notes == "whole":
+        return dossier_of(facts, policy, timezone, before)
+    return _page(facts, {**_to_do(facts, policy, timezone, before), "DOSSIER": ["On the account's record"]})
+
+
+def record_of(facts: Facts, policy: Policy) -> str:
+    """What the account's record says (`handoff.task_notes`): what is known of it, and with `whole` all of it."""
+    return dossier_of(facts, policy) if policy.handoff.task_notes == "whole" else _page(facts, _known(facts, policy))
+
+
+def _page(facts: Facts, sections: Mapping[str, list[str]]) -> str:
+    blocks = ["\n".join([title, *(f"  {line}" for line in lines)]) for title, lines in sections.items() if lines]
+    return "\n\n".join([capital(account_name(facts)), *blocks])[:LONGEST]
+
+
+def _to_do(
+    facts: Facts, policy: Policy, timezone: str | None, before: Mapping[str, Any] | None
+) -> dict[str, list[str]]:
+    """Why now, and what the rep does about it; by title."""
     why = why_now(facts, policy)
     theirs = zone(facts.get("timezone"))
-    sections = {
+    return {
         "WHY NOW": [
             capital(why.headline),
             *_line("Also", "; ".join(why.also)),
             *_call(facts, policy),
             *_score(facts, policy),
         ],
-        "RECOMMENDED APPROACH": [why.approach],
+        "RECOMMENDED APPROACH": [why.approach, *plan_lines(why.words)],
         "WHEN": _when(facts, timezone),
         "WHY YOU": _why_you(facts),
         "TRIED BEFORE": _before(known_facts({}, before or {}), policy, zone(timezone) if timezone else theirs),
+    }
+
+
+def _known(facts: Facts, policy: Policy) -> dict[str, list[str]]:
+    """What is known of the account; by title."""
+    return {
         **_section(Section.OVERVIEW, facts, policy),
         **_section(Section.USAGE, facts, policy),
         **_section(Section.ONBOARDING, facts, policy),
@@ -89,8 +120,6 @@ def dossier_of(
         "NOT USED YET": _unused(facts),
         "HOW THE SCORE ADDS UP": _reasons(facts, policy),
     }
-    blocks = ["\n".join([title, *(f"  {line}" for line in lines)]) for title, lines in sections.items() if lines]
-    return "\n\n".join([capital(account_name(facts)), *blocks])[:LONGEST]
 
 
 def _line(label: str, value: Any) -> list[str]:
@@ -220,6 +249,18 @@ def _usual(shown: Column | Signal, facts: Facts, policy: Policy) -> list[str]:
     return [f"{title}: {in_line(value, shown.format)}"]
 
 
+def _features(facts: Facts, policy: Policy) -> list[str]:
+    """The features used, the most used first, with how often in the recent days; then those used before."""
+    by_use = facts.get("features_by_use")
+    if by_use is None:
+        return _usual(SIGNALS_BY_NAME["features_used"], facts, policy)
+    recent = {str(item["name"]) for item in by_use}
+    before = [name for name in facts.get("features_used_list", []) if str(name) not in recent]
+    days = count(policy.signals.recent_days, "day")
+    lines = [f"Features used: {in_line(by_use, Format.AMOUNTS)} (times in {days})"]
+    return [*lines, *(_line("Used before", listed(before)) if before else [])]
+
+
 def _milestones(facts: Facts, policy: Policy) -> list[str]:
     done = facts.get("milestones_done")
     return [] if done is None else [f"Milestones: {number(done)} of {len(policy.product.milestones)}"]
@@ -251,7 +292,8 @@ def _limit(facts: Facts, policy: Policy) -> list[str]:
 
 
 def _premium(facts: Facts, policy: Policy) -> list[str]:
-    tried = _line("Tried without access", listed(facts["premium_attempted"])) if "premium_attempted" in facts else []
+    lacking = not_in_the_plan(facts, policy)
+    tried = _line("Tried without access", listed(lacking)) if lacking else []
     return [*tried, *_usual(SIGNALS_BY_NAME["premium_attempts"], facts, policy)]
 
 
@@ -261,6 +303,7 @@ def _most_active(facts: Facts, policy: Policy) -> list[str]:
 
 
 _LINES: dict[str, Callable[[Facts, Policy], list[str]]] = {
+    "features_used": _features,
     "milestones_done": _milestones,
     "activated": _activated,
     "days_to_activate": _time_to_value,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -28,7 +29,8 @@ _NUMBERS = frozenset(
         *("potential_arr", "score", "usage_score", "score_before"),
     }
 )
-_LISTS = frozenset({*(column.name for column in _COLUMNS if column.kind is Kind.NAMES), "reasons"})
+_AMOUNTS = frozenset(column.name for column in _COLUMNS if column.kind is Kind.AMOUNTS)
+_LISTS = frozenset({*(column.name for column in _COLUMNS if column.kind is Kind.NAMES), *_AMOUNTS, "reasons"})
 _TEXTS = frozenset(
     {
         *(column.name for column in _COLUMNS if column.kind.is_text),
@@ -49,9 +51,19 @@ def known_facts(decision: Mapping[str, Any], signals_row: Mapping[str, Any]) -> 
     facts = {}
     for name, value in merged.items():
         known = _known(value, len(SIGNAL_NAMES) if name == "reasons" else _LONGEST_LIST)
+        if name in _AMOUNTS and isinstance(known, list):
+            known = [item for item in known if _is_amount(item)] or None
         if known is not None and isinstance(known, _kind(name)):
             facts[name] = known
     return facts
+
+
+def _is_amount(item: Any) -> bool:
+    """Whether an item of a list of AMOUNTS is whole: a name, and at least once."""
+    if not isinstance(item, Mapping) or not isinstance(item.get("name"), str):
+        return False
+    times = item.get("times")
+    return isinstance(times, int | float) and times >= 1
 
 
 def _kind(name: str) -> type | tuple[type, ...]:
@@ -85,6 +97,27 @@ def _known(value: Any, most: int = _LONGEST_LIST) -> Any:
         items = [_known(item) for item in list(value)[:most]]
         return [item for item in items if item is not None] or None
     return None
+
+
+_PERSON = re.compile(r"[^\W\d_]+(?:[-'’][^\W\d_]+)*")
+_TITLES = frozenset({"dr", "prof", "mr", "mrs", "ms", "mx", "herr", "frau", "sir", "dame", "ing", "dipl"})
+
+
+def first_name(facts: Facts) -> str | None:
+    """The first name of the person who is written to, from `contact_name`; None if nobody is known by a name.
+
+    "Dr. Ana María Ruiz" → "Ana", "RUIZ, ANA" → "Ana"; a user id, an address or a lone initial is no name.
+    """
+    whole = facts.get("contact_name")
+    if not isinstance(whole, str) or "@" in whole or any(c.isdigit() or c == "_" for c in whole):
+        return None
+    family, comma, given = whole.partition(",")
+    parts = (given if comma and given.strip() else family).split()
+    names = [name for name in parts if name.casefold().strip(".") not in _TITLES]
+    first = names[0].strip(".,") if names else ""
+    if len(first) < 2 or not _PERSON.fullmatch(first):  # an initial greets nobody
+        return None
+    return first if not (first.isupper() or first.islower()) else first.title()
 
 
 def account_name(facts: Facts) -> str:

@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from onetouch.handoff.content import AccountContext, Priority, TaskContent
-from onetouch.handoff.dossier import LONGEST, dossier_of
-from onetouch.handoff.facts import account_name, known_facts
+from onetouch.handoff.dossier import LONGEST, notes_of, record_of
+from onetouch.handoff.facts import Facts, account_name, known_facts
 from onetouch.handoff.message import message_of, urgency
 from onetouch.handoff.plain_text import inert, plain
 from onetouch.handoff.situations import why_now
@@ -36,8 +36,8 @@ def account_context(decision: Mapping[str, Any], signals_row: Mapping[str, Any],
         "trigger": plain(why_now(facts, policy).headline, _LINE),
         "motion": facts.get("motion"),
         "milestones": f"{int(done)} of {all_of_them}" if done is not None else None,
-        "features_used": _features(facts.get("features_used_list"), facts.get("features_used")),
-        "dossier": dossier_of(facts, policy),
+        "features_used": _features(_most_used(facts), facts.get("features_used")),
+        "dossier": record_of(facts, policy),
         "policy_version": facts.get("policy_version"),
     }
     return AccountContext(
@@ -59,7 +59,7 @@ def task_content(
     timezone: str | None = None,
     before: Mapping[str, Any] | None = None,
 ) -> TaskContent:
-    """The task's own content: subject, description (message, then dossier), priority, due day, reminder.
+    """The task's own content: subject, description (message, then notes), priority, due day, reminder.
 
     `timezone`: the rep's time zone; the due day is the rep's local date when the SLA ends (UTC when unknown).
     `before`: the account's latest earlier handoff, for the dossier.
@@ -71,7 +71,7 @@ def task_content(
             "FIRST MESSAGE (yours to change)",
             message_of(facts, policy),
             "—" * 20,
-            dossier_of(facts, policy, timezone, before),
+            notes_of(facts, policy, timezone, before),
         ]
     )
     return TaskContent(
@@ -83,6 +83,13 @@ def task_content(
         due_on=facts["due_at"].astimezone(zone(timezone)).date() if "due_at" in facts else None,
         remind_at=_utc(facts["contact_at"]) if "contact_at" in facts else None,
     )
+
+
+def _most_used(facts: Facts) -> list[Any] | None:
+    """The features used, the most used first where that is known."""
+    by_use = [item["name"] for item in facts.get("features_by_use", [])]
+    names = facts.get("features_used_list", [])
+    return [*by_use, *(name for name in names if name not in by_use)] or None
 
 
 def _features(names: list[Any] | None, number_used: float | None) -> str | None:

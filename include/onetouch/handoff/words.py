@@ -122,6 +122,29 @@ def ago(at: datetime, as_of: datetime, where: tzinfo) -> str:
     return ["today", "yesterday"][passed] if passed < 2 else f"{passed} days ago"
 
 
+_NUMERALS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
+_WEEK, _MONTH = 7, 30
+
+
+def since(at: datetime, now: datetime, where: tzinfo) -> str:
+    """How long ago, as people say it: "today", "yesterday", "on Monday", "two weeks ago", "about a month ago".
+
+    By the calendar of the zone `where`; `now` is the moment at which the text is read.
+    """
+    passed = max(0, (now.astimezone(where).date() - at.astimezone(where).date()).days)
+    if passed < 2:
+        return ["today", "yesterday"][passed]
+    if passed < _WEEK:
+        return f"on {at.astimezone(where):%A}"
+    weeks, months = round(passed / _WEEK), round(passed / _MONTH)
+    about = "" if passed == _WEEK * weeks else "about "
+    if weeks < 4:
+        return f"{about}{'a week' if weeks == 1 else f'{_NUMERALS[weeks]} weeks'} ago"
+    if months <= 1:
+        return "about a month ago"
+    return f"about {_NUMERALS[months]} months ago" if months < len(_NUMERALS) else "more than a year ago"
+
+
 # ── signals ──────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -142,6 +165,7 @@ def clause(name: str, policy: Policy) -> str:
 _FIGURES: dict[Format, Callable[[Any], str]] = {
     Format.TEXT: str,
     Format.NAMES: number,
+    Format.AMOUNTS: number,  # their lists are written by `in_line`
     Format.NUMBER: number,
     Format.COUNT: number,
     Format.TIMES: number,
@@ -163,8 +187,15 @@ def figure(name: str, value: float) -> str:
 
 
 def in_line(value: Any, form: Format) -> str:
-    """A value in the format that follows a label; a list as its names."""
+    """A value in the format that follows a label; a list as its names, or as its names with their amounts."""
+    if form is Format.AMOUNTS and isinstance(value, list):
+        return listed([f"{item['name']} ({number(item['times'])})" for item in value])
     return listed(value) if isinstance(value, list) else _FIGURES[form](value)
+
+
+def amounts(value: list[Any], most: int) -> str:
+    """Of a list of names with amounts the first `most`: "API 212 times, exports 87 times and alerts once"."""
+    return listed([f"{_short(str(item['name']))} {times(item['times'])}" for item in value[:most]])
 
 
 # ── facts in a sentence ──────────────────────────────────────────────────────────────────────────
@@ -191,7 +222,8 @@ def in_words(facts: Facts, policy: Policy) -> dict[str, str]:
     Counts come with their noun ("1 user", "3 teammates"), and a count of zero is absent; repetitions are "once" or "3
     times", shares "92 %", money "$12,000", days "6 days", days in use "8 of 14 days", moments "Tue 18 Nov" in the
     customer's time zone, lists "SSO and audit log" (three names, then "2 more"), names from the data as people write
-    them ("API calls"). `name` is the account's name, else its domain, else "this account". The days until the limit are
+    them ("API calls"). How long ago something happened is told as of the moment the message is for (`contact_at`, else
+    `as_of`). `name` is the account's name, else its domain, else "this account". The days until the limit are
     absent if they exceed the length of the lookback, because the pace cannot be extrapolated that far.
     """
     words = {"name": _short(account_name(facts)), "product": policy.product.name}
@@ -213,13 +245,27 @@ def in_words(facts: Facts, policy: Policy) -> dict[str, str]:
         if name in facts:
             local = facts[name].astimezone(where)
             words[name] = f"{local:%a} {local.day} {local:%b}"
+    if now := _read_at(facts):
+        words |= {f"{name}_ago": since(facts[f"{name}_at"], now, where) for name in MOMENTS if f"{name}_at" in facts}
+    if left := facts.get("milestones_left"):
+        words["steps_left"] = f"{_NUMERALS[len(left)] if len(left) < len(_NUMERALS) else len(left)} " + (
+            "step" if len(left) == 1 else "steps"
+        )
     return {name: text for name, text in words.items() if text}
+
+
+def _read_at(facts: Facts) -> datetime | None:
+    """When the first message is read: at the moment of contact, which is not before the decision."""
+    known = [facts[name] for name in ("as_of", "contact_at") if name in facts]
+    return max(known) if known else None
 
 
 def _sentence(value: Any, form: Format, nouns: tuple[str, str] | None = None, days_of_window: int | None = None) -> str:
     """A value formatted for a sentence; empty for a number that rounds to zero."""
     if isinstance(value, str):
         return _short(said(value))
+    if isinstance(value, list) and form is Format.AMOUNTS:
+        return amounts(value, _NAMED)
     if isinstance(value, list):
         return listed([_short(str(item)) for item in value], most=_NAMED)
     if form is Format.DAYS_OF_WINDOW:

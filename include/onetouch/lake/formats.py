@@ -34,6 +34,7 @@ from onetouch.catalogue import (
     SIGNAL_NAMES,
     SNAPSHOT_COLUMNS,
     Column,
+    Kind,
 )
 from onetouch.policy import current_name, renames
 
@@ -50,6 +51,7 @@ written after the last renaming is not searched for former names."""
 DATE, TEXT, NUMBER, COUNT, YES_OR_NO = pa.date32(), pa.string(), pa.float64(), pa.int64(), pa.bool_()
 MOMENT, TEXTS, MOMENTS_OF = pa.timestamp("us", "UTC"), pa.list_(pa.string()), pa.list_(pa.timestamp("us", "UTC"))
 REASONS = pa.list_(pa.struct([("signal", TEXT), ("value", NUMBER), ("points", NUMBER)]))
+AMOUNTS = pa.list_(pa.struct([("name", TEXT), ("times", COUNT)]))
 OBSTACLES = pa.list_(pa.struct([("obstacle", TEXT), ("has", NUMBER), ("needs", NUMBER)]))
 
 Columns = dict[str, pa.DataType]
@@ -88,7 +90,10 @@ _OF_KIND = {"str": TEXT, "Int64": COUNT, "float64": NUMBER, "boolean": YES_OR_NO
 
 
 def _of(columns: Iterable[Column]) -> Columns:
-    return {column.name: _OF_KIND.get(column.kind.dtype, MOMENT) for column in columns}
+    return {
+        column.name: AMOUNTS if column.kind is Kind.AMOUNTS else _OF_KIND.get(column.kind.dtype, MOMENT)
+        for column in columns
+    }
 
 
 _ACCOUNT = _of((*SNAPSHOT_COLUMNS, *CRM_COLUMNS))

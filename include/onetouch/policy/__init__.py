@@ -7,6 +7,18 @@ from onetouch.faces import show
 
 if TYPE_CHECKING:
     from onetouch.policy.naming import Overlay
+    from onetouch.policy.plans import (
+        SEATS,
+        cost_nothing,
+        limits_of_plans,
+        plan_title,
+        plan_with_features,
+        plan_with_room,
+        plans_after,
+        plans_of,
+        seat_price,
+        unknown_plans,
+    )
     from onetouch.policy.read import PolicyError, overlay, preset_document, problems, read_policy
     from onetouch.policy.reps import country_of, listed_reps, tasks_of, zone_of
     from onetouch.policy.review import conditions, former_names, review_policy
@@ -22,8 +34,10 @@ if TYPE_CHECKING:
         Limits,
         Meaning,
         Part,
+        Plan,
         Points,
         Policy,
+        Product,
         Situation,
         SourceSettings,
         Territory,
@@ -49,9 +63,12 @@ __all__ = [
     "Meaning",
     "Overlay",
     "Part",
+    "Plan",
     "Points",
     "Policy",
     "PolicyError",
+    "Product",
+    "SEATS",
     "Situation",
     "SourceSettings",
     "Territory",
@@ -59,14 +76,21 @@ __all__ = [
     "Value",
     "WorkingTime",
     "conditions",
+    "cost_nothing",
     "country_of",
     "current_name",
     "entry_of",
     "former_names",
+    "limits_of_plans",
     "listed_reps",
     "names",
     "overlay",
     "pieces",
+    "plan_title",
+    "plan_with_features",
+    "plan_with_room",
+    "plans_after",
+    "plans_of",
     "preset_document",
     "problems",
     "read_policy",
@@ -74,9 +98,11 @@ __all__ = [
     "renamed",
     "renames",
     "review_policy",
+    "seat_price",
     "sentences",
     "stored",
     "tasks_of",
+    "unknown_plans",
     "zone_of",
 ]
 show(__name__)

@@ -48,8 +48,8 @@ class Replaced:
     new: str
 
 
-MOMENT = "_at"
-"""Suffix of the column that holds when a signal last occurred."""
+MOMENTS = ("_at", "_ago")
+"""Suffixes of the column that holds when a signal last occurred, and of the fact that says how long ago that was."""
 
 CONTEXT = "context:"
 """Prefix of the name of an obstacle that is a missing field of the account record."""
@@ -61,8 +61,11 @@ def new_name(name: str, table: Table) -> str:
         return CONTEXT + new_name(name.removeprefix(CONTEXT), table)
     if name in table:
         return table[name]
-    signal = name.removesuffix(MOMENT)
-    return table[signal] + MOMENT if signal != name and signal in table else name
+    for suffix in MOMENTS:
+        signal = name.removesuffix(suffix)
+        if signal != name and signal in table:
+            return table[signal] + suffix
+    return name
 
 
 def replace_names(document: Any, model: type[BaseModel], table: Table) -> tuple[Any, list[Replaced]]:

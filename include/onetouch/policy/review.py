@@ -23,6 +23,7 @@ from onetouch.catalogue import (
     SNAPSHOT_COLUMNS,
 )
 from onetouch.policy import read
+from onetouch.policy.plans import plans_after
 from onetouch.policy.schema import (
     Condition,
     Limits,
@@ -215,6 +216,35 @@ def _sums(policy: Policy, *, ranked: bool) -> int:
     return sums
 
 
+# ── Plans: each holds more than the one before, and what can be tried is in one ──────────────────────────────────────
+
+
+def _plans(policy: Policy) -> Findings:
+    product = policy.product
+    places = {plan.name: i for i, plan in enumerate(product.plans)}
+    features = [*product.features, *product.premium_features]
+    for i, plan in enumerate(product.plans):
+        for name in plan.features:
+            if name not in features:
+                near = difflib.get_close_matches(name, features, n=1)
+                fix = f"did you mean {near[0]}?" if near else "add it to product.premium_features, or remove it"
+                yield _warning(f"product.plans.{i}.features", name, "is no feature of the product", fix)
+        for after in plans_after(plan, product)[:1]:
+            field = f"product.plans.{places[after.name]}"
+            for name, cap in plan.limits.items():
+                if after.limits.get(name, math.inf) <= cap:
+                    says = f"holds no more than the plan before it ({plan.name}: {cap:g}): it unlocks nothing"
+                    yield _warning(f"{field}.limits.{name}", after.limits[name], says, "raise it, or leave it out")
+            if lost := [name for name in plan.features if name not in after.features]:
+                says = f"lacks what the plan before it holds ({plan.name})"
+                yield _warning(f"{field}.features", ", ".join(lost), says, f"add them to {after.name}")
+    if product.plans:
+        held = {name for plan in product.plans for name in plan.features}
+        if nowhere := [name for name in product.premium_features if name not in held]:
+            says = "are in no plan: who tries one cannot be told which plan has it"
+            yield _warning("product.premium_features", ", ".join(nowhere), says, "add them to a plan's features")
+
+
 # ── Routing: every rule can fire, and sales can be reached ────────────────────────────────────────────────────────────
 
 
@@ -232,9 +262,10 @@ def _profile(policy: Policy) -> Findings:
 
 def _value(policy: Policy) -> Findings:
     value, largest = policy.value, policy.gates.icp.max_employees or MOST_EMPLOYEES
-    reach = value.seat_price_year * largest
+    price = max(value.seat_price_year, *(plan.seat_price_year or 0.0 for plan in policy.product.plans), 0.0)
+    reach = price * largest
     if value.floor > reach:
-        says = f"is out of reach: {largest:,} seats at ${value.seat_price_year:,.0f} a year are ${reach:,.0f}"
+        says = f"is out of reach: {largest:,} seats at ${price:,.0f} a year are ${reach:,.0f}"
         yield _error("value.floor", value.floor, says, f"set it to {reach:.0f} or less")
     if value.assist <= value.floor:
         says = f"is not above floor ({value.floor:g}): no account is sales-assist by its worth"
@@ -319,19 +350,34 @@ def _context(policy: Policy) -> Findings:
 def _situations(policy: Policy) -> Findings:
     for i, later in enumerate(policy.situations):
         for earlier in policy.situations[:i]:
-            if _shadows(earlier, later):
+            if _shadows(earlier, later, policy):
                 says = f"is never reached: “{earlier.name}” above fits whatever this fits"
                 yield _error(f"situations.{i}", f"“{later.name}”", says, "move it up, or ask more of the one above")
                 break
 
 
-def _shadows(earlier: Situation, later: Situation) -> bool:
-    """Whether `earlier` fits every account that `later` fits: it requires no further condition and no further fact."""
+def _shadows(earlier: Situation, later: Situation, policy: Policy) -> bool:
+    """Whether `earlier` is told to every account that `later` fits: it requires no further condition and no further
+    fact, and (by strength) it is never the weaker one.
+    """
+    as_strong = earlier.kind == later.kind and earlier.signals == later.signals
     return (
         earlier.paying in (None, later.paying)
         and all(any(_implies(given, asked) for given in later.when) for asked in earlier.when)
         and earlier.facts <= later.facts
+        and (policy.message.order == "listed" or as_strong)
     )
+
+
+def _questions(policy: Policy) -> Findings:
+    message = policy.message
+    for i, situation in enumerate(policy.situations):
+        said = [*(situation.opening or [message.opening]), *situation.offer, *situation.unlock]
+        said += situation.closing or [message.closing]
+        asking = [text for text in said if "?" in text]
+        if asking and situation.question:
+            says = "asks something besides the question: who is asked two things answers none"
+            yield _warning(f"situations.{i}", f"“{asking[0][:60]}”", says, "ask it in `question` alone")
 
 
 def _implies(given: Condition, asked: Condition) -> bool:
@@ -449,6 +495,6 @@ def _quality(policy: Policy) -> Findings:
 
 
 CHECKS: tuple[Callable[[Policy], Findings], ...] = (
-    _quality, _vocabulary, _windows, _profile, _out_of_reach, _only_firmographic, _tiers, _value, _matrix, _expansion,
-    _monitored, _motion, _holdout, _clocks, _context, _situations, _territories, _reps, _caps,
+    _quality, _vocabulary, _windows, _profile, _out_of_reach, _only_firmographic, _plans, _tiers, _value, _matrix,
+    _expansion, _monitored, _motion, _holdout, _clocks, _context, _situations, _questions, _territories, _reps, _caps,
 )  # fmt: skip

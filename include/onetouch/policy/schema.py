@@ -9,6 +9,7 @@ import difflib
 import hashlib
 import json
 import re
+from collections.abc import Sequence
 from datetime import UTC, date, datetime, time
 from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -52,10 +53,14 @@ def _signal(name: str) -> str:
 
 def _one_of(name: str, names: tuple[str, ...], what: str) -> str:
     if name not in names:
-        near = difflib.get_close_matches(name, names, n=1)
-        hint = f"did you mean {near[0]}? " if near else ""
-        raise ValueError(f"no {what} is called that; {hint}allowed: {', '.join(names)}")
+        raise _stranger(name, names, what)
     return name
+
+
+def _stranger(name: str, names: Sequence[str], what: str) -> ValueError:
+    near = difflib.get_close_matches(name, names, n=1)
+    hint = f"did you mean {near[0]}? " if near else ""
+    return ValueError(f"no {what} is called that; {hint}allowed: {', '.join(names)}")
 
 
 def _timezone(name: str) -> str:
@@ -269,14 +274,56 @@ class Quality(Part):
     trailing_days: Positive
 
 
+class Plan(Part):
+    """A plan that is sold: what it costs, what it holds, and the plan after it.
+
+    `product`: the product it is a plan of (null: `product.name`; a company that sells several products names each).
+    `seat_price_year`: dollars a seat and year (0: free; null: `value.seat_price_year`). `limits`: limit → its cap; a
+    limit that is not named has none. `features`: what the plan holds that some other plan does not. `next`: the name of
+    the plan above it, of the same product (null: it is the largest).
+    """
+
+    name: Annotated[str, Field(min_length=1, max_length=60)]
+    product: str | None = None
+    seat_price_year: Annotated[float, Field(ge=0)] | None = None
+    limits: dict[str, Annotated[float, Field(gt=0)]] = {}
+    features: list[str] = []
+    next: str | None = None
+
+
+def _of_one_product(plans: list[Plan]) -> list[Plan]:
+    """Raises ValueError for a plan named twice, and for a `next` that is no plan or leads back to the plan itself."""
+    known = {(plan.product, plan.name.casefold()): plan for plan in plans}
+    if len(known) < len(plans):
+        names = [(plan.product, plan.name.casefold()) for plan in plans]
+        twice = sorted({plan.name for plan, name in zip(plans, names, strict=True) if names.count(name) > 1})
+        raise ValueError(f"named twice: {', '.join(twice)}; keep one entry each")
+    for plan in plans:
+        passed, after = {plan.name.casefold()}, plan
+        while after.next is not None:
+            found = known.get((plan.product, after.next.casefold()))
+            if found is None:
+                beside = [other.name for other in plans if other.product == plan.product]
+                raise ValueError(f"{after.name}.next: {after.next!r}: {_stranger(after.next, beside, 'plan of it')}")
+            after = found
+            if after.name.casefold() in passed:
+                raise ValueError(f"{plan.name}: `next` leads back to {after.name}; the largest plan has none")
+            passed.add(after.name.casefold())
+    return plans
+
+
 class Product(Part):
-    """The product that is sold: its features and the milestones of its onboarding."""
+    """The product that is sold: its features, the milestones of its onboarding, and its plans.
+
+    `plans`: in any order; empty: nothing is known of plans but what the CRM records of an account.
+    """
 
     name: str
     features: list[str]
     premium_features: list[str]
     milestones: list[EventName]
     activation: Annotated[list[EventName], Field(min_length=1)]
+    plans: Annotated[list[Plan], AfterValidator(_of_one_product)]
 
 
 class Signals(Part):
@@ -287,7 +334,9 @@ class Signals(Part):
 
     `limit_resets`: plan limit → when its meter begins anew, by the UTC calendar, or never. `limit_fall`: a reading
     under this share of the one before begins a new period, except of a limit that never resets (null: none does).
-    `limit_reading_days`: a limit whose last reading is older is unknown, except one that never resets.
+    `limit_reading_days`: a limit whose last reading is older is unknown, except one that never resets. `seats_used`:
+    what counts as seats in use where no usage event reports it: the `active_users`, against the seats that the CRM
+    records (or the plan holds), or nothing but `events`.
     """
 
     lookback_days: Positive
@@ -301,6 +350,7 @@ class Signals(Part):
     limit_resets: dict[str, Literal["week", "month", "year", "never"]]
     limit_fall: Annotated[float, Field(gt=0, lt=1)] | None
     limit_reading_days: Positive
+    seats_used: Literal["active_users", "events"]
 
 
 class DecisionMakers(Part):
@@ -533,7 +583,9 @@ class Handoff(Part):
     """The time limits of a handoff and the context a rep must be given first.
 
     `touches`: how often a rep may write without an answer; each touch is followed by `silence_days` of waiting (S0: one
-    touch). `reply_days`: how long an answered conversation stays open without a deal.
+    touch). `reply_days`: how long an answered conversation stays open without a deal. `task_notes`: with `brief` a task
+    holds the first message and what to do, and the record's dossier what is known of the account; with `whole` both
+    hold all of it.
     """
 
     touches: Annotated[int, Field(ge=1, le=5)]
@@ -542,6 +594,7 @@ class Handoff(Part):
     sla_hours: Sla
     expires_hours: Positive
     required_context: Annotated[list[ColumnName], Field(min_length=1)]
+    task_notes: Literal["brief", "whole"]
 
 
 class Leave(Part):
@@ -638,6 +691,10 @@ class Assignment(Part):
 
 _COLUMNS = (*SNAPSHOT_COLUMNS, *DETAIL_COLUMNS)
 
+PLAN_FACTS = ("next_plan", "next_plan_price", "next_plan_adds", "feature_plan", "room_plan", "room")
+"""Facts that come from `product.plans` and the account's own plan: the plan after it, what that costs and adds; the
+first plan that holds what was tried; the first plan with room beyond the fullest limit, and how much."""
+
 FACTS: tuple[str, ...] = tuple(
     dict.fromkeys(
         [
@@ -648,7 +705,9 @@ FACTS: tuple[str, ...] = tuple(
             "score",
             "potential_arr",
             *(signal.name for signal in SIGNALS if signal.fact),
-            *(signal.moment for signal in SIGNALS if signal.happened),
+            *(moment for signal in SIGNALS if signal.happened for moment in (signal.moment, signal.ago)),
+            "steps_left",
+            *PLAN_FACTS,
         ]
     )
 )
@@ -660,7 +719,7 @@ RATHER_NOT = frozenset(
         "tier",
         "potential_arr",
         *(column.name for column in _COLUMNS if column.private),
-        *(name for signal in SIGNALS if signal.private for name in (signal.name, signal.moment)),
+        *(name for signal in SIGNALS if signal.private for name in (signal.name, signal.moment, signal.ago)),
     }
 )
 """Facts that no text for the customer may name, because a customer would rather not have been watched doing them, or be
@@ -669,53 +728,141 @@ described by them (ours)."""
 FOR_CUSTOMER: tuple[str, ...] = tuple(fact for fact in FACTS if fact not in RATHER_NOT)
 
 
+def _alternatives(given: Any) -> Any:
+    """One text alone, or none, as a list of alternatives."""
+    return [given] if isinstance(given, str) else [] if given is None else given
+
+
+Alternatives = Annotated[
+    list[Annotated[Text, Field(min_length=1, max_length=400)]],
+    PLACEHOLDERS,
+    BeforeValidator(_alternatives),
+    Field(max_length=9),
+]
+"""Texts of which the first is said whose facts are all known; a single one may be written without a list."""
+
+_SAID_WHERE = ("headline", "approach")  # what only the rep reads
+
+
+def _asked_once(texts_: list[str], where: str) -> list[str]:
+    for text in texts_:
+        if text.count("?") != 1 or not text.rstrip().endswith("?"):
+            raise ValueError(f"{where}: {text[:60]!r} is not one question; ask one thing, and end with it")
+    return texts_
+
+
 class Situation(Part):
-    """Why to contact an account now, for the dossier and the first message. The first situation that fits applies.
+    """Why to contact an account now, for the dossier and the first message.
 
     `when`: all of these hold (empty: always); `paying`: only customers with (or without) revenue, where it is known.
-    The texts may contain names of FACTS in braces, `offer` only those FOR_CUSTOMER; a situation does not fit an account
-    that lacks one of the facts. `headline` and `approach` (what to do, in a sentence or two) are for the rep, `offer`
-    goes into the message.
+    `kind`: `friction` (something stands in their way) or `request` (they asked for a person); `message.order` says what
+    that means. `headline` and `approach` (what to do, in a sentence or two) are for the rep. The message is made of
+    `opening` (null: the message's own), `offer` (what is the matter), `unlock` (what helps, and the plan that does),
+    `question` (the one thing asked; null: the message's own) and `closing` (null: the message's own).
+
+    The texts may contain names of FACTS in braces, those of the message only FOR_CUSTOMER. A situation does not fit an
+    account that lacks one of the facts of headline, approach or the last alternative of `offer`; of other alternatives
+    the first is said whose facts are known.
     """
 
     name: Annotated[str, Field(min_length=1, max_length=60)]
     when: list[Condition] = []
     paying: bool | None = None
+    kind: Literal["friction", "request"] | None = None
     headline: Annotated[Text, Field(min_length=1, max_length=120)]
     approach: Annotated[Text, Field(min_length=1, max_length=400)]
-    offer: Annotated[Text, Field(min_length=1, max_length=400)]
+    opening: Alternatives = []
+    offer: Annotated[Alternatives, Field(min_length=1)]
+    unlock: Alternatives = []
+    question: Alternatives = []
+    closing: Alternatives = []
 
-    @field_validator("headline", "approach", "offer")
+    @field_validator("headline", "approach", "opening", "offer", "unlock", "question", "closing")
     @classmethod
-    def _known_facts(cls, text: str, info: ValidationInfo) -> str:
-        if not text.strip():
-            raise ValueError(f"{info.field_name} of situation {info.data.get('name', '?')!r}: is blank; say something")
-        allowed = FOR_CUSTOMER if info.field_name == "offer" else FACTS
-        return texts.check(text, allowed, f"{info.field_name} of situation {info.data.get('name', '?')!r}")
+    def _known_facts(cls, said: str | list[str], info: ValidationInfo) -> str | list[str]:
+        where = f"{info.field_name} of situation {info.data.get('name', '?')!r}"
+        for text in [said] if isinstance(said, str) else said:
+            if not text.strip():
+                raise ValueError(f"{where}: is blank; say something")
+            allowed = FACTS if info.field_name in _SAID_WHERE else FOR_CUSTOMER
+            texts.check(text, (*allowed, "usage") if info.field_name == "opening" else allowed, where)
+        return _asked_once(said, where) if info.field_name == "question" and isinstance(said, list) else said
+
+    @field_serializer("offer")
+    def _as_written(self, offer: list[str]) -> str | list[str]:
+        """A single text while there are no alternatives: a policy's document and version are what they were before."""
+        return offer[0] if len(offer) == 1 else offer
+
+    @model_serializer(mode="wrap")
+    def _without_what_it_leaves_out(self, document: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leaves out texts of the message that are the message's own, so that older situations keep their document."""
+        own = ("kind", "opening", "unlock", "question", "closing")
+        return {key: value for key, value in document(self).items() if value or key not in own}
 
     @property
     def facts(self) -> frozenset[str]:
-        """The facts that the texts name."""
-        return frozenset().union(*(texts.names(text) for text in (self.headline, self.approach, self.offer)))
+        """The facts that an account must have for the situation to fit."""
+        return frozenset().union(*(texts.names(text) for text in (self.headline, self.approach, self.offer[-1])))
+
+    @property
+    def signals(self) -> frozenset[str]:
+        """The signals that the situation is about."""
+        return frozenset(condition.signal for condition in self.when)
+
+
+class Aside(Part):
+    """A sentence in passing about news of the company that anybody can read, while it is `within_days` old."""
+
+    signal: SignalName
+    within_days: Positive
+    text: Annotated[Text, Field(min_length=1, max_length=200)]
+
+    @model_validator(mode="after")
+    def _public(self) -> Aside:
+        public = [name for name in MOMENTS if name in FIRMOGRAPHIC_SIGNALS]
+        if self.signal not in public:
+            raise ValueError(f"signal: {self.signal} is not public news; allowed: {', '.join(public)}")
+        texts.check(self.text, FOR_CUSTOMER, f"text of the aside about {self.signal}")
+        if "?" in self.text:
+            raise ValueError(f"text: {self.text[:60]!r} asks something; the situation's question is the only one")
+        return self
 
 
 class Message(Part):
-    """The first message: `opening` and `closing` around the situation's offer.
+    """The first message: greeting, opening, the situation's offer and unlock, one question, closing.
 
-    Both may contain names of facts FOR_CUSTOMER; a sentence is left out when the account lacks a fact it names.
-    `opening` may also name {usage}: what the team uses and how many people it has, as a clause after "your team".
-    `max_chars`: a longer message is cut at a sentence.
+    The texts may contain names of facts FOR_CUSTOMER. Of the alternatives of `greeting` and `question` the first is
+    said whose facts are known, of the situations' own texts likewise; of `opening` and `closing` each sentence is left
+    out whose facts are not known. `opening` may also name {usage}: how many people the team has and how much it used
+    what, as a clause after "your team"; `greeting` may name {first_name}, the person's who is written to. `asides`: at
+    most one is added, the first that applies, and none where something stands in their way.
+
+    `order`: which of the situations that fit is told. With `listed` the first in the policy's list. With `strength`:
+    friction of the last `signals.engagement_days`, then requests for a person of those days, then intent of the last
+    `handoff.expires_hours` (or that lasts), then what else happened, then what merely is so; within these the one whose
+    signals earned the most points, then the latest, then the first in the list.
+
+    `max_chars`, `max_words`: a longer message loses details of usage, then sentences.
     """
 
+    order: Literal["strength", "listed"]
+    greeting: Annotated[Alternatives, Field(min_length=1)]
     opening: Annotated[Text, Field(min_length=1, max_length=400)]
+    question: Alternatives
     closing: Annotated[Text, Field(max_length=400)]
+    asides: list[Aside]
     max_chars: Annotated[int, Field(ge=200, le=4000)]
+    max_words: Annotated[int, Field(ge=40)]
 
-    @field_validator("opening", "closing")
+    @field_validator("greeting", "opening", "question", "closing")
     @classmethod
-    def _known_facts(cls, text: str, info: ValidationInfo) -> str:
-        allowed = (*FOR_CUSTOMER, "usage") if info.field_name == "opening" else FOR_CUSTOMER
-        return texts.check(text, allowed, f"{info.field_name} of the message")
+    def _known_facts(cls, said: str | list[str], info: ValidationInfo) -> str | list[str]:
+        where, more = f"{info.field_name} of the message", {"opening": ("usage",), "greeting": ("first_name",)}
+        for text in [said] if isinstance(said, str) else said:
+            texts.check(text, (*FOR_CUSTOMER, *more.get(info.field_name or "", ())), where)
+        if info.field_name == "greeting" and texts.names(said[-1]):
+            raise ValueError(f"{where}: the last one greets everybody else, so it must name no fact")
+        return _asked_once(said, where) if info.field_name == "question" and isinstance(said, list) else said
 
 
 class Delivery(Part):

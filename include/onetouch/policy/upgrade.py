@@ -144,6 +144,16 @@ _THEN_3: dict[str, Any] = {
     # Before issue 13: nobody's opt-out was read, and nobody was listed.
     "crm.contact_fields": {"title": None, "do_not_call": None, "email_opt_out": None},
     "never_contact": {"domains": [], "accounts": [], "people": [], "file": None, "channels": ["call", "email"]},
+    # Before issue 13: the first situation in the list was told, under the same greeting, and nothing was asked.
+    "message.order": "listed",
+    "message.greeting": ["Hi,"],
+    "message.question": [],
+    "message.asides": [],
+    "message.max_words": NO_LIMIT,
+    "handoff.task_notes": "whole",
+    # No plan was known but what the CRM recorded, and only usage events said how many seats were in use.
+    "product.plans": [],
+    "signals.seats_used": "events",
 }  # fmt: skip
 """Key that a document of format 3 (and 2, and 1) may lack → the value that reproduces what was done without it."""
 

@@ -33,8 +33,9 @@ CALLS = {
 """The contact reasons and their meanings; an account with several gets the first of them."""
 
 READS = (
-    "gates.engagement", "value", "routing.engaged", "routing.hand_raised", "routing.expansion", "routing.medium",
-    "routing.triggers", "routing.large_not_engaged", "routing.motion.sales_led_employees", "routing.fresh_intent_hours",
+    "gates.engagement", "value", "product.plans", "routing.engaged", "routing.hand_raised", "routing.expansion",
+    "routing.medium", "routing.triggers", "routing.large_not_engaged", "routing.motion.sales_led_employees",
+    "routing.fresh_intent_hours",
 )  # fmt: skip
 """Keys of the policy that contact reasons depend on, besides those that define a PQL."""
 
@@ -62,7 +63,7 @@ def columns(facts: Facts, policy: Policy, as_of: datetime) -> dict[str, Any]:
     - trigger_at: when the trigger event happened, for `call` "trigger"
     """
     routing = policy.routing
-    potential = potential_arr(facts, policy.value)
+    potential = potential_arr(facts, policy.value, policy.product)
     high_value = potential >= policy.value.floor
     engaged = np.logical_and.reduce([holds(facts, condition) for condition in routing.engaged])
     large = number(facts, "employees") >= routing.motion.sales_led_employees

@@ -17,10 +17,10 @@ from datetime import date, datetime, timedelta
 import ibis
 import ibis.expr.types as ir
 
-from onetouch.catalogue import DETAIL_COLUMNS, NOT_USE, SIGNALS, SIGNALS_BY_NAME, WEEK_DAYS
+from onetouch.catalogue import DETAIL_COLUMNS, NOT_USE, SIGNALS, SIGNALS_BY_NAME, WEEK_DAYS, Window
 from onetouch.events import last_day
 from onetouch.lake import Engine
-from onetouch.policy import Policy
+from onetouch.policy import SEATS, Policy
 from onetouch.signals.days import OF_HOUR, PARTS, UTC_ZONE, before, first_date, first_hour, moment
 from onetouch.signals.people import contacts
 from onetouch.signals.sums import CHECKOUT_STEPS, Sums, counted_in
@@ -32,6 +32,9 @@ DEVELOPER = SIGNALS_BY_NAME["developer_days"].events
 
 _NAMED = {"feature_used": "features_used_list", "premium_feature_attempted": "premium_attempted"}
 """Event → the column that lists what it was done with."""
+
+_AMOUNTS = {"feature_used": "features_by_use", "action_failed": "failures"}
+"""Event → the column that lists what it was done with in the recent days and how often, the most frequent first."""
 
 COUNTS, ACCOUNT = "counts", "account"
 """The table that counts events, and the table made from all the others."""
@@ -47,6 +50,7 @@ def account_signals(
     decision_makers: ir.Table,
     snapshot: ir.Table,
     caps: ir.Table,
+    seats: ir.Table,
     zones: ir.Table,
     local_hours: ir.Table,
     policy: Policy,
@@ -59,7 +63,8 @@ def account_signals(
     may be any account's to which their person belongs, for each of them;
     `people` and `decision_makers`: what `people.people` gives;
     `snapshot`: identified accounts; `caps`: plan_limits, limit_name,
-    limit_cap; `zones` and `local_hours`: what `days.beginnings` and `days.local_hours` give of the accounts' zones.
+    limit_cap; `seats`: account_id, limit_cap of the accounts whose seats are counted by active users (`seat_caps`);
+    `zones` and `local_hours`: what `days.beginnings` and `days.local_hours` give of the accounts' zones.
     Raises ValueError when a table does not make exactly the signals that the catalogue assigns to it.
     """
     seen = _seen(sums.user, history)
@@ -70,14 +75,18 @@ def account_signals(
     longest = max(policy.signals.recent_days, policy.signals.engagement_days, 2 * WEEK_DAYS)
     lived = activity.filter(activity.event_date >= first_date(as_of, longest))
     day = engine.keep(_local_days(lived, clocks, local_hours), "local_days")
+    active = _active(sums.user, sums.new, clocks)
     tables = {
-        "users": _users(sums.user, sums.new, clocks),
+        "users": _users(active),
         "people": decision_makers,
         "days": _days(day, policy),
         COUNTS: _counts(sums.event, policy, as_of),
         "milestones": _milestones(sums.event, history, policy),
         "checkout": _checkout(sums.event, sums.left, checkouts, policy, as_of),
-        "limits": _limits(activity, snapshot, caps, clocks, local_hours, policy, as_of),
+        "limits": _fullest(
+            _limits(activity, snapshot, caps, seats, clocks, local_hours, policy, as_of),
+            _seats(active, seats, clocks, policy),
+        ),
     }
     for name, table in tables.items():
         _made(name, table.columns)
@@ -105,7 +114,7 @@ def _made(table: str, columns: Collection[str]) -> None:
 def _counts(by_event: ir.Table, policy: Policy, as_of: datetime) -> ir.Table:
     """Signals that count events, with their moments, and the names of what was used, tried and completed."""
     counted = [signal for signal in SIGNALS if signal.counted]
-    asked = {name for signal in counted for name in signal.events} | {*_NAMED, "demo_viewed"}
+    asked = {name for signal in counted for name in signal.events} | {*_NAMED, *_AMOUNTS, "demo_viewed"}
     e = by_event.filter(by_event.event.isin(sorted(asked)))
     since = ibis.literal(moment(first_hour(as_of, policy.signals.lookback_days)))
 
@@ -113,30 +122,42 @@ def _counts(by_event: ir.Table, policy: Policy, as_of: datetime) -> ir.Table:
         named = (e.event == name) & e.detail.notnull() & (e.last_at >= since)
         return e.detail.collect(where=named, order_by=e.detail)
 
+    def amounts(name: str) -> ir.ArrayValue:
+        times = e[counted_in(Window.RECENT)].cast("int64")
+        named = (e.event == name) & e.detail.notnull() & (times > 0)
+        one = ibis.struct({"name": e.detail, "times": times})
+        return one.collect(where=named, order_by=[times.desc(), e.detail])
+
     return e.group_by("account_id").agg(
         **{s.name: e[counted_in(s.window)].sum(where=e.event.isin(s.events)) for s in counted},
         # A window ends at as_of, so an event that occurred within the window also had its last occurrence within it.
         **{s.moment: e.last_at.max(where=e.event.isin(s.events) & (e[counted_in(s.window)] > 0)) for s in counted},
         **{column: details(event) for event, column in _NAMED.items()},
+        **{column: amounts(event) for event, column in _AMOUNTS.items()},
         demo_completion=e.value_max.max(where=e.event == "demo_viewed"),
     )
 
 
-def _users(user: ir.Table, new: ir.Table, clocks: ir.Table) -> ir.Table:
-    """Number of distinct users with use, by window."""
+def _active(user: ir.Table, new: ir.Table, clocks: ir.Table) -> ir.Table:
+    """account_id, user_id, first_at of the users with use, and whether they were active within each window."""
     known = user.filter(user.user_id.notnull() & user.last_at.notnull())
     # a user with two e-mail domains counts once
-    one = known.group_by("account_id", "user_id").agg(earlier_at=known.earlier_at.max())
+    one = known.group_by("account_id", "user_id").agg(earlier_at=known.earlier_at.max(), first_at=known.first_at.min())
     n = new.join(clocks.select("account_id", "ends"), "account_id")
     n = n.filter(before(n, n.ends - n.quarter) > 0).select("account_id", "user_id").distinct()
     both = one.left_join(n.mutate(new=True), ["account_id", "user_id"]).drop("account_id_right", "user_id_right")
     u = both.join(clocks, "account_id")
+    since = {
+        window: u.new.fill_null(False) | (u.earlier_at >= u[f"{window}_at"]).fill_null(False)
+        for window in ("lookback", "week", "recent")
+    }
+    return u.select("account_id", "user_id", "first_at", **since)
 
-    def since(window: str) -> ir.IntegerScalar:
-        return (u.new.fill_null(False) | (u.earlier_at >= u[f"{window}_at"]).fill_null(False)).sum()
 
-    return u.group_by("account_id").agg(
-        users=since("lookback"), active_users_7d=since("week"), active_users=since("recent")
+def _users(active: ir.Table) -> ir.Table:
+    """Number of distinct users with use, by window."""
+    return active.group_by("account_id").agg(
+        users=active.lookback.sum(), active_users_7d=active.week.sum(), active_users=active.recent.sum()
     )
 
 
@@ -275,12 +296,13 @@ def _limits(
     activity: ir.Table,
     snapshot: ir.Table,
     caps: ir.Table,
+    seats: ir.Table,
     clocks: ir.Table,
     local_hours: ir.Table,
     policy: Policy,
     as_of: datetime,
 ) -> ir.Table:
-    """The fullest plan limit of each account that has a cap and a usage reading for it.
+    """The plan limits of each account that has a cap and a usage reading for them.
 
     A reading is a state, so today's count at once; the days from one to the next are the account's own.
 
@@ -302,7 +324,11 @@ def _limits(
     day = at_once.group_by("account_id", "detail", "date", "age").agg(
         used=at_once.used.argmax(at_once.last_at), at=at_once.last_at.max()
     )
-    owned = snapshot.select("account_id", "plan_limits").join(caps, "plan_limits").drop("plan_limits")
+    columns = ["account_id", "limit_name", "limit_cap"]
+    owned = ibis.union(
+        snapshot.select("account_id", "plan_limits").join(caps, "plan_limits").select(columns),
+        seats.mutate(limit_name=ibis.literal(SEATS)).select(columns),
+    )
     share = day.join(owned, [("account_id", "account_id"), ("detail", "limit_name")]).mutate(
         share=lambda t: t.used / t.limit_cap
     )
@@ -331,10 +357,7 @@ def _limits(
         latest=runs.date.max(),
         latest_age=runs.age.min(),
     )
-    fullest = limit.mutate(
-        rank=ibis.row_number().over(group_by="account_id", order_by=[limit.limit_share.desc(), limit.limit_name])
-    )
-    f = fullest.filter(fullest["rank"] == 0)
+    f = limit
     a_day = (f.limit_used - f.used_first) / f.latest.delta(f.earliest, unit="day").nullif(0)
     # The last reading may be some days old; usage is assumed to have grown at the same pace since.
     left = (f.limit_cap - f.limit_used) / a_day - f.latest_age
@@ -342,10 +365,55 @@ def _limits(
         room = [(f.limit_name == name, ibis.literal((end - last).days)) for name, (_, end) in ends.items()]
         left = (left >= ibis.cases(*room)).fill_null(False).ifelse(ibis.null(), left)
     return f.select(
-        "account_id", "limit_name", "limit_used", "limit_cap", "limit_share", "limit_near_at", "limit_read_at",
+        *_LIMIT,
         limit_held_days=(f.latest.delta(f.held_from, unit="day") + 1).fill_null(0),
         limit_days_left=ibis.cases((f.limit_used >= f.limit_cap, 0.0), (a_day > 0, (left < 0).ifelse(0.0, left))),
-    )  # fmt: skip
+    )
+
+
+_LIMIT = ("account_id", "limit_name", "limit_used", "limit_cap", "limit_share", "limit_near_at", "limit_read_at")
+
+
+def _seats(active: ir.Table, seats: ir.Table, clocks: ir.Table, policy: Policy) -> ir.Table:
+    """The seats of each account as a plan limit: its active users against its cap, without any usage event.
+
+    The days near the limit count from the first use, in the lookback, of the user with whom as many of today's active
+    users were there as are `signals.limit_near` of the seats. The pace is unknown, because who left is not counted.
+    """
+    known = active.filter(active.recent).join(seats, "account_id")
+    joined = ibis.window(group_by="account_id", order_by=["first_at", "user_id"])
+    near = known.mutate(number=ibis.row_number().over(joined) + 1)
+    used = near.group_by("account_id", "limit_cap").agg(
+        limit_used=near.count().cast("float64"),
+        held_from=near.first_at.min(where=near.number >= near.limit_cap * policy.signals.limit_near),
+    )
+    f = used.join(clocks.select("account_id", "ends_at"), "account_id")
+    f = f.mutate(
+        limit_name=ibis.literal(SEATS),
+        limit_share=f.limit_used / f.limit_cap,
+        limit_near_at=f.held_from,
+        limit_read_at=f.ends_at,
+    )
+    days = ((f.ends_at.epoch_seconds() - f.held_from.epoch_seconds()) / DAY_SECONDS).ceil()
+    longest = policy.signals.lookback_days
+    return f.select(
+        *_LIMIT,
+        limit_held_days=(days > longest).ifelse(longest, days).cast("int64").fill_null(0),
+        limit_days_left=(f.limit_used >= f.limit_cap).ifelse(0.0, ibis.null()).cast("float64"),
+    )
+
+
+def _fullest(limits: ir.Table, seats: ir.Table) -> ir.Table:
+    """Of each account the limit of which the greatest share is used; of equal ones the first by name.
+
+    `seats` is left out where a usage event reports the seats in use.
+    """
+    reported = limits.filter(limits.limit_name == SEATS).select("account_id")
+    both = ibis.union(limits, seats.anti_join(reported, "account_id").select(limits.columns))
+    ranked = both.mutate(
+        rank=ibis.row_number().over(group_by="account_id", order_by=[both.limit_share.desc(), both.limit_name])
+    )
+    return ranked.filter(ranked["rank"] == 0).drop("rank")
 
 
 def _period(resets: str, day: date) -> tuple[date, date] | None:
@@ -402,6 +470,7 @@ def _finish(joined: ir.Table, snapshot: ir.Table, policy: Policy) -> ir.Table:
     signed_up = ibis.coalesce(t.signed_up_at, t.first_seen_at, activated_at)
     days = (activated_at.epoch_seconds() - signed_up.epoch_seconds()) / DAY_SECONDS
     growth = t.events_7d.fill_null(0) / t.events_7d_before.nullif(0)
+    failed = t.failed_actions.fill_null(0) / t.events.nullif(0)
 
     def names(milestones: list[str], *, reached: bool) -> ir.ArrayValue:
         if not milestones:
@@ -421,6 +490,7 @@ def _finish(joined: ir.Table, snapshot: ir.Table, policy: Policy) -> ir.Table:
         "features_used": used_list.length(),
         "enterprise_domain": (t.business_mail.fill_null(False) | t.domain.notnull()).cast("int64"),
         "usage_growth_7d": growth,
+        "failed_share": (failed > 1).ifelse(1.0, failed),
         # The account's first day of use does not count as a return.
         "return_days": t.active_days_recent
         - ((t.first_seen_at >= t.recent_at) & (t.first_seen_at < t.ends_at)).fill_null(False).cast("int64"),
@@ -439,6 +509,7 @@ def _finish(joined: ir.Table, snapshot: ir.Table, policy: Policy) -> ir.Table:
         "features_used_list": used_list,
         "features_unused": features.filter(lambda name: ~used_list.contains(name)),
         "premium_attempted": premium,
+        **{column: t[column].fill_null(_no_amounts()) for column in _AMOUNTS.values()},
         "usual_hour": t.usual_hour.cast("int64"),
         "usual_weekday": t.usual_weekday.cast("int64"),
         "activated_at": activated_at,
@@ -454,3 +525,7 @@ def _finish(joined: ir.Table, snapshot: ir.Table, policy: Policy) -> ir.Table:
 
 def _nothing() -> ir.ArrayValue:
     return ibis.literal([], type="array<string>")
+
+
+def _no_amounts() -> ir.ArrayValue:
+    return ibis.literal([], type="array<struct<name: string, times: int64>>")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 
 from onetouch.catalogue import CRM_COLUMNS, SNAPSHOT_COLUMNS, Column, Kind
+from onetouch.policy import SEATS, Policy, cost_nothing, limits_of_plans, plans_of, unknown_plans
 from onetouch.signals.account_values import Values, read_values
 
 SNAPSHOT: dict[str, str] = {column.name: column.kind.dtype for column in SNAPSHOT_COLUMNS}
@@ -64,6 +66,61 @@ def normalise_accounts(
         names = key[twice].drop_duplicates()
         raise AccountsError(f"{_rows(twice)}: several rows of one account: {_some(names)}; keep one row each")
     return clean
+
+
+class Planned(NamedTuple):
+    """Accounts with what is known of their plans.
+
+    `accounts`: with the limits of their plan (`product.plans`) where the CRM records none. `caps`: what `plan_caps`
+    gives of them. `seats`: account_id and limit_cap, if active users count as seats in use (`signals.seats_used`; then
+    `caps` has no seats): the CRM's cap of them, else the seats it records, unless the account is known to pay nothing
+    (then nobody bought them), else the plan's cap. `warnings`: plans of the CRM that the policy does not list.
+    """
+
+    accounts: pd.DataFrame
+    caps: pd.DataFrame
+    seats: pd.DataFrame
+    warnings: list[str]
+
+
+def with_plans(accounts: pd.DataFrame, policy: Policy) -> Planned:
+    """Adds to the records of accounts what their plans hold."""
+    texts = {name: plans_of(name, policy.product) for name in accounts["plan"].dropna().unique()}
+    told = accounts["plan_limits"]
+    by_plan = {name: json.dumps(held, sort_keys=True) for name, p in texts.items() if (held := limits_of_plans(p))}
+    limits = told.where(told.notna(), accounts["plan"].map(by_plan)).astype("str")
+    recorded, planned = _seat_caps(told), _seat_caps(limits)
+    costs_nothing = accounts["plan"].map({name: cost_nothing(plans) for name, plans in texts.items()}).eq(True)
+    pays_nothing = accounts["arr"].eq(0) | (accounts["arr"].isna() & costs_nothing)
+    bought = accounts["seats"].astype("float64").where(~pays_nothing)
+    cap = recorded.fillna(bought.where(bought > 0)).fillna(planned)
+    seats = pd.DataFrame({"account_id": accounts["account_id"], "limit_cap": cap}).dropna()
+    caps = plan_caps(limits)
+    if policy.signals.seats_used == "events":
+        seats = seats.head(0)
+    else:
+        caps = caps[caps["limit_name"] != SEATS]
+    return Planned(accounts.assign(plan_limits=limits), caps, seats, list(_unknown_plans(accounts["plan"], policy)))
+
+
+def _seat_caps(limits: pd.Series) -> pd.Series:
+    """The cap of seats in each JSON text; NaN without one."""
+    return limits.map({text: json.loads(text).get(SEATS) for text in limits.dropna().unique()}).astype("float64")
+
+
+def _unknown_plans(plans: pd.Series, policy: Policy) -> Iterator[str]:
+    if not policy.product.plans:
+        return
+    count: Counter[str] = Counter()
+    for name, accounts in plans.dropna().value_counts().items():
+        count.update(dict.fromkeys(unknown_plans(str(name), policy.product), int(accounts)))
+    if count:
+        named = ", ".join(f"{name[:60]!r} ({accounts:,})" for name, accounts in count.most_common(_SHOWN))
+        more = f" and {len(count) - _SHOWN} more" if len(count) > _SHOWN else ""
+        yield (
+            f"plan: the CRM names plans that product.plans does not list: {named}{more}; add them, or nothing is known "
+            "of their prices, limits and features"
+        )
 
 
 def plan_caps(plan_limits: pd.Series) -> pd.DataFrame:

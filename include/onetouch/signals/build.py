@@ -16,7 +16,7 @@ from onetouch.events import PROFILES, Placement, files_by_date, former_ids, last
 from onetouch.lake import Engine, Lake, pruned_months, require_events
 from onetouch.ledger import QUEUE_SECONDS, Ledger, Run
 from onetouch.policy import Policy
-from onetouch.signals.accounts import normalise_accounts, plan_caps
+from onetouch.signals.accounts import normalise_accounts, with_plans
 from onetouch.signals.activity import build_days, build_history, read_days, sum_history
 from onetouch.signals.days import UTC_ZONE, beginnings, first_date, local_hours
 from onetouch.signals.joining import MOVED_DAYS, Joined, join, other_domains
@@ -101,7 +101,6 @@ def built(
         found = product_accounts(engine, sums, history, policy, as_of, MOVED_DAYS)
         product, presence = (table.to_pandas() for table in found)
         joined = join(records, product, presence)
-        accounts = joined.accounts
         if policy.events.person_properties.kept:
             profiles = read_profiles(lake, engine, told, as_of, pruned=pruned)
         else:
@@ -109,6 +108,8 @@ def built(
         known, decision_makers = people(engine, sums, activity, profiles, policy, as_of)
         if people_of is not None:
             engine.write(known.order_by("account_id", "place"), {}, "people", f"{people_of}.parquet")
+        accounts, caps, seats, unknown = with_plans(joined.accounts, policy)
+        joined.warnings.extend(unknown)
         zones = {UTC_ZONE, *accounts["timezone"].dropna().unique()}
         signals = account_signals(
             engine,
@@ -119,7 +120,8 @@ def built(
             known,
             decision_makers,
             engine.table(accounts, "snapshot"),
-            engine.table(plan_caps(accounts["plan_limits"]), "caps"),
+            engine.table(caps, "caps"),
+            engine.table(seats, "seats"),
             engine.table(beginnings(zones, policy, as_of), "beginnings"),
             engine.table(local_hours(zones, first, as_of), "local_hours"),
             policy,

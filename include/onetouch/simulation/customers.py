@@ -50,6 +50,16 @@ PLAN_LIMITS = {
 }
 SEAT_PRICE_YEAR = {"free": 0, "team": 180, "business": 360}
 
+PLANS = (
+    {"name": "free", "seat_price_year": 0, "limits": PLAN_LIMITS["free"], "next": "team"},
+    {"name": "team", "seat_price_year": SEAT_PRICE_YEAR["team"], "limits": PLAN_LIMITS["team"],
+     "features": ["audit_log"], "next": "business"},
+    {"name": "business", "seat_price_year": SEAT_PRICE_YEAR["business"], "limits": PLAN_LIMITS["business"],
+     "features": ["audit_log", "sso"], "next": "enterprise"},
+    {"name": "enterprise", "features": ["audit_log", "sso", "custom_roles"]},
+)  # fmt: skip
+"""The plans that the simulated company sells, as a policy's `product.plans` lists them."""
+
 INTEGRATIONS = ("slack", "github", "warehouse", "sheets", "webhook")
 MOST_INTEGRATIONS = len(INTEGRATIONS)
 

@@ -42,5 +42,5 @@ RULE = Rule[Part](
     why_not=_why_not,
     obstacles=_obstacles,
     sentences={"potential_arr": _potential_arr},
-    reads=("value.floor", "value.seat_price_year", "value.seats_within_reach"),
+    reads=("value.floor", "value.seat_price_year", "value.seats_within_reach", "product.plans"),
 )
