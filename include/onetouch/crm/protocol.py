@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol, Self
 
@@ -121,6 +121,19 @@ class Activity:
         return self.subject.startswith(CLOSED_BY_US)
 
 
+@dataclass(frozen=True)
+class OurWrites:
+    """Changes of accounts that we made ourselves and that need not be read.
+
+    `until`: as-of that we wrote → until when we wrote it, by the CRM's clock, both in whole seconds. An account with
+    that as-of that has not changed after that moment was changed by us last. `unread`: accounts that others had changed
+    just before we wrote them; they are read all the same.
+    """
+
+    until: Mapping[datetime, datetime] = field(default_factory=dict)
+    unread: frozenset[str] = frozenset()
+
+
 class Crm(Protocol):
     """One CRM. Every method may raise CrmError; a row's own refusal is its Outcome, never an exception.
 
@@ -152,12 +165,18 @@ class Crm(Protocol):
     def read_reps(self) -> Iterator[Row]:
         """owner_id, email, name, active, timezone of every user."""
 
-    def read_accounts(self, policy: Policy, since: datetime | None = None) -> Iterator[Row]:
+    def read_accounts(
+        self, policy: Policy, since: datetime | None = None, ours: OurWrites | None = None
+    ) -> Iterator[Row]:
         """crm_account_id, owner_id, account_id (our external id), created_at, is_deleted, merged_into (the id of the
         account it was merged into), and the snapshot columns of `policy.crm.account_fields`.
 
-        With `since`, accounts changed at or after it, deleted ones too; without, all existing accounts.
+        With `since`, accounts changed at or after it, deleted ones too, but not those whose last change is one of
+        `ours`; without, all existing accounts. An account may come twice.
         """
+
+    def last_written(self, as_of: datetime) -> datetime | None:
+        """When an account with this as-of (whole seconds) was changed last, by the CRM's clock; None: none has it."""
 
     def read_opportunities(self, since: datetime | None = None) -> Iterator[Row]:
         """opportunity_id, crm_account_id, stage, is_closed, is_won, amount, created_at, closed_at, lead_source,

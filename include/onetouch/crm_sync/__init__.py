@@ -10,11 +10,13 @@ if TYPE_CHECKING:
     from onetouch.crm_sync.extract_crm import (
         OPPORTUNITIES,
         REPS,
+        WRITING,
         emails_of,
         extract_crm,
         follow,
         frame_of,
         move_on,
+        our_writes,
         read_reps,
         timezones,
     )
@@ -36,6 +38,7 @@ __all__ = [
     "OPPORTUNITIES",
     "REPS",
     "UNTOUCHED",
+    "WRITING",
     "Comparison",
     "Finding",
     "Move",
@@ -53,6 +56,7 @@ __all__ = [
     "move_on",
     "moves",
     "new_owner",
+    "our_writes",
     "read_reps",
     "timezones",
 ]

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from onetouch.catalogue import SIGNALS
 from onetouch.handoff.facts import Facts
 from onetouch.handoff.plain_text import plain
 from onetouch.handoff.words import in_words
@@ -55,6 +56,16 @@ def why_now(facts: Facts, policy: Policy) -> WhyNow:
         offer=[fill(sentence, words) for sentence in sentences(chosen.offer)],
         also=also[:_ALSO],
     )
+
+
+def columns_read(policy: Policy) -> set[str]:
+    """The facts that `why_now` reads for this policy, by the names of their columns."""
+    named = {"arr", "name"}
+    for situation in policy.situations:
+        named |= situation.facts | {condition.signal for condition in situation.when}
+    lists = {signal.names for signal in SIGNALS if signal.name in named and signal.names}
+    # The name is the domain where there is none, and moments are days of the account's time zone.
+    return (named | lists | {"domain", "timezone"}) - {"product"}
 
 
 def fits(situation: Situation, facts: Facts) -> bool:

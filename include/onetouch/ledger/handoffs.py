@@ -8,9 +8,9 @@ from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection, and_, case, func, select, true, update
+from sqlalchemy import Connection, and_, case, func, select, true, type_coerce, update
 
-from onetouch.ledger.columns import clean, encode, missing, utc
+from onetouch.ledger.columns import Moment, clean, encode, missing, utc
 from onetouch.ledger.outbox import Outboxes, abandon
 from onetouch.ledger.rows import frame, rows_of
 from onetouch.ledger.runs import Run, require_run
@@ -305,15 +305,20 @@ class Handoffs(Outboxes):
         """One row an account: its latest handoff decided before `as_of`, as far as it was known at `as_of`.
 
         Columns: account_id, handoff_id, episode, state, owner_email, decided_at, touched_at, closed_at, signals,
-        run_id; ordered by account. What later runs decided or learned is left out, so a re-run sees what its first
-        attempt saw. Times are UTC; touched_at and closed_at are null until known.
+        run_id, first_task_at (when its first handoff with a task was decided); ordered by account. What later runs
+        decided or learned is left out, so a re-run sees what its first attempt saw. Times are UTC; touched_at,
+        closed_at and first_task_at are null until known.
 
         `signals` are the signals a rep was last shown: those of the account's latest handoff that reached a task, which
         is an earlier handoff when this one was withdrawn before its task existed. Empty when no handoff reached a task.
         """
         as_of = utc(as_of)
         latest = (
-            select(handoffs.c.account_id, func.max(handoffs.c.episode).label("episode"))
+            select(
+                handoffs.c.account_id,
+                func.max(handoffs.c.episode).label("episode"),
+                func.min(case((handoffs.c.task_id.is_not(None), handoffs.c.decided_at))).label("first_task_at"),
+            )
             .where(handoffs.c.decided_at < as_of)
             .group_by(handoffs.c.account_id)
             .subquery()
@@ -333,6 +338,7 @@ class Handoffs(Outboxes):
                 case((known.c.to_state.in_(TERMINAL), handoffs.c.closed_at)).label("closed_at"),
                 seen.c.signals,
                 handoffs.c.run_id,
+                type_coerce(latest.c.first_task_at, Moment).label("first_task_at"),
             )
             .join(latest, and_(latest.c.account_id == handoffs.c.account_id, latest.c.episode == handoffs.c.episode))
             .join(known, known.c.handoff_id == handoffs.c.handoff_id)
@@ -352,6 +358,14 @@ class Handoffs(Outboxes):
             rows = rows_of(connection, query)
         rows = [{**row, "signals": row["signals"] or []} for row in rows]
         return frame(rows, list(query.selected_columns.keys()))
+
+    def first_task_at(self, before: datetime) -> datetime | None:
+        """When the first handoff that got a task was decided, of those decided before that moment; None: none was."""
+        query = select(handoffs.c.decided_at).where(
+            handoffs.c.task_id.is_not(None), handoffs.c.decided_at < utc(before)
+        )
+        with self.reading() as connection:
+            return connection.scalar(query.order_by(handoffs.c.decided_at).limit(1))
 
     def rep_load(self, as_of: datetime) -> pd.DataFrame:
         """The workload of each rep as of a moment, from handoffs decided before it, ordered by e-mail.

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from onetouch.policy.reps import country_of, listed_reps, tasks_of, zone_of
     from onetouch.policy.review import conditions, former_names, review_policy
     from onetouch.policy.schema import (
+        FOR_CUSTOMER,
         Automation,
         Benchmark,
         ColumnName,
@@ -43,6 +44,7 @@ __all__ = [
     "EventName",
     "Events",
     "FORMAT",
+    "FOR_CUSTOMER",
     "Icp",
     "Limits",
     "Meaning",

@@ -130,7 +130,15 @@ _THEN_2: dict[str, Any] = {
 """Key that a document of format 2 (and 1) may lack → the value that reproduces what was done without it."""
 
 
-_THEN_3: dict[str, Any] = {}
+_THEN_3: dict[str, Any] = {
+    # Only accounts that were handed over had anything written on their record, and nobody else was given to anybody.
+    "crm.standing": "handed_over",
+    "crm.standing_points": 5.0,  # has no effect
+    "crm.opportunity": "never",
+    "audience": {"actions": [], "tiers": [], "batch": 500, "facts_hours": 24, "full_sync_days": None},
+    # The first day was as full as any other.
+    "delivery.ramp": [],
+}
 """Key that a document of format 3 (and 2, and 1) may lack → the value that reproduces what was done without it."""
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pandas as pd
 
@@ -40,6 +40,14 @@ class Inputs:
     reps: pd.DataFrame
     touches: pd.DataFrame
     previous: pd.DataFrame
+
+
+def went_live(handoffs: pd.DataFrame) -> datetime | None:
+    """When the first task of all was decided, from `Inputs.handoffs`; None: none was, or its release did not say."""
+    if "first_task_at" not in handoffs or handoffs["first_task_at"].isna().all():
+        return None
+    first: datetime = handoffs["first_task_at"].min().to_pydatetime()
+    return first
 
 
 _OF_STAGES = {"signals": "signals", "scores": "scores"}

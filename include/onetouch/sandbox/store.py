@@ -59,6 +59,7 @@ SETTINGS: Final[dict[str, Any]] = {
     "export_hours": 24 * 365,  # most hours of an Amplitude export; a longer one times out
     "permissions": 0,  # 1: callers may do no more than the permission set allows; 0: everything, as reps in tests do
     "bulk_looks": 1,  # how often a poll of a bulk job answers InProgress before it is complete
+    "audience_secret": "sandbox-audience-secret",  # what requests to the receiver of audiences are signed with
     "certificate": None,  # the key pair of the app that signs in by JWT
     "sequence": 0,
 }
@@ -133,7 +134,8 @@ class Store:
             ):
                 self.db.execute(f'DELETE FROM "{name}"')
             self.db.execute("DELETE FROM channel WHERE kind = 'direct'")
-            names = self.db.execute("SELECT name FROM sqlite_master WHERE type = 'table' AND name LIKE 'hubspot%'")
+            others = "name LIKE 'hubspot%' OR name LIKE 'audience%'"
+            names = self.db.execute(f"SELECT name FROM sqlite_master WHERE type = 'table' AND ({others})")
             for row in names.fetchall():
                 self.db.execute(f'DELETE FROM "{row["name"]}"')
             self.load_user()

@@ -24,11 +24,11 @@ from onetouch.crm.hubspot.answers import (
     opportunity_of,
     state_of,
 )
-from onetouch.crm.hubspot.fields import ACCOUNT_ID, HANDOFF_ID
+from onetouch.crm.hubspot.fields import ACCOUNT_ID, AS_OF, HANDOFF_ID
 from onetouch.crm.hubspot.records import BATCH, Filter, Record, Records, parts
 from onetouch.crm.hubspot.rows import Rows
 from onetouch.crm.hubspot.transport import Transport
-from onetouch.crm.protocol import RELEASED, Activity, FieldsMissing, Outcome, Refused, Row, note
+from onetouch.crm.protocol import RELEASED, Activity, FieldsMissing, OurWrites, Outcome, Refused, Row, note
 from onetouch.handoff import AccountContext, TaskContent
 from onetouch.policy import Policy
 from onetouch.stop import WhyStopped, never
@@ -86,7 +86,9 @@ class HubSpot:
                     "timezone": zones.get(user),
                 }
 
-    def read_accounts(self, policy: Policy, since: datetime | None = None) -> Iterator[Row]:
+    def read_accounts(
+        self, policy: Policy, since: datetime | None = None, ours: OurWrites | None = None
+    ) -> Iterator[Row]:
         """See Crm. Accounts are companies; `policy.crm.account_fields` may hold HubSpot's own property names."""
         columns = {c: fields.company_property(f) for c, f in policy.crm.account_fields.items() if f}
         wanted = [*COMPANY, *columns.values()]
@@ -94,11 +96,20 @@ class HubSpot:
             for record in self._records.all("companies", wanted):
                 yield account_of(record, columns)
             return
-        for record in self._records.search("companies", wanted, [_changed(since)]):
+        for groups in _by_others(since, ours.until if ours else {}):
+            for record in self._records.search("companies", wanted, *groups):
+                yield account_of(record, columns)
+        for record in self._records.of_ids("companies", sorted(ours.unread) if ours else (), wanted):
             yield account_of(record, columns)
         nothing = dict.fromkeys(["owner_id", "account_id", "created_at", *columns])
         for old, new in self.gone_since(since).items():
             yield nothing | {"crm_account_id": old, "is_deleted": True, "merged_into": new}
+
+    def last_written(self, as_of: datetime) -> datetime | None:
+        """See Crm. Search finds a change only some seconds later, so the moment may be a little early."""
+        changed = "hs_lastmodifieddate"
+        record = self._records.last("companies", changed, [_equal(AS_OF, as_of)])
+        return fields.datetime_of(record["properties"].get(changed)) if record else None
 
     def read_opportunities(self, since: datetime | None = None) -> Iterator[Row]:
         """See Crm. Opportunities are deals; a deal of several companies counts for its primary company."""
@@ -328,6 +339,23 @@ class HubSpot:
 
 def _options(definition: Record) -> set[str]:
     return {str(option.get("value")) for option in definition.get("options") or []}
+
+
+def _by_others(since: datetime, ours: Mapping[datetime, datetime]) -> Iterator[list[list[Filter]]]:
+    """The searches, each with its groups of filters, for what has changed since, but not last by us."""
+    if not ours:
+        yield [[_changed(since)]]
+        return
+    written = {"propertyName": AS_OF, "operator": "NOT_IN", "values": [fields.milliseconds(at) for at in sorted(ours)]}
+    never = {"propertyName": AS_OF, "operator": "NOT_HAS_PROPERTY"}
+    yield [[_changed(since), written], [_changed(since), never]]
+    for as_of, until in sorted(ours.items()):
+        after = {"propertyName": "hs_lastmodifieddate", "operator": "GT", "value": fields.milliseconds(until)}
+        yield [[_changed(since), after, _equal(AS_OF, as_of)]]
+
+
+def _equal(name: str, at: datetime) -> Filter:
+    return {"propertyName": name, "operator": "EQ", "value": fields.milliseconds(at)}
 
 
 def _changed(since: datetime) -> Filter:

@@ -12,6 +12,7 @@ from onetouch.crm.protocol import DISPOSITIONS, OUTCOMES
 from onetouch.handoff import AccountContext, TaskContent
 
 ACCOUNT_ID: Final = "onetouch_account_id"
+AS_OF: Final = "onetouch_as_of"
 HANDOFF_ID: Final = "onetouch_handoff_id"
 OUTCOME: Final = "onetouch_outcome"
 DISPOSITION: Final = "onetouch_disposition"
@@ -69,6 +70,7 @@ PROPERTIES: Final[dict[str, tuple[dict[str, Any], ...]]] = {
         _property("account_id", "account id", unique=True),
         _property("score", "score", "number"),
         _property("tier", "tier", "choice", "high", "medium", "low"),
+        _property("action", "action"),
         _property("trigger", "trigger"),
         _property("motion", "motion", "choice", "self_serve", "sales_assist", "sales_led"),
         _property("activated", "activated", "yes or no"),

@@ -83,6 +83,17 @@ class Records:
                 return
             last = records[-1]["id"]
 
+    def last(self, thing: str, name: str, *groups: list[Filter]) -> Record | None:
+        """Of the records that match one of the groups the one with the greatest value of a property, and it."""
+        body = {
+            "filterGroups": [{"filters": group} for group in groups],
+            "sorts": [{"propertyName": name, "direction": "DESCENDING"}],
+            "properties": [name],
+            "limit": 1,
+        }
+        records = self._transport.call(self._transport.search.do_search, thing, body)["results"]
+        return records[0] if records else None
+
     def all(self, thing: str, wanted: Sequence[str], *, deleted: bool = False) -> Iterator[Record]:
         """All records, or all deleted records (HubSpot keeps those for 90 days)."""
         properties = list(dict.fromkeys(wanted))

@@ -6,13 +6,23 @@ import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
+from itertools import chain
 from typing import Self
 
 import requests
 from tenacity.wait import wait_base
 
 from onetouch.connections import Connection
-from onetouch.crm.protocol import UNKNOWN, Activity, CannotCreateFields, CrmError, FieldsMissing, Outcome, Row
+from onetouch.crm.protocol import (
+    UNKNOWN,
+    Activity,
+    CannotCreateFields,
+    CrmError,
+    FieldsMissing,
+    OurWrites,
+    Outcome,
+    Row,
+)
 from onetouch.crm.salesforce.answers import (
     EVENT_FIELDS,
     LEAD,
@@ -29,6 +39,7 @@ from onetouch.crm.salesforce.bulk import Job
 from onetouch.crm.salesforce.closing import WAYS, Closing
 from onetouch.crm.salesforce.fields import (
     ACCOUNT_ID,
+    AS_OF,
     DISPOSITION,
     HANDOFF_ID,
     OUTCOME,
@@ -121,16 +132,28 @@ class Salesforce:
                 "timezone": user["TimeZoneSidKey"],
             }
 
-    def read_accounts(self, policy: Policy, since: datetime | None = None) -> Iterator[Row]:
+    def read_accounts(
+        self, policy: Policy, since: datetime | None = None, ours: OurWrites | None = None
+    ) -> Iterator[Row]:
         """See Crm."""
         own = {column: field for column, field in policy.crm.account_fields.items() if field}
         _raise(list(missing("Account", self._transport.fields("Account") or {}, [ACCOUNT_ID, *own.values()])))
         master = self._present("Account", "MasterRecordId")
         names = dict.fromkeys(["Id", ACCOUNT_ID, "OwnerId", "CreatedDate", "IsDeleted", *master, *own.values()])
         soql = f"SELECT {', '.join(names)} FROM Account"
-        if since is not None:
-            soql += soql_of(" WHERE SystemModstamp >= {since}", since=since)
-        for record in self._transport.query(soql, include_deleted=since is not None):
+        if since is None:
+            records = self._transport.query(soql)
+        else:
+            changed = soql_of(" WHERE SystemModstamp >= {since}", since=since)
+            by_others = f" AND (IsDeleted = true OR {AS_OF} != {{as_of}} OR SystemModstamp > {{until}})"
+            for as_of, until in sorted(ours.until.items()) if ours and self._present("Account", AS_OF) else ():
+                changed += soql_of(by_others, as_of=as_of, until=until)
+            unread = f"{soql} WHERE Id IN {{values}}"
+            records = chain(
+                self._transport.query(soql + changed, include_deleted=True),
+                self._transport.query_in(unread, ours.unread if ours else (), include_deleted=True),
+            )
+        for record in records:
             yield {
                 "crm_account_id": record["Id"],
                 "owner_id": record["OwnerId"],
@@ -139,6 +162,12 @@ class Salesforce:
                 "is_deleted": record["IsDeleted"],
                 "merged_into": record.get("MasterRecordId"),
             } | {column: value_of(record, field) for column, field in own.items()}
+
+    def last_written(self, as_of: datetime) -> datetime | None:
+        """See Crm."""
+        soql = f"SELECT SystemModstamp FROM Account WHERE {AS_OF} = {{as_of}} ORDER BY SystemModstamp DESC LIMIT 1"
+        last = next(self._transport.query(soql_of(soql, as_of=as_of)), None)
+        return datetime_of(last["SystemModstamp"]) if last else None
 
     def read_opportunities(self, since: datetime | None = None) -> Iterator[Row]:
         """See Crm. `closed_at`: the CloseDate of a closed opportunity. An opportunity without an account is deleted."""

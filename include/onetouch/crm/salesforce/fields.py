@@ -14,6 +14,7 @@ from onetouch.crm.protocol import DISPOSITIONS, OUTCOMES
 from onetouch.handoff import REQUIRED_CONTEXT, AccountContext, TaskContent
 
 ACCOUNT_ID = "Onetouch_Account_Id__c"
+AS_OF = "Onetouch_As_Of__c"
 HANDOFF_ID = "Onetouch_Handoff_Id__c"
 OUTCOME = "Onetouch_Outcome__c"
 DISPOSITION = "Onetouch_Disposition__c"
@@ -49,6 +50,7 @@ CONTEXT: Mapping[str, tuple[str, Wanted]] = {
     "account_id": (ACCOUNT_ID, Wanted("text", 255, key=True)),
     "score": ("Onetouch_Score__c", Wanted("number", 5)),
     "tier": ("Onetouch_Tier__c", Wanted("pick")),
+    "action": ("Onetouch_Action__c", Wanted("text", 40)),
     "trigger": ("Onetouch_Trigger__c", Wanted("text", 255)),
     "motion": ("Onetouch_Motion__c", Wanted("pick")),
     "activated": ("Onetouch_Activated__c", Wanted("yes or no")),
@@ -59,7 +61,7 @@ CONTEXT: Mapping[str, tuple[str, Wanted]] = {
     "limit_share": ("Onetouch_Limit_Share__c", Wanted("number", 6)),
     "dossier": ("Onetouch_Dossier__c", Wanted("text", 32_000)),
     "policy_version": ("Onetouch_Policy_Version__c", Wanted("text", 64)),
-    "as_of": ("Onetouch_As_Of__c", Wanted("moment")),
+    "as_of": (AS_OF, Wanted("moment")),
 }
 """Part of an AccountContext → the field it is written to, on accounts and leads."""
 

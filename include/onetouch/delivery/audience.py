@@ -1,0 +1,290 @@
+"""The audience: accounts that sales leaves to marketing and the product, as a file a run and a webhook of changes.
+
+The file `audience/{run_id}.parquet` holds everybody in the audience of a run, whether it may send or not. The receiver
+of the webhook is told who joined, who left and what changed. What it knows is in the ledger, and is changed in the same
+transaction that lays out the requests, so that a run that continues after a crash forgets nothing and tells nothing
+twice; each request carries its own key.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+import pyarrow as pa
+
+from onetouch.catalogue import ACTIONS, NURTURE, SELF_SERVE_ONBOARDING, SIGNALS
+from onetouch.crm import Outcome
+from onetouch.delivery.failure import DeliveryFailed
+from onetouch.delivery.send import send
+from onetouch.delivery.webhook import DESTINATION, Webhook
+from onetouch.handoff import columns_read, known_facts, why_now
+from onetouch.lake import Lake, read_table
+from onetouch.ledger import PSEUDONYM, Ledger, Member, Outbox, Run
+from onetouch.policy import FOR_CUSTOMER, Policy
+
+FORMAT = 1
+"""The format of the request's body; a receiver reads it in `format`."""
+
+LOCK = "audience"
+"""The name of the lock that lets only one process at a time tell the receiver."""
+
+_READ_AT_ONCE = 10_000
+
+_NOT_FREE = frozenset(str(action) for action in ACTIONS if action.hold or action.sales_touch)
+"""Actions of accounts that are in no audience, whatever their tier."""
+
+_NAMES = {str(NURTURE): "nurture", str(SELF_SERVE_ONBOARDING): "onboarding"}
+"""Action → the name of its audience; of any other action it is the action's own."""
+
+_PEOPLE = ("email", "name", "title")
+
+_DECIDED = [
+    "account_id", "crm_account_id", "action", "tier", "score", "potential_arr", "motion", "call", "score_trend",
+    "as_of",
+]  # fmt: skip
+
+
+def send_audience(
+    lake: Lake, ledger: Ledger, policy: Policy, run: Run, webhook: Webhook | None, *, held: str | None
+) -> dict[str, Any]:
+    """Writes the run's audience to the lake, and tells the receiver of the changes since it was told last.
+
+    An account whose situation or people changed is told at once; one of which only facts changed, after
+    `audience.facts_hours`. Everybody is told the first time and every `audience.full_sync_days`. Requests that an
+    earlier run could not send are sent first, in their order. A run that comes after a later one tells nothing new.
+    With `held` (why nothing may be sent), or without a webhook, only the file is written.
+
+    Returns {"accounts": in the audience, "by_audience": {name: n}, "changes": {joined, changed, left: n}, "in_full":
+    whether everybody was told anew, "requests": laid out for this run, "sent", "refused": [{key, reason}], "waiting":
+    requests that a later run sends, "held"}. Raises DeliveryFailed with the same when a request was refused or waits.
+    """
+    members = _members(lake, ledger, policy, run)
+    names = members.column("audience").to_pylist()
+    summary: dict[str, Any] = {
+        "accounts": len(names), "by_audience": dict(Counter(names)), "changes": {}, "in_full": False, "requests": 0,
+        "sent": 0, "refused": [], "waiting": 0, "held": held,
+    }  # fmt: skip
+    if held or webhook is None:
+        return summary
+    with ledger.alone(LOCK):
+        told = ledger.audience_told()
+        if told is None or told <= run.as_of:
+            _lay_out(ledger, policy, run, members, summary)
+        _send(ledger, webhook, run, summary)
+    if summary["refused"] or summary["waiting"]:
+        named = [(f"request {row['key']}", row["reason"]) for row in summary["refused"]]
+        if summary["waiting"]:
+            named.append((f"{summary['waiting']} requests", "wait for the one before them; the next run sends them"))
+        raise DeliveryFailed("requests of the audience did not arrive", summary, named)
+    return summary
+
+
+# ── who is in it ─────────────────────────────────────────────────────────────────────────────────
+
+
+def _members(lake: Lake, ledger: Ledger, policy: Policy, run: Run) -> pa.Table:
+    """The run's audience, written to the lake: one row an account, ordered by account_id."""
+    name = f"{run.run_id}.parquet"
+    decisions = read_table(lake, "decisions", name, columns=_DECIDED).to_pandas()
+    chosen = decisions["action"].isin(policy.audience.actions)
+    chosen |= decisions["tier"].isin(policy.audience.tiers) & ~decisions["action"].isin(_NOT_FREE)
+    decisions = decisions[chosen].sort_values("account_id", ignore_index=True)
+    lists = {signal.names for signal in SIGNALS if signal.names}
+    wanted = sorted({"account_id", "account_basis", "name", *FOR_CUSTOMER, *lists, *columns_read(policy)} - _COMPUTED)
+    signals = read_table(lake, "signals", name, columns=wanted)
+    places = {account_id: place for place, account_id in enumerate(signals["account_id"].to_pylist())}
+    people, opted_out = _people(lake, run), _opted_out(lake, run)
+    forgotten = ledger.forgotten()
+    people = {a: [p for p in theirs if not forgotten.has("user", p["email"])] for a, theirs in people.items()}
+    parts: list[pa.Table] = []
+    for start in range(0, len(decisions), _READ_AT_ONCE):
+        part = decisions.iloc[start : start + _READ_AT_ONCE].to_dict("records")
+        rows = signals.take(pa.array([places[row["account_id"]] for row in part])).to_pylist()
+        told = []
+        for decision, known in zip(part, rows, strict=True):
+            account_id = decision["account_id"]
+            theirs = people.get(account_id, [])
+            reachable = [person for person in theirs if person["email"].lower() not in opted_out]
+            alone = account_id.removeprefix("user:").lower()
+            if (theirs and not reachable) or alone in opted_out or forgotten.has("account", account_id):
+                continue
+            told.append(_row({str(key): value for key, value in decision.items()}, known, reachable, policy))
+        parts.append(pa.Table.from_pylist(told, schema=AUDIENCE))
+    members = pa.concat_tables(parts) if parts else AUDIENCE.empty_table()
+    lake.write(members, "audience", name)
+    return members
+
+
+AUDIENCE = pa.schema(
+    [
+        *((name, pa.string()) for name in ("account_id", "crm_account_id", "name", "domain", "audience", "action")),
+        *((name, pa.string()) for name in ("tier", "situation", "offer", "facts", "people")),
+        ("as_of", pa.timestamp("us", "UTC")),
+    ]
+)
+"""Columns of `audience/{run_id}.parquet`. `offer`: the situation's, for the customer. `facts`: a JSON object of those
+that a text for the customer may name. `people`: a JSON list of {email, name, title} of those who may be written to."""
+
+_COMPUTED = {"product", "tier", "score", "potential_arr"}
+
+
+def _row(
+    decision: dict[str, Any], known: Mapping[str, Any], people: list[dict[str, str]], policy: Policy
+) -> dict[str, Any]:
+    facts = known_facts(decision, known)
+    why = why_now(facts, policy)
+    shown = {name: _json(facts[held]) for name in FOR_CUSTOMER if (held := _held(name, facts)) in facts}
+    action = str(decision["action"])
+    by_action = action in policy.audience.actions
+    return {
+        "account_id": decision["account_id"],
+        "crm_account_id": facts.get("crm_account_id"),
+        "name": facts.get("name"),
+        "domain": facts.get("domain"),
+        "audience": _NAMES.get(action, action) if by_action else facts.get("tier"),
+        "action": action,
+        "tier": facts.get("tier"),
+        "situation": why.situation,
+        "offer": " ".join(why.offer),
+        "facts": _text(shown),
+        "people": _text(people),
+        "as_of": decision["as_of"],
+    }
+
+
+_LISTS = {signal.name: signal.names for signal in SIGNALS if signal.names}
+
+
+def _held(name: str, facts: Mapping[str, Any]) -> str:
+    """The column that holds a fact: the list of names rather than their number, where there is one."""
+    held = _LISTS.get(name, name)
+    return held if held in facts else name
+
+
+def _json(value: Any) -> Any:
+    return value.isoformat() if isinstance(value, datetime) else value
+
+
+def _text(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+
+
+def _people(lake: Lake, run: Run) -> dict[str, list[dict[str, str]]]:
+    """Account id → its people with an address, ordered by it; empty when the run knows of no people."""
+    if not lake.exists("people", f"{run.run_id}.parquet"):
+        return {}
+    found: dict[str, dict[str, dict[str, str]]] = {}
+    rows = read_table(lake, "people", f"{run.run_id}.parquet", columns=["account_id", *_PEOPLE]).to_pylist()
+    for row in rows:
+        if row["account_id"] and row["email"]:
+            person = {name: row[name] for name in _PEOPLE if row[name]}
+            found.setdefault(row["account_id"], {})[row["email"].lower()] = person
+    return {account_id: [theirs[email] for email in sorted(theirs)] for account_id, theirs in found.items()}
+
+
+def _opted_out(lake: Lake, run: Run) -> set[str]:
+    """The addresses, in lower case, of everybody whose contact in the CRM opted out of e-mail."""
+    if not lake.exists("crm", run.run_id, "contacts.parquet"):
+        return set()
+    rows = read_table(lake, "crm", run.run_id, "contacts.parquet", columns=["email", "email_opt_out"]).to_pylist()
+    return {row["email"].lower() for row in rows if row["email"] and row["email_opt_out"]}
+
+
+# ── what the receiver is told ────────────────────────────────────────────────────────────────────
+
+
+def _lay_out(ledger: Ledger, policy: Policy, run: Run, members: pa.Table, summary: dict[str, Any]) -> None:
+    """Lays out the requests that tell what changed, and what the receiver knows with them."""
+    rules, known = policy.audience, ledger.audience()
+    in_full = ledger.audience_told() is None or ledger.in_full_due(run, rules.full_sync_days)
+    patience = timedelta(hours=rules.facts_hours)
+    now: dict[str, Member] = {}
+    changes: list[tuple[int, str]] = []  # place in the table, and what changed
+    there: set[str] = set()
+    columns = ("account_id", "audience", "situation", "people", "facts")
+    rows = zip(*(members.column(name).to_pylist() for name in columns), strict=True)
+    for place, (account_id, *situation, facts) in enumerate(rows):
+        there.add(account_id)
+        member = Member(_digest(*situation), _digest(facts), run.as_of)
+        before = known.get(account_id)
+        old_facts = before is not None and before.facts != member.facts and run.as_of - before.told_at >= patience
+        if before is None:
+            what = "joined"
+        elif before.situation != member.situation or old_facts:
+            what = "changed"
+        elif in_full:
+            what = "unchanged"
+        else:
+            continue
+        now[account_id] = member
+        changes.append((place, what))
+    left = sorted(set(known) - there)
+    summary["changes"] = dict(Counter(what for _, what in changes)) | ({"left": len(left)} if left else {})
+    summary["in_full"] = in_full
+    entries = len(changes) + (0 if in_full else len(left))
+    parts = max(int(in_full), -(-entries // rules.batch))  # that nobody is in it is told, too
+
+    def payloads() -> Iterator[dict[str, Any]]:
+        entries = [] if in_full else [{"account_id": account_id, "change": "left"} for account_id in left]
+        entries += [_entry(members.slice(place, 1).to_pylist()[0], what) for place, what in changes]
+        for part in range(parts):
+            its = entries[part * rules.batch : (part + 1) * rules.batch]
+            yield _payload(run, its, part + 1, parts, in_full=in_full)
+
+    keys = ledger.tell_audience(run, DESTINATION, list(payloads()), now, left, in_full=in_full)
+    summary["requests"] = len(keys)
+
+
+def _entry(row: dict[str, Any], what: str) -> dict[str, Any]:
+    told = {name: row[name] for name in ("account_id", "crm_account_id", "name", "domain", "audience", "situation")}
+    told |= {"offer": row["offer"], "facts": json.loads(row["facts"]), "people": json.loads(row["people"])}
+    return {name: value for name, value in told.items() if value is not None} | {"change": what}
+
+
+def _payload(run: Run, accounts: Sequence[Any], part: int, parts: int, *, in_full: bool) -> dict[str, Any]:
+    return {
+        "format": FORMAT,
+        "kind": "everybody" if in_full else "changes",
+        "run": run.run_id,
+        "as_of": run.as_of.isoformat(),
+        "part": part,
+        "parts": parts,
+        "accounts": list(accounts),
+    }
+
+
+def _digest(*parts: str | None) -> str:
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
+
+
+# ── sending ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def _send(ledger: Ledger, webhook: Webhook, run: Run, summary: dict[str, Any]) -> None:
+    """Sends what waits, one request after the other in the order of their runs.
+
+    A request that is refused for good is a dead letter, and the next one goes; one that cannot be sent now holds up the
+    rest, because the receiver is to hear of changes in their order.
+    """
+    waiting = ledger.outbox(destination=DESTINATION, states=["pending", "sending"])
+    for place, row in enumerate(waiting):
+        outcome = send(ledger, {row.key: row}, lambda due, _: {key: _post(webhook, its) for key, its in due.items()})
+        told = outcome[row.key]
+        if told.ok:
+            summary["sent"] += 1
+        else:
+            summary["refused"].append({"key": row.key, "reason": told.reason})
+        if not told.ok and told.retryable:
+            summary["waiting"] = len(waiting) - place - 1
+            return
+
+
+def _post(webhook: Webhook, row: Outbox) -> Outcome:
+    # Whoever was forgotten since the request was laid out is not told of any more.
+    accounts = [a for a in row.payload["accounts"] if not str(a["account_id"]).startswith(PSEUDONYM)]
+    return webhook.post(row.key, _text(row.payload | {"accounts": accounts}).encode())
