@@ -12,6 +12,7 @@ if TYPE_CHECKING:
         CLOSED_BY_US,
         DISPOSITIONS,
         EXPIRED,
+        NOT_YET,
         OUTCOMES,
         RELEASED,
         UNKNOWN,
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     )
     from onetouch.crm.registry import CRMS, check_system, connect, connection_id
     from onetouch.crm.salesforce import HANDOFF_ID, REQUIRED_FIELDS
-    from onetouch.crm.stored import context_of, stored_payload, task_of
+    from onetouch.crm.stored import context_of, opportunity_of, stored_payload, task_of
 
 __all__ = [
     "HANDOFF_ID",
@@ -47,6 +48,7 @@ __all__ = [
     "EXPIRED",
     "FieldsMissing",
     "LimitReached",
+    "NOT_YET",
     "OUTCOMES",
     "OurWrites",
     "Outcome",
@@ -64,6 +66,7 @@ __all__ = [
     "connection_id",
     "context_of",
     "note",
+    "opportunity_of",
     "stored_payload",
     "task_of",
 ]

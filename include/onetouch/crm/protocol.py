@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any, Protocol, Self
 
 from onetouch.connections import Connection
-from onetouch.handoff import AccountContext, TaskContent
+from onetouch.handoff import AccountContext, OpportunityContent, TaskContent
 from onetouch.policy import Policy
 from onetouch.stop import WhyStopped
 
@@ -25,13 +25,19 @@ DISPOSITIONS = ("Good", "Not now", "Wrong person", "Would have bought anyway")
 UNKNOWN = "UNKNOWN_OUTCOME"
 """The code of a row whose request was sent but not answered: look it up before sending it again."""
 
-WRITES = ("create_fields", "ensure_accounts", "update_accounts", "create_tasks", "close_tasks")
+WRITES = (
+    "create_fields", "ensure_accounts", "update_accounts", "create_tasks", "close_tasks", "create_opportunities",
+)  # fmt: skip
 """The methods of a Crm that change something in it."""
 
 
 def note(label: str, reason: str = "") -> str:
     """The first line of the description of a task that we closed or released; `label` is one of CLOSED_BY_US."""
     return f"{label.strip('[] ')}: {reason}"
+
+
+NOT_YET = "NOT_YET"
+"""The code of a row that the CRM cannot take yet, through nobody's fault: a later run tries again."""
 
 
 class CrmError(Exception):
@@ -229,4 +235,13 @@ class Crm(Protocol):
         the rep closed (`by_rep`) is left alone, except that a release adds its reason to the description. Nothing is
         done, and the outcome is ok, for a task that we closed before (even if the rep has reopened it since), that was
         deleted, or that was never created.
+        """
+
+    def create_opportunities(
+        self, rows: Mapping[str, OpportunityContent], unsure: Collection[str] = ()
+    ) -> dict[str, Outcome]:
+        """Creates an opportunity of each handoff, handoff id → content, under its unique key, in the first open stage.
+
+        An existing one is the rep's, as with `create_tasks`: it is adopted as it is, and a deleted one is not created
+        again. A lead has no opportunities: its outcome is NOT_YET.
         """

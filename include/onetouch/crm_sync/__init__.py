@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     )
     from onetouch.crm_sync.one_touch import (
         LABELS,
+        MEETING,
         UNTOUCHED,
         Move,
         Seen,
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "LABELS",
+    "MEETING",
     "OPPORTUNITIES",
     "REPS",
     "UNTOUCHED",

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from onetouch.faces import show
 
 if TYPE_CHECKING:
-    from onetouch.handoff.content import REQUIRED_CONTEXT, AccountContext, Priority, TaskContent
+    from onetouch.handoff.content import REQUIRED_CONTEXT, AccountContext, OpportunityContent, Priority, TaskContent
     from onetouch.handoff.dossier import dossier
     from onetouch.handoff.facts import known_facts
     from onetouch.handoff.fields import account_context, missing_context, standing_trigger, task_content
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 __all__ = [
     "AccountContext",
     "Alert",
+    "OpportunityContent",
     "Priority",
     "REQUIRED_CONTEXT",
     "TaskContent",

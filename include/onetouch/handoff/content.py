@@ -57,6 +57,22 @@ class TaskContent:
     contact_id: str | None = None
 
 
+@dataclass(frozen=True)
+class OpportunityContent:
+    """An opportunity for a handoff whose customer has answered. `amount`: dollars a year; `close_on`: a guess of ours.
+
+    `owner_id`, `crm_account_id` and `contact_id` are the CRM's own ids, filled in when it is written.
+    """
+
+    name: str
+    amount: float | None = None
+    close_on: date | None = None
+    source: str = "Product"
+    owner_id: str | None = None
+    crm_account_id: str | None = None
+    contact_id: str | None = None
+
+
 REQUIRED_CONTEXT = (
     "account_id", "activated", "milestones", "team_size", "features_used", "usage", "trigger", "dossier",
 )  # fmt: skip

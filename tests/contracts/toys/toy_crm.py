@@ -22,7 +22,7 @@ from onetouch.crm import (
     Unreachable,
     note,
 )
-from onetouch.handoff import AccountContext, TaskContent
+from onetouch.handoff import AccountContext, OpportunityContent, TaskContent
 from onetouch.policy import Policy
 from onetouch.stop import WhyStopped, ask
 
@@ -263,6 +263,24 @@ class ToyCrm:
                         books.change(made, description=task.description, handoff_id=handoff_id)
                         books.contact_of[made] = task.contact_id
                         outcomes[handoff_id] = Outcome(ok=True, id=made)
+        return outcomes
+
+    def create_opportunities(
+        self, rows: Mapping[str, OpportunityContent], unsure: Collection[str] = ()
+    ) -> dict[str, Outcome]:
+        books, outcomes = self._books, {}
+        for part in self._writes(rows):
+            for key in part:
+                known = next((d for d in books.deals.values() if d.get("handoff_id") == key), None)
+                if known is None:
+                    row, made = rows[key], books.new_id()
+                    known = books.deals[made] = {
+                        "opportunity_id": made, "crm_account_id": row.crm_account_id, "stage": "open",
+                        "is_closed": False, "is_won": False, "amount": row.amount, "created_at": books.now,
+                        "closed_at": None, "lead_source": row.source, "owner_id": row.owner_id,
+                        "changed_at": books.now, "is_deleted": False, "handoff_id": key, "name": row.name,
+                    }  # fmt: skip
+                outcomes[key] = Outcome(ok=True, id=known["opportunity_id"], deleted=known["is_deleted"])
         return outcomes
 
     def close_tasks(self, reasons: Mapping[str, tuple[str, str]]) -> dict[str, Outcome]:

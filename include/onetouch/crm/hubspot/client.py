@@ -29,7 +29,7 @@ from onetouch.crm.hubspot.records import BATCH, Filter, Record, Records, parts
 from onetouch.crm.hubspot.rows import Rows
 from onetouch.crm.hubspot.transport import Transport
 from onetouch.crm.protocol import RELEASED, Activity, FieldsMissing, OurWrites, Outcome, Refused, Row, note
-from onetouch.handoff import AccountContext, TaskContent
+from onetouch.handoff import AccountContext, OpportunityContent, TaskContent
 from onetouch.policy import Policy
 from onetouch.stop import WhyStopped, never
 
@@ -43,7 +43,8 @@ _SEARCH_CHARS = 2_000
 class HubSpot:
     """One account, through its official client. The connection's password is the token of a private app.
 
-    `api_reserve`: the share of the account's daily calls that is left to others. Raises ConnectionConfigError at
+    `api_reserve`: the share of the account's daily calls that is left to others. `deals`: whether we create deals, for
+    which they need our properties. Raises ConnectionConfigError at
     once when the connection cannot work.
     """
 
@@ -54,6 +55,7 @@ class HubSpot:
         connection: Connection,
         *,
         api_reserve: float = 0.0,
+        deals: bool = False,
         wait: wait_base | None = None,
         sleep: Callable[[float], None] = time.sleep,
         stopped: WhyStopped = never,
@@ -62,13 +64,15 @@ class HubSpot:
         self._records = Records(self._transport)
         self._rows = Rows(self._transport, self._records)
         self._checked = False
+        self._ours = {thing: wanted for thing, wanted in fields.PROPERTIES.items() if deals or thing != "deals"}
 
     @classmethod
     def connect(
         cls, connection: Connection, policy: Policy, *, stopped: WhyStopped, sleep: Callable[[float], None]
     ) -> Self:
         """See Crm."""
-        return cls(connection, api_reserve=policy.delivery.api_reserve, stopped=stopped, sleep=sleep)
+        deals = policy.crm.opportunity != "never"
+        return cls(connection, api_reserve=policy.delivery.api_reserve, deals=deals, stopped=stopped, sleep=sleep)
 
     # ── reading ──────────────────────────────────────────────────────────────────────────────────
 
@@ -200,7 +204,7 @@ class HubSpot:
         if self._checked:
             return
         problems = []
-        for thing, wanted in fields.PROPERTIES.items():
+        for thing, wanted in self._ours.items():
             there = self._records.definitions(thing)
             for definition in wanted:
                 name = definition["name"]
@@ -223,7 +227,7 @@ class HubSpot:
     def create_fields(self) -> list[str]:
         """See Crm. Creates properties in a group of their own; returns names such as tasks.onetouch_…"""
         made = []
-        for thing, wanted in fields.PROPERTIES.items():
+        for thing, wanted in self._ours.items():
             there = self._records.definitions(thing)
             missing = [definition for definition in wanted if definition["name"] not in there]
             if not missing:
@@ -294,6 +298,25 @@ class HubSpot:
 
         outcomes = self._rows.change("tasks", HANDOFF_ID, reasons, ACTIVITIES["tasks"], closed)
         return {h: replace(o, ok=o.ok or o.deleted, by_rep=h in by_rep) for h, o in outcomes.items()}
+
+    def create_opportunities(
+        self, rows: Mapping[str, OpportunityContent], unsure: Collection[str] = ()
+    ) -> dict[str, Outcome]:
+        """See Crm. A lead is a company in HubSpot, and may have deals."""
+        if not rows:
+            return {}
+        self.check_fields()
+        outcomes = self._rows.made("deals", HANDOFF_ID, [h for h in unsure if h in rows])
+        pipeline, stage = self._records.first_stage()
+        new = {
+            h: {
+                "properties": fields.deal_properties(row, pipeline, stage) | {HANDOFF_ID: h},
+                "associations": fields.deal_associations(row),
+            }
+            for h, row in rows.items()
+            if h not in outcomes
+        }
+        return outcomes | self._rows.create("deals", HANDOFF_ID, new)
 
     def _of_domain(self, rows: Mapping[str, Row]) -> dict[str, str]:
         """Account id → the company of the same domain that has no account id of ours; the oldest of several."""

@@ -135,6 +135,13 @@ class Records:
         answer = self._transport.call(self._transport.pipelines.get_all, "deals")
         return {stage["id"]: stage for pipeline in answer["results"] for stage in pipeline["stages"]}
 
+    def first_stage(self) -> tuple[str, str]:
+        """The first pipeline of deals and its first open stage, as people see them ordered."""
+        pipelines = self._transport.call(self._transport.pipelines.get_all, "deals")["results"]
+        first = min(pipelines, key=lambda pipeline: pipeline.get("displayOrder", 0))
+        is_open = [s for s in first["stages"] if str((s.get("metadata") or {}).get("isClosed")).lower() != "true"]
+        return str(first["id"]), str(min(is_open, key=lambda stage: stage.get("displayOrder", 0))["id"])
+
     def _pages(self, request: Callable[..., Any], *given: Any, **query: Any) -> Iterator[Record]:
         after: str | None = None
         while True:

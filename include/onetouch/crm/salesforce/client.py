@@ -14,6 +14,7 @@ from tenacity.wait import wait_base
 
 from onetouch.connections import Connection
 from onetouch.crm.protocol import (
+    NOT_YET,
     UNKNOWN,
     Activity,
     CannotCreateFields,
@@ -46,12 +47,13 @@ from onetouch.crm.salesforce.fields import (
     context_fields,
     cut,
     missing,
+    opportunity_fields,
     problems,
     task_fields,
 )
 from onetouch.crm.salesforce.rows import DELETED, DUPLICATE, LOCKED, ROWS, Batch, Look
 from onetouch.crm.salesforce.transport import Record, Transport, soql_of
-from onetouch.handoff import AccountContext, TaskContent
+from onetouch.handoff import AccountContext, OpportunityContent, TaskContent
 from onetouch.policy import Policy
 from onetouch.stop import WhyStopped, never
 
@@ -413,6 +415,35 @@ class Salesforce:
                 closing = Closing(self._transport, self.tasks_of, left, fields, self.check_fields)
                 outcomes |= closing.close(begun=bool(outcomes))
         return outcomes
+
+    def create_opportunities(
+        self, rows: Mapping[str, OpportunityContent], unsure: Collection[str] = ()
+    ) -> dict[str, Outcome]:
+        """See Crm. The contact is named where the org has the field for it."""
+        leads = {h for h, row in rows.items() if str(row.crm_account_id).startswith(LEAD)}
+        outcomes = {h: Outcome(ok=False, code=NOT_YET, message="a lead", retryable=True) for h in leads}
+        if not rows.keys() - leads:
+            return outcomes
+        self._check("Opportunity")
+        outcomes |= self._opportunities_made(h for h in unsure if h in rows and h not in leads)
+        stages = (self._transport.fields("Opportunity") or {})["StageName"].get("picklistValues") or []
+        first = next((str(value["value"]) for value in stages if value.get("active", True)), "Prospecting")
+        contact = self._present("Opportunity", "ContactId")
+        records = {
+            h: opportunity_fields(row if contact else replace(row, contact_id=None), first) | {HANDOFF_ID: h}
+            for h, row in sorted(rows.items())
+            if h not in outcomes
+        }
+        look = Look(HANDOFF_ID, self._opportunities_made)
+        made = self._insert("Opportunity", list(records.values()), look, begun=bool(leads))
+        outcomes |= dict(zip(records, made, strict=True))
+        return outcomes | _twins(outcomes, self._opportunities_made)
+
+    def _opportunities_made(self, handoff_ids: Iterable[str]) -> dict[str, Outcome]:
+        """The existing opportunity of each handoff that has one."""
+        soql = f"SELECT Id, {HANDOFF_ID}, IsDeleted FROM Opportunity WHERE {HANDOFF_ID} IN {{values}}"
+        records = self._transport.query_in(soql, handoff_ids, include_deleted=True)
+        return {r[HANDOFF_ID]: Outcome(ok=True, id=r["Id"], deleted=r["IsDeleted"]) for r in records}
 
     def _adopted(self, handoff_ids: Iterable[str]) -> dict[str, Outcome]:
         """The existing task of each handoff that has one, to be adopted as the rep's."""

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from onetouch.crm.protocol import DISPOSITIONS, OUTCOMES
-from onetouch.handoff import REQUIRED_CONTEXT, AccountContext, TaskContent
+from onetouch.handoff import REQUIRED_CONTEXT, AccountContext, OpportunityContent, TaskContent
 
 ACCOUNT_ID = "Onetouch_Account_Id__c"
 AS_OF = "Onetouch_As_Of__c"
@@ -37,6 +37,7 @@ class Wanted:
     """The requirements on a field. `size`: characters of a text, digits before the point of a number.
 
     `values`: the values a picklist must offer. `key`: it is a unique external id. `written`: we do not only read it.
+    `changed`: we write it after the record was created, too.
     """
 
     kind: str
@@ -44,6 +45,7 @@ class Wanted:
     values: tuple[str, ...] = ()
     key: bool = False
     written: bool = True
+    changed: bool = True
 
 
 CONTEXT: Mapping[str, tuple[str, Wanted]] = {
@@ -86,6 +88,16 @@ WANTED: Mapping[str, Mapping[str, Wanted]] = {
         "WhatId": Wanted("record"),
         "WhoId": Wanted("record"),
     },
+    "Opportunity": {
+        HANDOFF_ID: Wanted("text", 64, key=True, changed=False),
+        "Name": Wanted("any", 120, changed=False),
+        "AccountId": Wanted("record", changed=False),
+        "OwnerId": Wanted("record", changed=False),
+        "StageName": Wanted("pick", changed=False),
+        "CloseDate": Wanted("day", changed=False),
+        "Amount": Wanted("number", 12, changed=False),
+        "LeadSource": Wanted("pick", changed=False),
+    },
 }
 """Object → every field the product writes, and our own fields that it reads."""
 
@@ -114,6 +126,21 @@ def task_fields(task: TaskContent) -> dict[str, Any]:
         "OwnerId": task.owner_id,
         "WhatId": task.crm_account_id,
         "WhoId": task.contact_id,
+    }
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def opportunity_fields(content: OpportunityContent, stage: str) -> dict[str, Any]:
+    """The fields of an opportunity; unknown values are left out."""
+    fields = {
+        "Name": shortened(content.name, WANTED["Opportunity"]["Name"].size),
+        "AccountId": content.crm_account_id,
+        "OwnerId": content.owner_id,
+        "StageName": stage,
+        "CloseDate": content.close_on and content.close_on.isoformat(),
+        "Amount": _held(content.amount, WANTED["Opportunity"]["Amount"]),
+        "LeadSource": content.source,
+        "ContactId": content.contact_id,
     }
     return {name: value for name, value in fields.items() if value is not None}
 
@@ -173,7 +200,8 @@ def missing(thing: str, there: Mapping[str, Mapping[str, Any]], names: Iterable[
 
 def _wrong(field: Mapping[str, Any], wanted: Wanted) -> Iterator[str]:
     """What is wrong with one field. Anything the describe result leaves out is taken as correct."""
-    if wanted.written and not (field.get("updateable", True) and field.get("createable", True)):
+    may_change = field.get("updateable", True) or not wanted.changed
+    if wanted.written and not (may_change and field.get("createable", True)):
         yield "may not be written"
     kinds = _TYPES[wanted.kind]
     if kinds and field.get("type", min(kinds)) not in kinds:
