@@ -164,7 +164,7 @@ def test_everybody_is_told_anew_after_the_policys_days_and_who_is_not_named_has_
 def test_a_run_that_comes_after_a_later_one_tells_nothing(world: Any) -> None:
     early = decided(world, 0, {1: "nurture", 2: "nurture"})
     send(world, decided(world, 1, {1: "nurture"}))
-    assert send(world, early)["requests"] == 0
+    assert send(world, early)["requests"] == 0  # of this run
     assert set(receiver(world)["members"]) == {"org-1"}
 
 

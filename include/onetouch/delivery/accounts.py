@@ -62,21 +62,21 @@ def write_accounts(
     if held or crm is None:
         told = ledger.standings(policy.crm.system)
         accounts, due = _count(lake, policy, run, told)
-        return _summary(accounts, Counter(), Counter(), held or "no CRM") | {
-            "to_write": due,
-            "unchanged": accounts - due,
-        }
+        return _summary(accounts, run, told, held or "no CRM") | {"to_write": due}
     with ledger.alone(LOCK):
         return _write(lake, ledger, policy, run, crm)
 
 
-def _summary(accounts: int, done: Counter[str], refused: Counter[str], held: str | None) -> dict[str, Any]:
+def _summary(accounts: int, run: Run, told: pd.DataFrame, held: str | None) -> dict[str, Any]:
+    """What has become of the accounts, by the ledger: a repeated run says the same."""
+    mine = told[told["as_of"] == pd.Timestamp(run.as_of)] if len(told) else told
+    states = Counter(mine["state"])
     return {
         "accounts": accounts,
-        "unchanged": accounts - done.total() - refused.total(),
-        "written": done["written"],
-        "gone": done["gone"],
-        "refused": dict(refused),
+        "unchanged": accounts - states["written"] - states["gone"] - states["refused"],
+        "written": states["written"],
+        "gone": states["gone"],
+        "refused": dict(Counter(mine.loc[mine["state"] == "refused", "reason"])),
         "held": held,
         "ours": None,
     }
@@ -92,32 +92,24 @@ def _count(lake: Lake, policy: Policy, run: Run, told: pd.DataFrame) -> tuple[in
 
 def _write(lake: Lake, ledger: Ledger, policy: Policy, run: Run, crm: Crm) -> dict[str, Any]:
     told = ledger.standings(crm.name)
-    accounts, done, refused = 0, Counter[str](), Counter[str]()
+    accounts, left_out = 0, Counter[str]()
     unread: set[str] | None = None
     cut_short: CrmError | None = None
     waiting: dict[str, tuple[Standing, AccountContext]] = {}
-    ours: set[str] = set()
 
     def go() -> None:
         nonlocal unread, cut_short
-        if not waiting:
-            return
-        if cut_short is None:
-            if unread is None:
-                unread = _changed_by_others(policy, run, crm)
+        if waiting and cut_short is None:
             try:
-                outcomes = _send(ledger, run, crm, waiting)
+                if unread is None:
+                    unread = _changed_by_others(policy, run, crm)
+                _send(ledger, run, crm, waiting)
             except Unreachable:
                 raise
-            except CrmError as error:
+            except CrmError as error:  # the rest is not tried: fields are missing, or the calls of the day are used up
                 cut_short = error
-            else:
-                ours.update(crm_id for crm_id, outcome in outcomes.items() if outcome.ok)
-                done["written"] += sum(outcome.ok for outcome in outcomes.values())
-                done["gone"] += sum(outcome.deleted for outcome in outcomes.values() if not outcome.ok)
-                refused.update(o.reason for o in outcomes.values() if not o.ok and not o.deleted)
         if cut_short is not None:
-            refused[str(cut_short)] += len(waiting)
+            left_out[str(cut_short)] += len(waiting)
         waiting.clear()
 
     for part, due in _parts(lake, policy, run, told):
@@ -127,19 +119,28 @@ def _write(lake: Lake, ledger: Ledger, policy: Policy, run: Run, crm: Crm) -> di
             if len(waiting) >= _AT_ONCE:
                 go()
     go()
-    summary = _summary(accounts, done, refused, None)
-    summary["ours"] = _ours(ledger, run, crm, ours, unread or set())
-    if refused:
-        named = [(f"{n} accounts", reason) for reason, n in refused.items()]
+    now = ledger.standings(crm.name)
+    summary = _summary(accounts, run, now, None)
+    written = now[(now["as_of"] == pd.Timestamp(run.as_of)) & (now["state"] == "written")]
+    summary["ours"] = _ours(ledger, run, crm, set(written["crm_account_id"]), unread)
+    summary["refused"] |= left_out
+    summary["unchanged"] -= left_out.total()
+    if summary["refused"]:
+        named = [(f"{n} accounts", reason) for reason, n in summary["refused"].items()]
         raise DeliveryFailed("reasons why accounts could not be written", summary, named) from cut_short
     return summary
 
 
-def _send(ledger: Ledger, run: Run, crm: Crm, rows: dict[str, tuple[Standing, AccountContext]]) -> dict[str, Outcome]:
+def _send(ledger: Ledger, run: Run, crm: Crm, rows: dict[str, tuple[Standing, AccountContext]]) -> None:
     ledger.begin_standings(crm.name, run, (standing for standing, _ in rows.values()))
     outcomes = crm.update_accounts({crm_id: context for crm_id, (_, context) in rows.items()})
-    ledger.settle_standings(crm.name, {crm_id: None if o.ok else o.reason for crm_id, o in outcomes.items()})
-    return outcomes
+    ledger.settle_standings(crm.name, {crm_id: _settled(outcome) for crm_id, outcome in outcomes.items()})
+
+
+def _settled(outcome: Outcome) -> tuple[str, str]:
+    if outcome.ok:
+        return "written", ""
+    return ("gone" if outcome.deleted else "refused"), outcome.reason
 
 
 # ── what the next extraction need not read ───────────────────────────────────────────────────────
@@ -152,11 +153,14 @@ def _changed_by_others(policy: Policy, run: Run, crm: Crm) -> set[str]:
     return {row["crm_account_id"] for row in islice(rows, _LOOKED_AT + 1)}
 
 
-def _ours(ledger: Ledger, run: Run, crm: Crm, written: set[str], unread: set[str]) -> dict[str, Any] | None:
-    """What this run has written and the next extraction need not read; if there was a first attempt, what it said."""
+def _ours(ledger: Ledger, run: Run, crm: Crm, written: set[str], unread: set[str] | None) -> dict[str, Any] | None:
+    """What this run has written and the next extraction need not read; if there was a first attempt, what it said.
+
+    `unread`: what others have changed since the run's reading; None: nothing was written now.
+    """
     if before := (ledger.stage_summary(run.run_id, WRITING) or {}).get("ours"):
         return dict(before)
-    if not written or len(unread) > _LOOKED_AT or len(unread & written) > _UNREAD:
+    if not written or unread is None or len(unread) > _LOOKED_AT or len(unread & written) > _UNREAD:
         return None
     try:
         last = crm.last_written(run.as_of)

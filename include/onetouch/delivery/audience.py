@@ -74,8 +74,9 @@ def send_audience(
     with ledger.alone(LOCK):
         told = ledger.audience_told()
         if told is None or told <= run.as_of:
-            _lay_out(ledger, policy, run, members, summary)
-        _send(ledger, webhook, run, summary)
+            _lay_out(ledger, policy, run, members)
+        summary["refused"], summary["waiting"] = _send(ledger, webhook)
+    _account_for(ledger, run, summary)
     if summary["refused"] or summary["waiting"]:
         named = [(f"request {row['key']}", row["reason"]) for row in summary["refused"]]
         if summary["waiting"]:
@@ -198,7 +199,7 @@ def _opted_out(lake: Lake, run: Run) -> set[str]:
 # ── what the receiver is told ────────────────────────────────────────────────────────────────────
 
 
-def _lay_out(ledger: Ledger, policy: Policy, run: Run, members: pa.Table, summary: dict[str, Any]) -> None:
+def _lay_out(ledger: Ledger, policy: Policy, run: Run, members: pa.Table) -> None:
     """Lays out the requests that tell what changed, and what the receiver knows with them."""
     rules, known = policy.audience, ledger.audience()
     in_full = ledger.audience_told() is None or ledger.in_full_due(run, rules.full_sync_days)
@@ -224,8 +225,6 @@ def _lay_out(ledger: Ledger, policy: Policy, run: Run, members: pa.Table, summar
         now[account_id] = member
         changes.append((place, what))
     left = sorted(set(known) - there)
-    summary["changes"] = dict(Counter(what for _, what in changes)) | ({"left": len(left)} if left else {})
-    summary["in_full"] = in_full
     entries = len(changes) + (0 if in_full else len(left))
     parts = max(int(in_full), -(-entries // rules.batch))  # that nobody is in it is told, too
 
@@ -236,8 +235,7 @@ def _lay_out(ledger: Ledger, policy: Policy, run: Run, members: pa.Table, summar
             its = entries[part * rules.batch : (part + 1) * rules.batch]
             yield _payload(run, its, part + 1, parts, in_full=in_full)
 
-    keys = ledger.tell_audience(run, DESTINATION, list(payloads()), now, left, in_full=in_full)
-    summary["requests"] = len(keys)
+    ledger.tell_audience(run, DESTINATION, list(payloads()), now, left, in_full=in_full)
 
 
 def _entry(row: dict[str, Any], what: str) -> dict[str, Any]:
@@ -265,23 +263,38 @@ def _digest(*parts: str | None) -> str:
 # ── sending ──────────────────────────────────────────────────────────────────────────────────────
 
 
-def _send(ledger: Ledger, webhook: Webhook, run: Run, summary: dict[str, Any]) -> None:
+def _send(ledger: Ledger, webhook: Webhook) -> tuple[list[dict[str, str]], int]:
     """Sends what waits, one request after the other in the order of their runs.
 
-    A request that is refused for good is a dead letter, and the next one goes; one that cannot be sent now holds up the
-    rest, because the receiver is to hear of changes in their order.
+    Returns those that did not arrive, and how many wait behind them. A request that is refused for good is a dead
+    letter, and the next one goes; one that cannot be sent now holds up the rest, because the receiver is to hear of
+    changes in their order.
     """
+    refused: list[dict[str, str]] = []
     waiting = ledger.outbox(destination=DESTINATION, states=["pending", "sending"])
     for place, row in enumerate(waiting):
         outcome = send(ledger, {row.key: row}, lambda due, _: {key: _post(webhook, its) for key, its in due.items()})
         told = outcome[row.key]
-        if told.ok:
-            summary["sent"] += 1
-        else:
-            summary["refused"].append({"key": row.key, "reason": told.reason})
-        if not told.ok and told.retryable:
-            summary["waiting"] = len(waiting) - place - 1
-            return
+        if not told.ok:
+            refused.append({"key": row.key, "reason": told.reason})
+            if told.retryable:
+                return refused, len(waiting) - place - 1
+    return refused, 0
+
+
+def _account_for(ledger: Ledger, run: Run, summary: dict[str, Any]) -> None:
+    """What was told by the run's requests and what became of them, by the ledger: a repeated run says the same."""
+    mine = ledger.outbox(run_id=run.run_id, destination=DESTINATION)
+    changes = Counter(entry["change"] for row in mine for entry in row.payload.get("accounts", ()))
+    listed = {row["key"] for row in summary["refused"]}
+    dead = [{"key": row.key, "reason": row.reason} for row in mine if row.state == "failed" and row.key not in listed]
+    summary |= {
+        "changes": dict(sorted(changes.items())),
+        "in_full": any(row.payload.get("kind") == "everybody" for row in mine),
+        "requests": len(mine),
+        "sent": sum(row.state == "sent" for row in mine),
+        "refused": summary["refused"] + dead,
+    }
 
 
 def _post(webhook: Webhook, row: Outbox) -> Outcome:

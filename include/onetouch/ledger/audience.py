@@ -57,8 +57,8 @@ class Audiences(Sources, Outboxes):
         left: Sequence[str],
         *,
         in_full: bool,
-    ) -> list[str]:
-        """Lays out requests, and what the receiver knows with them, in one transaction; returns their outbox keys.
+    ) -> None:
+        """Lays out requests, and what the receiver knows with them, in one transaction.
 
         `members`: the accounts the requests tell of, as they are now; `left`: those that are no longer in the audience.
         """
@@ -97,4 +97,3 @@ class Audiences(Sources, Outboxes):
             self._advance(connection, TOLD, run.as_of)
             if in_full:
                 self._advance(connection, IN_FULL, run.as_of)
-        return [str(row["key"]) for row in rows]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
-from datetime import datetime
 from typing import TYPE_CHECKING
 
 from sqlalchemy import bindparam, select, update
@@ -31,25 +30,23 @@ class Standing:
     score: float
 
 
-_COLUMNS = ["crm_account_id", "tier", "action", "situation", "score", "as_of", "state"]
+_COLUMNS = ["crm_account_id", "tier", "action", "situation", "score", "as_of", "state", "reason"]
 
 
 class Standings(Database):
     """The part of the ledger about standings.
 
-    A row is `sending` from before its first byte is sent until its outcome is known, then `written` or `refused`. Only
-    of a `written` row it is known that the record tells what the row says, so all others are written again: a process
-    that dies in between loses no change.
+    A row is `sending` from before its first byte is sent until its outcome is known, then `written`, `refused` (with
+    the reason) or `gone` (the CRM no longer has the record). Only of a `written` row it is known that the record tells
+    what the row says, so all others are written again: a process that dies in between loses no change.
     """
 
-    def standings(self, destination: str, *, later_than: datetime | None = None) -> pd.DataFrame:
-        """The standings on the records of one CRM: crm_account_id, tier, action, situation, score, as_of, state.
+    def standings(self, destination: str) -> pd.DataFrame:
+        """The standings on the records of one CRM.
 
-        `later_than`: only those written by runs of a later `as_of`.
+        Columns: crm_account_id, tier, action, situation, score, as_of, state, reason.
         """
         query = select(*[standings.c[name] for name in _COLUMNS]).where(standings.c.destination == destination)
-        if later_than is not None:
-            query = query.where(standings.c.as_of > later_than)
         with self.reading() as connection:
             return frame([row._asdict() for row in connection.execute(query)], _COLUMNS)
 
@@ -67,17 +64,12 @@ class Standings(Database):
         with self.writing() as connection:
             connection.execute(statement, values)
 
-    def settle_standings(self, destination: str, refused: Mapping[str, str | None]) -> None:
-        """Records outcomes: CRM account id → why it was refused (no personal data); None: it is written."""
-        if not refused:
+    def settle_standings(self, destination: str, outcomes: Mapping[str, tuple[str, str]]) -> None:
+        """Records outcomes: CRM account id → state and reason (no personal data)."""
+        if not outcomes:
             return
         its = standings.c.destination == destination, standings.c.crm_account_id == bindparam("its_id")
         statement = update(standings).where(*its).values(state=bindparam("now"), reason=bindparam("why"))
+        rows = [{"its_id": crm_id, "now": state, "why": clean(why)} for crm_id, (state, why) in outcomes.items()]
         with self.writing() as connection:
-            connection.execute(
-                statement,
-                [
-                    {"its_id": crm_id, "now": "written" if why is None else "refused", "why": clean(why or "")}
-                    for crm_id, why in refused.items()
-                ],
-            )
+            connection.execute(statement, rows)

@@ -35,7 +35,7 @@ metadata = MetaData(
 
 OUTBOX_STATES = ("pending", "sending", "sent", "failed")
 
-STANDING_STATES = ("sending", "written", "refused")
+STANDING_STATES = ("sending", "written", "refused", "gone")
 
 
 def _one_of(column: str, values: tuple[str, ...]) -> CheckConstraint:

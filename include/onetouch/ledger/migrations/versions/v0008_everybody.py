@@ -25,7 +25,7 @@ def upgrade() -> None:
         sa.Column("state", sa.String(16), nullable=False),
         sa.Column("reason", sa.Text, nullable=False),
         sa.PrimaryKeyConstraint("destination", "crm_account_id", name="pk_standings"),
-        sa.CheckConstraint("state IN ('sending', 'written', 'refused')", name="ck_standings_state_known"),
+        sa.CheckConstraint("state IN ('sending', 'written', 'refused', 'gone')", name="ck_standings_state_known"),
     )
     op.create_table(
         "audience",
