@@ -17,8 +17,8 @@ FOLDER = Path(__file__).with_name("scenarios")
 PAGE = FOLDER / "README.md"
 
 FILES = (
-    "signals", "never-interrupt", "one-touch", "context", "value-and-motion", "matrix", "scoring", "tiers-and-triggers",
-    "expansion-and-hand-raisers", "assignment", "timing", "weighted", "contradictions",
+    "signals", "never-contact", "never-interrupt", "one-touch", "context", "value-and-motion", "matrix", "scoring",
+    "tiers-and-triggers", "expansion-and-hand-raisers", "people", "assignment", "timing", "weighted", "contradictions",
 )  # fmt: skip
 """In the order in which they are best read."""
 

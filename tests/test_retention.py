@@ -89,6 +89,8 @@ def rows() -> list[dict[str, Any]]:
             who |= {"user_id": None}  # on the device alone
         elif rng.random() < 0.3:
             who |= {"user_id": f"wanderer{user}"}
+        if number < 80:  # what is known of them was said long ago
+            who |= {"user_properties": {"name": f"User {user} of {org}", "title": ("CTO", "Analyst", "VP Data")[user]}}
         if rng.random() < 0.5:
             who |= {"groups": {"organisation": [f"org{org}"]}}
         made.append(sent(number, at, kind, event_properties={"integration": rng.choice("xyz")}, **who))

@@ -27,10 +27,10 @@ if TYPE_CHECKING:
 
 Summary = dict[str, Any]
 
-BY_DATE = ("events", "activity", "memberships", "tallies")
+BY_DATE = ("events", "activity", "memberships", "profiles", "tallies")
 """Folders of the lake with a folder `event_date=…` for each date: the events, and what is made of them by the day."""
 
-TABLES = ("signals", "scores", "decisions", "audience")
+TABLES = ("signals", "people", "scores", "decisions", "audience")
 """Folders of the lake with a file for each run."""
 
 FOLDERS = ("inputs", "crm", "shadow", "quality")
@@ -258,7 +258,8 @@ def _summed_up(lake: Lake, policies: list[Policy], dates: dict[date, list[str]],
     """
     live, *beside = (signals.summed_for_ever(lake, policy, dates, month.month) for policy in policies)
     kept = {live[0], *(name for name, _ in beside)}
-    for folder, names in (("history", kept), ("memberships", {"memberships.parquet"})):
+    for_ever = {"history": kept, "memberships": {"memberships.parquet"}, "profiles": {"profiles.parquet"}}
+    for folder, names in for_ever.items():
         for name in lake.folders(f"{folder}/month={month.month}"):
             if name not in names:
                 lake.remove(folder, f"month={month.month}", name)

@@ -21,6 +21,7 @@ import pyarrow as pa
 
 from onetouch import (
     chat,
+    consent,
     crm,
     crm_sync,
     delivery,
@@ -187,7 +188,7 @@ def back_off(workspace: Workspace, run: Run, policy: Policy, now: datetime) -> S
 @_stage
 def route(workspace: Workspace, run: Run, policy: Policy) -> Summary:
     """Makes one decision for each account."""
-    return routing.route(workspace.lake, workspace.ledger, policy, run)
+    return routing.route(workspace.lake, workspace.ledger, policy, run, consent.read_listed(workspace.beside, policy))
 
 
 @_stage
@@ -227,6 +228,7 @@ def deliver_tasks(workspace: Workspace, run: Run, policy: Policy, now: datetime)
         recheck=recheck,
         held=why_not,
         approved=delivery.approved(workspace.lake, workspace.ledger, run),
+        listed=functools.partial(consent.read_listed, workspace.beside, policy),
     )
 
 
@@ -253,7 +255,8 @@ def send_audience(workspace: Workspace, run: Run, policy: Policy, now: datetime)
     webhook = None
     if connection is not None and not why_not:
         webhook = delivery.Webhook(connection, now, stopped=workspace.stopped)
-    told = delivery.send_audience(workspace.lake, workspace.ledger, policy, run, webhook, held=why_not)
+    listed = functools.partial(consent.read_listed, workspace.beside, policy)
+    told = delivery.send_audience(workspace.lake, workspace.ledger, policy, run, webhook, listed=listed, held=why_not)
     return told | {"webhook": connection is not None}
 
 

@@ -38,7 +38,7 @@ LAG = timedelta(minutes=20)
 @cache
 def policies() -> list[Policy]:
     """The policies that routed seeds draw from: a day, a rep's day or an approval that a few accounts exhaust."""
-    plain = read_policy().changed(slack__quiet_from=None, routing__cooldown_days=5, crm__link_contact=False)
+    plain = read_policy().changed(slack__quiet_from=None, routing__cooldown_days=5, crm__contacts="never")
     return [
         plain,
         plain.changed(assignment__tasks_per_day=1),

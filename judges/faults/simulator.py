@@ -60,13 +60,13 @@ class Result:
 @cache
 def policies() -> list[Policy]:
     """The policies that seeds draw from; a few accounts are enough to reach their caps, approvals and bulk writes."""
-    plain = read_policy().changed(slack__quiet_from=None, routing__cooldown_days=5, crm__link_contact=False)
+    plain = read_policy().changed(slack__quiet_from=None, routing__cooldown_days=5, crm__contacts="never")
     return [
         plain,
         plain.changed(assignment__tasks_per_day=2, assignment__beyond_the_day="stop"),
         plain.changed(delivery__bulk_above=1),
         plain.changed(delivery__approval_above=2, handoff__expires_hours=24),
-        plain.changed(assignment__tasks_per_day=3, crm__link_contact=True),
+        plain.changed(assignment__tasks_per_day=3, crm__contacts="match"),
     ]
 
 

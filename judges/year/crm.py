@@ -326,9 +326,13 @@ class Crm(Salesforce):
         """See Crm. No account is ever deleted here."""
         return {}
 
-    def contacts(self, emails: Collection[str]) -> dict[str, str]:
+    def contacts(self, emails: Collection[str]) -> dict[tuple[str, str], str]:
         """See Crm. This CRM holds only companies."""
         return {}
+
+    def ensure_contacts(self, rows: Mapping[str, Row]) -> dict[str, Outcome]:
+        """See Crm. The year's policy makes no contacts."""
+        raise NotImplementedError("crm.contacts is not create")
 
     def ensure_accounts(self, rows: Mapping[str, Row], kind: str) -> dict[str, Outcome]:
         """See Crm. Creates a record for each account that has none yet."""

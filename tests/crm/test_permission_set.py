@@ -16,6 +16,7 @@ from onetouch.sandbox.in_process import URL, Adapter, Org
 
 SINCE = datetime(2025, 11, 1, tzinfo=UTC)
 ACCOUNT, OWNER, PERSON, DEAL = make_id("001", 1), make_id("005", 101), make_id("003", 1), make_id("006", 1)
+LEAD = make_id("00Q", 1)
 
 
 @pytest.fixture
@@ -26,7 +27,10 @@ def org() -> Org:
         {
             "User": [{"Id": OWNER, "Name": "Ann Rep", "Email": "ann@acme.example"}],
             "Account": [{"Id": ACCOUNT, "Name": "Acme", "Website": "acme.example", "OwnerId": OWNER}],
-            "Contact": [{"Id": PERSON, "LastName": "Doe", "Email": "doe@acme.example", "AccountId": ACCOUNT}],
+            "Contact": [
+                {"Id": PERSON, "LastName": "Doe", "Email": "doe@acme.example", "AccountId": ACCOUNT, "DoNotCall": True}
+            ],
+            "Lead": [{"Id": LEAD, "LastName": "Roe", "Company": "R", "Title": "CTO", "HasOptedOutOfEmail": True}],
             "Opportunity": [
                 {"Id": DEAL, "Name": "D", "AccountId": ACCOUNT, "StageName": "Prospecting", "CloseDate": "2025-12-01"}
             ],
@@ -45,6 +49,7 @@ def test_the_set_is_enough(org: Org, bulk_above: int) -> None:
         Connection(conn_id="salesforce_default", extra=extra),
         session=session,
         account_fields=policy.crm.account_fields,
+        contact_fields=dict(policy.crm.contact_fields),
         bulk_above=bulk_above,
         sleep=lambda seconds: None,
     )
@@ -55,7 +60,11 @@ def test_the_set_is_enough(org: Org, bulk_above: int) -> None:
     [account] = crm.read_accounts(policy)
     assert (account["domain"], account["employees"]) == ("acme.example", None)
     assert [deal["opportunity_id"] for deal in crm.read_opportunities(SINCE)] == [DEAL]
-    assert crm.contacts(["doe@acme.example"]) == {"doe@acme.example": PERSON}
+    assert crm.contacts(["doe@acme.example"]) == {(ACCOUNT, "doe@acme.example"): PERSON}
+    told: list[str] = []
+    people = {row["contact_id"]: row for row in crm.read_contacts(tell=told.append)}
+    assert (people.keys(), told) == ({PERSON, LEAD}, [])
+    assert (people[PERSON]["do_not_call"], people[LEAD]["email_opt_out"], people[LEAD]["title"]) == (True, True, "CTO")
     assert crm.opportunities_since(SINCE) == {ACCOUNT} and crm.gone_since(SINCE) == {}
 
     new = {"domain": "new.example", "name": "New", "owner_id": OWNER}
@@ -65,6 +74,10 @@ def test_the_set_is_enough(org: Org, bulk_above: int) -> None:
     assert str(made["org-1"].id) == ACCOUNT and str(made["org-3"].id).startswith("00Q")
     context = {str(outcome.id): AccountContext(score=71, tier="high") for outcome in made.values()}
     assert [outcome.reason for outcome in crm.update_accounts(context).values() if not outcome.ok] == []
+
+    person = {"crm_account_id": ACCOUNT, "email": "mia@acme.example", "name": "Mia Koch", "title": "CTO"}
+    contact = crm.ensure_contacts({"h1": person | {"owner_id": OWNER}})["h1"]
+    assert contact.reason == "" and str(contact.id).startswith("003")
 
     task = TaskContent(
         subject="Call",

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 import requests
 from onetouch.connections import Connection, ConnectionConfigError
+from onetouch.consent import LISTED
 from onetouch.delivery import DeliveryFailed, Webhook, send_audience
 from onetouch.ledger import Run
 from onetouch.policy import FOR_CUSTOMER
@@ -117,6 +118,46 @@ def test_who_opted_out_of_email_is_in_no_audience(world: Any) -> None:
     opted_out(world, later, "ann@c1.example", "bob@c1.example", "cid@c2.example")
     send(world, later)
     assert set(receiver(world)["members"]) == {"org-3"}
+
+
+@pytest.mark.parametrize(
+    ("never", "told"),
+    [
+        ({"domains": ["company1.example"]}, {"org-2": ["cid@c2.example"]}),
+        ({"accounts": ["org-2"]}, {"org-1": ["ann@c1.example", "bob@c1.example"]}),
+        ({"people": ["Bob@c1.example", "cid@c2.example"]}, {"org-1": ["ann@c1.example"]}),
+    ],
+)
+def test_who_is_listed_is_in_no_audience(world: Any, never: dict[str, Any], told: dict[str, list[str]]) -> None:
+    run = decided(world, 0, {1: "nurture", 2: "nurture"})
+    named = [("org-1", "ann@c1.example", "Ann"), ("org-1", "bob@c1.example", "Bob"), ("org-2", "cid@c2.example", "Cid")]
+    people(world, run, *named)
+    world.policy = world.policy.changed(**{f"never_contact__{name}": entries for name, entries in never.items()})
+    send(world, run)
+    assert {a: [p["email"] for p in e["people"]] for a, e in receiver(world)["members"].items()} == told
+
+
+def test_the_file_of_the_list_is_read_anew_right_before_sending(world: Any) -> None:
+    run = decided(world, 0, {1: "nurture", 2: "nurture"})
+    rows = [("domain", "company1.example", "", 1)]
+    listed = pd.DataFrame(rows, columns=["kind", "entry", "reason", "line"])
+    world.org.clock(run.as_of)
+    send_audience(
+        world.lake, world.ledger, world.policy, run, webhook(world), listed=lambda: listed.astype(LISTED), held=None
+    )
+    assert set(receiver(world)["members"]) == {"org-2"}
+
+
+def test_whose_opt_out_the_crm_does_not_show_is_not_written_to(world: Any) -> None:
+    run = decided(world, 0, {1: "nurture"})
+    people(world, run, ("org-1", "ann@c1.example", "Ann"), ("org-1", "bob@c1.example", "Bob"))
+    rows = pd.DataFrame({"contact_id": ["c1"], "crm_account_id": [None], "email": ["bob@c1.example"]})
+    world.lake.write(
+        rows.assign(do_not_call=False, email_opt_out=pd.array([None], "boolean")),
+        "crm", run.run_id, "contacts.parquet",
+    )  # fmt: skip
+    send(world, run)
+    assert [p["email"] for p in receiver(world)["members"]["org-1"]["people"]] == ["ann@c1.example"]
 
 
 # ── what the receiver is told ────────────────────────────────────────────────────────────────────

@@ -268,7 +268,13 @@ class World:
         session.effects = self.effects if self.ledger.effects else None
         given = {"instance_url": self.org.url, "consumer_key": "sandbox-key", "consumer_secret": "sandbox-secret"}
         connection = Connection("salesforce_default", extra=given | {"version": "62.0"} | extra)
-        return Salesforce(connection, wait=wait_none(), sleep=lambda _: None, session=session)
+        return Salesforce(
+            connection,
+            wait=wait_none(),
+            sleep=lambda _: None,
+            session=session,
+            contact_fields=dict(self.policy.crm.contact_fields),
+        )
 
     def slack(self, sleep: Callable[[float], None] | None = None) -> Slack:
         connection = Connection("slack_default", password="xoxb-sandbox", extra={"base_url": f"{self.org.url}/api/"})

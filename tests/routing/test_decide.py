@@ -34,7 +34,7 @@ from tests.routing.world import (
     users,
 )  # fmt: skip
 
-NOT_YET = {"hold_never_contact", "insufficient_data"}
+NOT_YET = {"insufficient_data"}
 """Actions that no rule leads to."""
 
 

@@ -37,7 +37,7 @@ def test_what_the_integration_needs_is_there() -> None:
         "Onetouch_Disposition__c": ("Good", "Not now", "Wrong person", "Would have bought anyway"),
     }
     keys = {field.name for fields in deployed.values() for field in fields if field.external_id}
-    assert keys == {"Onetouch_Account_Id__c", "Onetouch_Handoff_Id__c"}
+    assert keys == {"Onetouch_Account_Id__c", "Onetouch_Handoff_Id__c", "Onetouch_Contact_Key__c"}
     assert all(field.unique for fields in deployed.values() for field in fields if field.external_id)
     assert account["Onetouch_Dossier__c"].length == 32768
 

@@ -29,7 +29,9 @@ if TYPE_CHECKING:
         Refused,
         Row,
         SignInRefused,
+        Tell,
         Unreachable,
+        is_set,
         note,
     )
     from onetouch.crm.registry import CRMS, check_system, connect, connection_id
@@ -57,6 +59,7 @@ __all__ = [
     "Refused",
     "Row",
     "SignInRefused",
+    "Tell",
     "UNKNOWN",
     "Unreachable",
     "WITHDRAWN",
@@ -65,6 +68,7 @@ __all__ = [
     "connect",
     "connection_id",
     "context_of",
+    "is_set",
     "note",
     "opportunity_of",
     "stored_payload",

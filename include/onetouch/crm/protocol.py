@@ -14,6 +14,9 @@ from onetouch.stop import WhyStopped
 
 Row = dict[str, Any]
 
+Tell = Callable[[str], None]
+"""Is given each warning, a line that says what was not read and how to mend it."""
+
 WITHDRAWN, RELEASED, EXPIRED = "[Withdrawn] ", "[Released] ", "[Expired] "
 CLOSED_BY_US = (WITHDRAWN, RELEASED, EXPIRED)
 """Labels in front of the subject of a task that we closed: closing it is not a rep's touch."""
@@ -26,7 +29,8 @@ UNKNOWN = "UNKNOWN_OUTCOME"
 """The code of a row whose request was sent but not answered: look it up before sending it again."""
 
 WRITES = (
-    "create_fields", "ensure_accounts", "update_accounts", "create_tasks", "close_tasks", "create_opportunities",
+    "create_fields", "ensure_accounts", "ensure_contacts", "update_accounts", "create_tasks", "close_tasks",
+    "create_opportunities",
 )  # fmt: skip
 """The methods of a Crm that change something in it."""
 
@@ -38,6 +42,11 @@ def note(label: str, reason: str = "") -> str:
 
 NOT_YET = "NOT_YET"
 """The code of a row that the CRM cannot take yet, through nobody's fault: a later run tries again."""
+
+
+def is_set(value: object) -> bool:
+    """Whether a CRM's yes-or-no field says yes, however it is kept: an empty one says no."""
+    return value is True or str(value).strip().lower() in ("true", "yes", "1")
 
 
 class CrmError(Exception):
@@ -208,8 +217,23 @@ class Crm(Protocol):
     def gone_since(self, since: datetime) -> dict[str, str | None]:
         """Accounts deleted at or after `since` → the account each was merged into (None: none)."""
 
-    def contacts(self, emails: Collection[str]) -> dict[str, str]:
-        """Lower-case e-mail → contact id, for the addresses the CRM knows."""
+    def contacts(self, emails: Collection[str]) -> dict[tuple[str, str], str]:
+        """(CRM account id, lower-case e-mail) → contact id, for the addresses the CRM knows; the account id is "" where
+        the contact belongs to no account. Of several contacts of one account with one address, the one created
+        first."""
+
+    def read_contacts(self, since: datetime | None = None, tell: Tell = lambda _: None) -> Iterator[Row]:
+        """contact_id, kind (contact or lead), crm_account_id (of a lead its own id), email (lower case), name, title,
+        do_not_call, email_opt_out, is_deleted, changed_at of every person; with `since` as `read_accounts`.
+
+        The opt-outs are read from the fields of `policy.crm.contact_fields`. Where the policy names a field that the
+        CRM does not have or show, they are None: unknown, not "may be contacted"; `tell` is given a line for each such
+        field. Where it names none, nobody has opted out.
+        """
+
+    def contacts_of(self, records: Collection[str], emails: Collection[str] = ()) -> Iterator[Row]:
+        """Rows of `read_contacts` as they are now, of the existing people of these records (accounts or leads) and of
+        those with one of these addresses in lower case, each person once."""
 
     # ── writing ──────────────────────────────────────────────────────────────────────────────────
 
@@ -217,6 +241,14 @@ class Crm(Protocol):
         """Finds or creates a record for each product account, `account_id` → {name, domain, owner_id, …}: the record
         with our external id, else a record of the same domain (which gets the id), else a new record of `kind`
         (account, lead). Never creates two."""
+
+    def ensure_contacts(self, rows: Mapping[str, Row]) -> dict[str, Outcome]:
+        """Finds or creates a contact for each row, key → {crm_account_id, email, name, title, owner_id}: the account's
+        contact of that address, else one of that address that belongs to no account, else a new one.
+
+        Never creates two; one of ours that was deleted is not created again (`deleted`). Only where the policy's
+        `crm.contacts` is `create`.
+        """
 
     def update_accounts(self, rows: Mapping[str, AccountContext]) -> dict[str, Outcome]:
         """Writes our own fields, CRM account id → context; unknown values are left out, so nothing is erased."""

@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from onetouch.crm_sync.accounts_file import extract_accounts_file
     from onetouch.crm_sync.comparison import Comparison, Finding, compare
     from onetouch.crm_sync.extract_crm import (
+        CONTACTS,
         OPPORTUNITIES,
         REPS,
         WRITING,
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
         frame_of,
         move_on,
         our_writes,
+        people_of,
         read_reps,
         timezones,
     )
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "CONTACTS",
     "LABELS",
     "MEETING",
     "OPPORTUNITIES",
@@ -59,6 +62,7 @@ __all__ = [
     "moves",
     "new_owner",
     "our_writes",
+    "people_of",
     "read_reps",
     "timezones",
 ]

@@ -15,16 +15,20 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
+import pandas as pd
 import pyarrow as pa
 
 from onetouch.catalogue import ACTIONS, NURTURE, SELF_SERVE_ONBOARDING, SIGNALS
+from onetouch.consent import ACCOUNT, CONTACTS, PEOPLE, Consent, Lists, Person, user_of
 from onetouch.crm import Outcome
 from onetouch.delivery.failure import DeliveryFailed
+from onetouch.delivery.never_contact import Listed, no_list
 from onetouch.delivery.send import send
 from onetouch.delivery.webhook import DESTINATION, Webhook
+from onetouch.events import account_of_user
 from onetouch.handoff import columns_read, known_facts, why_now
 from onetouch.lake import Lake, read_table
-from onetouch.ledger import PSEUDONYM, Ledger, Member, Outbox, Run
+from onetouch.ledger import PSEUDONYM, Forgotten, Ledger, Member, Outbox, Run
 from onetouch.policy import FOR_CUSTOMER, Policy
 
 FORMAT = 1
@@ -50,20 +54,28 @@ _DECIDED = [
 
 
 def send_audience(
-    lake: Lake, ledger: Ledger, policy: Policy, run: Run, webhook: Webhook | None, *, held: str | None
+    lake: Lake,
+    ledger: Ledger,
+    policy: Policy,
+    run: Run,
+    webhook: Webhook | None,
+    *,
+    listed: Listed = no_list,
+    held: str | None,
 ) -> dict[str, Any]:
     """Writes the run's audience to the lake, and tells the receiver of the changes since it was told last.
 
     An account whose situation or people changed is told at once; one of which only facts changed, after
     `audience.facts_hours`. Everybody is told the first time and every `audience.full_sync_days`. Requests that an
     earlier run could not send are sent first, in their order. A run that comes after a later one tells nothing new.
-    With `held` (why nothing may be sent), or without a webhook, only the file is written.
+    With `held` (why nothing may be sent), or without a webhook, only the file is written. `listed` reads the policy's
+    file of whom never to contact, anew.
 
     Returns {"accounts": in the audience, "by_audience": {name: n}, "changes": {joined, changed, left: n}, "in_full":
     whether everybody was told anew, "requests": laid out for this run, "sent", "refused": [{key, reason}], "waiting":
     requests that a later run sends, "held"}. Raises DeliveryFailed with the same when a request was refused or waits.
     """
-    members = _members(lake, ledger, policy, run)
+    members = _members(lake, ledger, policy, run, listed)
     names = members.column("audience").to_pylist()
     summary: dict[str, Any] = {
         "accounts": len(names), "by_audience": dict(Counter(names)), "changes": {}, "in_full": False, "requests": 0,
@@ -88,7 +100,7 @@ def send_audience(
 # ── who is in it ─────────────────────────────────────────────────────────────────────────────────
 
 
-def _members(lake: Lake, ledger: Ledger, policy: Policy, run: Run) -> pa.Table:
+def _members(lake: Lake, ledger: Ledger, policy: Policy, run: Run, listed: Listed) -> pa.Table:
     """The run's audience, written to the lake: one row an account, ordered by account_id."""
     name = f"{run.run_id}.parquet"
     decisions = read_table(lake, "decisions", name, columns=_DECIDED).to_pandas()
@@ -96,25 +108,29 @@ def _members(lake: Lake, ledger: Ledger, policy: Policy, run: Run) -> pa.Table:
     chosen |= decisions["tier"].isin(policy.audience.tiers) & ~decisions["action"].isin(_NOT_FREE)
     decisions = decisions[chosen].sort_values("account_id", ignore_index=True)
     lists = {signal.names for signal in SIGNALS if signal.names}
-    wanted = sorted({"account_id", "account_basis", "name", *FOR_CUSTOMER, *lists, *columns_read(policy)} - _COMPUTED)
-    signals = read_table(lake, "signals", name, columns=wanted)
+    wanted = {"account_id", "account_basis", "name", *ACCOUNT, *FOR_CUSTOMER, *lists, *columns_read(policy)} - _COMPUTED
+    signals = read_table(lake, "signals", name, columns=sorted(wanted))
     places = {account_id: place for place, account_id in enumerate(signals["account_id"].to_pylist())}
-    people, opted_out = _people(lake, run), _opted_out(lake, run)
-    forgotten = ledger.forgotten()
-    people = {a: [p for p in theirs if not forgotten.has("user", p["email"])] for a, theirs in people.items()}
+    signals = signals.take(pa.array([places[account_id] for account_id in decisions["account_id"]], pa.int64()))
+    people, consent, forgotten = _people(lake, run), _consent(lake, policy, run, listed()), ledger.forgotten()
+    users = people.rename(columns={"email": "address"})[list(PEOPLE)].astype(PEOPLE)
+    users["address"] = users["address"].str.lower()
+    barred = consent.held(signals.select(list(ACCOUNT)).to_pandas(), users).notna()
+    of = {str(account_id): rows.to_dict("records") for account_id, rows in people.groupby("account_id", sort=False)}
     parts: list[pa.Table] = []
     for start in range(0, len(decisions), _READ_AT_ONCE):
-        part = decisions.iloc[start : start + _READ_AT_ONCE].to_dict("records")
-        rows = signals.take(pa.array([places[row["account_id"]] for row in part])).to_pylist()
+        rows = signals.slice(start, _READ_AT_ONCE).to_pylist()
         told = []
-        for decision, known in zip(part, rows, strict=True):
-            account_id = decision["account_id"]
-            theirs = people.get(account_id, [])
-            reachable = [person for person in theirs if person["email"].lower() not in opted_out]
-            alone = account_id.removeprefix("user:").lower()
-            if (theirs and not reachable) or alone in opted_out or forgotten.has("account", account_id):
+        for i, known in enumerate(rows, start):
+            decision = {str(key): value for key, value in decisions.iloc[i].to_dict().items()}
+            account_id = str(decision["account_id"])
+            theirs = of.get(account_id, [])
+            reachable = [person for person in theirs if _may_be_written_to(person, consent, forgotten)]
+            alone = user_of(account_id.removeprefix(account_of_user("")))
+            gone = barred.iloc[i] or forgotten.has("account", account_id) or (theirs and not reachable)
+            if gone or (alone.address and not consent.may(alone, "email")):
                 continue
-            told.append(_row({str(key): value for key, value in decision.items()}, known, reachable, policy))
+            told.append(_row(decision, known, [_shown(person) for person in reachable], policy))
         parts.append(pa.Table.from_pylist(told, schema=AUDIENCE))
     members = pa.concat_tables(parts) if parts else AUDIENCE.empty_table()
     lake.write(members, "audience", name)
@@ -175,25 +191,39 @@ def _text(value: Any) -> str:
     return json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
 
 
-def _people(lake: Lake, run: Run) -> dict[str, list[dict[str, str]]]:
-    """Account id → its people with an address, ordered by it; empty when the run knows of no people."""
+def _people(lake: Lake, run: Run) -> pd.DataFrame:
+    """The run's people with an address (account_id, user_id, email, name, title), by account and address, each once."""
+    columns = ["account_id", "user_id", *_PEOPLE]
     if not lake.exists("people", f"{run.run_id}.parquet"):
-        return {}
-    found: dict[str, dict[str, dict[str, str]]] = {}
-    rows = read_table(lake, "people", f"{run.run_id}.parquet", columns=["account_id", *_PEOPLE]).to_pylist()
-    for row in rows:
-        if row["account_id"] and row["email"]:
-            person = {name: row[name] for name in _PEOPLE if row[name]}
-            found.setdefault(row["account_id"], {})[row["email"].lower()] = person
-    return {account_id: [theirs[email] for email in sorted(theirs)] for account_id, theirs in found.items()}
+        return pd.DataFrame(columns=columns, dtype="str")
+    people = read_table(lake, "people", f"{run.run_id}.parquet", columns=columns).to_pandas()[columns].astype("str")
+    people = people[people["email"].notna() & people["account_id"].notna()]
+    people = people.assign(address=people["email"].str.lower()).sort_values(["account_id", "address"])
+    once: pd.DataFrame = people.drop_duplicates(["account_id", "address"])[columns]
+    return once
 
 
-def _opted_out(lake: Lake, run: Run) -> set[str]:
-    """The addresses, in lower case, of everybody whose contact in the CRM opted out of e-mail."""
-    if not lake.exists("crm", run.run_id, "contacts.parquet"):
-        return set()
-    rows = read_table(lake, "crm", run.run_id, "contacts.parquet", columns=["email", "email_opt_out"]).to_pylist()
-    return {row["email"].lower() for row in rows if row["email"] and row["email_opt_out"]}
+def _consent(lake: Lake, policy: Policy, run: Run, listed: pd.DataFrame) -> Consent:
+    """Who may be contacted, by everybody in the CRM as the run has read it, and by the lists as they are now."""
+    contacts = pd.DataFrame(columns=list(CONTACTS))
+    if lake.exists("crm", run.run_id, "contacts.parquet"):
+        names = ["email" if name == "address" else name for name in CONTACTS]
+        contacts = read_table(lake, "crm", run.run_id, "contacts.parquet", columns=names).to_pandas()
+        contacts = contacts.rename(columns={"email": "address"})[list(CONTACTS)]
+    contacts = contacts.astype(CONTACTS)
+    contacts["address"] = contacts["address"].str.lower()
+    return Consent(contacts, Lists(policy, listed), policy.never_contact.channels)
+
+
+def _may_be_written_to(person: Mapping[Any, Any], consent: Consent, forgotten: Forgotten) -> bool:
+    address = str(person["email"]).lower()
+    user_id = person["user_id"] if isinstance(person["user_id"], str) else None
+    known = any(forgotten.has("user", of) for of in (address, user_id))
+    return not known and consent.may(Person(None, address, user_id), "email")
+
+
+def _shown(person: Mapping[Any, Any]) -> dict[str, str]:
+    return {name: person[name] for name in _PEOPLE if isinstance(person[name], str)}
 
 
 # ── what the receiver is told ────────────────────────────────────────────────────────────────────

@@ -20,6 +20,9 @@ KIND = "opportunity"
 
 _MEETING_BOOKED = OUTCOMES[-1]
 
+_PERSON = ("top_user", "contact", "named")
+"""Parts of a task's record that say whom it names."""
+
 _NAME = 120
 """Ours: characters of an opportunity's name; Salesforce takes no more."""
 
@@ -33,8 +36,8 @@ class Opportunities:
     refused: dict[str, str] = field(default_factory=dict)
 
 
-Contacts = Callable[[Policy, Crm, Mapping[str, Outbox]], Mapping[str, str]]
-"""Outbox rows by handoff → the contact of each handoff that has one."""
+Contacts = Callable[[Mapping[str, Outbox], Mapping[str, Handoff]], Mapping[str, str]]
+"""Outbox rows and handoffs, both by handoff id → the contact of each handoff that has one who may be named."""
 
 
 def create_opportunities(ledger: Ledger, policy: Policy, run: Run, crm: Crm, contacts: Contacts) -> Opportunities:
@@ -69,7 +72,7 @@ def create_opportunities(ledger: Ledger, policy: Policy, run: Run, crm: Crm, con
         return result
 
     def write(rows: Mapping[str, Outbox], unsure: set[str]) -> dict[str, Outcome]:
-        whom = contacts(policy, crm, rows)
+        whom = contacts(rows, {i: answered[i] for i in rows})
         return crm.create_opportunities(
             {
                 i: replace(
@@ -129,7 +132,7 @@ def _rows(ledger: Ledger, policy: Policy, run: Run, crm: Crm, handoffs: list[Han
                 "kind": KIND,
                 "run_id": run.run_id,
                 "handoff_id": handoff.handoff_id,
-                "payload": stored_payload(content) | {"record": {"top_user": record.get("top_user")}},
+                "payload": stored_payload(content) | {"record": {n: record[n] for n in _PERSON if n in record}},
             }
         )
     return rows

@@ -17,7 +17,7 @@ from onetouch.events import Checkout
 from onetouch.ledger import TERMINAL, Handoff, Ledger, Run
 from onetouch.policy import Policy
 
-_LATE = timedelta(minutes=30)
+LATE = timedelta(minutes=30)
 """Ours: how far the CRM's clock may be behind, and how long a record may take to become visible."""
 
 Checkouts = Callable[[list[str]], Mapping[str, Checkout]]
@@ -33,26 +33,30 @@ def pre_send_recheck(
     checkouts: Checkouts,
     strangers: Collection[str] = (),
     asked: Mapping[str, datetime] | None = None,
+    barred: Mapping[str, str] | None = None,
 ) -> tuple[dict[str, Handoff], dict[str, str]]:
     """Withdraws the handoffs that no rep has seen yet and that events since the decision rule out.
 
     It checks checkouts, opportunities, deleted or merged accounts, touches by anybody, and earlier handoffs of the same
     record. For `strangers`, records that the decision did not know, it checks them however old they are. `asked`:
     account id → when somebody there last asked for a person (`last_asked`), which lets a purchase before it pass.
+    `barred`: handoff id → why its account, or somebody its task names, may not be contacted (`never_contact.barred`).
     Returns the handoffs that were withdrawn, by id, and handoff id → reason of those that could not be.
     """
     if not unseen:
         return {}, {}
     failed: dict[str, str] = {}
     buying = checkouts(sorted(h.account_id for h in unseen))
-    since = run.as_of - _LATE
+    since = run.as_of - LATE
     opportunities, gone = crm.opportunities_since(since, strangers), crm.gone_since(since)
     touched = _touched(ledger, policy, run, crm, unseen, strangers)
     at_work = _at_work(ledger, policy, crm, unseen, failed)
     cooling = _cooling(ledger, policy, unseen)
     reasons: dict[str, str] = {}
     for handoff in unseen:
-        if (checkout := buying.get(handoff.account_id)) and not checkout.bought:
+        if why := (barred or {}).get(handoff.handoff_id):
+            reasons[handoff.handoff_id] = why
+        elif (checkout := buying.get(handoff.account_id)) and not checkout.bought:
             reasons[handoff.handoff_id] = f"checkout: in progress, last step {checkout.at:%Y-%m-%d %H:%M} UTC"
         elif checkout and _just_bought(checkout, handoff, policy, run, (asked or {}).get(handoff.account_id)):
             reasons[handoff.handoff_id] = "bought: by themselves"
@@ -114,7 +118,7 @@ def _touched(
         moments.setdefault(account_id, []).append(at)
     records = {h.crm_account_id for h in unseen if h.crm_account_id}
     of_strangers = crm.activities_of(records & set(strangers), since - silence)
-    activities = chain(crm.read_activities(run.as_of - _LATE, records), of_strangers)
+    activities = chain(crm.read_activities(run.as_of - LATE, records), of_strangers)
     automation = policy.crm.automation
     emails = emails_of(read_reps(crm)) if automation.owners else {}
     for activity in by_people(activities, automation, emails):

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from onetouch.handoff.facts import known_facts
     from onetouch.handoff.fields import account_context, missing_context, standing_trigger, task_content
     from onetouch.handoff.message import Alert, alert, first_message, without_addresses
+    from onetouch.handoff.people import team_of, with_contact
     from onetouch.handoff.plain_text import inert, plain
     from onetouch.handoff.situations import WhyNow, columns_read, why_now
     from onetouch.handoff.words import capital, count, near_moment, zone
@@ -36,7 +37,9 @@ __all__ = [
     "plain",
     "standing_trigger",
     "task_content",
+    "team_of",
     "why_now",
+    "with_contact",
     "without_addresses",
     "zone",
 ]

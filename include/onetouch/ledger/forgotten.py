@@ -107,6 +107,19 @@ class Forgotten:
         nameless = records["account_id"].isna() if "account_id" in records else True
         return records[~(has("account_id") | has("crm_account_id") | (has("domain") & nameless))]
 
+    def without_people(self, contacts: pd.DataFrame) -> pd.DataFrame:
+        """Contacts of the CRM (columns crm_account_id, email, email_domain) without forgotten users, and without the
+        people of forgotten accounts."""
+        if not self:
+            return contacts
+        columns: tuple[tuple[str, Kind], ...] = (
+            ("email", "user"), ("crm_account_id", "account"), ("email_domain", "account"),
+        )  # fmt: skip
+        theirs = contacts["contact_id"].isna()
+        for column, kind in columns:
+            theirs |= contacts[column].isin({v for v in contacts[column].dropna().unique() if self.has(kind, v)})
+        return contacts[~theirs].reset_index(drop=True)
+
     def pseudonym(self, kind: Kind, value: str) -> str:
         """The pseudonym that replaces the id, the same at each call."""
         return PSEUDONYM + self.digest(kind, value)[:32]

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         Timezone,
         Value,
         WorkingTime,
+        entry_of,
     )
     from onetouch.policy.texts import names, pieces, sentences
     from onetouch.policy.upgrade import FORMAT, current_name, read_stored, renamed, renames, stored
@@ -62,6 +63,7 @@ __all__ = [
     "conditions",
     "country_of",
     "current_name",
+    "entry_of",
     "former_names",
     "listed_reps",
     "names",

@@ -106,6 +106,23 @@ class Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+class PersonProperties(Part):
+    """The user properties that may hold what is said of a person; the first one present counts.
+
+    With all of them empty nothing is kept of who a person is, not even the e-mail address.
+    """
+
+    name: list[str]
+    title: list[str]
+    seniority: list[str]
+    role: list[str]
+
+    @property
+    def kept(self) -> bool:
+        """Whether anything is kept of who a person is."""
+        return bool(self.name or self.title or self.seniority or self.role)
+
+
 class Events(Part):
     """How raw rows become canonical events, and which are put in quarantine.
 
@@ -123,6 +140,7 @@ class Events(Part):
     overlap_hours: Annotated[int, Field(ge=0)]
     group_types: list[str]
     email_properties: list[str]
+    person_properties: PersonProperties
     placeholders: list[str]
     ids_ignore: list[Literal["case", "blanks", "unicode"]]
     ignore: list[EventPattern]
@@ -187,6 +205,49 @@ class NeverCount(Part):
     user_properties: dict[str, list[str | bool | int | float]]
 
 
+_LISTED = re.compile(r"\s*[,;\t]\s*")
+
+
+def entry_of(text: str) -> tuple[str, str]:
+    """What a line of a list names, and the reason behind the first comma (or semicolon, or tab); "": there is none."""
+    parts = [part.strip().strip('"').strip() for part in _LISTED.split(text.strip(), maxsplit=1)]
+    return parts[0], parts[1] if len(parts) > 1 else ""
+
+
+class NeverContact(Part):
+    """Who may not be contacted, whatever they do: competitors, partners, own staff, whoever asked for it.
+
+    An entry names somebody and may give the reason behind a comma: `rival.example, a competitor`. `domains`: accounts
+    of the domain and everybody with an address there, hosts below it included. `accounts`: ids of accounts, the
+    product's or the CRM's. `people`: addresses, or ids of contacts or users. `file`: a text file of such entries, one a
+    line, its path relative to the policy's file; it is read at routing and again right before sending. `channels`: what
+    a rep may use for a touch; who opted out of one of them is not named in a task, who opted out of all of them cannot
+    be contacted.
+    """
+
+    domains: list[str]
+    accounts: list[str]
+    people: list[str]
+    file: str | None
+    channels: Annotated[list[Literal["call", "email"]], Field(min_length=1)]
+
+    @field_validator("domains")
+    @classmethod
+    def _have_dots(cls, entries: list[str]) -> list[str]:
+        for text in entries:
+            if not re.fullmatch(r"[^\s@]*@?[^\s@.]+(\.[^\s@.]+)+", entry_of(text)[0]):
+                raise ValueError(f"{text!r}: give a domain, like rival.example, and after a comma the reason")
+        return entries
+
+    @field_validator("accounts", "people")
+    @classmethod
+    def _name_somebody(cls, entries: list[str]) -> list[str]:
+        for text in entries:
+            if not entry_of(text)[0]:
+                raise ValueError(f"{text!r}: give an id or an address, and after a comma the reason")
+        return entries
+
+
 class Limits(Part):
     """A threshold with two severities: a warning is reported, a critical finding stops the run before scoring."""
 
@@ -240,6 +301,26 @@ class Signals(Part):
     limit_resets: dict[str, Literal["week", "month", "year", "never"]]
     limit_fall: Annotated[float, Field(gt=0, lt=1)] | None
     limit_reading_days: Positive
+
+
+class DecisionMakers(Part):
+    """Who decides about buying: by words of the title, or by the seniority that the product knows; without regard to
+    case."""
+
+    titles: list[Annotated[str, Field(min_length=2)]]
+    seniorities: list[Annotated[str, Field(min_length=1)]]
+
+
+class People(Part):
+    """The people of an account: who decides, and which of them may be the one to write to.
+
+    `decision_makers`: `titles` are words of a title, each whole ("head" is in "Head of Data", not in "Headhunter").
+    `buyer_roles`: roles in the product whose holder buys for the team. `most`: how many people of an account are kept.
+    """
+
+    decision_makers: DecisionMakers
+    buyer_roles: list[Annotated[str, Field(min_length=1)]]
+    most: Annotated[int, Field(ge=1, le=100)]
 
 
 class Condition(Part):
@@ -646,26 +727,45 @@ class Automation(Part):
         return [text.strip().casefold() for text in texts]
 
 
+class ContactFields(Part):
+    """Fields of the CRM's contact and lead that hold a person's title and opt-outs; null: not kept there."""
+
+    title: Sql_name | None
+    do_not_call: Sql_name | None
+    email_opt_out: Sql_name | None
+
+
 class Crm(Part):
     """Which CRM is used, and which of its data is read and written.
 
     `system`: a registered CRM (`crm.CRMS`). `account_fields`: snapshot column → field of the CRM's account.
     `unknown_accounts`: what a product account without a record in the CRM becomes when it is handed over.
-    `link_contact`: whether the task names the most active user's contact, where the CRM has one. `standing`: whose
-    record tells tier, action, score, trigger and their moment: everybody's that the CRM knows, or only that of accounts
-    that were handed over (without the action). It is written when tier, action or trigger change, or the score by
-    `standing_points`. `opportunity`: whether an opportunity is created for a handoff, once, and with what: never, when
-    the customer replies, or when a meeting is arranged.
+    `contacts`: whether the task names the contact of the person to write to: with `match` the contact of that address
+    within the account's own record, with `create` that one or, where there is none, a new one, with `never` none.
+    (Formerly `link_contact`: true is `match`, false is `never`.)
+    `standing`: whose record tells tier, action, score, trigger and their moment: everybody's that the CRM knows, or
+    only that of accounts that were handed over (without the action). It is written when tier, action or trigger change,
+    or the score by `standing_points`. `opportunity`: whether an opportunity is created for a handoff, once, and with
+    what: never, when the customer replies, or when a meeting is arranged.
     """
 
     system: str
     unknown_accounts: Literal["account", "lead", "leave"]
-    link_contact: bool
+    contacts: Literal["match", "create", "never"]
     standing: Literal["everybody", "handed_over"]
     standing_points: Annotated[float, Field(gt=0)]
     opportunity: Literal["never", "on_reply", "on_meeting"]
     automation: Automation
     account_fields: dict[str, Sql_name | None]
+    contact_fields: ContactFields
+
+    @model_validator(mode="before")
+    @classmethod
+    def _formerly(cls, values: Any) -> Any:
+        if not isinstance(values, dict) or not isinstance(values.get("link_contact"), bool):
+            return values
+        rest = {key: value for key, value in values.items() if key != "link_contact"}
+        return rest | {"contacts": "match" if values["link_contact"] else "never"}
 
     @field_validator("account_fields")
     @classmethod
@@ -756,10 +856,12 @@ class Policy(Part):
     sources: Annotated[dict[Source_name, SourceSettings], Field(min_length=1)]
     events: Events
     never_count: NeverCount
+    never_contact: NeverContact
     vocabulary: Annotated[dict[str, Meaning], BeforeValidator(_short_form)]
     quality: Quality
     product: Product
     signals: Signals
+    people: People
     gates: Gates
     scoring: Scoring
     value: Value

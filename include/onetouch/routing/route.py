@@ -42,13 +42,16 @@ _CLOCKED_BY = ["rep_email", "call", "trigger_at", "limit_days_left", "timezone",
 _ASSIGNED_BY = ["account_id", "score", "region", "industry", "employees", "owner_email"]
 
 
-def route(lake: Lake, ledger: Ledger, policy: Policy, run: Run) -> dict[str, object]:
+def route(
+    lake: Lake, ledger: Ledger, policy: Policy, run: Run, listed: pd.DataFrame | None = None
+) -> dict[str, object]:
     """Writes `decisions/{run_id}.parquet` from the run's inputs, and stores the inputs so that it can be replayed.
 
+    `listed`: the entries of the policy's file of whom never to contact (`consent.read_listed`; None: it has none).
     Returns `accounts`, `decisions` {action: n} and, if accounts wait in the queue, `waiting` {what for: n}. Raises
     FileNotFoundError when an earlier stage has not run.
     """
-    inputs, noted = gather(lake, ledger, policy, run), ledger.remembered(run.as_of)
+    inputs, noted = gather(lake, ledger, policy, run, listed), ledger.remembered(run.as_of)
     keep(lake, run.run_id, inputs)
     known, decisions = _decided(inputs, policy, run.as_of, RULES)
     decisions["inputs_ref"] = f"signals/{run.run_id}"

@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Generic, NamedTuple, TypeVar
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from onetouch.catalogue import Action
@@ -35,13 +37,14 @@ class Obstacle(NamedTuple):
 
     `stands`: which accounts have it. `has`, `needs`: the figures the accounts have and need: a column, one figure for
     all accounts, or None if the obstacle has no figure. `name` is stored with a decision, together with the figures; a
-    name may have a detail after a colon.
+    name may have a detail after a colon. `details`: a detail of each account's own (a text where the obstacle stands).
     """
 
     name: str
     stands: Mask
     has: Numbers | float | None = None
     needs: Numbers | float | None = None
+    details: npt.NDArray[np.object_] | None = None
 
 
 class Figures(NamedTuple):

@@ -98,6 +98,7 @@ _OWN: Final[dict[str, dict[str, Any]]] = {
     },
     "contacts": {
         "email": _STRING, "firstname": _STRING, "lastname": _STRING, "hubspot_owner_id": _STRING, "phone": _STRING,
+        "jobtitle": _STRING,
     },
     "deals": {
         "dealname": _STRING, "amount": _NUMBER, "closedate": _DATETIME, "pipeline": ("default",), "dealstage": _STRING,
@@ -131,7 +132,7 @@ _OWN: Final[dict[str, dict[str, Any]]] = {
 }  # fmt: skip
 _LOCKED: Final = {
     "companies": {"createdate": _DATETIME},
-    "contacts": {"createdate": _DATETIME, "lastmodifieddate": _DATETIME},
+    "contacts": {"createdate": _DATETIME, "lastmodifieddate": _DATETIME, "hs_email_optout": _BOOL},
     "deals": {
         "createdate": _DATETIME, "hs_is_closed": _BOOL, "hs_is_closed_won": _BOOL, "hs_analytics_source": _STRING,
     },

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import xml.etree.ElementTree as ET
+from collections.abc import Iterable
 from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
@@ -65,7 +66,7 @@ def read_metadata(folder: Path) -> dict[str, list[Field]]:
     return {name: [f for f in fields if (name, f.name) in granted] for name, fields in deployed.items()}
 
 
-SETS = (("Onetouch",), ("Onetouch", "Onetouch_Opportunities"))
+SETS = (("Onetouch", "Onetouch_Contacts"), ("Onetouch", "Onetouch_Contacts", "Onetouch_Opportunities"))
 """The permission sets of an integration user, from the setting `permissions`: 1 for the first, 2 for the second."""
 
 
@@ -97,6 +98,15 @@ def as_seen(org: dict[str, SObject], folder: Path, sets: tuple[str, ...] = SETS[
             allows = sobject.allows & {right.lower() for right in rights}
             seen[key] = replace(sobject, allows=allows, fields={name: field for name, field in shown.items() if field})
     return seen
+
+
+def without_fields(org: dict[str, SObject], hidden: Iterable[str]) -> dict[str, SObject]:
+    """The org without these fields, each named as `Contact.DoNotCall`."""
+    names = {tuple(field.lower().split(".")) for field in hidden}
+    return {
+        key: replace(sobject, fields={name: f for name, f in sobject.fields.items() if (key, name) not in names})
+        for key, sobject in org.items()
+    }
 
 
 def _as_seen(name: str, field: Field, fields: dict[str, bool]) -> Field | None:

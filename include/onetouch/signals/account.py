@@ -22,6 +22,7 @@ from onetouch.events import last_day
 from onetouch.lake import Engine
 from onetouch.policy import Policy
 from onetouch.signals.days import OF_HOUR, PARTS, UTC_ZONE, before, first_date, first_hour, moment
+from onetouch.signals.people import contacts
 from onetouch.signals.sums import CHECKOUT_STEPS, Sums, counted_in
 
 DAY_HOURS = 24
@@ -42,6 +43,8 @@ def account_signals(
     activity: ir.Table,
     history: ir.Table,
     checkouts: ir.Table,
+    people: ir.Table,
+    decision_makers: ir.Table,
     snapshot: ir.Table,
     caps: ir.Table,
     zones: ir.Table,
@@ -54,6 +57,7 @@ def account_signals(
     `activity`: the days of the lookback as known at `as_of`; `sums`: the result of `sum_up` for them; `history`: what
     `activity.build_history` kept of earlier days, placed and summed up; `checkouts`: `sums.sum_checkouts` of steps that
     may be any account's to which their person belongs, for each of them;
+    `people` and `decision_makers`: what `people.people` gives;
     `snapshot`: identified accounts; `caps`: plan_limits, limit_name,
     limit_cap; `zones` and `local_hours`: what `days.beginnings` and `days.local_hours` give of the accounts' zones.
     Raises ValueError when a table does not make exactly the signals that the catalogue assigns to it.
@@ -68,6 +72,7 @@ def account_signals(
     day = engine.keep(_local_days(lived, clocks, local_hours), "local_days")
     tables = {
         "users": _users(sums.user, sums.new, clocks),
+        "people": decision_makers,
         "days": _days(day, policy),
         COUNTS: _counts(sums.event, policy, as_of),
         "milestones": _milestones(sums.event, history, policy),
@@ -79,7 +84,7 @@ def account_signals(
     if strangers := sorted({signal.table or COUNTS for signal in SIGNALS} - {*tables, ACCOUNT}):
         raise ValueError(f"catalogue/signals.py: {', '.join(strangers)}: no such table of signals/account.py")
     habits, top_user = _habits(day, policy), _top_user(sums.user)
-    others = [snapshot, clocks.drop("zone", "timezone"), seen, *tables.values(), habits, top_user]
+    others = [snapshot, clocks.drop("zone", "timezone"), seen, *tables.values(), habits, top_user, contacts(people)]
     for number, table in enumerate(others):  # one chain of joins: Ibis takes long over a projection after each
         joined = joined.left_join(table, "account_id", rname=f"{{name}}_{number}")
     joined = joined.drop(*(f"account_id_{number}" for number in range(len(others))))

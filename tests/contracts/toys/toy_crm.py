@@ -19,6 +19,7 @@ from onetouch.crm import (
     Outcome,
     Row,
     SignInRefused,
+    Tell,
     Unreachable,
     note,
 )
@@ -49,7 +50,8 @@ class Books:
     ended: set[str] = field(default_factory=set)
     activities: dict[str, Activity] = field(default_factory=dict)
     contact_of: dict[str, str | None] = field(default_factory=dict)
-    contacts: dict[str, str] = field(default_factory=dict)
+    contacts: dict[str, Row] = field(default_factory=dict)
+    hidden: set[str] = field(default_factory=set)
     deals: dict[str, Row] = field(default_factory=dict)
     calls: int = 1_000_000
     used: int = 0
@@ -68,6 +70,14 @@ class Books:
             is_done=done, is_deleted=False, created_at=self.now, done_at=self.now if done else None,
             changed_at=self.now,
         )  # fmt: skip
+        return made
+
+    def meet(self, row: Row) -> str:
+        made = self.new_id()
+        self.contacts[made] = {
+            "contact_id": made, "kind": "contact", "title": None, "do_not_call": False, "email_opt_out": False,
+            "is_deleted": False, "changed_at": self.now, **row, "email": row["email"].lower(),
+        }  # fmt: skip
         return made
 
     def change(self, activity_id: str, **changed: Any) -> None:
@@ -200,12 +210,25 @@ class ToyCrm:
     def gone_since(self, since: datetime) -> dict[str, str | None]:
         return {crm_id: into for crm_id, (into, at) in self._books.gone.items() if at >= since}
 
-    def contacts(self, emails: Collection[str]) -> dict[str, str]:
+    def contacts(self, emails: Collection[str]) -> dict[tuple[str, str], str]:
         if not emails:
             return {}
         self._call()
         wanted = {email.strip().lower() for email in emails}
-        return {email: contact for email, contact in self._books.contacts.items() if email in wanted}
+        people = self._books.contacts.values()
+        known = [p for p in people if p["email"] in wanted and not p["is_deleted"]]
+        return {(p["crm_account_id"] or "", p["email"]): p["contact_id"] for p in known}
+
+    def read_contacts(self, since: datetime | None = None, tell: Tell = lambda _: None) -> Iterator[Row]:
+        self._call()
+        for name in sorted(self._books.hidden):
+            tell(f"{name} of contacts is not kept")
+        for person in list(self._books.contacts.values()):
+            if not person["is_deleted"] if since is None else person["changed_at"] >= since:
+                yield person | dict.fromkeys(self._books.hidden)
+
+    def contacts_of(self, records: Collection[str], emails: Collection[str] = ()) -> Iterator[Row]:
+        yield from (p for p in self.read_contacts() if p["crm_account_id"] in records or p["email"] in emails)
 
     # ── writing ──────────────────────────────────────────────────────────────────────────────────
 
@@ -229,6 +252,19 @@ class ToyCrm:
                     books.accounts[crm_id] = known | {"changed_at": books.now}
                 books.accounts[crm_id]["account_id"] = account_id
                 outcomes[account_id] = Outcome(ok=True, id=crm_id)
+        return outcomes
+
+    def ensure_contacts(self, rows: Mapping[str, Row]) -> dict[str, Outcome]:
+        books, outcomes = self._books, {}
+        for part in self._writes(rows):
+            with books.lock:
+                for key in part:
+                    row = rows[key]
+                    there = [p for p in books.contacts.values() if p["email"] == row["email"].lower()]
+                    here = [p for p in there if p["crm_account_id"] == row["crm_account_id"]]
+                    gone = bool(here) and here[0]["is_deleted"]
+                    made = here[0]["contact_id"] if here else books.meet(row)
+                    outcomes[key] = Outcome(ok=not gone, id=made, deleted=gone)
         return outcomes
 
     def update_accounts(self, rows: Mapping[str, AccountContext]) -> dict[str, Outcome]:
@@ -309,6 +345,7 @@ class StandIn:
     """See `crm_stand_ins.StandIn`."""
 
     rita, otto = "rita", "otto"
+    contact_fields: Mapping[str, str | None] = {}
 
     def __init__(self) -> None:
         self.books = BOOKS["toy"] = Books()
@@ -362,6 +399,8 @@ class StandIn:
             self.books.gone[record_id] = (None, self.books.now)
         elif thing == "task":
             self.books.change(record_id, is_deleted=True)
+        elif thing == "contact":
+            self.books.contacts[record_id] |= {"is_deleted": True, "changed_at": self.books.now}
         else:
             self.books.deals[record_id] |= {"is_deleted": True, "changed_at": self.books.now}
 
@@ -384,5 +423,16 @@ class StandIn:
         return self.books.log(kind, account, subject, owner_id)
 
     def contact(self, email: str, account: str) -> str:
-        self.books.contacts[email.lower()] = made = self.books.new_id()
-        return made
+        return self.books.meet({"crm_account_id": account, "email": email, "name": "Doe"})
+
+    def people(self) -> list[Row]:
+        kept = ("crm_account_id", "email", "name", "title", "owner_id")
+        return [{k: row.get(k) for k in kept} for row in self.books.contacts.values() if not row["is_deleted"]]
+
+    def opts_out(self, contact: str, *channels: str) -> None:
+        flags = {"call": "do_not_call", "email": "email_opt_out"}
+        changed = {flags[channel]: True for channel in channels}
+        self.books.contacts[contact] |= changed | {"changed_at": self.books.now}
+
+    def hides(self, what: str) -> None:
+        self.books.hidden.add(what)

@@ -24,11 +24,12 @@ from onetouch.crm.hubspot.answers import (
     opportunity_of,
     state_of,
 )
+from onetouch.crm.hubspot.contacts import Contacts
 from onetouch.crm.hubspot.fields import ACCOUNT_ID, AS_OF, HANDOFF_ID
 from onetouch.crm.hubspot.records import BATCH, Filter, Record, Records, parts
 from onetouch.crm.hubspot.rows import Rows
 from onetouch.crm.hubspot.transport import Transport
-from onetouch.crm.protocol import RELEASED, Activity, FieldsMissing, OurWrites, Outcome, Refused, Row, note
+from onetouch.crm.protocol import RELEASED, Activity, FieldsMissing, OurWrites, Outcome, Refused, Row, Tell, note
 from onetouch.handoff import AccountContext, OpportunityContent, TaskContent
 from onetouch.policy import Policy
 from onetouch.stop import WhyStopped, never
@@ -44,7 +45,7 @@ class HubSpot:
     """One account, through its official client. The connection's password is the token of a private app.
 
     `api_reserve`: the share of the account's daily calls that is left to others. `deals`: whether we create deals, for
-    which they need our properties. Raises ConnectionConfigError at
+    which they need our properties. `contact_fields`: the policy's `crm.contact_fields`. Raises ConnectionConfigError at
     once when the connection cannot work.
     """
 
@@ -58,10 +59,12 @@ class HubSpot:
         deals: bool = False,
         wait: wait_base | None = None,
         sleep: Callable[[float], None] = time.sleep,
+        contact_fields: Mapping[str, str | None] | None = None,
         stopped: WhyStopped = never,
     ) -> None:
         self._transport = Transport(connection, api_reserve=api_reserve, wait=wait, sleep=sleep, stopped=stopped)
         self._records = Records(self._transport)
+        self._people = Contacts(self._records, contact_fields or {})
         self._rows = Rows(self._transport, self._records)
         self._checked = False
         self._ours = {thing: wanted for thing, wanted in fields.PROPERTIES.items() if deals or thing != "deals"}
@@ -71,8 +74,14 @@ class HubSpot:
         cls, connection: Connection, policy: Policy, *, stopped: WhyStopped, sleep: Callable[[float], None]
     ) -> Self:
         """See Crm."""
-        deals = policy.crm.opportunity != "never"
-        return cls(connection, api_reserve=policy.delivery.api_reserve, deals=deals, stopped=stopped, sleep=sleep)
+        return cls(
+            connection,
+            api_reserve=policy.delivery.api_reserve,
+            deals=policy.crm.opportunity != "never",
+            contact_fields=dict(policy.crm.contact_fields),
+            stopped=stopped,
+            sleep=sleep,
+        )
 
     # ── reading ──────────────────────────────────────────────────────────────────────────────────
 
@@ -191,11 +200,21 @@ class HubSpot:
             gone |= dict.fromkeys(merged_ids(record), record["id"])
         return gone
 
-    def contacts(self, emails: Collection[str]) -> dict[str, str]:
-        """See Crm."""
+    def contacts(self, emails: Collection[str]) -> dict[tuple[str, str], str]:
+        """See Crm. In HubSpot an address is of one contact, which may belong to several companies."""
         addresses = sorted({email.strip().lower() for email in emails if email.strip()})
         known = self._records.of_ids("contacts", addresses, ["email"], key="email")
-        return {r["properties"]["email"].lower(): r["id"] for r in known if r["properties"].get("email")}
+        ids = {r["id"]: r["properties"]["email"].lower() for r in known if r["properties"].get("email")}
+        companies = self._records.all_companies_of("contacts", ids) if ids else {}
+        return {(company, email): i for i, email in ids.items() for company in companies.get(i) or [""]}
+
+    def read_contacts(self, since: datetime | None = None, tell: Tell = lambda _: None) -> Iterator[Row]:
+        """See Crm."""
+        yield from self._people.changed(since, tell)
+
+    def contacts_of(self, records: Collection[str], emails: Collection[str] = ()) -> Iterator[Row]:
+        """See Crm."""
+        yield from self._people.of(records, emails)
 
     # ── writing ──────────────────────────────────────────────────────────────────────────────────
 
@@ -256,6 +275,26 @@ class HubSpot:
         self._rows.look_again("companies", ACCOUNT_ID, adopted, outcomes)
         new = {a: {"properties": _company(a, row, kind)} for a, row in rows.items() if a not in outcomes}
         return outcomes | self._rows.create("companies", ACCOUNT_ID, new, sent=bool(adopted))
+
+    def ensure_contacts(self, rows: Mapping[str, Row]) -> dict[str, Outcome]:
+        """See Crm. An address that belongs to a contact without a company is that contact's, who is left as it is; one
+        of another company's contact is refused."""
+        there = self.contacts({row["email"] for row in rows.values()})
+        elsewhere = {email for _, email in there}
+        outcomes, new = dict[str, Outcome](), dict[str, tuple[str, Row]]()
+        for key, row in rows.items():
+            email = row["email"].strip().lower()
+            found = there.get((row["crm_account_id"], email)) or there.get(("", email))
+            if found is not None:
+                outcomes[key] = Outcome(ok=True, id=found)
+            elif email in elsewhere:
+                outcomes[key] = Outcome(ok=False, code="OTHER_COMPANY", message="the contact is another company's")
+            else:
+                new[key] = (email, row)
+        inputs = {email: fields.contact_input(email, row) for email, row in new.values()}
+        made = self._rows.made("contacts", "email", inputs)  # also a deleted one, which is not created again
+        made |= self._rows.create("contacts", "email", {e: i for e, i in inputs.items() if e not in made})
+        return outcomes | {key: made[email] for key, (email, _) in new.items()}
 
     def update_accounts(self, rows: Mapping[str, AccountContext]) -> dict[str, Outcome]:
         """See Crm."""

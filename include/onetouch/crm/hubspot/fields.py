@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import html
 import re
+from collections.abc import Mapping
 from dataclasses import fields
 from datetime import UTC, datetime
 from typing import Any, Final
 
 from onetouch.crm.protocol import DISPOSITIONS, OUTCOMES
-from onetouch.handoff import AccountContext, OpportunityContent, TaskContent
+from onetouch.handoff import AccountContext, OpportunityContent, TaskContent, inert
 
 ACCOUNT_ID: Final = "onetouch_account_id"
 AS_OF: Final = "onetouch_as_of"
@@ -25,7 +26,7 @@ LINE_CHARS: Final = 255
 _TEXT_CHARS: Final = 65_536
 """Characters a text property holds."""
 
-_TASK_TO_COMPANY, _TASK_TO_CONTACT = 192, 204
+_TASK_TO_COMPANY, _TASK_TO_CONTACT, _CONTACT_TO_COMPANY = 192, 204, 1
 _DEAL_TO_COMPANY, _DEAL_TO_CONTACT = 5, 3
 """HubSpot's own association types."""
 
@@ -36,6 +37,9 @@ _COMPANY: Final = {
     "NumberOfEmployees": "numberofemployees",
 }
 """Salesforce name → HubSpot property of standard account fields; other names lose __c and are put in lower case."""
+
+_CONTACT: Final = {"Title": "jobtitle", "DoNotCall": None, "HasOptedOutOfEmail": "hs_email_optout"}
+"""Salesforce name → HubSpot property of a contact's standard fields, as `_COMPANY`; None: HubSpot has none."""
 
 _PRIORITY: Final = {"high": "HIGH", "medium": "MEDIUM", "low": "LOW"}
 
@@ -109,6 +113,11 @@ def company_property(field: str) -> str:
     return _COMPANY.get(field) or field.removesuffix("__c").lower()
 
 
+def contact_property(field: str) -> str | None:
+    """HubSpot's name of a field of `crm.contact_fields`; None for what HubSpot itself does not keep."""
+    return _CONTACT.get(field, field.removesuffix("__c").lower())
+
+
 def company_properties(context: AccountContext) -> dict[str, str]:
     """An account's context as properties; unknown values are left out, so nothing is erased."""
     known = {_CONTEXT.get(f.name, f"{GROUP}_{f.name}"): getattr(context, f.name) for f in fields(context)}
@@ -164,6 +173,23 @@ def deal_properties(content: OpportunityContent, pipeline: str, stage: str) -> d
 def deal_associations(content: OpportunityContent) -> list[dict[str, Any]]:
     """The company and the contact a deal belongs to."""
     return _links((content.crm_account_id, _DEAL_TO_COMPANY), (content.contact_id, _DEAL_TO_CONTACT))
+
+
+def contact_input(email: str, row: Mapping[str, Any]) -> dict[str, Any]:
+    """A new contact of a company; unknown values are left out."""
+    first, _, last = str(row.get("name") or "").strip().rpartition(" ")
+    known = {
+        "email": email,
+        "firstname": _shortened(inert(first)) if first else None,
+        "lastname": _shortened(inert(last)) if last else None,
+        "jobtitle": _shortened(inert(row["title"])) if row.get("title") else None,
+        "hubspot_owner_id": row.get("owner_id"),
+    }
+    kind = {"associationCategory": "HUBSPOT_DEFINED", "associationTypeId": _CONTACT_TO_COMPANY}
+    return {
+        "properties": {name: str(value) for name, value in known.items() if value},
+        "associations": [{"to": {"id": str(row["crm_account_id"])}, "types": [kind]}],
+    }
 
 
 def noted(note: str, body: str) -> dict[str, str]:

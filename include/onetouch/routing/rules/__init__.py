@@ -21,6 +21,7 @@ from onetouch.routing.rules import (
     holdout,
     low_value_engaged,
     low_value_not_engaged,
+    never_contact,
     never_interrupt,
     never_without_context,
     no_pql,
@@ -33,6 +34,7 @@ from onetouch.routing.rules import (
 )
 
 RULES: Rules = (
+    never_contact.RULE,
     holdout.RULE,
     never_interrupt.RULE,
     open_opportunity.RULE,
