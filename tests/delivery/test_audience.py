@@ -13,7 +13,7 @@ import requests
 from onetouch.connections import Connection, ConnectionConfigError
 from onetouch.consent import LISTED
 from onetouch.delivery import DeliveryFailed, Webhook, send_audience
-from onetouch.ledger import Run
+from onetouch.ledger import Ledger, Run
 from onetouch.policy import FOR_CUSTOMER
 from onetouch.stop import Stopped
 from tenacity import wait_none
@@ -329,3 +329,52 @@ def test_a_wrong_secret_or_clock_is_refused_and_named_and_nothing_is_lost(world:
 def test_an_address_without_tls_or_a_weak_secret_is_refused(address: str, secret: str | None, wrong: str) -> None:
     with pytest.raises(ConnectionConfigError, match=wrong):
         Webhook(Connection("audience_default", host=address, password=secret), AS_OF)
+
+
+# ── planted bugs: what the tests above would see ─────────────────────────────────────────────────
+
+
+def what_is_wrong(world: Any) -> list[str]:
+    """How the receiver could tell that something went wrong."""
+    state = receiver(world)
+    told = [f"{change} contradicts what came before" for change in state["odd"]]
+    return told + [f"{r['kind']} part {r['part']} of {r['run']} twice" for r in twice(state["requests"])]
+
+
+def twice(requests_: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    seen: set[tuple[str, str, int]] = set()
+    return [r for r in requests_ if (key := (r["run"], r["kind"], r["part"])) in seen or seen.add(key)]
+
+
+def lived(world: Any, monkeypatch: pytest.MonkeyPatch, bug: str | None) -> list[str]:
+    """Two hours with a lost answer and, in the second, a death at each of its first effects, under a planted bug."""
+    if bug == "a key of its own for each attempt":
+        keys = iter(range(1_000))
+        whole = Webhook._once
+        monkeypatch.setattr(Webhook, "_once", lambda self, key, body: whole(self, f"{key}-{next(keys)}", body))
+    if bug == "the receiver's state is kept after the sending":
+        tell = Ledger.tell_audience
+
+        def only_requests(self: Any, *given: Any, **how: Any) -> None:
+            tell(self, *given[:3], {}, [], **how)  # a process that dies now has forgotten whom it told of
+
+        monkeypatch.setattr(Ledger, "tell_audience", only_requests)
+    world.org.post("faults", [{"match": "/hooks/", "times": 1, "drop": "answer"}])
+    send(world, decided(world, 0, {1: "nurture", 2: "nurture"}))
+    later = decided(world, 1, {1: "nurture", 2: "self_serve_onboarding", 3: "nurture"})
+    for die_at in range(1, 9):
+        world.mortal(die_at)
+        try:
+            send(world, later)
+        except BaseException as death:
+            assert type(death).__name__ == "Killed"
+        world.immortal()
+    send(world, later)
+    return what_is_wrong(world)
+
+
+@pytest.mark.parametrize(
+    "bug", [None, "a key of its own for each attempt", "the receiver's state is kept after the sending"]
+)
+def test_an_audience_that_is_sent_twice_is_seen(world: Any, monkeypatch: pytest.MonkeyPatch, bug: str | None) -> None:
+    assert bool(lived(world, monkeypatch, bug)) is (bug is not None)

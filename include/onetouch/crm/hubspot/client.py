@@ -44,9 +44,9 @@ _SEARCH_CHARS = 2_000
 class HubSpot:
     """One account, through its official client. The connection's password is the token of a private app.
 
-    `api_reserve`: the share of the account's daily calls that is left to others. `deals`: whether we create deals, for
-    which they need our properties. `contact_fields`: the policy's `crm.contact_fields`. Raises ConnectionConfigError at
-    once when the connection cannot work.
+    `api_reserve`: the share of the account's daily calls that is left to others. `deals`: whether we create deals, and
+    `standing`: whether we write standings, for which their properties must be there. `contact_fields`: the policy's
+    `crm.contact_fields`. Raises ConnectionConfigError at once when the connection cannot work.
     """
 
     name = "hubspot"
@@ -57,6 +57,7 @@ class HubSpot:
         *,
         api_reserve: float = 0.0,
         deals: bool = False,
+        standing: bool = False,
         wait: wait_base | None = None,
         sleep: Callable[[float], None] = time.sleep,
         contact_fields: Mapping[str, str | None] | None = None,
@@ -67,7 +68,7 @@ class HubSpot:
         self._people = Contacts(self._records, contact_fields or {})
         self._rows = Rows(self._transport, self._records)
         self._checked = False
-        self._ours = {thing: wanted for thing, wanted in fields.PROPERTIES.items() if deals or thing != "deals"}
+        self._ours = fields.properties_used(deals=deals, standing=standing)
 
     @classmethod
     def connect(
@@ -78,6 +79,7 @@ class HubSpot:
             connection,
             api_reserve=policy.delivery.api_reserve,
             deals=policy.crm.opportunity != "never",
+            standing=policy.crm.standing == "everybody",
             contact_fields=dict(policy.crm.contact_fields),
             stopped=stopped,
             sleep=sleep,

@@ -13,6 +13,7 @@ from onetouch.crm.protocol import DISPOSITIONS, OUTCOMES
 from onetouch.handoff import AccountContext, OpportunityContent, TaskContent, inert
 
 ACCOUNT_ID: Final = "onetouch_account_id"
+ACTION: Final = "onetouch_action"
 AS_OF: Final = "onetouch_as_of"
 HANDOFF_ID: Final = "onetouch_handoff_id"
 OUTCOME: Final = "onetouch_outcome"
@@ -99,7 +100,16 @@ PROPERTIES: Final[dict[str, tuple[dict[str, Any], ...]]] = {
         _property("source", "source"),
     ),
 }
-"""Object type → our properties as HubSpot's API defines them. Those of deals are needed only where we create deals."""
+"""Object type → our properties as HubSpot's API defines them."""
+
+
+def properties_used(*, deals: bool, standing: bool) -> dict[str, tuple[dict[str, Any], ...]]:
+    """Those of PROPERTIES that have to be there: of deals only where we create some, the action only for standings."""
+    used = {thing: wanted for thing, wanted in PROPERTIES.items() if deals or thing != "deals"}
+    if not standing:
+        used["companies"] = tuple(p for p in used["companies"] if p["name"] != ACTION)
+    return used
+
 
 _CONTEXT: Final = {"usage": f"{GROUP}_usage_28d"}
 """Part of an AccountContext → its property, where that is not onetouch_ and the part's name."""

@@ -42,6 +42,7 @@ from onetouch.crm.salesforce.closing import WAYS, Closing
 from onetouch.crm.salesforce.contacts import Contacts
 from onetouch.crm.salesforce.fields import (
     ACCOUNT_ID,
+    ACTION,
     AS_OF,
     CONTACT_KEY,
     DISPOSITION,
@@ -81,8 +82,8 @@ class Salesforce:
     bearer; `version`. `api_reserve`: the share of the org's daily calls that is left to others. `account_fields`,
     `contact_fields`: those of the policy's `crm`. `bulk_above`: a write of more rows than that is a bulk job. `clock`:
     returns the machine's time, since the expiry of a signed assertion is checked by Salesforce's clock and not by
-    as_of. `makes_contacts`: contacts are created, so their fields are checked, too. Raises ConnectionConfigError at
-    once when the connection cannot work.
+    as_of. `makes_contacts`: contacts are created, so their fields are checked, too; `standing`: so is the field of the
+    action, which only standings have. Raises ConnectionConfigError at once when the connection cannot work.
     """
 
     name = "salesforce"
@@ -101,8 +102,9 @@ class Salesforce:
         contact_fields: Mapping[str, str | None] | None = None,
         stopped: WhyStopped = never,
         makes_contacts: bool = False,
+        standing: bool = False,
     ) -> None:
-        self._makes_contacts = makes_contacts
+        self._makes_contacts, self._standing = makes_contacts, standing
         self._transport = Transport(
             connection,
             api_reserve=api_reserve,
@@ -128,6 +130,7 @@ class Salesforce:
             api_reserve=policy.delivery.api_reserve,
             account_fields=policy.crm.account_fields,
             makes_contacts=policy.crm.contacts == "create",
+            standing=policy.crm.standing == "everybody",
             contact_fields=dict(policy.crm.contact_fields),
             stopped=stopped,
             sleep=sleep,
@@ -321,7 +324,7 @@ class Salesforce:
         wrong: list[str] = []
         for thing in [thing for thing in things if thing not in self._checked]:
             there = self._transport.fields(thing) or {}
-            wrong += problems(thing, there)
+            wrong += problems(thing, there, () if self._standing else (ACTION,))
             if thing == "Account":
                 wrong += missing(thing, there, filter(None, self._fields.values()))
         _raise(wrong)

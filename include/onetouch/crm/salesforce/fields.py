@@ -6,7 +6,7 @@ They are deployed from include/salesforce.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -15,6 +15,7 @@ from onetouch.crm.protocol import DISPOSITIONS, OUTCOMES
 from onetouch.handoff import REQUIRED_CONTEXT, AccountContext, OpportunityContent, TaskContent, inert
 
 ACCOUNT_ID = "Onetouch_Account_Id__c"
+ACTION = "Onetouch_Action__c"
 AS_OF = "Onetouch_As_Of__c"
 HANDOFF_ID = "Onetouch_Handoff_Id__c"
 OUTCOME = "Onetouch_Outcome__c"
@@ -54,7 +55,7 @@ CONTEXT: Mapping[str, tuple[str, Wanted]] = {
     "account_id": (ACCOUNT_ID, Wanted("text", 255, key=True)),
     "score": ("Onetouch_Score__c", Wanted("number", 5)),
     "tier": ("Onetouch_Tier__c", Wanted("pick")),
-    "action": ("Onetouch_Action__c", Wanted("text", 40)),
+    "action": (ACTION, Wanted("text", 40)),
     "trigger": ("Onetouch_Trigger__c", Wanted("text", 255)),
     "motion": ("Onetouch_Motion__c", Wanted("pick")),
     "activated": ("Onetouch_Activated__c", Wanted("yes or no")),
@@ -208,9 +209,11 @@ def _held(value: Any, wanted: Wanted) -> Any:
     return shortened(value, wanted.size)
 
 
-def problems(thing: str, there: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
-    """What is wrong with the object's fields according to describe."""
+def problems(thing: str, there: Mapping[str, Mapping[str, Any]], unused: Collection[str] = ()) -> Iterator[str]:
+    """What is wrong with the object's fields according to describe. `unused`: fields that need not be there."""
     for name, wanted in WANTED[thing].items():
+        if name in unused:
+            continue
         field = there.get(name)
         if field is None:
             yield f"{thing}.{name} is missing"
