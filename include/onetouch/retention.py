@@ -30,7 +30,7 @@ Summary = dict[str, Any]
 BY_DATE = ("events", "activity", "memberships", "profiles", "tallies")
 """Folders of the lake with a folder `event_date=…` for each date: the events, and what is made of them by the day."""
 
-TABLES = ("signals", "people", "scores", "decisions")
+TABLES = ("signals", "people", "scores", "decisions", "audience")
 """Folders of the lake with a file for each run."""
 
 FOLDERS = ("inputs", "crm", "shadow", "quality")

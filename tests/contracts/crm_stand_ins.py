@@ -70,6 +70,9 @@ class StandIn(Protocol):
     def account(self, crm_id: str) -> Row:
         """name, domain, owner_id of an account, and of AccountContext what is not empty."""
 
+    def renames(self, crm_id: str, name: str) -> None:
+        """Somebody gives an account another name."""
+
     def how_many_accounts(self) -> int:
         """Deleted ones do not count."""
 
@@ -152,6 +155,9 @@ class SalesforceOrg:
         if "as_of" in found:
             found["as_of"] = datetime.fromisoformat(found["as_of"])
         return found
+
+    def renames(self, crm_id: str, name: str) -> None:
+        self.world.rep_writes("Account", crm_id, Name=name)
 
     def how_many_accounts(self) -> int:
         return int(self.org.state()["accounts"])
@@ -276,6 +282,9 @@ class HubSpotAccount:
                 }.get(definition["type"], str)  # fmt: skip
                 found[name] = read(value)
         return found
+
+    def renames(self, crm_id: str, name: str) -> None:
+        self.portal.write("companies", crm_id, name=name)
 
     def how_many_accounts(self) -> int:
         return sum(not company["archived"] for company in self.portal.records("companies"))

@@ -17,6 +17,7 @@ from onetouch.crm import (
     Crm,
     FieldsMissing,
     LimitReached,
+    OurWrites,
     Outcome,
     SignInRefused,
     Unreachable,
@@ -34,6 +35,7 @@ from tests.delivery.world import AS_OF, BUYING
 
 LATER = AS_OF + timedelta(hours=1)
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
+STANDING = AccountContext(score=12.5, tier="low", action="nurture", trigger="steady use of the product", as_of=AS_OF)
 
 
 class Side:
@@ -424,6 +426,31 @@ def test_accounts_all_of_them_or_what_changed(side: Side) -> None:
     assert not changed[accounts[1]]["is_deleted"]
     assert (changed[accounts[4]]["is_deleted"], changed[accounts[4]]["merged_into"]) == (True, None)
     assert (changed[accounts[2]]["is_deleted"], changed[accounts[2]]["merged_into"]) == (True, left)
+
+
+def test_what_only_we_have_written_is_not_read_again(side: Side) -> None:
+    ids = side.there.accounts(1, 2, 3, 4)
+    since, writing = AS_OF + timedelta(minutes=5), AS_OF + timedelta(minutes=10)
+    crm = side.client()
+    assert crm.last_written(AS_OF) is None
+    side.there.clock(writing)
+    assert all(outcome.ok for outcome in crm.update_accounts({ids[n]: STANDING for n in (1, 2, 3)}).values())
+    side.there.clock(writing + timedelta(minutes=1))
+    until = crm.last_written(AS_OF)
+    assert until == writing
+    ours = OurWrites({AS_OF: until})
+
+    def changed(ours: OurWrites | None) -> set[str]:
+        return {row["crm_account_id"] for row in crm.read_accounts(side.policy, since, ours)}
+
+    assert changed(None) == {ids[n] for n in (1, 2, 3)}
+    assert changed(ours) == set()
+    side.there.renames(ids[2], "Renamed")
+    side.there.renames(ids[4], "Renamed, too")
+    side.there.clock(writing + timedelta(minutes=2))
+    assert changed(ours) == {ids[2], ids[4]}
+    assert changed(replace(ours, unread=frozenset({ids[1]}))) == {ids[1], ids[2], ids[4]}
+    assert changed(OurWrites({LATER: LATER})) == {ids[n] for n in (1, 2, 3, 4)}
 
 
 def test_what_is_gone_names_the_account_that_is_left(side: Side) -> None:

@@ -7,8 +7,9 @@ from datetime import UTC, date, datetime
 
 import pytest
 from onetouch.connections import Connection
+from onetouch.crm import FieldsMissing
 from onetouch.crm.salesforce import Salesforce
-from onetouch.handoff import AccountContext, TaskContent
+from onetouch.handoff import AccountContext, OpportunityContent, TaskContent
 from onetouch.policy import read_policy
 from onetouch.sandbox.fields import make_id
 from onetouch.sandbox.in_process import URL, Adapter, Org
@@ -94,3 +95,23 @@ def test_the_set_is_enough(org: Org, bulk_above: int) -> None:
     assert [outcome.reason for outcome in outcomes.values() if not outcome.ok] == []
     assert {activity.handoff_id for activity in crm.read_activities(SINCE)} == {"h1", "h2"}
     assert {activity.handoff_id for activity in crm.keyed_tasks(SINCE)} == {"h1", "h2"}
+    assert crm.last_written(SINCE) is None
+
+    deal = {"h1": OpportunityContent("Acme", 9_000.0, date(2025, 12, 18), owner_id=OWNER, crm_account_id=ACCOUNT)}
+    with pytest.raises(FieldsMissing, match=r"Opportunity\.Amount may not be written"):
+        crm.create_opportunities(deal)
+
+
+def test_opportunities_need_the_second_set_and_a_lead_has_none(org: Org) -> None:
+    org.tooling.limits(permissions=2)
+    extra = {"instance_url": URL, "consumer_key": "sandbox-key", "consumer_secret": "sandbox-secret"}
+    session = org.session()
+    crm = Salesforce(Connection(conn_id="salesforce_default", extra=extra), session=session)
+    session.mount("https://", Adapter(org))
+    wanted = OpportunityContent("Acme", 9_000.0, date(2025, 12, 18), owner_id=OWNER, crm_account_id=ACCOUNT)
+    rows = {"h1": wanted, "h2": replace(wanted, crm_account_id=make_id("00Q", 1))}
+    made = crm.create_opportunities(rows)
+    assert (made["h1"].ok, made["h2"].code) == (True, "NOT_YET")
+    [deal] = [deal for deal in crm.read_opportunities(SINCE) if deal["opportunity_id"] == made["h1"].id]
+    assert (deal["crm_account_id"], deal["amount"], deal["lead_source"]) == (ACCOUNT, 9_000.0, "Product")
+    assert crm.create_opportunities(rows, unsure=["h1"])["h1"] == made["h1"], "it is adopted, not made again"

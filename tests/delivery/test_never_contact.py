@@ -322,3 +322,17 @@ def test_no_task_and_no_name_for_who_may_not_be_contacted(
                 assert address(name) not in text, (number, name)
                 assert task["WhoId"] != made.get(name)
     assert len(tasks) == reachable == summary["delivered"]
+
+
+def test_an_open_task_is_withdrawn_when_its_account_may_not_be_contacted_any_more(world: Any) -> None:
+    run = ready(world, 1, 2)
+    world.deliver(run)
+    world.org.clock(AS_OF + timedelta(hours=1))
+    world.rep_writes("Task", world.task(2)["Id"], Status="Completed")  # the rep was in touch: it is hers
+    later = world.run(AS_OF + timedelta(hours=2))
+    world.extract(later)
+    world.decide(later, 1, 2, action="hold_never_contact")
+    assert world.deliver(later)["withdrawn"] == 1
+    assert world.handoff(1).state == "withdrawn" and world.handoff(1).reason.startswith("never contact: ")
+    assert world.task(1)["IsClosed"] and world.task(1)["Subject"].startswith("[Withdrawn] ")
+    assert world.handoff(2).state == "touched"

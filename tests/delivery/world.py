@@ -132,6 +132,7 @@ class Org:
         for table in (
             "Task", "Event", "Opportunity", "Contact", "Lead", "Account", "job", "job_row",
             "session", "fault", "call", "message", "file", "setting",
+            "audience_request", "audience_member", "audience_odd",
         ):  # fmt: skip
             db.execute(f"DELETE FROM {table}")
         db.execute("DELETE FROM User WHERE Email NOT LIKE 'integration%'")

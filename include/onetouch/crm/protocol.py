@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol, Self
 
 from onetouch.connections import Connection
-from onetouch.handoff import AccountContext, TaskContent
+from onetouch.handoff import AccountContext, OpportunityContent, TaskContent
 from onetouch.policy import Policy
 from onetouch.stop import WhyStopped
 
@@ -28,13 +28,20 @@ DISPOSITIONS = ("Good", "Not now", "Wrong person", "Would have bought anyway")
 UNKNOWN = "UNKNOWN_OUTCOME"
 """The code of a row whose request was sent but not answered: look it up before sending it again."""
 
-WRITES = ("create_fields", "ensure_accounts", "ensure_contacts", "update_accounts", "create_tasks", "close_tasks")
+WRITES = (
+    "create_fields", "ensure_accounts", "ensure_contacts", "update_accounts", "create_tasks", "close_tasks",
+    "create_opportunities",
+)  # fmt: skip
 """The methods of a Crm that change something in it."""
 
 
 def note(label: str, reason: str = "") -> str:
     """The first line of the description of a task that we closed or released; `label` is one of CLOSED_BY_US."""
     return f"{label.strip('[] ')}: {reason}"
+
+
+NOT_YET = "NOT_YET"
+"""The code of a row that the CRM cannot take yet, through nobody's fault: a later run tries again."""
 
 
 def is_set(value: object) -> bool:
@@ -129,6 +136,19 @@ class Activity:
         return self.subject.startswith(CLOSED_BY_US)
 
 
+@dataclass(frozen=True)
+class OurWrites:
+    """Changes of accounts that we made ourselves and that need not be read.
+
+    `until`: as-of that we wrote → until when we wrote it, by the CRM's clock, both in whole seconds. An account with
+    that as-of that has not changed after that moment was changed by us last. `unread`: accounts that others had changed
+    just before we wrote them; they are read all the same.
+    """
+
+    until: Mapping[datetime, datetime] = field(default_factory=dict)
+    unread: frozenset[str] = frozenset()
+
+
 class Crm(Protocol):
     """One CRM. Every method may raise CrmError; a row's own refusal is its Outcome, never an exception.
 
@@ -160,12 +180,18 @@ class Crm(Protocol):
     def read_reps(self) -> Iterator[Row]:
         """owner_id, email, name, active, timezone of every user."""
 
-    def read_accounts(self, policy: Policy, since: datetime | None = None) -> Iterator[Row]:
+    def read_accounts(
+        self, policy: Policy, since: datetime | None = None, ours: OurWrites | None = None
+    ) -> Iterator[Row]:
         """crm_account_id, owner_id, account_id (our external id), created_at, is_deleted, merged_into (the id of the
         account it was merged into), and the snapshot columns of `policy.crm.account_fields`.
 
-        With `since`, accounts changed at or after it, deleted ones too; without, all existing accounts.
+        With `since`, accounts changed at or after it, deleted ones too, but not those whose last change is one of
+        `ours`; without, all existing accounts. An account may come twice.
         """
+
+    def last_written(self, as_of: datetime) -> datetime | None:
+        """When an account with this as-of (whole seconds) was changed last, by the CRM's clock; None: none has it."""
 
     def read_opportunities(self, since: datetime | None = None) -> Iterator[Row]:
         """opportunity_id, crm_account_id, stage, is_closed, is_won, amount, created_at, closed_at, lead_source,
@@ -241,4 +267,13 @@ class Crm(Protocol):
         the rep closed (`by_rep`) is left alone, except that a release adds its reason to the description. Nothing is
         done, and the outcome is ok, for a task that we closed before (even if the rep has reopened it since), that was
         deleted, or that was never created.
+        """
+
+    def create_opportunities(
+        self, rows: Mapping[str, OpportunityContent], unsure: Collection[str] = ()
+    ) -> dict[str, Outcome]:
+        """Creates an opportunity of each handoff, handoff id → content, under its unique key, in the first open stage.
+
+        An existing one is the rep's, as with `create_tasks`: it is adopted as it is, and a deleted one is not created
+        again. A lead has no opportunities: its outcome is NOT_YET.
         """

@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from onetouch.crm import Activity, Crm, Row, Tell
+from onetouch.crm import Activity, Crm, OurWrites, Row, Tell
 from onetouch.crm_sync.one_touch import MEETING, Move, Seen, by_people, in_touch_at, moves, new_owner
 from onetouch.lake import Lake, read_table
 from onetouch.ledger import ACTIVE, Handoff, IllegalMove, Ledger, Run, storable
@@ -19,6 +19,17 @@ from onetouch.signals import CRM, SNAPSHOT, normalise_accounts
 
 _AT_ONCE = 5_000
 """Activities held in memory at a time: the first reading of a large CRM goes back months."""
+
+_AGAIN = timedelta(hours=2)
+"""Ours: how long before the moment of the run before an account may have changed and is read again. That run has read
+it after its moment, so this covers clocks that differ and records that become visible late."""
+
+_LATEST = timedelta(days=2)
+"""Ours: more than the time from a run's moment to its last write (`delivery.fresh_hours`, and the write itself)."""
+
+WRITING = "write_accounts"
+"""The stage that writes standings. Its summary tells of `ours`: `until` when accounts got the run's as-of, and which
+were `unread`."""
 
 _AHEAD = timedelta(days=60)
 """Ours: how far ahead a meeting may lie and still count as contact until then. A renewal date of 2099 does not."""
@@ -42,10 +53,10 @@ def extract_crm(lake: Lake, ledger: Ledger, policy: Policy, run: Run, crm: Crm) 
     """Writes `crm/{run_id}/{reps,accounts,contacts,opportunities}.parquet`, records touches and moves handoffs on.
 
     The day's first run reads the whole CRM (formula fields change without a new modification time); later runs read
-    what changed since the run before and take the rest from its tables. All times are the CRM's. Reading the same
-    record again changes nothing. An account's `account_id` is null until the product's account is known (`signals`
-    joins them); a forgotten account is left out. A run older than what has been read already (a backfill) only writes
-    the tables.
+    what changed since the run before and take the rest from its tables. Accounts that only we have changed, by writing
+    their standing, are not read again. All times are the CRM's. Reading the same record again changes nothing. An
+    account's `account_id` is null until the product's account is known (`signals` joins them); a forgotten account is
+    left out. A run older than what has been read already (a backfill) only writes the tables.
     Returns {"accounts", "contacts", "opportunities", "reps", "unknown_opt_outs": {"do_not_call", "email_opt_out"}: how
     many contacts each is unknown of, "warnings": which values of accounts and contacts were not read, or read otherwise
     than written} and what `follow` does.
@@ -59,7 +70,9 @@ def extract_crm(lake: Lake, ledger: Ledger, policy: Policy, run: Run, crm: Crm) 
     known = _product_accounts(lake, run)
     opportunities = _opportunities(lake, crm, base, since)
     warnings: list[str] = []
-    everybody, merged = _accounts(lake, policy, crm, base, since, warnings.append)
+    changed_since = None if base is None else base.as_of - _AGAIN
+    ours = None if changed_since is None else our_writes(ledger, changed_since)
+    everybody, merged = _accounts(lake, policy, crm, base, changed_since, ours, warnings.append)
     # A deal that was read before a merge and not changed by it still names the merged account.
     opportunities["crm_account_id"] = opportunities["crm_account_id"].replace(_successors(merged))
     forgotten = ledger.forgotten()
@@ -148,16 +161,37 @@ def _living(rows: Iterable[Row], key: str, gone: dict[str, str | None]) -> Itera
             yield row
 
 
+def our_writes(ledger: Ledger, since: datetime) -> OurWrites:
+    """The standings that runs have written on accounts since then, from the summaries of their stages."""
+    until: dict[datetime, datetime] = {}
+    unread: set[str] = set()
+    for run in ledger.runs():
+        if run.as_of < since - _LATEST:
+            continue
+        told = (ledger.stage_summary(run.run_id, WRITING) or {}).get("ours")
+        if told and (last := datetime.fromisoformat(told["until"])) >= since:
+            # Two policies may have written at the same moment: the earlier end leaves out less.
+            until[run.as_of] = min(last, until.get(run.as_of, last))
+            unread |= set(told["unread"])
+    return OurWrites(until, frozenset(unread))
+
+
 def _accounts(
-    lake: Lake, policy: Policy, crm: Crm, base: Run | None, since: datetime | None, tell: Tell
+    lake: Lake,
+    policy: Policy,
+    crm: Crm,
+    base: Run | None,
+    since: datetime | None,
+    ours: OurWrites | None,
+    tell: Tell,
 ) -> tuple[pd.DataFrame, dict[str, str | None]]:
     """The accounts, and those that are gone since the base: merged into another, or (None) deleted."""
     fields = [column for column, field in policy.crm.account_fields.items() if field]
     columns = ["crm_account_id", "owner_id", "account_id", "created_at", *fields]
     gone: dict[str, str | None] = {}
-    rows = _living(crm.read_accounts(policy, since), "crm_account_id", gone)
+    rows = _living(crm.read_accounts(policy, since, ours), "crm_account_id", gone)
     values = [tuple(storable(row.get(name)) for name in columns) for row in rows]
-    frame = pd.DataFrame.from_records(values, columns=columns)
+    frame = pd.DataFrame.from_records(values, columns=columns).drop_duplicates("crm_account_id", ignore_index=True)
     # Without a sign-up date in the CRM, an account is at least as old as its record.
     if "signed_up_at" not in frame:
         frame["signed_up_at"] = frame["created_at"]

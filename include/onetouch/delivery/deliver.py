@@ -24,6 +24,7 @@ from onetouch.delivery.never_contact import (
     no_list,
     without_barred,
 )
+from onetouch.delivery.opportunities import create_opportunities
 from onetouch.delivery.recheck import LATE, Checkouts, last_asked, pre_send_recheck
 from onetouch.delivery.send import send
 from onetouch.delivery.withdraw import move, overtaken, withdraw, withdraw_overtaken
@@ -96,8 +97,9 @@ def deliver_tasks(
     Returns {"to_send", "delivered", "withheld": {reason: n}, "failed": [{account_id, reason}], "deferred": those of
     the failed that the next run tries again, "withdrawn", "earlier": {"delivered", "withheld", "failed"}}: to_send =
     delivered + withheld + failed; when held also why ("held"). "to_withdraw": how many open tasks should have been
-    closed, when held or when the CRM refused it. Raises DeliveryFailed with the same summary, after all other rows
-    are done, when any failed; CrmError when the CRM could not be read, or gave no answer.
+    closed, when held or when the CRM refused it. "opportunities" {created, waiting, refused: n}, where the policy has
+    them created. Raises DeliveryFailed with the same summary, after all other rows are done, when any failed; CrmError
+    when the CRM could not be read, or gave no answer.
     """
     due = rows_where(lake, "decisions", run.run_id, "action", [SALES_NOW])
     if held or crm is None:
@@ -130,6 +132,14 @@ def _deliver(
     before = [("a decision", row["reason"]) for row in opening.lacking] + standing
     cut_short = _send_all(lake, ledger, policy, run, crm, work, recheck, listed, before)
 
+    def whom(rows: Mapping[str, Outbox], handoffs: Mapping[str, Handoff]) -> dict[str, str]:
+        named = {address for row in rows.values() for address in named_in(row)}
+        asked = ask(policy, crm, listed, {str(h.crm_account_id) for h in handoffs.values()}, named)
+        return _contacts(policy, crm, rows, handoffs, asked)
+
+    deals = create_opportunities(ledger, policy, run, crm, whom)
+    no_deal = [(f"opportunity of handoff {i}", reason) for i, reason in deals.refused.items()]
+
     delivered, withheld, failed = _account_for([work.handoffs.get(h.handoff_id, h) for h in opening.opened], work)
     withheld |= opening.withheld
     failed += opening.lacking + opening.stopped
@@ -139,10 +149,12 @@ def _deliver(
         summary["to_withdraw"] = len(standing)
     if others := [h for h in work.handoffs.values() if h.handoff_id not in own]:
         summary["earlier"] = dict(zip(("delivered", "withheld", "failed"), _account_for(others, work), strict=True))
-    if work.failed or failed or standing:
-        named = work.named() + [(run.run_id, row["reason"]) for row in opening.stopped] + before
-        what = _WHAT + (", or open tasks closed" if standing else "")
-        raise DeliveryFailed(what, summary, named) from cut_short
+    if policy.crm.opportunity != "never":
+        summary["opportunities"] = {"created": deals.created, "waiting": deals.waiting, "refused": len(deals.refused)}
+    if work.failed or failed or standing or no_deal:
+        named = work.named() + [(run.run_id, row["reason"]) for row in opening.stopped] + before + no_deal
+        beside = (", or open tasks closed" if standing else "") + (", or opportunities created" if no_deal else "")
+        raise DeliveryFailed(_WHAT + beside, summary, named) from cut_short
     return summary
 
 

@@ -241,13 +241,21 @@ TABLE_KINDS: tuple[TableKind, ...] = (
     TableKind("signals", rf"signals/{_FILE}", _SIGNALS),
     TableKind("scores", rf"scores/{_FILE}", _SCORES, names=("reasons.signal",)),
     TableKind("decisions", rf"decisions/{_FILE}", _DECISIONS, **_DECIDED),
+    TableKind(
+        "audience",
+        rf"audience/{_FILE}",
+        {
+            **_columns(TEXT, "account_id crm_account_id name domain audience action tier situation offer facts people"),
+            "as_of": MOMENT,
+        },
+    ),
     TableKind("shadow", rf"shadow/[^/]+/{_FILE}", _DECISIONS, **_DECIDED),
     TableKind(
         "handoffs",
         r"inputs/[^/]+/handoffs\.parquet",
         {
             **_columns(TEXT, "account_id handoff_id state owner_email run_id reason rest_state rest_owner"),
-            **_columns(MOMENT, "decided_at touched_at closed_at rest_at"),
+            **_columns(MOMENT, "decided_at touched_at closed_at rest_at first_task_at"),
             "episode": COUNT,
             "signals": TEXTS,
         },

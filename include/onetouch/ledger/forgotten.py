@@ -19,6 +19,7 @@ from onetouch.ledger.handoffs import Handoffs
 from onetouch.ledger.outbox import FORGOTTEN
 from onetouch.ledger.states import ACTIVE, LedgerError
 from onetouch.ledger.tables import (
+    audience,
     batches,
     forget_key,
     forgetting,
@@ -29,6 +30,7 @@ from onetouch.ledger.tables import (
     metadata,
     outbox,
     stages,
+    standings,
     stops,
     touches,
 )
@@ -188,8 +190,11 @@ class Forgottens(Handoffs):
                 connection.execute(update(outbox).where(waiting).values(state="failed", reason=FORGOTTEN))
                 emptied = outbox.c.handoff_id.in_(theirs) & (outbox.c.payload != {})
                 changed += connection.execute(update(outbox).where(emptied).values(payload={})).rowcount
-            remembered = memory.c.account_id.in_(list(names))
-            changed += connection.execute(delete(memory).where(remembered)).rowcount
+            for table in (memory, standings, audience):
+                theirs_too = table.c.account_id.in_(list(names))
+                changed += connection.execute(delete(table).where(theirs_too)).rowcount
+            records = standings.c.crm_account_id.in_(subject.crm_ids)
+            changed += connection.execute(delete(standings).where(records)).rowcount
             for table in (handoffs, touches):
                 for account_id, name in names.items():
                     of = table.c.account_id == account_id

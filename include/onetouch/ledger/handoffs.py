@@ -8,9 +8,9 @@ from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection, and_, case, func, or_, select, true, update
+from sqlalchemy import Connection, and_, case, func, or_, select, true, type_coerce, update
 
-from onetouch.ledger.columns import clean, encode, missing, utc
+from onetouch.ledger.columns import Moment, clean, encode, missing, utc
 from onetouch.ledger.outbox import Outboxes, abandon
 from onetouch.ledger.rows import frame, rows_of
 from onetouch.ledger.runs import Run, require_run
@@ -312,8 +312,9 @@ class Handoffs(Outboxes):
         """One row an account: its latest handoff decided before `as_of`, as far as it was known at `as_of`.
 
         Columns: account_id, handoff_id, episode, state, owner_email, decided_at, touched_at, closed_at, signals,
-        run_id, reason, rest_state, rest_at, rest_owner; ordered by account. What later runs decided or learned is left
-        out, so a re-run sees what its first attempt saw. Times are UTC; touched_at and closed_at are null until known.
+        run_id, reason, first_task_at, rest_state, rest_at, rest_owner; ordered by account. What later runs decided or
+        learned is left out, so a re-run sees what its first attempt saw. Times are UTC; touched_at, closed_at and
+        first_task_at (when its first handoff with a task was decided) are null until known.
         `reason` is that of the last move. `rest_…` is the account's last handoff, this or an earlier one, that has
         ended and for which anybody was in touch (`contacted`): its state, when it was over (its end, or a touch that
         was logged for it later), and its rep.
@@ -323,7 +324,11 @@ class Handoffs(Outboxes):
         """
         as_of = utc(as_of)
         latest = (
-            select(handoffs.c.account_id, func.max(handoffs.c.episode).label("episode"))
+            select(
+                handoffs.c.account_id,
+                func.max(handoffs.c.episode).label("episode"),
+                func.min(case((handoffs.c.task_id.is_not(None), handoffs.c.decided_at))).label("first_task_at"),
+            )
             .where(handoffs.c.decided_at < as_of)
             .group_by(handoffs.c.account_id)
             .subquery()
@@ -344,6 +349,7 @@ class Handoffs(Outboxes):
                 seen.c.signals,
                 handoffs.c.run_id,
                 known.c.reason,
+                type_coerce(latest.c.first_task_at, Moment).label("first_task_at"),
             )
             .join(latest, and_(latest.c.account_id == handoffs.c.account_id, latest.c.episode == handoffs.c.episode))
             .join(known, known.c.handoff_id == handoffs.c.handoff_id)
@@ -376,6 +382,14 @@ class Handoffs(Outboxes):
         rows = [{name: getattr(handoff, name) for name in _COLUMNS} for handoff in ended]
         with self.reading() as connection:
             return _contacted(connection, rows, utc(as_of))
+
+    def first_task_at(self, before: datetime) -> datetime | None:
+        """When the first handoff that got a task was decided, of those decided before that moment; None: none was."""
+        query = select(handoffs.c.decided_at).where(
+            handoffs.c.task_id.is_not(None), handoffs.c.decided_at < utc(before)
+        )
+        with self.reading() as connection:
+            return connection.scalar(query.order_by(handoffs.c.decided_at).limit(1))
 
     def rep_load(self, as_of: datetime) -> pd.DataFrame:
         """The workload of each rep as of a moment, from handoffs decided before it, ordered by e-mail.

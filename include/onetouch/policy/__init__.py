@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from onetouch.policy.reps import country_of, listed_reps, tasks_of, zone_of
     from onetouch.policy.review import conditions, former_names, review_policy
     from onetouch.policy.schema import (
+        FOR_CUSTOMER,
+        PLAN_FACTS,
         Automation,
         Benchmark,
         ColumnName,
@@ -58,6 +60,8 @@ __all__ = [
     "EventName",
     "Events",
     "FORMAT",
+    "FOR_CUSTOMER",
+    "PLAN_FACTS",
     "Icp",
     "Limits",
     "Meaning",

@@ -873,7 +873,8 @@ class Delivery(Part):
     day's tasks above this multiple of the busiest of `quality.trailing_days` (null: no approval for a jump; nor is it
     needed with less than half of those days of history, or in a run of no more tasks than a rep may get in a day).
     `bulk_above`: writes of more rows than this go through Salesforce's Bulk API. `api_reserve`: the share of the CRM's
-    daily API calls that is left to others.
+    daily API calls that is left to others. `ramp`: the most tasks of all reps together on each of the first (UTC) days
+    since the first task of all; afterwards, and on days with a larger number, `assignment.tasks_per_day` counts.
     """
 
     fresh_hours: Positive
@@ -882,6 +883,7 @@ class Delivery(Part):
     approval_hours: Positive
     bulk_above: Positive
     api_reserve: Annotated[float, Field(ge=0, lt=1)]
+    ramp: list[Positive]
 
 
 class Automation(Part):
@@ -918,11 +920,18 @@ class Crm(Part):
     `contacts`: whether the task names the contact of the person to write to: with `match` the contact of that address
     within the account's own record, with `create` that one or, where there is none, a new one, with `never` none.
     (Formerly `link_contact`: true is `match`, false is `never`.)
+    `standing`: whose record tells tier, action, score, trigger and their moment: everybody's that the CRM knows, or
+    only that of accounts that were handed over (without the action). It is written when tier, action or trigger change,
+    or the score by `standing_points`. `opportunity`: whether an opportunity is created for a handoff, once, and with
+    what: never, when the customer replies, or when a meeting is arranged.
     """
 
     system: str
     unknown_accounts: Literal["account", "lead", "leave"]
     contacts: Literal["match", "create", "never"]
+    standing: Literal["everybody", "handed_over"]
+    standing_points: Annotated[float, Field(gt=0)]
+    opportunity: Literal["never", "on_reply", "on_meeting"]
     automation: Automation
     account_fields: dict[str, Sql_name | None]
     contact_fields: ContactFields
@@ -943,6 +952,23 @@ class Crm(Part):
         if unknown:
             raise ValueError(f"no such snapshot column: {', '.join(unknown)}; allowed: {', '.join(sorted(known))}")
         return fields
+
+
+class Audience(Part):
+    """The accounts that sales leaves to marketing and the product: a file a run, and a webhook that learns changes.
+
+    `actions`: accounts with these actions are in the audience. `tiers`: so are those of these tiers, whatever their
+    action, unless it is a sales touch or a hold. `batch`: the most accounts in one request. An account that joins,
+    leaves or changes its situation or people is told at once; `facts_hours`: when nothing but facts has changed, it is
+    told anew only after so many hours. `full_sync_days`: everybody is told anew after so many days (null: never). Who
+    opted out of e-mail, and whoever the policy lists as never to be contacted, is in no audience.
+    """
+
+    actions: list[Literal["nurture", "self_serve_onboarding", "self_serve_hero", "monitor", "below_floor"]]
+    tiers: list[Literal["low", "medium"]]
+    batch: Annotated[int, Field(ge=1, le=1_000)]
+    facts_hours: Positive
+    full_sync_days: Positive | None
 
 
 class Slack(Part):
@@ -1023,10 +1049,20 @@ class Policy(Part):
     assignment: Assignment
     delivery: Delivery
     crm: Crm
+    audience: Audience
     chat: str
     slack: Slack
     report: Report
     retention: Retention
+
+    @model_validator(mode="after")
+    def _ramp_queues(self) -> Policy:
+        if self.delivery.ramp and self.assignment.beyond_the_day != "queue":
+            raise ValueError(
+                f"delivery.ramp: with assignment.beyond_the_day: {self.assignment.beyond_the_day} the first day would "
+                "send nothing; set beyond_the_day to queue, or ramp to []"
+            )
+        return self
 
     @field_validator("situations")
     @classmethod

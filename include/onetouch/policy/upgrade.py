@@ -138,6 +138,13 @@ _THEN_3: dict[str, Any] = {
         "same_rep_days": None,
     },
     "routing.fresh_intent_hours": None,
+    # Only accounts that were handed over had anything written on their record, and nobody else was given to anybody.
+    "crm.standing": "handed_over",
+    "crm.standing_points": 5.0,  # has no effect
+    "crm.opportunity": "never",
+    "audience": {"actions": [], "tiers": [], "batch": 500, "facts_hours": 24, "full_sync_days": None},
+    # The first day was as full as any other.
+    "delivery.ramp": [],
     # Before people were known: of a person's properties nothing but the domain of the e-mail address was kept.
     "events.person_properties": {"name": [], "title": [], "seniority": [], "role": []},
     "people": {"decision_makers": {"titles": [], "seniorities": []}, "buyer_roles": [], "most": 20},

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from onetouch.routing.contact_reasons import CALLS
     from onetouch.routing.inputs import PREVIOUS, Inputs, gather, keep, kept, product_people, run_before
     from onetouch.routing.obstacles import WOULD_CHANGE, sentence
+    from onetouch.routing.ramp import tasks_of_the_day
     from onetouch.routing.route import DECISION, decide, facts, route
     from onetouch.routing.rule import Known, Rule, Rules
     from onetouch.routing.rules import RULES, rules_of
@@ -34,6 +35,7 @@ __all__ = [
     "rules_of",
     "run_before",
     "sentence",
+    "tasks_of_the_day",
     "team",
 ]
 show(__name__)

@@ -17,6 +17,7 @@ from onetouch.catalogue import HOLD_CAPACITY, SALES_NOW
 from onetouch.columns import number
 from onetouch.ledger import RECENT
 from onetouch.policy import Policy, Territory, country_of, listed_reps, tasks_of, zone_of
+from onetouch.routing.ramp import tasks_of_the_day
 from onetouch.routing.working_time import Calendar, calendars
 
 
@@ -74,7 +75,12 @@ def team(signals: pd.DataFrame, reps: pd.DataFrame, policy: Policy, as_of: datet
 
 
 def assign(
-    candidates: pd.DataFrame, people: pd.DataFrame, rep_load: pd.DataFrame, policy: Policy, as_of: datetime
+    candidates: pd.DataFrame,
+    people: pd.DataFrame,
+    rep_load: pd.DataFrame,
+    policy: Policy,
+    as_of: datetime,
+    first_task_at: datetime | None = None,
 ) -> pd.DataFrame:
     """The rep of each account, indexed as `candidates` (account_id, score, region, industry, employees, owner_email;
     optionally `lot`, and `rep_before`: who was in touch with it lately, see `returns`).
@@ -91,12 +97,13 @@ def assign(
       reps at work are full, "return" if every rep who may take it is away, "rep" if it is not covered
 
     Accounts are assigned in the order of `in_line`. With `beyond_the_day: queue`, at most
-    `tasks_per_day` accounts are given room on a UTC day; the best of a rep whose own day begins only later on that day
-    keep their places, so that no time zone takes them all. An account belongs to the rep of before, else to its owner,
-    else to the first territory it fits, else to the round robin; a step without a rep at work is skipped. Within a
-    team, an account with at least `senior_score` goes to a senior rep if one has room. Otherwise, and among seniors,
-    the order is: fewest tasks today, still works today, fewest open tasks, longest since the last task, e-mail. A rep's
-    day is full when `tasks_per_day` tasks were given since `day_began`.
+    `tasks_per_day` accounts are given room on a UTC day, fewer on the first days since `first_task_at` (`ramp`); the
+    best of a rep whose own day begins only later on that day keep their places, so that no time zone takes them all.
+    An account belongs to the rep of before, else to its owner, else to the first territory it fits, else to the round
+    robin; a step without a rep at work is skipped. Within a team, an account with at least `senior_score` goes to a
+    senior rep if one has room. Otherwise, and among seniors, the order is: fewest tasks today, still works today,
+    fewest open tasks, longest since the last task, e-mail. A rep's day is full when `tasks_per_day` tasks were given
+    since `day_began`.
     """
     order = in_line(candidates)
     takers = people[people["active"] & (people["tasks_per_day"] > 0)]
@@ -120,7 +127,7 @@ def assign(
     room = sum(desk.room for desk in desks.values() if not desk.away)
     # The places of the day that all reps together have left; with "stop", delivery stops the run.
     queues = policy.assignment.beyond_the_day == "queue"
-    day = policy.assignment.tasks_per_day - sum(given.values()) if queues else np.inf
+    day = tasks_of_the_day(policy, first_task_at, as_of) - sum(given.values()) if queues else np.inf
     now = pd.Timestamp(as_of).value
     for row in range(len(order)):
         if room == 0 or day <= 0:

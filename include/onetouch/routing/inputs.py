@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass, field, fields
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 
 import pandas as pd
@@ -52,6 +52,14 @@ class Inputs:
     contacts: pd.DataFrame = field(default_factory=partial(_empty, CONTACTS))
     people: pd.DataFrame = field(default_factory=partial(_empty, PEOPLE))
     listed: pd.DataFrame = field(default_factory=partial(_empty, LISTED))
+
+
+def went_live(handoffs: pd.DataFrame) -> datetime | None:
+    """When the first task of all was decided, from `Inputs.handoffs`; None: none was, or its release did not say."""
+    if "first_task_at" not in handoffs or handoffs["first_task_at"].isna().all():
+        return None
+    first: datetime = handoffs["first_task_at"].min().to_pydatetime()
+    return first
 
 
 _OF_STAGES = {"signals": "signals", "scores": "scores"}

@@ -17,7 +17,7 @@ from onetouch.ledger import Ledger, Run
 from onetouch.policy import Policy
 from onetouch.routing.assignment import assign, in_line, team
 from onetouch.routing.ids import decision_ids
-from onetouch.routing.inputs import Inputs, gather, keep
+from onetouch.routing.inputs import Inputs, gather, keep, went_live
 from onetouch.routing.known import known_facts
 from onetouch.routing.memory import changes
 from onetouch.routing.motion import motion
@@ -139,7 +139,7 @@ def _assigned(inputs: Inputs, policy: Policy, as_of: datetime, rules: Rules) -> 
     candidates = called[_ASSIGNED_BY]
     if policy.assignment.ties == "drawn":
         candidates = candidates.assign(lot=_lots(called, as_of))
-    given = assign(candidates, people, inputs.rep_load, policy, as_of)
+    given = assign(candidates, people, inputs.rep_load, policy, as_of, went_live(inputs.handoffs))
     given["turn"] = pd.Series(np.arange(1.0, len(candidates) + 1), in_line(candidates).index)
     given = given.reindex(known.index)
     given = given.rename(columns={"owner_email": "rep_email", "owner_id": "rep_id"})

@@ -208,6 +208,7 @@ _STANDARD: Final[dict[str, tuple[str, tuple[Field, ...]]]] = {
         (
             Field("Name", "string", length=120, required=True),
             _reference("AccountId", "Account", "Account", label="Account ID"),
+            _reference("ContactId", "Contact", "Contact", label="Contact ID", updateable=False),
             Field("StageName", "picklist", "Stage", values=_STAGES, required=True),
             Field("CloseDate", "date", "Close Date", required=True),
             Field("Amount", "currency", precision=18, scale=2),

@@ -33,6 +33,7 @@ ASSOCIATIONS: Final[dict[tuple[str, str], list[int]]] = {
     ("emails", "companies"): [186], ("companies", "emails"): [185],
     ("meetings", "companies"): [188], ("companies", "meetings"): [187],
     ("deals", "companies"): [341, 5], ("companies", "deals"): [342, 6],
+    ("deals", "contacts"): [3], ("contacts", "deals"): [4],
     ("contacts", "companies"): [279, 1], ("companies", "contacts"): [280, 2],
 }  # fmt: skip
 """(from, to) object types → association type ids: the unlabelled one first, then the primary one."""

@@ -15,6 +15,7 @@ from onetouch.crm import (
     Activity,
     FieldsMissing,
     LimitReached,
+    OurWrites,
     Outcome,
     Row,
     SignInRefused,
@@ -22,7 +23,7 @@ from onetouch.crm import (
     Unreachable,
     note,
 )
-from onetouch.handoff import AccountContext, TaskContent
+from onetouch.handoff import AccountContext, OpportunityContent, TaskContent
 from onetouch.policy import Policy
 from onetouch.stop import WhyStopped, ask
 
@@ -157,11 +158,16 @@ class ToyCrm:
                 "timezone": None,
             }  # fmt: skip
 
-    def read_accounts(self, policy: Policy, since: datetime | None = None) -> Iterator[Row]:
+    def read_accounts(
+        self, policy: Policy, since: datetime | None = None, ours: OurWrites | None = None
+    ) -> Iterator[Row]:
         self._call()
+        ours = ours or OurWrites()
         columns = {column for column, given in policy.crm.account_fields.items() if given}
         for crm_id, account in self._books.accounts.items():
-            if since is None or account["changed_at"] >= since:
+            until = ours.until.get(account.get("as_of"))
+            by_us = until is not None and account["changed_at"] <= until
+            if since is None or crm_id in ours.unread or (account["changed_at"] >= since and not by_us):
                 yield {column: account.get(column) for column in columns} | {
                     "crm_account_id": crm_id, "owner_id": account["owner_id"], "account_id": account.get("account_id"),
                     "created_at": AS_OF, "is_deleted": False, "merged_into": None,
@@ -170,6 +176,11 @@ class ToyCrm:
             nothing = dict.fromkeys([*columns, "owner_id", "account_id", "created_at"])
             for crm_id, into in self.gone_since(since).items():
                 yield nothing | {"crm_account_id": crm_id, "is_deleted": True, "merged_into": into}
+
+    def last_written(self, as_of: datetime) -> datetime | None:
+        self._call()
+        its = [account["changed_at"] for account in self._books.accounts.values() if account.get("as_of") == as_of]
+        return max(its, default=None)
 
     def read_opportunities(self, since: datetime | None = None) -> Iterator[Row]:
         self._call()
@@ -290,6 +301,24 @@ class ToyCrm:
                         outcomes[handoff_id] = Outcome(ok=True, id=made)
         return outcomes
 
+    def create_opportunities(
+        self, rows: Mapping[str, OpportunityContent], unsure: Collection[str] = ()
+    ) -> dict[str, Outcome]:
+        books, outcomes = self._books, {}
+        for part in self._writes(rows):
+            for key in part:
+                known = next((d for d in books.deals.values() if d.get("handoff_id") == key), None)
+                if known is None:
+                    row, made = rows[key], books.new_id()
+                    known = books.deals[made] = {
+                        "opportunity_id": made, "crm_account_id": row.crm_account_id, "stage": "open",
+                        "is_closed": False, "is_won": False, "amount": row.amount, "created_at": books.now,
+                        "closed_at": None, "lead_source": row.source, "owner_id": row.owner_id,
+                        "changed_at": books.now, "is_deleted": False, "handoff_id": key, "name": row.name,
+                    }  # fmt: skip
+                outcomes[key] = Outcome(ok=True, id=known["opportunity_id"], deleted=known["is_deleted"])
+        return outcomes
+
     def close_tasks(self, reasons: Mapping[str, tuple[str, str]]) -> dict[str, Outcome]:
         outcomes = {}
         for part in self._writes(reasons):
@@ -345,6 +374,9 @@ class StandIn:
 
     def account(self, crm_id: str) -> Row:
         return {name: value for name, value in self.books.accounts[crm_id].items() if name != "changed_at"}
+
+    def renames(self, crm_id: str, name: str) -> None:
+        self.books.accounts[crm_id] |= {"name": name, "changed_at": self.books.now}
 
     def how_many_accounts(self) -> int:
         return len(self.books.accounts)

@@ -83,6 +83,17 @@ class Records:
                 return
             last = records[-1]["id"]
 
+    def last(self, thing: str, name: str, *groups: list[Filter]) -> Record | None:
+        """Of the records that match one of the groups the one with the greatest value of a property, and it."""
+        body = {
+            "filterGroups": [{"filters": group} for group in groups],
+            "sorts": [{"propertyName": name, "direction": "DESCENDING"}],
+            "properties": [name],
+            "limit": 1,
+        }
+        records = self._transport.call(self._transport.search.do_search, thing, body)["results"]
+        return records[0] if records else None
+
     def all(self, thing: str, wanted: Sequence[str], *, deleted: bool = False) -> Iterator[Record]:
         """All records, or all deleted records (HubSpot keeps those for 90 days)."""
         properties = list(dict.fromkeys(wanted))
@@ -144,6 +155,13 @@ class Records:
         """Deal stages of all pipelines, by id."""
         answer = self._transport.call(self._transport.pipelines.get_all, "deals")
         return {stage["id"]: stage for pipeline in answer["results"] for stage in pipeline["stages"]}
+
+    def first_stage(self) -> tuple[str, str]:
+        """The first pipeline of deals and its first open stage, as people see them ordered."""
+        pipelines = self._transport.call(self._transport.pipelines.get_all, "deals")["results"]
+        first = min(pipelines, key=lambda pipeline: pipeline.get("displayOrder", 0))
+        is_open = [s for s in first["stages"] if str((s.get("metadata") or {}).get("isClosed")).lower() != "true"]
+        return str(first["id"]), str(min(is_open, key=lambda stage: stage.get("displayOrder", 0))["id"])
 
     def _pages(self, request: Callable[..., Any], *given: Any, **query: Any) -> Iterator[Record]:
         after: str | None = None

@@ -6,13 +6,25 @@ import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
+from itertools import chain
 from typing import Self
 
 import requests
 from tenacity.wait import wait_base
 
 from onetouch.connections import Connection
-from onetouch.crm.protocol import UNKNOWN, Activity, CannotCreateFields, CrmError, FieldsMissing, Outcome, Row, Tell
+from onetouch.crm.protocol import (
+    NOT_YET,
+    UNKNOWN,
+    Activity,
+    CannotCreateFields,
+    CrmError,
+    FieldsMissing,
+    OurWrites,
+    Outcome,
+    Row,
+    Tell,
+)
 from onetouch.crm.salesforce.answers import (
     EVENT_FIELDS,
     LEAD,
@@ -30,6 +42,8 @@ from onetouch.crm.salesforce.closing import WAYS, Closing
 from onetouch.crm.salesforce.contacts import Contacts
 from onetouch.crm.salesforce.fields import (
     ACCOUNT_ID,
+    ACTION,
+    AS_OF,
     CONTACT_KEY,
     DISPOSITION,
     HANDOFF_ID,
@@ -39,12 +53,13 @@ from onetouch.crm.salesforce.fields import (
     context_fields,
     cut,
     missing,
+    opportunity_fields,
     problems,
     task_fields,
 )
 from onetouch.crm.salesforce.rows import DELETED, DUPLICATE, LOCKED, ROWS, Batch, Look
 from onetouch.crm.salesforce.transport import Record, Transport, soql_of
-from onetouch.handoff import AccountContext, TaskContent
+from onetouch.handoff import AccountContext, OpportunityContent, TaskContent
 from onetouch.policy import Policy
 from onetouch.stop import WhyStopped, never
 
@@ -67,8 +82,8 @@ class Salesforce:
     bearer; `version`. `api_reserve`: the share of the org's daily calls that is left to others. `account_fields`,
     `contact_fields`: those of the policy's `crm`. `bulk_above`: a write of more rows than that is a bulk job. `clock`:
     returns the machine's time, since the expiry of a signed assertion is checked by Salesforce's clock and not by
-    as_of. `makes_contacts`: contacts are created, so their fields are checked, too. Raises ConnectionConfigError at
-    once when the connection cannot work.
+    as_of. `makes_contacts`: contacts are created, so their fields are checked, too; `standing`: so is the field of the
+    action, which only standings have. Raises ConnectionConfigError at once when the connection cannot work.
     """
 
     name = "salesforce"
@@ -87,8 +102,9 @@ class Salesforce:
         contact_fields: Mapping[str, str | None] | None = None,
         stopped: WhyStopped = never,
         makes_contacts: bool = False,
+        standing: bool = False,
     ) -> None:
-        self._makes_contacts = makes_contacts
+        self._makes_contacts, self._standing = makes_contacts, standing
         self._transport = Transport(
             connection,
             api_reserve=api_reserve,
@@ -114,6 +130,7 @@ class Salesforce:
             api_reserve=policy.delivery.api_reserve,
             account_fields=policy.crm.account_fields,
             makes_contacts=policy.crm.contacts == "create",
+            standing=policy.crm.standing == "everybody",
             contact_fields=dict(policy.crm.contact_fields),
             stopped=stopped,
             sleep=sleep,
@@ -132,16 +149,28 @@ class Salesforce:
                 "timezone": user["TimeZoneSidKey"],
             }
 
-    def read_accounts(self, policy: Policy, since: datetime | None = None) -> Iterator[Row]:
+    def read_accounts(
+        self, policy: Policy, since: datetime | None = None, ours: OurWrites | None = None
+    ) -> Iterator[Row]:
         """See Crm."""
         own = {column: field for column, field in policy.crm.account_fields.items() if field}
         _raise(list(missing("Account", self._transport.fields("Account") or {}, [ACCOUNT_ID, *own.values()])))
         master = self._present("Account", "MasterRecordId")
         names = dict.fromkeys(["Id", ACCOUNT_ID, "OwnerId", "CreatedDate", "IsDeleted", *master, *own.values()])
         soql = f"SELECT {', '.join(names)} FROM Account"
-        if since is not None:
-            soql += soql_of(" WHERE SystemModstamp >= {since}", since=since)
-        for record in self._transport.query(soql, include_deleted=since is not None):
+        if since is None:
+            records = self._transport.query(soql)
+        else:
+            changed = soql_of(" WHERE SystemModstamp >= {since}", since=since)
+            by_others = f" AND (IsDeleted = true OR {AS_OF} != {{as_of}} OR SystemModstamp > {{until}})"
+            for as_of, until in sorted(ours.until.items()) if ours and self._present("Account", AS_OF) else ():
+                changed += soql_of(by_others, as_of=as_of, until=until)
+            unread = f"{soql} WHERE Id IN {{values}}"
+            records = chain(
+                self._transport.query(soql + changed, include_deleted=True),
+                self._transport.query_in(unread, ours.unread if ours else (), include_deleted=True),
+            )
+        for record in records:
             yield {
                 "crm_account_id": record["Id"],
                 "owner_id": record["OwnerId"],
@@ -150,6 +179,12 @@ class Salesforce:
                 "is_deleted": record["IsDeleted"],
                 "merged_into": record.get("MasterRecordId"),
             } | {column: value_of(record, field) for column, field in own.items()}
+
+    def last_written(self, as_of: datetime) -> datetime | None:
+        """See Crm."""
+        soql = f"SELECT SystemModstamp FROM Account WHERE {AS_OF} = {{as_of}} ORDER BY SystemModstamp DESC LIMIT 1"
+        last = next(self._transport.query(soql_of(soql, as_of=as_of)), None)
+        return datetime_of(last["SystemModstamp"]) if last else None
 
     def read_opportunities(self, since: datetime | None = None) -> Iterator[Row]:
         """See Crm. `closed_at`: the CloseDate of a closed opportunity. An opportunity without an account is deleted."""
@@ -289,7 +324,7 @@ class Salesforce:
         wrong: list[str] = []
         for thing in [thing for thing in things if thing not in self._checked]:
             there = self._transport.fields(thing) or {}
-            wrong += problems(thing, there)
+            wrong += problems(thing, there, () if self._standing else (ACTION,))
             if thing == "Account":
                 wrong += missing(thing, there, filter(None, self._fields.values()))
         _raise(wrong)
@@ -434,6 +469,35 @@ class Salesforce:
                 closing = Closing(self._transport, self.tasks_of, left, fields, self.check_fields)
                 outcomes |= closing.close(begun=bool(outcomes))
         return outcomes
+
+    def create_opportunities(
+        self, rows: Mapping[str, OpportunityContent], unsure: Collection[str] = ()
+    ) -> dict[str, Outcome]:
+        """See Crm. The contact is named where the org has the field for it."""
+        leads = {h for h, row in rows.items() if str(row.crm_account_id).startswith(LEAD)}
+        outcomes = {h: Outcome(ok=False, code=NOT_YET, message="a lead", retryable=True) for h in leads}
+        if not rows.keys() - leads:
+            return outcomes
+        self._check("Opportunity")
+        outcomes |= self._opportunities_made(h for h in unsure if h in rows and h not in leads)
+        stages = (self._transport.fields("Opportunity") or {})["StageName"].get("picklistValues") or []
+        first = next((str(value["value"]) for value in stages if value.get("active", True)), "Prospecting")
+        contact = self._present("Opportunity", "ContactId")
+        records = {
+            h: opportunity_fields(row if contact else replace(row, contact_id=None), first) | {HANDOFF_ID: h}
+            for h, row in sorted(rows.items())
+            if h not in outcomes
+        }
+        look = Look(HANDOFF_ID, self._opportunities_made)
+        made = self._insert("Opportunity", list(records.values()), look, begun=bool(leads))
+        outcomes |= dict(zip(records, made, strict=True))
+        return outcomes | _twins(outcomes, self._opportunities_made)
+
+    def _opportunities_made(self, handoff_ids: Iterable[str]) -> dict[str, Outcome]:
+        """The existing opportunity of each handoff that has one."""
+        soql = f"SELECT Id, {HANDOFF_ID}, IsDeleted FROM Opportunity WHERE {HANDOFF_ID} IN {{values}}"
+        records = self._transport.query_in(soql, handoff_ids, include_deleted=True)
+        return {r[HANDOFF_ID]: Outcome(ok=True, id=r["Id"], deleted=r["IsDeleted"]) for r in records}
 
     def _adopted(self, handoff_ids: Iterable[str]) -> dict[str, Outcome]:
         """The existing task of each handoff that has one, to be adopted as the rep's."""
