@@ -100,6 +100,9 @@ class StandIn(Protocol):
     def hides(self, what: str) -> None:
         """The CRM does not keep or does not show us `do_not_call` or `email_opt_out` of contacts."""
 
+    def people(self) -> list[Row]:
+        """crm_account_id, email, name, title and owner_id of all contacts that are not deleted."""
+
 
 def stand_in(name: str, world: Any) -> StandIn:
     """The stand-in of the CRM of that name."""
@@ -203,6 +206,16 @@ class SalesforceOrg:
 
     def contact(self, email: str, account: str) -> str:
         return str(self.world.rep_writes("Contact", None, LastName="Doe", Email=email, AccountId=account))
+
+    def people(self) -> list[Row]:
+        soql = "SELECT AccountId, Email, FirstName, LastName, Title, OwnerId FROM Contact WHERE IsDeleted = false"
+        return [
+            {
+                "crm_account_id": row["AccountId"], "email": row["Email"], "title": row["Title"],
+                "name": " ".join(filter(None, [row["FirstName"], row["LastName"]])), "owner_id": row["OwnerId"],
+            }
+            for row in self.world.salesforce()._transport.query(soql)
+        ]  # fmt: skip
 
     def opts_out(self, contact: str, *channels: str) -> None:
         fields = {"call": "DoNotCall", "email": "HasOptedOutOfEmail"}
@@ -320,6 +333,22 @@ class HubSpotAccount:
 
     def contact(self, email: str, account: str) -> str:
         return self.portal.make("contacts", account, email=email, lastname="Doe")
+
+    def people(self) -> list[Row]:
+        found = []
+        for contact in self.portal.records("contacts"):
+            of, companies = contact["properties"], contact["associations"].get("companies", [])
+            if not contact["archived"]:
+                found.append(
+                    {
+                        "crm_account_id": next(iter(companies), None),
+                        "email": of.get("email"),
+                        "name": " ".join(filter(None, [of.get("firstname"), of.get("lastname")])) or None,
+                        "title": of.get("jobtitle"),
+                        "owner_id": of.get("hubspot_owner_id"),
+                    }
+                )
+        return found
 
     def opts_out(self, contact: str, *channels: str) -> None:
         if "call" in channels:

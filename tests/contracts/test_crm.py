@@ -495,8 +495,47 @@ def test_contacts_are_found_whatever_the_case_of_their_address(side: Side) -> No
     accounts = side.there.accounts(1)
     contact = side.there.contact("Eve@Company1.example", accounts[1])
     asked = ["EVE@company1.example ", "nobody@x.example", "o'neil@x.example", ""]
-    assert side.client().contacts(asked) == {"eve@company1.example": contact}
+    assert side.client().contacts(asked) == {(accounts[1], "eve@company1.example"): contact}
     assert side.client().contacts([]) == {}
+
+
+def person(side: Side, account: str, **more: Any) -> dict[str, Any]:
+    return {
+        "crm_account_id": account, "email": "mia@company1.example", "name": "Mia Anna Koch", "title": "CTO",
+        "owner_id": side.there.rita, **more,
+    }  # fmt: skip
+
+
+def test_a_contact_is_made_once_whoever_asks_how_often(side: Side) -> None:
+    accounts = side.there.accounts(1)
+    eve = side.there.contact("Eve@company1.example", accounts[1])
+    client, rows = side.client(crm__contacts="create"), {"h1": person(side, accounts[1])}
+    made = client.ensure_contacts(rows)
+    assert made["h1"].ok and made["h1"].id
+    assert client.ensure_contacts(rows)["h1"].id == made["h1"].id
+    again = side.client(crm__contacts="create").ensure_contacts({"h9": person(side, accounts[1], name="Mia")})
+    assert again["h9"].id == made["h1"].id
+    known = client.ensure_contacts({"h2": person(side, accounts[1], email="eve@company1.example")})
+    assert known["h2"].id == eve
+    [mia] = [one for one in side.there.people() if one["email"] == "mia@company1.example"]
+    assert mia == person(side, accounts[1])
+    assert len(side.there.people()) == 2
+
+
+def test_a_contact_of_ours_that_was_deleted_is_not_made_again(side: Side) -> None:
+    accounts = side.there.accounts(1)
+    client, rows = side.client(crm__contacts="create"), {"h1": person(side, accounts[1])}
+    side.there.deletes("contact", str(client.ensure_contacts(rows)["h1"].id))
+    outcome = client.ensure_contacts(rows)["h1"]
+    assert outcome.deleted or not outcome.ok
+    assert side.there.people() == []
+
+
+def test_a_contact_with_an_address_alone_is_made_too(side: Side) -> None:
+    accounts = side.there.accounts(1)
+    client = side.client(crm__contacts="create")
+    assert client.ensure_contacts({"h1": person(side, accounts[1], name=None, title=None, owner_id=None)})["h1"].ok
+    assert [one["email"] for one in side.there.people()] == ["mia@company1.example"]
 
 
 def test_people_are_read_with_what_they_opted_out_of(side: Side) -> None:

@@ -59,7 +59,7 @@ def test_the_set_is_enough(org: Org, bulk_above: int) -> None:
     [account] = crm.read_accounts(policy)
     assert (account["domain"], account["employees"]) == ("acme.example", None)
     assert [deal["opportunity_id"] for deal in crm.read_opportunities(SINCE)] == [DEAL]
-    assert crm.contacts(["doe@acme.example"]) == {"doe@acme.example": PERSON}
+    assert crm.contacts(["doe@acme.example"]) == {(ACCOUNT, "doe@acme.example"): PERSON}
     told: list[str] = []
     people = {row["contact_id"]: row for row in crm.read_contacts(tell=told.append)}
     assert (people.keys(), told) == ({PERSON, LEAD}, [])
@@ -73,6 +73,10 @@ def test_the_set_is_enough(org: Org, bulk_above: int) -> None:
     assert str(made["org-1"].id) == ACCOUNT and str(made["org-3"].id).startswith("00Q")
     context = {str(outcome.id): AccountContext(score=71, tier="high") for outcome in made.values()}
     assert [outcome.reason for outcome in crm.update_accounts(context).values() if not outcome.ok] == []
+
+    person = {"crm_account_id": ACCOUNT, "email": "mia@acme.example", "name": "Mia Koch", "title": "CTO"}
+    contact = crm.ensure_contacts({"h1": person | {"owner_id": OWNER}})["h1"]
+    assert contact.reason == "" and str(contact.id).startswith("003")
 
     task = TaskContent(
         subject="Call",

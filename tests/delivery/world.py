@@ -306,6 +306,7 @@ class World:
         self.lake.write(decisions, "decisions", f"{run.run_id}.parquet")
         rows = pd.DataFrame([_signals(n, **(signals or {})) for n in numbers])
         self.lake.write(rows, "signals", f"{run.run_id}.parquet")
+        self.lake.write(self.ledger.handoff_frame(run.as_of), "inputs", run.run_id, "handoffs.parquet")
 
     def deliver(
         self,

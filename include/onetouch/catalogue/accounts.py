@@ -53,7 +53,7 @@ class Column:
     (None: it has none). `fact`: whether a text of the policy may name it; `format` says how its value is written.
     `nouns`: what it counts, in singular and plural. `private`: no text for the customer may name it. `mapped`: whether
     the policy maps a field of the CRM's account to it (`crm.account_fields`) and a scenario may set it. Ids and owners
-    are read without a mapping.
+    are read without a mapping. `personal`: it says who the user of `contact_user` is, which only the CRM is told.
     """
 
     name: str
@@ -65,6 +65,7 @@ class Column:
     nouns: tuple[str, str] | None = None
     private: bool = False
     mapped: bool = False
+    personal: bool = False
 
     @property
     def word(self) -> str:

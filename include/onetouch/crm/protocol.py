@@ -28,7 +28,7 @@ DISPOSITIONS = ("Good", "Not now", "Wrong person", "Would have bought anyway")
 UNKNOWN = "UNKNOWN_OUTCOME"
 """The code of a row whose request was sent but not answered: look it up before sending it again."""
 
-WRITES = ("create_fields", "ensure_accounts", "update_accounts", "create_tasks", "close_tasks")
+WRITES = ("create_fields", "ensure_accounts", "ensure_contacts", "update_accounts", "create_tasks", "close_tasks")
 """The methods of a Crm that change something in it."""
 
 
@@ -191,8 +191,10 @@ class Crm(Protocol):
     def gone_since(self, since: datetime) -> dict[str, str | None]:
         """Accounts deleted at or after `since` → the account each was merged into (None: none)."""
 
-    def contacts(self, emails: Collection[str]) -> dict[str, str]:
-        """Lower-case e-mail → contact id, for the addresses the CRM knows."""
+    def contacts(self, emails: Collection[str]) -> dict[tuple[str, str], str]:
+        """(CRM account id, lower-case e-mail) → contact id, for the addresses the CRM knows; the account id is "" where
+        the contact belongs to no account. Of several contacts of one account with one address, the one created
+        first."""
 
     def read_contacts(self, since: datetime | None = None, tell: Tell = lambda _: None) -> Iterator[Row]:
         """contact_id, kind (contact or lead), crm_account_id (of a lead its own id), email (lower case), name, title,
@@ -213,6 +215,14 @@ class Crm(Protocol):
         """Finds or creates a record for each product account, `account_id` → {name, domain, owner_id, …}: the record
         with our external id, else a record of the same domain (which gets the id), else a new record of `kind`
         (account, lead). Never creates two."""
+
+    def ensure_contacts(self, rows: Mapping[str, Row]) -> dict[str, Outcome]:
+        """Finds or creates a contact for each row, key → {crm_account_id, email, name, title, owner_id}: the account's
+        contact of that address, else one of that address that belongs to no account, else a new one.
+
+        Never creates two; one of ours that was deleted is not created again (`deleted`). Only where the policy's
+        `crm.contacts` is `create`.
+        """
 
     def update_accounts(self, rows: Mapping[str, AccountContext]) -> dict[str, Outcome]:
         """Writes our own fields, CRM account id → context; unknown values are left out, so nothing is erased."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
 from typing import Any
 
 from onetouch.catalogue import SALES_NOW
@@ -29,7 +28,7 @@ from onetouch.delivery.never_contact import (
 from onetouch.delivery.recheck import LATE, Checkouts, last_asked, pre_send_recheck
 from onetouch.delivery.send import send
 from onetouch.delivery.withdraw import move, overtaken, withdraw, withdraw_overtaken
-from onetouch.handoff import account_context, missing_context, plain, task_content
+from onetouch.handoff import account_context, missing_context, plain, task_content, team_of, with_contact
 from onetouch.lake import Lake, rows_where
 from onetouch.ledger import ACTIVE, LONGEST_ID, Handoff, Ledger, Outbox, Run
 from onetouch.policy import Policy
@@ -295,9 +294,13 @@ def _open(
     """
     ids = [row["account_id"] for row in due]
     signals = {row["account_id"]: row for row in rows_where(lake, "signals", run.run_id, "account_id", ids)}
+    team = team_of(lake, run.run_id, ids)
+    rows_of = {account_id: row | {"people": team.get(account_id)} for account_id, row in signals.items()}
     kept = ids and lake.exists("inputs", run.run_id, "handoffs.parquet")
     earlier = rows_where(lake, "inputs", f"{run.run_id}/handoffs", "account_id", ids) if kept else []
     before = {row["account_id"]: row for row in earlier}
+    knew, overtaken_by = _known_handoffs(ledger, run, before) if kept else (None, set())
+    due = [row for row in due if row["account_id"] not in overtaken_by]
     zones = timezones(lake, run.run_id)
     decisions: dict[str, dict[str, Any]] = {}
     lacking = []
@@ -308,18 +311,18 @@ def _open(
             decisions[row["account_id"]] = row
 
     records = {row["crm_account_id"] for row in decisions.values() if row["crm_account_id"]}
-    people = {name for account_id in decisions for name in named_by(signals[account_id])}
+    people = {name for account_id in decisions for name in named_by(rows_of[account_id])}
     asked = _asked(lake, policy, run, crm, listed, records, addresses_in(people))
 
     def rows(handoff: Handoff) -> list[dict[str, Any]]:
         account_id = handoff.account_id
-        decision, known = decisions[account_id], without_barred(signals[account_id], asked)
+        decision, known = decisions[account_id], with_contact(without_barred(rows_of[account_id], asked))
         zone = zones.get(handoff.owner_id or "")
         name = plain(str(known.get("name") or ""), _NAME)
         record = {
             "name": name,
             "domain": known.get("domain"),
-            "top_user": known.get("top_user"),
+            "contact": {of: known.get(f"contact_{of}") for of in ("email", "name", "title")},
             "named": sorted(named_by(known)),
             "known": handoff.crm_account_id is not None,
         }
@@ -333,9 +336,20 @@ def _open(
             for kind, payload in payloads.items()
         ]
 
-    cooldown = timedelta(days=policy.routing.cooldown_days)
-    opened = ledger.open_handoffs(decisions.values(), run, rows, cooldown)
+    opened = ledger.open_handoffs(decisions.values(), run, rows, knew)
     return [handoff for handoff in opened if handoff is not None], lacking
+
+
+def _known_handoffs(
+    ledger: Ledger, run: Run, before: Mapping[str, Mapping[str, Any]]
+) -> tuple[dict[str, tuple[str, str]], set[str]]:
+    """The last handoffs that the run's decisions knew of, as `open_handoffs` takes them, and the accounts with an ended
+    handoff of which another process has read since that somebody was in touch.
+    """
+    now = ledger.handoff_frame(run.as_of).set_index("account_id")["rest_at"].dropna()
+    knew = {account: (row["handoff_id"], row["state"]) for account, row in before.items()}
+    told = {account: row.get("rest_at") for account, row in before.items()}
+    return knew, {account for account in told if account in now.index and told[account] != now[account]}
 
 
 def _asked(
@@ -442,7 +456,7 @@ def _write_tasks(ledger: Ledger, policy: Policy, run: Run, crm: Crm, work: _Work
     rows = {i: work.rows[i, "task"] for i in ready}
 
     def write(due: Mapping[str, Outbox], unsure: set[str]) -> dict[str, Outcome]:
-        contacts = _contacts(policy, crm, due, asked)
+        contacts = _contacts(policy, crm, due, ready, asked)
         tasks = {
             i: replace(
                 task_of(row.payload),
@@ -480,14 +494,32 @@ def _follow_the_record(ledger: Ledger, run: Run, crm: Crm, work: _Work) -> None:
         _settle(ledger, run, work, {i: outcomes[str(h.crm_account_id)] for i, h in moved.items()})
 
 
-def _contacts(policy: Policy, crm: Crm, rows: Mapping[str, Outbox], asked: Asked) -> dict[str, str]:
-    """Handoff id → the contact of the account's most active user, where that user is an e-mail the CRM knows, and may
-    be contacted."""
-    if not policy.crm.link_contact:
+def _contacts(
+    policy: Policy, crm: Crm, rows: Mapping[str, Outbox], ready: Mapping[str, Handoff], asked: Asked
+) -> dict[str, str]:
+    """Handoff id → the contact of the person to write to, if that person may be named: the account's own contact of
+    that address, else one that belongs to no account. By policy it is made where there is none; a contact that cannot
+    be made is no reason to go without the task."""
+    if policy.crm.contacts == "never":
         return {}
-    users = {i: str(row.payload["record"].get("top_user") or "").lower() for i, row in rows.items()}
-    known = crm.contacts({user for user in users.values() if "@" in user})
-    return {i: known[user] for i, user in users.items() if user in known and asked.may_be_named(user, known[user])}
+    wanted: dict[str, dict[str, Any]] = {}
+    for i, row in rows.items():
+        record = row.payload["record"]
+        person = record.get("contact") or {"email": record.get("top_user")}  # a release without people laid that out
+        email = str(person.get("email") or "").strip().lower()
+        if "@" in email and ready[i].crm_account_id and asked.may_be_named(email):
+            of = {"crm_account_id": ready[i].crm_account_id, "owner_id": ready[i].owner_id}
+            wanted[i] = {**person, **of, "email": email}
+    there = crm.contacts({person["email"] for person in wanted.values()})
+    found = {
+        i: there.get((person["crm_account_id"], person["email"])) or there.get(("", person["email"]))
+        for i, person in wanted.items()
+    }
+    known = {i: contact for i, contact in found.items() if contact is not None}
+    if policy.crm.contacts == "create" and (missing := {i: wanted[i] for i in wanted if i not in known}):
+        made = crm.ensure_contacts(missing)
+        known |= {i: outcome.id for i, outcome in made.items() if outcome.ok and outcome.id and not outcome.deleted}
+    return {i: contact for i, contact in known.items() if asked.may_be_named(wanted[i]["email"], contact)}
 
 
 def _move(ledger: Ledger, run: Run, work: _Work, to_state: str, facts: Mapping[str, Mapping[str, Any]]) -> None:

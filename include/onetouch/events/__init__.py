@@ -23,16 +23,19 @@ if TYPE_CHECKING:
         month_end,
         view,
     )
+    from onetouch.events.profiles import ADDRESS, PROFILES, latest_profiles, read_profiles
     from onetouch.events.staging import EVENTS, stage
     from onetouch.events.values import possible
 
 __all__ = [
+    "ADDRESS",
     "Checkout",
     "DRY",
     "Day",
     "EVENTS",
     "FORGOTTEN",
     "OTHER_PROJECT",
+    "PROFILES",
     "PRUNED",
     "Placement",
     "Who",
@@ -52,12 +55,14 @@ __all__ = [
     "fresh_checkouts",
     "is_dry",
     "known_since",
+    "latest_profiles",
     "last_day",
     "metadata_of",
     "month_end",
     "named_never",
     "possible",
     "read_memberships",
+    "read_profiles",
     "said",
     "stage",
     "view",

@@ -9,7 +9,8 @@ if TYPE_CHECKING:
     from onetouch.handoff.dossier import dossier
     from onetouch.handoff.fields import account_context, missing_context, task_content
     from onetouch.handoff.message import Alert, alert, first_message, without_addresses
-    from onetouch.handoff.plain_text import plain
+    from onetouch.handoff.people import team_of, with_contact
+    from onetouch.handoff.plain_text import inert, plain
     from onetouch.handoff.words import capital, count, near_moment, zone
 
 __all__ = [
@@ -24,10 +25,13 @@ __all__ = [
     "count",
     "dossier",
     "first_message",
+    "inert",
     "missing_context",
     "near_moment",
     "plain",
     "task_content",
+    "team_of",
+    "with_contact",
     "without_addresses",
     "zone",
 ]

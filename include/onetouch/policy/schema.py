@@ -106,6 +106,23 @@ class Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+class PersonProperties(Part):
+    """The user properties that may hold what is said of a person; the first one present counts.
+
+    With all of them empty nothing is kept of who a person is, not even the e-mail address.
+    """
+
+    name: list[str]
+    title: list[str]
+    seniority: list[str]
+    role: list[str]
+
+    @property
+    def kept(self) -> bool:
+        """Whether anything is kept of who a person is."""
+        return bool(self.name or self.title or self.seniority or self.role)
+
+
 class Events(Part):
     """How raw rows become canonical events, and which are put in quarantine.
 
@@ -123,6 +140,7 @@ class Events(Part):
     overlap_hours: Annotated[int, Field(ge=0)]
     group_types: list[str]
     email_properties: list[str]
+    person_properties: PersonProperties
     placeholders: list[str]
     ids_ignore: list[Literal["case", "blanks", "unicode"]]
     ignore: list[EventPattern]
@@ -285,6 +303,26 @@ class Signals(Part):
     limit_reading_days: Positive
 
 
+class DecisionMakers(Part):
+    """Who decides about buying: by words of the title, or by the seniority that the product knows; without regard to
+    case."""
+
+    titles: list[Annotated[str, Field(min_length=2)]]
+    seniorities: list[Annotated[str, Field(min_length=1)]]
+
+
+class People(Part):
+    """The people of an account: who decides, and which of them may be the one to write to.
+
+    `decision_makers`: `titles` are words of a title, each whole ("head" is in "Head of Data", not in "Headhunter").
+    `buyer_roles`: roles in the product whose holder buys for the team. `most`: how many people of an account are kept.
+    """
+
+    decision_makers: DecisionMakers
+    buyer_roles: list[Annotated[str, Field(min_length=1)]]
+    most: Annotated[int, Field(ge=1, le=100)]
+
+
 class Condition(Part):
     """`signal` is known and at least `at_least`."""
 
@@ -405,6 +443,24 @@ class Expansion(Part):
     when: Annotated[list[Condition], Field(min_length=1)]
 
 
+class Returns(Part):
+    """What each end of a handoff means for its account (docs/returns.md); `cooldown_days` is the end `released`.
+
+    How many days sales stays away (null: as many as `cooldown_days`): `lost_days` after a lost deal, `won_days` after a
+    won one, `untouched_days` after a handoff that expired or was withdrawn before anybody was in touch. `new`: what has
+    to come after the end: an `occurrence` of intent, or a `signal` that earned no points at the handoff. `hand_raise`:
+    whether an account that asks for a person after the end is called at once. `same_rep_days`: for how long the rep who
+    was in touch is the one who is called first (null: not at all).
+    """
+
+    lost_days: Annotated[int, Field(ge=0)] | None
+    won_days: Annotated[int, Field(ge=0)] | None
+    untouched_days: Annotated[int, Field(ge=0)] | None
+    new: Literal["occurrence", "signal"]
+    hand_raise: bool
+    same_rep_days: Positive | None
+
+
 class Routing(Part):
     """Settings of the ordered rules of `routing/`.
 
@@ -414,7 +470,8 @@ class Routing(Part):
     (0: not at all). `medium`: how the medium tier is treated (S2, or S4's reading); `large_not_engaged`: how high value
     without engagement is treated (S0, or S3's reading from `motion.sales_led_employees` on). `rules`: parameters of
     single rules, in a section named after the rule; a policy without the section does not have the rule
-    (`routing/rules/` documents the parameters of each).
+    (`routing/rules/` documents the parameters of each). `fresh_intent_hours`: how old the last occurrence of intent of
+    an account may be when it is called, unless a state that is intent lasts (null: as old as its signal's window).
     """
 
     engaged: Annotated[list[Condition], Field(min_length=1)]
@@ -425,9 +482,20 @@ class Routing(Part):
     large_not_engaged: Literal["nurture", "sales"]
     motion: Motion
     cooldown_days: Positive
+    returns: Returns
+    fresh_intent_hours: Positive | None
     bought_days: Annotated[int, Field(ge=0)]
     holdout_share: Share
     rules: dict[str, dict[str, Any]] = {}
+
+    def days_away(self, state: str, touched: bool) -> int:
+        """How many days sales stays away from an account after a handoff that ended in `state`.
+
+        `touched`: whether anybody was in touch; who was not called is not left alone for having been called.
+        """
+        ends = {"won": self.returns.won_days, "lost": self.returns.lost_days}
+        own = ends.get(state, None if touched else self.returns.untouched_days)
+        return self.cooldown_days if own is None else own
 
     @field_validator("rules", mode="before")
     @classmethod
@@ -700,15 +768,25 @@ class Crm(Part):
 
     `system`: a registered CRM (`crm.CRMS`). `account_fields`: snapshot column → field of the CRM's account.
     `unknown_accounts`: what a product account without a record in the CRM becomes when it is handed over.
-    `link_contact`: whether the task names the most active user's contact, where the CRM has one.
+    `contacts`: whether the task names the contact of the person to write to: with `match` the contact of that address
+    within the account's own record, with `create` that one or, where there is none, a new one, with `never` none.
+    (Formerly `link_contact`: true is `match`, false is `never`.)
     """
 
     system: str
     unknown_accounts: Literal["account", "lead", "leave"]
-    link_contact: bool
+    contacts: Literal["match", "create", "never"]
     automation: Automation
     account_fields: dict[str, Sql_name | None]
     contact_fields: ContactFields
+
+    @model_validator(mode="before")
+    @classmethod
+    def _formerly(cls, values: Any) -> Any:
+        if not isinstance(values, dict) or not isinstance(values.get("link_contact"), bool):
+            return values
+        rest = {key: value for key, value in values.items() if key != "link_contact"}
+        return rest | {"contacts": "match" if values["link_contact"] else "never"}
 
     @field_validator("account_fields")
     @classmethod
@@ -787,6 +865,7 @@ class Policy(Part):
     quality: Quality
     product: Product
     signals: Signals
+    people: People
     gates: Gates
     scoring: Scoring
     value: Value

@@ -39,7 +39,7 @@ _LOT_KEY = "onetouch-the-lot"  # 16 characters, as the hash requires; unlike tha
 _QUEUED = [action for action in ACTIONS if action.queued]
 _BY_RULE = [action for action in ACTIONS if action.by_rule]
 _CLOCKED_BY = ["rep_email", "call", "trigger_at", "limit_days_left", "timezone", "usual_hour", "usual_weekday"]
-_ASSIGNED_BY = ["account_id", "score", "region", "industry", "employees", "owner_email"]
+_ASSIGNED_BY = ["account_id", "score", "region", "industry", "employees", "owner_email", "rep_before"]
 
 
 def route(

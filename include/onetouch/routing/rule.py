@@ -85,10 +85,11 @@ class Rule(Generic[Own]):
     - `obstacles(facts, decided, policy)`: what would have to change for an account to get a sales touch. Obstacles are
       reported for every account that has them, whichever rule decided; `decided` marks the accounts this rule decided.
       `sentences`: for each obstacle's name (without its detail), the sentence that says what has to happen.
+    - `under(policy)`: whether a policy has the rule; a rule of today that reads a key which older policies lack.
     - `reads`: the keys of the policy it reads. `parameters`: the model of the keys that only this rule reads, if there
       are any. They are under `routing.rules` in the policy, in the section named after the rule (`section`); **a policy
       without the section does not have the rule**. A rule that is added later must therefore have `parameters`, if only
-      an empty model, so that policies stored before it decide as they did.
+      an empty model, or `under`, so that policies stored before it decide as they did.
     - `checked_again`: what the pre-send recheck looks at for this rule ("": nothing).
     - `assigned`: whether it reads the assignment (`rep_email`, `has_room`, `waits_for`, …). Reps are assigned to the
       accounts that no rule before the first such rule has decided.
@@ -102,6 +103,7 @@ class Rule(Generic[Own]):
     columns: Callable[[Facts, Inputs, Policy, datetime], Mapping[str, Any]] = _no_columns
     obstacles: Callable[[Facts, Mask, Policy], Iterable[Obstacle]] = _no_obstacles
     sentences: Mapping[str, Sentence] = field(default_factory=dict)
+    under: Callable[[Policy], bool] | None = None
     reads: tuple[str, ...] = ()
     parameters: type[Own] | None = None
     checked_again: str = ""

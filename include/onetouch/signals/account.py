@@ -22,6 +22,7 @@ from onetouch.events import last_day
 from onetouch.lake import Engine
 from onetouch.policy import Policy
 from onetouch.signals.days import OF_HOUR, PARTS, UTC_ZONE, before, first_date, first_hour, moment
+from onetouch.signals.people import contacts
 from onetouch.signals.sums import CHECKOUT_STEPS, Sums, counted_in
 
 DAY_HOURS = 24
@@ -42,6 +43,8 @@ def account_signals(
     activity: ir.Table,
     history: ir.Table,
     checkouts: ir.Table,
+    people: ir.Table,
+    decision_makers: ir.Table,
     snapshot: ir.Table,
     caps: ir.Table,
     zones: ir.Table,
@@ -54,6 +57,7 @@ def account_signals(
     `activity`: the days of the lookback as known at `as_of`; `sums`: the result of `sum_up` for them; `history`: what
     `activity.build_history` kept of earlier days, placed and summed up; `checkouts`: `sums.sum_checkouts` of steps that
     may be any account's to which their person belongs, for each of them;
+    `people` and `decision_makers`: what `people.people` gives;
     `snapshot`: identified accounts; `caps`: plan_limits, limit_name,
     limit_cap; `zones` and `local_hours`: what `days.beginnings` and `days.local_hours` give of the accounts' zones.
     Raises ValueError when a table does not make exactly the signals that the catalogue assigns to it.
@@ -68,6 +72,7 @@ def account_signals(
     day = engine.keep(_local_days(lived, clocks, local_hours), "local_days")
     tables = {
         "users": _users(sums.user, sums.new, clocks),
+        "people": decision_makers,
         "days": _days(day, policy),
         COUNTS: _counts(sums.event, policy, as_of),
         "milestones": _milestones(sums.event, history, policy),
@@ -79,7 +84,7 @@ def account_signals(
     if strangers := sorted({signal.table or COUNTS for signal in SIGNALS} - {*tables, ACCOUNT}):
         raise ValueError(f"catalogue/signals.py: {', '.join(strangers)}: no such table of signals/account.py")
     habits, top_user = _habits(day, policy), _top_user(sums.user)
-    others = [snapshot, clocks.drop("zone", "timezone"), seen, *tables.values(), habits, top_user]
+    others = [snapshot, clocks.drop("zone", "timezone"), seen, *tables.values(), habits, top_user, contacts(people)]
     for number, table in enumerate(others):  # one chain of joins: Ibis takes long over a projection after each
         joined = joined.left_join(table, "account_id", rname=f"{{name}}_{number}")
     joined = joined.drop(*(f"account_id_{number}" for number in range(len(others))))
@@ -294,7 +299,9 @@ def _limits(
     r = r.filter(r.age < days.lookback_days)
     # Of several users' readings at one moment the greatest counts, of several readings on one day the last.
     at_once = r.group_by("account_id", "detail", "date", "age", "last_at").agg(used=r.value_last.max())
-    day = at_once.group_by("account_id", "detail", "date", "age").agg(used=at_once.used.argmax(at_once.last_at))
+    day = at_once.group_by("account_id", "detail", "date", "age").agg(
+        used=at_once.used.argmax(at_once.last_at), at=at_once.last_at.max()
+    )
     owned = snapshot.select("account_id", "plan_limits").join(caps, "plan_limits").drop("plan_limits")
     share = day.join(owned, [("account_id", "account_id"), ("detail", "limit_name")]).mutate(
         share=lambda t: t.used / t.limit_cap
@@ -317,6 +324,8 @@ def _limits(
         limit_cap=runs.limit_cap.max(),
         limit_share=runs.share.argmax(runs.date),
         held_from=runs.date.min(where=held),
+        limit_near_at=runs.at.min(where=held),
+        limit_read_at=runs.at.max(),
         used_first=runs.used.argmin(runs.date),
         earliest=runs.date.min(),
         latest=runs.date.max(),
@@ -333,7 +342,7 @@ def _limits(
         room = [(f.limit_name == name, ibis.literal((end - last).days)) for name, (_, end) in ends.items()]
         left = (left >= ibis.cases(*room)).fill_null(False).ifelse(ibis.null(), left)
     return f.select(
-        "account_id", "limit_name", "limit_used", "limit_cap", "limit_share",
+        "account_id", "limit_name", "limit_used", "limit_cap", "limit_share", "limit_near_at", "limit_read_at",
         limit_held_days=(f.latest.delta(f.held_from, unit="day") + 1).fill_null(0),
         limit_days_left=ibis.cases((f.limit_used >= f.limit_cap, 0.0), (a_day > 0, (left < 0).ifelse(0.0, left))),
     )  # fmt: skip

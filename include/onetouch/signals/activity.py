@@ -40,6 +40,7 @@ from onetouch.events import (
     named_never,
     possible,
     read_memberships,
+    read_profiles,
     view,
 )
 from onetouch.lake import Engine, Lake, PrunedMonth
@@ -165,12 +166,13 @@ def build_history(
 
 def summed_for_ever(lake: Lake, policy: Policy, dates: Mapping[date, list[str]], month: str) -> tuple[str, datetime]:
     """Brings what is kept for ever of a month up to date, before its events are deleted: its history under the policy,
-    and its memberships. `dates`: all its event files. Returns the name of the history's file, and when the last of the
-    month's events became known."""
+    its memberships and its users' profiles. `dates`: all its event files. Returns the name of the history's file, and
+    when the last of the month's events became known."""
     end = month_end(month) + timedelta(days=1)
     with lake.engine() as engine:
         build_history(lake, engine, policy, dates, end, _EVER, "history_of_month")
         read_memberships(lake, engine, dates, _EVER, "memberships_of_month_kept")
+        read_profiles(lake, engine, dates, _EVER, "profiles_of_month_kept")
     file_name = _history_of(policy)[2]
     known = metadata_of(lake, "history", f"month={month}", file_name)["known_until"]
     return file_name, datetime.fromisoformat(known)

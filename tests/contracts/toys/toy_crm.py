@@ -71,6 +71,14 @@ class Books:
         )  # fmt: skip
         return made
 
+    def meet(self, row: Row) -> str:
+        made = self.new_id()
+        self.contacts[made] = {
+            "contact_id": made, "kind": "contact", "title": None, "do_not_call": False, "email_opt_out": False,
+            "is_deleted": False, "changed_at": self.now, **row, "email": row["email"].lower(),
+        }  # fmt: skip
+        return made
+
     def change(self, activity_id: str, **changed: Any) -> None:
         if "is_done" in changed:
             changed["done_at"] = self.now if changed["is_done"] else None
@@ -191,13 +199,14 @@ class ToyCrm:
     def gone_since(self, since: datetime) -> dict[str, str | None]:
         return {crm_id: into for crm_id, (into, at) in self._books.gone.items() if at >= since}
 
-    def contacts(self, emails: Collection[str]) -> dict[str, str]:
+    def contacts(self, emails: Collection[str]) -> dict[tuple[str, str], str]:
         if not emails:
             return {}
         self._call()
         wanted = {email.strip().lower() for email in emails}
         people = self._books.contacts.values()
-        return {p["email"]: p["contact_id"] for p in people if p["email"] in wanted and not p["is_deleted"]}
+        known = [p for p in people if p["email"] in wanted and not p["is_deleted"]]
+        return {(p["crm_account_id"] or "", p["email"]): p["contact_id"] for p in known}
 
     def read_contacts(self, since: datetime | None = None, tell: Tell = lambda _: None) -> Iterator[Row]:
         self._call()
@@ -232,6 +241,19 @@ class ToyCrm:
                     books.accounts[crm_id] = known | {"changed_at": books.now}
                 books.accounts[crm_id]["account_id"] = account_id
                 outcomes[account_id] = Outcome(ok=True, id=crm_id)
+        return outcomes
+
+    def ensure_contacts(self, rows: Mapping[str, Row]) -> dict[str, Outcome]:
+        books, outcomes = self._books, {}
+        for part in self._writes(rows):
+            with books.lock:
+                for key in part:
+                    row = rows[key]
+                    there = [p for p in books.contacts.values() if p["email"] == row["email"].lower()]
+                    here = [p for p in there if p["crm_account_id"] == row["crm_account_id"]]
+                    gone = bool(here) and here[0]["is_deleted"]
+                    made = here[0]["contact_id"] if here else books.meet(row)
+                    outcomes[key] = Outcome(ok=not gone, id=made, deleted=gone)
         return outcomes
 
     def update_accounts(self, rows: Mapping[str, AccountContext]) -> dict[str, Outcome]:
@@ -369,13 +391,11 @@ class StandIn:
         return self.books.log(kind, account, subject, owner_id)
 
     def contact(self, email: str, account: str) -> str:
-        made = self.books.new_id()
-        self.books.contacts[made] = {
-            "contact_id": made, "kind": "contact", "crm_account_id": account, "email": email.lower(), "name": "Doe",
-            "title": None, "do_not_call": False, "email_opt_out": False, "is_deleted": False,
-            "changed_at": self.books.now,
-        }  # fmt: skip
-        return made
+        return self.books.meet({"crm_account_id": account, "email": email, "name": "Doe"})
+
+    def people(self) -> list[Row]:
+        kept = ("crm_account_id", "email", "name", "title", "owner_id")
+        return [{k: row.get(k) for k in kept} for row in self.books.contacts.values() if not row["is_deleted"]]
 
     def opts_out(self, contact: str, *channels: str) -> None:
         flags = {"call": "do_not_call", "email": "email_opt_out"}

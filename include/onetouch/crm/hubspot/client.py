@@ -186,11 +186,13 @@ class HubSpot:
             gone |= dict.fromkeys(merged_ids(record), record["id"])
         return gone
 
-    def contacts(self, emails: Collection[str]) -> dict[str, str]:
-        """See Crm."""
+    def contacts(self, emails: Collection[str]) -> dict[tuple[str, str], str]:
+        """See Crm. In HubSpot an address is of one contact, which may belong to several companies."""
         addresses = sorted({email.strip().lower() for email in emails if email.strip()})
         known = self._records.of_ids("contacts", addresses, ["email"], key="email")
-        return {r["properties"]["email"].lower(): r["id"] for r in known if r["properties"].get("email")}
+        ids = {r["id"]: r["properties"]["email"].lower() for r in known if r["properties"].get("email")}
+        companies = self._records.all_companies_of("contacts", ids) if ids else {}
+        return {(company, email): i for i, email in ids.items() for company in companies.get(i) or [""]}
 
     def read_contacts(self, since: datetime | None = None, tell: Tell = lambda _: None) -> Iterator[Row]:
         """See Crm."""
@@ -259,6 +261,26 @@ class HubSpot:
         self._rows.look_again("companies", ACCOUNT_ID, adopted, outcomes)
         new = {a: {"properties": _company(a, row, kind)} for a, row in rows.items() if a not in outcomes}
         return outcomes | self._rows.create("companies", ACCOUNT_ID, new, sent=bool(adopted))
+
+    def ensure_contacts(self, rows: Mapping[str, Row]) -> dict[str, Outcome]:
+        """See Crm. An address that belongs to a contact without a company is that contact's, who is left as it is; one
+        of another company's contact is refused."""
+        there = self.contacts({row["email"] for row in rows.values()})
+        elsewhere = {email for _, email in there}
+        outcomes, new = dict[str, Outcome](), dict[str, tuple[str, Row]]()
+        for key, row in rows.items():
+            email = row["email"].strip().lower()
+            found = there.get((row["crm_account_id"], email)) or there.get(("", email))
+            if found is not None:
+                outcomes[key] = Outcome(ok=True, id=found)
+            elif email in elsewhere:
+                outcomes[key] = Outcome(ok=False, code="OTHER_COMPANY", message="the contact is another company's")
+            else:
+                new[key] = (email, row)
+        inputs = {email: fields.contact_input(email, row) for email, row in new.values()}
+        made = self._rows.made("contacts", "email", inputs)  # also a deleted one, which is not created again
+        made |= self._rows.create("contacts", "email", {e: i for e, i in inputs.items() if e not in made})
+        return outcomes | {key: made[email] for key, (email, _) in new.items()}
 
     def update_accounts(self, rows: Mapping[str, AccountContext]) -> dict[str, Outcome]:
         """See Crm."""

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import html
 import re
+from collections.abc import Mapping
 from dataclasses import fields
 from datetime import UTC, datetime
 from typing import Any, Final
 
 from onetouch.crm.protocol import DISPOSITIONS, OUTCOMES
-from onetouch.handoff import AccountContext, TaskContent
+from onetouch.handoff import AccountContext, TaskContent, inert
 
 ACCOUNT_ID: Final = "onetouch_account_id"
 HANDOFF_ID: Final = "onetouch_handoff_id"
@@ -23,7 +24,7 @@ LINE_CHARS: Final = 255
 _TEXT_CHARS: Final = 65_536
 """Characters a text property holds."""
 
-_TASK_TO_COMPANY, _TASK_TO_CONTACT = 192, 204
+_TASK_TO_COMPANY, _TASK_TO_CONTACT, _CONTACT_TO_COMPANY = 192, 204, 1
 """HubSpot's own association types."""
 
 _COMPANY: Final = {
@@ -142,6 +143,23 @@ def task_associations(task: TaskContent) -> list[dict[str, Any]]:
         for i, kind in of
         if i
     ]
+
+
+def contact_input(email: str, row: Mapping[str, Any]) -> dict[str, Any]:
+    """A new contact of a company; unknown values are left out."""
+    first, _, last = str(row.get("name") or "").strip().rpartition(" ")
+    known = {
+        "email": email,
+        "firstname": _shortened(inert(first)) if first else None,
+        "lastname": _shortened(inert(last)) if last else None,
+        "jobtitle": _shortened(inert(row["title"])) if row.get("title") else None,
+        "hubspot_owner_id": row.get("owner_id"),
+    }
+    kind = {"associationCategory": "HUBSPOT_DEFINED", "associationTypeId": _CONTACT_TO_COMPANY}
+    return {
+        "properties": {name: str(value) for name, value in known.items() if value},
+        "associations": [{"to": {"id": str(row["crm_account_id"])}, "types": [kind]}],
+    }
 
 
 def noted(note: str, body: str) -> dict[str, str]:

@@ -99,7 +99,11 @@ class Records:
 
     def companies_of(self, thing: str, ids: Iterable[str]) -> dict[str, str]:
         """Record → the company it belongs to: the primary company, else the one with the lowest id."""
-        found: dict[str, str] = {}
+        return {record: companies[0] for record, companies in self.all_companies_of(thing, ids).items()}
+
+    def all_companies_of(self, thing: str, ids: Iterable[str]) -> dict[str, list[str]]:
+        """Record → the companies it belongs to: the primary company first, then by their ids."""
+        found: dict[str, list[str]] = {}
         for part in parts(ids, _ASSOCIATIONS):
             body = {"inputs": [{"id": i} for i in part]}
             answer = self._transport.call(self._transport.associations.get_page, thing, "companies", body)
@@ -107,7 +111,8 @@ class Records:
             for record in answer["results"]:
                 links = sorted(record["to"], key=lambda link: (not _is_primary(link), int(link["toObjectId"])))
                 if links:
-                    found[str(record["from"]["id"])] = str(links[0]["toObjectId"])
+                    companies = dict.fromkeys(str(link["toObjectId"]) for link in links)
+                    found[str(record["from"]["id"])] = list(companies)
         return found
 
     def contacts_of(self, companies: Iterable[str]) -> set[str]:

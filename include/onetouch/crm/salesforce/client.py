@@ -30,9 +30,12 @@ from onetouch.crm.salesforce.closing import WAYS, Closing
 from onetouch.crm.salesforce.contacts import Contacts
 from onetouch.crm.salesforce.fields import (
     ACCOUNT_ID,
+    CONTACT_KEY,
     DISPOSITION,
     HANDOFF_ID,
     OUTCOME,
+    contact_fields,
+    contact_key,
     context_fields,
     cut,
     missing,
@@ -64,7 +67,8 @@ class Salesforce:
     bearer; `version`. `api_reserve`: the share of the org's daily calls that is left to others. `account_fields`,
     `contact_fields`: those of the policy's `crm`. `bulk_above`: a write of more rows than that is a bulk job. `clock`:
     returns the machine's time, since the expiry of a signed assertion is checked by Salesforce's clock and not by
-    as_of. Raises ConnectionConfigError at once when the connection cannot work.
+    as_of. `makes_contacts`: contacts are created, so their fields are checked, too. Raises ConnectionConfigError at
+    once when the connection cannot work.
     """
 
     name = "salesforce"
@@ -82,7 +86,9 @@ class Salesforce:
         account_fields: Mapping[str, str | None] | None = None,
         contact_fields: Mapping[str, str | None] | None = None,
         stopped: WhyStopped = never,
+        makes_contacts: bool = False,
     ) -> None:
+        self._makes_contacts = makes_contacts
         self._transport = Transport(
             connection,
             api_reserve=api_reserve,
@@ -107,6 +113,7 @@ class Salesforce:
             bulk_above=policy.delivery.bulk_above,
             api_reserve=policy.delivery.api_reserve,
             account_fields=policy.crm.account_fields,
+            makes_contacts=policy.crm.contacts == "create",
             contact_fields=dict(policy.crm.contact_fields),
             stopped=stopped,
             sleep=sleep,
@@ -242,12 +249,12 @@ class Salesforce:
             gone |= {lead["Id"]: lead["ConvertedAccountId"] for lead in leads}
         return {account: survivor(account, gone) for account in gone}
 
-    def contacts(self, emails: Collection[str]) -> dict[str, str]:
-        """See Crm. Of several contacts with one address, returns the one created first."""
-        found: dict[str, str] = {}
-        soql = "SELECT Id, Email FROM Contact WHERE Email IN {values} ORDER BY CreatedDate, Id"
+    def contacts(self, emails: Collection[str]) -> dict[tuple[str, str], str]:
+        """See Crm."""
+        found: dict[tuple[str, str], str] = {}
+        soql = "SELECT Id, Email, AccountId FROM Contact WHERE Email IN {values} ORDER BY CreatedDate, Id"
         for contact in self._transport.query_in(soql, {email.strip().lower() for email in emails if email}):
-            found.setdefault(contact["Email"].lower(), contact["Id"])
+            found.setdefault((contact["AccountId"] or "", contact["Email"].lower()), contact["Id"])
         return found
 
     def read_contacts(self, since: datetime | None = None, tell: Tell = lambda _: None) -> Iterator[Row]:
@@ -271,7 +278,7 @@ class Salesforce:
 
     def check_fields(self) -> None:
         """See Crm."""
-        self._check("Account", "Task")
+        self._check("Account", "Task", *(["Contact"] if self._makes_contacts else []))
 
     def create_fields(self) -> list[str]:
         """See Crm. Raises CannotCreateFields: in an org, fields are deployed together with their permissions."""
@@ -355,6 +362,37 @@ class Salesforce:
         if row.get("owner_id"):
             record["OwnerId"] = row["owner_id"]
         return record | {ACCOUNT_ID: account_id}
+
+    def ensure_contacts(self, rows: Mapping[str, Row]) -> dict[str, Outcome]:
+        """See Crm. The unique external id ensures one contact even when two processes write at once. A lead is a person
+        itself and gets no contact."""
+        self._check("Contact")
+        leads = {key for key, row in rows.items() if row["crm_account_id"].startswith(LEAD)}
+        nobody = dict.fromkeys(leads, Outcome(ok=False, code="LEAD", message="the record is a lead, not an account"))
+        rows = {key: row for key, row in rows.items() if key not in leads}
+        there = self.contacts({row["email"] for row in rows.values()})
+        of = {key: (row["crm_account_id"], row["email"].lower()) for key, row in rows.items()}
+        found = {key: there.get(at) or there.get(("", at[1])) for key, at in of.items()}
+        outcomes = {key: Outcome(ok=True, id=contact) for key, contact in found.items() if contact is not None}
+        new = {contact_key(*at): key for key, at in sorted(of.items()) if key not in outcomes}
+        made = self._known_contacts(new)
+        records = {k: contact_fields(rows[key]) | {CONTACT_KEY: k} for k, key in new.items() if k not in made}
+        look = Look(CONTACT_KEY, self._known_contacts)
+        written = self._insert("Contact", list(records.values()), look, begun=False)
+        made |= dict(zip(records, written, strict=True))
+        made |= _twins(made, self._known_contacts)
+        return nobody | outcomes | {key: made[k] for k, key in new.items()}
+
+    def _known_contacts(self, keys: Iterable[str]) -> dict[str, Outcome]:
+        """The contact that we created under each key."""
+        names = ["Id", CONTACT_KEY, "IsDeleted", *self._present("Contact", "MasterRecordId")]
+        soql = f"SELECT {', '.join(names)} FROM Contact WHERE {CONTACT_KEY} IN {{values}}"
+        found: dict[str, Outcome] = {}
+        for record in self._transport.query_in(soql, keys, include_deleted=True):
+            survivor_id = record.get("MasterRecordId") or (None if record["IsDeleted"] else record["Id"])
+            gone = Outcome(ok=False, code=DELETED, message="deleted in the CRM", deleted=True)
+            found[record[CONTACT_KEY]] = Outcome(ok=True, id=survivor_id) if survivor_id else gone
+        return found
 
     def update_accounts(self, rows: Mapping[str, AccountContext]) -> dict[str, Outcome]:
         """See Crm. Leads (an id that begins with 00Q) have the same fields."""

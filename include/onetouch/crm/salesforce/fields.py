@@ -5,18 +5,20 @@ They are deployed from include/salesforce.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from onetouch.crm.protocol import DISPOSITIONS, OUTCOMES
-from onetouch.handoff import REQUIRED_CONTEXT, AccountContext, TaskContent
+from onetouch.handoff import REQUIRED_CONTEXT, AccountContext, TaskContent, inert
 
 ACCOUNT_ID = "Onetouch_Account_Id__c"
 HANDOFF_ID = "Onetouch_Handoff_Id__c"
 OUTCOME = "Onetouch_Outcome__c"
 DISPOSITION = "Onetouch_Disposition__c"
+CONTACT_KEY = "Onetouch_Contact_Key__c"
 
 _TYPES = {
     "text": {"string", "textarea"},
@@ -69,6 +71,15 @@ REQUIRED_FIELDS = tuple(CONTEXT[name][0] for name in REQUIRED_CONTEXT)
 WANTED: Mapping[str, Mapping[str, Wanted]] = {
     "Account": dict(CONTEXT.values()),
     "Lead": dict(CONTEXT.values()),
+    "Contact": {
+        CONTACT_KEY: Wanted("text", 64, key=True),
+        "LastName": Wanted("text", 80),
+        "FirstName": Wanted("text", 40),
+        "Email": Wanted("any", 80),
+        "Title": Wanted("text", 128),
+        "AccountId": Wanted("record"),
+        "OwnerId": Wanted("record"),
+    },
     "Task": {
         HANDOFF_ID: Wanted("text", 64, key=True),
         OUTCOME: Wanted("pick", values=OUTCOMES, written=False),
@@ -112,6 +123,25 @@ def task_fields(task: TaskContent) -> dict[str, Any]:
         "OwnerId": task.owner_id,
         "WhatId": task.crm_account_id,
         "WhoId": task.contact_id,
+    }
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def contact_key(crm_account_id: str, email: str) -> str:
+    """The unique key of a contact that we create: a digest, so that the key itself names nobody."""
+    return hashlib.sha256(f"{crm_account_id}:{email.strip().lower()}".encode()).hexdigest()[:32]
+
+
+def contact_fields(row: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a new contact; unknown values are left out. Without a name its address stands for the last one."""
+    first, _, last = str(row.get("name") or row["email"]).strip().rpartition(" ")
+    fields = {
+        "FirstName": cut(inert(first), WANTED["Contact"]["FirstName"].size) if first else None,
+        "LastName": cut(inert(last), WANTED["Contact"]["LastName"].size),
+        "Email": row["email"],
+        "Title": cut(inert(row["title"]), WANTED["Contact"]["Title"].size) if row.get("title") else None,
+        "AccountId": row["crm_account_id"],
+        "OwnerId": row.get("owner_id"),
     }
     return {name: value for name, value in fields.items() if value is not None}
 
