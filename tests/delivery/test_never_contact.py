@@ -336,3 +336,13 @@ def test_an_open_task_is_withdrawn_when_its_account_may_not_be_contacted_any_mor
     assert world.handoff(1).state == "withdrawn" and world.handoff(1).reason.startswith("never contact: ")
     assert world.task(1)["IsClosed"] and world.task(1)["Subject"].startswith("[Withdrawn] ")
     assert world.handoff(2).state == "touched"
+
+
+def test_a_user_who_was_listed_by_the_products_id_since_is_not_named(world: Any, tmp_path: Path) -> None:
+    world.policy = world.policy.changed(never_contact__file="never.csv")
+    file = tmp_path / "never.csv"
+    file.write_text("")
+    listing = lambda: file.write_text("u_0042, a tester of ours\n")  # noqa: E731
+    run = ready(world, 1, top_user="u_0042")
+    reason = withheld(world, world.deliver(run, salesforce=between(world, listing), listed=tmp_path))
+    assert reason == "never contact: somebody whom the task names may not be contacted any more"

@@ -101,51 +101,50 @@ class Consent:
         when people of it are known and none of them can be contacted: those of the CRM, its most active user, and the
         product's `people` (PEOPLE) of it.
         """
-        accounts = accounts.reindex(columns=list(ACCOUNT)).astype(ACCOUNT)
-        flagged = accounts["never_contact"].fillna(False).to_numpy(bool)
+        flagged = np.zeros(len(accounts), dtype=bool)
+        if "never_contact" in accounts:
+            flagged = accounts["never_contact"].astype("boolean").fillna(False).to_numpy(bool)
         reasons = np.full(len(accounts), None, dtype=object)
         asked = np.flatnonzero(self._listed(accounts) | flagged | self._nobody(accounts, people))
         users = _by_account(people)
-        for at, account in zip(asked, accounts.iloc[asked].itertuples(index=False), strict=True):
+        rows = accounts.iloc[asked].reindex(columns=list(ACCOUNT)).astype(ACCOUNT)
+        for at, account in zip(asked, rows.itertuples(index=False), strict=True):
             reasons[at] = self._why(account, flagged[at], users.get(str(account.account_id), []))
         return pd.Series(reasons, index=accounts.index, dtype="str")
 
     def in_question(self, accounts: pd.DataFrame) -> Mask:
         """The accounts of which somebody known may not be contacted by some channel; columns as for `held`."""
-        accounts = accounts.reindex(columns=list(ACCOUNT)).astype(ACCOUNT)
-        barred = {p for p in _persons(self._suspects) if any(self.barred(p, channel) for channel in self._channels)}
-        rows = self._suspects["contact_id"].isin({person.contact_id for person in barred})
-        found = accounts["crm_account_id"].isin(self._suspects["crm_account_id"][rows].dropna())
+        found = accounts["crm_account_id"].isin(self._suspects["crm_account_id"].dropna().unique())
         for users in _users(accounts):
-            named = users.dropna().unique()
-            found |= users.isin(
-                {u for u in named if any(self.barred(user_of(u), channel) for channel in self._channels)}
-            )
+            found |= self._suspect(users)
         whether: Mask = found.to_numpy(bool)
         return whether
 
     def _listed(self, accounts: pd.DataFrame) -> Mask:
-        """The accounts that an entry may name; each value is looked up once."""
-        found = np.zeros(len(accounts), dtype=bool)
-        if self._lists:
-            for column in ("account_id", "crm_account_id", "domain", "domains"):
-                values = accounts[column]
-                named = {v for v in values.dropna().unique() if self._lists.account([v], _hosts(v))}
-                found |= values.isin(named).to_numpy(bool)
-        return found
+        """The accounts that an entry may name; `_why` looks at each of them."""
+        found = pd.Series(False, index=accounts.index)
+        for column in ("account_id", "crm_account_id"):
+            found |= self._lists.may_name(accounts[column])
+        for column in ("account_id", "domain"):
+            if column in accounts:
+                found |= self._lists.have_host(accounts[column])
+        if self._lists and "domains" in accounts and accounts["domains"].notna().any():
+            several = accounts["domains"].astype("str").str.split(";").explode().str.strip()
+            found |= self._lists.have_host(several).groupby(level=0).any()
+        whether: Mask = found.to_numpy(bool)
+        return whether
 
     def _nobody(self, accounts: pd.DataFrame, people: pd.DataFrame | None) -> Mask:
-        """The accounts of which no person of the CRM can be contacted, or, without any, not everybody else."""
+        """The accounts of which no person of the CRM can be contacted, or, without any, perhaps nobody else."""
         gone = pd.Series([self.unreachable(person) is not None for person in _persons(self._suspects)], dtype=bool)
         contacts = self._contacts["crm_account_id"]
         barred = pd.Series(False, index=contacts.index)
         barred.loc[self._suspects.index] = gone.to_numpy(bool)
-        left = barred.groupby(contacts).all()
+        left = barred[contacts.isin(self._suspects["crm_account_id"].dropna().unique())].groupby(contacts).all()
         records = accounts["crm_account_id"]
-        alone, found = ~records.isin(left.index), records.isin(left.index[left])
+        alone, found = ~records.isin(contacts.dropna().unique()), records.isin(left.index[left])
         for users in _users(accounts):
-            named = users[alone].dropna().unique()
-            found |= alone & users.isin({user for user in named if self.unreachable(user_of(user)) is not None})
+            found |= alone & self._suspect(users)
         if people is not None:
             found |= alone & accounts["account_id"].isin(people["account_id"])
         whether: Mask = found.to_numpy(bool)
@@ -153,12 +152,14 @@ class Consent:
 
     @cached_property
     def _suspects(self) -> pd.DataFrame:
-        """The contacts that something may be known against."""
-        contacts = self._contacts
-        if self._lists:
-            return contacts
+        """The contacts that something is known against."""
+        return self._contacts[self._suspect(self._contacts["address"], self._contacts["contact_id"])]
+
+    def _suspect(self, addresses: pd.Series, ids: pd.Series | None = None) -> pd.Series:
+        """Whether something is known against the person of each address or id, by whichever channel."""
         out = set.union(*self._out.values())
-        return contacts[contacts["contact_id"].isin(out) | contacts["address"].isin(out)]
+        found = addresses.isin(out) | self._lists.names(addresses, ids)
+        return found if ids is None else found | ids.isin(out)
 
     @cached_property
     def _rows(self) -> dict[str, Any]:
@@ -193,10 +194,11 @@ def user_of(user_id: str) -> Person:
 
 
 def _users(accounts: pd.DataFrame) -> Iterator[pd.Series]:
-    """Addresses of an account's users, column by column."""
+    """Addresses of an account's users in lower case, column by column."""
     for column in ("top_user", "contact_email"):
-        users = accounts[column]
-        yield users.where(users.str.contains("@", regex=False).eq(True))
+        if column in accounts and accounts[column].notna().any():
+            users = accounts[column].astype("str").str.lower()
+            yield users.where(users.str.contains("@", regex=False).eq(True))
 
 
 def _by_account(people: pd.DataFrame | None) -> dict[str, list[Person]]:

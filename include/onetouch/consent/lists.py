@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
+import numpy as np
 import pandas as pd
 
 from onetouch.policy import Policy, PolicyError, entry_of
@@ -58,6 +59,29 @@ class Lists:
 
     def __bool__(self) -> bool:
         return any(self._of.values())
+
+    def names(self, addresses: pd.Series, ids: pd.Series | None = None) -> pd.Series:
+        """Whether an entry names the person of each address or id; each different value is looked up once."""
+        found = addresses.isin(self._of["email"].keys())
+        if self._of["domain"]:
+            found |= self.have_host(addresses.str.replace("^.*@", "", regex=True))
+        if ids is not None and self._of["person"]:
+            found |= _among(ids, self._of["person"])
+        return found
+
+    def may_name(self, ids: pd.Series) -> pd.Series:
+        """Whether an entry may name the account of each id."""
+        return _among(ids, self._of["account"])
+
+    def have_host(self, hosts: pd.Series) -> pd.Series:
+        """Whether each host is one of a listed domain, or below it."""
+        known, found = self._of["domain"], np.zeros(len(hosts), dtype=bool)
+        left = hosts.astype("str").str.lower().reset_index(drop=True).dropna() if known else hosts.iloc[:0]
+        while len(left):
+            found[left.index[left.isin(known)]] = True
+            left = left.str.replace(r"^[^.]*\.?", "", regex=True)
+            left = left[left != ""]
+        return pd.Series(found, index=hosts.index)
 
     def account(self, ids: Iterable[str | None], domains: Iterable[str | None]) -> Listing | None:
         """The entry that names an account of these ids or domains; None: none does."""
@@ -135,6 +159,12 @@ def host_of(entry: str) -> str:
     text = entry.strip().lower().lstrip("@*.")
     host = urlsplit(text if "//" in text else f"//{text}").hostname or text
     return host.removeprefix("www.").rstrip(".")
+
+
+def _among(ids: pd.Series, known: Collection[str]) -> pd.Series:
+    """Whether each id may be one of those known, by its first 15 characters."""
+    heads = {key[:15] for key in known}
+    return ids.astype("str").str.slice(0, 15).isin(heads) if heads else pd.Series(False, index=ids.index)
 
 
 def _same_id(given: str) -> str:

@@ -16,10 +16,11 @@ from onetouch.delivery.failure import DeliveryFailed
 from onetouch.delivery.never_contact import (
     Asked,
     Listed,
-    addresses_of,
+    addresses_in,
     ask,
     barred,
     known_then,
+    named_by,
     named_in,
     no_list,
     without_barred,
@@ -213,9 +214,10 @@ def _ask_again(
     """Who may be contacted now, and handoff id → why it may not be handed over."""
     tasks = {h.handoff_id: row for h in unseen if (row := work.rows.get((h.handoff_id, "task")))}
     records = {h.crm_account_id for h in unseen if h.crm_account_id}
-    named = {address for row in tasks.values() for address in named_in(row)}
-    addresses = named | {address for row in known for address in addresses_of(row)}
-    asked = ask(policy, crm, listed, records, addresses)
+    named = {name for row in tasks.values() for name in named_in(row)} | {
+        name for row in known for name in named_by(row)
+    }
+    asked = ask(policy, crm, listed, records, addresses_in(named))
     people = product_people(lake, run.run_id, [h.account_id for h in unseen])
     return asked, barred(policy, crm, run.as_of - LATE, unseen, tasks, known, people, asked)
 
@@ -321,8 +323,8 @@ def _open(
             decisions[row["account_id"]] = row
 
     records = {row["crm_account_id"] for row in decisions.values() if row["crm_account_id"]}
-    people = {address for account_id in decisions for address in addresses_of(rows_of[account_id])}
-    asked = _asked(lake, policy, run, crm, listed, records, people)
+    people = {name for account_id in decisions for name in named_by(rows_of[account_id])}
+    asked = _asked(lake, policy, run, crm, listed, records, addresses_in(people))
 
     def rows(handoff: Handoff) -> list[dict[str, Any]]:
         account_id = handoff.account_id
@@ -333,7 +335,7 @@ def _open(
             "name": name,
             "domain": known.get("domain"),
             "contact": {of: known.get(f"contact_{of}") for of in ("email", "name", "title")},
-            "named": sorted(addresses_of(known)),
+            "named": sorted(named_by(known)),
             "known": handoff.crm_account_id is not None,
         }
         task = task_content(decision, known, policy, zone, before.get(account_id, {}))

@@ -37,9 +37,9 @@ class Asked:
     consent: Consent
     leads: Mapping[str, str | None]
 
-    def may_be_named(self, address: str, contact_id: str | None = None) -> bool:
-        """Whether a task may name the person of this address."""
-        return self.consent.may_be_named(Person(contact_id, address))
+    def may_be_named(self, name: str, contact_id: str | None = None) -> bool:
+        """Whether a task may name the person of this address or id."""
+        return self.consent.may_be_named(user_of(name)._replace(contact_id=contact_id))
 
 
 def ask(policy: Policy, crm: Crm, listed: Listed, records: Collection[str], addresses: Collection[str]) -> Asked:
@@ -68,13 +68,18 @@ def known_then(lake: Lake, policy: Policy, run: Run) -> Asked:
     return Asked(Consent(tables["contacts"], lists, policy.never_contact.channels), {})
 
 
-def addresses_of(known: Mapping[str, Any]) -> set[str]:
-    """The addresses of everybody whom an account's row may name."""
+def named_by(known: Mapping[str, Any]) -> set[str]:
+    """The ids and addresses of everybody whom an account's row may name."""
     people = known.get("people")
     rows = people.to_dict("records") if isinstance(people, pd.DataFrame) else list(people or ())
     users = [known.get("top_user"), known.get("contact_user"), *(row.get("user_id") for row in rows)]
     emails = [known.get("contact_email"), *(row.get("email") for row in rows)]
-    return {text.strip().lower() for text in [*users, *emails] if isinstance(text, str) and "@" in text}
+    return {text.strip() for text in [*users, *emails] if isinstance(text, str)}
+
+
+def addresses_in(names: Iterable[str]) -> set[str]:
+    """Those of the names that are addresses, in lower case."""
+    return {name.lower() for name in names if "@" in name}
 
 
 def without_barred(known: dict[str, Any], asked: Asked) -> dict[str, Any]:
@@ -99,10 +104,10 @@ def without_barred(known: dict[str, Any], asked: Asked) -> dict[str, Any]:
 
 
 def named_in(row: Outbox | None) -> set[str]:
-    """The addresses of the people whom a stored task names."""
+    """The ids and addresses of the people whom a stored task names."""
     record = row.payload.get("record", {}) if row is not None else {}
     named = record["named"] if "named" in record else [record.get("top_user")]
-    return {text.lower() for text in named if isinstance(text, str) and "@" in text}
+    return {text for text in named if isinstance(text, str)}
 
 
 def barred(
