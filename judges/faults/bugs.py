@@ -285,6 +285,19 @@ def _() -> list[tuple[Any, str, Any]]:
     return [(deliver, "withdraw_overtaken", green)]
 
 
+# ── never contact ────────────────────────────────────────────────────────────────────────────────
+
+
+@_bug("opt-out-read-once", "opt-outs are read with the run's accounts, and not again before the task is written", 11)
+def _() -> list[tuple[Any, str, Any]]:
+    whole = deliver._ask_again
+
+    def believed(*args: Any) -> Any:
+        return whole(*args)[0], {}
+
+    return [(deliver, "_ask_again", believed)]
+
+
 # ── context, and what belongs to the rep ─────────────────────────────────────────────────────────
 
 
@@ -462,6 +475,7 @@ FOUND: dict[str, int] = {
     "bought-not-held": 5,
     "late-purchase-passes": 549,
     "withdrawn-not-closed": 35,
+    "opt-out-read-once": 44,
     "context-after-task": 0,
     "null-erases": 2,
     "edit-written-over": 35,

@@ -19,6 +19,7 @@ from onetouch.ledger import Run
 from onetouch.policy import Policy
 from onetouch.sandbox.api import Answer
 
+from judges.faults.people import judge_task
 from judges.faults.routed import LAG, Line
 from judges.faults.wire import Request
 from judges.faults.world import ASKED, HANDOFF_ID, TRIGGER, Account, Row, World
@@ -35,6 +36,7 @@ GUARANTEES = {
     6: "everyone is accounted for",
     8: "a rep's edits are theirs",
     9: "bounded blast radius",
+    11: "never contact",
 }
 REFUSED = "FIELD_CUSTOM_VALIDATION_EXCEPTION"
 """The error code with which the simulator refuses a row for good."""
@@ -190,6 +192,7 @@ class Oracle:
             return
         self._made_at_a_good_moment(process, account, task, run)
         self._made_with_context(account, task)
+        judge_task(self, process, account)
         self._one_touch(account, task, run, now)
         self._within_the_cap(run)
 

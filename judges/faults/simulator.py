@@ -35,6 +35,7 @@ from tenacity import wait_fixed
 from judges.faults import routed, rows
 from judges.faults.memory import MemoryLake, extraction, quick
 from judges.faults.oracle import Oracle, Violation
+from judges.faults.people import may_be_contacted
 from judges.faults.process import Killed, Process, Scheduler, SteppedLedger
 from judges.faults.wire import BASE, Channel, Lost, Org, Request, Session
 from judges.faults.world import REPS, World
@@ -294,6 +295,7 @@ class Simulation:
             session=Session(self.org, SimpleNamespace(carry=partial(self._carry, process))),
             bulk_above=self.policy.delivery.bulk_above,
             api_reserve=0.2,
+            contact_fields=dict(self.policy.crm.contact_fields),
         )
 
     def _slack(self, process: Process) -> Slack:
@@ -418,6 +420,8 @@ class Simulation:
             news = ["limit_share"]
             if known is None or not decides:
                 action = "nurture"
+            elif not may_be_contacted(account, run.as_of):
+                action = "hold_never_contact"
             elif handoff and handoff["state"] in ACTIVE:
                 action = "hold_touched"
             elif account.buying(run.as_of):

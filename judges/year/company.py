@@ -124,6 +124,7 @@ class Company:
         self.domain_from = np.where(in_crm, np.where(gap[1], mended[1], 0), NEVER)
         self.name = np.array([f"Simulated {i}" for i in range(n)], dtype=object)
         self.domain = np.array([f"org{i}.example" for i in range(n)], dtype=object)
+        self.somebody = np.array([f"somebody@org{i}.example" for i in range(n)], dtype=object)
         self.place = rng.integers(0, len(_ZONES), n)
         self.timezone = np.array(_ZONES, dtype=object)[self.place]
         self.region = np.where(rng.random(n) < 0.9, np.array(_REGIONS, dtype=object)[self.place], None)
@@ -521,7 +522,7 @@ class Company:
         columns["limit_name"] = pa.array(np.where(metered, LIMIT, None)[rows], pa.string())
         columns["limit_used"] = pa.array((values["limit_share"] * CAP)[rows], pa.float64(), from_pandas=True)
         columns["limit_cap"] = pa.array(np.where(metered, float(CAP), np.nan)[rows], pa.float64(), from_pandas=True)
-        columns["top_user"] = pa.array(np.where(in_use, "somebody@org.example", None)[rows], pa.string())
+        columns["top_user"] = pa.array(np.where(in_use, self.somebody, None)[rows], pa.string())
         for name, habit in (("usual_hour", self.usual_hour), ("usual_weekday", self.usual_weekday)):
             columns[name] = pa.array(
                 np.where(habit >= 0, habit, np.nan)[rows], pa.int64(), from_pandas=True, safe=False

@@ -13,11 +13,12 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 import pandas as pd
-from onetouch.crm import CLOSED_BY_US, Activity, Outcome, Row
+from onetouch.crm import CLOSED_BY_US, Activity, Outcome, Row, Tell
 from onetouch.crm.salesforce import HANDOFF_ID, OUTCOME, Salesforce
 from onetouch.crm_sync import OPPORTUNITIES, frame_of
 
 from judges.year.company import DAY, HOUR, Company, Size, microseconds, moment
+from judges.year.people import People
 
 _LOCKED_SHARE = 0.004
 """The share of written rows that another writer has locked; the next run writes them again."""
@@ -128,6 +129,7 @@ class Crm(Salesforce):
         self.deals: dict[int, list[Deal]] = defaultdict(list)
         self.on_new_task: Callable[[Task], None] = lambda task: None
         self.reps = reps_of(company.size)
+        self.people = People(company)
         self.rep_of = {rep.owner_id: rep for rep in self.reps}
         self._agenda: list[tuple[int, int, Callable[[], None]]] = []
         self._order = itertools.count()
@@ -327,8 +329,16 @@ class Crm(Salesforce):
         return {}
 
     def contacts(self, emails: Collection[str]) -> dict[tuple[str, str], str]:
-        """See Crm. This CRM holds only companies."""
+        """See Crm. No task names anybody."""
         return {}
+
+    def read_contacts(self, since: datetime | None = None, tell: Tell = lambda _: None) -> Iterator[Row]:
+        """See Crm. The people who opt out some day."""
+        yield from self.people.rows(self.now)
+
+    def contacts_of(self, records: Collection[str], emails: Collection[str] = ()) -> Iterator[Row]:
+        """See Crm. An address is that of the account's own person."""
+        yield from self.people.rows(self.now, set(records))
 
     def ensure_contacts(self, rows: Mapping[str, Row]) -> dict[str, Outcome]:
         """See Crm. The year's policy makes no contacts."""

@@ -19,6 +19,7 @@ from onetouch.policy import Policy
 
 from judges.year.company import NEVER, Company, microseconds
 from judges.year.crm import Crm, Task
+from judges.year.people import NEVER_CONTACT, judge_contact
 
 GUARANTEES = {
     1: "never interrupt",
@@ -26,6 +27,7 @@ GUARANTEES = {
     3: "one touch",
     6: "everyone is accounted for",
     9: "bounded number of tasks",
+    NEVER_CONTACT: "never contact",
 }
 
 CONTEXT = (
@@ -92,6 +94,7 @@ class Oracle:
             self._violated(2, f"{name}: a task without {', '.join(lacking)}")
         decided = decided or task.as_of
 
+        judge_contact(self, name, account, task.created, policy)
         self.checked[3] += 1
         earned = self._earning(account, decided, policy)
         for reason in self._too_often(task, decided, earned, policy):

@@ -18,6 +18,7 @@ import pytest
 import requests
 from onetouch.chat.slack import Slack
 from onetouch.connections import Connection
+from onetouch.consent import read_listed
 from onetouch.crm.salesforce import Salesforce
 from onetouch.crm_sync import extract_crm
 from onetouch.delivery import deliver_tasks
@@ -307,7 +308,13 @@ class World:
         self.lake.write(rows, "signals", f"{run.run_id}.parquet")
 
     def deliver(
-        self, run: Run, *, held: str | None = None, salesforce: Salesforce | None = None, approved: bool = False
+        self,
+        run: Run,
+        *,
+        held: str | None = None,
+        salesforce: Salesforce | None = None,
+        approved: bool = False,
+        listed: Path | None = None,
     ) -> dict[str, Any]:
         client = salesforce or (self.salesforce() if not held else None)
         return deliver_tasks(
@@ -319,6 +326,7 @@ class World:
             recheck=lambda ids: {i: it for i, it in self.rechecked.items() if i in ids},
             held=held,
             approved=approved,
+            listed=lambda: read_listed(listed, self.policy),
         )
 
     def die_after_writing_tasks(self, run: Run) -> None:

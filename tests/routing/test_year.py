@@ -193,3 +193,17 @@ def events(company: Company) -> pd.DataFrame:
             "day": occurred.clip(lower=pd.Timestamp(moment(company.begin - DAY))).dt.strftime("%Y-%m-%d"),
         }
     )
+
+
+def test_the_oracle_sees_an_opt_out_that_is_read_only_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the last look, opt-outs between decision and delivery are withheld; without it, the oracle tells."""
+    kept = year(tmp_path / "kept", days=8, accounts=600, every=timedelta(hours=24))
+    monkeypatch.setattr("judges.year.people.SHARE", 0.3)
+    figures = kept.live()
+    assert not kept.oracle.counted, dict(kept.oracle.violations)
+    assert figures.opted_out and figures.withheld["never contact"] > 0 and figures.actions["hold_never_contact"] > 0
+    whole = deliver._ask_again
+    monkeypatch.setattr(deliver, "_ask_again", lambda *given: (whole(*given)[0], {}))
+    lived = year(tmp_path / "lived", days=8, accounts=600, every=timedelta(hours=24))
+    lived.live()
+    assert set(lived.oracle.counted) == {11}, dict(lived.oracle.violations)

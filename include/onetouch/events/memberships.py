@@ -126,6 +126,21 @@ _KEPT = Kept("memberships", LAYOUT, MEMBERSHIPS, lambda engine, events: said(eve
 _IBIS = dict.fromkeys(("user_id", "anonymous_id", "account_id", "email_domain"), "string") | {"never_count": "boolean"}
 
 
+def named_never(policy: Policy, user_id: ir.StringValue, email_domain: ir.StringValue) -> ir.BooleanValue:
+    """Whether the policy's `never_count` names a person of this id or domain: it may have named them since their events
+    were staged, which are not marked then."""
+    import ibis
+
+    who, never = policy.never_count, ibis.literal(False)
+    if who.users or who.emails:
+        named = [user.strip().lower() for user in (*who.users, *who.emails)]
+        never = never | user_id.lower().isin(named).fill_null(False)
+    for domain in who.domains:
+        host = ibis.literal(".").concat(email_domain)
+        never = never | host.endswith(f".{domain.strip().lstrip('.@').lower()}").fill_null(False)
+    return never
+
+
 class Placement:
     """Resolves the persons and accounts of rows that hold evidence: `user_id`, `anonymous_id`, `account_id`,
     `account_basis`, `email_domain` and `event_date`."""
@@ -207,19 +222,10 @@ class Placement:
 
     def _counted(self, rows: ir.Table) -> ir.Table:
         """The rows without those of people who never count; a policy that names nobody counts everyone."""
-        import ibis
-
         if not self.never_counted:
             return rows
-        who = self.policy.never_count
         counted = rows.left_join(self.never.mutate(is_never=True), "person").drop("person_right")
-        never = counted.is_never.fill_null(False)
-        if who.users:
-            named = [user.strip().lower() for user in (*who.users, *who.emails)]
-            never = never | counted.user_id.lower().isin(named).fill_null(False)
-        for domain in who.domains:
-            host = ibis.literal(".").concat(counted.email_domain)
-            never = never | host.endswith(f".{domain.strip().lstrip('.@').lower()}").fill_null(False)
+        never = counted.is_never.fill_null(False) | named_never(self.policy, counted.user_id, counted.email_domain)
         return counted.filter(~never).drop("is_never")
 
     def _with_person(self, rows: ir.Table) -> ir.Table:
