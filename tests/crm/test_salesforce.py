@@ -364,6 +364,17 @@ def test_contacts_are_found_whatever_the_case_of_their_address(world: Any) -> No
     assert world.salesforce().contacts([]) == {}
 
 
+def test_the_fields_of_contacts_are_asked_for_only_where_contacts_are_made(world: Any) -> None:
+    there = world.salesforce()._transport.fields("Contact")
+    body = {"fields": [field for name, field in there.items() if name != "Onetouch_Contact_Key__c"]}
+    world.org.post("faults", [{"match": "Contact/describe", "status": 200, "body": body, "times": 9}])
+    world.salesforce().check_fields()
+    crm = world.salesforce()
+    crm._makes_contacts = True
+    with pytest.raises(FieldsMissing, match=r"Contact.Onetouch_Contact_Key__c is missing.*Onetouch_Contacts"):
+        crm.check_fields()
+
+
 # ── tasks ────────────────────────────────────────────────────────────────────────────────────────
 
 

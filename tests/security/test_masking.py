@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from onetouch import stages
+from onetouch import audit, stages
 from onetouch.connections import Connection
 from onetouch.crm.protocol import CrmError
 from onetouch.delivery import DeliveryFailed
@@ -19,7 +19,7 @@ from onetouch.ledger import LedgerError
 from onetouch.sandbox.in_process import URL, Adapter, Org
 from tenacity import wait_none
 
-from tests.security.conftest import AS_OF, Home, run_to_decisions
+from tests.security.conftest import AS_OF, Home, called, run_to_decisions
 
 ADDRESS = re.compile(r"[\w.+-]+@[\w-]+\.\w+")
 PERSON = "canary.person@gmail.com"
@@ -42,11 +42,17 @@ def test_a_run_says_nobodys_name_or_address(home: Home, caplog: pytest.LogCaptur
     )
     pages = "".join(path.read_text() for path in (workspace.home / "lake/quality").rglob("*.html"))
     kept = json.dumps(workspace.ledger.stage_summaries(run_id))
+    people = workspace.lake.read("people", f"{run_id}.parquet")["name"].dropna()
+    assert called("u_00003_00") in set(people)
+    why = json.dumps(
+        audit.explain(workspace.lake, workspace.ledger, workspace.ledger.run(run_id), "org_00003").record()
+    )
     for where, said in {
         "log": caplog.text, "XCom": json.dumps(returned), "ledger.stages": kept, "Data Docs": pages,
     }.items():  # fmt: skip
         assert not ADDRESS.search(said), f"{where}: {ADDRESS.findall(said)}"
-        assert not any(name in said for name in NAMES), where
+        assert not any(name in said for name in (*NAMES, *people)), where
+    assert not any(name in why for name in people) and not ADDRESS.search(why)
 
 
 @pytest.mark.parametrize("error", [DeliveryFailed, None], ids=["a stage that fails", "a stage that goes well"])

@@ -1011,10 +1011,10 @@ class Retention(Part):
     """How many days lake and ledger keep what they hold; null: for ever. `onetouch prune` deletes what is older.
 
     `raw_days`: files as received and rejected rows, by the moment of the run that read them. `events_days`: events and
-    what is summed up of them by the day; they are deleted by the whole month, and of a deleted month first times and
-    memberships are kept for ever. `runs_days`: the files of a run, from which it is explained and replayed.
-    `ledger_days`: ended memory, touches, summaries of pruned runs, and what was written for handoffs that have ended;
-    handoffs themselves and the keys of what was sent are never deleted.
+    what is summed up of them by the day; they are deleted by the whole month, and of a deleted month first times,
+    memberships and users' profiles are kept for ever. `runs_days`: the files of a run, from which it is explained and
+    replayed. `ledger_days`: ended memory, touches, summaries of pruned runs, and what was written for handoffs that
+    have ended; handoffs themselves and the keys of what was sent are never deleted.
     """
 
     raw_days: Positive | None

@@ -536,7 +536,8 @@ def _raise(wrong: Sequence[str]) -> None:
     if wrong:
         raise FieldsMissing(
             f"Salesforce: {'; '.join(wrong)}. Deploy include/salesforce (sf project deploy start), give the "
-            "integration user the permission set Onetouch, and let it see the fields of crm.account_fields"
+            "integration user the permission set Onetouch (and Onetouch_Contacts, if crm.contacts is create), "
+            "and let it see the fields of crm.account_fields"
         )
 
 
