@@ -65,8 +65,10 @@ def test_context_is_on_the_record_and_the_task_on_the_reps_list(world: Any) -> N
     task = world.task(1)
     assert task["Subject"] == "[High] Company 1 — at 92 % of the API calls limit (9,200 of 10,000)"
     assert task["Description"].startswith("FIRST MESSAGE")
-    assert "personalized onboarding" in task["Description"]
-    assert "ACCOUNT OVERVIEW" in task["Description"]
+    assert "Would it help to have that settled before it stops anyone?" in task["Description"]
+    assert "RECOMMENDED APPROACH" in task["Description"]
+    assert "ACCOUNT OVERVIEW" not in task["Description"]  # it is on the record
+    assert "ACCOUNT OVERVIEW" in world.org.account(crm_id(1))["Onetouch_Dossier__c"]
     assert (task["Priority"], task["Status"], task["WhatId"]) == ("High", "Not Started", crm_id(1))
     assert task["ActivityDate"] == "2025-11-18"
     assert task["IsReminderSet"]

@@ -205,7 +205,7 @@ def test_every_message_of_every_account_keeps_the_list(
         name = {"api": "the API"}.get(most["name"], most["name"].replace("_", " "))
         assert f"{name} " in message
         assert f"{most['times']:,}" in message or most["times"] < 3
-    for fact in ("room_plan", "feature_plan", "next_plan"):
+    for fact in ("room_plan", "seats_plan", "feature_plan", "next_plan"):
         (situation,) = [s for s in POLICY.situations if s.name == why.situation]
         if fact in why.words and any(f"{{{fact}}}" in text for text in situation.unlock):
             assert why.words[fact] in message
@@ -383,6 +383,14 @@ def test_task_and_record_repeat_nothing_and_together_hold_all() -> None:
     both = POLICY.changed(handoff__task_notes="whole")
     assert whole in task_content(decision, row, both, "Europe/Berlin").description
     assert "WHEN\n" in str(account_context(decision, row, both).dossier)
+
+
+def test_who_fills_their_seats_is_offered_seats_and_not_a_plan() -> None:
+    row = TEAM | {"plan": "team", "arr": 2_340.0, "limit_name": "seats", "limit_used": 12.0, "limit_cap": 13.0}
+    message = first_message(decided(), row | {"limit_share": 0.92}, POLICY)
+    assert "You are at 92 % of your plan's 13 seats. Your Team plan takes more seats, one at a time." in message
+    assert "Business" not in message
+    assert "  More seats: Team, their own plan, takes them\n" in dossier(decided(), row, POLICY)
 
 
 def test_the_rep_is_told_which_plan_unlocks_it() -> None:

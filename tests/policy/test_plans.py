@@ -14,6 +14,7 @@ from onetouch.policy import (
     plan_title,
     plan_with_features,
     plan_with_room,
+    plan_with_seats,
     plans_after,
     plans_of,
     read_policy,
@@ -112,6 +113,21 @@ def test_the_first_plan_that_holds_all_that_was_tried(plan: str, tried: list[str
 def test_the_first_plan_with_more_room(plan: str, limit: str, cap: float, used: float, found: str | None) -> None:
     roomy = plan_with_room(limit, cap, used, plans_of(plan, ALL), ALL)
     assert (None if roomy is None else plan_title(roomy, ALL)) == found
+
+
+@pytest.mark.parametrize(
+    ("plan", "cap", "used", "found"),
+    [
+        ("free", 3, 3, None),
+        ("team", 13, 13, "Team"),
+        ("team", 25, 25, None),
+        ("business", 9, 12, "Business"),
+        ("x", 1, 1, None),
+    ],
+)
+def test_the_own_plan_takes_more_seats_up_to_its_cap(plan: str, cap: float, used: float, found: str | None) -> None:
+    own = plan_with_seats(cap, used, plans_of(plan, ALL))
+    assert (None if own is None else own.name) == found
 
 
 @given(st.text(max_size=40))

@@ -257,7 +257,7 @@ def _features(facts: Facts, policy: Policy) -> list[str]:
     recent = {str(item["name"]) for item in by_use}
     before = [name for name in facts.get("features_used_list", []) if str(name) not in recent]
     days = count(policy.signals.recent_days, "day")
-    lines = [f"Features used: {in_line(by_use, Format.AMOUNTS)} (times in {days})"]
+    lines = [f"Features used: {in_line(by_use, Format.AMOUNTS)}, times in {days}"] if by_use else []
     return [*lines, *(_line("Used before", listed(before)) if before else [])]
 
 

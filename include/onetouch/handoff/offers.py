@@ -5,11 +5,13 @@ from __future__ import annotations
 from onetouch.handoff.facts import Facts
 from onetouch.handoff.words import listed, money, number, said
 from onetouch.policy import (
+    SEATS,
     Plan,
     Policy,
     plan_title,
     plan_with_features,
     plan_with_room,
+    plan_with_seats,
     plans_after,
     plans_of,
 )
@@ -42,20 +44,22 @@ def plan_words(facts: Facts, policy: Policy) -> dict[str, str]:
             words["next_plan_adds"] = listed(added, most=_ADDED)
     if (unlocking := plan_with_features(not_in_the_plan(facts, policy), plans, product)) is not None:
         words["feature_plan"] = plan_title(unlocking, product)
-    if (roomy := _roomy(facts, plans, policy)) is not None:
-        limit = str(facts["limit_name"])
-        cap = roomy.limits.get(limit)
-        words["room_plan"] = plan_title(roomy, product)
-        words["room"] = f"{number(cap)} {said(limit)}" if cap is not None else f"{said(limit)} without a limit"
+    if {"limit_name", "limit_cap"} <= facts.keys():
+        words |= _room(facts, plans, policy)
     return words
 
 
-def _roomy(facts: Facts, plans: list[Plan], policy: Policy) -> Plan | None:
-    """The plan with more room than the fullest limit."""
-    if not {"limit_name", "limit_cap"} <= facts.keys():
-        return None
+def _room(facts: Facts, plans: list[Plan], policy: Policy) -> dict[str, str]:
+    """Which plan has room beyond the fullest limit."""
+    product, limit, cap = policy.product, str(facts["limit_name"]), float(facts["limit_cap"])
     used = float(facts.get("limit_used", 0))
-    return plan_with_room(str(facts["limit_name"]), float(facts["limit_cap"]), used, plans, policy.product)
+    if limit == SEATS and (own := plan_with_seats(cap, used, plans)) is not None:
+        return {"seats_plan": plan_title(own, product)}
+    if (roomy := plan_with_room(limit, cap, used, plans, product)) is None:
+        return {}
+    more = roomy.limits.get(limit)
+    room = f"{number(more)} {said(limit)}" if more is not None else f"{said(limit)} without a limit"
+    return {"room_plan": plan_title(roomy, product), "room": room}
 
 
 def plan_lines(words: dict[str, str]) -> list[str]:
@@ -63,6 +67,8 @@ def plan_lines(words: dict[str, str]) -> list[str]:
     lines = []
     if "room_plan" in words:
         lines.append(f"More room: {words['room_plan']} holds {words['room']}")
+    if "seats_plan" in words:
+        lines.append(f"More seats: {words['seats_plan']}, their own plan, takes them")
     if "feature_plan" in words:
         lines.append(f"What they tried comes with: {words['feature_plan']}")
     if "next_plan" in words:

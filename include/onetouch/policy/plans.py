@@ -78,15 +78,20 @@ def plan_with_room(limit: str, cap: float, used: float, plans: Collection[Plan],
 
     Seats that an account can add within its own plan need no other plan.
     """
+    if limit == SEATS and plan_with_seats(cap, used, plans) is not None:
+        return None
     for plan in plans:
-        if limit not in plan.limits and limit != SEATS:
+        if limit not in plan.limits:
             continue  # another product's limit
-        if limit == SEATS and plan.limits.get(SEATS, float("inf")) > max(cap, used):
-            return None
         for other in plans_after(plan, product):
             if other.limits.get(limit, float("inf")) > max(cap, used):
                 return other
     return None
+
+
+def plan_with_seats(cap: float, used: float, plans: Collection[Plan]) -> Plan | None:
+    """The account's own plan to which seats can be added beyond those it has; None: no plan of it, or nobody knows."""
+    return next((plan for plan in plans if plan.limits.get(SEATS, float("inf")) > max(cap, used)), None)
 
 
 def plan_title(plan: Plan, product: Product) -> str:

@@ -691,9 +691,10 @@ class Assignment(Part):
 
 _COLUMNS = (*SNAPSHOT_COLUMNS, *DETAIL_COLUMNS)
 
-PLAN_FACTS = ("next_plan", "next_plan_price", "next_plan_adds", "feature_plan", "room_plan", "room")
+PLAN_FACTS = ("next_plan", "next_plan_price", "next_plan_adds", "feature_plan", "room_plan", "room", "seats_plan")
 """Facts that come from `product.plans` and the account's own plan: the plan after it, what that costs and adds; the
-first plan that holds what was tried; the first plan with room beyond the fullest limit, and how much."""
+first plan that holds what was tried; the first plan with room beyond the fullest limit, and how much; the account's own
+plan, where it takes more seats and they are the fullest limit."""
 
 FACTS: tuple[str, ...] = tuple(
     dict.fromkeys(
