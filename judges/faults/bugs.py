@@ -378,6 +378,14 @@ def _() -> list[tuple[Any, str, Any]]:
     return [(Ledger, "handoff_frame", forgetful), (Ledger, "open_handoffs", at_once)]
 
 
+@_bug("late-touch-forgotten", "a touch that was logged after its handoff had ended is not counted for it", 3)
+def _() -> list[tuple[Any, str, Any]]:
+    def moved(connection: Any, rows: Any, as_of: Any) -> Any:
+        return {row["handoff_id"]: row["touched_at"] for row in rows if row["touched_at"] is not None}
+
+    return [(importlib.import_module("onetouch.ledger.handoffs"), "_contacted", moved)]
+
+
 @_bug("second-handoff", "a run may open a handoff beside another of the account", 3)
 def _() -> list[tuple[Any, str, Any]]:
     whole = Ledger.handoff_frame
@@ -480,7 +488,8 @@ FOUND: dict[str, int] = {
     "null-erases": 2,
     "edit-written-over": 35,
     "clock-from-the-task": 31,
-    "cooldown-ignored": 13,
+    "cooldown-ignored": 208,
+    "late-touch-forgotten": 208,
     "second-handoff": 6,
     "trigger-forgotten": 5,
     "expiry-unsaid": 471,
