@@ -54,6 +54,12 @@ COPY (
             WHEN 'action_failed' THEN '{{"action":"import"}}'
             ELSE '{{"ui":"web"}}'
         END AS properties,
+        -- As staging leaves it: each user says once a day who that is.
+        CASE WHEN i % {per_session} = 0 THEN
+            '{{"name":"Person ' || account || '.' || member || '","email":"u' || account || '_' || member || '@acct'
+            || account || '.example","title":"' || ['Analyst','Engineer','CTO','Head of Data'][account % 4 + 1]
+            || '","seniority":null,"role":"' || ['admin','member'][member % 2 + 1] || '"}}'
+        END AS profile,
         '{day}' AS batch_id
     FROM drawn JOIN mix ON drawn.roll >= mix.low AND drawn.roll < mix.high
 ) TO '{path}' (FORMAT parquet, COMPRESSION zstd)

@@ -7,7 +7,9 @@ Each task calls one stage of the library; data stays in the lake, the ledger rem
     open_run → extract_events[source] → stage_events → check_events → build_signals → check_signals → score ┐
              → extract_crm → back_off → back_off_ended ─────────────────────────────────────────────────────┴→
                route ┬→ check_decisions → deliver_tasks → delivery_ended ┬→ alert_reps
-                     └→ shadow                                           └→ ask_approval
+                     └→ shadow                                           ├→ write_accounts
+                                                                         ├→ send_audience
+                                                                         └→ ask_approval
 
 What the CRM refuses in `back_off` or `deliver_tasks` stops nobody else's task and nobody's alert: what follows waits
 for their end, not for their success, and `crm_written` keeps the run red. A failed check stops all that comes after it.
@@ -81,8 +83,14 @@ alert in Slack and the last lines of the task's log name what failed.
   Owners of the delivered ones are told all the same.
 - **delivery_ended**: is never red. Reps are told and a person is asked once delivery has ended, well or not, unless
   `check_decisions` failed.
-- **crm_written**: `back_off` or `deliver_tasks` is red: see there. It does nothing but keep the run red, and alerts
-  nobody.
+- **write_accounts**: the CRM refused some of the accounts whose tier, action, score or trigger has changed; the log
+  has each reason once, with a number. All others are written, and nobody's task waits for it. The next run tries the
+  refused ones again: mend the cause (a validation rule, a missing right), else it is red every hour.
+- **send_audience**: the receiver of the audience (`audience_default`) cannot be reached, refuses the signature, or
+  refused a request. What waits is sent by the next run, in its order; a refused request is a dead letter
+  (`onetouch outbox`, then `onetouch outbox retry KEY`). The file in the lake is written all the same.
+- **crm_written**: `back_off`, `deliver_tasks` or `write_accounts` is red: see there. It does nothing but keep the run
+  red, and alerts nobody.
 - **ask_approval**: `approve_tasks` is paused or missing: unpause it, then clear this one. The new tasks are withheld
   until a person says yes; when nobody needs to be asked it is done at once.
 - **alert_reps**: Slack refused (`slack_default`, or the bot is not in the channel). The tasks are in the CRM
@@ -217,6 +225,20 @@ with DAG(
 
         return stages.alert_reps(workspace(), run_id(), now())
 
+    @task
+    def write_accounts() -> Any:
+        """Tier, action, score and trigger on the record of every account whose standing has changed."""
+        from onetouch import stages
+
+        return stages.write_accounts(workspace(), run_id(), now())
+
+    @task
+    def send_audience() -> Any:
+        """Whom sales leaves to marketing: a file in the lake, and a webhook that learns the changes."""
+        from onetouch import stages
+
+        return stages.send_audience(workspace(), run_id(), now())
+
     # A DAG of its own asks, so that the hourly withdrawals and releases don't wait for a person.
     ask_approval = StartAsking(
         task_id="ask_approval",
@@ -242,7 +264,7 @@ with DAG(
     )
 
     sources, crm, signals, decisions = open_run(), extract_crm(), build_signals(), route()
-    released, checked, delivered = back_off(), check_decisions(), deliver_tasks()
+    released, checked, delivered, standing = back_off(), check_decisions(), deliver_tasks(), write_accounts()
 
     extract_events.expand(source=sources) >> stage_events() >> check_events() >> signals
     # Plan limits, employees and domains come from the CRM; limit signals and the ICP gate cannot do without them.
@@ -252,5 +274,8 @@ with DAG(
     decisions >> checked >> delivered >> delivery_ended
     [checked, delivery_ended] >> alert_reps()
     [checked, delivery_ended] >> ask_approval
-    [released, delivered] >> crm_written
+    # After the tasks: they come first when the CRM's calls of the day run short.
+    [checked, delivery_ended] >> standing
+    [checked, delivery_ended] >> send_audience()
+    [released, delivered, standing] >> crm_written
     decisions >> shadow()

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import requests
-from onetouch.handoff import alert, dossier, first_message, task_content
+from onetouch.handoff import alert, dossier, first_message, task_content, team_of
 from onetouch.handoff.facts import known_facts
 from onetouch.handoff.situations import why_now
 from onetouch.policy import Policy, read_policy
@@ -96,11 +96,13 @@ def drawn(home: Path, policy: Policy) -> list[Example]:
         sent = decisions[decisions["action"] == "sales_now"].sort_values(
             ["score", "account_id"], ascending=[False, True]
         )
+        people = team_of(workspace.lake, run_id, sent["account_id"].tolist())
         found += [
             {
                 "rep_timezone": zones.get(decision["owner_id"]),
                 "decision": decision,
-                "signals": signals.loc[decision["account_id"]].to_dict(),
+                "signals": signals.loc[decision["account_id"]].to_dict()
+                | {"people": people.get(decision["account_id"])},
             }
             for decision in sent.to_dict("records")
         ]

@@ -17,8 +17,9 @@ FOLDER = Path(__file__).with_name("scenarios")
 PAGE = FOLDER / "README.md"
 
 FILES = (
-    "signals", "never-interrupt", "one-touch", "context", "value-and-motion", "matrix", "scoring", "tiers-and-triggers",
-    "expansion-and-hand-raisers", "plans", "messages", "assignment", "timing", "weighted", "contradictions",
+    "signals", "never-contact", "never-interrupt", "one-touch", "returns", "fresh-intent", "context",
+    "value-and-motion", "matrix", "scoring", "tiers-and-triggers", "expansion-and-hand-raisers", "people",
+    "plans", "messages", "assignment", "timing", "weighted", "contradictions",
 )  # fmt: skip
 """In the order in which they are best read."""
 
@@ -45,7 +46,10 @@ NUMBERS: tuple[tuple[str, str, str, str], ...] = (
     ("24 and 72 silent hours of a checkout", "ours", "never-interrupt", "A checkout without|After a day|Silent for"),
     ("24 hours until a checkout given up is a barrier", "ours", "never-interrupt", "Who has just given|A day after"),
     ("7 days of silence", "S0", "one-touch", "A colleague called"),
-    ("90 days of cooldown", "ours", "one-touch", "Just under 90|90 days later"),
+    ("90 days of cooldown", "ours", "returns", "Just under 90|90 days later"),
+    ("30 days after a won deal", "S0, ours", "returns", "A customer won settles|From then on"),
+    ("the rep of before for 120 days", "ours", "returns", "Within four months|Later it is"),
+    ("72 hours: intent is fresh", "S2", "fresh-intent", "Who looked|A little more|Who waits|But no longer"),
     ("control group of 0 %", "ours", "one-touch", "The control group|Without a control"),
     ("what a rep must know", "S0", "context", "A rep is told|A record without"),
     ("80 points: a senior", "S4, ours", "assignment", "At 80 points|At 79.6"),

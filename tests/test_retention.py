@@ -35,7 +35,19 @@ SHORT = {
     "signals": {"lookback_days": 14, "recent_days": 14, "engagement_days": 10},
     "scoring": {"trend_days": 2},
     "report": {"weeks": 1, "close_within_days": 7, "opportunity_within_days": 7},
-    "routing": {"cooldown_days": 1, "bought_days": 5},
+    "routing": {
+        "cooldown_days": 1,
+        "bought_days": 5,
+        "fresh_intent_hours": None,
+        "returns": {
+            "lost_days": 1,
+            "won_days": 1,
+            "untouched_days": 0,
+            "new": "occurrence",
+            "hand_raise": True,
+            "same_rep_days": None,
+        },
+    },
     "handoff": {"reply_days": 7},
     "assignment": {"queue_hours": 48},
 }
@@ -89,6 +101,8 @@ def rows() -> list[dict[str, Any]]:
             who |= {"user_id": None}  # on the device alone
         elif rng.random() < 0.3:
             who |= {"user_id": f"wanderer{user}"}
+        if number < 80:  # what is known of them was said long ago
+            who |= {"user_properties": {"name": f"User {user} of {org}", "title": ("CTO", "Analyst", "VP Data")[user]}}
         if rng.random() < 0.5:
             who |= {"groups": {"organisation": [f"org{org}"]}}
         made.append(sent(number, at, kind, event_properties={"integration": rng.choice("xyz")}, **who))

@@ -35,8 +35,10 @@ log = logging.getLogger(__name__)
 
 Summary = dict[str, Any]
 
-_WITH_PEOPLE = ("events", "activity", "memberships", "history")
-"""Folders of the lake that say which people there are; the last two outlive the events (`retention`)."""
+_WITH_ACCOUNTS = ("events", "activity", "memberships", "history")
+_WITH_PEOPLE = (*_WITH_ACCOUNTS, "profiles")
+"""Folders of the lake that say which accounts and people there are; from memberships on they outlive the events
+(`retention`)."""
 
 
 def forget(workspace: Workspace, kind: Kind, id: str, now: datetime) -> Summary:
@@ -98,10 +100,12 @@ def _gather(workspace: Workspace, kind: Kind, id: str) -> tuple[Subject, dict[st
         ids |= {user for user in _values(workspace.lake, _WITH_PEOPLE, "user_id") if user.lower() == id.lower()}
     users, emails = _addresses(workspace, ids, {id.lower()} if "@" in id else set())
     # The account of a lone user is made of that user's id; in files of former releases it is that id.
-    accounts = set(_values(workspace.lake, (*_WITH_PEOPLE, "signals"), "account_id"))
+    accounts = set(_values(workspace.lake, (*_WITH_ACCOUNTS, "signals"), "account_id"))
     alone = (users | {account_of_user(user) for user in users}) & accounts
     devices = _devices(workspace.lake, users)
-    return _subject(kind, id, accounts=alone, users=users, emails=emails, devices=devices), {"users": 0, "domains": 0}
+    names = _names(workspace.lake, users)
+    subject = _subject(kind, id, accounts=alone, users=users, emails=emails, devices=devices, names=names)
+    return subject, {"users": 0, "domains": 0}
 
 
 def _account(workspace: Workspace, id: str) -> tuple[Subject, dict[str, int]]:
@@ -133,6 +137,7 @@ def _account(workspace: Workspace, id: str) -> tuple[Subject, dict[str, int]]:
     own = {user for user in theirs if belongs[user] <= accounts or _host(user) in own_domains}
     users, emails = _addresses(workspace, own, set())
     names = {name for _, _, name, _ in mine if name} - {name for _, _, name, _ in rows - mine}
+    names |= _names(lake, users)
     accounts |= {account_of_user(user) for user in own}
     subject = _subject(
         "account", id, accounts=accounts, users=users, emails=emails, domains=own_domains, crm_ids=crm_ids,
@@ -200,6 +205,11 @@ def _devices(lake: Lake, users: set[str]) -> set[str]:
     return theirs - others
 
 
+def _names(lake: Lake, users: set[str]) -> set[str]:
+    """What these users are called. Others may have the same name, so it is looked for in texts of the ledger only."""
+    return {name for user, name in _distinct(lake, lake.list("profiles"), "user_id", "name") if name and user in users}
+
+
 def _months(lake: Lake, room: str) -> list[str]:
     """The files that are kept of whole months, which outlive the events."""
     return [path for path in lake.list(room) if "/month=" in path]
@@ -223,9 +233,14 @@ def _addresses(workspace: Workspace, users: set[str], emails: set[str]) -> tuple
     users, emails = set(users), {*emails, *(user.lower() for user in users if "@" in user)}
     if not users and not emails:
         return users, emails
+    known = _distinct(workspace.lake, workspace.lake.list("profiles"), "user_id", "email")
     while True:
-        marks = Marks(dict.fromkeys([*users, *emails], ""), "")
         before = len(users) + len(emails)
+        for user, email in known:
+            if email and (user in users or email in emails):
+                users.add(user)
+                emails.add(email)
+        marks = Marks(dict.fromkeys([*users, *emails], ""), "")
         for source, folder, path in _raw_files(workspace.lake):
             for text in _texts(workspace, source, folder, path):
                 about = _who(text, source.shape, workspace.policy.events) if marks.may_stand_in(text) else None
@@ -315,6 +330,7 @@ def _erase_lake(workspace: Workspace, subject: Subject, marks: Marks, known: For
         "crm_account_id": frozenset(subject.crm_ids),
         "domain": frozenset(subject.domains),
         "email_domain": frozenset(subject.domains),
+        "email": frozenset(subject.emails),
     }
     pseudonym = known.pseudonym(subject.kind, subject.id)
     return erase_files(lake, Erasure(columns, pseudonym, marks), text_of_row, unpacked) | {"lines": lines}

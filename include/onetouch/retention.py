@@ -27,10 +27,10 @@ if TYPE_CHECKING:
 
 Summary = dict[str, Any]
 
-BY_DATE = ("events", "activity", "memberships", "tallies")
+BY_DATE = ("events", "activity", "memberships", "profiles", "tallies")
 """Folders of the lake with a folder `event_date=…` for each date: the events, and what is made of them by the day."""
 
-TABLES = ("signals", "scores", "decisions")
+TABLES = ("signals", "people", "scores", "decisions", "audience")
 """Folders of the lake with a file for each run."""
 
 FOLDERS = ("inputs", "crm", "shadow", "quality")
@@ -83,7 +83,7 @@ def reaches(policy: Policy) -> dict[str, list[Reach]]:
         "ledger_days": [
             Reach(matured + (policy.retention.runs_days or 0), "retention.runs_days and the report's cohorts (report)"),
             Reach(windows, "signals.lookback_days, for which touches are read again"),
-            Reach(policy.routing.cooldown_days + 1, "routing.cooldown_days"),
+            Reach(_returns(policy) + 1, "routing.cooldown_days and routing.returns"),
             Reach(patience + 1, "handoff.expires_hours, touches and silence_days"),
             Reach(handoff.reply_days + 1, "handoff.reply_days"),
             Reach(policy.quality.trailing_days + 1, "quality.trailing_days"),
@@ -111,6 +111,13 @@ def check_retention(policy: Policy, where: object = "policy", *, of: Policy | No
         )
     if wrong:
         raise PolicyError("\n".join(wrong))
+
+
+def _returns(policy: Policy) -> int:
+    """The longest that the end of a handoff is looked back to, in days."""
+    returns = policy.routing.returns
+    lengths = (returns.lost_days, returns.won_days, returns.untouched_days, returns.same_rep_days)
+    return max(policy.routing.cooldown_days, *(days or 0 for days in lengths))
 
 
 def _days(hours: int) -> int:
@@ -258,7 +265,8 @@ def _summed_up(lake: Lake, policies: list[Policy], dates: dict[date, list[str]],
     """
     live, *beside = (signals.summed_for_ever(lake, policy, dates, month.month) for policy in policies)
     kept = {live[0], *(name for name, _ in beside)}
-    for folder, names in (("history", kept), ("memberships", {"memberships.parquet"})):
+    for_ever = {"history": kept, "memberships": {"memberships.parquet"}, "profiles": {"profiles.parquet"}}
+    for folder, names in for_ever.items():
         for name in lake.folders(f"{folder}/month={month.month}"):
             if name not in names:
                 lake.remove(folder, f"month={month.month}", name)

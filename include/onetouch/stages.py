@@ -21,6 +21,7 @@ import pyarrow as pa
 
 from onetouch import (
     chat,
+    consent,
     crm,
     crm_sync,
     delivery,
@@ -52,7 +53,8 @@ P = ParamSpec("P")
 
 ORDER = (
     "extract_crm", "back_off", "extract_events", "stage_events", "check_events", "build_signals", "check_signals",
-    "score", "route", "check_decisions", "deliver_tasks", "alert_reps", "shadow",
+    "score", "route", "check_decisions", "deliver_tasks", "alert_reps", "write_accounts",
+    "send_audience", "shadow",
 )  # fmt: skip
 """The order in which one process runs the stages. Releasing accounts depends only on the CRM, so it comes early;
 nothing depends on the shadow, so it comes last."""
@@ -186,7 +188,7 @@ def back_off(workspace: Workspace, run: Run, policy: Policy, now: datetime) -> S
 @_stage
 def route(workspace: Workspace, run: Run, policy: Policy) -> Summary:
     """Makes one decision for each account."""
-    return routing.route(workspace.lake, workspace.ledger, policy, run)
+    return routing.route(workspace.lake, workspace.ledger, policy, run, consent.read_listed(workspace.beside, policy))
 
 
 @_stage
@@ -226,7 +228,36 @@ def deliver_tasks(workspace: Workspace, run: Run, policy: Policy, now: datetime)
         recheck=recheck,
         held=why_not,
         approved=delivery.approved(workspace.lake, workspace.ledger, run),
+        listed=functools.partial(consent.read_listed, workspace.beside, policy),
     )
+
+
+@_stage
+def write_accounts(workspace: Workspace, run: Run, policy: Policy, now: datetime) -> Summary:
+    """Writes tier, action, score and trigger on the record of every account whose standing has changed."""
+    conn_id = crm.connection_id(policy)
+    if policy.crm.standing != "everybody":
+        return {"skipped": f"crm.standing: {policy.crm.standing}"}
+    if workspace.connection(conn_id) is None:
+        return {"skipped": f"no {conn_id} connection: no record to write to"}
+    why_not = held(workspace, run, policy, now)
+    client = None if why_not else crm_of(workspace, policy)
+    return delivery.write_accounts(workspace.lake, workspace.ledger, policy, run, client, held=why_not)
+
+
+@_stage
+def send_audience(workspace: Workspace, run: Run, policy: Policy, now: datetime) -> Summary:
+    """Writes the audience of accounts that sales leaves to marketing, and tells its receiver of the changes."""
+    if not (policy.audience.actions or policy.audience.tiers) and workspace.ledger.audience_told() is None:
+        return {"skipped": "audience: neither actions nor tiers"}
+    why_not = held(workspace, run, policy, now)
+    connection = workspace.connection(delivery.CONNECTION)
+    webhook = None
+    if connection is not None and not why_not:
+        webhook = delivery.Webhook(connection, now, stopped=workspace.stopped)
+    listed = functools.partial(consent.read_listed, workspace.beside, policy)
+    told = delivery.send_audience(workspace.lake, workspace.ledger, policy, run, webhook, listed=listed, held=why_not)
+    return told | {"webhook": connection is not None}
 
 
 @_stage
@@ -334,7 +365,7 @@ def run_all(
     messages of all.
     """
     run_id = begin(workspace, as_of, now, dry_run=dry_run)
-    needs_now = {"back_off", "deliver_tasks", "alert_reps"}
+    needs_now = {"back_off", "deliver_tasks", "alert_reps", "write_accounts", "send_audience"}
     failures: list[DeliveryFailed] = []
     for name in ORDER:
         started(name)

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from onetouch import chat, crm, lake, retention, routing, scoring, sources
+from onetouch import chat, consent, crm, lake, retention, routing, scoring, sources
 from onetouch.connections import Connection, from_environment
 from onetouch.policy import Policy, read_policy
 
@@ -36,6 +36,8 @@ class Workspace:
     accounts: Path | None = None
     sources: tuple[str, ...] | None = None
     shadow: Path | None = None
+    beside: Path | None = None
+    """The folder of the policy's file, where the files that it names are."""
 
     def stopped(self) -> str | None:
         """Why nothing may be written outside now (`onetouch stop`, or the scheduler's switch); None: it is allowed."""
@@ -53,8 +55,8 @@ class Workspace:
 
 
 def usable_policy(file: Path | str | None) -> Policy:
-    """The policy of the file (None: the default); its sources, scorer, rules, CRM and chat must be registered ones, and
-    its retention must keep what it reads.
+    """The policy of the file (None: the default); its sources, scorer, rules, CRM and chat must be registered ones, its
+    list of whom never to contact readable, and its retention must keep what it reads.
 
     Raises PolicyError, with a line for each error.
     """
@@ -65,6 +67,7 @@ def usable_policy(file: Path | str | None) -> Policy:
     chat.check_chat(policy)
     if policy.routing.rules:  # importing the rules takes a second, so they are imported only if the policy has some
         routing.rules_of(policy, where=str(file) if file else None)
+    consent.read_listed(Path(file).parent if file else None, policy)
     if any(days is not None for _, days in policy.retention):
         retention.check_retention(policy, file or "policy")
     return policy
@@ -125,9 +128,10 @@ def open_workspace(
     if engine not in lake.ENGINES:
         raise NotConfigured(f"ONETOUCH_ENGINE: {engine!r} is not known; give one of {', '.join(sorted(lake.ENGINES))}")
     ledger = open_ledger(root, begin=begin, environ=environ)
+    file = given(policy, "ONETOUCH_POLICY")
     return Workspace(
         home=root,
-        policy=usable_policy(given(policy, "ONETOUCH_POLICY")),
+        policy=usable_policy(file),
         lake=lake.Lake(environ.get("ONETOUCH_LAKE") or root / "lake", engine),
         ledger=ledger,
         connection=connection or partial(from_environment, environ=environ),
@@ -135,4 +139,5 @@ def open_workspace(
         exports=given(exports, "ONETOUCH_EXPORTS"),
         accounts=given(accounts, "ONETOUCH_ACCOUNTS"),
         shadow=given(shadow, "ONETOUCH_SHADOW_POLICY"),
+        beside=file.parent if file else None,
     )

@@ -75,9 +75,9 @@ def _bug(name: str, wrong: str, *guarantees: int) -> Callable[[Callable[[], list
 def _() -> list[tuple[Any, str, Any]]:
     whole = Ledger.open_handoffs
 
-    def in_two(self: Any, decisions: Any, run: Any, rows: Any = None, *cooldown: Any) -> Any:
+    def in_two(self: Any, decisions: Any, run: Any, rows: Any = None, *knew: Any) -> Any:
         before = {h.handoff_id for h in self.handoffs()}
-        opened = whole(self, decisions, run, None, *cooldown)
+        opened = whole(self, decisions, run, None, *knew)
         if rows is not None:
             new = [h for h in opened if h is not None and h.handoff_id not in before]
             self.put_all([{"run_id": run.run_id, **row, "handoff_id": h.handoff_id} for h in new for row in rows(h)])
@@ -285,6 +285,19 @@ def _() -> list[tuple[Any, str, Any]]:
     return [(deliver, "withdraw_overtaken", green)]
 
 
+# ── never contact ────────────────────────────────────────────────────────────────────────────────
+
+
+@_bug("opt-out-read-once", "opt-outs are read with the run's accounts, and not again before the task is written", 11)
+def _() -> list[tuple[Any, str, Any]]:
+    whole = deliver._ask_again
+
+    def believed(*args: Any) -> Any:
+        return whole(*args)[0], {}
+
+    return [(deliver, "_ask_again", believed)]
+
+
 # ── context, and what belongs to the rep ─────────────────────────────────────────────────────────
 
 
@@ -356,10 +369,10 @@ def _() -> list[tuple[Any, str, Any]]:
     whole, opens = Ledger.handoff_frame, Ledger.open_handoffs
 
     def forgetful(self: Any, as_of: Any) -> Any:
-        told = whole(self, as_of)
-        return told.assign(closed_at=told["closed_at"] - timedelta(days=365))
+        told, long_ago = whole(self, as_of), timedelta(days=365)
+        return told.assign(closed_at=told["closed_at"] - long_ago, rest_at=told["rest_at"] - long_ago)
 
-    def at_once(self: Any, decisions: Any, run: Any, rows: Any = None, cooldown: Any = None) -> Any:
+    def at_once(self: Any, decisions: Any, run: Any, rows: Any = None, knew: Any = None) -> Any:
         return opens(self, decisions, run, rows)
 
     return [(Ledger, "handoff_frame", forgetful), (Ledger, "open_handoffs", at_once)]
@@ -462,6 +475,7 @@ FOUND: dict[str, int] = {
     "bought-not-held": 5,
     "late-purchase-passes": 549,
     "withdrawn-not-closed": 35,
+    "opt-out-read-once": 44,
     "context-after-task": 0,
     "null-erases": 2,
     "edit-written-over": 35,

@@ -19,6 +19,7 @@ from onetouch.ledger import Run
 from onetouch.policy import Policy
 from onetouch.sandbox.api import Answer
 
+from judges.faults.people import judge_task
 from judges.faults.routed import LAG, Line
 from judges.faults.wire import Request
 from judges.faults.world import ASKED, HANDOFF_ID, TRIGGER, Account, Row, World
@@ -35,12 +36,16 @@ GUARANTEES = {
     6: "everyone is accounted for",
     8: "a rep's edits are theirs",
     9: "bounded blast radius",
+    11: "never contact",
 }
 REFUSED = "FIELD_CUSTOM_VALIDATION_EXCEPTION"
 """The error code with which the simulator refuses a row for good."""
 
 LABELS = ("[Withdrawn] ", "[Released] ", "[Expired] ")
 TOUCHES = ("task done by the rep", "call logged", "outcome noted", "opportunity opened")
+AFTERMATH = timedelta(days=7)
+"""How long after the end of a handoff a touch by its rep is one because of it."""
+
 _OURS_ON_TASK = {"Status", "Subject", "Description"}
 _SYSTEM = {"IsClosed", "CompletedDateTime", "SystemModstamp", "LastModifiedDate", "LastModifiedById"}
 _MARK = re.compile(r"\((\d,\d{3}) of 10,000\)")
@@ -190,7 +195,8 @@ class Oracle:
             return
         self._made_at_a_good_moment(process, account, task, run)
         self._made_with_context(account, task)
-        self._one_touch(account, task, run, now)
+        judge_task(self, process, account)
+        self._one_touch(process, account, task, run)
         self._within_the_cap(run)
 
     def _made_at_a_good_moment(self, process: Process, account: Account, task: Row, run: Run | None) -> None:
@@ -217,21 +223,31 @@ class Oracle:
         elif str(record["Onetouch_Trigger__c"]) not in str(task["Subject"]):
             self.violated(2, f"a task for {_named(account)}, whose record shows another decision's context")
 
-    def _one_touch(self, account: Account, task: Row, run: Run | None, now: datetime) -> None:
-        cooldown = timedelta(days=self.policy.routing.cooldown_days)
+    def _one_touch(self, process: Process, account: Account, task: Row, run: Run | None) -> None:
+        """No second open task; and after a touch none within the cooldown, unless the customer has asked since."""
         for other in self.tasks.values():
             if other["AccountId"] != task["AccountId"] or not other[HANDOFF_ID] or other["Id"] == task["Id"]:
                 continue
-            ended = self.ended.get(other["Id"])
-            made, _ = self.made[other["Id"]]
-            deals = [at for at in account.at("opportunity closed") if at > made]
-            if ended is not None:  # a closed deal ends the handoff, whenever its task is closed
-                ended = min([ended, *deals])
-            is_open = not other["IsClosed"] and not other["IsDeleted"]
-            if is_open and other["Id"] not in self.reopened:
+            if not other["IsClosed"] and not other["IsDeleted"] and other["Id"] not in self.reopened:
                 self.violated(3, f"a second open task for {_named(account)}")
-            elif ended is not None and run is not None and run.as_of < ended + cooldown:
+            elif run is not None and self._rests(process, account, other, run):
                 self.violated(3, f"a task for {_named(account)} within the cooldown")
+
+    def _rests(self, process: Process, account: Account, other: Row, run: Run) -> bool:
+        """Whether the account rests from an earlier task, as far as could be known when `process` began."""
+        ended = self.ended.get(other["Id"])
+        if ended is None:
+            return False
+        made, its_run = self.made[other["Id"]]
+        # A closed deal ends the handoff, whenever its task is closed.
+        ended = min([ended, *(at for at in account.at("opportunity closed") if at > made)])
+        decided = its_run.as_of if its_run else made
+        touches = [at for at in account.at(*TOUCHES) if decided < at <= min(ended + AFTERMATH, process.began)]
+        if not touches:
+            return False  # who was not called does not rest
+        over = max(ended, *touches)
+        asked = any(over < at <= run.as_of for at in account.at(ASKED))
+        return run.as_of < over + timedelta(days=self.policy.routing.cooldown_days) and not asked
 
     def _within_the_cap(self, run: Run | None) -> None:
         if run is None:

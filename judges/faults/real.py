@@ -81,7 +81,7 @@ class Company:
             assignment__tasks_per_day=1_000_000,
             assignment__tasks_per_rep_per_day=1_000_000,
             delivery__approval_above=None,
-            crm__link_contact=False,
+            crm__contacts="never",
         )
         company = cls(url, Lake(home / "lake"), ledger, policy)
         users = [{"Id": i, "Name": n, "Email": e, "Username": e, "IsActive": True} for i, e, n in REPS]

@@ -21,7 +21,7 @@ from onetouch.columns import as_frame
 from onetouch.ledger import Ledger, Run
 from onetouch.policy import Policy, read_policy
 from onetouch.routing import inputs
-from onetouch.routing.rules import queue_expired
+from onetouch.routing.rules import queue_expired, stale_intent
 from onetouch.scoring import score_frame
 
 from judges.faults import rows
@@ -38,7 +38,7 @@ LAG = timedelta(minutes=20)
 @cache
 def policies() -> list[Policy]:
     """The policies that routed seeds draw from: a day, a rep's day or an approval that a few accounts exhaust."""
-    plain = read_policy().changed(slack__quiet_from=None, routing__cooldown_days=5, crm__link_contact=False)
+    plain = read_policy().changed(slack__quiet_from=None, routing__cooldown_days=5, crm__contacts="never")
     return [
         plain,
         plain.changed(assignment__tasks_per_day=1),
@@ -140,6 +140,10 @@ class Line:
             self.over.add(name)
             return
         tried = any(name in names for day, names in self.tried.items() if day >= since.date())
+        if rule == stale_intent.NAME and self._stale(run, triggers):
+            self.expired += 1
+            self.over.add(name)
+            return
         if run.as_of - since < timedelta(hours=self.policy.assignment.queue_hours):
             fine = action in (SALES_NOW, HOLD_CAPACITY) or (tried and action == HOLD_TOUCHED)
             self.kept += run.as_of > since
@@ -150,6 +154,11 @@ class Line:
         if not fine:
             text = f"{name} has a trigger event that no task answers, and is decided {action} ({rule})"
             self.oracle.violated(6, text)
+
+    def _stale(self, run: Run, triggers: list[datetime]) -> bool:
+        """Whether the last trigger event that the run knows of is too old to act on."""
+        hours = self.policy.routing.fresh_intent_hours
+        return hours is not None and triggers[-1] <= run.as_of - timedelta(hours=hours)
 
     def _answered(self, account: Account, since: datetime) -> bool:
         theirs = [i for i, task in self.oracle.tasks.items() if task["AccountId"] == account.crm_id]

@@ -47,7 +47,8 @@ ALL_SIGNALS = pa.schema(
         *((name, pa.string()) for name in _TEXTS),
         *((name, pa.float64()) for name in _NUMBERS if name not in SIGNALS.names),
         *((f"{name}_at", _UTC) for name in MOMENTS),
-        ("bought_at", _UTC), ("owner_active", pa.bool_()),
+        ("bought_at", _UTC), ("limit_near_at", _UTC), ("limit_read_at", _UTC), ("trend", pa.string()),
+        ("owner_active", pa.bool_()),
     ]
 )  # fmt: skip
 """The columns that scoring and routing read, too."""

@@ -35,6 +35,7 @@ from tenacity import wait_fixed
 from judges.faults import routed, rows
 from judges.faults.memory import MemoryLake, extraction, quick
 from judges.faults.oracle import Oracle, Violation
+from judges.faults.people import may_be_contacted
 from judges.faults.process import Killed, Process, Scheduler, SteppedLedger
 from judges.faults.wire import BASE, Channel, Lost, Org, Request, Session
 from judges.faults.world import REPS, World
@@ -60,13 +61,13 @@ class Result:
 @cache
 def policies() -> list[Policy]:
     """The policies that seeds draw from; a few accounts are enough to reach their caps, approvals and bulk writes."""
-    plain = read_policy().changed(slack__quiet_from=None, routing__cooldown_days=5, crm__link_contact=False)
+    plain = read_policy().changed(slack__quiet_from=None, routing__cooldown_days=5, crm__contacts="never")
     return [
         plain,
         plain.changed(assignment__tasks_per_day=2, assignment__beyond_the_day="stop"),
         plain.changed(delivery__bulk_above=1),
         plain.changed(delivery__approval_above=2, handoff__expires_hours=24),
-        plain.changed(assignment__tasks_per_day=3, crm__link_contact=True),
+        plain.changed(assignment__tasks_per_day=3, crm__contacts="match"),
     ]
 
 
@@ -294,6 +295,7 @@ class Simulation:
             session=Session(self.org, SimpleNamespace(carry=partial(self._carry, process))),
             bulk_above=self.policy.delivery.bulk_above,
             api_reserve=0.2,
+            contact_fields=dict(self.policy.crm.contact_fields),
         )
 
     def _slack(self, process: Process) -> Slack:
@@ -406,6 +408,7 @@ class Simulation:
             return
         crm = self._crm_accounts(run)
         told = ledger.handoff_frame(run.as_of)
+        self.lake.write(told, "inputs", run.run_id, "handoffs.parquet")
         handoffs = {row["account_id"]: row for row in told.astype(object).where(told.notna(), None).to_dict("records")}
         if self.lake.exists("decisions", f"{run.run_id}.parquet"):  # written meanwhile by another process of this run
             return
@@ -418,13 +421,15 @@ class Simulation:
             news = ["limit_share"]
             if known is None or not decides:
                 action = "nurture"
+            elif not may_be_contacted(account, run.as_of):
+                action = "hold_never_contact"
             elif handoff and handoff["state"] in ACTIVE:
                 action = "hold_touched"
             elif account.buying(run.as_of):
                 action = "hold_converting"
             elif known["open_opportunities"]:
                 action = "hold_open_opportunity"
-            elif handoff and handoff["closed_at"] is not None and handoff["closed_at"] + cooldown > run.as_of:
+            elif handoff and handoff["rest_at"] and handoff["rest_at"] + cooldown > run.as_of:
                 action = "hold_cooldown"
             else:
                 # A new signal: the customer did something new since the last call.

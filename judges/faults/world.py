@@ -11,6 +11,7 @@ from typing import Any
 from onetouch.sandbox.fields import make_id
 from onetouch.sandbox.records import DmlError
 
+from judges.faults.people import People
 from judges.faults.wire import Org
 
 HANDOFF_ID = "Onetouch_Handoff_Id__c"
@@ -92,6 +93,7 @@ class World:
                         "Onetouch_Motion__c": "sales_led",
                     },
                 )
+        self.people = People(self)
 
     # ── contents ─────────────────────────────────────────────────────────────────────────────────
 
@@ -111,6 +113,7 @@ class World:
             (2, self._call),
         ]
         kinds += [(1, self._new_owner), (1, self._account_deleted)]
+        kinds += [(2, self.people.opts_out)]
         if open_tasks:
             kinds += [(4, lambda: self._done(self.rng.choice(open_tasks))), (4, lambda: self._edit(open_tasks))]
             kinds += [(2, lambda: self._task_deleted(self.rng.choice(open_tasks)))]
@@ -118,7 +121,7 @@ class World:
         if closed := [row for row in tasks if row["IsClosed"]]:
             kinds += [(1, lambda: self._reopen(self.rng.choice(closed))), (2, lambda: self._reply(closed))]
         if of_tasks:
-            kinds = kinds[5:]
+            kinds = kinds[6:]
         if not kinds:
             return None
         weights = [weight for weight, _ in kinds]

@@ -10,6 +10,7 @@ hours, and runs happen at the boundaries of slots; a *day* is a UTC date; both a
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, NamedTuple
@@ -124,6 +125,7 @@ class Company:
         self.domain_from = np.where(in_crm, np.where(gap[1], mended[1], 0), NEVER)
         self.name = np.array([f"Simulated {i}" for i in range(n)], dtype=object)
         self.domain = np.array([f"org{i}.example" for i in range(n)], dtype=object)
+        self.somebody = np.array([f"somebody@org{i}.example" for i in range(n)], dtype=object)
         self.place = rng.integers(0, len(_ZONES), n)
         self.timezone = np.array(_ZONES, dtype=object)[self.place]
         self.region = np.where(rng.random(n) < 0.9, np.array(_REGIONS, dtype=object)[self.place], None)
@@ -520,8 +522,10 @@ class Company:
         metered = ~np.isnan(values["limit_share"])
         columns["limit_name"] = pa.array(np.where(metered, LIMIT, None)[rows], pa.string())
         columns["limit_used"] = pa.array((values["limit_share"] * CAP)[rows], pa.float64(), from_pandas=True)
+        for name, at in self.limit_moments.items():
+            columns[name] = _moments(at[rows])
         columns["limit_cap"] = pa.array(np.where(metered, float(CAP), np.nan)[rows], pa.float64(), from_pandas=True)
-        columns["top_user"] = pa.array(np.where(in_use, "somebody@org.example", None)[rows], pa.string())
+        columns["top_user"] = pa.array(np.where(in_use, self.somebody, None)[rows], pa.string())
         for name, habit in (("usual_hour", self.usual_hour), ("usual_weekday", self.usual_weekday)):
             columns[name] = pa.array(
                 np.where(habit >= 0, habit, np.nan)[rows], pa.int64(), from_pandas=True, safe=False
@@ -537,6 +541,35 @@ class Company:
         at, places = self.by_account[name]
         padded = np.append(at, NEVER)
         return np.where(places[1:] > places[:-1], padded[np.minimum(places[:-1], len(at))], NEVER)
+
+    def shown(self, account: int, signals: Iterable[str], now: int, policy: Policy) -> list[int]:
+        """When the account did what these signals count, before `now`, event by event, in any order.
+
+        An upgrade that was given up or fell silent counts with its last step, from the moment it can be known as such.
+        """
+        found = []
+        for name in signals:
+            for event in COUNTED.get(name, ((), 0))[0]:
+                at, places = self.by_account[event]
+                found += [int(t) for t in at[places[account] : places[account + 1]] if t < now]
+            if name == "checkouts_abandoned":
+                hours = policy.signals
+                for c in self.checkouts.get(account, ()):
+                    said = c.end < NEVER and not c.completed and c.end + c.lag < now
+                    silent = c.start + c.lag < now and now - c.start >= hours.checkout_abandoned_hours * HOUR
+                    if said and now - c.end >= hours.abandoned_barrier_hours * HOUR:
+                        found.append(c.end)
+                    elif silent and c.end == NEVER:
+                        found.append(c.start)
+        return found
+
+    def near_limit(self, account: int, now: int, share: float) -> tuple[int, int] | None:
+        """When the limit was neared and last read, if the last reading before `now` is near it; else None."""
+        day = (now - 1 - self.begin) // DAY
+        last = int(self.last_reading[day + 1, account])
+        if not self.metered[account] or last < 0 or self.used[last, account] < share * CAP:
+            return None
+        return self.begin + int(self.near_since[day + 1, account]) * DAY, self.begin + last * DAY
 
     def _limit_columns(self, now: int, today: np.ndarray) -> dict[str, np.ndarray]:
         """The columns of the metered limit, which is read at the beginning of a day: today's reading counts at once."""
@@ -557,6 +590,10 @@ class Company:
         with np.errstate(divide="ignore", invalid="ignore"):
             pace = np.where(latest > earliest, (used - first_used) / (latest - earliest), np.nan)
             left = np.maximum((CAP - used) / pace - (today - latest - ahead), 0)
+        self.limit_moments = {
+            "limit_near_at": np.where(known & (held > 0), self.begin + since * DAY, -1),
+            "limit_read_at": np.where(known, self.begin + latest * DAY, -1),
+        }
         return {
             "limit_share": used / CAP,
             "limit_held_days": np.where(known, held, np.nan),

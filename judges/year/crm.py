@@ -13,11 +13,12 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 import pandas as pd
-from onetouch.crm import CLOSED_BY_US, Activity, Outcome, Row
+from onetouch.crm import CLOSED_BY_US, Activity, Outcome, Row, Tell
 from onetouch.crm.salesforce import HANDOFF_ID, OUTCOME, Salesforce
 from onetouch.crm_sync import OPPORTUNITIES, frame_of
 
 from judges.year.company import DAY, HOUR, Company, Size, microseconds, moment
+from judges.year.people import People
 
 _LOCKED_SHARE = 0.004
 """The share of written rows that another writer has locked; the next run writes them again."""
@@ -123,11 +124,13 @@ class Crm(Salesforce):
         self.place = {i: place for place, i in enumerate(company.crm_id) if i is not None}
         self.tasks: dict[str, Task] = {}
         self.by_handoff: dict[str, str] = {}
+        self.calls: dict[int, list[Task]] = defaultdict(list)
         self.changes: list[tuple[datetime, str]] = []
         self._unfinished: list[Task] = []
         self.deals: dict[int, list[Deal]] = defaultdict(list)
         self.on_new_task: Callable[[Task], None] = lambda task: None
         self.reps = reps_of(company.size)
+        self.people = People(company)
         self.rep_of = {rep.owner_id: rep for rep in self.reps}
         self._agenda: list[tuple[int, int, Callable[[], None]]] = []
         self._order = itertools.count()
@@ -171,6 +174,7 @@ class Crm(Salesforce):
         owner = self.reps[self.company.owner[account]]
         task = self._new(account, {"Subject": "Call", "OwnerId": owner.owner_id, "TaskSubtype": "Call"})
         self._close_by_rep(task)
+        self.calls[account].append(task)
 
     def _opens(self, account: int, owner_id: str, closes: int, *, won: bool) -> Deal:
         amount = float(self.rng.integers(50, 400) * 100)
@@ -326,9 +330,21 @@ class Crm(Salesforce):
         """See Crm. No account is ever deleted here."""
         return {}
 
-    def contacts(self, emails: Collection[str]) -> dict[str, str]:
-        """See Crm. This CRM holds only companies."""
+    def read_contacts(self, since: datetime | None = None, tell: Tell = lambda _: None) -> Iterator[Row]:
+        """See Crm. The people who opt out some day."""
+        yield from self.people.rows(self.now)
+
+    def contacts_of(self, records: Collection[str], emails: Collection[str] = ()) -> Iterator[Row]:
+        """See Crm. An address is that of the account's own person."""
+        yield from self.people.rows(self.now, set(records))
+
+    def contacts(self, emails: Collection[str]) -> dict[tuple[str, str], str]:
+        """See Crm. No task names anybody."""
         return {}
+
+    def ensure_contacts(self, rows: Mapping[str, Row]) -> dict[str, Outcome]:
+        """See Crm. The year's policy makes no contacts."""
+        raise NotImplementedError("crm.contacts is not create")
 
     def ensure_accounts(self, rows: Mapping[str, Row], kind: str) -> dict[str, Outcome]:
         """See Crm. Creates a record for each account that has none yet."""

@@ -17,8 +17,15 @@ import pyarrow as pa
 from onetouch.crm.salesforce import HANDOFF_ID
 from onetouch.policy import Policy
 
-from judges.year.company import NEVER, Company, microseconds
+from judges.year.company import HOUR, NEVER, Company, microseconds, moment
 from judges.year.crm import Crm, Task
+from judges.year.people import NEVER_CONTACT, judge_contact
+
+FRESH = 15
+"""The promise of `routing.fresh_intent_hours`; it has no number among the guarantees."""
+
+AFTERMATH = timedelta(days=7)
+"""How long after the end of a handoff a call of its rep is one because of it."""
 
 GUARANTEES = {
     1: "never interrupt",
@@ -26,6 +33,8 @@ GUARANTEES = {
     3: "one touch",
     6: "everyone is accounted for",
     9: "bounded number of tasks",
+    FRESH: "intent is fresh or lasts",
+    NEVER_CONTACT: "never contact",
 }
 
 CONTEXT = (
@@ -40,8 +49,9 @@ _ENDED_BY_US = {"Withdrawn", "Released", "Expired"}
 class Oracle:
     """Counts violations of the guarantees; `violations` describes up to 20 of each.
 
-    `tasks`: the tasks of each account, in order; `of_rep`: number of tasks by owner and by the date of the decision in
-    the rep's time zone.
+    `tasks`: the tasks of each account, in order; `asked_again`: tasks of accounts that asked for a person after an end;
+    `fresh`: tasks of accounts that showed intent lately or still do; `of_rep`: number of tasks by owner and by the date
+    of the decision in the rep's time zone.
     """
 
     def __init__(self, company: Company, crm: Crm) -> None:
@@ -53,6 +63,7 @@ class Oracle:
         self._policy: Policy | None = None
         self.tasks: dict[int, list[Task]] = defaultdict(list)
         self._earned: dict[str, frozenset[str]] = {}
+        self.asked_again = self.fresh = 0
         self.of_rep: Counter[tuple[str, date]] = Counter()
         self._of_day: Counter[date] = Counter()
         self._new: list[Task] = []
@@ -92,11 +103,13 @@ class Oracle:
             self._violated(2, f"{name}: a task without {', '.join(lacking)}")
         decided = decided or task.as_of
 
+        judge_contact(self, name, account, task.created, policy)
         self.checked[3] += 1
         earned = self._earning(account, decided, policy)
         for reason in self._too_often(task, decided, earned, policy):
             self._violated(3, f"{name}: {reason}")
         self._earned[task.record[HANDOFF_ID]] = earned
+        self._judge_intent(name, task, decided, policy)
         self.tasks[account].append(task)
         self._new.append(task)
 
@@ -120,15 +133,89 @@ class Oracle:
         earlier = self.tasks[task.account]
         if any(other.record[HANDOFF_ID] == task.record[HANDOFF_ID] for other in earlier):
             wrong.append("two tasks of one handoff")
-        for other in earlier:
-            ended = self._end(other)
-            if ended is None or ended > decided:
-                wrong.append("a second handoff while one goes on")
-            elif decided < ended + timedelta(days=policy.routing.cooldown_days):
-                wrong.append(f"again {(decided - ended).days} days after the last one ended")
-        if earlier and earned <= self._earned[earlier[-1].record[HANDOFF_ID]]:
-            wrong.append("again without a new signal")
+        ends = [(other, ended) for other in earlier if (ended := self._end(other)) and ended <= decided]
+        if len(ends) < len(earlier):
+            wrong.append("a second handoff while one goes on")
+        if not ends:
+            return wrong
+        # The account's silence ends with its last touch, and a request for a person after that is answered at once.
+        overs = {other.record["Id"]: max([ended, *self._touches(other, ended)]) for other, ended in ends}
+        over = microseconds(max(overs.values()))
+        returns, now = policy.routing.returns, microseconds(decided)
+        asked = self.company.shown(task.account, [c.signal for c in policy.routing.hand_raised], now, policy)
+        again = returns.hand_raise and any(at > over for at in asked)
+        for other, ended in ends:
+            days = self._rest_days(other, ended, policy)
+            if decided < overs[other.record["Id"]] + timedelta(days=days) and not again:
+                wrong.append(f"again {(decided - ended).days} days after one ended that rests {days}")
+        if returns.new == "signal":
+            if earned <= self._earned[earlier[-1].record[HANDOFF_ID]]:
+                wrong.append("again without a new signal")
+        elif not again and not self._came_back(task.account, ends[-1], over, decided, policy):
+            wrong.append("again without anything new")
+        self.asked_again += again
         return wrong
+
+    def _rest_days(self, task: Task, ended: datetime, policy: Policy) -> int:
+        """How long the account rests from a handoff: not at all, as a rule, when nobody was in touch."""
+        if not self._touches(task, ended):
+            return policy.routing.days_away("expired", False)
+        deals = self.crm.deals_after(task.account, task.created) if task.ended_by_us not in _ENDED_BY_US else []
+        closed = [deal for deal in deals if deal.closes <= microseconds(ended)]
+        state = "won" if any(deal.won for deal in closed) else "lost" if closed else "released"
+        return policy.routing.days_away(state, True)
+
+    def _touches(self, task: Task, ended: datetime) -> list[datetime]:
+        """When a rep was in touch because of a task: the task completed or answered, a call while it went on."""
+        found = []
+        if task.record["CompletedDateTime"] and task.ended_by_us in ("", "Released"):
+            found.append(datetime.fromisoformat(task.record["CompletedDateTime"]))
+        if task.answered is not None:
+            found.append(moment(task.answered))
+        for call in self.crm.calls[task.account]:
+            by_its_rep = call.record["OwnerId"] == task.record["OwnerId"]
+            if task.as_of < call.created <= ended + (AFTERMATH if by_its_rep else timedelta(0)):
+                found.append(call.created)
+        return found
+
+    def _came_back(
+        self, account: int, last: tuple[Task, datetime], over: int, decided: datetime, policy: Policy
+    ) -> bool:
+        """Whether the account has shown intent since its last handoff was over, or that one needs no such thing."""
+        task, ended = last
+        if task.ended_by_us == "Withdrawn" and not self._touches(task, ended) and not task.record["IsDeleted"]:
+            return True
+        now, gate = microseconds(decided), [c.signal for c in policy.gates.intent]
+        signs = [*gate, *(c.signal for c in policy.routing.hand_raised), *policy.routing.triggers]
+        if any(at > over for at in self.company.shown(account, signs, now, policy)):
+            return True
+        near = self.company.near_limit(account, now, policy.signals.limit_near)
+        if near is None:
+            return False
+        # A customer who was won is watched for outgrowing the plan it bought, by what was read since.
+        return near[0] > over or (
+            any(deal.won for deal in self.crm.deals_after(account, task.created)) and near[1] > over
+        )
+
+    def _judge_intent(self, name: str, task: Task, decided: datetime, policy: Policy) -> None:
+        """Whether the account has shown intent lately, or does so still; the time in the line for a rep is its own."""
+        hours = policy.routing.fresh_intent_hours
+        if hours is None:
+            return
+        self.checked[FRESH] += 1
+        now = microseconds(decided)
+        signs = [c.signal for c in (*policy.gates.intent, *policy.routing.hand_raised)] + policy.routing.triggers
+        waits = hours + policy.assignment.queue_hours
+        late = policy.signals.checkout_abandoned_hours
+        lasts = self.company.near_limit(task.account, now, policy.signals.limit_near) is not None
+        ages = [
+            (now - at) / HOUR - (late if sign == "checkouts_abandoned" else 0)
+            for sign in dict.fromkeys(signs)
+            for at in self.company.shown(task.account, [sign], now, policy)
+        ]
+        self.fresh += lasts or min(ages, default=waits) < hours
+        if not lasts and min(ages, default=waits) >= waits:
+            self._violated(FRESH, f"{name}: its last sign of intent is {min(ages, default=0):.0f} hours old")
 
     def _end(self, task: Task) -> datetime | None:
         """When the episode of a task ended; None when it has not."""

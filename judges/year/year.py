@@ -21,7 +21,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 from onetouch import scoring
 from onetouch.audit import replay
-from onetouch.crm_sync import emails_of, follow, read_reps
+from onetouch.crm_sync import emails_of, follow, people_of, read_reps
 from onetouch.delivery import DeliveryFailed, back_off, deliver_tasks
 from onetouch.events import Checkout
 from onetouch.lake import Lake
@@ -32,6 +32,7 @@ from onetouch.routing import route
 from judges.year.company import Company, Size, microseconds
 from judges.year.crm import Crm, reps_of
 from judges.year.oracle import Oracle
+from judges.year.people import listed
 
 START = datetime(2025, 1, 6, tzinfo=UTC)  # a Monday
 
@@ -50,7 +51,10 @@ def policies(size: Size) -> list[tuple[int, Policy]]:
         for rule in first.document()["scoring"]["points"]
         if rule["signal"] != "integrations"
     ]
-    looser = first.changed(scoring__tiers={"high": 45, "medium": 25}, scoring__points=points, value__floor=4000)
+    looser = first.changed(
+        scoring__tiers={"high": 45, "medium": 25}, scoring__points=points, value__floor=4000,
+        never_contact__domains=listed(size.accounts),
+    )  # fmt: skip
     third = 2 * size.days // 3
     leave = {"first": (START + timedelta(days=third + 1)).date(), "last": (START + timedelta(days=third + 9)).date()}
     working = [rep for rep in reps_of(size) if rep.active]
@@ -83,6 +87,7 @@ class Figures:
     waits: list[float] = field(default_factory=list)
     queue_expired: int = 0
     provoked: int = 0
+    opted_out: int = 0
     seconds: Counter[str] = field(default_factory=Counter)
     slowest: float = 0.0
 
@@ -174,6 +179,7 @@ class Year:
         crm = self.crm
         reps = read_reps(crm)
         self.lake.write(reps, "crm", run.run_id, "reps.parquet")
+        self.lake.write(people_of(crm.read_contacts()), "crm", run.run_id, "contacts.parquet")
         active = [h.crm_account_id for h in self.ledger.handoffs(states=ACTIVE) if h.crm_account_id]
         ids = {crm_id: str(self.company.ids[place]) for crm_id, place in crm.place.items()}
         first = run.as_of - timedelta(hours=policy.events.overlap_hours)
@@ -202,6 +208,7 @@ class Year:
     def _provoke(self, as_of: datetime, decisions: pd.DataFrame) -> None:
         """Starts checkouts at the worst moments: between decision and delivery, and while a rep has the task."""
         due = decisions.loc[decisions["action"] == "sales_now", "account_id"]
+        self.figures.opted_out += self.crm.people.provoke(np.searchsorted(self.company.ids, due), as_of)
         now = microseconds(as_of)
         chosen = [(int(np.searchsorted(self.company.ids, account)), self.provoked, 4 / 60) for account in due]
         hours = self.every / timedelta(hours=1)

@@ -26,7 +26,7 @@ BUSY = [
 ]
 KEEN = [
     *BUSY,
-    {"event": "premium_feature_attempted", "feature": "sso", "ago": "3d"},
+    {"event": "premium_feature_attempted", "feature": "sso", "ago": "2d 23h"},
     {"event": "pricing_viewed", "ago": "9d"},
 ]
 FULL = {"event": "usage_recorded", "limit": "seats", "used": 9, "on_days": 20}

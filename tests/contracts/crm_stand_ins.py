@@ -6,6 +6,7 @@ method `stand_in` of its class.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pkgutil import resolve_name
@@ -44,6 +45,8 @@ class StandIn(Protocol):
     connection: Connection
     rita: str
     otto: str
+    contact_fields: Mapping[str, str | None]
+    """What of `crm.contact_fields` is called otherwise there."""
 
     def clock(self, at: datetime) -> None:
         """What time it is there."""
@@ -67,6 +70,9 @@ class StandIn(Protocol):
     def account(self, crm_id: str) -> Row:
         """name, domain, owner_id of an account, and of AccountContext what is not empty."""
 
+    def renames(self, crm_id: str, name: str) -> None:
+        """Somebody gives an account another name."""
+
     def how_many_accounts(self) -> int:
         """Deleted ones do not count."""
 
@@ -77,7 +83,7 @@ class StandIn(Protocol):
         """A rep changes the task's subject, description, is_done, outcome, disposition or owner_id."""
 
     def deletes(self, thing: str, record_id: str) -> None:
-        """Somebody deletes an `account`, `task` or `deal`."""
+        """Somebody deletes an `account`, `contact`, `task` or `deal`."""
 
     def merges(self, into: str, account: str) -> str:
         """Somebody merges an account into another; gives the id of the one that is left."""
@@ -89,7 +95,16 @@ class StandIn(Protocol):
         """Somebody logs a `call` or a `meeting` of this moment, or writes down a `task` for later."""
 
     def contact(self, email: str, account: str) -> str:
-        """A contact of an account."""
+        """A contact of an account, named Doe."""
+
+    def opts_out(self, contact: str, *channels: str) -> None:
+        """From now on the contact may not be contacted by these channels: `call`, `email`."""
+
+    def hides(self, what: str) -> None:
+        """The CRM does not keep or does not show us `do_not_call` or `email_opt_out` of contacts."""
+
+    def people(self) -> list[Row]:
+        """crm_account_id, email, name, title and owner_id of all contacts that are not deleted."""
 
 
 def stand_in(name: str, world: Any) -> StandIn:
@@ -103,6 +118,7 @@ def stand_in(name: str, world: Any) -> StandIn:
 class SalesforceOrg:
     """The sandbox's org, over HTTP."""
 
+    contact_fields: Mapping[str, str | None] = {}
     rita, otto = OWNER, OTHER
 
     def __init__(self, world: Any) -> None:
@@ -140,6 +156,9 @@ class SalesforceOrg:
             found["as_of"] = datetime.fromisoformat(found["as_of"])
         return found
 
+    def renames(self, crm_id: str, name: str) -> None:
+        self.world.rep_writes("Account", crm_id, Name=name)
+
     def how_many_accounts(self) -> int:
         return int(self.org.state()["accounts"])
 
@@ -170,7 +189,8 @@ class SalesforceOrg:
         self.world.rep_writes("Task", task_id, **fields)
 
     def deletes(self, thing: str, record_id: str) -> None:
-        self.world.rep_writes({"account": "Account", "task": "Task", "deal": "Opportunity"}[thing], record_id)
+        types = {"account": "Account", "contact": "Contact", "task": "Task", "deal": "Opportunity"}
+        self.world.rep_writes(types[thing], record_id)
 
     def merges(self, into: str, account: str) -> str:
         self.org.post("merge", {"winner": into, "losers": [account]})
@@ -193,16 +213,42 @@ class SalesforceOrg:
     def contact(self, email: str, account: str) -> str:
         return str(self.world.rep_writes("Contact", None, LastName="Doe", Email=email, AccountId=account))
 
+    def people(self) -> list[Row]:
+        soql = "SELECT AccountId, Email, FirstName, LastName, Title, OwnerId FROM Contact WHERE IsDeleted = false"
+        return [
+            {
+                "crm_account_id": row["AccountId"], "email": row["Email"], "title": row["Title"],
+                "name": " ".join(filter(None, [row["FirstName"], row["LastName"]])), "owner_id": row["OwnerId"],
+            }
+            for row in self.world.salesforce()._transport.query(soql)
+        ]  # fmt: skip
+
+    def opts_out(self, contact: str, *channels: str) -> None:
+        fields = {"call": "DoNotCall", "email": "HasOptedOutOfEmail"}
+        self.world.rep_writes("Contact", contact, **{fields[channel]: True for channel in channels})
+
+    def hides(self, what: str) -> None:
+        field = {"do_not_call": "DoNotCall", "email_opt_out": "HasOptedOutOfEmail"}[what]
+        self.org.post("hidden", {"fields": [f"Contact.{field}"]})
+
+
+DO_NOT_CALL = {
+    "name": "do_not_call", "label": "Do not call", "type": "bool", "fieldType": "booleancheckbox",
+    "groupName": "own", "options": [{"label": name, "value": name} for name in ("true", "false")],
+}  # fmt: skip
+"""HubSpot has no such property of its own: the account has made one."""
+
 
 class HubSpotAccount:
     """The sandbox's HubSpot account, over HTTP."""
 
+    contact_fields: Mapping[str, str | None] = {"do_not_call": "do_not_call"}
     rita, otto = RITA, OTTO
 
     def __init__(self, world: Any) -> None:
         self.portal = Portal(world.org, world)
         self.portal.empty()
-        self.portal.load(owners=[OWNERS[1] | {"archived": False}])
+        self.portal.load(owners=[OWNERS[1] | {"archived": False}], properties={"contacts": [DO_NOT_CALL]})
         extra = {"base_url": self.portal.url}
         self.connection = Connection("hubspot_default", password="pat-sandbox-token", extra=extra)
 
@@ -237,6 +283,9 @@ class HubSpotAccount:
                 found[name] = read(value)
         return found
 
+    def renames(self, crm_id: str, name: str) -> None:
+        self.portal.write("companies", crm_id, name=name)
+
     def how_many_accounts(self) -> int:
         return sum(not company["archived"] for company in self.portal.records("companies"))
 
@@ -270,7 +319,8 @@ class HubSpotAccount:
         self.portal.write("tasks", task_id, **properties)
 
     def deletes(self, thing: str, record_id: str) -> None:
-        self.portal.delete({"account": "companies", "task": "tasks", "deal": "deals"}[thing], record_id)
+        types = {"account": "companies", "contact": "contacts", "task": "tasks", "deal": "deals"}
+        self.portal.delete(types[thing], record_id)
 
     def merges(self, into: str, account: str) -> str:
         body = {"primaryObjectId": into, "objectIdToMerge": account}
@@ -291,7 +341,35 @@ class HubSpotAccount:
         return self.portal.make(f"{kind}s", account, **at | fields)
 
     def contact(self, email: str, account: str) -> str:
-        return self.portal.make("contacts", email=email)
+        return self.portal.make("contacts", account, email=email, lastname="Doe")
+
+    def people(self) -> list[Row]:
+        found = []
+        for contact in self.portal.records("contacts"):
+            of, companies = contact["properties"], contact["associations"].get("companies", [])
+            if not contact["archived"]:
+                found.append(
+                    {
+                        "crm_account_id": next(iter(companies), None),
+                        "email": of.get("email"),
+                        "name": " ".join(filter(None, [of.get("firstname"), of.get("lastname")])) or None,
+                        "title": of.get("jobtitle"),
+                        "owner_id": of.get("hubspot_owner_id"),
+                    }
+                )
+        return found
+
+    def opts_out(self, contact: str, *channels: str) -> None:
+        if "call" in channels:
+            self.portal.write("contacts", contact, do_not_call="true")
+        if "email" in channels:
+            self.portal.load(unsubscribed={contact: True})
+
+    def hides(self, what: str) -> None:
+        name = {"do_not_call": "do_not_call", "email_opt_out": "hs_email_optout"}[what]
+        there = self.portal.http.get(f"{self.portal.url}/crm/v3/properties/contacts", timeout=10).json()["results"]
+        body = {"results": [definition for definition in there if definition["name"] != name]}
+        self.portal.fault(match="/crm/v3/properties/contacts", method="GET", status=200, body=body, times=99)
 
 
 STAND_INS: dict[str, Any] = {"salesforce": SalesforceOrg, "hubspot": HubSpotAccount}

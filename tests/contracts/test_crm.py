@@ -8,6 +8,7 @@ from datetime import UTC, date, datetime, timedelta
 from threading import Thread
 from typing import Any
 
+import pandas as pd
 import pytest
 from onetouch.crm import (
     CRMS,
@@ -16,13 +17,14 @@ from onetouch.crm import (
     Crm,
     FieldsMissing,
     LimitReached,
+    OurWrites,
     Outcome,
     SignInRefused,
     Unreachable,
     connect,
 )
 from onetouch.crm.registry import check_system
-from onetouch.crm_sync import extract_crm
+from onetouch.crm_sync import CONTACTS, extract_crm
 from onetouch.delivery import back_off, deliver_tasks, reconcile
 from onetouch.handoff import AccountContext, TaskContent
 from onetouch.policy import Policy, PolicyError, read_policy
@@ -33,6 +35,7 @@ from tests.delivery.world import AS_OF, BUYING
 
 LATER = AS_OF + timedelta(hours=1)
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
+STANDING = AccountContext(score=12.5, tier="low", action="nurture", trigger="steady use of the product", as_of=AS_OF)
 
 
 class Side:
@@ -40,7 +43,8 @@ class Side:
 
     def __init__(self, name: str, there: StandIn, world: Any) -> None:
         self.name, self.there, self.world = name, there, world
-        self.policy: Policy = world.policy.changed(crm__system=name)
+        fields = dict(world.policy.crm.contact_fields) | there.contact_fields
+        self.policy: Policy = world.policy.changed(crm__system=name, crm__contact_fields=fields)
 
     def client(self, stopped: WhyStopped = never, **policy: Any) -> Crm:
         rules = self.policy.changed(**policy) if policy else self.policy
@@ -424,6 +428,31 @@ def test_accounts_all_of_them_or_what_changed(side: Side) -> None:
     assert (changed[accounts[2]]["is_deleted"], changed[accounts[2]]["merged_into"]) == (True, left)
 
 
+def test_what_only_we_have_written_is_not_read_again(side: Side) -> None:
+    ids = side.there.accounts(1, 2, 3, 4)
+    since, writing = AS_OF + timedelta(minutes=5), AS_OF + timedelta(minutes=10)
+    crm = side.client()
+    assert crm.last_written(AS_OF) is None
+    side.there.clock(writing)
+    assert all(outcome.ok for outcome in crm.update_accounts({ids[n]: STANDING for n in (1, 2, 3)}).values())
+    side.there.clock(writing + timedelta(minutes=1))
+    until = crm.last_written(AS_OF)
+    assert until == writing
+    ours = OurWrites({AS_OF: until})
+
+    def changed(ours: OurWrites | None) -> set[str]:
+        return {row["crm_account_id"] for row in crm.read_accounts(side.policy, since, ours)}
+
+    assert changed(None) == {ids[n] for n in (1, 2, 3)}
+    assert changed(ours) == set()
+    side.there.renames(ids[2], "Renamed")
+    side.there.renames(ids[4], "Renamed, too")
+    side.there.clock(writing + timedelta(minutes=2))
+    assert changed(ours) == {ids[2], ids[4]}
+    assert changed(replace(ours, unread=frozenset({ids[1]}))) == {ids[1], ids[2], ids[4]}
+    assert changed(OurWrites({LATER: LATER})) == {ids[n] for n in (1, 2, 3, 4)}
+
+
 def test_what_is_gone_names_the_account_that_is_left(side: Side) -> None:
     accounts = side.there.accounts(1, 2, 3)
     side.there.deletes("account", accounts[3])
@@ -493,8 +522,140 @@ def test_contacts_are_found_whatever_the_case_of_their_address(side: Side) -> No
     accounts = side.there.accounts(1)
     contact = side.there.contact("Eve@Company1.example", accounts[1])
     asked = ["EVE@company1.example ", "nobody@x.example", "o'neil@x.example", ""]
-    assert side.client().contacts(asked) == {"eve@company1.example": contact}
+    assert side.client().contacts(asked) == {(accounts[1], "eve@company1.example"): contact}
     assert side.client().contacts([]) == {}
+
+
+def person(side: Side, account: str, **more: Any) -> dict[str, Any]:
+    return {
+        "crm_account_id": account, "email": "mia@company1.example", "name": "Mia Anna Koch", "title": "CTO",
+        "owner_id": side.there.rita, **more,
+    }  # fmt: skip
+
+
+def test_a_contact_is_made_once_whoever_asks_how_often(side: Side) -> None:
+    accounts = side.there.accounts(1)
+    eve = side.there.contact("Eve@company1.example", accounts[1])
+    client, rows = side.client(crm__contacts="create"), {"h1": person(side, accounts[1])}
+    made = client.ensure_contacts(rows)
+    assert made["h1"].ok and made["h1"].id
+    assert client.ensure_contacts(rows)["h1"].id == made["h1"].id
+    again = side.client(crm__contacts="create").ensure_contacts({"h9": person(side, accounts[1], name="Mia")})
+    assert again["h9"].id == made["h1"].id
+    known = client.ensure_contacts({"h2": person(side, accounts[1], email="eve@company1.example")})
+    assert known["h2"].id == eve
+    [mia] = [one for one in side.there.people() if one["email"] == "mia@company1.example"]
+    assert mia == person(side, accounts[1])
+    assert len(side.there.people()) == 2
+
+
+def test_a_contact_of_ours_that_was_deleted_is_not_made_again(side: Side) -> None:
+    accounts = side.there.accounts(1)
+    client, rows = side.client(crm__contacts="create"), {"h1": person(side, accounts[1])}
+    side.there.deletes("contact", str(client.ensure_contacts(rows)["h1"].id))
+    outcome = client.ensure_contacts(rows)["h1"]
+    assert outcome.deleted or not outcome.ok
+    assert side.there.people() == []
+
+
+def test_a_contact_with_an_address_alone_is_made_too(side: Side) -> None:
+    accounts = side.there.accounts(1)
+    client = side.client(crm__contacts="create")
+    assert client.ensure_contacts({"h1": person(side, accounts[1], name=None, title=None, owner_id=None)})["h1"].ok
+    assert [one["email"] for one in side.there.people()] == ["mia@company1.example"]
+
+
+def test_people_are_read_with_what_they_opted_out_of(side: Side) -> None:
+    accounts = side.there.accounts(1, 2)
+    eve, max_ = (side.there.contact(f"{name}@Company1.example", accounts[1]) for name in ("Eve", "Max"))
+    ann = side.there.contact("ann@company2.example", accounts[2])
+    side.there.opts_out(max_, "call")
+    side.there.opts_out(ann, "call", "email")
+    told: list[str] = []
+    rows = {row["contact_id"]: row for row in side.client().read_contacts(tell=told.append)}
+    assert told == []
+    assert {i: (row["do_not_call"], row["email_opt_out"]) for i, row in rows.items()} == {
+        eve: (False, False),
+        max_: (True, False),
+        ann: (True, True),
+    }
+    assert {row["crm_account_id"] for row in rows.values()} == set(accounts.values())
+    assert {name: rows[eve][name] for name in ("kind", "email", "name", "crm_account_id", "is_deleted")} == {
+        "kind": "contact",
+        "email": "eve@company1.example",
+        "name": "Doe",
+        "crm_account_id": accounts[1],
+        "is_deleted": False,
+    }
+    assert rows[eve]["changed_at"] == AS_OF
+
+
+def test_people_that_changed_or_were_deleted_since_are_read_alone(side: Side) -> None:
+    accounts = side.there.accounts(1)
+    one, two, three = (side.there.contact(f"p{n}@company1.example", accounts[1]) for n in (1, 2, 3))
+    side.there.clock(LATER)
+    side.there.opts_out(two, "email")
+    side.there.deletes("contact", three)
+    rows = {row["contact_id"]: row for row in side.client().read_contacts(LATER)}
+    assert {i: row["is_deleted"] for i, row in rows.items()} == {two: False, three: True}
+    assert rows[two]["email_opt_out"] is True
+    assert {row["contact_id"] for row in side.client().read_contacts()} == {one, two}
+    assert list(side.client().read_contacts(LATER + timedelta(minutes=1))) == []
+
+
+def test_the_people_of_some_accounts_are_read_as_they_are_now(side: Side) -> None:
+    accounts = side.there.accounts(1, 2, 3)
+    one, two, three = (side.there.contact(f"p{n}@company{n}.example", accounts[n]) for n in (1, 2, 3))
+    gone = side.there.contact("gone@company1.example", accounts[1])
+    side.there.deletes("contact", gone)
+    side.there.opts_out(one, "email")
+    crm = side.client()
+    rows = list(crm.contacts_of([accounts[1]], ["p2@company2.example", "p1@company1.example", "nobody@x.example"]))
+    assert sorted((row["contact_id"], row["email_opt_out"]) for row in rows) == sorted([(one, True), (two, False)])
+    assert [row["contact_id"] for row in crm.contacts_of([accounts[3]])] == [three]
+    assert list(crm.contacts_of([])) == []
+
+
+@pytest.mark.parametrize("what", ["do_not_call", "email_opt_out"])
+def test_an_opt_out_that_is_not_shown_is_unknown_and_said(side: Side, what: str) -> None:
+    accounts = side.there.accounts(1)
+    contact = side.there.contact("eve@company1.example", accounts[1])
+    side.there.opts_out(contact, "call", "email")
+    side.there.hides(what)
+    told: list[str] = []
+    [row] = side.client().read_contacts(tell=told.append)
+    assert (row[what], row["do_not_call"] is True, row["email_opt_out"] is True) == (
+        None,
+        what != "do_not_call",
+        what != "email_opt_out",
+    )
+    [line] = told
+    assert what in line
+    [again] = side.client().contacts_of([accounts[1]])
+    assert again[what] is None
+    run = side.world.run()
+    summary = side.extract(run)
+    assert summary["warnings"] == [f"{side.name}: {line}"]
+    assert summary["unknown_opt_outs"] == {"do_not_call": 0, "email_opt_out": 0} | {what: 1}
+
+
+def test_the_next_hour_ends_with_the_people_that_a_whole_reading_finds(side: Side) -> None:
+    accounts = side.there.accounts(1, 2, 3)
+    there = {n: side.there.contact(f"p{n}@company1.example", accounts[1]) for n in range(1, 6)}
+    side.extract(side.world.run())
+    side.there.clock(LATER)
+    side.there.opts_out(there[1], "call", "email")
+    side.there.deletes("contact", there[2])
+    there[6] = side.there.contact("p6@company2.example", accounts[2])
+    hour = side.world.run(AS_OF + timedelta(hours=2))
+    assert side.extract(hour)["contacts"] == 5
+    found = side.world.lake.read("crm", hour.run_id, "contacts.parquet")
+    day = side.world.run(AS_OF + timedelta(days=1))
+    side.extract(day)
+    pd.testing.assert_frame_equal(found, side.world.lake.read("crm", day.run_id, "contacts.parquet"))
+    flags = found.set_index("contact_id")[["do_not_call", "email_opt_out"]]
+    assert flags.loc[there[1]].all() and not flags.drop(there[1]).any(axis=None)
+    assert list(found.columns) == list(CONTACTS)
 
 
 # ── the stop ─────────────────────────────────────────────────────────────────────────────────────

@@ -244,6 +244,7 @@ def test_json_is_taken_apart_by_paths(engine: Engine) -> None:
     assert found(engine.json_text, "n") == "1.50" or found(engine.json_text, "n") == "1.5"
     assert found(engine.json_text, "e") == ""
     assert found(engine.json_text, "a", "b") == '[1,{"c":"x"}]'
+    assert found(engine.json_texts, "t", "nothing", "n", "a")[:2] == ["text", None]
     assert found(engine.json_part, "t") == '"text"' and found(engine.json_part, "a", "nothing") is None
     assert found(engine.json_nested, "a") is True and found(engine.json_nested, "t") is False
     assert not found(engine.json_nested, "nothing")

@@ -43,6 +43,7 @@ class Portal:
         self, token: str = "pat-sandbox-token", sleep: Callable[[float], None] | None = None, **more: Any
     ) -> HubSpot:
         connection = Connection("hubspot_default", password=token, extra={"base_url": self.url})
+        more.setdefault("contact_fields", dict(self.world.policy.crm.contact_fields))
         return HubSpot(connection, wait=wait_none(), sleep=sleep or (lambda _: None), **more)
 
     def post(self, path: str, body: Any) -> Any:
@@ -51,7 +52,7 @@ class Portal:
         return answer.json()
 
     def make(self, thing: str, company: str | None = None, **properties: Any) -> str:
-        types = {"tasks": 192, "calls": 182, "emails": 186, "meetings": 188, "deals": 341}
+        types = {"tasks": 192, "calls": 182, "emails": 186, "meetings": 188, "deals": 341, "contacts": 279}
         body: dict[str, Any] = {"properties": properties}
         if company:
             kind = {"associationCategory": "HUBSPOT_DEFINED", "associationTypeId": types[thing]}

@@ -253,7 +253,7 @@ def test_a_task_is_what_hubspot_shows(portal: Portal) -> None:
     company = portal.companies(1)[1]
     contact = portal.make("contacts", email="Eve@company1.example")
     assert portal.client().contacts(["EVE@company1.example ", "nobody@x.example", ""]) == {
-        "eve@company1.example": contact
+        ("", "eve@company1.example"): contact
     }
     outcomes = portal.client().create_tasks({"h1": task(company, contact_id=contact)})
     made = portal.record("tasks", onetouch_handoff_id="h1")
@@ -711,7 +711,7 @@ def test_what_search_does_not_know_yet_is_read_with_the_next_run(portal: Portal)
 def test_an_unknown_account_gets_a_company_and_the_task_names_the_contact(portal: Portal) -> None:
     world, contact = portal.world, portal.make("contacts", email="eve@company1.example")
     run = world.run()
-    signals = {"crm_account_id": None, "top_user": "Eve@company1.example"}
+    signals = {"crm_account_id": None, "contact_email": "Eve@company1.example"}
     world.decide(run, 1, owner_id=RITA, crm_account_id=None, signals=signals)
     portal.deliver(run)
     (company,) = portal.records("companies")

@@ -20,11 +20,13 @@ PIPELINE = {
     "back_off_ended": {"route"},
     "route": {"check_decisions", "shadow"},
     "shadow": set(),
-    "check_decisions": {"deliver_tasks", "alert_reps", "ask_approval"},
+    "check_decisions": {"deliver_tasks", "alert_reps", "ask_approval", "write_accounts", "send_audience"},
     "deliver_tasks": {"delivery_ended", "crm_written"},
-    "delivery_ended": {"alert_reps", "ask_approval"},
+    "delivery_ended": {"alert_reps", "ask_approval", "write_accounts", "send_audience"},
     "crm_written": set(),
     "alert_reps": set(),
+    "write_accounts": {"crm_written"},
+    "send_audience": set(),
     "ask_approval": set(),
 }
 APPROVAL = {"approve": {"deliver_tasks"}, "deliver_tasks": {"alert_reps"}, "alert_reps": set()}
@@ -87,7 +89,7 @@ def test_nothing_is_sent_before_every_check(dags):
     assert {"check_events", "check_signals", "check_decisions"} <= before
     waits_for_the_end_alone = {t.task_id for t in pipeline.tasks if t.trigger_rule.value != "all_success"}
     assert waits_for_the_end_alone == {"back_off_ended", "delivery_ended"}
-    for task_id in ("alert_reps", "ask_approval"):
+    for task_id in ("alert_reps", "ask_approval", "write_accounts", "send_audience"):
         assert "check_decisions" in pipeline.get_task(task_id).upstream_task_ids
 
 

@@ -182,7 +182,8 @@ def test_a_failed_check_of_the_decisions_stops_everything_outside(dags, untouche
     monkeypatch.setattr(stages, "check_decisions", failed)
     (state, tasks), made, told = outcome(dags, untouched)
     assert state == "failed"
-    stopped = dict.fromkeys(("deliver_tasks", "alert_reps", "ask_approval", "crm_written"), "upstream_failed")
+    outside = ("deliver_tasks", "alert_reps", "write_accounts", "send_audience", "ask_approval", "crm_written")
+    stopped = dict.fromkeys(outside, "upstream_failed")
     assert tasks == GREEN[1] | {"check_decisions": "failed"} | stopped
     assert (made, told) == (0, 0)
 

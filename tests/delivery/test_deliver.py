@@ -14,6 +14,7 @@ from onetouch.crm import context_of, task_of
 from onetouch.crm.salesforce.fields import context_fields, task_fields
 from onetouch.delivery import DeliveryFailed
 from onetouch.events import Checkout
+from onetouch.handoff import alert
 from onetouch.ledger import Ledger
 from onetouch.ledger.tables import outbox
 from onetouch.sandbox.fields import make_id
@@ -320,7 +321,8 @@ def test_the_same_moment_under_another_policy_counts_its_handoffs_once(world: An
 def test_accounts_that_became_one_record_share_its_cooldown(world: Any) -> None:
     world.deliver(ready(world, 1))
     end = AS_OF + timedelta(hours=2)
-    world.ledger.move(world.handoff(1).handoff_id, "withdrawn", end, "checkout: started")
+    world.ledger.move(world.handoff(1).handoff_id, "touched", AS_OF + timedelta(hours=1))
+    world.ledger.move(world.handoff(1).handoff_id, "released", end, "no response")
     world.ledger.relink({crm_id(1): crm_id(2)})
     world.accounts(2)
     world.org.clock(end + timedelta(hours=1))
@@ -701,14 +703,164 @@ def test_a_lead_is_made_where_the_policy_says_so(world: Any) -> None:
     assert task["WhatId"] is None
 
 
-def test_the_task_names_the_most_active_users_contact(world: Any) -> None:
-    contact = make_id("003", 1)
-    world.accounts(1)
-    ida = {"Id": contact, "LastName": "Ida", "Email": "ida@company1.example", "AccountId": crm_id(1)}
-    world.org.post("load", {"Contact": [ida]})
-    run = ready(world, 1, signals={"top_user": "Ida@company1.example"})
+IDA = {"LastName": "Ida", "Email": "ida@company1.example"}
+TO_IDA = {"contact_email": "Ida@company1.example", "contact_name": "Ida Maria Berg", "contact_title": "CTO"}
+
+
+def contacts(world: Any) -> list[dict[str, Any]]:
+    """The contacts that are in the CRM."""
+    soql = "SELECT Id, AccountId, Email, FirstName, LastName, Title FROM Contact WHERE IsDeleted = false"
+    found = world.salesforce()._transport.query(soql)
+    return sorted(({k: v for k, v in row.items() if k != "attributes"} for row in found), key=lambda row: row["Id"])
+
+
+def test_the_task_names_the_contact_of_the_person_to_write_to(world: Any) -> None:
+    contact, others = make_id("003", 2), make_id("003", 1)
+    world.accounts(1, 2)
+    rows = [{**IDA, "Id": others, "AccountId": crm_id(2)}, {**IDA, "Id": contact, "AccountId": crm_id(1)}]
+    world.org.post("load", {"Contact": rows})
+    run = ready(world, 1, signals=TO_IDA)
     world.deliver(run)
     assert (world.task(1)["WhatId"], world.task(1)["WhoId"]) == (crm_id(1), contact)
+
+
+@pytest.mark.parametrize("contacts_are", ["match", "create", "never"])
+def test_anothers_contact_is_not_this_accounts(world: Any, contacts_are: str) -> None:
+    world.accounts(1, 2)
+    others = make_id("003", 1)
+    world.org.post("load", {"Contact": [{**IDA, "Id": others, "AccountId": crm_id(2)}]})
+    world.policy = world.policy.changed(crm__contacts=contacts_are)
+    world.deliver(ready(world, 1, signals=TO_IDA))
+    assert world.task(1)["WhoId"] != others
+    assert (world.task(1)["WhoId"] is None) == (contacts_are != "create")
+    assert len(contacts(world)) == (2 if contacts_are == "create" else 1)
+
+
+def test_no_contact_is_named_where_the_policy_says_never(world: Any) -> None:
+    world.accounts(1)
+    world.org.post("load", {"Contact": [{**IDA, "Id": make_id("003", 1), "AccountId": crm_id(1)}]})
+    world.policy = world.policy.changed(crm__contacts="never")
+    world.deliver(ready(world, 1, signals=TO_IDA))
+    assert world.task(1)["WhoId"] is None
+
+
+def test_a_contact_is_made_once_wherever_the_process_dies(make_world: Callable[[str], Any]) -> None:
+    def made(name: str) -> Any:
+        world = make_world(name)
+        world.policy = world.policy.changed(crm__contacts="create")
+        return world, ready(world, 1, signals=TO_IDA)
+
+    world, run = made("undisturbed")
+    world.mortal(None)
+    world.deliver(run)
+    effects = world.effects.count
+    world.immortal()
+    [ida] = contacts(world)
+    assert ida | {"Id": None} == {
+        "Id": None, "AccountId": crm_id(1), "Email": "ida@company1.example", "FirstName": "Ida Maria",
+        "LastName": "Berg", "Title": "CTO",
+    }  # fmt: skip
+    assert world.task(1)["WhoId"] == ida["Id"]
+    for die_at in range(1, effects + 1):
+        world, run = made(f"killed-{die_at}")
+        world.mortal(die_at)
+        with pytest.raises(BaseException) as death:  # noqa: PT011 - Killed is the fixture's
+            world.deliver(run)
+        assert type(death.value).__name__ == "Killed"
+        world.immortal()
+        assert world.deliver(run)["delivered"] == 1
+        [ida] = contacts(world)
+        assert world.task(1)["WhoId"] == ida["Id"], f"killed at effect {die_at}"
+
+
+def test_two_processes_make_one_contact(make_world: Callable[[str], Any]) -> None:
+    world = make_world("one of two")
+    world.accounts(1)
+    row = {
+        "crm_account_id": crm_id(1),
+        "email": "ida@company1.example",
+        "name": "Ida",
+        "title": None,
+        "owner_id": OWNER,
+    }
+    outcomes: list[Any] = []
+    threads = [Thread(target=lambda: outcomes.append(world.salesforce().ensure_contacts({"h": row}))) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    [contact] = contacts(world)
+    assert [outcome["h"].id for outcome in outcomes] == [contact["Id"]] * 4
+
+
+def test_a_contact_that_cannot_be_made_costs_no_task(world: Any) -> None:
+    world.policy = world.policy.changed(crm__contacts="create")
+    signals = TO_IDA | {"contact_email": f"{'i' * 90}@company1.example"}  # longer than an address may be there
+    world.deliver(ready(world, 1, signals=signals))
+    assert world.task(1)["WhoId"] is None and contacts(world) == []
+
+
+def test_a_lead_gets_no_contact_beside_itself(world: Any) -> None:
+    world.policy = world.policy.changed(crm__contacts="create", crm__unknown_accounts="lead")
+    run = world.run()
+    world.decide(run, 1, crm_account_id=None, signals=TO_IDA | {"crm_account_id": None})
+    world.deliver(run)
+    assert world.task(1)["WhoId"].startswith("00Q") and contacts(world) == []
+
+
+def test_what_was_laid_out_before_there_were_people_names_the_most_active_user(world: Any) -> None:
+    contact = make_id("003", 1)
+    world.accounts(1)
+    world.org.post("load", {"Contact": [{**IDA, "Id": contact, "AccountId": crm_id(1)}]})
+    run = ready(world, 1)
+    client = world.salesforce()
+    client.update_accounts = lambda rows: (_ for _ in ()).throw(KeyboardInterrupt)
+    with pytest.raises(KeyboardInterrupt):
+        world.deliver(run, salesforce=client)
+    with world.ledger.writing() as connection:
+        for row in (row for row in world.ledger.outbox() if row.kind == "task"):
+            record = {k: v for k, v in row.payload["record"].items() if k != "contact"}
+            payload = row.payload | {"record": record | {"top_user": "IDA@company1.example"}}
+            connection.execute(update(outbox).where(outbox.c.key == row.key).values(payload=payload))
+    world.deliver(run)
+    assert world.task(1)["WhoId"] == contact
+
+
+def test_the_dossier_says_who_did_what_and_the_chat_does_not(world: Any) -> None:
+    run = ready(world, 1, signals=TO_IDA)
+    person = {
+        "account_id": "org-1", "place": 1, "user_id": "u1", "name": "Ida Maria Berg", "email": "ida@company1.example",
+        "title": "CTO", "role": "admin", "champion": True, "events": 40, "active_days": 9, "pricing_views": 2,
+        "pricing_views_at": AS_OF - timedelta(days=1),
+    }  # fmt: skip
+    world.lake.write(pd.DataFrame([person]), "people", f"{run.run_id}.parquet")
+    world.deliver(run)
+    who = "Write to Ida Maria Berg (ida@company1.example), CTO, admin, most active"
+    line = f"{who}: looked at pricing twice, last yesterday"
+    assert line in world.task(1)["Description"]
+    assert line in world.org.account(crm_id(1))["Onetouch_Dossier__c"]
+    told = alert({"account_id": "org-1"}, world.lake.read("signals", f"{run.run_id}.parquet").iloc[0], world.policy)
+    assert "Ida" not in told.text and "Ida" not in str(told)
+
+
+@pytest.mark.parametrize("contacts_are", ["match", "create"])
+def test_who_opted_out_is_neither_named_nor_linked_and_the_next_person_is(world: Any, contacts_are: str) -> None:
+    world.accounts(1)
+    ida = {**IDA, "Id": make_id("003", 1), "AccountId": crm_id(1), "HasOptedOutOfEmail": True}
+    max_ = {"LastName": "Max", "Email": "max@company1.example", "Id": make_id("003", 2), "AccountId": crm_id(1)}
+    world.org.post("load", {"Contact": [ida, max_]})
+    world.policy = world.policy.changed(crm__contacts=contacts_are)
+    run = ready(world, 1, signals=TO_IDA | {"contact_user": "u1"})
+    people = [
+        {"account_id": "org-1", "place": 1, "user_id": "u1", "name": "Ida Maria Berg", "email": "ida@company1.example"},
+        {"account_id": "org-1", "place": 2, "user_id": "u2", "name": "Max Noll", "email": "max@company1.example"},
+    ]
+    world.lake.write(pd.DataFrame(people), "people", f"{run.run_id}.parquet")
+    world.deliver(run)
+    task = world.task(1)
+    assert task["WhoId"] == max_["Id"] and len(contacts(world)) == 2
+    assert "Write to Max Noll (max@company1.example)" in task["Description"]
+    assert "Ida" not in task["Description"] and "ida@" not in task["Description"]
 
 
 # ── bounded blast radius ─────────────────────────────────────────────────────────────────────────

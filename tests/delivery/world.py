@@ -18,6 +18,7 @@ import pytest
 import requests
 from onetouch.chat.slack import Slack
 from onetouch.connections import Connection
+from onetouch.consent import read_listed
 from onetouch.crm.salesforce import Salesforce
 from onetouch.crm_sync import extract_crm
 from onetouch.delivery import deliver_tasks
@@ -131,6 +132,7 @@ class Org:
         for table in (
             "Task", "Event", "Opportunity", "Contact", "Lead", "Account", "job", "job_row",
             "session", "fault", "call", "message", "file", "setting",
+            "audience_request", "audience_member", "audience_odd",
         ):  # fmt: skip
             db.execute(f"DELETE FROM {table}")
         db.execute("DELETE FROM User WHERE Email NOT LIKE 'integration%'")
@@ -267,7 +269,13 @@ class World:
         session.effects = self.effects if self.ledger.effects else None
         given = {"instance_url": self.org.url, "consumer_key": "sandbox-key", "consumer_secret": "sandbox-secret"}
         connection = Connection("salesforce_default", extra=given | {"version": "62.0"} | extra)
-        return Salesforce(connection, wait=wait_none(), sleep=lambda _: None, session=session)
+        return Salesforce(
+            connection,
+            wait=wait_none(),
+            sleep=lambda _: None,
+            session=session,
+            contact_fields=dict(self.policy.crm.contact_fields),
+        )
 
     def slack(self, sleep: Callable[[float], None] | None = None) -> Slack:
         connection = Connection("slack_default", password="xoxb-sandbox", extra={"base_url": f"{self.org.url}/api/"})
@@ -299,9 +307,16 @@ class World:
         self.lake.write(decisions, "decisions", f"{run.run_id}.parquet")
         rows = pd.DataFrame([_signals(n, **(signals or {})) for n in numbers])
         self.lake.write(rows, "signals", f"{run.run_id}.parquet")
+        self.lake.write(self.ledger.handoff_frame(run.as_of), "inputs", run.run_id, "handoffs.parquet")
 
     def deliver(
-        self, run: Run, *, held: str | None = None, salesforce: Salesforce | None = None, approved: bool = False
+        self,
+        run: Run,
+        *,
+        held: str | None = None,
+        salesforce: Salesforce | None = None,
+        approved: bool = False,
+        listed: Path | None = None,
     ) -> dict[str, Any]:
         client = salesforce or (self.salesforce() if not held else None)
         return deliver_tasks(
@@ -313,6 +328,7 @@ class World:
             recheck=lambda ids: {i: it for i, it in self.rechecked.items() if i in ids},
             held=held,
             approved=approved,
+            listed=lambda: read_listed(listed, self.policy),
         )
 
     def die_after_writing_tasks(self, run: Run) -> None:

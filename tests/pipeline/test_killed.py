@@ -25,6 +25,8 @@ def seen_outside(world: World) -> dict[str, Any]:
             key: (t["Subject"], t["Description"], t["Status"], t["owner"], t["ActivityDate"], t["account"])
             for key, t in tasks.items()
         },
+        "standings": world.standings(),
+        "audience": {**(told := world.audience()), "requests": [{**r, "times": 1} for r in told["requests"]]},
         "posts": sorted((p["channel"], p["text"], str(p.get("metadata"))) for p in state["posts"]),
     }
 
@@ -59,6 +61,8 @@ def test_killed_anywhere_and_run_again_it_ends_the_same(
     assert first["code"] == 0
     expected = seen_outside(undisturbed)
     assert len(expected["tasks"]) >= 3, "a world in which nothing is sent would prove nothing"
+    assert len(expected["audience"]["members"]) > 20 < sum(row[0] is not None for row in expected["standings"].values())
+    assert expected["audience"]["odd"] == []
 
     # Spread over the whole run, and again over its last third, where it reaches the outside.
     effects = first["effects"]

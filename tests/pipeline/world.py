@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import subprocess
 import sys
 import time
@@ -39,6 +40,9 @@ class World:
             "AIRFLOW_CONN_SLACK_DEFAULT": json.dumps(
                 {"conn_type": "slack", "password": "xoxb-sandbox", "extra": {"base_url": f"{self.url}/api/"}}
             ),
+            "AIRFLOW_CONN_AUDIENCE_DEFAULT": json.dumps(
+                {"conn_type": "http", "host": f"{self.url}/hooks/audience", "password": "sandbox-audience-secret"}
+            ),
         }
 
     @property
@@ -58,6 +62,19 @@ class World:
 
     def state(self) -> dict[str, Any]:
         return requests.get(f"{self.url}/_sandbox/state", timeout=10).json()
+
+    def standings(self) -> dict[str, tuple[Any, ...]]:
+        """What the record of each account tells of it, as the CRM holds it."""
+        names = ("Tier", "Action", "Score", "Trigger", "As_Of")
+        with sqlite3.connect(self.company.parent / "sandbox" / "sandbox.sqlite", timeout=10) as db:
+            query = f"SELECT Id, {', '.join(f'Onetouch_{name}__c' for name in names)} FROM Account"
+            found = {row[0]: row[1:] for row in db.execute(query)}
+        db.close()
+        return found
+
+    def audience(self) -> dict[str, Any]:
+        """Whom the receiver knows, and every request that it was sent."""
+        return requests.get(f"{self.url}/_sandbox/audience", timeout=10).json()
 
     def open_tasks(self) -> list[dict[str, Any]]:
         """The integration's own open tasks, as the CRM holds them."""

@@ -34,7 +34,7 @@ from tests.routing.world import (
     users,
 )  # fmt: skip
 
-NOT_YET = {"hold_never_contact", "insufficient_data"}
+NOT_YET = {"insufficient_data"}
 """Actions that no rule leads to."""
 
 
@@ -139,6 +139,101 @@ def test_a_touch_kept_under_the_crms_name_of_the_account_counts():
     assert action(known, touched=touches({"account_id": "crm:001B", "at": ago(1)}))[0] == "sales_now"
 
 
+ENDED = {"account_id": "a00", "handoff_id": "h", "signals": ALL_REASONS}
+"""A handoff that has ended, at which every signal was there that is there now."""
+
+
+def ended(state: str, days: float, *, touched: bool = True, **more: Any) -> pd.DataFrame:
+    rest = {"rest_state": state, "rest_at": ago(days), "rest_owner": "ben@v.com"} if touched else {}
+    return handoffs({**ENDED, "state": state, "closed_at": ago(days), **rest, **more})
+
+
+@pytest.mark.parametrize(
+    ("state", "touched", "days", "last_view", "expected"),
+    [
+        ("released", True, 89, 1, "hold_cooldown"),  # silence: 90 days, whatever it does
+        ("released", True, 91, 1, "sales_now"),  # and then what it does counts, also if it did the same before
+        ("lost", True, 89, 1, "hold_cooldown"),
+        ("lost", True, 91, 1, "sales_now"),
+        ("won", True, 29, 1, "hold_cooldown"),  # a customer settles in for a month
+        ("won", True, 31, 1, "sales_now"),
+        ("expired", True, 89, 1, "hold_cooldown"),  # somebody was in touch, and logged it late
+        ("expired", False, 2, 1, "sales_now"),  # nobody was: what has happened since is called at once
+        ("expired", False, 2, 2.5, "hold_cooldown"),  # the occasion that nobody took is over
+        ("withdrawn", False, 2, 2.5, "sales_now"),  # nobody was called: decided on like any other
+    ],
+)
+def test_what_each_end_of_a_handoff_means(
+    state: str, touched: bool, days: float, last_view: float, expected: str
+) -> None:
+    seen = {"pricing_views_at": ago(last_view), "premium_attempts": 0.0, "invites_at": ago(20), "users": 20}
+    assert action(seen, past=ended(state, days, touched=touched))[0] == expected
+
+
+def test_who_deleted_the_task_has_judged_the_occasion() -> None:
+    seen = {"pricing_views_at": ago(2.5), "premium_attempts": 0.0, "invites_at": ago(20), "users": 20}
+    deleted = ended("withdrawn", 2, touched=False, reason="task deleted: by a rep")
+    assert action(seen, past=deleted)[0] == "hold_cooldown"
+    assert action({**seen, "pricing_views_at": ago(1)}, past=deleted)[0] == "sales_now"
+
+
+@pytest.mark.parametrize("state", ["released", "lost", "won"])
+@pytest.mark.parametrize(("asked", "expected"), [(1, "sales_now"), (21, "hold_cooldown")])
+def test_who_asks_for_a_person_after_the_end_is_called_at_once(state: str, asked: float, expected: str) -> None:
+    asks = {"demo_requests": 1, "demo_requests_at": ago(asked)}
+    got = decided(accounts({**PQL, **asks}), past=ended(state, 20)).iloc[0]
+    assert got["action"] == expected
+    if expected == "sales_now":
+        assert (got["owner_email"], got["assigned_by"]) == ("ben@v.com", "rep of before")
+
+
+def test_a_request_is_no_reason_to_call_twice_where_the_policy_says_so() -> None:
+    asks = {"demo_requests": 1, "demo_requests_at": ago(1)}
+    strict = changed(routing__returns={**POLICY.document()["routing"]["returns"], "hand_raise": False})
+    assert action(asks, past=ended("released", 20), policy=strict)[0] == "hold_cooldown"
+
+
+@pytest.mark.parametrize(
+    ("near", "read", "expected"),
+    [(25, 1, "sales_now"), (60, 1, "sales_now"), (60, 28, "hold_cooldown"), (60, 33, "hold_cooldown")],
+)
+def test_a_customer_who_was_won_is_watched_by_readings_after_the_close(near: float, read: float, expected: str) -> None:
+    """Outgrowing takes 14 days of readings near the limit; those of before the close belong to the plan of before."""
+    grown = {
+        "arr": 9600.0, "limit_share": 0.9, "limit_held_days": near - read + 1, "limit_near_at": ago(near),
+        "limit_read_at": ago(read), "pricing_views": 0.0, "premium_attempts": 0.0, "invites": 0.0,
+    }  # fmt: skip
+    assert action(grown, past=ended("won", 35))[0] == expected
+
+
+def test_a_handoff_that_nobody_was_called_for_does_not_shorten_the_rest_of_the_one_before() -> None:
+    before = {"rest_state": "released", "rest_at": ago(40), "rest_owner": "ben@v.com"}
+    assert action({}, past=ended("withdrawn", 2, touched=False, **before))[0] == "hold_cooldown"
+    before["rest_at"] = ago(91)
+    assert action({}, past=ended("withdrawn", 2, touched=False, **before))[0] == "sales_now"
+
+
+@pytest.mark.parametrize(("days", "expected"), [(119, "rep of before"), (121, "owner")])
+def test_a_customer_who_comes_back_meets_the_rep_of_before(days: float, expected: str) -> None:
+    assert decided(accounts(PQL), past=ended("released", days)).iloc[0]["assigned_by"] == expected
+
+
+def test_a_rep_of_before_who_has_left_or_is_away_is_not_waited_for() -> None:
+    gone = users("ana@v.com", "ben@v.com").assign(active=[True, False])
+    got = decided(accounts(PQL), past=ended("released", 100), reps=gone).iloc[0]
+    assert (got["owner_email"], got["assigned_by"]) == ("ana@v.com", "owner")
+
+
+THEN = changed(
+    routing__returns={
+        "lost_days": None, "won_days": None, "untouched_days": None, "new": "signal", "hand_raise": False,
+        "same_rep_days": None,
+    },
+    routing__fresh_intent_hours=None,
+)  # fmt: skip
+"""The default as it was before ends of handoffs were told apart; stored policies are read so."""
+
+
 @pytest.mark.parametrize(
     ("state", "days", "then", "expected"),
     [
@@ -155,9 +250,46 @@ def test_a_touch_kept_under_the_crms_name_of_the_account_counts():
         ("won", 91, ALL_REASONS[1:], "sales_now"),
     ],
 )
-def test_one_touch_then_back_off_until_something_new(state: str, days: float, then: list[str], expected: str) -> None:
+def test_a_policy_of_then_backs_off_until_a_signal_is_new(
+    state: str, days: float, then: list[str], expected: str
+) -> None:
     row = {"account_id": "a00", "handoff_id": "h", "state": state, "closed_at": ago(days), "signals": then}
-    assert action({}, past=handoffs(row))[0] == expected
+    assert action({}, past=handoffs(row), policy=THEN)[0] == expected
+
+
+# ── Fresh intent ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("known", "expected"),
+    [
+        ({"pricing_views_at": ago(2.9), "premium_attempts_at": ago(9)}, "sales_now"),
+        ({"pricing_views_at": ago(3.1), "premium_attempts_at": ago(9)}, "monitor"),
+        ({"pricing_views_at": ago(9), "premium_attempts_at": ago(9), "limit_share": 0.8}, "sales_now"),  # it lasts
+        ({"pricing_views_at": ago(9), "premium_attempts_at": ago(9), "limit_share": 0.79}, "monitor"),
+        ({"pricing_views_at": ago(9), "premium_attempts_at": ago(9), "demo_requests": 1,
+          "demo_requests_at": ago(2)}, "sales_now"),
+        ({"pricing_views_at": ago(9), "premium_attempts_at": ago(9), "checkouts_abandoned": 1,
+          "checkouts_abandoned_at": ago(5.9)}, "sales_now"),  # silent for three days before it counts
+        ({"pricing_views_at": ago(9), "premium_attempts_at": ago(9), "checkouts_abandoned": 1,
+          "checkouts_abandoned_at": ago(6.1)}, "monitor"),
+    ],
+)  # fmt: skip
+def test_nobody_is_called_for_what_happened_long_ago(known: dict[str, Any], expected: str) -> None:
+    row = decided(accounts({**PQL, **known})).iloc[0]
+    assert row["action"] == expected
+    assert (row["rule"] == "stale intent") == (expected == "monitor")
+    if expected == "monitor":
+        assert [o["obstacle"] for o in row["would_change"]] == ["fresh_intent"]
+        assert "It has to show intent anew" in said(row)
+
+
+def test_the_line_for_a_rep_keeps_the_intent_that_an_account_came_with() -> None:
+    stale = {"pricing_views_at": ago(5), "premium_attempts_at": ago(5)}
+    before = {"account_id": "a00", "action": "hold_capacity", "rule": "capacity", "since": ago(2), "call": "pql"}
+    for queued, expected in ((2.9, "sales_now"), (3.1, "monitor")):
+        last = previous(before).assign(queued_since=pd.Series([ago(queued)], dtype="datetime64[us, UTC]"))
+        assert decided(accounts({**PQL, **stale}), last=last).iloc[0]["action"] == expected
 
 
 def test_the_control_group_is_sticky_and_of_the_size_asked_for() -> None:
@@ -490,10 +622,13 @@ def test_facts_are_one_row_an_account_with_all_that_rules_look_at() -> None:
 def test_news_about_the_company_do_not_bring_an_account_back(signal: str, expected: str) -> None:
     """Firmographics rank, they trigger nothing: not even the end of a pause."""
     row = {**PQL, signal: 1} if signal != "tickets" else {**PQL, "integrations": 3}
-    past = {"account_id": "a00", "handoff_id": "h", "state": "released", "closed_at": ago(100), "signals": ALL_REASONS}
-    got = decided(accounts(row), past=handoffs(past)).iloc[0]
+    got = decided(accounts(row), past=ended("released", 100), policy=THEN).iloc[0]
     assert got["action"] == expected
     assert (got["score"] > got["usage_score"]) == (signal != "tickets")
+    before = {f"{name}_at": ago(101) for name in ("pricing_views", "premium_attempts", "invites")}
+    today = {**row, **before, "limit_share": 0.9}
+    got = decided(accounts({**today, "limit_near_at": ago(120)}), past=ended("released", 100)).iloc[0]
+    assert got["action"] == "hold_cooldown"
 
 
 def test_obstacles_are_the_same_however_many_accounts_are_looked_at_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -511,11 +646,12 @@ def test_obstacles_are_told_in_the_order_of_the_rules() -> None:
         "arr": 900.0,
     }  # fmt: skip
     past = {"account_id": "a00", "handoff_id": "h", "state": "released", "closed_at": ago(12.7), "signals": []}
+    past |= {"rest_state": "released", "rest_at": ago(12.7)}
     at = touches({"account_id": "a00", "at": ago(3.2)})
     got = decided(accounts(row), past=handoffs(past), touched=at, policy=policy).iloc[0]
     assert [(o["obstacle"], o["has"], o["needs"]) for o in got["would_change"]] == [
         ("holdout", None, None), ("checkout", None, None), ("open_opportunity", None, None), ("recent_touch", 3, 7),
-        ("cooldown", 12, 90), ("new_signal", None, None), ("potential_arr", 900, 5000), ("icp", None, None),
+        ("cooldown", 12, 90), ("new_intent", None, None), ("potential_arr", 900, 5000), ("icp", None, None),
         ("activation", None, None), ("active_days", 0, 10), ("active_users", 0, 2), ("intent", None, None),
         ("score", 0, 50), ("context:name", None, None), ("context:domain", None, None),
     ]  # fmt: skip
@@ -523,7 +659,7 @@ def test_obstacles_are_told_in_the_order_of_the_rules() -> None:
 
 def test_a_signal_is_new_that_was_not_there_whichever_it_is() -> None:
     """Also the first of all signals."""
-    policy = changed(scoring__points=[{"signal": "users", "at_least": 1, "points": 60}])
+    policy = THEN.changed(scoring__points=[{"signal": "users", "at_least": 1, "points": 60}])
     ended = {"state": "released", "closed_at": ago(100)}
     past = handoffs(
         {"account_id": "a0", "handoff_id": "h0", "signals": ["invites"], **ended},

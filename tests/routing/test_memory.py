@@ -92,9 +92,9 @@ def test_a_trigger_that_nobody_could_act_on_expires_with_a_reason_and_counts_onc
     happens(watched, **VIEW)
     assert actions(watched, range(1, 80, 6))[:12] == [("sales_now", "trigger")] * 12
     got = watched.run(START + 80 * HOUR).iloc[0]
-    assert (got["action"], got["rule"]) in [("nurture", "queue expired"), ("monitor", "tier medium")]
+    assert (got["action"], got["rule"]) in [("monitor", "stale intent"), ("monitor", "tier medium")]
     ledger = [row for row in watched.ledger.dump()["memory"] if row["what"] == "plan_questions"]
-    assert [row["ended"] for row in ledger] == ["queue expired"]
+    assert [row["ended"] for row in ledger] == ["stale intent"]
     assert actions(watched, range(81, 84)) == [("monitor", "")] * 3
     happens(watched, plan_questions=2, plan_questions_at=START + 83.5 * HOUR)
     assert actions(watched, range(84, 85)) == [("sales_now", "trigger")]
@@ -104,8 +104,8 @@ def test_the_expiry_is_told_in_the_run_that_ends_it(watched: Company) -> None:
     happens(watched, **VIEW)
     actions(watched, range(1, 2))
     got = watched.run(START + 73 * HOUR).iloc[0]
-    assert (got["action"], got["rule"]) == ("nurture", "queue expired")
-    assert [o["obstacle"] for o in got["would_change"]] == ["queue"]
+    assert (got["action"], got["rule"]) == ("monitor", "stale intent")
+    assert [o["obstacle"] for o in got["would_change"]] == ["fresh_trigger"]
     happens(watched, plan_questions=2, plan_questions_at=START + 73.5 * HOUR)
     assert actions(watched, range(74, 75)) == [("sales_now", "trigger")]  # what it said would change it
 

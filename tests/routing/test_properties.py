@@ -74,6 +74,14 @@ def policy_of(seed: int, **fixed: Any) -> Policy:
         "medium": random.choice(["monitor", "monitor", "nurture"]),
         "large_not_engaged": random.choice(["nurture", "sales"]),
         "cooldown_days": random.choice([1, 90]),
+        "returns": {
+            "new": random.choice(["occurrence", "occurrence", "signal"]),
+            "hand_raise": random.random() < 0.7,
+            "same_rep_days": random.choice([None, 120]),
+            **{f"{end}_days": random.choice([None, 0, 1, 30]) for end in ("lost", "won", "untouched")},
+        },
+        "rules": random.choice([{}, {"friction": routing["rules"]["friction"]}]),
+        "fresh_intent_hours": random.choice([None, 24, 72]),
         "bought_days": random.choice([0, 14]),
     }
     document["value"]["floor"] = random.choice([0, 5000, 9600])
@@ -114,11 +122,7 @@ def world(policy: Policy, as_of: datetime, seed: int, n: int = 60) -> Inputs:
     random, edges = Random(seed), thresholds(policy)
     ids = [f"a{at:03}" for at in range(n)]
     rows = [_account(random, policy, edges, as_of) for _ in ids]
-    past = [
-        {"account_id": i, "handoff_id": f"h{i}", "state": state, "signals": random.sample(SIGNAL_NAMES, k=12),
-         "closed_at": None if state in plain.OPEN else as_of - _edge(random, policy.routing.cooldown_days)}
-        for i in ids if random.random() < 0.25 for state in [random.choice(STATES)]
-    ]  # fmt: skip
+    past = [_handoff(random, i, policy, as_of) for i in ids if random.random() < 0.25]
     touched = [
         {"account_id": i, "at": as_of - _edge(random, policy.handoff.silence_days)}
         for i in ids
@@ -141,6 +145,27 @@ def world(policy: Policy, as_of: datetime, seed: int, n: int = 60) -> Inputs:
     return inputs(signals, handoffs(*past), touches(*touched), busy, reps, previous(*before), policy, as_of)
 
 
+def _handoff(random: Random, account: str, policy: Policy, as_of: datetime) -> dict[str, Any]:
+    """The last handoff of an account, and the last for which anybody was in touch: this, an earlier one, or none."""
+    state, returns, none = random.choice(STATES), policy.routing.returns, {"rest_state": None, "rest_at": None}
+    row = {
+        "account_id": account, "handoff_id": f"h{account}", "state": state,
+        "signals": random.sample(SIGNAL_NAMES, k=12),
+        "reason": random.choice(["", "task deleted: by a rep", "checkout: in progress"]), "rest_owner": "ana@v.com",
+    }  # fmt: skip
+    earlier = {"rest_state": random.choice(["released", "won", "lost"]), "rest_at": as_of - _edge(random, 95)}
+    if state in plain.OPEN:
+        return row | {"closed_at": None} | random.choice([none, earlier])
+    lengths = (policy.routing.cooldown_days, returns.lost_days, returns.won_days, returns.untouched_days)
+    length = random.choice([days for days in lengths if days is not None])
+    closed_at = as_of - max(_edge(random, length), timedelta())
+    late = {"rest_state": state, "rest_at": min(closed_at + _edge(random, 2), as_of)}
+    if state in ("released", "won", "lost"):
+        return row | {"closed_at": closed_at} | random.choice([{"rest_state": state, "rest_at": closed_at}, late])
+    earlier["rest_at"] = min(earlier["rest_at"], closed_at - timedelta(hours=1))
+    return row | {"closed_at": closed_at} | random.choice([none, none, earlier, late])
+
+
 def _account(random: Random, policy: Policy, edges: dict[str, list[float]], as_of: datetime) -> dict[str, Any]:
     """An account that lacks nothing, then some steps from it."""
     best = {name: max(edges[name]) for name in SIGNAL_NAMES if random.random() < 0.6}
@@ -159,6 +184,8 @@ def _account(random: Random, policy: Policy, edges: dict[str, list[float]], as_o
         {"bought_at": as_of - _edge(random, max(policy.routing.bought_days, 1))},
         {"checkout_state": "completed", "bought_at": as_of - timedelta(days=random.choice([0.9, 1, 2, 6.5, 20]))},
         {"open_opportunities": 1},
+        {"arr": 9600.0, "trend": random.choice(["declining", "stable"])},
+        {"arr": 9600.0, random.choice(["tickets", "failed_actions"]): random.choice([2.0, 3.0, 24.0, 25.0])},
         {"account_basis": random.choice(["personal", "domain"]), "domain": random.choice([None, "acme.com"])},
         {"name": random.choice([None, ""])},
         {"limit_share": None},
@@ -283,10 +310,18 @@ def test_nobody_is_called_who_must_not_be(drawn: int, as_of: datetime, seed: int
         assert not of[field].eq("").any()
     held = past.reindex(sent.index)
     assert not held["state"].isin(plain.OPEN).any()
-    cooling = held["state"].isin(["released", "expired", "lost", "withdrawn"])
-    assert (as_of - held.loc[cooling, "closed_at"] >= timedelta(days=policy.routing.cooldown_days)).all()
+    rows, touched = rows_of(now.signals), dict(zip(now.touches["account_id"], now.touches["at"], strict=True))
+    for account, ended in rows_of(now.handoffs).items():
+        if account in sent.index:
+            again = plain.asked_since(rows[account], ended, touched.get(account), policy)
+            assert plain.until(ended, policy) <= as_of or again
     silent = now.touches[as_of - now.touches["at"] < timedelta(days=policy.handoff.silence_days)]
-    assert not sent.index.isin(silent["account_id"]).any()
+    for account in sent.index[sent.index.isin(silent["account_id"])]:
+        assert plain.asked_since(rows[account], None, touched[account], policy)
+    if policy.routing.fresh_intent_hours is not None:
+        for account in sent.index[sent["call"].isin(["pql", "hand_raised"])]:
+            asked = [*policy.gates.intent, *policy.routing.hand_raised]
+            assert plain.near_a_limit(rows[account], policy) or plain.is_fresh(rows[account], asked, policy, as_of)
     cap = policy.assignment.tasks_per_rep_per_day
     assert sent["owner_email"].value_counts().le(cap).all()
     assert sent[["owner_email", "owner_id", "assigned_by", "due_at", "contact_at"]].notna().all(axis=None)
@@ -368,6 +403,8 @@ def test_every_obstacle_named_stands_and_only_a_sales_touch_has_none(drawn: int,
                 asked = [*policy.gates.engagement, *([] if spared else policy.routing.engaged)]
                 assert needs == max(c.at_least for c in asked if c.signal == name and not plain.holds(row, c))
                 assert has == row[name]
+            elif name.startswith("friction:"):
+                assert needs is None and row["arr"] > 0
             elif name.startswith("context:"):
                 assert row[name.removeprefix("context:")] in (None, "")
             else:
@@ -378,7 +415,7 @@ def test_every_obstacle_named_stands_and_only_a_sales_touch_has_none(drawn: int,
                                   "usage_score"], policy.scoring.tiers.high,
                     ),
                     "recent_touch": (has, policy.handoff.silence_days),
-                    "cooldown": (has, policy.routing.cooldown_days),
+                    "cooldown": (has, needs),
                     "bought": (has, policy.routing.bought_days),
                 }  # fmt: skip
                 assert (has, needs) == figures.get(name, (None, None))
@@ -388,7 +425,11 @@ def test_every_obstacle_named_stands_and_only_a_sales_touch_has_none(drawn: int,
                 "open_opportunity": row["open_opportunities"] > 0,
                 "handoff": then.get("state") in plain.OPEN,
                 "cooldown": then.get("state") is not None,
-                "new_signal": then.get("state") is not None,
+                "new_signal": then.get("state") is not None and policy.routing.returns.new == "signal",
+                "new_intent": then.get("state") is not None and policy.routing.returns.new == "occurrence",
+                "fresh_intent": gates["intent"] and policy.routing.fresh_intent_hours is not None,
+                "fresh_request": any(plain.holds(row, c) for c in policy.routing.hand_raised),
+                "fresh_trigger": policy.routing.fresh_intent_hours is not None,
                 "icp": not gates["icp"],
                 "activation": not gates["activated"],
                 "intent": not gates["intent"],
@@ -446,10 +487,23 @@ def applied(now: Inputs, first: pd.DataFrame, policy: Policy, as_of: datetime) -
             elif name in ("trigger", "queue") and policy.routing.triggers:
                 signal = policy.routing.triggers[0]
                 change |= {signal: signals.at[account, signal] + 1, f"{signal}_at": as_of + timedelta(microseconds=1)}
+            elif name.startswith("friction:"):
+                change |= {"trend": "stable"} if name.endswith("falling") else {name.partition(":")[2]: 0.0}
             elif name == "handoff":
-                past[account] |= {"state": "lost", "closed_at": as_of}
+                over = {"closed_at": as_of, "rest_at": as_of}
+                past[account] |= {"state": "released", "rest_state": "released", **over}
             elif name == "cooldown":
-                past[account] |= {"closed_at": as_of - timedelta(days=needs)}
+                its = {field: plain.known(value) for field, value in past[account].items() if field != "signals"}
+                earlier = max(plain.until(its, policy) - as_of, timedelta())
+                past[account] |= {at: its[at] and its[at] - earlier for at in ("closed_at", "rest_at")}
+            elif name in ("new_intent", "fresh_intent", "fresh_request", "fresh_trigger"):
+                routing = policy.routing
+                signs = {
+                    "fresh_request": [c.signal for c in routing.hand_raised], "fresh_trigger": routing.triggers,
+                }.get(name, [c.signal for c in policy.gates.intent])  # fmt: skip
+                sign = next(s for s in signs if s in MOMENTS)
+                had = change.get(sign, np.nan_to_num(signals.at[account, sign]))
+                change |= {sign: max(had, 1.0), f"{sign}_at": as_of + timedelta(microseconds=1)}
             elif name == "new_signal":
                 new = [s for s in given if s not in FIRMOGRAPHIC_SIGNALS and s not in past[account]["signals"]]
                 if new:
@@ -466,8 +520,10 @@ def applied(now: Inputs, first: pd.DataFrame, policy: Policy, as_of: datetime) -
                     "checkout": {"checkout_state": "abandoned"},
                     "bought": {"bought_at": as_of - timedelta(days=needs or 0)},
                     "open_opportunity": {"open_opportunities": 0}, "activation": {"activated": 1},
-                    "potential_arr": {"arr": needs},
+                    "potential_arr": {"active_users": np.ceil((needs or 0) / policy.value.seat_price_year)},
                 }[name]  # fmt: skip
+        if "active_users" in change:  # asked for by both the gate and the floor
+            change["active_users"] = max(change["active_users"], signals.at[account, "active_users"])
         for field, value in change.items():
             signals.loc[account, field] = value
     signals = signals.reset_index()

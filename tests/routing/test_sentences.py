@@ -29,9 +29,15 @@ TRIGGERS = (
          "Its present handoff has to end: 7 days after a touch without response it is self-serve again."),
         ("recent_touch", 3.0, 7.0, "7 days have to pass since the last touch of a rep; it was 3 days ago."),
         ("recent_touch", None, 7.0, "7 days have to pass since the last touch of a rep; it was an unknown time ago."),
-        ("cooldown", 12.0, 90.0, "90 days have to pass since its last handoff ended; that was 12 days ago."),
+        ("cooldown", 12.0, 90.0, "90 days have to pass since its last handoff ended; that was 12 days ago. "
+         "Or it has to ask for a person: demo_requests."),
         ("cooldown", math.nan, 90.0,
-         "90 days have to pass since its last handoff ended; that was an unknown time ago."),
+         "90 days have to pass since its last handoff ended; that was an unknown time ago. "
+         "Or it has to ask for a person: demo_requests."),
+        ("new_intent", None, None,
+         "It has to show intent after its last handoff; the same as before counts again."),
+        ("fresh_request", None, None,
+         "It has to ask for a person anew (demo_requests): that it did is more than 72 hours old."),
         ("new_signal", None, None, "A signal has to appear that was not there at its last handoff."),
         ("potential_arr", 1440.0, 5000.0, "Its potential ARR of $1,440 has to reach $5,000."),
         ("potential_arr", None, 5000.0, "Its potential ARR of unknown has to reach $5,000."),

@@ -60,7 +60,7 @@ def without(name: str) -> Iterator[None]:
 
 
 def test_weeks_of_runs_break_no_promise_and_can_be_replayed(tmp_path: Path) -> None:
-    lived = year(tmp_path, days=38, accounts=500, sampled=3, provoked=0.15)
+    lived = year(tmp_path, days=38, accounts=500, tasks_per_day=4, sampled=3, provoked=0.15)
     figures, oracle = lived.live(), lived.oracle
     assert not oracle.counted, dict(oracle.violations)
     assert not oracle.wrong_signals
@@ -83,7 +83,7 @@ def test_the_oracle_sees_a_task_that_stays_open_while_the_customer_buys(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(deliver, "withdraw_overtaken", lambda lake, ledger, run, crm: (0, {}))
-    lived = year(tmp_path, days=1, accounts=2000, provoked=0.4, every=timedelta(hours=6))
+    lived = year(tmp_path, days=3, accounts=2000, provoked=0.6, every=timedelta(hours=6))
     lived.live()
     assert lived.oracle.counted[1] and set(lived.oracle.counted) == {1}, dict(lived.oracle.violations)
 
@@ -99,7 +99,7 @@ def test_the_oracle_sees_a_task_without_context(tmp_path: Path, monkeypatch: pyt
 def test_the_oracle_sees_an_account_that_comes_back_too_soon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     opens = Ledger.open_handoffs  # which keeps to the cooldown, too
     monkeypatch.setattr(
-        Ledger, "open_handoffs", lambda self, decisions, run, rows, cooldown: opens(self, decisions, run, rows)
+        Ledger, "open_handoffs", lambda self, decisions, run, rows, knew: opens(self, decisions, run, rows)
     )
     lived = year(tmp_path, days=6, accounts=500)
     with without("cooldown"):
@@ -193,3 +193,17 @@ def events(company: Company) -> pd.DataFrame:
             "day": occurred.clip(lower=pd.Timestamp(moment(company.begin - DAY))).dt.strftime("%Y-%m-%d"),
         }
     )
+
+
+def test_the_oracle_sees_an_opt_out_that_is_read_only_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the last look, opt-outs between decision and delivery are withheld; without it, the oracle tells."""
+    kept = year(tmp_path / "kept", days=8, accounts=600, every=timedelta(hours=24))
+    monkeypatch.setattr("judges.year.people.SHARE", 0.3)
+    figures = kept.live()
+    assert not kept.oracle.counted, dict(kept.oracle.violations)
+    assert figures.opted_out and figures.withheld["never contact"] > 0 and figures.actions["hold_never_contact"] > 0
+    whole = deliver._ask_again
+    monkeypatch.setattr(deliver, "_ask_again", lambda *given: (whole(*given)[0], {}))
+    lived = year(tmp_path / "lived", days=8, accounts=600, every=timedelta(hours=24))
+    lived.live()
+    assert set(lived.oracle.counted) == {11}, dict(lived.oracle.violations)

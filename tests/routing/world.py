@@ -21,7 +21,7 @@ PQL: dict[str, Any] = {
 }  # fmt: skip
 TEXT = (
     "account_id", "account_basis", "name", "domain", "industry", "region", "timezone", "owner_email", "owner_id",
-    "crm_account_id", "checkout_state",
+    "crm_account_id", "checkout_state", "trend",
 )  # fmt: skip
 
 
@@ -29,19 +29,31 @@ def accounts(*rows: dict[str, Any]) -> pd.DataFrame:
     base: dict[str, Any] = {
         **dict.fromkeys(TEXT), **dict.fromkeys(SIGNAL_NAMES, 0.0), "employees": np.nan, "seats": np.nan, "arr": np.nan,
         "owner_active": None, "open_opportunities": 0, "checkout_state": "none", "usual_hour": np.nan,
-        "usual_weekday": np.nan, "bought_at": None,
+        "usual_weekday": np.nan, "bought_at": None, "limit_near_at": None, "limit_read_at": None,
     }  # fmt: skip
     happened = {f"{name}_at": AS_OF for name in MOMENTS}
     table = pd.DataFrame([{**base, "account_id": f"a{n:02}", **happened, **row} for n, row in enumerate(rows)])
     for name in MOMENTS:  # null when there is none
         table[f"{name}_at"] = table[f"{name}_at"].where(table[name] > 0)
-    moments = dict.fromkeys([*happened, "bought_at"], "datetime64[us, UTC]")
+    moments = dict.fromkeys([*happened, "bought_at", "limit_near_at", "limit_read_at"], "datetime64[us, UTC]")
     return table.astype({**dict.fromkeys(TEXT, "str"), **dict.fromkeys(SIGNAL_NAMES, "float64"), **moments})
 
 
 def handoffs(*rows: dict[str, Any]) -> pd.DataFrame:
-    columns = ["account_id", "handoff_id", "state", "closed_at", "signals"]
-    return pd.DataFrame(list(rows), columns=columns).astype({"closed_at": "datetime64[us, UTC]"})
+    columns = [
+        "account_id",
+        "handoff_id",
+        "state",
+        "closed_at",
+        "signals",
+        "reason",
+        "rest_state",
+        "rest_owner",
+        "rest_at",
+    ]
+    frame = pd.DataFrame(list(rows), columns=columns)
+    text = dict.fromkeys(["reason", "rest_state", "rest_owner"], "str")
+    return frame.astype({**text, **dict.fromkeys(["closed_at", "rest_at"], "datetime64[us, UTC]")})
 
 
 def touches(*rows: dict[str, Any]) -> pd.DataFrame:

@@ -27,7 +27,7 @@ def test_what_the_integration_needs_is_there() -> None:
         "Onetouch_Account_Id__c", "Onetouch_Score__c", "Onetouch_Tier__c", "Onetouch_Trigger__c", "Onetouch_Motion__c",
         "Onetouch_Activated__c", "Onetouch_Milestones__c", "Onetouch_Team_Size__c", "Onetouch_Features_Used__c",
         "Onetouch_Usage_28d__c", "Onetouch_Limit_Share__c", "Onetouch_Dossier__c", "Onetouch_Policy_Version__c",
-        "Onetouch_As_Of__c",
+        "Onetouch_As_Of__c", "Onetouch_Action__c",
     }  # fmt: skip
     assert deployed["Lead"] == deployed["Account"]
     assert deployed["Task"] == deployed["Event"]
@@ -37,7 +37,7 @@ def test_what_the_integration_needs_is_there() -> None:
         "Onetouch_Disposition__c": ("Good", "Not now", "Wrong person", "Would have bought anyway"),
     }
     keys = {field.name for fields in deployed.values() for field in fields if field.external_id}
-    assert keys == {"Onetouch_Account_Id__c", "Onetouch_Handoff_Id__c"}
+    assert keys == {"Onetouch_Account_Id__c", "Onetouch_Handoff_Id__c", "Onetouch_Contact_Key__c"}
     assert all(field.unique for fields in deployed.values() for field in fields if field.external_id)
     assert account["Onetouch_Dossier__c"].length == 32768
 

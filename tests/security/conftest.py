@@ -27,11 +27,17 @@ COMPANIES = {
 NAMES = {"org_00003": "Kestrel Simulated", "org_00004": "Twice Simulated", "org_00005": "Twice Simulated"}
 
 
+def called(user: str) -> str:
+    """The name of a user, which does not hold the id."""
+    return f"Anna Example{''.join(chr(ord('a') + int(digit)) for digit in user if digit.isdigit())}"
+
+
 def row(number: int, user: str, email: str, organisation: str | None, hour: int = 10, **more: Any) -> dict[str, Any]:
     """What a user did on one of the last days."""
     at = f"2026-03-0{4 + number % 3} {hour:02}:00:00.000000"
     return event(
-        number, user_id=user, user_properties={"email": email}, event_time=at, client_event_time=at,
+        number, user_id=user, user_properties={"email": email, "name": called(user), "title": "Head"}, event_time=at,
+        client_event_time=at,
         server_upload_time=at, server_received_time=at, device_id=f"{user}R",
         groups={"organisation": [organisation]} if organisation else {}, **more,
     )  # fmt: skip
@@ -125,6 +131,7 @@ def hand_over(workspace: Workspace, run_id: str, account_id: str) -> None:
 
     def rows(handoff: Any) -> list[dict[str, Any]]:
         payload = {"account_id": account_id, "name": NAMES[account_id], "crm_account_id": crm_id}
+        payload["dossier"] = f"TEAM\n  Write to {called(f'u_{account_id[-5:]}_00')}, Head: looked at pricing twice"
         return [
             {"key": f"{kind}:{handoff.handoff_id}", "destination": "salesforce", "kind": kind, "payload": payload}
             for kind in ("account_fields", "task")

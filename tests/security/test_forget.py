@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 from onetouch import audit
 from onetouch import forget as module
+from onetouch.catalogue import PERSONAL_COLUMNS
 from onetouch.forget import forget
 from onetouch.lake import Lake
 from onetouch.ledger import Ledger
@@ -23,7 +24,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 from typer.testing import CliRunner
 
-from tests.security.conftest import AS_OF, Home, opened, row
+from tests.security.conftest import AS_OF, Home, called, opened, row
 from tests.security.conftest import rows as rows_sent
 from tests.sources.answers import answer, member, packed
 
@@ -65,7 +66,7 @@ def raw_lines(lake: Lake) -> list[bytes]:
 def test_an_account_is_nowhere_afterwards_and_nobody_else_has_lost_anything(home: Home) -> None:
     workspace, lake = home.workspace, home.workspace.lake
     users = [user for user in users_of(lake, ACCOUNT) if user != "u_consultant"]
-    words = [ACCOUNT, DOMAIN, CRM_ID, "Kestrel Simulated", "simulated.u.00003", *users]
+    words = [ACCOUNT, DOMAIN, CRM_ID, "Kestrel Simulated", "simulated.u.00003", *users, *map(called, users)]
     assert len(users) > 2 and {word for word, _ in where(workspace.home, *words)} == set(words)
     before, stages_before = events(lake), workspace.ledger.stage_summaries(home.run_id)
     decisions = lake.read("decisions", f"{home.run_id}.parquet")
@@ -123,10 +124,17 @@ def test_a_user_is_nowhere_afterwards_and_its_company_stays(home: Home) -> None:
     user = users_of(lake, ACCOUNT)[0]
     address = f"simulated.{user.replace('_', '.')}@{DOMAIN}"
     assert where(workspace.home, address)
+    rooms = {name.split("/")[1] for _, name in where(workspace.home, called(user)) if name.startswith("lake/")}
+    assert rooms >= {"raw", "events", "profiles", "people", "signals"}
+    assert ("ledger.db" in {name for _, name in where(workspace.home, called(user))}) is True
     before = events(lake)
     scores = lake.read("scores", f"{home.run_id}.parquet")
     said = forget(workspace, "user", user, AS_OF)
-    assert where(workspace.home, user, address) == [] and said["found"] == []
+    assert where(workspace.home, user, address, called(user)) == [] and said["found"] == []
+    signals = lake.read("signals", f"{home.run_id}.parquet").set_index("account_id").loc[ACCOUNT]
+    assert signals["contact_user"].startswith("forgotten:") and pd.isna(signals[list(PERSONAL_COLUMNS)]).all()
+    people = lake.read("people", f"{home.run_id}.parquet")
+    assert (people["account_id"] == ACCOUNT).sum() == 3  # the others, and the consultant
     pd.testing.assert_frame_equal(
         events(lake).sort_values("event_id", ignore_index=True),
         before[before["user_id"] != user].sort_values("event_id", ignore_index=True),
@@ -134,6 +142,21 @@ def test_a_user_is_nowhere_afterwards_and_its_company_stays(home: Home) -> None:
     pd.testing.assert_frame_equal(lake.read("scores", f"{home.run_id}.parquet"), scores)
     assert lake.exists("crm", home.run_id, "accounts.parquet") and where(workspace.home, DOMAIN)
     assert audit.replay(lake, workspace.ledger, home.run_id).empty
+
+
+def test_of_the_others_it_is_known_who_they_are(home: Home) -> None:
+    user, other = users_of(home.workspace.lake, ACCOUNT)[:2]
+    forget(home.workspace, "user", user, AS_OF)
+    rooms = {name.split("/")[1] for _, name in where(home.workspace.home, called(other)) if name.startswith("lake/")}
+    assert rooms >= {"raw", "events", "profiles", "people"}
+
+
+def test_by_the_address_that_outlived_the_raw_files_the_user_is_found(home: Home) -> None:
+    lake = home.workspace.lake
+    user = users_of(lake, ACCOUNT)[0]
+    lake.fs.rm(lake.path("raw"), recursive=True)
+    forget(home.workspace, "user", f"Simulated.{user.replace('_', '.')}@{DOMAIN}", AS_OF)
+    assert where(home.workspace.home, user, called(user)) == []
 
 
 def test_by_the_address_of_a_user_the_user_is_found(home: Home) -> None:

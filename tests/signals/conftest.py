@@ -16,7 +16,8 @@ Event = dict[str, Any]
 EVENTS = {
     "event_id": "str", "source": "str", "event": "str", "occurred_at": "datetime64[us, UTC]",
     "received_at": "datetime64[us, UTC]", "user_id": "str", "anonymous_id": "str", "groups": "str",
-    "account_id": "str", "account_basis": "str", "email_domain": "str", "never_count": "boolean", "properties": "str",
+    "account_id": "str", "account_basis": "str", "email_domain": "str", "never_count": "boolean", "profile": "str",
+    "properties": "str",
     "batch_id": "str",
 }  # fmt: skip
 
@@ -38,6 +39,7 @@ def event() -> Callable[..., Event]:
             "anonymous_id": more.pop("device", None),
             "groups": None,
             "never_count": None,
+            "profile": None,
             "account_id": account,
             "account_basis": more.pop("basis", "group"),
             "email_domain": more.pop("email_domain", None),

@@ -88,6 +88,7 @@ def plain(
         "users": users(90),
         "active_users_7d": users(7),
         "active_users": users(28),
+        "decision_makers": 0,
         "invites": n(28, "teammate_invited"),
         "milestones_done": sum(name in first for name in POLICY.product.milestones),
         "activated": float(activated_at is not None),

@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import requests
+import yaml
 from onetouch.connections import from_environment
+from onetouch.policy import upgrade
 from onetouch.policy.upgrade import current_name
 from onetouch.sandbox.server import make_server
 from onetouch.workspace import Workspace, open_workspace
@@ -32,7 +34,12 @@ class Home:
 
     @classmethod
     def copy(cls, commit: str, to: Path) -> Home:
+        """A copy whose policy files say what the release did about what it had no keys for."""
         shutil.copytree(HOMES / commit, to)
+        for path in (to / "policies").glob("*.yaml"):
+            document = upgrade._third(yaml.safe_load(path.read_text()))
+            document["routing"]["rules"] = {"friction": None}
+            path.write_text(yaml.safe_dump(document, sort_keys=False))
         return cls(commit, to)
 
     def said(self, name: str) -> Any:

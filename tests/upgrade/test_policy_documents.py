@@ -91,6 +91,17 @@ def test_a_document_of_the_first_release_is_read_whole() -> None:
     assert policy.delivery.approval_above is policy.slack.quiet_from is policy.assignment.senior_score is None
 
 
+@pytest.mark.parametrize(("former", "today"), [(True, "match"), (False, "never")])
+def test_whether_the_task_names_a_contact_means_what_it_meant(tmp_path: Path, former: bool, today: str) -> None:
+    stored = {**without("crm.contacts"), "format": 3}
+    stored["crm"]["link_contact"] = former
+    assert upgrade.read_stored(stored).crm.contacts == today
+    assert "link_contact" not in upgrade.upgraded(stored)["crm"]
+    file = tmp_path / "own.yaml"
+    file.write_text(yaml.safe_dump({"crm": {"link_contact": former}}))
+    assert read_policy(file).crm.contacts == today
+
+
 def test_the_version_is_the_one_it_was_kept_under_until_something_is_changed() -> None:
     kept = upgrade.read_stored(without("crm.automation"), "0123456789ab")
     assert kept.version == "0123456789ab"

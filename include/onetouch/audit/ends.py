@@ -76,11 +76,19 @@ def _intent(before: Known, now: Known, policy: Policy, since: datetime, until: d
         yield f"Its intent is no longer fresh: nobody could act on it for {policy.assignment.queue_hours} hours."
 
 
+def _stale(before: Known, now: Known, policy: Policy, since: datetime, until: datetime) -> Iterator[str]:
+    if {"fresh_intent", "fresh_request", "fresh_trigger"} & (_obstacles(now) - _obstacles(before)):
+        yield f"It has shown no intent for {policy.routing.fresh_intent_hours} hours."
+
+
 def _waiting(before: Known, now: Known, policy: Policy, since: datetime, until: datetime) -> Iterator[str]:
     over = _obstacles(before) - _obstacles(now)
     handoff = now.get("handoff") or {}
-    if "cooldown" in over and _between(handoff.get("closed_at"), policy.routing.cooldown_days, since, until):
-        yield f"The cooldown of {policy.routing.cooldown_days} days is over."
+    if "cooldown" in over:
+        days = int(next(o["needs"] for o in before["would_change"] if o["obstacle"] == "cooldown"))
+        ended = max(filter(None, (handoff.get("closed_at"), handoff.get("rest_at"))), default=None)
+        if _between(ended, days, since, until):
+            yield f"The cooldown of {days} days is over."
     if "recent_touch" in over:
         yield f"No rep was in contact for {policy.handoff.silence_days} days."
     if "bought" in over and _between(before.get("bought_at"), policy.routing.bought_days, since, until):
@@ -112,6 +120,7 @@ ENDS: dict[str, End] = {
     "window": _window,
     "decay": _decay,
     "intent": _intent,
+    "stale": _stale,
     "waiting": _waiting,
     "room": _room,
 }

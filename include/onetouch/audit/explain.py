@@ -17,6 +17,7 @@ import pyarrow as pa
 
 from onetouch.audit.ends import ended
 from onetouch.audit.stored import of_run, table
+from onetouch.catalogue import PERSONAL_COLUMNS
 from onetouch.lake import Lake
 from onetouch.ledger import PSEUDONYM, Ledger, Run
 from onetouch.policy import Policy
@@ -37,7 +38,8 @@ class Said:
 
 @dataclass(frozen=True)
 class Explanation:
-    """One decision with everything it was based on. `decision`, `signals`, `gates`: the stored rows as plain values.
+    """One decision with everything it was based on. `decision`, `signals`, `gates`: the stored rows as plain values,
+    `signals` without PERSONAL_COLUMNS.
 
     `tier_score`: the part of the score that decides the tier. `before`: run_id, as_of, action, rule and score of the
     account's decision in the run before (None: there was none); `ended`: what has ended by the clock since (`ends`).
@@ -83,6 +85,7 @@ def explain(lake: Lake, ledger: Ledger, run: Run, account: str) -> Explanation:
     account_id = decision["account_id"]
     scored = _row(of_run(lake, "scores", run.run_id, account_id)) or {}
     signals = _row(of_run(lake, "signals", run.run_id, account_id)) or {}
+    signals = {column: value for column, value in signals.items() if column not in PERSONAL_COLUMNS}
     policy = ledger.policy(run.policy_version)
     handoff = _row(table(lake, "inputs", run.run_id, "handoffs.parquet", account_id=account_id))
     known = {**signals, **scored, **decision, "handoff": handoff}

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         HOLD_CONVERTING,
         HOLD_COOLDOWN,
         HOLD_HOLDOUT,
+        HOLD_NEVER_CONTACT,
         HOLD_OPEN_OPPORTUNITY,
         HOLD_TOUCHED,
         MONITOR,
@@ -29,10 +30,12 @@ if TYPE_CHECKING:
     )
     from onetouch.catalogue.display import Format, Section
     from onetouch.catalogue.events import EVENT_NAMES, EVENTS, EVENTS_BY_NAME, NOT_USE, Event
+    from onetouch.catalogue.people import PEOPLE_COLUMNS, PERSON_SIGNALS, PROFILE
     from onetouch.catalogue.signals import (
         DETAIL_COLUMNS,
         FIRMOGRAPHIC_SIGNALS,
         MOMENTS,
+        PERSONAL_COLUMNS,
         RENAMED,
         SIGNAL_NAMES,
         SIGNALS,
@@ -62,6 +65,7 @@ __all__ = [
     "HOLD_CONVERTING",
     "HOLD_COOLDOWN",
     "HOLD_HOLDOUT",
+    "HOLD_NEVER_CONTACT",
     "HOLD_OPEN_OPPORTUNITY",
     "HOLD_TOUCHED",
     "Happened",
@@ -70,6 +74,10 @@ __all__ = [
     "MONITOR",
     "NOT_USE",
     "NURTURE",
+    "PEOPLE_COLUMNS",
+    "PERSONAL_COLUMNS",
+    "PERSON_SIGNALS",
+    "PROFILE",
     "SALES_NOW",
     "SELF_SERVE_HERO",
     "SELF_SERVE_ONBOARDING",

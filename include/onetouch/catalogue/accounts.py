@@ -54,7 +54,7 @@ class Column:
     (None: it has none). `fact`: whether a text of the policy may name it; `format` says how its value is written.
     `nouns`: what it counts, in singular and plural. `private`: no text for the customer may name it. `mapped`: whether
     the policy maps a field of the CRM's account to it (`crm.account_fields`) and a scenario may set it. Ids and owners
-    are read without a mapping.
+    are read without a mapping. `personal`: it says who the user of `contact_user` is, which only the CRM is told.
     """
 
     name: str
@@ -66,6 +66,7 @@ class Column:
     nouns: tuple[str, str] | None = None
     private: bool = False
     mapped: bool = False
+    personal: bool = False
 
     @property
     def word(self) -> str:
@@ -102,10 +103,12 @@ SNAPSHOT_COLUMNS: tuple[Column, ...] = (
     Column(name="timezone", kind=Kind.TIMEZONE, mapped=True),
     Column(name="owner_email", kind=Kind.EMAIL),
     Column(name="signed_up_at", kind=Kind.MOMENT, mapped=True),
+    Column(name="never_contact", kind=Kind.FLAG, mapped=True),
 )  # fmt: skip
 """Columns that any source of accounts may fill; unknown is null, never zero. `domains`: all domains of the company's
 e-mail addresses, if it has several, separated by semicolons; `arr`: dollars a year; `plan_limits`: limit → cap (a limit
-without a cap, or with -1, null or "unlimited", is none); `owner_email`: the rep's e-mail address."""
+without a cap, or with -1, null or "unlimited", is none); `owner_email`: the rep's e-mail address;
+`never_contact`: the company as a whole may not be contacted."""
 
 CRM_COLUMNS: tuple[Column, ...] = (
     Column(name="crm_account_id", kind=Kind.ID),

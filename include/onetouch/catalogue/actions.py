@@ -104,4 +104,4 @@ ACTIONS = (
     INSUFFICIENT_DATA,
     BELOW_FLOOR,
 )
-"""Every action there is. No rule leads to `hold_never_contact` and `insufficient_data` yet."""
+"""Every action there is. No rule leads to `insufficient_data` yet."""

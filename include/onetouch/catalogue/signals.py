@@ -260,6 +260,13 @@ SIGNALS: tuple[Signal, ...] = (
         nouns=("active user", "active users"), section=Section.TEAM,
     ),
     Signal(
+        name="decision_makers", unit="users", window=Window.RECENT, source="S2", table="people",
+        meaning="different users with use whose title or seniority `people.decision_makers` names; none is known "
+        "without `events.person_properties`",
+        label="Decision makers active in {days} days", nouns=("decision maker", "decision makers"),
+        section=Section.TEAM, private=True,
+    ),
+    Signal(
         name="invites", unit="events", window=Window.RECENT, source="S4", events=("teammate_invited",),
         meaning="how often", label="Invitations in {days} days", nouns=("teammate", "teammates"),
         section=Section.TEAM, happened=Happened("invited a teammate", "teammate invited"),
@@ -392,11 +399,23 @@ DETAIL_COLUMNS: tuple[Column, ...] = (
     Column(name="limit_name", kind=Kind.TEXT, fact=True),
     Column(name="limit_used", kind=Kind.NUMBER, format=Format.NUMBER, fact=True),
     Column(name="limit_cap", kind=Kind.NUMBER, format=Format.NUMBER, fact=True),
+    Column(name="limit_near_at", kind=Kind.MOMENT),  # the first reading of `limit_held_days`
+    Column(name="limit_read_at", kind=Kind.MOMENT),  # the last reading
     Column(name="top_user", kind=Kind.TEXT, label="Most active", section=Section.TEAM),
+    Column(name="contact_user", kind=Kind.TEXT),
+    Column(name="contact_name", kind=Kind.TEXT, personal=True),
+    Column(name="contact_email", kind=Kind.TEXT, personal=True),
+    Column(name="contact_title", kind=Kind.TEXT, personal=True),
     Column(name="usual_hour", kind=Kind.WHOLE, format=Format.NUMBER),
     Column(name="usual_weekday", kind=Kind.WHOLE, format=Format.NUMBER),
     Column(name="first_seen_at", kind=Kind.MOMENT),
     Column(name="last_seen_at", kind=Kind.MOMENT),
     Column(name="activated_at", kind=Kind.MOMENT),
 )  # fmt: skip
-"""The columns of the signals table that explain the signals (`signals/account.py` computes all of them)."""
+"""The columns of the signals table that explain the signals (`signals/account.py` computes all of them).
+
+`contact_user` and what is known of it is the person to write to (`signals/people.py`): who asked for a person, else a
+buyer, else the champion."""
+
+PERSONAL_COLUMNS: tuple[str, ...] = tuple(column.name for column in DETAIL_COLUMNS if column.personal)
+"""What says who the user of `contact_user` is: for the CRM alone, in no log, chat or page."""

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
         CLOSED_BY_US,
         DISPOSITIONS,
         EXPIRED,
+        NOT_YET,
         OUTCOMES,
         RELEASED,
         UNKNOWN,
@@ -23,16 +24,19 @@ if TYPE_CHECKING:
         CrmError,
         FieldsMissing,
         LimitReached,
+        OurWrites,
         Outcome,
         Refused,
         Row,
         SignInRefused,
+        Tell,
         Unreachable,
+        is_set,
         note,
     )
     from onetouch.crm.registry import CRMS, check_system, connect, connection_id
     from onetouch.crm.salesforce import HANDOFF_ID, REQUIRED_FIELDS
-    from onetouch.crm.stored import context_of, stored_payload, task_of
+    from onetouch.crm.stored import context_of, opportunity_of, stored_payload, task_of
 
 __all__ = [
     "HANDOFF_ID",
@@ -46,13 +50,16 @@ __all__ = [
     "EXPIRED",
     "FieldsMissing",
     "LimitReached",
+    "NOT_YET",
     "OUTCOMES",
+    "OurWrites",
     "Outcome",
     "RELEASED",
     "REQUIRED_FIELDS",
     "Refused",
     "Row",
     "SignInRefused",
+    "Tell",
     "UNKNOWN",
     "Unreachable",
     "WITHDRAWN",
@@ -61,7 +68,9 @@ __all__ = [
     "connect",
     "connection_id",
     "context_of",
+    "is_set",
     "note",
+    "opportunity_of",
     "stored_payload",
     "task_of",
 ]

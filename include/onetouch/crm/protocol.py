@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol, Self
 
 from onetouch.connections import Connection
-from onetouch.handoff import AccountContext, TaskContent
+from onetouch.handoff import AccountContext, OpportunityContent, TaskContent
 from onetouch.policy import Policy
 from onetouch.stop import WhyStopped
 
 Row = dict[str, Any]
+
+Tell = Callable[[str], None]
+"""Is given each warning, a line that says what was not read and how to mend it."""
 
 WITHDRAWN, RELEASED, EXPIRED = "[Withdrawn] ", "[Released] ", "[Expired] "
 CLOSED_BY_US = (WITHDRAWN, RELEASED, EXPIRED)
@@ -25,13 +28,25 @@ DISPOSITIONS = ("Good", "Not now", "Wrong person", "Would have bought anyway")
 UNKNOWN = "UNKNOWN_OUTCOME"
 """The code of a row whose request was sent but not answered: look it up before sending it again."""
 
-WRITES = ("create_fields", "ensure_accounts", "update_accounts", "create_tasks", "close_tasks")
+WRITES = (
+    "create_fields", "ensure_accounts", "ensure_contacts", "update_accounts", "create_tasks", "close_tasks",
+    "create_opportunities",
+)  # fmt: skip
 """The methods of a Crm that change something in it."""
 
 
 def note(label: str, reason: str = "") -> str:
     """The first line of the description of a task that we closed or released; `label` is one of CLOSED_BY_US."""
     return f"{label.strip('[] ')}: {reason}"
+
+
+NOT_YET = "NOT_YET"
+"""The code of a row that the CRM cannot take yet, through nobody's fault: a later run tries again."""
+
+
+def is_set(value: object) -> bool:
+    """Whether a CRM's yes-or-no field says yes, however it is kept: an empty one says no."""
+    return value is True or str(value).strip().lower() in ("true", "yes", "1")
 
 
 class CrmError(Exception):
@@ -121,6 +136,19 @@ class Activity:
         return self.subject.startswith(CLOSED_BY_US)
 
 
+@dataclass(frozen=True)
+class OurWrites:
+    """Changes of accounts that we made ourselves and that need not be read.
+
+    `until`: as-of that we wrote → until when we wrote it, by the CRM's clock, both in whole seconds. An account with
+    that as-of that has not changed after that moment was changed by us last. `unread`: accounts that others had changed
+    just before we wrote them; they are read all the same.
+    """
+
+    until: Mapping[datetime, datetime] = field(default_factory=dict)
+    unread: frozenset[str] = frozenset()
+
+
 class Crm(Protocol):
     """One CRM. Every method may raise CrmError; a row's own refusal is its Outcome, never an exception.
 
@@ -152,12 +180,18 @@ class Crm(Protocol):
     def read_reps(self) -> Iterator[Row]:
         """owner_id, email, name, active, timezone of every user."""
 
-    def read_accounts(self, policy: Policy, since: datetime | None = None) -> Iterator[Row]:
+    def read_accounts(
+        self, policy: Policy, since: datetime | None = None, ours: OurWrites | None = None
+    ) -> Iterator[Row]:
         """crm_account_id, owner_id, account_id (our external id), created_at, is_deleted, merged_into (the id of the
         account it was merged into), and the snapshot columns of `policy.crm.account_fields`.
 
-        With `since`, accounts changed at or after it, deleted ones too; without, all existing accounts.
+        With `since`, accounts changed at or after it, deleted ones too, but not those whose last change is one of
+        `ours`; without, all existing accounts. An account may come twice.
         """
+
+    def last_written(self, as_of: datetime) -> datetime | None:
+        """When an account with this as-of (whole seconds) was changed last, by the CRM's clock; None: none has it."""
 
     def read_opportunities(self, since: datetime | None = None) -> Iterator[Row]:
         """opportunity_id, crm_account_id, stage, is_closed, is_won, amount, created_at, closed_at, lead_source,
@@ -183,8 +217,23 @@ class Crm(Protocol):
     def gone_since(self, since: datetime) -> dict[str, str | None]:
         """Accounts deleted at or after `since` → the account each was merged into (None: none)."""
 
-    def contacts(self, emails: Collection[str]) -> dict[str, str]:
-        """Lower-case e-mail → contact id, for the addresses the CRM knows."""
+    def contacts(self, emails: Collection[str]) -> dict[tuple[str, str], str]:
+        """(CRM account id, lower-case e-mail) → contact id, for the addresses the CRM knows; the account id is "" where
+        the contact belongs to no account. Of several contacts of one account with one address, the one created
+        first."""
+
+    def read_contacts(self, since: datetime | None = None, tell: Tell = lambda _: None) -> Iterator[Row]:
+        """contact_id, kind (contact or lead), crm_account_id (of a lead its own id), email (lower case), name, title,
+        do_not_call, email_opt_out, is_deleted, changed_at of every person; with `since` as `read_accounts`.
+
+        The opt-outs are read from the fields of `policy.crm.contact_fields`. Where the policy names a field that the
+        CRM does not have or show, they are None: unknown, not "may be contacted"; `tell` is given a line for each such
+        field. Where it names none, nobody has opted out.
+        """
+
+    def contacts_of(self, records: Collection[str], emails: Collection[str] = ()) -> Iterator[Row]:
+        """Rows of `read_contacts` as they are now, of the existing people of these records (accounts or leads) and of
+        those with one of these addresses in lower case, each person once."""
 
     # ── writing ──────────────────────────────────────────────────────────────────────────────────
 
@@ -192,6 +241,14 @@ class Crm(Protocol):
         """Finds or creates a record for each product account, `account_id` → {name, domain, owner_id, …}: the record
         with our external id, else a record of the same domain (which gets the id), else a new record of `kind`
         (account, lead). Never creates two."""
+
+    def ensure_contacts(self, rows: Mapping[str, Row]) -> dict[str, Outcome]:
+        """Finds or creates a contact for each row, key → {crm_account_id, email, name, title, owner_id}: the account's
+        contact of that address, else one of that address that belongs to no account, else a new one.
+
+        Never creates two; one of ours that was deleted is not created again (`deleted`). Only where the policy's
+        `crm.contacts` is `create`.
+        """
 
     def update_accounts(self, rows: Mapping[str, AccountContext]) -> dict[str, Outcome]:
         """Writes our own fields, CRM account id → context; unknown values are left out, so nothing is erased."""
@@ -210,4 +267,13 @@ class Crm(Protocol):
         the rep closed (`by_rep`) is left alone, except that a release adds its reason to the description. Nothing is
         done, and the outcome is ok, for a task that we closed before (even if the rep has reopened it since), that was
         deleted, or that was never created.
+        """
+
+    def create_opportunities(
+        self, rows: Mapping[str, OpportunityContent], unsure: Collection[str] = ()
+    ) -> dict[str, Outcome]:
+        """Creates an opportunity of each handoff, handoff id → content, under its unique key, in the first open stage.
+
+        An existing one is the rep's, as with `create_tasks`: it is adopted as it is, and a deleted one is not created
+        again. A lead has no opportunities: its outcome is NOT_YET.
         """

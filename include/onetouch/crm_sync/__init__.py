@@ -8,18 +8,23 @@ if TYPE_CHECKING:
     from onetouch.crm_sync.accounts_file import extract_accounts_file
     from onetouch.crm_sync.comparison import Comparison, Finding, compare
     from onetouch.crm_sync.extract_crm import (
+        CONTACTS,
         OPPORTUNITIES,
         REPS,
+        WRITING,
         emails_of,
         extract_crm,
         follow,
         frame_of,
         move_on,
+        our_writes,
+        people_of,
         read_reps,
         timezones,
     )
     from onetouch.crm_sync.one_touch import (
         LABELS,
+        MEETING,
         UNTOUCHED,
         Move,
         Seen,
@@ -32,10 +37,13 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "CONTACTS",
     "LABELS",
+    "MEETING",
     "OPPORTUNITIES",
     "REPS",
     "UNTOUCHED",
+    "WRITING",
     "Comparison",
     "Finding",
     "Move",
@@ -53,6 +61,8 @@ __all__ = [
     "move_on",
     "moves",
     "new_owner",
+    "our_writes",
+    "people_of",
     "read_reps",
     "timezones",
 ]

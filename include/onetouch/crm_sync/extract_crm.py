@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
 from itertools import islice
 from typing import Any
 
 import pandas as pd
 
-from onetouch.crm import Activity, Crm, Row
+from onetouch.crm import Activity, Crm, OurWrites, Row, Tell
 from onetouch.crm_sync.one_touch import MEETING, Move, Seen, by_people, in_touch_at, moves, new_owner
 from onetouch.lake import Lake, read_table
 from onetouch.ledger import ACTIVE, Handoff, IllegalMove, Ledger, Run, storable
@@ -19,6 +19,17 @@ from onetouch.signals import CRM, SNAPSHOT, normalise_accounts
 
 _AT_ONCE = 5_000
 """Activities held in memory at a time: the first reading of a large CRM goes back months."""
+
+_AGAIN = timedelta(hours=2)
+"""Ours: how long before the moment of the run before an account may have changed and is read again. That run has read
+it after its moment, so this covers clocks that differ and records that become visible late."""
+
+_LATEST = timedelta(days=2)
+"""Ours: more than the time from a run's moment to its last write (`delivery.fresh_hours`, and the write itself)."""
+
+WRITING = "write_accounts"
+"""The stage that writes standings. Its summary tells of `ours`: `until` when accounts got the run's as-of, and which
+were `unread`."""
 
 _AHEAD = timedelta(days=60)
 """Ours: how far ahead a meeting may lie and still count as contact until then. A renewal date of 2099 does not."""
@@ -29,19 +40,26 @@ OPPORTUNITIES = {
     "lead_source": "str", "owner_id": "str", "changed_at": "datetime64[us, UTC]",
 }  # fmt: skip
 
+CONTACTS = {
+    "contact_id": "str", "kind": "str", "crm_account_id": "str", "email": "str", "email_domain": "str", "name": "str",
+    "title": "str", "do_not_call": "boolean", "email_opt_out": "boolean", "changed_at": "datetime64[us, UTC]",
+}  # fmt: skip
+"""The people of the CRM. An opt-out is null where the CRM does not keep or show it: unknown, not "may be contacted"."""
+
 REPS = {"owner_id": "str", "email": "str", "name": "str", "active": "boolean", "timezone": "str"}
 
 
 def extract_crm(lake: Lake, ledger: Ledger, policy: Policy, run: Run, crm: Crm) -> dict[str, Any]:
-    """Writes `crm/{run_id}/{reps,accounts,opportunities}.parquet`, records touches and moves handoffs on.
+    """Writes `crm/{run_id}/{reps,accounts,contacts,opportunities}.parquet`, records touches and moves handoffs on.
 
     The day's first run reads the whole CRM (formula fields change without a new modification time); later runs read
-    what changed since the run before and take the rest from its tables. All times are the CRM's. Reading the same
-    record again changes nothing. An account's `account_id` is null until the product's account is known (`signals`
-    joins them); a forgotten account is left out. A run older than what has been read already (a backfill) only writes
-    the tables.
-    Returns {"accounts", "opportunities", "reps", "warnings": which values of the accounts were not read, or read
-    otherwise than written} and what `follow` does.
+    what changed since the run before and take the rest from its tables. Accounts that only we have changed, by writing
+    their standing, are not read again. All times are the CRM's. Reading the same record again changes nothing. An
+    account's `account_id` is null until the product's account is known (`signals` joins them); a forgotten account is
+    left out. A run older than what has been read already (a backfill) only writes the tables.
+    Returns {"accounts", "contacts", "opportunities", "reps", "unknown_opt_outs": {"do_not_call", "email_opt_out"}: how
+    many contacts each is unknown of, "warnings": which values of accounts and contacts were not read, or read otherwise
+    than written} and what `follow` does.
     """
     base = _base(lake, ledger, run)
     overlap = timedelta(hours=policy.events.overlap_hours)
@@ -52,10 +70,13 @@ def extract_crm(lake: Lake, ledger: Ledger, policy: Policy, run: Run, crm: Crm) 
     known = _product_accounts(lake, run)
     opportunities = _opportunities(lake, crm, base, since)
     warnings: list[str] = []
-    everybody, merged = _accounts(lake, policy, crm, base, since, warnings.append)
+    changed_since = None if base is None else base.as_of - _AGAIN
+    ours = None if changed_since is None else our_writes(ledger, changed_since)
+    everybody, merged = _accounts(lake, policy, crm, base, changed_since, ours, warnings.append)
     # A deal that was read before a merge and not changed by it still names the merged account.
     opportunities["crm_account_id"] = opportunities["crm_account_id"].replace(_successors(merged))
-    accounts = ledger.forgotten().without(everybody)
+    forgotten = ledger.forgotten()
+    accounts = forgotten.without(everybody)
     gone = set(everybody["crm_account_id"]) - set(accounts["crm_account_id"])
     opportunities = opportunities[~opportunities["crm_account_id"].isin(gone)].reset_index(drop=True)
     accounts = _with_owners(accounts.reset_index(drop=True), reps)
@@ -64,13 +85,23 @@ def extract_crm(lake: Lake, ledger: Ledger, policy: Policy, run: Run, crm: Crm) 
     ids = _account_ids(accounts, known)
     opportunities["account_id"] = opportunities["crm_account_id"].map(ids).astype("str")
     lake.write(accounts[[*SNAPSHOT, *CRM]], "crm", run.run_id, "accounts.parquet")
+    contacts = _contacts(lake, crm, base, since, warnings.append)
+    contacts["crm_account_id"] = contacts["crm_account_id"].replace(_successors(merged))
+    contacts = forgotten.without_people(contacts)
+    lake.write(contacts, "crm", run.run_id, "contacts.parquet")
     lake.write(opportunities, "crm", run.run_id, "opportunities.parquet")
 
     first = run.as_of - timedelta(days=policy.signals.lookback_days)
     done = follow(ledger, policy, run, crm, opportunities, ids, emails_of(reps), first)
     if done["followed"]:
         ledger.record_touches(_renamed(ledger, ids, first), as_of=run.as_of)
-    read = {"accounts": len(accounts), "opportunities": len(opportunities), "reps": len(reps)}
+    read: dict[str, Any] = {
+        "accounts": len(accounts),
+        "contacts": len(contacts),
+        "opportunities": len(opportunities),
+        "reps": len(reps),
+        "unknown_opt_outs": {name: int(contacts[name].isna().sum()) for name in ("do_not_call", "email_opt_out")},
+    }
     return read | {"warnings": [f"{crm.name}: {line}" for line in warnings]} | done
 
 
@@ -130,16 +161,37 @@ def _living(rows: Iterable[Row], key: str, gone: dict[str, str | None]) -> Itera
             yield row
 
 
+def our_writes(ledger: Ledger, since: datetime) -> OurWrites:
+    """The standings that runs have written on accounts since then, from the summaries of their stages."""
+    until: dict[datetime, datetime] = {}
+    unread: set[str] = set()
+    for run in ledger.runs():
+        if run.as_of < since - _LATEST:
+            continue
+        told = (ledger.stage_summary(run.run_id, WRITING) or {}).get("ours")
+        if told and (last := datetime.fromisoformat(told["until"])) >= since:
+            # Two policies may have written at the same moment: the earlier end leaves out less.
+            until[run.as_of] = min(last, until.get(run.as_of, last))
+            unread |= set(told["unread"])
+    return OurWrites(until, frozenset(unread))
+
+
 def _accounts(
-    lake: Lake, policy: Policy, crm: Crm, base: Run | None, since: datetime | None, tell: Callable[[str], None]
+    lake: Lake,
+    policy: Policy,
+    crm: Crm,
+    base: Run | None,
+    since: datetime | None,
+    ours: OurWrites | None,
+    tell: Tell,
 ) -> tuple[pd.DataFrame, dict[str, str | None]]:
     """The accounts, and those that are gone since the base: merged into another, or (None) deleted."""
     fields = [column for column, field in policy.crm.account_fields.items() if field]
     columns = ["crm_account_id", "owner_id", "account_id", "created_at", *fields]
     gone: dict[str, str | None] = {}
-    rows = _living(crm.read_accounts(policy, since), "crm_account_id", gone)
+    rows = _living(crm.read_accounts(policy, since, ours), "crm_account_id", gone)
     values = [tuple(storable(row.get(name)) for name in columns) for row in rows]
-    frame = pd.DataFrame.from_records(values, columns=columns)
+    frame = pd.DataFrame.from_records(values, columns=columns).drop_duplicates("crm_account_id", ignore_index=True)
     # Without a sign-up date in the CRM, an account is at least as old as its record.
     if "signed_up_at" not in frame:
         frame["signed_up_at"] = frame["created_at"]
@@ -154,6 +206,23 @@ def _opportunities(lake: Lake, crm: Crm, base: Run | None, since: datetime | Non
     changed["closed_at"] = changed["closed_at"].where(changed["is_closed"].fillna(False))
     earlier = lake.read("crm", base.run_id, "opportunities.parquet") if base else None
     return _updated(earlier, changed, gone, "opportunity_id")
+
+
+def _contacts(lake: Lake, crm: Crm, base: Run | None, since: datetime | None, tell: Tell) -> pd.DataFrame:
+    """The people of the CRM; a base of a release that read none is none."""
+    if base is not None and not lake.exists("crm", base.run_id, "contacts.parquet"):
+        base = since = None
+    gone: dict[str, str | None] = {}
+    changed = people_of(_living(crm.read_contacts(since, tell), "contact_id", gone))
+    earlier = lake.read("crm", base.run_id, "contacts.parquet") if base else None
+    return _updated(earlier, changed, gone, "contact_id")
+
+
+def people_of(rows: Iterable[Row]) -> pd.DataFrame:
+    """Rows of `Crm.read_contacts` in the columns of CONTACTS."""
+    contacts = frame_of(rows, CONTACTS)
+    contacts["email_domain"] = contacts["email"].str.extract("@([^@]+)$", expand=False).astype("str")
+    return contacts
 
 
 def _with_owners(accounts: pd.DataFrame, reps: pd.DataFrame) -> pd.DataFrame:

@@ -5,17 +5,23 @@ from typing import TYPE_CHECKING
 from onetouch.faces import show
 
 if TYPE_CHECKING:
+    from onetouch.delivery.accounts import write_accounts
     from onetouch.delivery.alert_reps import alert_reps
     from onetouch.delivery.approval import Question, approved, question, wanted
+    from onetouch.delivery.audience import AUDIENCE, send_audience
     from onetouch.delivery.back_off import back_off
     from onetouch.delivery.breaker import held
     from onetouch.delivery.deliver import deliver_tasks
     from onetouch.delivery.failure import DeliveryFailed
     from onetouch.delivery.reconcile import reconcile
+    from onetouch.delivery.webhook import CONNECTION, Webhook
 
 __all__ = [
+    "AUDIENCE",
+    "CONNECTION",
     "DeliveryFailed",
     "Question",
+    "Webhook",
     "alert_reps",
     "approved",
     "back_off",
@@ -23,6 +29,8 @@ __all__ = [
     "held",
     "question",
     "reconcile",
+    "send_audience",
     "wanted",
+    "write_accounts",
 ]
 show(__name__)

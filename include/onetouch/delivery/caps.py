@@ -12,7 +12,7 @@ from onetouch.crm_sync import REPS, frame_of
 from onetouch.lake import Lake
 from onetouch.ledger import RECENT, Ledger, Run
 from onetouch.policy import Policy
-from onetouch.routing import team
+from onetouch.routing import tasks_of_the_day, team
 
 FULL = "rep's day is full"
 """The reason for withholding a decision whose rep has reached the daily cap; the next run decides again."""
@@ -30,7 +30,7 @@ def beyond_the_cap(ledger: Ledger, policy: Policy, run: Run, new: int) -> str | 
     """
     if policy.assignment.beyond_the_day == "queue":
         return None
-    today, cap = _of_the_day(ledger, run), policy.assignment.tasks_per_day
+    today, cap = _of_the_day(ledger, run), _cap(ledger, policy, run)
     if not new or today + new <= cap:
         return None
     return (
@@ -40,12 +40,17 @@ def beyond_the_cap(ledger: Ledger, policy: Policy, run: Run, new: int) -> str | 
 
 
 def beyond_the_day(ledger: Ledger, policy: Policy, run: Run, new: list[dict[str, Any]]) -> set[str]:
-    """The accounts whose new decisions exceed `assignment.tasks_per_day`; the last in the line are left out.
+    """The accounts whose new decisions exceed the day's cap (`routing.tasks_of_the_day`); the last in the line are left
+    out.
 
     Routing kept to it as far as it knew, but other runs may have opened handoffs since.
     """
-    left = max(policy.assignment.tasks_per_day - _of_the_day(ledger, run), 0)
+    left = max(_cap(ledger, policy, run) - _of_the_day(ledger, run), 0)
     return {decision["account_id"] for decision in sorted(new, key=_turn)[left:]}
+
+
+def _cap(ledger: Ledger, policy: Policy, run: Run) -> int:
+    return tasks_of_the_day(policy, ledger.first_task_at(run.as_of), run.as_of)
 
 
 def _of_the_day(ledger: Ledger, run: Run) -> int:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
 from typing import Any
 
 from onetouch.catalogue import SALES_NOW
@@ -14,13 +13,26 @@ from onetouch.crm_sync import merged, read_reps, timezones
 from onetouch.delivery.approval import unasked, wait_for_the_day
 from onetouch.delivery.caps import DAY_FULL, FULL, beyond_the_cap, beyond_the_day, beyond_the_reps_days
 from onetouch.delivery.failure import DeliveryFailed
-from onetouch.delivery.recheck import Checkouts, last_asked, pre_send_recheck
+from onetouch.delivery.never_contact import (
+    Asked,
+    Listed,
+    addresses_of,
+    ask,
+    barred,
+    known_then,
+    named_in,
+    no_list,
+    without_barred,
+)
+from onetouch.delivery.opportunities import create_opportunities
+from onetouch.delivery.recheck import LATE, Checkouts, last_asked, pre_send_recheck
 from onetouch.delivery.send import send
 from onetouch.delivery.withdraw import move, overtaken, withdraw, withdraw_overtaken
-from onetouch.handoff import account_context, missing_context, plain, task_content
+from onetouch.handoff import account_context, missing_context, plain, task_content, team_of, with_contact
 from onetouch.lake import Lake, rows_where
 from onetouch.ledger import ACTIVE, LONGEST_ID, Handoff, Ledger, Outbox, Run
 from onetouch.policy import Policy
+from onetouch.routing import product_people
 
 LOCK = "delivery"
 """The name of the lock that lets only one process at a time send from the outbox."""
@@ -71,20 +83,23 @@ def deliver_tasks(
     recheck: Checkouts,
     held: str | None,
     approved: bool = False,
+    listed: Listed = no_list,
 ) -> dict[str, Any]:
     """Withdraws handoffs that are overtaken, then writes context and task for every `sales_now` of the run.
 
     Handoff and outbox rows are created in one transaction; one process at a time sends. Every step can be repeated:
     a re-run after a crash between any two of them ends with the same ledger and CRM. Deliveries that an earlier run
     left unfinished are finished here, too. More new decisions than `unasked` allows are opened only when `approved`.
+    `listed` reads the policy's file of whom never to contact (`consent.read_listed`).
     `crm` may be None when `held` says why nothing may be sent: then nothing is read or written outside, and the
     ledger does not change.
 
     Returns {"to_send", "delivered", "withheld": {reason: n}, "failed": [{account_id, reason}], "deferred": those of
     the failed that the next run tries again, "withdrawn", "earlier": {"delivered", "withheld", "failed"}}: to_send =
     delivered + withheld + failed; when held also why ("held"). "to_withdraw": how many open tasks should have been
-    closed, when held or when the CRM refused it. Raises DeliveryFailed with the same summary, after all other rows
-    are done, when any failed; CrmError when the CRM could not be read, or gave no answer.
+    closed, when held or when the CRM refused it. "opportunities" {created, waiting, refused: n}, where the policy has
+    them created. Raises DeliveryFailed with the same summary, after all other rows are done, when any failed; CrmError
+    when the CRM could not be read, or gave no answer.
     """
     due = rows_where(lake, "decisions", run.run_id, "action", [SALES_NOW])
     if held or crm is None:
@@ -92,7 +107,7 @@ def deliver_tasks(
         waiting = len(overtaken(lake, ledger, run))
         return _summary(len(due), 0, withheld, []) | {"held": held or "no CRM", "to_withdraw": waiting}
     with ledger.alone(LOCK):
-        return _deliver(lake, ledger, policy, run, crm, due, recheck, approved)
+        return _deliver(lake, ledger, policy, run, crm, due, listed, recheck, approved)
 
 
 def _deliver(
@@ -102,19 +117,28 @@ def _deliver(
     run: Run,
     crm: Crm,
     due: list[dict[str, Any]],
+    listed: Listed,
     recheck: Checkouts,
     approved: bool,
 ) -> dict[str, Any]:
     _name_owners(crm, due)
     withdrawn, refused = withdraw_overtaken(lake, ledger, run, crm)
     standing = [(f"open task of handoff {i}", reason) for i, reason in refused.items()]
-    opening = _open_what_may_go(lake, ledger, policy, run, crm, due, approved)
+    opening = _open_what_may_go(lake, ledger, policy, run, crm, due, approved, listed)
     own = {handoff.handoff_id for handoff in opening.opened}
     unseen = [h for h in ledger.handoffs(states=_UNSEEN) if h.decided_at <= run.as_of]
     work = _Work(handoffs={h.handoff_id: h for h in [*opening.opened, *unseen]})
     _read_outbox(ledger, crm.name, work, own)
     before = [("a decision", row["reason"]) for row in opening.lacking] + standing
-    cut_short = _send_all(lake, ledger, policy, run, crm, work, recheck, before)
+    cut_short = _send_all(lake, ledger, policy, run, crm, work, recheck, listed, before)
+
+    def whom(rows: Mapping[str, Outbox], handoffs: Mapping[str, Handoff]) -> dict[str, str]:
+        named = {address for row in rows.values() for address in named_in(row)}
+        asked = ask(policy, crm, listed, {str(h.crm_account_id) for h in handoffs.values()}, named)
+        return _contacts(policy, crm, rows, handoffs, asked)
+
+    deals = create_opportunities(ledger, policy, run, crm, whom)
+    no_deal = [(f"opportunity of handoff {i}", reason) for i, reason in deals.refused.items()]
 
     delivered, withheld, failed = _account_for([work.handoffs.get(h.handoff_id, h) for h in opening.opened], work)
     withheld |= opening.withheld
@@ -125,10 +149,12 @@ def _deliver(
         summary["to_withdraw"] = len(standing)
     if others := [h for h in work.handoffs.values() if h.handoff_id not in own]:
         summary["earlier"] = dict(zip(("delivered", "withheld", "failed"), _account_for(others, work), strict=True))
-    if work.failed or failed or standing:
-        named = work.named() + [(run.run_id, row["reason"]) for row in opening.stopped] + before
-        what = _WHAT + (", or open tasks closed" if standing else "")
-        raise DeliveryFailed(what, summary, named) from cut_short
+    if policy.crm.opportunity != "never":
+        summary["opportunities"] = {"created": deals.created, "waiting": deals.waiting, "refused": len(deals.refused)}
+    if work.failed or failed or standing or no_deal:
+        named = work.named() + [(run.run_id, row["reason"]) for row in opening.stopped] + before + no_deal
+        beside = (", or open tasks closed" if standing else "") + (", or opportunities created" if no_deal else "")
+        raise DeliveryFailed(_WHAT + beside, summary, named) from cut_short
     return summary
 
 
@@ -140,6 +166,7 @@ def _send_all(
     crm: Crm,
     work: _Work,
     recheck: Checkouts,
+    listed: Listed,
     before: list[tuple[str, str]],
 ) -> CrmError | None:
     """Finds the record, writes the context, rechecks and writes the task of each handoff.
@@ -154,10 +181,13 @@ def _send_all(
         unseen = work.in_state(*_UNSEEN)
         known = rows_where(lake, "signals", run.run_id, "account_id", [h.account_id for h in unseen])
         asked = {row["account_id"]: at for row in known if (at := last_asked(row, policy)) is not None}
-        prevented, not_closed = pre_send_recheck(ledger, policy, run, crm, unseen, recheck, work.strangers(), asked)
+        consent, reasons = _ask_again(lake, policy, run, crm, work, unseen, known, listed)
+        prevented, not_closed = pre_send_recheck(
+            ledger, policy, run, crm, unseen, recheck, work.strangers(), asked, reasons
+        )
         work.handoffs |= prevented
         work.failed |= not_closed
-        _write_tasks(ledger, policy, run, crm, work)
+        _write_tasks(ledger, policy, run, crm, work, consent)
     except Unreachable as error:  # Airflow's retries handle this; earlier refusals are named with it
         if not (told := work.named() + before):
             raise
@@ -168,6 +198,26 @@ def _send_all(
         work.deferred |= set(left)
         return error
     return None
+
+
+def _ask_again(
+    lake: Lake,
+    policy: Policy,
+    run: Run,
+    crm: Crm,
+    work: _Work,
+    unseen: list[Handoff],
+    known: list[dict[str, Any]],
+    listed: Listed,
+) -> tuple[Asked, dict[str, str]]:
+    """Who may be contacted now, and handoff id → why it may not be handed over."""
+    tasks = {h.handoff_id: row for h in unseen if (row := work.rows.get((h.handoff_id, "task")))}
+    records = {h.crm_account_id for h in unseen if h.crm_account_id}
+    named = {address for row in tasks.values() for address in named_in(row)}
+    addresses = named | {address for row in known for address in addresses_of(row)}
+    asked = ask(policy, crm, listed, records, addresses)
+    people = product_people(lake, run.run_id, [h.account_id for h in unseen])
+    return asked, barred(policy, crm, run.as_of - LATE, unseen, tasks, known, people, asked)
 
 
 def _summary(to_send: int, delivered: int, withheld: dict[str, int], failed: list[dict[str, str]]) -> dict[str, Any]:
@@ -212,7 +262,14 @@ class _Opening:
 
 
 def _open_what_may_go(
-    lake: Lake, ledger: Ledger, policy: Policy, run: Run, crm: Crm, due: list[dict[str, Any]], approved: bool
+    lake: Lake,
+    ledger: Ledger,
+    policy: Policy,
+    run: Run,
+    crm: Crm,
+    due: list[dict[str, Any]],
+    approved: bool,
+    listed: Listed,
 ) -> _Opening:
     """Opens the handoffs of decisions, unless approval is missing or the daily cap (of all, of the rep) is reached."""
     there = _opened_before(ledger, run, due)
@@ -229,7 +286,7 @@ def _open_what_may_go(
     if policy.assignment.beyond_the_day == "queue":
         over = beyond_the_day(ledger, policy, run, [row for row in new if row["account_id"] not in full])
     going = [row for row in due if row["account_id"] not in full | over]
-    opened, lacking = _open(lake, ledger, policy, run, crm.name, going)
+    opened, lacking = _open(lake, ledger, policy, run, crm, going, listed)
     withheld = {}
     if others_active := len(going) - len(opened) - len(lacking):
         withheld["another handoff of the account"] = others_active
@@ -238,18 +295,22 @@ def _open_what_may_go(
 
 
 def _open(
-    lake: Lake, ledger: Ledger, policy: Policy, run: Run, destination: str, due: list[dict[str, Any]]
+    lake: Lake, ledger: Ledger, policy: Policy, run: Run, crm: Crm, due: list[dict[str, Any]], listed: Listed
 ) -> tuple[list[Handoff], list[dict[str, str]]]:
     """Opens the handoffs of decisions with their outbox rows. Returns them, and the decisions that lack context.
 
     The content is fixed here, from what was known at the decision: a later run that finishes the delivery needs no
-    file of this one.
+    file of this one. It names nobody who may not be contacted, as the CRM and the lists say now.
     """
     ids = [row["account_id"] for row in due]
     signals = {row["account_id"]: row for row in rows_where(lake, "signals", run.run_id, "account_id", ids)}
+    team = team_of(lake, run.run_id, ids)
+    rows_of = {account_id: row | {"people": team.get(account_id)} for account_id, row in signals.items()}
     kept = ids and lake.exists("inputs", run.run_id, "handoffs.parquet")
     earlier = rows_where(lake, "inputs", f"{run.run_id}/handoffs", "account_id", ids) if kept else []
     before = {row["account_id"]: row for row in earlier}
+    knew, overtaken_by = _known_handoffs(ledger, run, before) if kept else (None, set())
+    due = [row for row in due if row["account_id"] not in overtaken_by]
     zones = timezones(lake, run.run_id)
     decisions: dict[str, dict[str, Any]] = {}
     lacking = []
@@ -259,15 +320,20 @@ def _open(
         else:
             decisions[row["account_id"]] = row
 
+    records = {row["crm_account_id"] for row in decisions.values() if row["crm_account_id"]}
+    people = {address for account_id in decisions for address in addresses_of(rows_of[account_id])}
+    asked = _asked(lake, policy, run, crm, listed, records, people)
+
     def rows(handoff: Handoff) -> list[dict[str, Any]]:
         account_id = handoff.account_id
-        decision, known = decisions[account_id], signals[account_id]
+        decision, known = decisions[account_id], with_contact(without_barred(rows_of[account_id], asked))
         zone = zones.get(handoff.owner_id or "")
         name = plain(str(known.get("name") or ""), _NAME)
         record = {
             "name": name,
             "domain": known.get("domain"),
-            "top_user": known.get("top_user"),
+            "contact": {of: known.get(f"contact_{of}") for of in ("email", "name", "title")},
+            "named": sorted(addresses_of(known)),
             "known": handoff.crm_account_id is not None,
         }
         task = task_content(decision, known, policy, zone, before.get(account_id, {}))
@@ -276,13 +342,34 @@ def _open(
             "task": stored_payload(task) | {"record": record},
         }
         return [
-            {"key": f"{kind}:{handoff.handoff_id}", "destination": destination, "kind": kind, "payload": payload}
+            {"key": f"{kind}:{handoff.handoff_id}", "destination": crm.name, "kind": kind, "payload": payload}
             for kind, payload in payloads.items()
         ]
 
-    cooldown = timedelta(days=policy.routing.cooldown_days)
-    opened = ledger.open_handoffs(decisions.values(), run, rows, cooldown)
+    opened = ledger.open_handoffs(decisions.values(), run, rows, knew)
     return [handoff for handoff in opened if handoff is not None], lacking
+
+
+def _known_handoffs(
+    ledger: Ledger, run: Run, before: Mapping[str, Mapping[str, Any]]
+) -> tuple[dict[str, tuple[str, str]], set[str]]:
+    """The last handoffs that the run's decisions knew of, as `open_handoffs` takes them, and the accounts with an ended
+    handoff of which another process has read since that somebody was in touch.
+    """
+    now = ledger.handoff_frame(run.as_of).set_index("account_id")["rest_at"].dropna()
+    knew = {account: (row["handoff_id"], row["state"]) for account, row in before.items()}
+    told = {account: row.get("rest_at") for account, row in before.items()}
+    return knew, {account for account in told if account in now.index and told[account] != now[account]}
+
+
+def _asked(
+    lake: Lake, policy: Policy, run: Run, crm: Crm, listed: Listed, records: set[str], people: set[str]
+) -> Asked:
+    """Who may be contacted now; as the run knew it where the CRM cannot tell: it is asked again before the tasks."""
+    try:
+        return ask(policy, crm, listed, records, people)
+    except CrmError:
+        return known_then(lake, policy, run)
 
 
 def _name_owners(crm: Crm, decisions: Iterable[dict[str, Any]]) -> None:
@@ -372,14 +459,14 @@ def _write_context(ledger: Ledger, run: Run, crm: Crm, work: _Work) -> None:
     _settle(ledger, run, work, outcomes)
 
 
-def _write_tasks(ledger: Ledger, policy: Policy, run: Run, crm: Crm, work: _Work) -> None:
+def _write_tasks(ledger: Ledger, policy: Policy, run: Run, crm: Crm, work: _Work, asked: Asked) -> None:
     """Creates one task for each handoff and records its id in the ledger."""
     _follow_the_record(ledger, run, crm, work)
     ready = {h.handoff_id: h for h in work.in_state("context_written")}
     rows = {i: work.rows[i, "task"] for i in ready}
 
     def write(due: Mapping[str, Outbox], unsure: set[str]) -> dict[str, Outcome]:
-        contacts = _contacts(policy, crm, due)
+        contacts = _contacts(policy, crm, due, ready, asked)
         tasks = {
             i: replace(
                 task_of(row.payload),
@@ -417,13 +504,32 @@ def _follow_the_record(ledger: Ledger, run: Run, crm: Crm, work: _Work) -> None:
         _settle(ledger, run, work, {i: outcomes[str(h.crm_account_id)] for i, h in moved.items()})
 
 
-def _contacts(policy: Policy, crm: Crm, rows: Mapping[str, Outbox]) -> dict[str, str]:
-    """Handoff id → the contact of the account's most active user, where that user is an e-mail the CRM knows."""
-    if not policy.crm.link_contact:
+def _contacts(
+    policy: Policy, crm: Crm, rows: Mapping[str, Outbox], ready: Mapping[str, Handoff], asked: Asked
+) -> dict[str, str]:
+    """Handoff id → the contact of the person to write to, if that person may be named: the account's own contact of
+    that address, else one that belongs to no account. By policy it is made where there is none; a contact that cannot
+    be made is no reason to go without the task."""
+    if policy.crm.contacts == "never":
         return {}
-    users = {i: str(row.payload["record"].get("top_user") or "").lower() for i, row in rows.items()}
-    known = crm.contacts({user for user in users.values() if "@" in user})
-    return {i: known[user] for i, user in users.items() if user in known}
+    wanted: dict[str, dict[str, Any]] = {}
+    for i, row in rows.items():
+        record = row.payload["record"]
+        person = record.get("contact") or {"email": record.get("top_user")}  # a release without people laid that out
+        email = str(person.get("email") or "").strip().lower()
+        if "@" in email and ready[i].crm_account_id and asked.may_be_named(email):
+            of = {"crm_account_id": ready[i].crm_account_id, "owner_id": ready[i].owner_id}
+            wanted[i] = {**person, **of, "email": email}
+    there = crm.contacts({person["email"] for person in wanted.values()})
+    found = {
+        i: there.get((person["crm_account_id"], person["email"])) or there.get(("", person["email"]))
+        for i, person in wanted.items()
+    }
+    known = {i: contact for i, contact in found.items() if contact is not None}
+    if policy.crm.contacts == "create" and (missing := {i: wanted[i] for i in wanted if i not in known}):
+        made = crm.ensure_contacts(missing)
+        known |= {i: outcome.id for i, outcome in made.items() if outcome.ok and outcome.id and not outcome.deleted}
+    return {i: contact for i, contact in known.items() if asked.may_be_named(wanted[i]["email"], contact)}
 
 
 def _move(ledger: Ledger, run: Run, work: _Work, to_state: str, facts: Mapping[str, Mapping[str, Any]]) -> None:

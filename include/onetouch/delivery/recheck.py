@@ -17,7 +17,7 @@ from onetouch.events import Checkout
 from onetouch.ledger import TERMINAL, Handoff, Ledger, Run
 from onetouch.policy import Policy
 
-_LATE = timedelta(minutes=30)
+LATE = timedelta(minutes=30)
 """Ours: how far the CRM's clock may be behind, and how long a record may take to become visible."""
 
 Checkouts = Callable[[list[str]], Mapping[str, Checkout]]
@@ -33,26 +33,30 @@ def pre_send_recheck(
     checkouts: Checkouts,
     strangers: Collection[str] = (),
     asked: Mapping[str, datetime] | None = None,
+    barred: Mapping[str, str] | None = None,
 ) -> tuple[dict[str, Handoff], dict[str, str]]:
     """Withdraws the handoffs that no rep has seen yet and that events since the decision rule out.
 
     It checks checkouts, opportunities, deleted or merged accounts, touches by anybody, and earlier handoffs of the same
     record. For `strangers`, records that the decision did not know, it checks them however old they are. `asked`:
     account id → when somebody there last asked for a person (`last_asked`), which lets a purchase before it pass.
+    `barred`: handoff id → why its account, or somebody its task names, may not be contacted (`never_contact.barred`).
     Returns the handoffs that were withdrawn, by id, and handoff id → reason of those that could not be.
     """
     if not unseen:
         return {}, {}
     failed: dict[str, str] = {}
     buying = checkouts(sorted(h.account_id for h in unseen))
-    since = run.as_of - _LATE
+    since = run.as_of - LATE
     opportunities, gone = crm.opportunities_since(since, strangers), crm.gone_since(since)
-    touched = _touched(ledger, policy, run, crm, unseen, strangers)
+    touched = _touched(ledger, policy, run, crm, unseen, strangers, asked or {})
     at_work = _at_work(ledger, policy, crm, unseen, failed)
-    cooling = _cooling(ledger, policy, unseen)
+    cooling = _cooling(ledger, policy, run, unseen, asked or {})
     reasons: dict[str, str] = {}
     for handoff in unseen:
-        if (checkout := buying.get(handoff.account_id)) and not checkout.bought:
+        if why := (barred or {}).get(handoff.handoff_id):
+            reasons[handoff.handoff_id] = why
+        elif (checkout := buying.get(handoff.account_id)) and not checkout.bought:
             reasons[handoff.handoff_id] = f"checkout: in progress, last step {checkout.at:%Y-%m-%d %H:%M} UTC"
         elif checkout and _just_bought(checkout, handoff, policy, run, (asked or {}).get(handoff.account_id)):
             reasons[handoff.handoff_id] = "bought: by themselves"
@@ -98,49 +102,70 @@ def _just_bought(checkout: Checkout, handoff: Handoff, policy: Policy, run: Run,
 
 
 def _touched(
-    ledger: Ledger, policy: Policy, run: Run, crm: Crm, unseen: list[Handoff], strangers: Collection[str]
+    ledger: Ledger,
+    policy: Policy,
+    run: Run,
+    crm: Crm,
+    unseen: list[Handoff],
+    strangers: Collection[str],
+    asked: Mapping[str, datetime],
 ) -> set[str]:
     """Handoffs whose account had a touch that the decision could not know of.
 
     Either a touch after the decision, by the ledger; or a touch logged in the CRM since the run's `as_of` that falls
-    within the days of silence before the decision, which would have held the account had it been known. For a record
-    that the decision did not know, every touch in the CRM is checked that way.
+    within the days of silence before the decision, which would have held the account had it been known, unless somebody
+    there has asked for a person after it. For a record that the decision did not know, every touch in the CRM is
+    checked that way.
     """
     silence = timedelta(days=policy.handoff.silence_days)
     since = min(h.decided_at for h in unseen)
     logged = ledger.touches(account_ids={h.account_id for h in unseen}, since=since)
-    moments: dict[str, list[datetime]] = {}
+    touches: dict[str, list[tuple[datetime, datetime]]] = {}  # account or record → (at, until when it holds)
     for account_id, at in zip(logged["account_id"], logged["at"], strict=True):
-        moments.setdefault(account_id, []).append(at)
+        touches.setdefault(account_id, []).append((at, at))
     records = {h.crm_account_id for h in unseen if h.crm_account_id}
     of_strangers = crm.activities_of(records & set(strangers), since - silence)
-    activities = chain(crm.read_activities(run.as_of - _LATE, records), of_strangers)
+    activities = chain(crm.read_activities(run.as_of - LATE, records), of_strangers)
     automation = policy.crm.automation
     emails = emails_of(read_reps(crm)) if automation.owners else {}
     for activity in by_people(activities, automation, emails):
-        at = in_touch_at(activity, run.as_of)
-        if at is not None and activity.crm_account_id:
-            moments.setdefault(activity.crm_account_id, []).append(at + silence)  # it holds the account until then
-    return {
-        h.handoff_id
-        for h in unseen
-        if any(at > h.decided_at for name in (h.account_id, h.crm_account_id) if name for at in moments.get(name, ()))
-    }
+        touched_at = in_touch_at(activity, run.as_of)
+        if touched_at is not None and activity.crm_account_id:
+            touches.setdefault(activity.crm_account_id, []).append((touched_at, touched_at + silence))
+    found = set()
+    for handoff in unseen:
+        last_asked = asked.get(handoff.account_id) if policy.routing.returns.hand_raise else None
+        theirs = [t for name in (handoff.account_id, handoff.crm_account_id) if name for t in touches.get(name, ())]
+        for at, until in theirs:
+            answered = last_asked is not None and at < last_asked and at <= handoff.decided_at
+            if until > handoff.decided_at and not answered:
+                found.add(handoff.handoff_id)
+    return found
 
 
-def _cooling(ledger: Ledger, policy: Policy, unseen: list[Handoff]) -> set[str]:
-    """Handoffs whose CRM record had a handoff of another account end within the cooldown: the accounts were merged."""
+def _cooling(
+    ledger: Ledger, policy: Policy, run: Run, unseen: list[Handoff], asked: Mapping[str, datetime]
+) -> set[str]:
+    """Handoffs whose CRM record had a handoff of another account that still cools down: the accounts were merged."""
     mine = {h.crm_account_id: h for h in unseen if h.crm_account_id}
-    cooldown = timedelta(days=policy.routing.cooldown_days)
-    return {
-        mine[past.crm_account_id].handoff_id
+    others = [
+        past
         for past in ledger.handoffs(states=TERMINAL, crm_account_ids=mine)
         if past.crm_account_id
         and past.account_id != mine[past.crm_account_id].account_id
         and past.task_id
         and past.closed_at
-        and past.closed_at > mine[past.crm_account_id].decided_at - cooldown
-    }
+    ]
+    contacted = ledger.contacted(others, run.as_of) if others else {}
+    cooling = set()
+    for past in others:
+        its = mine[str(past.crm_account_id)]
+        ended = max(at for at in (past.closed_at, contacted.get(past.handoff_id)) if at)
+        days = policy.routing.days_away(past.state, past.handoff_id in contacted)
+        answered = policy.routing.returns.hand_raise and asked.get(its.account_id, ended) > ended
+        if ended + timedelta(days=days) > its.decided_at and not answered:
+            cooling.add(its.handoff_id)
+    return cooling
 
 
 def _at_work(ledger: Ledger, policy: Policy, crm: Crm, unseen: list[Handoff], failed: dict[str, str]) -> set[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from onetouch.catalogue import HOLD_CONVERTING, HOLD_OPEN_OPPORTUNITY
+from onetouch.catalogue import HOLD_CONVERTING, HOLD_NEVER_CONTACT, HOLD_OPEN_OPPORTUNITY
 from onetouch.crm import WITHDRAWN, Crm, Outcome
 from onetouch.crm_sync import UNTOUCHED
 from onetouch.lake import Lake, rows_where
@@ -23,7 +23,8 @@ def withdraw_overtaken(lake: Lake, ledger: Ledger, run: Run, crm: Crm) -> tuple[
 
 
 def overtaken(lake: Lake, ledger: Ledger, run: Run) -> list[tuple[Handoff, str]]:
-    """Handoffs whose account has begun to buy by itself, has bought, or is with a colleague; each with the reason.
+    """Handoffs whose account has begun to buy by itself, has bought, is with a colleague, or may not be contacted; each
+    with the reason.
 
     A handoff with a reply stays with its rep: its task is done, and the deal is the rep's to finish.
     """
@@ -45,6 +46,8 @@ def overtaken(lake: Lake, ledger: Ledger, run: Run) -> list[tuple[Handoff, str]]
             reasons[handoff.handoff_id] = "bought: by themselves"
         elif untouched and ((known.get("open_opportunities") or 0) > 0 or row["action"] == HOLD_OPEN_OPPORTUNITY):
             reasons[handoff.handoff_id] = "open opportunity: in the hands of someone else"
+        elif untouched and row["action"] == HOLD_NEVER_CONTACT:
+            reasons[handoff.handoff_id] = "never contact: listed, or nobody there may be contacted any more"
     return [(h, reasons[h.handoff_id]) for h in active.values() if h.handoff_id in reasons]
 
 

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from onetouch.events.checkouts import Checkout, fresh_checkouts
     from onetouch.events.files import DRY, batch_of, event_dates, event_files, event_files_of, is_dry
     from onetouch.events.identity import Who, account_of_user, business_domain, by_todays_ids, former_ids, who
-    from onetouch.events.memberships import Placement, read_memberships, said
+    from onetouch.events.memberships import Placement, named_never, read_memberships, said
     from onetouch.events.partitions import (
         Day,
         build_partitions,
@@ -23,16 +23,19 @@ if TYPE_CHECKING:
         month_end,
         view,
     )
+    from onetouch.events.profiles import ADDRESS, PROFILES, latest_profiles, read_profiles
     from onetouch.events.staging import EVENTS, stage
     from onetouch.events.values import possible
 
 __all__ = [
+    "ADDRESS",
     "Checkout",
     "DRY",
     "Day",
     "EVENTS",
     "FORGOTTEN",
     "OTHER_PROJECT",
+    "PROFILES",
     "PRUNED",
     "Placement",
     "Who",
@@ -52,11 +55,14 @@ __all__ = [
     "fresh_checkouts",
     "is_dry",
     "known_since",
+    "latest_profiles",
     "last_day",
     "metadata_of",
     "month_end",
+    "named_never",
     "possible",
     "read_memberships",
+    "read_profiles",
     "said",
     "stage",
     "view",

@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from onetouch.catalogue import PROFILE
 from onetouch.events.identity import (
     BLANKS,
     GROUP,
@@ -60,6 +61,8 @@ _ISO = r"^\d{4}-\d\d-\d\d[T ]\d\d:\d\d"
 _OFFSET = r"([Zz]|[+-]\d\d(:?\d\d)?)$"
 _FARTHEST_SECONDS = 1e11  # numbers more than about 3,000 years from 1970 are no moments
 _ROWS_AT_ONCE = 10_000
+_OF_PERSON = ("email", "about")  # columns of which the profile is made
+_LONGEST_OF_PERSON = 200  # ours: longer than any name, title or address
 _AGAIN_CHARS = 16 << 20  # about as many characters of rows are mended at once
 
 _RECEIVED = pa.schema(
@@ -197,6 +200,7 @@ class Canonical:
             ),
             email_domain=good.domain,
             never_count=good.never_count,
+            profile=good.profile,
             properties=good.properties,
             repaired=good.repaired,
         ), "good")  # fmt: skip
@@ -352,7 +356,7 @@ class _Judge:
         def kept(column: str) -> ir.Value:
             return fine.ifelse(judged[column], ibis.null())
 
-        return judged.select(
+        return self._with_profile(judged.select(
             "row",
             file=(placed | judged.event_id.isnull()).ifelse(judged.file, ibis.null()),
             line=placed.ifelse(judged.line, ibis.null()),
@@ -378,7 +382,34 @@ class _Judge:
             properties=self._is_object(judged.properties).ifelse(kept("properties"), "{}"),
             email_digest=judged.email_digest,
             project=judged.project,
-        )
+            email=kept("email"),
+            about=kept("user_properties"),
+        ))  # fmt: skip
+
+    def _with_profile(self, rows: ir.Table) -> ir.Table:
+        """The rows with `profile`, made of `email` and `about`: a JSON object of PROFILE, null if it would be empty."""
+        import ibis
+
+        named = self.limits.person_properties
+        if not named.kept:
+            return rows.drop("about", "email").mutate(profile=ibis.null("string"))
+        places = {part: list(dict.fromkeys(names)) for part, names in named.model_dump().items()}
+        keys = list(dict.fromkeys(name for names in places.values() for name in names))
+        found = self.engine.json_texts(rows.about, keys) if keys else None  # the text is parsed once for all of them
+        parsed = self.engine.view(rows if found is None else rows.mutate(texts=found), self._name("texts"))
+
+        def at(name: str) -> ir.StringValue:
+            text = parsed.texts[keys.index(name)]
+            return (text.left(1).isin(["{", "["]) | (text == "")).ifelse(ibis.null(), text.left(_LONGEST_OF_PERSON))
+
+        said = {part: _coalesce(at(name) for name in names) for part, names in places.items()}
+        said["email"] = parsed.email.left(_LONGEST_OF_PERSON)
+        parsed = parsed.mutate(**{f"of_{part}": said[part] for part in PROFILE})
+        parsed = self.engine.view(parsed, self._name("said"))
+        of = {part: parsed[f"of_{part}"] for part in PROFILE}
+        profile = _coalesce(of.values()).notnull().ifelse(self.engine.to_json(ibis.struct(of)), ibis.null())
+        columns = [name for name in rows.columns if name not in _OF_PERSON]
+        return parsed.mutate(profile=profile).select(*columns, "profile")
 
     def _all_groups(self, groups: ir.StringValue) -> ir.StringValue:
         """The groups that an event keeps; null where its properties keep them."""
@@ -451,6 +482,7 @@ class _Judge:
             anonymous_id=odd.ifelse(ibis.null(), parts.anonymous_id),
             group_id=group.re_search(KINDS).ifelse(ibis.literal(GROUP).concat(group), group),
             hosts=self._hosts([parts.user_id, *addresses]),
+            email=_coalesce(address.contains("@").ifelse(address, ibis.null()) for address in addresses),
             never_count=self._never_counts(parts, addresses),
             email_digest=digest,
             unread=parts.json_unread,

@@ -24,18 +24,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from onetouch.events.identity import USER
-from onetouch.events.partitions import (
-    Day,
-    build_partitions,
-    built_from,
-    by_month,
-    known_since,
-    last_day,
-    metadata_of,
-    month_end,
-    view,
-)
-from onetouch.events.staging import EVENTS
+from onetouch.events.partitions import Kept, read_kept
 from onetouch.lake import Engine, Lake
 from onetouch.policy import Policy
 
@@ -62,7 +51,6 @@ MEMBERSHIPS = pa.schema(
 """User, device, the account of the group and the business domain that events of a date name together; null where they
 name none. A row names at least two of them, or a person who never counts."""
 
-_FILE = "memberships.parquet"
 _WHO = ["user_id", "anonymous_id", "account_id", "email_domain", "never_count"]
 _BEGINNING, _END = date(1, 1, 1), date(9999, 12, 31)
 
@@ -80,44 +68,7 @@ def read_memberships(
 
     `pruned`: months (yyyy-mm) of which only what is kept for ever is left; it is read as well.
     """
-    import ibis
-
-    months, loose = [path for month in pruned for path in lake.list(f"memberships/month={month}", f"/{_FILE}")], {}
-    for month, dates in by_month(dict(files)).items():
-        own = view(path for paths in dates.values() for path in paths)
-        parts = ("memberships", f"month={month}", f"{own}{_FILE}")
-        if month_end(month) >= last_day(as_of):
-            loose.update(dates)
-            continue
-        stamp = built_from((p for paths in dates.values() for p in paths), LAYOUT)
-        metadata = metadata_of(lake, *parts)
-        if metadata.get("built_from") != stamp:
-            days = _build_days(lake, engine, dates)
-            metadata = {
-                "built_from": stamp,
-                "known_until": max(day.known_until for day in days.values()).isoformat(),
-            }
-            rows = engine.read((day.path for day in days.values()), "memberships_of_month", dated=True)
-            engine.write(_changes(rows), metadata, *parts)
-        if datetime.fromisoformat(metadata["known_until"]) <= as_of:
-            months.append(lake.path(*parts))
-        else:
-            loose.update(dates)
-    days = _build_days(lake, engine, loose)
-    known = [day.path for day in days.values() if day.known_at(as_of)]
-    partly = [path for at, day in days.items() if not day.known_at(as_of) for path in loose[at]]
-    tables = [engine.table(MEMBERSHIPS.empty_table(), f"{name}_none")]
-    if months:
-        tables.append(engine.read(months, f"{name}_months").select(MEMBERSHIPS.names))
-    if known:
-        tables.append(engine.read(known, f"{name}_days", dated=True).select(MEMBERSHIPS.names))
-    if partly:
-        events = engine.read(
-            partly, f"{name}_events", dated=True, like=EVENTS.append(pa.field("event_date", pa.date32()))
-        )
-        events = events.filter(events.occurred_at < ibis.literal(as_of), known_since(events) <= ibis.literal(as_of))
-        tables.append(said(events))
-    return engine.view(ibis.union(*tables), name)
+    return read_kept(_KEPT, lake, engine, files, as_of, name, pruned=pruned)
 
 
 def said(events: ir.Table) -> ir.Table:
@@ -136,17 +87,6 @@ def said(events: ir.Table) -> ir.Table:
     told = told.filter(somebody & something)
     seen = told.group_by(*_WHO, "event_date").agg(first_at=told.occurred_at.min(), last_at=told.occurred_at.max())
     return seen.select(MEMBERSHIPS.names)
-
-
-def _build_days(lake: Lake, engine: Engine, files: Mapping[date, list[str]]) -> dict[date, Day]:
-    """The memberships of each date, made again where its event files changed."""
-    import ibis
-
-    def made(events: ir.Table) -> ir.Table:
-        return said(events.mutate(event_date=ibis.null("date"))).drop("event_date")  # the folder's name says it
-
-    days, _ = build_partitions(lake, engine, files, "memberships", _FILE, (LAYOUT,), made)
-    return days
 
 
 def _changes(rows: ir.Table) -> ir.Table:
@@ -181,7 +121,24 @@ def _changes(rows: ir.Table) -> ir.Table:
     )
 
 
+_KEPT = Kept("memberships", LAYOUT, MEMBERSHIPS, lambda engine, events: said(events), _changes)
+
 _IBIS = dict.fromkeys(("user_id", "anonymous_id", "account_id", "email_domain"), "string") | {"never_count": "boolean"}
+
+
+def named_never(policy: Policy, user_id: ir.StringValue, email_domain: ir.StringValue) -> ir.BooleanValue:
+    """Whether the policy's `never_count` names a person of this id or domain: it may have named them since their events
+    were staged, which are not marked then."""
+    import ibis
+
+    who, never = policy.never_count, ibis.literal(False)
+    if who.users or who.emails:
+        named = [user.strip().lower() for user in (*who.users, *who.emails)]
+        never = never | user_id.lower().isin(named).fill_null(False)
+    for domain in who.domains:
+        host = ibis.literal(".").concat(email_domain)
+        never = never | host.endswith(f".{domain.strip().lstrip('.@').lower()}").fill_null(False)
+    return never
 
 
 class Placement:
@@ -265,19 +222,10 @@ class Placement:
 
     def _counted(self, rows: ir.Table) -> ir.Table:
         """The rows without those of people who never count; a policy that names nobody counts everyone."""
-        import ibis
-
         if not self.never_counted:
             return rows
-        who = self.policy.never_count
         counted = rows.left_join(self.never.mutate(is_never=True), "person").drop("person_right")
-        never = counted.is_never.fill_null(False)
-        if who.users:
-            named = [user.strip().lower() for user in (*who.users, *who.emails)]
-            never = never | counted.user_id.lower().isin(named).fill_null(False)
-        for domain in who.domains:
-            host = ibis.literal(".").concat(counted.email_domain)
-            never = never | host.endswith(f".{domain.strip().lstrip('.@').lower()}").fill_null(False)
+        never = counted.is_never.fill_null(False) | named_never(self.policy, counted.user_id, counted.email_domain)
         return counted.filter(~never).drop("is_never")
 
     def _with_person(self, rows: ir.Table) -> ir.Table:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from onetouch.events.files import DRY, event_files, is_dry
@@ -77,6 +78,93 @@ def build_partitions(
             datetime.fromisoformat(metadata["known_until"]),
         )
     return days, rebuilt
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What is kept of events for ever: `{folder}/event_date=…/` of each date, and `{folder}/month=…/` of a month that
+    is over, from which nothing can be told that the dates don't tell.
+
+    `schema`: its columns, `event_date` among them. `layout`: change it when the content of a partition changes, so that
+    all are made again. `made`: the rows of events (of EVENTS and `event_date`). `changes`: the rows that are kept of
+    those of a month.
+    """
+
+    folder: str
+    layout: str
+    schema: pa.Schema
+    made: Callable[[Engine, ir.Table], ir.Table]
+    changes: Callable[[ir.Table], ir.Table]
+
+    @property
+    def file(self) -> str:
+        """The name of a partition's file."""
+        return f"{self.folder}.parquet"
+
+    def days(self, lake: Lake, engine: Engine, files: Mapping[date, list[str]]) -> dict[date, Day]:
+        """The partition of each date, made again where its event files changed."""
+        import ibis
+
+        def made(events: ir.Table) -> ir.Table:  # the folder's name says the date
+            return self.made(engine, events.mutate(event_date=ibis.null("date"))).drop("event_date")
+
+        days, _ = build_partitions(lake, engine, files, self.folder, self.file, (self.layout,), made)
+        return days
+
+
+def read_kept(
+    kept: Kept,
+    lake: Lake,
+    engine: Engine,
+    files: Mapping[date, list[str]],
+    as_of: datetime,
+    name: str,
+    *,
+    pruned: Iterable[str] = (),
+) -> ir.Table:
+    """The table `name` of what is kept of the events of `files`, as known at `as_of`.
+
+    `pruned`: months (yyyy-mm) of which only what is kept for ever is left; it is read as well.
+    """
+    import ibis
+
+    folder, loose = kept.folder, {}
+    months = [path for month in pruned for path in lake.list(f"{folder}/month={month}", f"/{kept.file}")]
+    for month, dates in by_month(dict(files)).items():
+        own = view(path for paths in dates.values() for path in paths)
+        parts = (folder, f"month={month}", f"{own}{kept.file}")
+        if month_end(month) >= last_day(as_of):
+            loose.update(dates)
+            continue
+        stamp = built_from((p for paths in dates.values() for p in paths), kept.layout)
+        metadata = metadata_of(lake, *parts)
+        if metadata.get("built_from") != stamp:
+            days = kept.days(lake, engine, dates)
+            metadata = {
+                "built_from": stamp,
+                "known_until": max(day.known_until for day in days.values()).isoformat(),
+            }
+            rows = engine.read((day.path for day in days.values()), f"{folder}_of_month", dated=True)
+            engine.write(kept.changes(rows), metadata, *parts)
+        if datetime.fromisoformat(metadata["known_until"]) <= as_of:
+            months.append(lake.path(*parts))
+        else:
+            loose.update(dates)
+    days = kept.days(lake, engine, loose)
+    known = [day.path for day in days.values() if day.known_at(as_of)]
+    partly = [path for at, day in days.items() if not day.known_at(as_of) for path in loose[at]]
+    names = kept.schema.names
+    tables = [engine.table(kept.schema.empty_table(), f"{name}_none")]
+    if months:
+        tables.append(engine.read(months, f"{name}_months").select(names))
+    if known:
+        tables.append(engine.read(known, f"{name}_days", dated=True).select(names))
+    if partly:
+        like = EVENTS.append(pa.field("event_date", pa.date32()))
+        events = engine.read(partly, f"{name}_events", dated=True, like=like)
+        events = events.filter(events.occurred_at < ibis.literal(as_of), known_since(events) <= ibis.literal(as_of))
+        tables.append(kept.made(engine, events).select(names))
+    return engine.view(ibis.union(*tables), name)
 
 
 def files_by_date(lake: Lake, *, dry: bool) -> dict[date, list[str]]:

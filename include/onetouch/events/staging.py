@@ -53,6 +53,7 @@ EVENTS = pa.schema(
         ("account_basis", pa.string()),
         ("email_domain", pa.string()),
         ("never_count", pa.bool_()),
+        ("profile", pa.string()),
         ("properties", pa.string()),
         ("sent_key", pa.string()),
         ("batch_id", pa.string()),
@@ -68,7 +69,9 @@ when it is sent again; null if it has none.
 object), where they are more than its properties. `account_id`: the account that the event by itself names, and
 `account_basis` by what: its group, the domain of its person's address, or its person alone (personal); null if it is
 anonymous. `email_domain`: the registrable business domain of the person's e-mail, else null. `never_count`: whether the
-policy's `never_count` names the person, else null.
+policy's `never_count` names the person, else null. `profile`: what the event says of its user (a JSON object of
+PROFILE, as the policy's `events.person_properties` map them), which `profiles` gathers; null if it says nothing, and
+where a later event of the batch and the day says the same.
 """
 
 _MEMORY = "2GB"
@@ -454,6 +457,12 @@ def _write_events(
     import ibis
 
     events = good.drop("event_id", "file", "row_hash", "text_hash", "repaired").join(chosen, "row")
+    told = events.filter(events.user_id.notnull() & events.profile.notnull())
+    last = ibis.struct({"at": told.occurred_at, "row": told["row"]})
+    once = told.group_by("user_id", "profile", day=told.occurred_at.date()).agg(row=engine.at_most(told["row"], last))
+    once = engine.keep(once.select("row", says=True), "says_who")
+    events = events.left_join(once, "row").drop("row_right")
+    events = events.mutate(profile=events.says.fill_null(False).ifelse(events.profile, ibis.null())).drop("says")
     events = events.mutate(
         source=ibis.literal(source), batch_id=ibis.literal(batch_id), event_date=events.occurred_at.date()
     ).order_by("event_date", "occurred_at", "event_id")

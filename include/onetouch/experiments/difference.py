@@ -26,7 +26,7 @@ from onetouch.routing import decide, kept
 from onetouch.scoring import score_frame, scorer_of
 from onetouch.signals import compute
 
-READING = ("sources", "vocabulary", "product", "signals")
+READING = ("sources", "vocabulary", "product", "signals", "people")
 """Sections of a policy that the signals of an account depend on."""
 
 CHANGE = (

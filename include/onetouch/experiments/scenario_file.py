@@ -28,12 +28,14 @@ to the account before; `reps`, the CRM's users and their load; `beside`, other a
   day or at `hour` (0–23, in that zone). `weekdays` (`[tue, wed]`) keeps only these of the days.
 - **Who and how much.** `users: 5` or names; `times`: how often each user did it each time. What was used: `feature`,
   `integration`, `limit` and `used`, `action`, `plan` and `arr`, `completion`, depending on the event.
+- **People.** `people: {user1: {name: Mia Koch, title: CTO, role: admin}}`: who a user is, if anything is known of it;
+  also `email` and `seniority`. The user's events carry it.
 - **Account.** `owner` is the rep's e-mail. If it is left out, the account has a rep of its own without other tasks,
   so that assignment plays no part in the scenario; null: nobody owns the account.
-- **History.** `handoff`: `state`; `decided`, `touched`, `ended` (how long ago); `signals` it was handed over for, or
-  `new`: today's signals that were missing at the handoff (neither: the same signals as today). `touch`: how long ago a
-  rep was in contact. `previous`: `action`, `rule`, `since`, `call` (the contact reason) and `trigger` of the last
-  decision. `score`: the score of a week ago.
+- **History.** `handoff`: `state`; `decided`, `touched`, `ended` (how long ago); `owner` (its rep's e-mail); `reason` of
+  its end; `signals` it was handed over for, or `new`: today's signals that were missing at the handoff (neither: the
+  same signals as today). `touch`: how long ago a rep was in contact. `previous`: `action`, `rule`, `since`, `call` (the
+  contact reason) and `trigger` of the last decision. `score`: the score of a week ago.
 - **Reps.** `email`, `active`, `timezone`, `country`; `today`: number of tasks given today; `open`: number of open
   tasks; `last`: how long ago the rep got a task. The policy defines who is senior, on leave or has a territory.
 - **Expect.** Any column of a decision; moments are given as such or as a length of time after the decision
@@ -179,14 +181,26 @@ class Account(_Record):  # type: ignore[misc, valid-type]
     users_at: str | None = None
 
 
+class Contact(Part):
+    """Somebody of the account whom the CRM knows.
+
+    `opted_out`: of which channels; `hidden`: of which the CRM does not show whether the person did.
+    """
+
+    email: str | None = None
+    opted_out: list[Literal["call", "email"]] = []
+    hidden: list[Literal["call", "email"]] = []
+
+
 class PastHandoff(Part):
-    """The account's last handoff."""
+    """The account's last handoff. `reason`: of its end, as the ledger has it ("task deleted: by a rep")."""
 
     state: Literal[STATES]  # type: ignore[valid-type]
     decided: Length | None = None
     touched: Length | None = None
     ended: Length | None = None
     owner: str | None = None
+    reason: str = ""
     signals: list[ColumnName] | None = None
     new: list[ColumnName] = []
 
@@ -262,10 +276,22 @@ class Expected(Part):
     says_nothing_of: list[str] | str = []
 
 
+class Person(Part):
+    """Who a user of the account is, as the product's user properties say."""
+
+    name: str | None = None
+    email: str | None = None
+    title: str | None = None
+    seniority: str | None = None
+    role: str | None = None
+
+
 class Side(Part):
-    """An account that is decided in the scenario."""
+    """An account that is decided in the scenario. `people`: name of a user → who that is."""
 
     account: Account = Account()
+    people: dict[str, Person] = {}
+    contacts: list[Contact] = []
     events: list[Event] = []
     history: History = History()
 
@@ -284,13 +310,14 @@ class Scenario(Side):
 
     @property
     def apart(self) -> bool:
-        """Whether it tests the assignment, so that it must be decided apart from accounts of other scenarios."""
-        return self.reps is not None or bool(self.beside) or "owner" in self.account.model_fields_set
+        """Whether it tests the assignment or people, so that it must be decided apart from accounts of other
+        scenarios: they would compete for a rep, and an opt-out counts wherever the address occurs."""
+        return self.reps is not None or bool(self.beside or self.contacts) or "owner" in self.account.model_fields_set
 
 
 _FILE = ("as_of", "policy", "teams", "scenarios")
-_SIDE = ("like", "account", "events", "without", "history")
-_TEAM = ("like", "account", "events", "history", "reps")
+_SIDE = ("like", "account", "people", "contacts", "events", "without", "history")
+_TEAM = ("like", "account", "people", "contacts", "events", "history", "reps")
 _SCENARIO = ("name", "source", "rule", "as_of", "policy", "reps", "beside", "expect", *_SIDE)
 
 
@@ -385,6 +412,7 @@ def _like(where: str, raw: Any, teams: dict[str, Any], above: tuple[str, ...] = 
         **team,
         **own,
         "account": {**(team.get("account") or {}), **(own.get("account") or {})},
+        "people": {**(team.get("people") or {}), **(own.get("people") or {})},
         "history": {**(team.get("history") or {}), **(own.get("history") or {})},
         "events": [*inherited, *(own.get("events") or [])],
     }
@@ -431,7 +459,7 @@ def _fields_at(loc: tuple[Any, ...]) -> list[str]:
     """The keys allowed at a place in a scenario."""
     places: dict[str, type[Part]] = {
         "events": Event, "account": Account, "history": History, "handoff": PastHandoff, "previous": Previous,
-        "reps": Rep, "expect": Expected, "beside": Side,
+        "reps": Rep, "expect": Expected, "beside": Side, "contacts": Contact,
     }  # fmt: skip
     named = [step for step in loc if step in places]
     return list((places[named[-1]] if named else Scenario).model_fields)

@@ -11,9 +11,10 @@ from zoneinfo import ZoneInfo
 import pandas as pd
 import pyarrow as pa
 
-from onetouch.catalogue import EVENTS_BY_NAME, SNAPSHOT_COLUMNS
+from onetouch.catalogue import EVENTS_BY_NAME, HOLD_CAPACITY, SALES_NOW, SNAPSHOT_COLUMNS
+from onetouch.consent import CHANNELS
 from onetouch.events import EVENTS, account_of_user, business_domain
-from onetouch.experiments.scenario_file import WEEKDAYS, Event, Rep, ScenarioError, Side
+from onetouch.experiments.scenario_file import WEEKDAYS, Contact, Event, PastHandoff, Rep, ScenarioError, Side
 from onetouch.policy import Meaning, Policy
 from onetouch.signals import CRM, SNAPSHOT
 
@@ -25,7 +26,7 @@ BATCH = "scenarios"
 
 def events(where: str, account_id: str, side: Side, policy: Policy, as_of: datetime) -> Iterator[dict[str, Any]]:
     """The account's canonical events. Raises ScenarioError if the policy has no vendor event with the meaning."""
-    account = side.account
+    account, people = side.account, side.people
     host = account.users_at or (account.domain if account.basis == "domain" else None)
     email_domain = None if host is None else business_domain(host)
     for number, event in enumerate(side.events):
@@ -34,6 +35,7 @@ def events(where: str, account_id: str, side: Side, policy: Policy, as_of: datet
         text = json.dumps({k: v for k, v in properties.items() if k is not None and v is not None})
         for at in _moments(where, event, as_of, account.timezone):
             for who in event.who:
+                known = people.get(who)
                 for turn in range(event.times):
                     occurred = at - timedelta(seconds=turn)
                     yield {
@@ -46,6 +48,7 @@ def events(where: str, account_id: str, side: Side, policy: Policy, as_of: datet
                         "account_id": account_id,
                         "account_basis": account.basis,
                         "email_domain": email_domain,
+                        "profile": known and known.model_dump_json(),
                         "properties": text,
                         "batch_id": BATCH,
                     }
@@ -124,7 +127,15 @@ def handoff(account_id: str, side: Side, as_of: datetime, signals_now: list[str]
         "closed_at": ended,
         "signals": then,
         "run_id": "before",
+        "reason": past.reason,
+        **(_rest(past, ended, as_of) if was_touched and ended is not None else {}),
     }
+
+
+def _rest(past: PastHandoff, ended: datetime, as_of: datetime) -> dict[str, Any]:
+    """What the ledger says of a handoff that has ended and for which somebody was in touch (maybe after its end)."""
+    touched = ended if past.touched is None else as_of - past.touched
+    return {"rest_state": past.state, "rest_at": max(ended, touched), "rest_owner": past.owner}
 
 
 def touch(account_id: str, side: Side, as_of: datetime) -> dict[str, Any] | None:
@@ -146,7 +157,25 @@ def previous(account_id: str, side: Side, as_of: datetime, rule_of: dict[str, st
         "since": as_of - before.since,
         "call": before.call,
         "trigger_at": None if before.trigger is None else as_of - before.trigger,
+        "queued_since": as_of - before.since if before.action in (SALES_NOW, HOLD_CAPACITY) else None,
     }
+
+
+def contacts(account_id: str, side: Side) -> list[dict[str, Any]]:
+    """The people of the account as a run knows them from the CRM (`consent.CONTACTS`)."""
+
+    def opted_out(contact: Contact, channel: str) -> bool | None:
+        return None if channel in contact.hidden else channel in contact.opted_out
+
+    return [
+        {
+            "contact_id": f"{account_id}-{place}",
+            "crm_account_id": f"crm-{account_id}",
+            "address": contact.email and contact.email.lower(),
+            **{column: opted_out(contact, channel) for channel, column in CHANNELS.items()},
+        }
+        for place, contact in enumerate(side.contacts, 1)
+    ]
 
 
 def user_id(email: str) -> str:

@@ -23,6 +23,7 @@ from pydantic import ValidationError
 from onetouch import handoff
 from onetouch.catalogue import Action
 from onetouch.columns import as_frame
+from onetouch.consent import CONTACTS
 from onetouch.events import account_of_user
 from onetouch.experiments import scenario_world as world
 from onetouch.experiments.difference import READING
@@ -102,9 +103,11 @@ class _Scene:
 
 @dataclass(frozen=True)
 class Staged:
-    """Scenarios with their computed signals and scores; they can be decided under any rules."""
+    """Scenarios with their computed signals and scores; they can be decided under any rules. `people`: account → what
+    `handoff.team_of` gives of it."""
 
     scenes: tuple[_Scene, ...]
+    people: Mapping[str, list[dict[str, Any]]]
     signals: Mapping[str, pd.DataFrame]
     scores: Mapping[str, pd.DataFrame]
 
@@ -148,8 +151,10 @@ def stage_scenarios(*paths: Path | str, policy: Policy) -> Staged:
         batches[scene.scenario.as_of, reading].append(scene)
     signals: dict[str, pd.DataFrame] = {}
     scores: dict[str, pd.DataFrame] = {}
+    people: dict[str, list[dict[str, Any]]] = {}
     for batch in batches.values():
-        table = _signals(batch)
+        table, of_batch = _signals(batch)
+        people |= of_batch
         by_policy: dict[str, list[_Scene]] = defaultdict(list)
         for scene in batch:
             by_policy[scene.policy.version].append(scene)
@@ -159,7 +164,7 @@ def stage_scenarios(*paths: Path | str, policy: Policy) -> Staged:
                 ids = [member.account_id for member in scene.cast]
                 signals[ids[0]] = table[table["account_id"].isin(ids)]
                 scores[ids[0]] = scored[scored["account_id"].isin(ids)]
-    return Staged(tuple(scenes), signals, scores)
+    return Staged(tuple(scenes), people, signals, scores)
 
 
 def decide_scenarios(staged: Staged, *, rules: Rules = RULES, only: Collection[str] | None = None) -> list[Result]:
@@ -177,7 +182,8 @@ def decide_scenarios(staged: Staged, *, rules: Rules = RULES, only: Collection[s
         scores = pd.concat([staged.scores[key] for key in keys], ignore_index=True)
         decisions, known, scored = (_rows(f) for f in (_decided(group, signals, scores, rules), signals, scores))
         for scene, key in zip(group, keys, strict=True):
-            results[key] = _result(scene, decisions[key], known[key], scored[key])
+            row = {**known[key], "people": staged.people.get(key)}
+            results[key] = _result(scene, decisions[key], row, scored[key])
     return [results[scene.cast[0].account_id] for scene in scenes]
 
 
@@ -222,8 +228,8 @@ def _policy(where: str, over: dict[str, Any], policy: Policy) -> Policy:
         raise ScenarioError(f"{where}: policy.{field}: {first['input']!r} is not allowed; {first['msg']}") from error
 
 
-def _signals(batch: list[_Scene]) -> pd.DataFrame:
-    """The signals of all accounts of the batch, computed in a temporary lake."""
+def _signals(batch: list[_Scene]) -> tuple[pd.DataFrame, dict[str, list[dict[str, Any]]]]:
+    """The signals and the people of all accounts of the batch, computed in a temporary lake."""
     policy, as_of = batch[0].policy, batch[0].scenario.as_of
     members = [member for scene in batch for member in scene.cast]
     rows = [row for m in members for row in world.events(m.where, m.account_id, m.side, policy, as_of)]
@@ -233,8 +239,9 @@ def _signals(batch: list[_Scene]) -> pd.DataFrame:
         lake = Lake(folder)
         for day, happened in events.groupby(events["occurred_at"].dt.strftime("%Y-%m-%d")):
             lake.write(happened, "events", f"event_date={day}", f"{world.BATCH}.parquet")
-        table, _ = compute(lake, policy, snapshot, as_of)
-    return as_frame(table)
+        table, _ = compute(lake, policy, snapshot, as_of, people_of=world.BATCH)
+        people = handoff.team_of(lake, world.BATCH, [member.account_id for member in members])
+    return as_frame(table), people
 
 
 def _scores(scenes: list[_Scene], signals: pd.DataFrame) -> pd.DataFrame:
@@ -266,7 +273,8 @@ def _decided(group: list[_Scene], signals: pd.DataFrame, scores: pd.DataFrame, r
         rep_load=world.rep_load(reps, as_of),
         reps=world.crm_users(reps),
         touches=_frame(touched, _TOUCHES),
-        previous=_frame(before, PREVIOUS),
+        previous=_frame(before, {**PREVIOUS, "queued_since": _MOMENT}),
+        contacts=_frame((row for m in members for row in world.contacts(m.account_id, m.side)), CONTACTS),
     )
     return decide(inputs, policy, as_of, rules)
 
@@ -275,6 +283,7 @@ _MOMENT = "datetime64[us, UTC]"
 _HANDOFFS = {
     "account_id": "str", "handoff_id": "str", "episode": "int64", "state": "str", "owner_email": "str",
     "decided_at": _MOMENT, "touched_at": _MOMENT, "closed_at": _MOMENT, "signals": "object", "run_id": "str",
+    "reason": "str", "rest_state": "str", "rest_at": _MOMENT, "rest_owner": "str",
 }  # fmt: skip
 _TOUCHES = {
     "touch_id": "str", "account_id": "str", "owner_email": "str", "at": _MOMENT, "kind": "str", "outcome": "str",

@@ -5,29 +5,41 @@ from typing import TYPE_CHECKING
 from onetouch.faces import show
 
 if TYPE_CHECKING:
-    from onetouch.handoff.content import REQUIRED_CONTEXT, AccountContext, Priority, TaskContent
+    from onetouch.handoff.content import REQUIRED_CONTEXT, AccountContext, OpportunityContent, Priority, TaskContent
     from onetouch.handoff.dossier import dossier
-    from onetouch.handoff.fields import account_context, missing_context, task_content
+    from onetouch.handoff.facts import known_facts
+    from onetouch.handoff.fields import account_context, missing_context, standing_trigger, task_content
     from onetouch.handoff.message import Alert, alert, first_message, without_addresses
-    from onetouch.handoff.plain_text import plain
+    from onetouch.handoff.people import team_of, with_contact
+    from onetouch.handoff.plain_text import inert, plain
+    from onetouch.handoff.situations import WhyNow, columns_read, why_now
     from onetouch.handoff.words import capital, count, near_moment, zone
 
 __all__ = [
     "AccountContext",
     "Alert",
+    "OpportunityContent",
     "Priority",
     "REQUIRED_CONTEXT",
     "TaskContent",
+    "WhyNow",
     "account_context",
     "alert",
     "capital",
+    "columns_read",
     "count",
     "dossier",
     "first_message",
+    "inert",
+    "known_facts",
     "missing_context",
     "near_moment",
     "plain",
+    "standing_trigger",
     "task_content",
+    "team_of",
+    "why_now",
+    "with_contact",
     "without_addresses",
     "zone",
 ]

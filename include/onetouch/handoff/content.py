@@ -16,14 +16,16 @@ Priority = Literal["high", "medium", "low"]
 class AccountContext:
     """The fields to write on the account's record. None means unknown: the field is not written, so nothing is erased.
 
-    `account_id`: the product's own id, unchanged. `trigger`: why now, in one line. `milestones`: for example "4 of 5".
-    `features_used`: their names, or their number. `usage`: events in 28 days. `limit_share`: how much of the plan limit
-    is in use, in percent (92.0). Texts are plain and safe to open in a spreadsheet.
+    `account_id`: the product's own id, unchanged. `action`: the run's decision. `trigger`: why now, in one line.
+    `milestones`: for example "4 of 5". `features_used`: their names, or their number. `usage`: events in 28 days.
+    `limit_share`: how much of the plan limit is in use, in percent (92.0). Texts are plain and safe to open in a
+    spreadsheet.
     """
 
     account_id: str | None = None
     score: float | None = None
     tier: str | None = None
+    action: str | None = None
     trigger: str | None = None
     motion: str | None = None
     activated: bool | None = None
@@ -50,6 +52,22 @@ class TaskContent:
     priority: Priority = "medium"
     due_on: date | None = None
     remind_at: datetime | None = None
+    owner_id: str | None = None
+    crm_account_id: str | None = None
+    contact_id: str | None = None
+
+
+@dataclass(frozen=True)
+class OpportunityContent:
+    """An opportunity for a handoff whose customer has answered. `amount`: dollars a year; `close_on`: a guess of ours.
+
+    `owner_id`, `crm_account_id` and `contact_id` are the CRM's own ids, filled in when it is written.
+    """
+
+    name: str
+    amount: float | None = None
+    close_on: date | None = None
+    source: str = "Product"
     owner_id: str | None = None
     crm_account_id: str | None = None
     contact_id: str | None = None

@@ -18,6 +18,7 @@ from onetouch.catalogue import (
 )
 from onetouch.handoff.facts import Facts, account_name, known_facts
 from onetouch.handoff.offers import not_in_the_plan, plan_lines
+from onetouch.handoff.people import people_lines
 from onetouch.handoff.situations import why_now
 from onetouch.handoff.words import (
     ago,
@@ -54,6 +55,7 @@ def dossier(
 ) -> str:
     """Plain text of at most 32,000 characters; a section or line without data is left out.
 
+    `signals_row` may hold `people`, the account's rows of `team_of`.
     `timezone`: the rep's time zone, used for the due time (unknown: the customer's). `before`: the account's latest
     earlier handoff as the ledger's `handoff_frame` returns it, None when there was none.
     """
@@ -230,6 +232,8 @@ def _section(section: Section, facts: Facts, policy: Policy) -> dict[str, list[s
         if shown.section is section:
             line = _LINES.get(shown.name)
             lines += line(facts, policy) if line is not None else _usual(shown, facts, policy)
+    if section is Section.TEAM:
+        lines += people_lines(facts, policy)
     if section is Section.OVERVIEW and "potential_arr" in facts:
         lines.append(f"Potential ARR: {money(facts['potential_arr'])}")
     return {section.value: lines}
@@ -293,6 +297,11 @@ def _premium(facts: Facts, policy: Policy) -> list[str]:
     return [*tried, *_usual(SIGNALS_BY_NAME["premium_attempts"], facts, policy)]
 
 
+def _most_active(facts: Facts, policy: Policy) -> list[str]:
+    """The id of the most active user, where nothing else is known of the people."""
+    return [] if "people" in facts else _line("Most active", facts.get("top_user"))
+
+
 _LINES: dict[str, Callable[[Facts, Policy], list[str]]] = {
     "features_used": _features,
     "milestones_done": _milestones,
@@ -300,8 +309,9 @@ _LINES: dict[str, Callable[[Facts, Policy], list[str]]] = {
     "days_to_activate": _time_to_value,
     "limit_share": _limit,
     "premium_attempts": _premium,
+    "top_user": _most_active,
 }
-"""Signals that have a format of their own instead of `_usual`."""
+"""Signals and columns that have a format of their own instead of `_usual`."""
 
 
 def _timeline(facts: Facts, policy: Policy) -> list[str]:

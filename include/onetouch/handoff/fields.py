@@ -52,6 +52,15 @@ def account_context(decision: Mapping[str, Any], signals_row: Mapping[str, Any],
     )
 
 
+def standing_trigger(decision: Mapping[str, Any], signals_row: Mapping[str, Any], policy: Policy) -> tuple[str, str]:
+    """The account's situation by its name in the policy, and its headline as the record's trigger shows it.
+
+    Of the signals only `situations.columns_read` are read.
+    """
+    why = why_now(known_facts(decision, signals_row), policy)
+    return why.situation, inert(plain(why.headline, _LINE))
+
+
 def task_content(
     decision: Mapping[str, Any],
     signals_row: Mapping[str, Any],

@@ -14,13 +14,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from onetouch.catalogue import PERSONAL_COLUMNS
 from onetouch.lake.lake import Lake
 from onetouch.lake.marks import Marks
 
 FIGURES = ("decisions", "scores", "shadow")
 """Folders of the lake whose rows are kept under a pseudonym: what was decided, when and why, but not about whom."""
 
-IDS = ("account_id", "user_id", "anonymous_id", "crm_account_id", "domain", "email_domain", "top_user")
+IDS = (
+    "account_id", "user_id", "anonymous_id", "crm_account_id", "domain", "email_domain", "top_user", "contact_user",
+)  # fmt: skip
 """Columns that hold an id as their whole value."""
 
 _TEXTS = (".json", ".html", ".csv", ".txt", ".md", ".css", ".js")
@@ -172,6 +175,9 @@ def _erase_table(
         table = _under_pseudonym(table, theirs, erasure.pseudonym)
     elif rows:
         table = table.filter(pc.invert(theirs))
+    if "contact_user" in table.column_names:
+        table, cleared = _without_contact(table, erasure.columns.get("user_id", frozenset()))
+        changed = changed or cleared
     for place, (name, column) in enumerate(zip(table.column_names, table.columns, strict=True)):
         new = _replaced(name, room, column, erasure.marks, text_of_row)
         if new is not None:
@@ -182,6 +188,20 @@ def _erase_table(
     with lake.replacing(path) as draft, lake.fs.open(draft, "wb") as file:
         pq.write_table(table, file, compression=codec)
     return rows
+
+
+def _without_contact(table: pa.Table, users: frozenset[str]) -> tuple[pa.Table, bool]:
+    """The table without what it says of these users as the person to write to, and whether it said anything."""
+    ids = table["contact_user"].cast(pa.string())
+    theirs = pc.is_in(ids, value_set=pa.array(sorted(users), pa.string()))
+    if not pc.any(theirs).as_py():
+        return table, False
+    for name in PERSONAL_COLUMNS:
+        if name in table.column_names:
+            place = table.column_names.index(name)
+            kept = pc.if_else(theirs, pa.scalar(None, table.schema.field(place).type), table[name])
+            table = table.set_column(place, table.schema.field(place), kept)
+    return table, True
 
 
 def _plain(column: pa.ChunkedArray) -> Any:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from onetouch.faces import show
 
 if TYPE_CHECKING:
+    from onetouch.ledger.audience import Member
     from onetouch.ledger.columns import clean, storable
     from onetouch.ledger.forgotten import PSEUDONYM, Forgotten, Kind, Subject
     from onetouch.ledger.handoffs import LONGEST_ID, RECENT, Handoff
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from onetouch.ledger.retention import PrunedRun
     from onetouch.ledger.runs import Run
     from onetouch.ledger.sources import ANY_READING, QUEUE_SECONDS, FileRead, Window
+    from onetouch.ledger.standings import Standing
     from onetouch.ledger.states import ACTIVE, LEGAL, STATES, TERMINAL, IllegalMove, LedgerError, NotInLedger
     from onetouch.ledger.tables import OUTBOX_STATES
 
@@ -31,6 +33,7 @@ __all__ = [
     "LONGEST_ID",
     "Ledger",
     "LedgerError",
+    "Member",
     "NotInLedger",
     "OUTBOX_STATES",
     "Outbox",
@@ -42,6 +45,7 @@ __all__ = [
     "Remembered",
     "Run",
     "STATES",
+    "Standing",
     "Subject",
     "TERMINAL",
     "WATCHED",

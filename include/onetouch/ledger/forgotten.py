@@ -19,6 +19,7 @@ from onetouch.ledger.handoffs import Handoffs
 from onetouch.ledger.outbox import FORGOTTEN
 from onetouch.ledger.states import ACTIVE, LedgerError
 from onetouch.ledger.tables import (
+    audience,
     batches,
     forget_key,
     forgetting,
@@ -29,6 +30,7 @@ from onetouch.ledger.tables import (
     metadata,
     outbox,
     stages,
+    standings,
     stops,
     touches,
 )
@@ -105,6 +107,19 @@ class Forgotten:
         nameless = records["account_id"].isna() if "account_id" in records else True
         return records[~(has("account_id") | has("crm_account_id") | (has("domain") & nameless))]
 
+    def without_people(self, contacts: pd.DataFrame) -> pd.DataFrame:
+        """Contacts of the CRM (columns crm_account_id, email, email_domain) without forgotten users, and without the
+        people of forgotten accounts."""
+        if not self:
+            return contacts
+        columns: tuple[tuple[str, Kind], ...] = (
+            ("email", "user"), ("crm_account_id", "account"), ("email_domain", "account"),
+        )  # fmt: skip
+        theirs = contacts["contact_id"].isna()
+        for column, kind in columns:
+            theirs |= contacts[column].isin({v for v in contacts[column].dropna().unique() if self.has(kind, v)})
+        return contacts[~theirs].reset_index(drop=True)
+
     def pseudonym(self, kind: Kind, value: str) -> str:
         """The pseudonym that replaces the id, the same at each call."""
         return PSEUDONYM + self.digest(kind, value)[:32]
@@ -175,8 +190,11 @@ class Forgottens(Handoffs):
                 connection.execute(update(outbox).where(waiting).values(state="failed", reason=FORGOTTEN))
                 emptied = outbox.c.handoff_id.in_(theirs) & (outbox.c.payload != {})
                 changed += connection.execute(update(outbox).where(emptied).values(payload={})).rowcount
-            remembered = memory.c.account_id.in_(list(names))
-            changed += connection.execute(delete(memory).where(remembered)).rowcount
+            for table in (memory, standings, audience):
+                theirs_too = table.c.account_id.in_(list(names))
+                changed += connection.execute(delete(table).where(theirs_too)).rowcount
+            records = standings.c.crm_account_id.in_(subject.crm_ids)
+            changed += connection.execute(delete(standings).where(records)).rowcount
             for table in (handoffs, touches):
                 for account_id, name in names.items():
                     of = table.c.account_id == account_id

@@ -8,9 +8,9 @@ from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection, and_, case, func, select, true, update
+from sqlalchemy import Connection, and_, case, func, or_, select, true, type_coerce, update
 
-from onetouch.ledger.columns import clean, encode, missing, utc
+from onetouch.ledger.columns import Moment, clean, encode, missing, utc
 from onetouch.ledger.outbox import Outboxes, abandon
 from onetouch.ledger.rows import frame, rows_of
 from onetouch.ledger.runs import Run, require_run
@@ -28,6 +28,9 @@ _LEARNED = frozenset({"task_id", "owner_id", "owner_email", "due_at"})
 
 RECENT = timedelta(days=7)
 """How far back `rep_load` lists handoffs one by one: long enough for a working day and the days off before it."""
+
+AFTERMATH = timedelta(days=7)
+"""Ours: how long after the end of a handoff a touch by its rep is still taken for one because of it."""
 
 LONGEST_ID = 255
 """Most characters of an account id: the length of its field in a CRM (an index limits it, too)."""
@@ -66,6 +69,7 @@ class Handoff:
 
 
 _COLUMNS = [field.name for field in fields(Handoff)]
+_REST = ("rest_state", "rest_at", "rest_owner")
 
 Rows = Callable[[Handoff], Iterable[Mapping[str, Any]]]
 """The outbox rows for a handoff that has just been opened."""
@@ -98,12 +102,13 @@ class Handoffs(Outboxes):
         decisions: Iterable[Mapping[str, Any]],
         run: Run,
         rows: Rows | None = None,
-        cooldown: timedelta = timedelta(0),
+        knew: Mapping[str, tuple[str, str]] | None = None,
     ) -> list[Handoff | None]:
         """`open_handoff` for each decision, in one transaction: all or none. Results are in the order of decisions.
 
-        Also None for an account with a handoff that ended less than `cooldown` before the run's as_of: the decision may
-        have been made before that end was known.
+        `knew`: account → (id, state) of the last handoff that its decision knew of; an account without one is not in
+        it. Also None for an account whose last handoff is another one, or in another state: what was decided without
+        knowing that is decided again by the next run.
         """
         if run.dry_run:
             raise ValueError(f"run {run.run_id}: a dry run opens no handoffs")
@@ -124,7 +129,9 @@ class Handoffs(Outboxes):
                     answers.append(_handoff(same[0]))
                 elif account_id in new:
                     answers.append(Handoff(**new[account_id]))
-                elif any(_stands_in_the_way(other, run.as_of, cooldown) for other in theirs):
+                elif any(_stands_in_the_way(other, run.as_of) for other in theirs) or (
+                    knew is not None and knew.get(account_id) != _last(theirs)
+                ):
                     answers.append(None)
                 else:
                     episode = 1 + max((other["episode"] for other in theirs), default=0)
@@ -305,15 +312,23 @@ class Handoffs(Outboxes):
         """One row an account: its latest handoff decided before `as_of`, as far as it was known at `as_of`.
 
         Columns: account_id, handoff_id, episode, state, owner_email, decided_at, touched_at, closed_at, signals,
-        run_id; ordered by account. What later runs decided or learned is left out, so a re-run sees what its first
-        attempt saw. Times are UTC; touched_at and closed_at are null until known.
+        run_id, reason, first_task_at, rest_state, rest_at, rest_owner; ordered by account. What later runs decided or
+        learned is left out, so a re-run sees what its first attempt saw. Times are UTC; touched_at, closed_at and
+        first_task_at (when its first handoff with a task was decided) are null until known.
+        `reason` is that of the last move. `rest_…` is the account's last handoff, this or an earlier one, that has
+        ended and for which anybody was in touch (`contacted`): its state, when it was over (its end, or a touch that
+        was logged for it later), and its rep.
 
         `signals` are the signals a rep was last shown: those of the account's latest handoff that reached a task, which
         is an earlier handoff when this one was withdrawn before its task existed. Empty when no handoff reached a task.
         """
         as_of = utc(as_of)
         latest = (
-            select(handoffs.c.account_id, func.max(handoffs.c.episode).label("episode"))
+            select(
+                handoffs.c.account_id,
+                func.max(handoffs.c.episode).label("episode"),
+                func.min(case((handoffs.c.task_id.is_not(None), handoffs.c.decided_at))).label("first_task_at"),
+            )
             .where(handoffs.c.decided_at < as_of)
             .group_by(handoffs.c.account_id)
             .subquery()
@@ -333,6 +348,8 @@ class Handoffs(Outboxes):
                 case((known.c.to_state.in_(TERMINAL), handoffs.c.closed_at)).label("closed_at"),
                 seen.c.signals,
                 handoffs.c.run_id,
+                known.c.reason,
+                type_coerce(latest.c.first_task_at, Moment).label("first_task_at"),
             )
             .join(latest, and_(latest.c.account_id == handoffs.c.account_id, latest.c.episode == handoffs.c.episode))
             .join(known, known.c.handoff_id == handoffs.c.handoff_id)
@@ -350,8 +367,29 @@ class Handoffs(Outboxes):
         )
         with self.reading() as connection:
             rows = rows_of(connection, query)
-        rows = [{**row, "signals": row["signals"] or []} for row in rows]
-        return frame(rows, list(query.selected_columns.keys()))
+            rests = _rests(connection, as_of) if rows else {}
+        none = dict.fromkeys(_REST)
+        rows = [{**row, "signals": row["signals"] or [], **rests.get(row["account_id"], none)} for row in rows]
+        return frame(rows, [*query.selected_columns.keys(), *_REST])
+
+    def contacted(self, ended: Iterable[Handoff], as_of: datetime) -> dict[str, datetime]:
+        """When anybody was in touch because of these handoffs, as far as known at `as_of`; handoff id → moment.
+
+        That is the touch that moved the handoff on. Where none did, because it was logged only after the handoff had
+        expired or been withdrawn, it is the last touch on its task, of the account while the handoff went on, or by its
+        rep in the AFTERMATH of its end.
+        """
+        rows = [{name: getattr(handoff, name) for name in _COLUMNS} for handoff in ended]
+        with self.reading() as connection:
+            return _contacted(connection, rows, utc(as_of))
+
+    def first_task_at(self, before: datetime) -> datetime | None:
+        """When the first handoff that got a task was decided, of those decided before that moment; None: none was."""
+        query = select(handoffs.c.decided_at).where(
+            handoffs.c.task_id.is_not(None), handoffs.c.decided_at < utc(before)
+        )
+        with self.reading() as connection:
+            return connection.scalar(query.order_by(handoffs.c.decided_at).limit(1))
 
     def rep_load(self, as_of: datetime) -> pd.DataFrame:
         """The workload of each rep as of a moment, from handoffs decided before it, ordered by e-mail.
@@ -403,6 +441,81 @@ def _known(as_of: datetime, since: datetime | None = None) -> Any:
     )
 
 
+def _rests(connection: Connection, as_of: datetime) -> dict[str, dict[str, Any]]:
+    """Account → _REST of its last handoff that has ended and for which anybody was in touch."""
+    known, reached = _known(as_of), handoff_moves.alias("reached")
+    query = (
+        select(
+            handoffs.c.account_id,
+            handoffs.c.handoff_id,
+            known.c.to_state.label("state"),
+            known.c.owner_email,
+            handoffs.c.decided_at,
+            handoffs.c.closed_at,
+            case((reached.c.step.is_not(None), handoffs.c.touched_at)).label("touched_at"),
+        )
+        .join(known, known.c.handoff_id == handoffs.c.handoff_id)
+        .join(
+            reached,
+            and_(
+                reached.c.handoff_id == handoffs.c.handoff_id,
+                reached.c.to_state == "touched",
+                reached.c.known_at <= as_of,
+            ),
+            isouter=True,
+        )
+        .where(handoffs.c.decided_at < as_of, known.c.to_state.in_(TERMINAL))
+    )
+    ended = rows_of(connection, query)
+    contacted = _contacted(connection, ended, as_of)
+    rests: dict[str, dict[str, Any]] = {}
+    for row in ended:
+        if (at := contacted.get(row["handoff_id"])) is None and row["state"] not in ("won", "lost"):
+            continue
+        over = row["closed_at"] if at is None else max(row["closed_at"], at)
+        if row["account_id"] not in rests or over > rests[row["account_id"]]["rest_at"]:
+            rests[row["account_id"]] = {"rest_state": row["state"], "rest_at": over, "rest_owner": row["owner_email"]}
+    return rests
+
+
+def _contacted(connection: Connection, rows: Iterable[Mapping[str, Any]], as_of: datetime) -> dict[str, datetime]:
+    """`Handoffs.contacted` of rows that have the columns of a handoff."""
+    rows = list(rows)
+    found = {row["handoff_id"]: row["touched_at"] for row in rows if row["touched_at"] is not None}
+    untouched = {row["handoff_id"]: row for row in rows if row["handoff_id"] not in found}
+    if not untouched:
+        return found
+    query = (
+        select(
+            handoffs.c.handoff_id,
+            touches.c.at,
+            touches.c.owner_email.label("by"),
+            touches.c.handoff_id.label("task_of"),
+        )
+        .join(touches, and_(touches.c.account_id == handoffs.c.account_id, touches.c.at > handoffs.c.decided_at))
+        .where(
+            touches.c.known_at <= as_of,
+            or_(
+                touches.c.handoff_id == handoffs.c.handoff_id,
+                touches.c.at <= handoffs.c.closed_at,
+                func.lower(touches.c.owner_email) == func.lower(handoffs.c.owner_email),
+            ),
+        )
+    )
+    for touch in rows_of(connection, query, handoffs.c.handoff_id, untouched):
+        row, at = untouched[touch["handoff_id"]], touch["at"]
+        if _because_of(row, touch) and at > found.get(row["handoff_id"], row["decided_at"]):
+            found[row["handoff_id"]] = at
+    return found
+
+
+def _because_of(handoff: Mapping[str, Any], touch: Mapping[str, Any]) -> bool:
+    if touch["task_of"] is not None:
+        return bool(touch["task_of"] == handoff["handoff_id"])
+    its_rep = (touch["by"] or "").lower() == (handoff["owner_email"] or "").lower() != ""
+    return bool(touch["at"] <= handoff["closed_at"] + (AFTERMATH if its_rep else timedelta(0)))
+
+
 def _seen(as_of: datetime) -> Any:
     """The signals of each account's latest handoff decided before `as_of` whose task was known then."""
     latest = (
@@ -429,9 +542,14 @@ def _last_known() -> Any:
     return moved.scalar_subquery().label("last_known_at")
 
 
-def _stands_in_the_way(other: Mapping[str, Any], as_of: datetime, cooldown: timedelta) -> bool:
-    cooling = other["closed_at"] is not None and other["closed_at"] > as_of - cooldown
-    return other["state"] in ACTIVE or other["decided_at"] > as_of or other["last_known_at"] > as_of or cooling
+def _stands_in_the_way(other: Mapping[str, Any], as_of: datetime) -> bool:
+    return other["state"] in ACTIVE or other["decided_at"] > as_of or other["last_known_at"] > as_of
+
+
+def _last(handoffs: Iterable[Mapping[str, Any]]) -> tuple[str, str] | None:
+    """(id, state) of the last of an account's handoffs."""
+    last = max(handoffs, key=lambda handoff: handoff["episode"], default=None)
+    return None if last is None else (last["handoff_id"], last["state"])
 
 
 def _opening(decision: Mapping[str, Any], run: Run) -> dict[str, Any]:

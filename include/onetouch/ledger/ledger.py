@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from onetouch.ledger.audience import Audiences
 from onetouch.ledger.forgotten import Forgottens
 from onetouch.ledger.memory import Memory
 from onetouch.ledger.retention import Retention
 from onetouch.ledger.runs import Runs
-from onetouch.ledger.sources import Sources
+from onetouch.ledger.standings import Standings
 from onetouch.ledger.stops import Stops
 from onetouch.ledger.touches import Touches
 
 
-class Ledger(Runs, Sources, Forgottens, Touches, Memory, Stops, Retention):
+class Ledger(Runs, Audiences, Forgottens, Touches, Memory, Standings, Stops, Retention):
     """The whole ledger at one database `url`; `migrate()` makes its tables.
 
     Every write is one transaction and can be repeated without effect; every moment comes from the arguments.

@@ -13,10 +13,14 @@ if TYPE_CHECKING:
 _MANY = 1000
 """Most ids in one query (drivers limit them); for more ids, all rows are read and filtered afterwards."""
 
-_MOMENTS = ("decided_at", "touched_at", "closed_at", "last_assigned_at", "at", "known_at", "noted_at")
+_MOMENTS = (
+    "decided_at", "touched_at", "closed_at", "rest_at", "last_assigned_at", "at", "known_at", "noted_at",
+    "first_task_at", "as_of",
+)  # fmt: skip
 _TYPES = {
     **dict.fromkeys(_MOMENTS, "datetime64[us, UTC]"),
     **dict.fromkeys(("episode", "step", "open"), "int64"),
+    "score": "float64",
     **dict.fromkeys(("signals", "recent"), "object"),
 }
 

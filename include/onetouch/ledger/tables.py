@@ -35,6 +35,8 @@ metadata = MetaData(
 
 OUTBOX_STATES = ("pending", "sending", "sent", "failed")
 
+STANDING_STATES = ("sending", "written", "refused", "gone")
+
 
 def _one_of(column: str, values: tuple[str, ...]) -> CheckConstraint:
     quoted = ", ".join(f"'{value}'" for value in values)
@@ -203,6 +205,31 @@ memory = Table(
     Column("run_id", ForeignKey("runs.run_id"), nullable=False),
     Column("ended_at", Moment, index=True),  # as_of of the run that ended it
     Column("ended", Text, nullable=False),  # why it is over
+)
+
+standings = Table(
+    "standings",
+    metadata,
+    Column("destination", String(64), primary_key=True),  # the CRM
+    Column("crm_account_id", String(255), primary_key=True),
+    Column("account_id", Text, nullable=False),
+    Column("tier", String(32)),
+    Column("action", String(64), nullable=False),
+    Column("situation", Text, nullable=False),  # its name in the policy: the trigger, without its figures
+    Column("score", Float, nullable=False),
+    Column("as_of", Moment, nullable=False),  # of the run that has written it
+    Column("state", String(16), nullable=False),
+    Column("reason", Text, nullable=False),  # why the CRM refused it
+    _one_of("state", STANDING_STATES),
+)
+
+audience = Table(
+    "audience",
+    metadata,
+    Column("account_id", Text, primary_key=True),
+    Column("situation", String(64), nullable=False),  # a digest of audience, situation and people
+    Column("facts", String(64), nullable=False),  # a digest
+    Column("told_at", Moment, nullable=False),  # as_of of the run that has told the receiver of it last
 )
 
 stops = Table(

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from onetouch.policy.reps import country_of, listed_reps, tasks_of, zone_of
     from onetouch.policy.review import conditions, former_names, review_policy
     from onetouch.policy.schema import (
+        FOR_CUSTOMER,
+        PLAN_FACTS,
         Automation,
         Benchmark,
         ColumnName,
@@ -45,6 +47,7 @@ if TYPE_CHECKING:
         Timezone,
         Value,
         WorkingTime,
+        entry_of,
     )
     from onetouch.policy.texts import names, pieces, sentences
     from onetouch.policy.upgrade import FORMAT, current_name, read_stored, renamed, renames, stored
@@ -58,6 +61,8 @@ __all__ = [
     "EventName",
     "Events",
     "FORMAT",
+    "FOR_CUSTOMER",
+    "PLAN_FACTS",
     "Icp",
     "Limits",
     "Meaning",
@@ -79,6 +84,7 @@ __all__ = [
     "cost_nothing",
     "country_of",
     "current_name",
+    "entry_of",
     "former_names",
     "limits_of_plans",
     "listed_reps",

@@ -111,6 +111,23 @@ class Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+class PersonProperties(Part):
+    """The user properties that may hold what is said of a person; the first one present counts.
+
+    With all of them empty nothing is kept of who a person is, not even the e-mail address.
+    """
+
+    name: list[str]
+    title: list[str]
+    seniority: list[str]
+    role: list[str]
+
+    @property
+    def kept(self) -> bool:
+        """Whether anything is kept of who a person is."""
+        return bool(self.name or self.title or self.seniority or self.role)
+
+
 class Events(Part):
     """How raw rows become canonical events, and which are put in quarantine.
 
@@ -128,6 +145,7 @@ class Events(Part):
     overlap_hours: Annotated[int, Field(ge=0)]
     group_types: list[str]
     email_properties: list[str]
+    person_properties: PersonProperties
     placeholders: list[str]
     ids_ignore: list[Literal["case", "blanks", "unicode"]]
     ignore: list[EventPattern]
@@ -190,6 +208,49 @@ class NeverCount(Part):
     emails: list[str]
     users: list[str]
     user_properties: dict[str, list[str | bool | int | float]]
+
+
+_LISTED = re.compile(r"\s*[,;\t]\s*")
+
+
+def entry_of(text: str) -> tuple[str, str]:
+    """What a line of a list names, and the reason behind the first comma (or semicolon, or tab); "": there is none."""
+    parts = [part.strip().strip('"').strip() for part in _LISTED.split(text.strip(), maxsplit=1)]
+    return parts[0], parts[1] if len(parts) > 1 else ""
+
+
+class NeverContact(Part):
+    """Who may not be contacted, whatever they do: competitors, partners, own staff, whoever asked for it.
+
+    An entry names somebody and may give the reason behind a comma: `rival.example, a competitor`. `domains`: accounts
+    of the domain and everybody with an address there, hosts below it included. `accounts`: ids of accounts, the
+    product's or the CRM's. `people`: addresses, or ids of contacts or users. `file`: a text file of such entries, one a
+    line, its path relative to the policy's file; it is read at routing and again right before sending. `channels`: what
+    a rep may use for a touch; who opted out of one of them is not named in a task, who opted out of all of them cannot
+    be contacted.
+    """
+
+    domains: list[str]
+    accounts: list[str]
+    people: list[str]
+    file: str | None
+    channels: Annotated[list[Literal["call", "email"]], Field(min_length=1)]
+
+    @field_validator("domains")
+    @classmethod
+    def _have_dots(cls, entries: list[str]) -> list[str]:
+        for text in entries:
+            if not re.fullmatch(r"[^\s@]*@?[^\s@.]+(\.[^\s@.]+)+", entry_of(text)[0]):
+                raise ValueError(f"{text!r}: give a domain, like rival.example, and after a comma the reason")
+        return entries
+
+    @field_validator("accounts", "people")
+    @classmethod
+    def _name_somebody(cls, entries: list[str]) -> list[str]:
+        for text in entries:
+            if not entry_of(text)[0]:
+                raise ValueError(f"{text!r}: give an id or an address, and after a comma the reason")
+        return entries
 
 
 class Limits(Part):
@@ -290,6 +351,26 @@ class Signals(Part):
     limit_fall: Annotated[float, Field(gt=0, lt=1)] | None
     limit_reading_days: Positive
     seats_used: Literal["active_users", "events"]
+
+
+class DecisionMakers(Part):
+    """Who decides about buying: by words of the title, or by the seniority that the product knows; without regard to
+    case."""
+
+    titles: list[Annotated[str, Field(min_length=2)]]
+    seniorities: list[Annotated[str, Field(min_length=1)]]
+
+
+class People(Part):
+    """The people of an account: who decides, and which of them may be the one to write to.
+
+    `decision_makers`: `titles` are words of a title, each whole ("head" is in "Head of Data", not in "Headhunter").
+    `buyer_roles`: roles in the product whose holder buys for the team. `most`: how many people of an account are kept.
+    """
+
+    decision_makers: DecisionMakers
+    buyer_roles: list[Annotated[str, Field(min_length=1)]]
+    most: Annotated[int, Field(ge=1, le=100)]
 
 
 class Condition(Part):
@@ -412,6 +493,24 @@ class Expansion(Part):
     when: Annotated[list[Condition], Field(min_length=1)]
 
 
+class Returns(Part):
+    """What each end of a handoff means for its account (docs/returns.md); `cooldown_days` is the end `released`.
+
+    How many days sales stays away (null: as many as `cooldown_days`): `lost_days` after a lost deal, `won_days` after a
+    won one, `untouched_days` after a handoff that expired or was withdrawn before anybody was in touch. `new`: what has
+    to come after the end: an `occurrence` of intent, or a `signal` that earned no points at the handoff. `hand_raise`:
+    whether an account that asks for a person after the end is called at once. `same_rep_days`: for how long the rep who
+    was in touch is the one who is called first (null: not at all).
+    """
+
+    lost_days: Annotated[int, Field(ge=0)] | None
+    won_days: Annotated[int, Field(ge=0)] | None
+    untouched_days: Annotated[int, Field(ge=0)] | None
+    new: Literal["occurrence", "signal"]
+    hand_raise: bool
+    same_rep_days: Positive | None
+
+
 class Routing(Part):
     """Settings of the ordered rules of `routing/`.
 
@@ -421,7 +520,8 @@ class Routing(Part):
     (0: not at all). `medium`: how the medium tier is treated (S2, or S4's reading); `large_not_engaged`: how high value
     without engagement is treated (S0, or S3's reading from `motion.sales_led_employees` on). `rules`: parameters of
     single rules, in a section named after the rule; a policy without the section does not have the rule
-    (`routing/rules/` documents the parameters of each).
+    (`routing/rules/` documents the parameters of each). `fresh_intent_hours`: how old the last occurrence of intent of
+    an account may be when it is called, unless a state that is intent lasts (null: as old as its signal's window).
     """
 
     engaged: Annotated[list[Condition], Field(min_length=1)]
@@ -432,9 +532,20 @@ class Routing(Part):
     large_not_engaged: Literal["nurture", "sales"]
     motion: Motion
     cooldown_days: Positive
+    returns: Returns
+    fresh_intent_hours: Positive | None
     bought_days: Annotated[int, Field(ge=0)]
     holdout_share: Share
     rules: dict[str, dict[str, Any]] = {}
+
+    def days_away(self, state: str, touched: bool) -> int:
+        """How many days sales stays away from an account after a handoff that ended in `state`.
+
+        `touched`: whether anybody was in touch; who was not called is not left alone for having been called.
+        """
+        ends = {"won": self.returns.won_days, "lost": self.returns.lost_days}
+        own = ends.get(state, None if touched else self.returns.untouched_days)
+        return self.cooldown_days if own is None else own
 
     @field_validator("rules", mode="before")
     @classmethod
@@ -763,7 +874,8 @@ class Delivery(Part):
     day's tasks above this multiple of the busiest of `quality.trailing_days` (null: no approval for a jump; nor is it
     needed with less than half of those days of history, or in a run of no more tasks than a rep may get in a day).
     `bulk_above`: writes of more rows than this go through Salesforce's Bulk API. `api_reserve`: the share of the CRM's
-    daily API calls that is left to others.
+    daily API calls that is left to others. `ramp`: the most tasks of all reps together on each of the first (UTC) days
+    since the first task of all; afterwards, and on days with a larger number, `assignment.tasks_per_day` counts.
     """
 
     fresh_hours: Positive
@@ -772,6 +884,7 @@ class Delivery(Part):
     approval_hours: Positive
     bulk_above: Positive
     api_reserve: Annotated[float, Field(ge=0, lt=1)]
+    ramp: list[Positive]
 
 
 class Automation(Part):
@@ -792,19 +905,45 @@ class Automation(Part):
         return [text.strip().casefold() for text in texts]
 
 
+class ContactFields(Part):
+    """Fields of the CRM's contact and lead that hold a person's title and opt-outs; null: not kept there."""
+
+    title: Sql_name | None
+    do_not_call: Sql_name | None
+    email_opt_out: Sql_name | None
+
+
 class Crm(Part):
     """Which CRM is used, and which of its data is read and written.
 
     `system`: a registered CRM (`crm.CRMS`). `account_fields`: snapshot column → field of the CRM's account.
     `unknown_accounts`: what a product account without a record in the CRM becomes when it is handed over.
-    `link_contact`: whether the task names the most active user's contact, where the CRM has one.
+    `contacts`: whether the task names the contact of the person to write to: with `match` the contact of that address
+    within the account's own record, with `create` that one or, where there is none, a new one, with `never` none.
+    (Formerly `link_contact`: true is `match`, false is `never`.)
+    `standing`: whose record tells tier, action, score, trigger and their moment: everybody's that the CRM knows, or
+    only that of accounts that were handed over (without the action). It is written when tier, action or trigger change,
+    or the score by `standing_points`. `opportunity`: whether an opportunity is created for a handoff, once, and with
+    what: never, when the customer replies, or when a meeting is arranged.
     """
 
     system: str
     unknown_accounts: Literal["account", "lead", "leave"]
-    link_contact: bool
+    contacts: Literal["match", "create", "never"]
+    standing: Literal["everybody", "handed_over"]
+    standing_points: Annotated[float, Field(gt=0)]
+    opportunity: Literal["never", "on_reply", "on_meeting"]
     automation: Automation
     account_fields: dict[str, Sql_name | None]
+    contact_fields: ContactFields
+
+    @model_validator(mode="before")
+    @classmethod
+    def _formerly(cls, values: Any) -> Any:
+        if not isinstance(values, dict) or not isinstance(values.get("link_contact"), bool):
+            return values
+        rest = {key: value for key, value in values.items() if key != "link_contact"}
+        return rest | {"contacts": "match" if values["link_contact"] else "never"}
 
     @field_validator("account_fields")
     @classmethod
@@ -814,6 +953,23 @@ class Crm(Part):
         if unknown:
             raise ValueError(f"no such snapshot column: {', '.join(unknown)}; allowed: {', '.join(sorted(known))}")
         return fields
+
+
+class Audience(Part):
+    """The accounts that sales leaves to marketing and the product: a file a run, and a webhook that learns changes.
+
+    `actions`: accounts with these actions are in the audience. `tiers`: so are those of these tiers, whatever their
+    action, unless it is a sales touch or a hold. `batch`: the most accounts in one request. An account that joins,
+    leaves or changes its situation or people is told at once; `facts_hours`: when nothing but facts has changed, it is
+    told anew only after so many hours. `full_sync_days`: everybody is told anew after so many days (null: never). Who
+    opted out of e-mail, and whoever the policy lists as never to be contacted, is in no audience.
+    """
+
+    actions: list[Literal["nurture", "self_serve_onboarding", "self_serve_hero", "monitor", "below_floor"]]
+    tiers: list[Literal["low", "medium"]]
+    batch: Annotated[int, Field(ge=1, le=1_000)]
+    facts_hours: Positive
+    full_sync_days: Positive | None
 
 
 class Slack(Part):
@@ -878,10 +1034,12 @@ class Policy(Part):
     sources: Annotated[dict[Source_name, SourceSettings], Field(min_length=1)]
     events: Events
     never_count: NeverCount
+    never_contact: NeverContact
     vocabulary: Annotated[dict[str, Meaning], BeforeValidator(_short_form)]
     quality: Quality
     product: Product
     signals: Signals
+    people: People
     gates: Gates
     scoring: Scoring
     value: Value
@@ -892,10 +1050,20 @@ class Policy(Part):
     assignment: Assignment
     delivery: Delivery
     crm: Crm
+    audience: Audience
     chat: str
     slack: Slack
     report: Report
     retention: Retention
+
+    @model_validator(mode="after")
+    def _ramp_queues(self) -> Policy:
+        if self.delivery.ramp and self.assignment.beyond_the_day != "queue":
+            raise ValueError(
+                f"delivery.ramp: with assignment.beyond_the_day: {self.assignment.beyond_the_day} the first day would "
+                "send nothing; set beyond_the_day to queue, or ramp to []"
+            )
+        return self
 
     @field_validator("situations")
     @classmethod

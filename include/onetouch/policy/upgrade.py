@@ -3,8 +3,7 @@
 The ledger keeps the whole policy of every run with the number of its format (`format`; documents without the number are
 format 1). When a run is explained, replayed or resumed years later, its policy is read by this module:
 
-- A missing key gets the value that reproduces what was done *then*, never today's default (`_THEN`, `_THEN_2`,
-  `_THEN_3`).
+- A missing key gets the value that reproduces what was done *then*, never today's default (`_THEN` and those after it).
 - A removed key is dropped, or becomes the key that replaced it.
 - A renamed signal gets its new name (RENAMED), wherever the document names it.
 
@@ -84,7 +83,7 @@ _THEN: dict[str, Any] = {
     "delivery.api_reserve": 0.0,
     "crm.system": "salesforce",
     "crm.unknown_accounts": "leave",
-    "crm.link_contact": False,
+    "crm.contacts": "never",  # unless the document has the former `crm.link_contact`
     "slack.ops_channel": None,
     "slack.alerts_to": "channel",
     "slack.digest_above": NO_LIMIT,
@@ -132,6 +131,26 @@ _THEN_2: dict[str, Any] = {
 
 
 _THEN_3: dict[str, Any] = {
+    # Before issue 13: every end of a handoff cooled down alike, until a signal of another kind appeared; and intent was
+    # as old as its signal's window.
+    "routing.returns": {
+        "lost_days": None, "won_days": None, "untouched_days": None, "new": "signal", "hand_raise": False,
+        "same_rep_days": None,
+    },
+    "routing.fresh_intent_hours": None,
+    # Only accounts that were handed over had anything written on their record, and nobody else was given to anybody.
+    "crm.standing": "handed_over",
+    "crm.standing_points": 5.0,  # has no effect
+    "crm.opportunity": "never",
+    "audience": {"actions": [], "tiers": [], "batch": 500, "facts_hours": 24, "full_sync_days": None},
+    # The first day was as full as any other.
+    "delivery.ramp": [],
+    # Before people were known: of a person's properties nothing but the domain of the e-mail address was kept.
+    "events.person_properties": {"name": [], "title": [], "seniority": [], "role": []},
+    "people": {"decision_makers": {"titles": [], "seniorities": []}, "buyer_roles": [], "most": 20},
+    # Before issue 13: nobody's opt-out was read, and nobody was listed.
+    "crm.contact_fields": {"title": None, "do_not_call": None, "email_opt_out": None},
+    "never_contact": {"domains": [], "accounts": [], "people": [], "file": None, "channels": ["call", "email"]},
     # Before issue 13: the first situation in the list was told, under the same greeting, and nothing was asked.
     "message.order": "listed",
     "message.greeting": ["Hi,"],
@@ -142,7 +161,7 @@ _THEN_3: dict[str, Any] = {
     # No plan was known but what the CRM recorded, and only usage events said how many seats were in use.
     "product.plans": [],
     "signals.seats_used": "events",
-}
+}  # fmt: skip
 """Key that a document of format 3 (and 2, and 1) may lack → the value that reproduces what was done without it."""
 
 
@@ -163,7 +182,10 @@ def _second(document: Document) -> Document:
 
 
 def _third(document: Document) -> Document:
-    """Upgrades format 3 to format 4, which added keys."""
+    """Upgrades format 3 to format 4, which added keys and replaced `crm.link_contact`."""
+    crm = document.setdefault("crm", {})
+    if "link_contact" in crm:
+        crm["contacts"] = "match" if crm.pop("link_contact") else "never"
     return _with(document, _THEN_3)
 
 

@@ -7,8 +7,9 @@ from onetouch.faces import show
 if TYPE_CHECKING:
     from onetouch.routing.assignment import assignments, team
     from onetouch.routing.contact_reasons import CALLS
-    from onetouch.routing.inputs import PREVIOUS, Inputs, gather, keep, kept, run_before
+    from onetouch.routing.inputs import PREVIOUS, Inputs, gather, keep, kept, product_people, run_before
     from onetouch.routing.obstacles import WOULD_CHANGE, sentence
+    from onetouch.routing.ramp import tasks_of_the_day
     from onetouch.routing.route import DECISION, decide, facts, route
     from onetouch.routing.rule import Known, Rule, Rules
     from onetouch.routing.rules import RULES, rules_of
@@ -29,10 +30,12 @@ __all__ = [
     "gather",
     "keep",
     "kept",
+    "product_people",
     "route",
     "rules_of",
     "run_before",
     "sentence",
+    "tasks_of_the_day",
     "team",
 ]
 show(__name__)

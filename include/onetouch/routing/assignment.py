@@ -1,7 +1,7 @@
-"""Which rep gets a task: the account's owner first, then its territory, then round robin (S4).
+"""Which rep gets a task: the rep of before, then the account's owner, then its territory, then round robin (S4).
 
 A rep who is on leave, has a public holiday, or has no working time before the task expires gets no new task: the
-account passes to the next of these three steps. A rep whose day is merely full keeps the account in their queue.
+account passes to the next of these steps. A rep whose day is merely full keeps the account in their queue.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from onetouch.catalogue import HOLD_CAPACITY, SALES_NOW
 from onetouch.columns import number
 from onetouch.ledger import RECENT
 from onetouch.policy import Policy, Territory, country_of, listed_reps, tasks_of, zone_of
+from onetouch.routing.ramp import tasks_of_the_day
 from onetouch.routing.working_time import Calendar, calendars
 
 
@@ -74,28 +75,35 @@ def team(signals: pd.DataFrame, reps: pd.DataFrame, policy: Policy, as_of: datet
 
 
 def assign(
-    candidates: pd.DataFrame, people: pd.DataFrame, rep_load: pd.DataFrame, policy: Policy, as_of: datetime
+    candidates: pd.DataFrame,
+    people: pd.DataFrame,
+    rep_load: pd.DataFrame,
+    policy: Policy,
+    as_of: datetime,
+    first_task_at: datetime | None = None,
 ) -> pd.DataFrame:
     """The rep of each account, indexed as `candidates` (account_id, score, region, industry, employees, owner_email;
-    optionally `lot`).
+    optionally `lot`, and `rep_before`: who was in touch with it lately, see `returns`).
 
     `people`: as `team` returns them; `rep_load`: as the ledger returns it (owner_email, open, recent,
     last_assigned_at). Columns:
 
     - owner_email, owner_id: the rep
-    - assigned_by: why this rep: "owner", "territory NAME", "round robin", "senior", "territory NAME, senior"
+    - assigned_by: why this rep: "rep of before", "owner", "territory NAME", "round robin", "senior",
+      "territory NAME, senior"
     - has_room: whether the rep can take the task today; if not, the account waits in this rep's queue
     - covered: whether any rep may take the account (if not, owner_email and owner_id are null, assigned_by is empty)
     - waits_for: "" if the rep has room, "day" if only the day of all reps together is full, "room" if the days of all
       reps at work are full, "return" if every rep who may take it is away, "rep" if it is not covered
 
     Accounts are assigned in the order of `in_line`. With `beyond_the_day: queue`, at most
-    `tasks_per_day` accounts are given room on a UTC day; the best of a rep whose own day begins only later on that day
-    keep their places, so that no time zone takes them all. An account belongs to its owner, else to the
-    first territory it fits, else to the round robin; a step without a rep at work is skipped. Within a team, an account
-    with at least `senior_score` goes to a senior rep if one has room. Otherwise, and among seniors, the order is:
-    fewest tasks today, still works today, fewest open tasks, longest since the last task, e-mail. A rep's day is full
-    when `tasks_per_day` tasks were given since `day_began`.
+    `tasks_per_day` accounts are given room on a UTC day, fewer on the first days since `first_task_at` (`ramp`); the
+    best of a rep whose own day begins only later on that day keep their places, so that no time zone takes them all.
+    An account belongs to the rep of before, else to its owner, else to the first territory it fits, else to the round
+    robin; a step without a rep at work is skipped. Within a team, an account with at least `senior_score` goes to a
+    senior rep if one has room. Otherwise, and among seniors, the order is: fewest tasks today, still works today,
+    fewest open tasks, longest since the last task, e-mail. A rep's day is full when `tasks_per_day` tasks were given
+    since `day_began`.
     """
     order = in_line(candidates)
     takers = people[people["active"] & (people["tasks_per_day"] > 0)]
@@ -106,9 +114,12 @@ def assign(
     went_to, why = np.full(len(order), None, dtype=object), np.full(len(order), "", dtype=object)
     has_room = np.zeros(len(order), dtype=bool)
 
-    owner = _lower(order["owner_email"])
-    owned = owner.isin([desk.email for desk in desks.values() if not desk.away]).to_numpy(bool)
-    went_to[owned], why[owned] = owner[owned], "owner"
+    here = [desk.email for desk in desks.values() if not desk.away]
+    before = _lower(order["rep_before"]) if "rep_before" in order else pd.Series("", order.index)
+    again = before.isin(here).to_numpy(bool)
+    owner = _lower(order["owner_email"]).mask(again, before)
+    owned = owner.isin(here).to_numpy(bool)
+    went_to[owned], why[owned] = owner[owned], np.where(again, "rep of before", "owner")[owned]
 
     # Each turn uses one free place of a rep and one of the day; the loop ends when either has none left.
     cut = policy.assignment.senior_score
@@ -116,7 +127,7 @@ def assign(
     room = sum(desk.room for desk in desks.values() if not desk.away)
     # The places of the day that all reps together have left; with "stop", delivery stops the run.
     queues = policy.assignment.beyond_the_day == "queue"
-    day = policy.assignment.tasks_per_day - sum(given.values()) if queues else np.inf
+    day = tasks_of_the_day(policy, first_task_at, as_of) - sum(given.values()) if queues else np.inf
     now = pd.Timestamp(as_of).value
     for row in range(len(order)):
         if room == 0 or day <= 0:

@@ -15,13 +15,13 @@ import numpy.typing as npt
 import pandas as pd
 
 from onetouch.catalogue import ACTIONS
-from onetouch.catalogue import MOMENTS as HAPPENING
 from onetouch.columns import Mask, Moments, moments, number, truth, utc, words
 from onetouch.policy import Condition, Policy
+from onetouch.routing import intent
 from onetouch.routing.recall import HEARD
 from onetouch.routing.rule import Facts, Figures, Known, Obstacle, Sentence
 from onetouch.routing.value import potential_arr
-from onetouch.routing.wording import figure
+from onetouch.routing.wording import figure, triggers
 from onetouch.scoring import holds
 
 CALLS = {
@@ -35,12 +35,12 @@ CALLS = {
 READS = (
     "gates.engagement", "value", "product.plans", "routing.engaged", "routing.hand_raised", "routing.expansion",
     "routing.medium", "routing.triggers", "routing.large_not_engaged", "routing.motion.sales_led_employees",
+    "routing.fresh_intent_hours",
 )  # fmt: skip
 """Keys of the policy that contact reasons depend on, besides those that define a PQL."""
 
 _WATCHED = [action for action in ACTIONS if action.watched]
 _WAITING = [action for action in ACTIONS if action.waiting]
-_NEVER = np.datetime64("NaT", "us")
 
 
 def columns(facts: Facts, policy: Policy, as_of: datetime) -> dict[str, Any]:
@@ -55,6 +55,9 @@ def columns(facts: Facts, policy: Policy, as_of: datetime) -> dict[str, Any]:
       that, if it has become known only now
     - came: the account was watched, and there is such news
     - triggered: the account's tier is at least medium, and news came, now or earlier and unanswered since (`memory`)
+    - intent_shown, asked_lately, trigger_in_time: whether the intent of the gate, a request for a person, and the
+      trigger event are fresh (`intent`)
+    - stale_intent: it would have a contact reason if it had shown its intent lately (`intent.fresh`)
     - case: the contact reason whatever the account is worth (a key of CALLS, or empty); call: the same for accounts
       of high value, else empty
     - trigger_at: when the trigger event happened, for `call` "trigger"
@@ -78,14 +81,18 @@ def columns(facts: Facts, policy: Policy, as_of: datetime) -> dict[str, Any]:
     # An account that has risen to the high tier without passing the intent gate keeps its trigger as contact reason.
     triggered = watched(facts, policy) & facts["tier"].ne("low").to_numpy(bool) & (came | kept)
     earlier = np.where(np.isnat(pending), moments(facts, "previous_trigger_at"), pending)
-    event = np.where(kept, earlier, news)
+    event = np.where(kept & (intent.in_time(facts, earlier, policy, as_of) | np.isnat(news)), earlier, news)
 
+    shown, asked = intent.fresh(facts, policy, as_of)
+    in_time = intent.in_time(facts, event, policy, as_of)
     reasons = {
-        "pql": truth(facts, "pql") & enough,
-        "hand_raised": able & hand_raised,
+        "pql": truth(facts, "pql") & enough & shown,
+        "hand_raised": able & hand_raised & asked,
         "expansion": able & expanding & enough,
-        "trigger": able & triggered & enough,
+        "trigger": able & triggered & enough & in_time,
     }
+    stale = truth(facts, "pql") & enough & ~shown
+    stale |= able & ((hand_raised & ~asked) | (triggered & enough & ~in_time))
     case = np.select([reasons[name] for name in CALLS], range(len(CALLS)), len(CALLS))
     call = np.where(high_value, case, len(CALLS))
     is_trigger = call == list(CALLS).index("trigger")
@@ -100,20 +107,14 @@ def columns(facts: Facts, policy: Policy, as_of: datetime) -> dict[str, Any]:
         "news_place": signal,
         "came": came,
         "triggered": triggered,
+        "intent_shown": shown,
+        "asked_lately": asked,
+        "trigger_in_time": in_time,
+        "stale_intent": stale & (case == len(CALLS)),
         "case": words(case, [*CALLS, ""]).set_axis(facts.index),
         "call": words(call, [*CALLS, ""]).set_axis(facts.index),
-        "trigger_at": _column(np.where(is_trigger, event, _NEVER), facts),
+        "trigger_at": _column(np.where(is_trigger, event, intent.NEVER), facts),
     }
-
-
-def asked_at(facts: Facts, policy: Policy) -> Moments:
-    """When somebody there last asked for a person (`routing.hand_raised`); NaT: nobody did, or nobody knows when."""
-    last = np.full(len(facts), _NEVER)
-    for condition in policy.routing.hand_raised:
-        if condition.signal in HAPPENING:
-            at = moments(facts, f"{condition.signal}_at")
-            last = np.fmax(last, np.where(holds(facts, condition), at, _NEVER))
-    return last
 
 
 def called(facts: Facts) -> Mask:
@@ -153,6 +154,11 @@ def lacking(facts: Facts, decided: Mask, policy: Policy) -> Iterator[Obstacle]:
             needs[unmet] = np.fmax(needs[unmet], condition.at_least)
         yield Obstacle(signal, ~np.isnan(needs), number(facts, signal), needs)
     yield Obstacle("intent", pql & ~truth(facts, "gate_intent"))
+    yield Obstacle("fresh_intent", pql & truth(facts, "gate_intent") & ~truth(facts, "intent_shown"))
+    asks = no_case & truth(facts, "hand_raised")
+    yield Obstacle("fresh_request", asks & ~truth(facts, "asked_lately"))
+    happened = no_case & truth(facts, "triggered") & ~asks & ~truth(facts, "expanding")
+    yield Obstacle("fresh_trigger", happened & ~truth(facts, "trigger_in_time"))
     counted = "score" if policy.scoring.firmographics == "combine" else "usage_score"
     high = facts["tier"].eq("high").to_numpy(bool)
     yield Obstacle("score", pql & ~high, number(facts, counted), policy.scoring.tiers.high)
@@ -170,11 +176,37 @@ def _intent(figures: Figures, policy: Policy) -> str:
     return f"It has to show intent: {' or '.join(f'{c.signal} {c.at_least:g}' for c in policy.gates.intent)}."
 
 
+def _fresh_intent(figures: Figures, policy: Policy) -> str:
+    signs = " or ".join(f"{c.signal} {c.at_least:g}" for c in policy.gates.intent)
+    return f"It has to show intent anew ({signs}): what it has shown is {_too_old(policy)}."
+
+
+def _fresh_request(figures: Figures, policy: Policy) -> str:
+    asks = " or ".join(condition.signal for condition in policy.routing.hand_raised)
+    return f"It has to ask for a person anew ({asks}): that it did is {_too_old(policy)}."
+
+
+def _fresh_trigger(figures: Figures, policy: Policy) -> str:
+    return f"A trigger event has to happen anew ({triggers(policy)}): the last one is {_too_old(policy)}."
+
+
+def _too_old(policy: Policy) -> str:
+    return f"more than {policy.routing.fresh_intent_hours} hours old"
+
+
 def _score(figures: Figures, policy: Policy) -> str:
     return f"Its score of {figure(figures.has)} has to reach {figure(figures.needs)}."
 
 
-SENTENCES: dict[str, Sentence] = {"icp": _icp, "activation": _activation, "intent": _intent, "score": _score}
+SENTENCES: dict[str, Sentence] = {
+    "icp": _icp,
+    "activation": _activation,
+    "intent": _intent,
+    "fresh_intent": _fresh_intent,
+    "fresh_request": _fresh_request,
+    "fresh_trigger": _fresh_trigger,
+    "score": _score,
+}
 """What has to happen, for each obstacle of `lacking` that is not a signal."""
 
 
@@ -183,11 +215,12 @@ def _first_trigger(
 ) -> tuple[Moments, npt.NDArray[np.int8]]:
     """The first trigger event that is news (NaT: none), and the place of its signal in `routing.triggers` (-1: none).
 
-    An event of before the watch is news if the previous run did not know of it and a rep could still act on it.
+    Of several the first that is still fresh counts. An event of before the watch is news if the previous run did not
+    know of it and a rep could still act on it.
     """
     since = np.where(np.isnat(watched_since), moments(facts, "previous_since"), watched_since)
     fresh = utc(as_of - timedelta(hours=policy.assignment.queue_hours))
-    first, signal = np.full(len(facts), _NEVER), np.full(len(facts), -1, dtype=np.int8)
+    first, signal = np.full(len(facts), intent.NEVER), np.full(len(facts), -1, dtype=np.int8)
     for place, name in enumerate(policy.routing.triggers):
         at = moments(facts, f"{name}_at")
         news = at > since
@@ -195,7 +228,8 @@ def _first_trigger(
             known = moments(facts, f"previous_{name}_at")
             late = (at > fresh) & ~(at <= known) & ~np.isnat(moments(facts, HEARD))
             news |= late
-        earlier = news & ~(first <= at)
+        timely, before = intent.in_time(facts, at, policy, as_of), intent.in_time(facts, first, policy, as_of)
+        earlier = news & (np.isnat(first) | (timely & ~before) | ((timely == before) & (at < first)))
         first[earlier], signal[earlier] = at[earlier], place
     return first, signal
 

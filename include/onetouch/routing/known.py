@@ -17,13 +17,16 @@ from onetouch.routing.recall import HEARD, REMEMBERED
 from onetouch.routing.rule import Rules
 from onetouch.routing.rules import RULES
 
+_OF_LATER = ("reason", "rest_state", "rest_at", "rest_owner")
+"""Columns of handoffs that the inputs of an earlier release may lack; they are null then."""
+
 
 def known_facts(inputs: Inputs, policy: Policy, as_of: datetime, rules: Rules = RULES) -> pd.DataFrame:
     """One row an account, in the order of account_id, with everything known before reps are assigned.
 
-    Columns: those of signals and scores; `handoff_state`, `handoff_closed_at`, `handoff_signals`, `touched_at` and
-    `previous_…` for what was done before and is remembered; the contact reasons (`contact_reasons.columns`); and the
-    columns that single `rules` define.
+    Columns: those of signals and scores; `handoff_…` (state, closed_at, signals, reason, rest_…),
+    `touched_at` and `previous_…` for what was done before and is remembered; the contact reasons
+    (`contact_reasons.columns`); and the columns that single `rules` define.
 
     Raises ValueError when the accounts of signals and scores differ, an account occurs twice, or a column is missing.
     """
@@ -60,6 +63,7 @@ def _before(signals: pd.DataFrame, inputs: Inputs) -> pd.DataFrame:
     """Each account's latest handoff, last touch and previous decision."""
     accounts = signals["account_id"]
     handoff = places(accounts, inputs.handoffs["account_id"])
+    past = inputs.handoffs.reindex(columns=[*dict.fromkeys([*inputs.handoffs, *_OF_LATER])])
     then = pa.array(inputs.handoffs["signals"], pa.list_(pa.string()))
     # Decisions of an earlier release of this library may lack columns; these are null, as for a new account.
     of_decisions = {**PREVIOUS, **dict.fromkeys(REMEMBERED, "datetime64[us, UTC]")}
@@ -72,6 +76,7 @@ def _before(signals: pd.DataFrame, inputs: Inputs) -> pd.DataFrame:
             "handoff_state": _take(inputs.handoffs["state"], handoff),
             "handoff_closed_at": _take(inputs.handoffs["closed_at"], handoff),
             "handoff_signals": _take(pc.binary_join(then, ",").to_pandas(), handoff),
+            **{f"handoff_{name}": _take(past[name], handoff) for name in _OF_LATER},
             "touched_at": _take(last["at"], places(accounts, last["account_id"])),
             **{f"previous_{name}": _take(before[name], previous) for name in of_decisions if name != "account_id"},
         },
@@ -79,6 +84,7 @@ def _before(signals: pd.DataFrame, inputs: Inputs) -> pd.DataFrame:
     )
     told = {
         "handoff_closed_at",
+        "handoff_rest_at",
         "touched_at",
         *(f"previous_{name}" for name, kind in of_decisions.items() if kind != "str"),
     }

@@ -41,15 +41,22 @@ def _lists(facts: pd.DataFrame, place: npt.NDArray[np.int64], policy: Policy, ru
     names = np.empty(offsets[-1], dtype=np.int32)
     has, needs = np.full(offsets[-1], np.nan), np.full(offsets[-1], np.nan)
     following = offsets[:-1].copy()
-    for kind, obstacle in enumerate(found):
+    vocabulary: list[str] = []
+    for obstacle in found:
         rows = np.flatnonzero(obstacle.stands)
         at = following[rows]
-        names[at] = kind
+        if obstacle.details is None:
+            names[at] = len(vocabulary)
+            vocabulary.append(obstacle.name)
+        else:
+            places, details = pd.factorize(obstacle.details[rows])
+            names[at] = places + len(vocabulary)
+            vocabulary += [f"{obstacle.name}:{detail}" for detail in details]
         for figures, given in ((has, obstacle.has), (needs, obstacle.needs)):
             if given is not None:
                 figures[at] = given[rows] if isinstance(given, np.ndarray) else given
         following[rows] += 1
-    words = pa.DictionaryArray.from_arrays(pa.array(names), pa.array([o.name for o in found], pa.string()))
+    words = pa.DictionaryArray.from_arrays(pa.array(names), pa.array(vocabulary, pa.string()))
     each = pa.StructArray.from_arrays(
         [words.dictionary_decode(), pa.array(has, from_pandas=True), pa.array(needs, from_pandas=True)],
         fields=list(WOULD_CHANGE.value_type),

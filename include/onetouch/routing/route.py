@@ -17,7 +17,7 @@ from onetouch.ledger import Ledger, Run
 from onetouch.policy import Policy
 from onetouch.routing.assignment import assign, in_line, team
 from onetouch.routing.ids import decision_ids
-from onetouch.routing.inputs import Inputs, gather, keep
+from onetouch.routing.inputs import Inputs, gather, keep, went_live
 from onetouch.routing.known import known_facts
 from onetouch.routing.memory import changes
 from onetouch.routing.motion import motion
@@ -39,16 +39,19 @@ _LOT_KEY = "onetouch-the-lot"  # 16 characters, as the hash requires; unlike tha
 _QUEUED = [action for action in ACTIONS if action.queued]
 _BY_RULE = [action for action in ACTIONS if action.by_rule]
 _CLOCKED_BY = ["rep_email", "call", "trigger_at", "limit_days_left", "timezone", "usual_hour", "usual_weekday"]
-_ASSIGNED_BY = ["account_id", "score", "region", "industry", "employees", "owner_email"]
+_ASSIGNED_BY = ["account_id", "score", "region", "industry", "employees", "owner_email", "rep_before"]
 
 
-def route(lake: Lake, ledger: Ledger, policy: Policy, run: Run) -> dict[str, object]:
+def route(
+    lake: Lake, ledger: Ledger, policy: Policy, run: Run, listed: pd.DataFrame | None = None
+) -> dict[str, object]:
     """Writes `decisions/{run_id}.parquet` from the run's inputs, and stores the inputs so that it can be replayed.
 
+    `listed`: the entries of the policy's file of whom never to contact (`consent.read_listed`; None: it has none).
     Returns `accounts`, `decisions` {action: n} and, if accounts wait in the queue, `waiting` {what for: n}. Raises
     FileNotFoundError when an earlier stage has not run.
     """
-    inputs, noted = gather(lake, ledger, policy, run), ledger.remembered(run.as_of)
+    inputs, noted = gather(lake, ledger, policy, run, listed), ledger.remembered(run.as_of)
     keep(lake, run.run_id, inputs)
     known, decisions = _decided(inputs, policy, run.as_of, RULES)
     decisions["inputs_ref"] = f"signals/{run.run_id}"
@@ -136,7 +139,7 @@ def _assigned(inputs: Inputs, policy: Policy, as_of: datetime, rules: Rules) -> 
     candidates = called[_ASSIGNED_BY]
     if policy.assignment.ties == "drawn":
         candidates = candidates.assign(lot=_lots(called, as_of))
-    given = assign(candidates, people, inputs.rep_load, policy, as_of)
+    given = assign(candidates, people, inputs.rep_load, policy, as_of, went_live(inputs.handoffs))
     given["turn"] = pd.Series(np.arange(1.0, len(candidates) + 1), in_line(candidates).index)
     given = given.reindex(known.index)
     given = given.rename(columns={"owner_email": "rep_email", "owner_id": "rep_id"})

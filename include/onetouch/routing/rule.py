@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Generic, NamedTuple, TypeVar
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from onetouch.catalogue import Action
@@ -35,13 +37,14 @@ class Obstacle(NamedTuple):
 
     `stands`: which accounts have it. `has`, `needs`: the figures the accounts have and need: a column, one figure for
     all accounts, or None if the obstacle has no figure. `name` is stored with a decision, together with the figures; a
-    name may have a detail after a colon.
+    name may have a detail after a colon. `details`: a detail of each account's own (a text where the obstacle stands).
     """
 
     name: str
     stands: Mask
     has: Numbers | float | None = None
     needs: Numbers | float | None = None
+    details: npt.NDArray[np.object_] | None = None
 
 
 class Figures(NamedTuple):
@@ -82,10 +85,11 @@ class Rule(Generic[Own]):
     - `obstacles(facts, decided, policy)`: what would have to change for an account to get a sales touch. Obstacles are
       reported for every account that has them, whichever rule decided; `decided` marks the accounts this rule decided.
       `sentences`: for each obstacle's name (without its detail), the sentence that says what has to happen.
+    - `under(policy)`: whether a policy has the rule; a rule of today that reads a key which older policies lack.
     - `reads`: the keys of the policy it reads. `parameters`: the model of the keys that only this rule reads, if there
       are any. They are under `routing.rules` in the policy, in the section named after the rule (`section`); **a policy
       without the section does not have the rule**. A rule that is added later must therefore have `parameters`, if only
-      an empty model, so that policies stored before it decide as they did.
+      an empty model, or `under`, so that policies stored before it decide as they did.
     - `checked_again`: what the pre-send recheck looks at for this rule ("": nothing).
     - `assigned`: whether it reads the assignment (`rep_email`, `has_room`, `waits_for`, …). Reps are assigned to the
       accounts that no rule before the first such rule has decided.
@@ -99,6 +103,7 @@ class Rule(Generic[Own]):
     columns: Callable[[Facts, Inputs, Policy, datetime], Mapping[str, Any]] = _no_columns
     obstacles: Callable[[Facts, Mask, Policy], Iterable[Obstacle]] = _no_obstacles
     sentences: Mapping[str, Sentence] = field(default_factory=dict)
+    under: Callable[[Policy], bool] | None = None
     reads: tuple[str, ...] = ()
     parameters: type[Own] | None = None
     checked_again: str = ""

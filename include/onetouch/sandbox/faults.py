@@ -152,6 +152,8 @@ def api_of(path: str) -> str:
         return "amplitude"
     if path.startswith("/crm/"):
         return "hubspot"
+    if path.startswith("/hooks/"):
+        return "audience"
     return "slack" if path.startswith(("/api/", "/upload/")) else ""
 
 

@@ -114,6 +114,12 @@ _ACTIVITY: Final = (
 )
 
 
+_OPT_OUTS: Final = (
+    Field("DoNotCall", "boolean", "Do Not Call", default=False),
+    Field("HasOptedOutOfEmail", "boolean", "Email Opt Out", default=False),
+)
+
+
 def _merged_into(name: str) -> Field:
     """The field with the surviving record of a merge; only deleted records have a value."""
     return _reference("MasterRecordId", "MasterRecord", name, createable=False, updateable=False)
@@ -167,6 +173,7 @@ _STANDARD: Final[dict[str, tuple[str, tuple[Field, ...]]]] = {
             Field("Email", "email", length=80),
             Field("Title", "string", length=128),
             Field("Phone", "phone", "Business Phone", length=40),
+            *_OPT_OUTS,
             _reference("AccountId", "Account", "Account", label="Account ID"),
             _merged_into("Contact"),
             _OWNER,
@@ -180,6 +187,7 @@ _STANDARD: Final[dict[str, tuple[str, tuple[Field, ...]]]] = {
             Field("Company", "string", length=255, required=True),
             Field("Email", "email", length=80),
             Field("Title", "string", length=128),
+            *_OPT_OUTS,
             Field("Website", "url", length=255),
             Field("Industry", "picklist", restricted=False),
             Field("LeadSource", "picklist", "Lead Source", restricted=False),
@@ -200,6 +208,7 @@ _STANDARD: Final[dict[str, tuple[str, tuple[Field, ...]]]] = {
         (
             Field("Name", "string", length=120, required=True),
             _reference("AccountId", "Account", "Account", label="Account ID"),
+            _reference("ContactId", "Contact", "Contact", label="Contact ID", updateable=False),
             Field("StageName", "picklist", "Stage", values=_STAGES, required=True),
             Field("CloseDate", "date", "Close Date", required=True),
             Field("Amount", "currency", precision=18, scale=2),
@@ -241,9 +250,15 @@ _STANDARD: Final[dict[str, tuple[str, tuple[Field, ...]]]] = {
 
 
 def is_guarded(name: str, field: str) -> bool:
-    """Whether a standard field is subject to field-level security: optional, and no system field."""
+    """Whether a standard field is subject to field-level security: optional, and neither a system field nor a part of a
+    person's name."""
     known = {f.name: f for f in _STANDARD[name][1]} if name in _STANDARD else {}
-    return field in known and field != "OwnerId" and known[field].createable and not known[field].required
+    return (
+        field in known
+        and field not in ("OwnerId", "FirstName")
+        and known[field].createable
+        and not known[field].required
+    )
 
 
 def build_org(custom: dict[str, list[Field]]) -> dict[str, SObject]:

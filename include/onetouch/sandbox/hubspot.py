@@ -658,7 +658,8 @@ class HubSpot:
     # -- the tooling's side
 
     def load(self, document: Mapping[str, Any]) -> None:
-        """Stores owners, property definitions, records and associations. Raises ApiError."""
+        """Stores owners, property definitions, records, associations, and contacts' unsubscribing from all e-mail
+        (`unsubscribed`: id → whether). Raises ApiError."""
         for type_, definitions in document.get("properties", {}).items():
             for definition in definitions:
                 group = (_type(type_), definition["groupName"], definition["groupName"])
@@ -686,8 +687,18 @@ class HubSpot:
                     (_type(type_), number, moment, moment),
                 )
                 self._write(_type(type_), number, record["properties"])
+        for number, unsubscribed in document.get("unsubscribed", {}).items():
+            self._unsubscribe(int(number), unsubscribed)
         for of, number, to, other in document.get("associations", []):
             self._associate(of, int(number), to, int(other), ASSOCIATIONS[of, to][0])
+
+    def _unsubscribe(self, contact: int, unsubscribed: bool) -> None:
+        """What a person does in the subscription centre: nobody else can set the property."""
+        kept = json.loads(self._row("contacts", contact)["properties"]) | {"hs_email_optout": str(unsubscribed).lower()}
+        self.store.db.execute(
+            "UPDATE hubspot_object SET properties = ?, updated = ? WHERE type = 'contacts' AND id = ?",
+            (json.dumps(kept), _stamp(self.store.now()), contact),
+        )
 
     def state(self) -> dict[str, Any]:
         """Type → all records, archived ones too, each with the companies it belongs to."""

@@ -33,6 +33,7 @@ ASSOCIATIONS: Final[dict[tuple[str, str], list[int]]] = {
     ("emails", "companies"): [186], ("companies", "emails"): [185],
     ("meetings", "companies"): [188], ("companies", "meetings"): [187],
     ("deals", "companies"): [341, 5], ("companies", "deals"): [342, 6],
+    ("deals", "contacts"): [3], ("contacts", "deals"): [4],
     ("contacts", "companies"): [279, 1], ("companies", "contacts"): [280, 2],
 }  # fmt: skip
 """(from, to) object types → association type ids: the unlabelled one first, then the primary one."""
@@ -97,6 +98,7 @@ _OWN: Final[dict[str, dict[str, Any]]] = {
     },
     "contacts": {
         "email": _STRING, "firstname": _STRING, "lastname": _STRING, "hubspot_owner_id": _STRING, "phone": _STRING,
+        "jobtitle": _STRING,
     },
     "deals": {
         "dealname": _STRING, "amount": _NUMBER, "closedate": _DATETIME, "pipeline": ("default",), "dealstage": _STRING,
@@ -130,7 +132,7 @@ _OWN: Final[dict[str, dict[str, Any]]] = {
 }  # fmt: skip
 _LOCKED: Final = {
     "companies": {"createdate": _DATETIME},
-    "contacts": {"createdate": _DATETIME, "lastmodifieddate": _DATETIME},
+    "contacts": {"createdate": _DATETIME, "lastmodifieddate": _DATETIME, "hs_email_optout": _BOOL},
     "deals": {
         "createdate": _DATETIME, "hs_is_closed": _BOOL, "hs_is_closed_won": _BOOL, "hs_analytics_source": _STRING,
     },

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import xml.etree.ElementTree as ET
+from collections.abc import Iterable
 from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
@@ -65,8 +66,12 @@ def read_metadata(folder: Path) -> dict[str, list[Field]]:
     return {name: [f for f in fields if (name, f.name) in granted] for name, fields in deployed.items()}
 
 
-def as_seen(org: dict[str, SObject], folder: Path) -> dict[str, SObject]:
-    """The org as seen by an integration user who has only the permission set of `folder`.
+SETS = (("Onetouch", "Onetouch_Contacts"), ("Onetouch", "Onetouch_Contacts", "Onetouch_Opportunities"))
+"""The permission sets of an integration user, from the setting `permissions`: 1 for the first, 2 for the second."""
+
+
+def as_seen(org: dict[str, SObject], folder: Path, sets: tuple[str, ...] = SETS[0]) -> dict[str, SObject]:
+    """The org as seen by an integration user who has only these permission sets of `folder`.
 
     Objects without read permission and optional standard fields without field permission are hidden; fields that are
     not editable cannot be written. The customer's own fields are assumed to be readable, as the README requires;
@@ -75,7 +80,7 @@ def as_seen(org: dict[str, SObject], folder: Path) -> dict[str, SObject]:
     main = folder / "force-app" / "main" / "default"
     objects: dict[str, set[str]] = {"User": {"Read"}}
     fields: dict[str, bool] = {}
-    for path in sorted(main.glob("permissionsets/*.permissionset-meta.xml")):
+    for path in (main / "permissionsets" / f"{name}.permissionset-meta.xml" for name in sets):
         root = _root(path, "PermissionSet")
         for found in root.findall(f"{_NS}objectPermissions"):
             given = {right for right in _RIGHTS if found.findtext(f"{_NS}allow{right}") == "true"}
@@ -93,6 +98,15 @@ def as_seen(org: dict[str, SObject], folder: Path) -> dict[str, SObject]:
             allows = sobject.allows & {right.lower() for right in rights}
             seen[key] = replace(sobject, allows=allows, fields={name: field for name, field in shown.items() if field})
     return seen
+
+
+def without_fields(org: dict[str, SObject], hidden: Iterable[str]) -> dict[str, SObject]:
+    """The org without these fields, each named as `Contact.DoNotCall`."""
+    names = {tuple(field.lower().split(".")) for field in hidden}
+    return {
+        key: replace(sobject, fields={name: f for name, f in sobject.fields.items() if (key, name) not in names})
+        for key, sobject in org.items()
+    }
 
 
 def _as_seen(name: str, field: Field, fields: dict[str, bool]) -> Field | None:

@@ -153,6 +153,7 @@ class Records:
             same = {"Name": row["Company"], "Website": row["Website"], "OwnerId": row["OwnerId"]}
             account_id = self.insert(account, same | ours)
         person = {name: row[name] for name in ("FirstName", "LastName", "Email", "Title", "OwnerId")}
+        person |= {name: bool(row[name]) for name in ("DoNotCall", "HasOptedOutOfEmail")}
         contact_id = self.insert(contact, {**person, "AccountId": account_id})
         stamp = self.store.stamp()
         self.db.execute(

@@ -16,7 +16,7 @@ from onetouch.sandbox import faults
 from onetouch.sandbox.api import Answer, ApiError, Call, not_found
 from onetouch.sandbox.bulk import Ingest
 from onetouch.sandbox.fields import Field, SObject, full_id
-from onetouch.sandbox.metadata import METADATA, as_seen
+from onetouch.sandbox.metadata import METADATA, SETS, as_seen, without_fields
 from onetouch.sandbox.records import DmlError, Records, clean
 from onetouch.sandbox.sign_in import sign_in
 from onetouch.sandbox.soql import SoqlError, Statement, compile_soql
@@ -43,7 +43,7 @@ class Salesforce:
         self.store = store
         self.records = Records(store)
         self.cursors: OrderedDict[str, tuple[Statement, list[Any]]] = OrderedDict()
-        self._seen: dict[str, SObject] = {}
+        self._seen: dict[int, dict[str, SObject]] = {}
         self.ingest = Ingest(
             store,
             lambda: self.org,
@@ -57,11 +57,15 @@ class Salesforce:
 
     @property
     def org(self) -> dict[str, SObject]:
-        """The sObjects the caller sees: all, or with the setting `permissions` those of the permission set."""
-        if not self.store.setting("permissions"):
-            return self.store.org
-        self._seen = self._seen or as_seen(self.store.org, METADATA)
-        return self._seen
+        """The sObjects the caller sees: all, or with the setting `permissions` those of the permission set; without
+        the fields of the setting `hidden`."""
+        org = self.store.org
+        if which := int(self.store.setting("permissions")):
+            if which not in self._seen:
+                self._seen[which] = as_seen(org, METADATA, SETS[which - 1])
+            org = self._seen[which]
+        hidden = self.store.setting("hidden")
+        return without_fields(org, hidden) if hidden else org
 
     # -- sign-in
 

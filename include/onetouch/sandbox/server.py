@@ -22,7 +22,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from onetouch.sandbox import faults, hubspot, tooling
+from onetouch.sandbox import audience, faults, hubspot, tooling
 from onetouch.sandbox.amplitude import Exports, export
 from onetouch.sandbox.api import Answer
 from onetouch.sandbox.fields import build_org
@@ -175,6 +175,7 @@ def build_app(home: Path, exports: Path | None = None) -> Starlette:
         Route("/api/{method}", web_api, methods=["GET", "POST"]),
         Route("/upload/v1/{file}", upload, methods=["POST"]),
         *hubspot.routes(store),
+        *audience.routes(store),
         *tooling.routes(tooling.Tooling(store, slack)),
         *Pages(store, slack).routes(),
     ]

@@ -57,8 +57,10 @@ SETTINGS: Final[dict[str, Any]] = {
     "hubspot_search_lag": 0,  # seconds until HubSpot's search finds a change
     "file_looks": 1,  # how many answers of files.info have no mimetype before the file is processed
     "export_hours": 24 * 365,  # most hours of an Amplitude export; a longer one times out
-    "permissions": 0,  # 1: callers may do no more than the permission set allows; 0: everything, as reps in tests do
+    "permissions": 0,  # 1: callers may do what our permission set allows, 2: with opportunities; 0: as reps, everything
+    "hidden": [],  # fields that field-level security keeps from the callers: Contact.DoNotCall
     "bulk_looks": 1,  # how often a poll of a bulk job answers InProgress before it is complete
+    "audience_secret": "sandbox-audience-secret",  # what requests to the receiver of audiences are signed with
     "certificate": None,  # the key pair of the app that signs in by JWT
     "sequence": 0,
 }
@@ -133,7 +135,8 @@ class Store:
             ):
                 self.db.execute(f'DELETE FROM "{name}"')
             self.db.execute("DELETE FROM channel WHERE kind = 'direct'")
-            names = self.db.execute("SELECT name FROM sqlite_master WHERE type = 'table' AND name LIKE 'hubspot%'")
+            others = "name LIKE 'hubspot%' OR name LIKE 'audience%'"
+            names = self.db.execute(f"SELECT name FROM sqlite_master WHERE type = 'table' AND ({others})")
             for row in names.fetchall():
                 self.db.execute(f'DELETE FROM "{row["name"]}"')
             self.load_user()

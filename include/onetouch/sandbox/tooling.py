@@ -14,7 +14,7 @@ from starlette.routing import Route
 
 from onetouch.sandbox import faults
 from onetouch.sandbox.blocks import notified
-from onetouch.sandbox.fields import SObject, full_id
+from onetouch.sandbox.fields import SObject, full_id, is_guarded
 from onetouch.sandbox.records import DmlError, Records
 from onetouch.sandbox.sign_in import key_pair, set_certificate
 from onetouch.sandbox.slack import SCOPES, Slack
@@ -130,6 +130,16 @@ class Tooling:
         self.slack.buckets.clear()
         return {name: self.store.setting(name) for name in sorted(_ADJUSTABLE)}
 
+    def hide(self, *fields: str) -> list[str]:
+        """Hides optional fields (`Contact.DoNotCall`) from callers, as field-level security does, and no others."""
+        for field in fields:
+            if not is_guarded(*f"{field}.".split(".")[:2]):
+                raise Refused(
+                    f"hidden {field!r}: an optional standard field with its object, such as Contact.DoNotCall"
+                )
+        self.store.set("hidden", list(fields))
+        return list(fields)
+
     def slack_workspace(self, scopes: list[str] | None = None, archived: Sequence[str] = ()) -> dict[str, Any]:
         """Sets the scopes of Slack's bot (None: all) and which channels are archived; returns both."""
         if scopes is not None and not (isinstance(scopes, list) and set(scopes) <= SCOPES):
@@ -216,6 +226,9 @@ def routes(tooling: Tooling) -> list[Route]:
     async def limits(request: Request) -> Response:
         return JSONResponse(tooling.limits(**(await _object(request) if request.method == "POST" else {})))
 
+    async def hidden(request: Request) -> Response:
+        return JSONResponse({"hidden": tooling.hide(*(await _object(request)).get("fields", ()))})
+
     async def slack(request: Request) -> Response:
         given = await _object(request)
         return JSONResponse(tooling.slack_workspace(given.get("scopes"), given.get("archived", ())))
@@ -245,6 +258,7 @@ def routes(tooling: Tooling) -> list[Route]:
         Route("/_sandbox/undelete", _guarded(undelete), methods=["POST"]),
         Route("/_sandbox/purge", _guarded(purge), methods=["POST"]),
         Route("/_sandbox/faults", _guarded(planned), methods=["GET", "POST", "DELETE"]),
+        Route("/_sandbox/hidden", _guarded(hidden), methods=["POST"]),
         Route("/_sandbox/limits", _guarded(limits), methods=["GET", "POST"]),
         Route("/_sandbox/slack", _guarded(slack), methods=["POST"]),
         Route("/_sandbox/sessions", _guarded(sessions), methods=["DELETE"]),

@@ -22,6 +22,7 @@ from onetouch.events import last_day
 from onetouch.lake import Engine
 from onetouch.policy import SEATS, Policy
 from onetouch.signals.days import OF_HOUR, PARTS, UTC_ZONE, before, first_date, first_hour, moment
+from onetouch.signals.people import contacts
 from onetouch.signals.sums import CHECKOUT_STEPS, Sums, counted_in
 
 DAY_HOURS = 24
@@ -45,6 +46,8 @@ def account_signals(
     activity: ir.Table,
     history: ir.Table,
     checkouts: ir.Table,
+    people: ir.Table,
+    decision_makers: ir.Table,
     snapshot: ir.Table,
     caps: ir.Table,
     seats: ir.Table,
@@ -58,6 +61,7 @@ def account_signals(
     `activity`: the days of the lookback as known at `as_of`; `sums`: the result of `sum_up` for them; `history`: what
     `activity.build_history` kept of earlier days, placed and summed up; `checkouts`: `sums.sum_checkouts` of steps that
     may be any account's to which their person belongs, for each of them;
+    `people` and `decision_makers`: what `people.people` gives;
     `snapshot`: identified accounts; `caps`: plan_limits, limit_name,
     limit_cap; `seats`: account_id, limit_cap of the accounts whose seats are counted by active users (`seat_caps`);
     `zones` and `local_hours`: what `days.beginnings` and `days.local_hours` give of the accounts' zones.
@@ -74,6 +78,7 @@ def account_signals(
     active = _active(sums.user, sums.new, clocks)
     tables = {
         "users": _users(active),
+        "people": decision_makers,
         "days": _days(day, policy),
         COUNTS: _counts(sums.event, policy, as_of),
         "milestones": _milestones(sums.event, history, policy),
@@ -88,7 +93,7 @@ def account_signals(
     if strangers := sorted({signal.table or COUNTS for signal in SIGNALS} - {*tables, ACCOUNT}):
         raise ValueError(f"catalogue/signals.py: {', '.join(strangers)}: no such table of signals/account.py")
     habits, top_user = _habits(day, policy), _top_user(sums.user)
-    others = [snapshot, clocks.drop("zone", "timezone"), seen, *tables.values(), habits, top_user]
+    others = [snapshot, clocks.drop("zone", "timezone"), seen, *tables.values(), habits, top_user, contacts(people)]
     for number, table in enumerate(others):  # one chain of joins: Ibis takes long over a projection after each
         joined = joined.left_join(table, "account_id", rname=f"{{name}}_{number}")
     joined = joined.drop(*(f"account_id_{number}" for number in range(len(others))))
@@ -316,7 +321,9 @@ def _limits(
     r = r.filter(r.age < days.lookback_days)
     # Of several users' readings at one moment the greatest counts, of several readings on one day the last.
     at_once = r.group_by("account_id", "detail", "date", "age", "last_at").agg(used=r.value_last.max())
-    day = at_once.group_by("account_id", "detail", "date", "age").agg(used=at_once.used.argmax(at_once.last_at))
+    day = at_once.group_by("account_id", "detail", "date", "age").agg(
+        used=at_once.used.argmax(at_once.last_at), at=at_once.last_at.max()
+    )
     columns = ["account_id", "limit_name", "limit_cap"]
     owned = ibis.union(
         snapshot.select("account_id", "plan_limits").join(caps, "plan_limits").select(columns),
@@ -343,6 +350,8 @@ def _limits(
         limit_cap=runs.limit_cap.max(),
         limit_share=runs.share.argmax(runs.date),
         held_from=runs.date.min(where=held),
+        limit_near_at=runs.at.min(where=held),
+        limit_read_at=runs.at.max(),
         used_first=runs.used.argmin(runs.date),
         earliest=runs.date.min(),
         latest=runs.date.max(),
@@ -362,7 +371,7 @@ def _limits(
     )
 
 
-_LIMIT = ("account_id", "limit_name", "limit_used", "limit_cap", "limit_share")
+_LIMIT = ("account_id", "limit_name", "limit_used", "limit_cap", "limit_share", "limit_near_at", "limit_read_at")
 
 
 def _seats(active: ir.Table, seats: ir.Table, clocks: ir.Table, policy: Policy) -> ir.Table:
@@ -379,7 +388,12 @@ def _seats(active: ir.Table, seats: ir.Table, clocks: ir.Table, policy: Policy) 
         held_from=near.first_at.min(where=near.number >= near.limit_cap * policy.signals.limit_near),
     )
     f = used.join(clocks.select("account_id", "ends_at"), "account_id")
-    f = f.mutate(limit_name=ibis.literal(SEATS), limit_share=f.limit_used / f.limit_cap)
+    f = f.mutate(
+        limit_name=ibis.literal(SEATS),
+        limit_share=f.limit_used / f.limit_cap,
+        limit_near_at=f.held_from,
+        limit_read_at=f.ends_at,
+    )
     days = ((f.ends_at.epoch_seconds() - f.held_from.epoch_seconds()) / DAY_SECONDS).ceil()
     longest = policy.signals.lookback_days
     return f.select(

@@ -37,8 +37,10 @@ from onetouch.events import (
     known_since,
     metadata_of,
     month_end,
+    named_never,
     possible,
     read_memberships,
+    read_profiles,
     view,
 )
 from onetouch.lake import Engine, Lake, PrunedMonth
@@ -144,7 +146,7 @@ def build_history(
             metadata = {"built_from": stamp, "known_until": known.isoformat()}
             activity = engine.read((d.path for d in days.values()), "activity_of_month", dated=True)
             theirs = read_memberships(lake, engine, dates, _EVER, "memberships_of_dates")
-            engine.write(_remembered(activity, lasting, theirs), metadata, *parts)
+            engine.write(_remembered(_counted(activity, policy), lasting, theirs), metadata, *parts)
         elif datetime.fromisoformat(metadata["known_until"]) > as_of:
             days, n = build_days(lake, engine, policy, dates)
             rebuilt += n
@@ -156,19 +158,21 @@ def build_history(
     if remembered:
         sources.append(engine.read(remembered, f"{name}_months").select(_HISTORY))
     if loose or not sources:
-        sources.append(_remembered(read_days(engine, policy, loose, files, as_of, f"{name}_loose"), lasting))
+        single = read_days(engine, policy, loose, files, as_of, f"{name}_loose")
+        sources.append(_remembered(_counted(single, policy), lasting))
     both = ibis.union(*sources) if len(sources) > 1 else sources[0]
     return engine.keep(both, name), rebuilt
 
 
 def summed_for_ever(lake: Lake, policy: Policy, dates: Mapping[date, list[str]], month: str) -> tuple[str, datetime]:
     """Brings what is kept for ever of a month up to date, before its events are deleted: its history under the policy,
-    and its memberships. `dates`: all its event files. Returns the name of the history's file, and when the last of the
-    month's events became known."""
+    its memberships and its users' profiles. `dates`: all its event files. Returns the name of the history's file, and
+    when the last of the month's events became known."""
     end = month_end(month) + timedelta(days=1)
     with lake.engine() as engine:
         build_history(lake, engine, policy, dates, end, _EVER, "history_of_month")
         read_memberships(lake, engine, dates, _EVER, "memberships_of_month_kept")
+        read_profiles(lake, engine, dates, _EVER, "profiles_of_month_kept")
     file_name = _history_of(policy)[2]
     known = metadata_of(lake, "history", f"month={month}", file_name)["known_until"]
     return file_name, datetime.fromisoformat(known)
@@ -177,7 +181,9 @@ def summed_for_ever(lake: Lake, policy: Policy, dates: Mapping[date, list[str]],
 def _history_of(policy: Policy) -> tuple[list[str], tuple[str, ...], str]:
     """The lasting events, all that the history depends on besides the events, and the name of its files."""
     lasting = sorted({*policy.product.milestones, *policy.product.activation, *LASTING})
-    meaning = (policy.vocabulary_version, *lasting, *NOT_USE)
+    who = policy.never_count
+    never = [name.strip().lower() for name in (*who.users, *who.emails, *who.domains)]
+    meaning = (policy.vocabulary_version, *lasting, *NOT_USE, *sorted(never))
     return lasting, meaning, f"{hashlib.sha256(json.dumps(meaning).encode()).hexdigest()[:8]}.parquet"
 
 
@@ -324,6 +330,11 @@ def _meanings(policy: Policy) -> dict[Key, Meaning]:
     own = [source for source in policy.sources if policy.source_settings(source).vocabulary]
     vocabularies = {"": policy.vocabulary} | {source: policy.vocabulary_of(source) for source in own}
     return {(source, name): meaning for source, words in vocabularies.items() for name, meaning in words.items()}
+
+
+def _counted(activity: ir.Table, policy: Policy) -> ir.Table:
+    """Activity without the people whom the policy's `never_count` names: the history does not keep who they were."""
+    return activity.filter(~named_never(policy, activity.user_id, activity.email_domain))
 
 
 def _remembered(activity: ir.Table, lasting: list[str], memberships: ir.Table | None = None) -> ir.Table:

@@ -12,7 +12,7 @@ import pandas as pd
 import pyarrow as pa
 
 from onetouch.catalogue import EVENTS, EVENTS_BY_NAME
-from onetouch.events import Placement, files_by_date, former_ids, last_day, read_memberships
+from onetouch.events import PROFILES, Placement, files_by_date, former_ids, last_day, read_memberships, read_profiles
 from onetouch.lake import Engine, Lake, pruned_months, require_events
 from onetouch.ledger import QUEUE_SECONDS, Ledger, Run
 from onetouch.policy import Policy
@@ -28,14 +28,15 @@ log = logging.getLogger(__name__)
 
 
 def build(lake: Lake, ledger: Ledger, policy: Policy, run: Run) -> dict[str, Any]:
-    """Writes `signals/{run_id}.parquet` from the events staged and the snapshot `crm/{run_id}/accounts.parquet`.
+    """Writes `signals/{run_id}.parquet` and `people/{run_id}.parquet`, from the events staged and the snapshot
+    `crm/{run_id}/accounts.parquet`.
 
     Returns {"accounts": n, "records": how many records joined an account by which way, "warnings"}; the number of
     rebuilt dates is logged. Raises FileNotFoundError without a snapshot.
     """
     snapshot = lake.read("crm", run.run_id, "accounts.parquet")
     with ledger.alone("signals", wait=QUEUE_SECONDS):  # no other run replaces activity while this one reads it
-        table, rebuilt, joined = built(lake, policy, snapshot, run.as_of, dry=run.dry_run)
+        table, rebuilt, joined = built(lake, policy, snapshot, run.as_of, dry=run.dry_run, people_of=run.run_id)
     lake.write(table, "signals", f"{run.run_id}.parquet")
     log.info("%d dates of activity rebuilt", rebuilt)
     if not run.dry_run and (renamed := ledger.rename_accounts(former_ids(table["account_id"].to_pylist()))):
@@ -44,24 +45,35 @@ def build(lake: Lake, ledger: Ledger, policy: Policy, run: Run) -> dict[str, Any
 
 
 def compute(
-    lake: Lake, policy: Policy, snapshot: pd.DataFrame, as_of: datetime, *, dry: bool = True
+    lake: Lake,
+    policy: Policy,
+    snapshot: pd.DataFrame,
+    as_of: datetime,
+    *,
+    dry: bool = True,
+    people_of: str | None = None,
 ) -> tuple[pa.Table, int]:
     """The signals of all accounts as of `as_of`, sorted by account_id, and how many dates of activity were rebuilt.
 
-    `dry`: with the events that only dry runs have staged.
+    `dry`: with the events that only dry runs have staged. `people_of`: the run under whose id the people are written
+    (None: they are not).
     """
-    table, rebuilt, _ = built(lake, policy, snapshot, as_of, dry=dry)
+    table, rebuilt, _ = built(lake, policy, snapshot, as_of, dry=dry, people_of=people_of)
     return table, rebuilt
 
 
 def built(
-    lake: Lake, policy: Policy, snapshot: pd.DataFrame, as_of: datetime, *, dry: bool = True
+    lake: Lake,
+    policy: Policy,
+    snapshot: pd.DataFrame,
+    as_of: datetime,
+    *,
+    dry: bool = True,
+    people_of: str | None = None,
 ) -> tuple[pa.Table, int, Joined]:
-    """What `compute` returns, and how the records joined the product's accounts.
-
-    `dry`: with the events that only dry runs have staged.
-    """
+    """What `compute` returns, and how the records joined the product's accounts; arguments as there."""
     from onetouch.signals.account import account_signals  # Ibis takes a second to import
+    from onetouch.signals.people import people
     from onetouch.signals.sums import Sums, product_accounts, sum_checkouts, sum_up
 
     files = files_by_date(lake, dry=dry)
@@ -89,6 +101,13 @@ def built(
         found = product_accounts(engine, sums, history, policy, as_of, MOVED_DAYS)
         product, presence = (table.to_pandas() for table in found)
         joined = join(records, product, presence)
+        if policy.events.person_properties.kept:
+            profiles = read_profiles(lake, engine, told, as_of, pruned=pruned)
+        else:
+            profiles = engine.table(PROFILES.empty_table(), "profiles")
+        known, decision_makers = people(engine, sums, activity, profiles, policy, as_of)
+        if people_of is not None:
+            engine.write(known.order_by("account_id", "place"), {}, "people", f"{people_of}.parquet")
         accounts, caps, seats, unknown = with_plans(joined.accounts, policy)
         joined.warnings.extend(unknown)
         zones = {UTC_ZONE, *accounts["timezone"].dropna().unique()}
@@ -98,6 +117,8 @@ def built(
             activity,
             history,
             checkouts,
+            known,
+            decision_makers,
             engine.table(accounts, "snapshot"),
             engine.table(caps, "caps"),
             engine.table(seats, "seats"),

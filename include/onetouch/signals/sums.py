@@ -14,6 +14,7 @@ import ibis
 import ibis.expr.types as ir
 
 from onetouch.catalogue import NOT_USE, SIGNALS, Window
+from onetouch.events import last_day
 from onetouch.lake import Engine
 from onetouch.policy import Policy
 from onetouch.signals.days import LONGEST_DAY, PARTS, first_date, first_hour, hour, moment
@@ -30,12 +31,16 @@ def counted_in(window: Window) -> str:
     return f"n_{window.name.lower()}"
 
 
+MOST_DAYS = 62
+"""Dates that fit into the bits of a whole number: of a longer window a person's days are counted in these only."""
+
+
 class Sums(NamedTuple):
     """The sums, as Ibis tables.
 
     `user`: account_id, account_basis, email_domain, user_id, n_recent (events of use of the recent days, up to now),
-    first_at, last_at (of use), earlier_at (the last use before the longest day up to now; what came later is in `new`);
-    null without use.
+    days (a bit for each UTC date with use, the lowest for the last date; MOST_DAYS of them), first_at, last_at (of
+    use), earlier_at (the last use before the longest day up to now; what came later is in `new`); null without use.
     `new`: account_id, user_id, quarter (of an hour), n, n_15, n_30: use within the longest day up to now.
     `event`: account_id, event, detail, n_recent, … (events in each window of COUNTED_IN), first_at, last_at, value_max
     (of the lookback).
@@ -54,17 +59,20 @@ def sum_up(activity: ir.Table, policy: Policy, as_of: datetime) -> Sums:
     a = activity.mutate(used=activity.event.notin(NOT_USE))
     late = a.quarter >= hour(as_of - LONGEST_DAY)
     recent = a.quarter >= first_hour(as_of, days.recent_days)
+    age = ibis.literal(last_day(as_of)).delta(a.event_date, unit="day")
     # A case for each row costs the engine less than a filter for each sum.
     by_user = ["account_id", "account_basis", "email_domain", "user_id"]
     u = a.select(
         *by_user,
         recent=(a.used & recent).ifelse(a.n, ibis.null()),
+        day=(a.used & (age < MOST_DAYS)).ifelse(ibis.literal(1, type="int64") << age, ibis.null()),
         first_at=a.used.ifelse(a.first_at, ibis.null()),
         last_at=a.used.ifelse(a.last_at, ibis.null()),
         earlier_at=(a.used & ~late).ifelse(a.last_at, ibis.null()),
     )
     user = u.group_by(by_user).agg(
         n_recent=u.recent.sum(),
+        days=u.day.bit_or(),
         first_at=u.first_at.min(),
         last_at=u.last_at.max(),
         earlier_at=u.earlier_at.max(),

@@ -134,16 +134,19 @@ class Phrases:
         by_group = (who["account_basis"] == "group").tolist()
         names = who["account_id"].tolist()
         groups = [f'{{"organisation":["{name}"]}}' if g else "{}" for name, g in zip(names, by_group, strict=True)]
-        columns = ("amplitude_id", "user_id", "account", "mobile", "email", "title")
+        columns = ("amplitude_id", "user_id", "account", "mobile", "email", "name", "title", "role")
         people = [
             (
                 f'"amplitude_id":{number},"app":{PROJECT},',
                 f'"device_id":"{user}R",',
                 groups[account],
                 '"library":"simulated/1.0","platform":"' + ("iOS" if mobile else "Web") + '",',
-                f'"user_id":"{user}","user_properties":{{"email":"{email}","title":"{title}"}},',
+                f'"user_id":"{user}","user_properties":{{"email":"{email}","name":"{name}","title":"{title}",'
+                f'"role":"{role}"}},',
             )
-            for number, user, account, mobile, email, title in zip(*(users[c].tolist() for c in columns), strict=True)
+            for number, user, account, mobile, email, name, title, role in zip(
+                *(users[c].tolist() for c in columns), strict=True
+            )
         ]
         skew = np.round(users["clock_skew"].to_numpy() * _SECOND).astype(np.int64)
         return cls(people, groups, skew)

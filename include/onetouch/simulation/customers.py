@@ -31,6 +31,14 @@ ZONES = (
     ("EMEA", "Europe/Paris", 0.07), ("EMEA", "Europe/Madrid", 0.04), ("APAC", "Asia/Singapore", 0.04),
     ("APAC", "Asia/Tokyo", 0.03), ("APAC", "Australia/Sydney", 0.04), ("LATAM", "America/Sao_Paulo", 0.04),
 )  # fmt: skip
+_FIRST = (
+    "Mia", "Noah", "Ines", "Omar", "Lena", "Hugo", "Aiko", "Ravi", "Nora", "Luis", "Sara", "Emil", "Zoe", "Paul",
+    "Maya", "Ivan", "Ella", "Tom", "Lucia",
+)  # fmt: skip
+_LAST = (
+    "Koch", "Silva", "Okafor", "Meyer", "Tanaka", "Novak", "Rossi", "Haddad", "Larsen", "Patel", "Moreau", "Kowalski",
+    "Byrne", "Castro", "Weber", "Lindgren", "Santos",
+)  # fmt: skip
 _TITLES = ("Analyst", "Engineer", "Operations Manager", "Product Manager", "Head of Data", "VP Operations", "CTO")
 FUNDING = ("Bootstrapped", "Seed", "Series A", "Series B", "Series C", "Public")
 
@@ -289,7 +297,12 @@ def _users(rng: np.random.Generator, who: pd.DataFrame) -> pd.DataFrame:
             "k": k,
             "user_id": user_id,
             "email": [f"simulated.{u.replace('_', '.')}@{h}" for u, h in zip(user_id, mail_host, strict=True)],
+            "name": [
+                f"{_FIRST[(5 * a + 7 * i) % len(_FIRST)]} {_LAST[(3 * a + i) % len(_LAST)]}"
+                for a, i in zip(of["number"], k, strict=True)
+            ],
             "title": _pick(rng, _TITLES, total),
+            "role": np.where(k == 0, "admin", "member"),
             "joined": joined,
             "hour": rng.normal(11.5, 1.6, total),  # the middle of a user's day, local
             "spread": rng.uniform(1.2, 2.6, total),

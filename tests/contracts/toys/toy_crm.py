@@ -15,13 +15,15 @@ from onetouch.crm import (
     Activity,
     FieldsMissing,
     LimitReached,
+    OurWrites,
     Outcome,
     Row,
     SignInRefused,
+    Tell,
     Unreachable,
     note,
 )
-from onetouch.handoff import AccountContext, TaskContent
+from onetouch.handoff import AccountContext, OpportunityContent, TaskContent
 from onetouch.policy import Policy
 from onetouch.stop import WhyStopped, ask
 
@@ -48,7 +50,8 @@ class Books:
     ended: set[str] = field(default_factory=set)
     activities: dict[str, Activity] = field(default_factory=dict)
     contact_of: dict[str, str | None] = field(default_factory=dict)
-    contacts: dict[str, str] = field(default_factory=dict)
+    contacts: dict[str, Row] = field(default_factory=dict)
+    hidden: set[str] = field(default_factory=set)
     deals: dict[str, Row] = field(default_factory=dict)
     calls: int = 1_000_000
     used: int = 0
@@ -67,6 +70,14 @@ class Books:
             is_done=done, is_deleted=False, created_at=self.now, done_at=self.now if done else None,
             changed_at=self.now,
         )  # fmt: skip
+        return made
+
+    def meet(self, row: Row) -> str:
+        made = self.new_id()
+        self.contacts[made] = {
+            "contact_id": made, "kind": "contact", "title": None, "do_not_call": False, "email_opt_out": False,
+            "is_deleted": False, "changed_at": self.now, **row, "email": row["email"].lower(),
+        }  # fmt: skip
         return made
 
     def change(self, activity_id: str, **changed: Any) -> None:
@@ -147,11 +158,16 @@ class ToyCrm:
                 "timezone": None,
             }  # fmt: skip
 
-    def read_accounts(self, policy: Policy, since: datetime | None = None) -> Iterator[Row]:
+    def read_accounts(
+        self, policy: Policy, since: datetime | None = None, ours: OurWrites | None = None
+    ) -> Iterator[Row]:
         self._call()
+        ours = ours or OurWrites()
         columns = {column for column, given in policy.crm.account_fields.items() if given}
         for crm_id, account in self._books.accounts.items():
-            if since is None or account["changed_at"] >= since:
+            until = ours.until.get(account.get("as_of"))
+            by_us = until is not None and account["changed_at"] <= until
+            if since is None or crm_id in ours.unread or (account["changed_at"] >= since and not by_us):
                 yield {column: account.get(column) for column in columns} | {
                     "crm_account_id": crm_id, "owner_id": account["owner_id"], "account_id": account.get("account_id"),
                     "created_at": AS_OF, "is_deleted": False, "merged_into": None,
@@ -160,6 +176,11 @@ class ToyCrm:
             nothing = dict.fromkeys([*columns, "owner_id", "account_id", "created_at"])
             for crm_id, into in self.gone_since(since).items():
                 yield nothing | {"crm_account_id": crm_id, "is_deleted": True, "merged_into": into}
+
+    def last_written(self, as_of: datetime) -> datetime | None:
+        self._call()
+        its = [account["changed_at"] for account in self._books.accounts.values() if account.get("as_of") == as_of]
+        return max(its, default=None)
 
     def read_opportunities(self, since: datetime | None = None) -> Iterator[Row]:
         self._call()
@@ -189,12 +210,25 @@ class ToyCrm:
     def gone_since(self, since: datetime) -> dict[str, str | None]:
         return {crm_id: into for crm_id, (into, at) in self._books.gone.items() if at >= since}
 
-    def contacts(self, emails: Collection[str]) -> dict[str, str]:
+    def contacts(self, emails: Collection[str]) -> dict[tuple[str, str], str]:
         if not emails:
             return {}
         self._call()
         wanted = {email.strip().lower() for email in emails}
-        return {email: contact for email, contact in self._books.contacts.items() if email in wanted}
+        people = self._books.contacts.values()
+        known = [p for p in people if p["email"] in wanted and not p["is_deleted"]]
+        return {(p["crm_account_id"] or "", p["email"]): p["contact_id"] for p in known}
+
+    def read_contacts(self, since: datetime | None = None, tell: Tell = lambda _: None) -> Iterator[Row]:
+        self._call()
+        for name in sorted(self._books.hidden):
+            tell(f"{name} of contacts is not kept")
+        for person in list(self._books.contacts.values()):
+            if not person["is_deleted"] if since is None else person["changed_at"] >= since:
+                yield person | dict.fromkeys(self._books.hidden)
+
+    def contacts_of(self, records: Collection[str], emails: Collection[str] = ()) -> Iterator[Row]:
+        yield from (p for p in self.read_contacts() if p["crm_account_id"] in records or p["email"] in emails)
 
     # ── writing ──────────────────────────────────────────────────────────────────────────────────
 
@@ -218,6 +252,19 @@ class ToyCrm:
                     books.accounts[crm_id] = known | {"changed_at": books.now}
                 books.accounts[crm_id]["account_id"] = account_id
                 outcomes[account_id] = Outcome(ok=True, id=crm_id)
+        return outcomes
+
+    def ensure_contacts(self, rows: Mapping[str, Row]) -> dict[str, Outcome]:
+        books, outcomes = self._books, {}
+        for part in self._writes(rows):
+            with books.lock:
+                for key in part:
+                    row = rows[key]
+                    there = [p for p in books.contacts.values() if p["email"] == row["email"].lower()]
+                    here = [p for p in there if p["crm_account_id"] == row["crm_account_id"]]
+                    gone = bool(here) and here[0]["is_deleted"]
+                    made = here[0]["contact_id"] if here else books.meet(row)
+                    outcomes[key] = Outcome(ok=not gone, id=made, deleted=gone)
         return outcomes
 
     def update_accounts(self, rows: Mapping[str, AccountContext]) -> dict[str, Outcome]:
@@ -254,6 +301,24 @@ class ToyCrm:
                         outcomes[handoff_id] = Outcome(ok=True, id=made)
         return outcomes
 
+    def create_opportunities(
+        self, rows: Mapping[str, OpportunityContent], unsure: Collection[str] = ()
+    ) -> dict[str, Outcome]:
+        books, outcomes = self._books, {}
+        for part in self._writes(rows):
+            for key in part:
+                known = next((d for d in books.deals.values() if d.get("handoff_id") == key), None)
+                if known is None:
+                    row, made = rows[key], books.new_id()
+                    known = books.deals[made] = {
+                        "opportunity_id": made, "crm_account_id": row.crm_account_id, "stage": "open",
+                        "is_closed": False, "is_won": False, "amount": row.amount, "created_at": books.now,
+                        "closed_at": None, "lead_source": row.source, "owner_id": row.owner_id,
+                        "changed_at": books.now, "is_deleted": False, "handoff_id": key, "name": row.name,
+                    }  # fmt: skip
+                outcomes[key] = Outcome(ok=True, id=known["opportunity_id"], deleted=known["is_deleted"])
+        return outcomes
+
     def close_tasks(self, reasons: Mapping[str, tuple[str, str]]) -> dict[str, Outcome]:
         outcomes = {}
         for part in self._writes(reasons):
@@ -280,6 +345,7 @@ class StandIn:
     """See `crm_stand_ins.StandIn`."""
 
     rita, otto = "rita", "otto"
+    contact_fields: Mapping[str, str | None] = {}
 
     def __init__(self) -> None:
         self.books = BOOKS["toy"] = Books()
@@ -309,6 +375,9 @@ class StandIn:
     def account(self, crm_id: str) -> Row:
         return {name: value for name, value in self.books.accounts[crm_id].items() if name != "changed_at"}
 
+    def renames(self, crm_id: str, name: str) -> None:
+        self.books.accounts[crm_id] |= {"name": name, "changed_at": self.books.now}
+
     def how_many_accounts(self) -> int:
         return len(self.books.accounts)
 
@@ -330,6 +399,8 @@ class StandIn:
             self.books.gone[record_id] = (None, self.books.now)
         elif thing == "task":
             self.books.change(record_id, is_deleted=True)
+        elif thing == "contact":
+            self.books.contacts[record_id] |= {"is_deleted": True, "changed_at": self.books.now}
         else:
             self.books.deals[record_id] |= {"is_deleted": True, "changed_at": self.books.now}
 
@@ -352,5 +423,16 @@ class StandIn:
         return self.books.log(kind, account, subject, owner_id)
 
     def contact(self, email: str, account: str) -> str:
-        self.books.contacts[email.lower()] = made = self.books.new_id()
-        return made
+        return self.books.meet({"crm_account_id": account, "email": email, "name": "Doe"})
+
+    def people(self) -> list[Row]:
+        kept = ("crm_account_id", "email", "name", "title", "owner_id")
+        return [{k: row.get(k) for k in kept} for row in self.books.contacts.values() if not row["is_deleted"]]
+
+    def opts_out(self, contact: str, *channels: str) -> None:
+        flags = {"call": "do_not_call", "email": "email_opt_out"}
+        changed = {flags[channel]: True for channel in channels}
+        self.books.contacts[contact] |= changed | {"changed_at": self.books.now}
+
+    def hides(self, what: str) -> None:
+        self.books.hidden.add(what)

@@ -24,12 +24,13 @@ from onetouch.crm.hubspot.answers import (
     opportunity_of,
     state_of,
 )
-from onetouch.crm.hubspot.fields import ACCOUNT_ID, HANDOFF_ID
+from onetouch.crm.hubspot.contacts import Contacts
+from onetouch.crm.hubspot.fields import ACCOUNT_ID, AS_OF, HANDOFF_ID
 from onetouch.crm.hubspot.records import BATCH, Filter, Record, Records, parts
 from onetouch.crm.hubspot.rows import Rows
 from onetouch.crm.hubspot.transport import Transport
-from onetouch.crm.protocol import RELEASED, Activity, FieldsMissing, Outcome, Refused, Row, note
-from onetouch.handoff import AccountContext, TaskContent
+from onetouch.crm.protocol import RELEASED, Activity, FieldsMissing, OurWrites, Outcome, Refused, Row, Tell, note
+from onetouch.handoff import AccountContext, OpportunityContent, TaskContent
 from onetouch.policy import Policy
 from onetouch.stop import WhyStopped, never
 
@@ -43,8 +44,9 @@ _SEARCH_CHARS = 2_000
 class HubSpot:
     """One account, through its official client. The connection's password is the token of a private app.
 
-    `api_reserve`: the share of the account's daily calls that is left to others. Raises ConnectionConfigError at
-    once when the connection cannot work.
+    `api_reserve`: the share of the account's daily calls that is left to others. `deals`: whether we create deals, and
+    `standing`: whether we write standings, for which their properties must be there. `contact_fields`: the policy's
+    `crm.contact_fields`. Raises ConnectionConfigError at once when the connection cannot work.
     """
 
     name = "hubspot"
@@ -54,21 +56,34 @@ class HubSpot:
         connection: Connection,
         *,
         api_reserve: float = 0.0,
+        deals: bool = False,
+        standing: bool = False,
         wait: wait_base | None = None,
         sleep: Callable[[float], None] = time.sleep,
+        contact_fields: Mapping[str, str | None] | None = None,
         stopped: WhyStopped = never,
     ) -> None:
         self._transport = Transport(connection, api_reserve=api_reserve, wait=wait, sleep=sleep, stopped=stopped)
         self._records = Records(self._transport)
+        self._people = Contacts(self._records, contact_fields or {})
         self._rows = Rows(self._transport, self._records)
         self._checked = False
+        self._ours = fields.properties_used(deals=deals, standing=standing)
 
     @classmethod
     def connect(
         cls, connection: Connection, policy: Policy, *, stopped: WhyStopped, sleep: Callable[[float], None]
     ) -> Self:
         """See Crm."""
-        return cls(connection, api_reserve=policy.delivery.api_reserve, stopped=stopped, sleep=sleep)
+        return cls(
+            connection,
+            api_reserve=policy.delivery.api_reserve,
+            deals=policy.crm.opportunity != "never",
+            standing=policy.crm.standing == "everybody",
+            contact_fields=dict(policy.crm.contact_fields),
+            stopped=stopped,
+            sleep=sleep,
+        )
 
     # ── reading ──────────────────────────────────────────────────────────────────────────────────
 
@@ -86,7 +101,9 @@ class HubSpot:
                     "timezone": zones.get(user),
                 }
 
-    def read_accounts(self, policy: Policy, since: datetime | None = None) -> Iterator[Row]:
+    def read_accounts(
+        self, policy: Policy, since: datetime | None = None, ours: OurWrites | None = None
+    ) -> Iterator[Row]:
         """See Crm. Accounts are companies; `policy.crm.account_fields` may hold HubSpot's own property names."""
         columns = {c: fields.company_property(f) for c, f in policy.crm.account_fields.items() if f}
         wanted = [*COMPANY, *columns.values()]
@@ -94,11 +111,20 @@ class HubSpot:
             for record in self._records.all("companies", wanted):
                 yield account_of(record, columns)
             return
-        for record in self._records.search("companies", wanted, [_changed(since)]):
+        for groups in _by_others(since, ours.until if ours else {}):
+            for record in self._records.search("companies", wanted, *groups):
+                yield account_of(record, columns)
+        for record in self._records.of_ids("companies", sorted(ours.unread) if ours else (), wanted):
             yield account_of(record, columns)
         nothing = dict.fromkeys(["owner_id", "account_id", "created_at", *columns])
         for old, new in self.gone_since(since).items():
             yield nothing | {"crm_account_id": old, "is_deleted": True, "merged_into": new}
+
+    def last_written(self, as_of: datetime) -> datetime | None:
+        """See Crm. Search finds a change only some seconds later, so the moment may be a little early."""
+        changed = "hs_lastmodifieddate"
+        record = self._records.last("companies", changed, [_equal(AS_OF, as_of)])
+        return fields.datetime_of(record["properties"].get(changed)) if record else None
 
     def read_opportunities(self, since: datetime | None = None) -> Iterator[Row]:
         """See Crm. Opportunities are deals; a deal of several companies counts for its primary company."""
@@ -176,11 +202,21 @@ class HubSpot:
             gone |= dict.fromkeys(merged_ids(record), record["id"])
         return gone
 
-    def contacts(self, emails: Collection[str]) -> dict[str, str]:
-        """See Crm."""
+    def contacts(self, emails: Collection[str]) -> dict[tuple[str, str], str]:
+        """See Crm. In HubSpot an address is of one contact, which may belong to several companies."""
         addresses = sorted({email.strip().lower() for email in emails if email.strip()})
         known = self._records.of_ids("contacts", addresses, ["email"], key="email")
-        return {r["properties"]["email"].lower(): r["id"] for r in known if r["properties"].get("email")}
+        ids = {r["id"]: r["properties"]["email"].lower() for r in known if r["properties"].get("email")}
+        companies = self._records.all_companies_of("contacts", ids) if ids else {}
+        return {(company, email): i for i, email in ids.items() for company in companies.get(i) or [""]}
+
+    def read_contacts(self, since: datetime | None = None, tell: Tell = lambda _: None) -> Iterator[Row]:
+        """See Crm."""
+        yield from self._people.changed(since, tell)
+
+    def contacts_of(self, records: Collection[str], emails: Collection[str] = ()) -> Iterator[Row]:
+        """See Crm."""
+        yield from self._people.of(records, emails)
 
     # ── writing ──────────────────────────────────────────────────────────────────────────────────
 
@@ -189,7 +225,7 @@ class HubSpot:
         if self._checked:
             return
         problems = []
-        for thing, wanted in fields.PROPERTIES.items():
+        for thing, wanted in self._ours.items():
             there = self._records.definitions(thing)
             for definition in wanted:
                 name = definition["name"]
@@ -212,7 +248,7 @@ class HubSpot:
     def create_fields(self) -> list[str]:
         """See Crm. Creates properties in a group of their own; returns names such as tasks.onetouch_…"""
         made = []
-        for thing, wanted in fields.PROPERTIES.items():
+        for thing, wanted in self._ours.items():
             there = self._records.definitions(thing)
             missing = [definition for definition in wanted if definition["name"] not in there]
             if not missing:
@@ -241,6 +277,26 @@ class HubSpot:
         self._rows.look_again("companies", ACCOUNT_ID, adopted, outcomes)
         new = {a: {"properties": _company(a, row, kind)} for a, row in rows.items() if a not in outcomes}
         return outcomes | self._rows.create("companies", ACCOUNT_ID, new, sent=bool(adopted))
+
+    def ensure_contacts(self, rows: Mapping[str, Row]) -> dict[str, Outcome]:
+        """See Crm. An address that belongs to a contact without a company is that contact's, who is left as it is; one
+        of another company's contact is refused."""
+        there = self.contacts({row["email"] for row in rows.values()})
+        elsewhere = {email for _, email in there}
+        outcomes, new = dict[str, Outcome](), dict[str, tuple[str, Row]]()
+        for key, row in rows.items():
+            email = row["email"].strip().lower()
+            found = there.get((row["crm_account_id"], email)) or there.get(("", email))
+            if found is not None:
+                outcomes[key] = Outcome(ok=True, id=found)
+            elif email in elsewhere:
+                outcomes[key] = Outcome(ok=False, code="OTHER_COMPANY", message="the contact is another company's")
+            else:
+                new[key] = (email, row)
+        inputs = {email: fields.contact_input(email, row) for email, row in new.values()}
+        made = self._rows.made("contacts", "email", inputs)  # also a deleted one, which is not created again
+        made |= self._rows.create("contacts", "email", {e: i for e, i in inputs.items() if e not in made})
+        return outcomes | {key: made[email] for key, (email, _) in new.items()}
 
     def update_accounts(self, rows: Mapping[str, AccountContext]) -> dict[str, Outcome]:
         """See Crm."""
@@ -283,6 +339,25 @@ class HubSpot:
 
         outcomes = self._rows.change("tasks", HANDOFF_ID, reasons, ACTIVITIES["tasks"], closed)
         return {h: replace(o, ok=o.ok or o.deleted, by_rep=h in by_rep) for h, o in outcomes.items()}
+
+    def create_opportunities(
+        self, rows: Mapping[str, OpportunityContent], unsure: Collection[str] = ()
+    ) -> dict[str, Outcome]:
+        """See Crm. A lead is a company in HubSpot, and may have deals."""
+        if not rows:
+            return {}
+        self.check_fields()
+        outcomes = self._rows.made("deals", HANDOFF_ID, [h for h in unsure if h in rows])
+        pipeline, stage = self._records.first_stage()
+        new = {
+            h: {
+                "properties": fields.deal_properties(row, pipeline, stage) | {HANDOFF_ID: h},
+                "associations": fields.deal_associations(row),
+            }
+            for h, row in rows.items()
+            if h not in outcomes
+        }
+        return outcomes | self._rows.create("deals", HANDOFF_ID, new)
 
     def _of_domain(self, rows: Mapping[str, Row]) -> dict[str, str]:
         """Account id → the company of the same domain that has no account id of ours; the oldest of several."""
@@ -328,6 +403,23 @@ class HubSpot:
 
 def _options(definition: Record) -> set[str]:
     return {str(option.get("value")) for option in definition.get("options") or []}
+
+
+def _by_others(since: datetime, ours: Mapping[datetime, datetime]) -> Iterator[list[list[Filter]]]:
+    """The searches, each with its groups of filters, for what has changed since, but not last by us."""
+    if not ours:
+        yield [[_changed(since)]]
+        return
+    written = {"propertyName": AS_OF, "operator": "NOT_IN", "values": [fields.milliseconds(at) for at in sorted(ours)]}
+    never = {"propertyName": AS_OF, "operator": "NOT_HAS_PROPERTY"}
+    yield [[_changed(since), written], [_changed(since), never]]
+    for as_of, until in sorted(ours.items()):
+        after = {"propertyName": "hs_lastmodifieddate", "operator": "GT", "value": fields.milliseconds(until)}
+        yield [[_changed(since), after, _equal(AS_OF, as_of)]]
+
+
+def _equal(name: str, at: datetime) -> Filter:
+    return {"propertyName": name, "operator": "EQ", "value": fields.milliseconds(at)}
 
 
 def _changed(since: datetime) -> Filter:

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import html
 import re
+from collections.abc import Mapping
 from dataclasses import fields
 from datetime import UTC, datetime
 from typing import Any, Final
 
 from onetouch.crm.protocol import DISPOSITIONS, OUTCOMES
-from onetouch.handoff import AccountContext, TaskContent
+from onetouch.handoff import AccountContext, OpportunityContent, TaskContent, inert
 
 ACCOUNT_ID: Final = "onetouch_account_id"
+ACTION: Final = "onetouch_action"
+AS_OF: Final = "onetouch_as_of"
 HANDOFF_ID: Final = "onetouch_handoff_id"
 OUTCOME: Final = "onetouch_outcome"
 DISPOSITION: Final = "onetouch_disposition"
+SOURCE: Final = "onetouch_source"
 GROUP: Final = "onetouch"
 
 LINE_CHARS: Final = 255
@@ -23,7 +27,8 @@ LINE_CHARS: Final = 255
 _TEXT_CHARS: Final = 65_536
 """Characters a text property holds."""
 
-_TASK_TO_COMPANY, _TASK_TO_CONTACT = 192, 204
+_TASK_TO_COMPANY, _TASK_TO_CONTACT, _CONTACT_TO_COMPANY = 192, 204, 1
+_DEAL_TO_COMPANY, _DEAL_TO_CONTACT = 5, 3
 """HubSpot's own association types."""
 
 _COMPANY: Final = {
@@ -33,6 +38,9 @@ _COMPANY: Final = {
     "NumberOfEmployees": "numberofemployees",
 }
 """Salesforce name → HubSpot property of standard account fields; other names lose __c and are put in lower case."""
+
+_CONTACT: Final = {"Title": "jobtitle", "DoNotCall": None, "HasOptedOutOfEmail": "hs_email_optout"}
+"""Salesforce name → HubSpot property of a contact's standard fields, as `_COMPANY`; None: HubSpot has none."""
 
 _PRIORITY: Final = {"high": "HIGH", "medium": "MEDIUM", "low": "LOW"}
 
@@ -69,6 +77,7 @@ PROPERTIES: Final[dict[str, tuple[dict[str, Any], ...]]] = {
         _property("account_id", "account id", unique=True),
         _property("score", "score", "number"),
         _property("tier", "tier", "choice", "high", "medium", "low"),
+        _property("action", "action"),
         _property("trigger", "trigger"),
         _property("motion", "motion", "choice", "self_serve", "sales_assist", "sales_led"),
         _property("activated", "activated", "yes or no"),
@@ -86,8 +95,21 @@ PROPERTIES: Final[dict[str, tuple[dict[str, Any], ...]]] = {
         _property("outcome", "outcome", "choice", *OUTCOMES),
         _property("disposition", "disposition", "choice", *DISPOSITIONS),
     ),
+    "deals": (
+        _property("handoff_id", "handoff id", unique=True),
+        _property("source", "source"),
+    ),
 }
 """Object type → our properties as HubSpot's API defines them."""
+
+
+def properties_used(*, deals: bool, standing: bool) -> dict[str, tuple[dict[str, Any], ...]]:
+    """Those of PROPERTIES that have to be there: of deals only where we create some, the action only for standings."""
+    used = {thing: wanted for thing, wanted in PROPERTIES.items() if deals or thing != "deals"}
+    if not standing:
+        used["companies"] = tuple(p for p in used["companies"] if p["name"] != ACTION)
+    return used
+
 
 _CONTEXT: Final = {"usage": f"{GROUP}_usage_28d"}
 """Part of an AccountContext → its property, where that is not onetouch_ and the part's name."""
@@ -99,6 +121,11 @@ _LINES: Final = frozenset(f"{GROUP}_{name}" for name in ("trigger", "milestones"
 def company_property(field: str) -> str:
     """HubSpot's name of a field of `crm.account_fields`; Salesforce names are translated: Plan__c is plan."""
     return _COMPANY.get(field) or field.removesuffix("__c").lower()
+
+
+def contact_property(field: str) -> str | None:
+    """HubSpot's name of a field of `crm.contact_fields`; None for what HubSpot itself does not keep."""
+    return _CONTACT.get(field, field.removesuffix("__c").lower())
 
 
 def company_properties(context: AccountContext) -> dict[str, str]:
@@ -128,12 +155,51 @@ def task_properties(task: TaskContent) -> dict[str, str]:
 
 def task_associations(task: TaskContent) -> list[dict[str, Any]]:
     """The company and the contact a task belongs to."""
-    of = [(task.crm_account_id, _TASK_TO_COMPANY), (task.contact_id, _TASK_TO_CONTACT)]
+    return _links((task.crm_account_id, _TASK_TO_COMPANY), (task.contact_id, _TASK_TO_CONTACT))
+
+
+def _links(*of: tuple[str | None, int]) -> list[dict[str, Any]]:
     return [
         {"to": {"id": str(i)}, "types": [{"associationCategory": "HUBSPOT_DEFINED", "associationTypeId": kind}]}
         for i, kind in of
         if i
     ]
+
+
+def deal_properties(content: OpportunityContent, pipeline: str, stage: str) -> dict[str, str]:
+    """An opportunity's content as properties; unknown values are left out."""
+    properties = {
+        "dealname": _shortened(content.name),
+        "pipeline": pipeline,
+        "dealstage": stage,
+        "amount": "" if content.amount is None else str(content.amount),
+        "closedate": f"{content.close_on.isoformat()}T00:00:00Z" if content.close_on else "",
+        "hubspot_owner_id": content.owner_id or "",
+        SOURCE: content.source,
+    }
+    return {name: value for name, value in properties.items() if value}
+
+
+def deal_associations(content: OpportunityContent) -> list[dict[str, Any]]:
+    """The company and the contact a deal belongs to."""
+    return _links((content.crm_account_id, _DEAL_TO_COMPANY), (content.contact_id, _DEAL_TO_CONTACT))
+
+
+def contact_input(email: str, row: Mapping[str, Any]) -> dict[str, Any]:
+    """A new contact of a company; unknown values are left out."""
+    first, _, last = str(row.get("name") or "").strip().rpartition(" ")
+    known = {
+        "email": email,
+        "firstname": _shortened(inert(first)) if first else None,
+        "lastname": _shortened(inert(last)) if last else None,
+        "jobtitle": _shortened(inert(row["title"])) if row.get("title") else None,
+        "hubspot_owner_id": row.get("owner_id"),
+    }
+    kind = {"associationCategory": "HUBSPOT_DEFINED", "associationTypeId": _CONTACT_TO_COMPANY}
+    return {
+        "properties": {name: str(value) for name, value in known.items() if value},
+        "associations": [{"to": {"id": str(row["crm_account_id"])}, "types": [kind]}],
+    }
 
 
 def noted(note: str, body: str) -> dict[str, str]:

@@ -18,8 +18,8 @@ _ASSOCIATIONS = 1_000
 
 _SEARCH_PAGE, _LIST_PAGE, _OWNER_PAGE = 200, 100, 500
 
-_PRIMARY = 5
-"""Association type of a deal's primary company."""
+_PRIMARY = {1, 5}
+"""HubSpot's association types of the primary company, of a contact and of a deal."""
 
 NOT_FOUND = "OBJECT_NOT_FOUND"
 _NO_ASSOCIATIONS = "crm.associations.NO_ASSOCIATIONS_FOUND"
@@ -83,6 +83,17 @@ class Records:
                 return
             last = records[-1]["id"]
 
+    def last(self, thing: str, name: str, *groups: list[Filter]) -> Record | None:
+        """Of the records that match one of the groups the one with the greatest value of a property, and it."""
+        body = {
+            "filterGroups": [{"filters": group} for group in groups],
+            "sorts": [{"propertyName": name, "direction": "DESCENDING"}],
+            "properties": [name],
+            "limit": 1,
+        }
+        records = self._transport.call(self._transport.search.do_search, thing, body)["results"]
+        return records[0] if records else None
+
     def all(self, thing: str, wanted: Sequence[str], *, deleted: bool = False) -> Iterator[Record]:
         """All records, or all deleted records (HubSpot keeps those for 90 days)."""
         properties = list(dict.fromkeys(wanted))
@@ -99,7 +110,11 @@ class Records:
 
     def companies_of(self, thing: str, ids: Iterable[str]) -> dict[str, str]:
         """Record → the company it belongs to: the primary company, else the one with the lowest id."""
-        found: dict[str, str] = {}
+        return {record: companies[0] for record, companies in self.all_companies_of(thing, ids).items()}
+
+    def all_companies_of(self, thing: str, ids: Iterable[str]) -> dict[str, list[str]]:
+        """Record → the companies it belongs to: the primary company first, then by their ids."""
+        found: dict[str, list[str]] = {}
         for part in parts(ids, _ASSOCIATIONS):
             body = {"inputs": [{"id": i} for i in part]}
             answer = self._transport.call(self._transport.associations.get_page, thing, "companies", body)
@@ -107,7 +122,24 @@ class Records:
             for record in answer["results"]:
                 links = sorted(record["to"], key=lambda link: (not _is_primary(link), int(link["toObjectId"])))
                 if links:
-                    found[str(record["from"]["id"])] = str(links[0]["toObjectId"])
+                    companies = dict.fromkeys(str(link["toObjectId"]) for link in links)
+                    found[str(record["from"]["id"])] = list(companies)
+        return found
+
+    def contacts_of(self, companies: Iterable[str]) -> set[str]:
+        """The contacts of these companies; those of a company with many come in several answers."""
+        found: set[str] = set()
+        waiting: list[dict[str, str]] = [{"id": i} for i in sorted(set(companies))]
+        while waiting:
+            part, waiting = waiting[:_ASSOCIATIONS], waiting[_ASSOCIATIONS:]
+            answer = self._transport.call(
+                self._transport.associations.get_page, "companies", "contacts", {"inputs": part}
+            )
+            _check(answer)
+            for record in answer["results"]:
+                found |= {str(link["toObjectId"]) for link in record["to"]}
+                after = ((record.get("paging") or {}).get("next") or {}).get("after")
+                waiting += [{"id": str(record["from"]["id"]), "after": after}] if after else []
         return found
 
     def owners(self, *, deleted: bool) -> Iterator[Record]:
@@ -123,6 +155,13 @@ class Records:
         """Deal stages of all pipelines, by id."""
         answer = self._transport.call(self._transport.pipelines.get_all, "deals")
         return {stage["id"]: stage for pipeline in answer["results"] for stage in pipeline["stages"]}
+
+    def first_stage(self) -> tuple[str, str]:
+        """The first pipeline of deals and its first open stage, as people see them ordered."""
+        pipelines = self._transport.call(self._transport.pipelines.get_all, "deals")["results"]
+        first = min(pipelines, key=lambda pipeline: pipeline.get("displayOrder", 0))
+        is_open = [s for s in first["stages"] if str((s.get("metadata") or {}).get("isClosed")).lower() != "true"]
+        return str(first["id"]), str(min(is_open, key=lambda stage: stage.get("displayOrder", 0))["id"])
 
     def _pages(self, request: Callable[..., Any], *given: Any, **query: Any) -> Iterator[Record]:
         after: str | None = None
@@ -162,4 +201,5 @@ def _check(answer: Mapping[str, Any]) -> None:
 
 
 def _is_primary(link: Record) -> bool:
-    return any(kind.get("typeId") == _PRIMARY for kind in link.get("associationTypes") or [])
+    kinds = link.get("associationTypes") or []
+    return any(kind.get("typeId") in _PRIMARY and kind.get("category") != "USER_DEFINED" for kind in kinds)

@@ -6,13 +6,25 @@ import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
+from itertools import chain
 from typing import Self
 
 import requests
 from tenacity.wait import wait_base
 
 from onetouch.connections import Connection
-from onetouch.crm.protocol import UNKNOWN, Activity, CannotCreateFields, CrmError, FieldsMissing, Outcome, Row
+from onetouch.crm.protocol import (
+    NOT_YET,
+    UNKNOWN,
+    Activity,
+    CannotCreateFields,
+    CrmError,
+    FieldsMissing,
+    OurWrites,
+    Outcome,
+    Row,
+    Tell,
+)
 from onetouch.crm.salesforce.answers import (
     EVENT_FIELDS,
     LEAD,
@@ -27,20 +39,27 @@ from onetouch.crm.salesforce.answers import (
 )
 from onetouch.crm.salesforce.bulk import Job
 from onetouch.crm.salesforce.closing import WAYS, Closing
+from onetouch.crm.salesforce.contacts import Contacts
 from onetouch.crm.salesforce.fields import (
     ACCOUNT_ID,
+    ACTION,
+    AS_OF,
+    CONTACT_KEY,
     DISPOSITION,
     HANDOFF_ID,
     OUTCOME,
+    contact_fields,
+    contact_key,
     context_fields,
     cut,
     missing,
+    opportunity_fields,
     problems,
     task_fields,
 )
 from onetouch.crm.salesforce.rows import DELETED, DUPLICATE, LOCKED, ROWS, Batch, Look
 from onetouch.crm.salesforce.transport import Record, Transport, soql_of
-from onetouch.handoff import AccountContext, TaskContent
+from onetouch.handoff import AccountContext, OpportunityContent, TaskContent
 from onetouch.policy import Policy
 from onetouch.stop import WhyStopped, never
 
@@ -60,10 +79,11 @@ class Salesforce:
 
     The connection's extras are those of Airflow's Salesforce connection: `instance_url` (or `domain`),
     `consumer_key`, `consumer_secret` for client credentials, or `private_key` with the user as login for JWT
-    bearer; `version`. `api_reserve`: the share of the org's daily calls that is left to others. `account_fields`:
-    the policy's `crm.account_fields`. `bulk_above`: a write of more rows than that is a bulk job. `clock`: returns the
-    machine's time, since the expiry of a signed assertion is checked by Salesforce's clock and not by as_of. Raises
-    ConnectionConfigError at once when the connection cannot work.
+    bearer; `version`. `api_reserve`: the share of the org's daily calls that is left to others. `account_fields`,
+    `contact_fields`: those of the policy's `crm`. `bulk_above`: a write of more rows than that is a bulk job. `clock`:
+    returns the machine's time, since the expiry of a signed assertion is checked by Salesforce's clock and not by
+    as_of. `makes_contacts`: contacts are created, so their fields are checked, too; `standing`: so is the field of the
+    action, which only standings have. Raises ConnectionConfigError at once when the connection cannot work.
     """
 
     name = "salesforce"
@@ -79,8 +99,12 @@ class Salesforce:
         session: requests.Session | None = None,
         clock: Callable[[], float] = time.time,
         account_fields: Mapping[str, str | None] | None = None,
+        contact_fields: Mapping[str, str | None] | None = None,
         stopped: WhyStopped = never,
+        makes_contacts: bool = False,
+        standing: bool = False,
     ) -> None:
+        self._makes_contacts, self._standing = makes_contacts, standing
         self._transport = Transport(
             connection,
             api_reserve=api_reserve,
@@ -92,6 +116,7 @@ class Salesforce:
         )
         self._bulk_above = bulk_above
         self._fields = account_fields or {}
+        self._people = Contacts(self._transport, contact_fields or {})
         self._checked: set[str] = set()
 
     @classmethod
@@ -104,6 +129,9 @@ class Salesforce:
             bulk_above=policy.delivery.bulk_above,
             api_reserve=policy.delivery.api_reserve,
             account_fields=policy.crm.account_fields,
+            makes_contacts=policy.crm.contacts == "create",
+            standing=policy.crm.standing == "everybody",
+            contact_fields=dict(policy.crm.contact_fields),
             stopped=stopped,
             sleep=sleep,
         )
@@ -121,16 +149,28 @@ class Salesforce:
                 "timezone": user["TimeZoneSidKey"],
             }
 
-    def read_accounts(self, policy: Policy, since: datetime | None = None) -> Iterator[Row]:
+    def read_accounts(
+        self, policy: Policy, since: datetime | None = None, ours: OurWrites | None = None
+    ) -> Iterator[Row]:
         """See Crm."""
         own = {column: field for column, field in policy.crm.account_fields.items() if field}
         _raise(list(missing("Account", self._transport.fields("Account") or {}, [ACCOUNT_ID, *own.values()])))
         master = self._present("Account", "MasterRecordId")
         names = dict.fromkeys(["Id", ACCOUNT_ID, "OwnerId", "CreatedDate", "IsDeleted", *master, *own.values()])
         soql = f"SELECT {', '.join(names)} FROM Account"
-        if since is not None:
-            soql += soql_of(" WHERE SystemModstamp >= {since}", since=since)
-        for record in self._transport.query(soql, include_deleted=since is not None):
+        if since is None:
+            records = self._transport.query(soql)
+        else:
+            changed = soql_of(" WHERE SystemModstamp >= {since}", since=since)
+            by_others = f" AND (IsDeleted = true OR {AS_OF} != {{as_of}} OR SystemModstamp > {{until}})"
+            for as_of, until in sorted(ours.until.items()) if ours and self._present("Account", AS_OF) else ():
+                changed += soql_of(by_others, as_of=as_of, until=until)
+            unread = f"{soql} WHERE Id IN {{values}}"
+            records = chain(
+                self._transport.query(soql + changed, include_deleted=True),
+                self._transport.query_in(unread, ours.unread if ours else (), include_deleted=True),
+            )
+        for record in records:
             yield {
                 "crm_account_id": record["Id"],
                 "owner_id": record["OwnerId"],
@@ -139,6 +179,12 @@ class Salesforce:
                 "is_deleted": record["IsDeleted"],
                 "merged_into": record.get("MasterRecordId"),
             } | {column: value_of(record, field) for column, field in own.items()}
+
+    def last_written(self, as_of: datetime) -> datetime | None:
+        """See Crm."""
+        soql = f"SELECT SystemModstamp FROM Account WHERE {AS_OF} = {{as_of}} ORDER BY SystemModstamp DESC LIMIT 1"
+        last = next(self._transport.query(soql_of(soql, as_of=as_of)), None)
+        return datetime_of(last["SystemModstamp"]) if last else None
 
     def read_opportunities(self, since: datetime | None = None) -> Iterator[Row]:
         """See Crm. `closed_at`: the CloseDate of a closed opportunity. An opportunity without an account is deleted."""
@@ -238,13 +284,21 @@ class Salesforce:
             gone |= {lead["Id"]: lead["ConvertedAccountId"] for lead in leads}
         return {account: survivor(account, gone) for account in gone}
 
-    def contacts(self, emails: Collection[str]) -> dict[str, str]:
-        """See Crm. Of several contacts with one address, returns the one created first."""
-        found: dict[str, str] = {}
-        soql = "SELECT Id, Email FROM Contact WHERE Email IN {values} ORDER BY CreatedDate, Id"
+    def contacts(self, emails: Collection[str]) -> dict[tuple[str, str], str]:
+        """See Crm."""
+        found: dict[tuple[str, str], str] = {}
+        soql = "SELECT Id, Email, AccountId FROM Contact WHERE Email IN {values} ORDER BY CreatedDate, Id"
         for contact in self._transport.query_in(soql, {email.strip().lower() for email in emails if email}):
-            found.setdefault(contact["Email"].lower(), contact["Id"])
+            found.setdefault((contact["AccountId"] or "", contact["Email"].lower()), contact["Id"])
         return found
+
+    def read_contacts(self, since: datetime | None = None, tell: Tell = lambda _: None) -> Iterator[Row]:
+        """See Crm."""
+        yield from self._people.changed(since, tell)
+
+    def contacts_of(self, records: Collection[str], emails: Collection[str] = ()) -> Iterator[Row]:
+        """See Crm."""
+        yield from self._people.of(records, emails)
 
     def _present(self, thing: str, *names: str) -> list[str]:
         """Which of the named fields exist in the org and are visible to us."""
@@ -259,7 +313,7 @@ class Salesforce:
 
     def check_fields(self) -> None:
         """See Crm."""
-        self._check("Account", "Task")
+        self._check("Account", "Task", *(["Contact"] if self._makes_contacts else []))
 
     def create_fields(self) -> list[str]:
         """See Crm. Raises CannotCreateFields: in an org, fields are deployed together with their permissions."""
@@ -270,7 +324,7 @@ class Salesforce:
         wrong: list[str] = []
         for thing in [thing for thing in things if thing not in self._checked]:
             there = self._transport.fields(thing) or {}
-            wrong += problems(thing, there)
+            wrong += problems(thing, there, () if self._standing else (ACTION,))
             if thing == "Account":
                 wrong += missing(thing, there, filter(None, self._fields.values()))
         _raise(wrong)
@@ -344,6 +398,37 @@ class Salesforce:
             record["OwnerId"] = row["owner_id"]
         return record | {ACCOUNT_ID: account_id}
 
+    def ensure_contacts(self, rows: Mapping[str, Row]) -> dict[str, Outcome]:
+        """See Crm. The unique external id ensures one contact even when two processes write at once. A lead is a person
+        itself and gets no contact."""
+        self._check("Contact")
+        leads = {key for key, row in rows.items() if row["crm_account_id"].startswith(LEAD)}
+        nobody = dict.fromkeys(leads, Outcome(ok=False, code="LEAD", message="the record is a lead, not an account"))
+        rows = {key: row for key, row in rows.items() if key not in leads}
+        there = self.contacts({row["email"] for row in rows.values()})
+        of = {key: (row["crm_account_id"], row["email"].lower()) for key, row in rows.items()}
+        found = {key: there.get(at) or there.get(("", at[1])) for key, at in of.items()}
+        outcomes = {key: Outcome(ok=True, id=contact) for key, contact in found.items() if contact is not None}
+        new = {contact_key(*at): key for key, at in sorted(of.items()) if key not in outcomes}
+        made = self._known_contacts(new)
+        records = {k: contact_fields(rows[key]) | {CONTACT_KEY: k} for k, key in new.items() if k not in made}
+        look = Look(CONTACT_KEY, self._known_contacts)
+        written = self._insert("Contact", list(records.values()), look, begun=False)
+        made |= dict(zip(records, written, strict=True))
+        made |= _twins(made, self._known_contacts)
+        return nobody | outcomes | {key: made[k] for k, key in new.items()}
+
+    def _known_contacts(self, keys: Iterable[str]) -> dict[str, Outcome]:
+        """The contact that we created under each key."""
+        names = ["Id", CONTACT_KEY, "IsDeleted", *self._present("Contact", "MasterRecordId")]
+        soql = f"SELECT {', '.join(names)} FROM Contact WHERE {CONTACT_KEY} IN {{values}}"
+        found: dict[str, Outcome] = {}
+        for record in self._transport.query_in(soql, keys, include_deleted=True):
+            survivor_id = record.get("MasterRecordId") or (None if record["IsDeleted"] else record["Id"])
+            gone = Outcome(ok=False, code=DELETED, message="deleted in the CRM", deleted=True)
+            found[record[CONTACT_KEY]] = Outcome(ok=True, id=survivor_id) if survivor_id else gone
+        return found
+
     def update_accounts(self, rows: Mapping[str, AccountContext]) -> dict[str, Outcome]:
         """See Crm. Leads (an id that begins with 00Q) have the same fields."""
         ids = sorted(rows)
@@ -384,6 +469,35 @@ class Salesforce:
                 closing = Closing(self._transport, self.tasks_of, left, fields, self.check_fields)
                 outcomes |= closing.close(begun=bool(outcomes))
         return outcomes
+
+    def create_opportunities(
+        self, rows: Mapping[str, OpportunityContent], unsure: Collection[str] = ()
+    ) -> dict[str, Outcome]:
+        """See Crm. The contact is named where the org has the field for it."""
+        leads = {h for h, row in rows.items() if str(row.crm_account_id).startswith(LEAD)}
+        outcomes = {h: Outcome(ok=False, code=NOT_YET, message="a lead", retryable=True) for h in leads}
+        if not rows.keys() - leads:
+            return outcomes
+        self._check("Opportunity")
+        outcomes |= self._opportunities_made(h for h in unsure if h in rows and h not in leads)
+        stages = (self._transport.fields("Opportunity") or {})["StageName"].get("picklistValues") or []
+        first = next((str(value["value"]) for value in stages if value.get("active", True)), "Prospecting")
+        contact = self._present("Opportunity", "ContactId")
+        records = {
+            h: opportunity_fields(row if contact else replace(row, contact_id=None), first) | {HANDOFF_ID: h}
+            for h, row in sorted(rows.items())
+            if h not in outcomes
+        }
+        look = Look(HANDOFF_ID, self._opportunities_made)
+        made = self._insert("Opportunity", list(records.values()), look, begun=bool(leads))
+        outcomes |= dict(zip(records, made, strict=True))
+        return outcomes | _twins(outcomes, self._opportunities_made)
+
+    def _opportunities_made(self, handoff_ids: Iterable[str]) -> dict[str, Outcome]:
+        """The existing opportunity of each handoff that has one."""
+        soql = f"SELECT Id, {HANDOFF_ID}, IsDeleted FROM Opportunity WHERE {HANDOFF_ID} IN {{values}}"
+        records = self._transport.query_in(soql, handoff_ids, include_deleted=True)
+        return {r[HANDOFF_ID]: Outcome(ok=True, id=r["Id"], deleted=r["IsDeleted"]) for r in records}
 
     def _adopted(self, handoff_ids: Iterable[str]) -> dict[str, Outcome]:
         """The existing task of each handoff that has one, to be adopted as the rep's."""

@@ -5,18 +5,22 @@ They are deployed from include/salesforce.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+import hashlib
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from onetouch.crm.protocol import DISPOSITIONS, OUTCOMES
-from onetouch.handoff import REQUIRED_CONTEXT, AccountContext, TaskContent
+from onetouch.handoff import REQUIRED_CONTEXT, AccountContext, OpportunityContent, TaskContent, inert
 
 ACCOUNT_ID = "Onetouch_Account_Id__c"
+ACTION = "Onetouch_Action__c"
+AS_OF = "Onetouch_As_Of__c"
 HANDOFF_ID = "Onetouch_Handoff_Id__c"
 OUTCOME = "Onetouch_Outcome__c"
 DISPOSITION = "Onetouch_Disposition__c"
+CONTACT_KEY = "Onetouch_Contact_Key__c"
 
 _TYPES = {
     "text": {"string", "textarea"},
@@ -36,6 +40,7 @@ class Wanted:
     """The requirements on a field. `size`: characters of a text, digits before the point of a number.
 
     `values`: the values a picklist must offer. `key`: it is a unique external id. `written`: we do not only read it.
+    `changed`: we write it after the record was created, too.
     """
 
     kind: str
@@ -43,12 +48,14 @@ class Wanted:
     values: tuple[str, ...] = ()
     key: bool = False
     written: bool = True
+    changed: bool = True
 
 
 CONTEXT: Mapping[str, tuple[str, Wanted]] = {
     "account_id": (ACCOUNT_ID, Wanted("text", 255, key=True)),
     "score": ("Onetouch_Score__c", Wanted("number", 5)),
     "tier": ("Onetouch_Tier__c", Wanted("pick")),
+    "action": (ACTION, Wanted("text", 40)),
     "trigger": ("Onetouch_Trigger__c", Wanted("text", 255)),
     "motion": ("Onetouch_Motion__c", Wanted("pick")),
     "activated": ("Onetouch_Activated__c", Wanted("yes or no")),
@@ -59,7 +66,7 @@ CONTEXT: Mapping[str, tuple[str, Wanted]] = {
     "limit_share": ("Onetouch_Limit_Share__c", Wanted("number", 6)),
     "dossier": ("Onetouch_Dossier__c", Wanted("text", 32_000)),
     "policy_version": ("Onetouch_Policy_Version__c", Wanted("text", 64)),
-    "as_of": ("Onetouch_As_Of__c", Wanted("moment")),
+    "as_of": (AS_OF, Wanted("moment")),
 }
 """Part of an AccountContext → the field it is written to, on accounts and leads."""
 
@@ -69,6 +76,15 @@ REQUIRED_FIELDS = tuple(CONTEXT[name][0] for name in REQUIRED_CONTEXT)
 WANTED: Mapping[str, Mapping[str, Wanted]] = {
     "Account": dict(CONTEXT.values()),
     "Lead": dict(CONTEXT.values()),
+    "Contact": {
+        CONTACT_KEY: Wanted("text", 64, key=True),
+        "LastName": Wanted("text", 80),
+        "FirstName": Wanted("text", 40),
+        "Email": Wanted("any", 80),
+        "Title": Wanted("text", 128),
+        "AccountId": Wanted("record"),
+        "OwnerId": Wanted("record"),
+    },
     "Task": {
         HANDOFF_ID: Wanted("text", 64, key=True),
         OUTCOME: Wanted("pick", values=OUTCOMES, written=False),
@@ -83,6 +99,16 @@ WANTED: Mapping[str, Mapping[str, Wanted]] = {
         "OwnerId": Wanted("record"),
         "WhatId": Wanted("record"),
         "WhoId": Wanted("record"),
+    },
+    "Opportunity": {
+        HANDOFF_ID: Wanted("text", 64, key=True, changed=False),
+        "Name": Wanted("any", 120, changed=False),
+        "AccountId": Wanted("record", changed=False),
+        "OwnerId": Wanted("record", changed=False),
+        "StageName": Wanted("pick", changed=False),
+        "CloseDate": Wanted("day", changed=False),
+        "Amount": Wanted("number", 12, changed=False),
+        "LeadSource": Wanted("pick", changed=False),
     },
 }
 """Object → every field the product writes, and our own fields that it reads."""
@@ -112,6 +138,40 @@ def task_fields(task: TaskContent) -> dict[str, Any]:
         "OwnerId": task.owner_id,
         "WhatId": task.crm_account_id,
         "WhoId": task.contact_id,
+    }
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def opportunity_fields(content: OpportunityContent, stage: str) -> dict[str, Any]:
+    """The fields of an opportunity; unknown values are left out."""
+    fields = {
+        "Name": shortened(content.name, WANTED["Opportunity"]["Name"].size),
+        "AccountId": content.crm_account_id,
+        "OwnerId": content.owner_id,
+        "StageName": stage,
+        "CloseDate": content.close_on and content.close_on.isoformat(),
+        "Amount": _held(content.amount, WANTED["Opportunity"]["Amount"]),
+        "LeadSource": content.source,
+        "ContactId": content.contact_id,
+    }
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def contact_key(crm_account_id: str, email: str) -> str:
+    """The unique key of a contact that we create: a digest, so that the key itself names nobody."""
+    return hashlib.sha256(f"{crm_account_id}:{email.strip().lower()}".encode()).hexdigest()[:32]
+
+
+def contact_fields(row: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a new contact; unknown values are left out. Without a name its address stands for the last one."""
+    first, _, last = str(row.get("name") or row["email"]).strip().rpartition(" ")
+    fields = {
+        "FirstName": cut(inert(first), WANTED["Contact"]["FirstName"].size) if first else None,
+        "LastName": cut(inert(last), WANTED["Contact"]["LastName"].size),
+        "Email": row["email"],
+        "Title": cut(inert(row["title"]), WANTED["Contact"]["Title"].size) if row.get("title") else None,
+        "AccountId": row["crm_account_id"],
+        "OwnerId": row.get("owner_id"),
     }
     return {name: value for name, value in fields.items() if value is not None}
 
@@ -149,9 +209,11 @@ def _held(value: Any, wanted: Wanted) -> Any:
     return shortened(value, wanted.size)
 
 
-def problems(thing: str, there: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
-    """What is wrong with the object's fields according to describe."""
+def problems(thing: str, there: Mapping[str, Mapping[str, Any]], unused: Collection[str] = ()) -> Iterator[str]:
+    """What is wrong with the object's fields according to describe. `unused`: fields that need not be there."""
     for name, wanted in WANTED[thing].items():
+        if name in unused:
+            continue
         field = there.get(name)
         if field is None:
             yield f"{thing}.{name} is missing"
@@ -171,7 +233,8 @@ def missing(thing: str, there: Mapping[str, Mapping[str, Any]], names: Iterable[
 
 def _wrong(field: Mapping[str, Any], wanted: Wanted) -> Iterator[str]:
     """What is wrong with one field. Anything the describe result leaves out is taken as correct."""
-    if wanted.written and not (field.get("updateable", True) and field.get("createable", True)):
+    may_change = field.get("updateable", True) or not wanted.changed
+    if wanted.written and not (may_change and field.get("createable", True)):
         yield "may not be written"
     kinds = _TYPES[wanted.kind]
     if kinds and field.get("type", min(kinds)) not in kinds:

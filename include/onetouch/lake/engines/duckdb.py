@@ -169,6 +169,11 @@ class DuckDB:
         """See `protocol.Engine`."""
         return _call("json_extract_string", dt.string, document, _pointer(steps))
 
+    def json_texts(self, document: ir.StringValue, keys: Sequence[str]) -> ir.ArrayValue:
+        """See `protocol.Engine`."""
+        places = ibis.literal([_pointer([key]) for key in keys], type="array<string>")
+        return _call("json_extract_string", dt.Array(dt.string), document, places)
+
     def json_part(self, document: ir.StringValue, steps: Sequence[str]) -> ir.StringValue:
         """See `protocol.Engine`."""
         return _call("json_extract", dt.json, document, _pointer(steps)).cast("string")

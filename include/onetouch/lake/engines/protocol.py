@@ -92,6 +92,10 @@ class Engine(Protocol):
         """The value at a path of keys and positions as text: a scalar unquoted, an object or list as its JSON."""
         ...
 
+    def json_texts(self, document: ir.StringValue, keys: Sequence[str]) -> ir.ArrayValue:
+        """`json_text` of each of these top-level keys, in their order; the document is parsed once for all of them."""
+        ...
+
     def json_part(self, document: ir.StringValue, steps: Sequence[str]) -> ir.StringValue:
         """The value at a path of keys and positions as JSON."""
         ...

@@ -17,10 +17,12 @@ from onetouch.routing.rule import Facts, Rules
 from onetouch.routing.rules import (
     capacity,
     cooldown,
+    friction,
     high_value_not_engaged,
     holdout,
     low_value_engaged,
     low_value_not_engaged,
+    never_contact,
     never_interrupt,
     never_without_context,
     no_pql,
@@ -28,11 +30,13 @@ from onetouch.routing.rules import (
     open_opportunity,
     queue_expired,
     sales_now,
+    stale_intent,
     tier_medium,
     value_floor,
 )
 
 RULES: Rules = (
+    never_contact.RULE,
     holdout.RULE,
     never_interrupt.RULE,
     open_opportunity.RULE,
@@ -42,8 +46,10 @@ RULES: Rules = (
     low_value_engaged.RULE,
     low_value_not_engaged.RULE,
     high_value_not_engaged.RULE,
+    stale_intent.RULE,
     tier_medium.RULE,
     no_pql.RULE,
+    friction.RULE,
     queue_expired.RULE,
     never_without_context.RULE,
     capacity.RULE,
@@ -52,7 +58,8 @@ RULES: Rules = (
 
 
 def rules_of(policy: Policy, rules: Rules = RULES, where: str | None = None) -> Rules:
-    """The rules that the policy has, in their order: all except rules with parameters whose section it lacks.
+    """The rules that the policy has, in their order: all except rules with parameters whose section it lacks, and
+    those that it does not have for another reason (`Rule.under`).
 
     Raises PolicyError for a section of an unknown rule or of a rule without parameters, and for parameters the rule
     does not allow. The message has one line each, beginning with `where` (the policy's file; None: its name).
@@ -71,7 +78,12 @@ def rules_of(policy: Policy, rules: Rules = RULES, where: str | None = None) -> 
             wrong += problems(error, where, own[section], at)
     if wrong:
         raise PolicyError("\n".join(wrong))
-    return tuple(rule for rule in rules if rule.parameters is None or rule.section in policy.routing.rules)
+    return tuple(
+        rule
+        for rule in rules
+        if (rule.parameters is None or rule.section in policy.routing.rules)
+        and (rule.under is None or rule.under(policy))
+    )
 
 
 def _unknown(section: str, own: list[str], rules: Rules) -> str:

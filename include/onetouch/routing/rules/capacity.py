@@ -19,7 +19,7 @@ def _why(known: Known, policy: Policy) -> str:
     if known["owner_email"] is None:
         return "there is no rep who may take it"
     if "day" in obstacles_of(known):
-        return f"the day is full: {policy.assignment.tasks_per_day} tasks of all reps; the account waits its turn"
+        return f"the day is full: {_most(policy)} tasks of all reps; the account waits its turn"
     return f"{known['owner_email']} has no room, and the account waits its turn there"
 
 
@@ -33,7 +33,12 @@ def _obstacles(facts: Facts, decided: Mask, policy: Policy) -> Iterator[Obstacle
 
 
 def _day(figures: Figures, policy: Policy) -> str:
-    return f"The next day has to begin: all reps together take {policy.assignment.tasks_per_day} tasks a day."
+    return f"The next day has to begin: all reps together take {_most(policy)} tasks a day."
+
+
+def _most(policy: Policy) -> str:
+    ramp = ", ".join(map(str, policy.delivery.ramp))
+    return f"{policy.assignment.tasks_per_day}{f' (since going live, day by day: {ramp})' if ramp else ''}"
 
 
 def _room(figures: Figures, policy: Policy) -> str:

@@ -15,7 +15,7 @@ import numpy as np
 from onetouch.catalogue import HOLD_CONVERTING
 from onetouch.columns import Mask, age_days, moments, number, truth, utc
 from onetouch.policy import Part, Policy
-from onetouch.routing import contact_reasons
+from onetouch.routing import intent
 from onetouch.routing.inputs import Inputs
 from onetouch.routing.rule import Facts, Figures, Known, Obstacle, Rule
 from onetouch.routing.wording import ago, day, figure, obstacles_of
@@ -26,7 +26,7 @@ _BOUGHT = "bought"
 
 def _columns(facts: Facts, inputs: Inputs, policy: Policy, as_of: datetime) -> Mapping[str, Any]:
     lately = moments(facts, "bought_at") > utc(as_of - timedelta(days=policy.routing.bought_days))
-    asked_since = contact_reasons.asked_at(facts, policy) > moments(facts, "bought_at")
+    asked_since = intent.asked_at(facts, policy) > moments(facts, "bought_at")
     return {
         "converting": facts["checkout_state"].isin(["started", "stalled"]).to_numpy(bool),
         "just_bought": lately & ~asked_since,

@@ -1,4 +1,7 @@
-"""One touch: an account with an active handoff, or that a rep contacted recently, gets no second task."""
+"""One touch: an account with an active handoff, or that a rep contacted recently, gets no second task.
+
+Unless its handoff is over and somebody there has asked for a person since that contact: nobody has answered them yet.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ from onetouch.catalogue import HOLD_TOUCHED
 from onetouch.columns import Mask, age_days, moments, number, truth, utc
 from onetouch.ledger import ACTIVE
 from onetouch.policy import Part, Policy
+from onetouch.routing import intent
 from onetouch.routing.inputs import Inputs
 from onetouch.routing.rule import Facts, Figures, Known, Obstacle, Rule
 from onetouch.routing.wording import ago, figure, obstacles_of
@@ -19,9 +23,10 @@ from onetouch.routing.wording import ago, figure, obstacles_of
 
 def _columns(facts: Facts, inputs: Inputs, policy: Policy, as_of: datetime) -> Mapping[str, Any]:
     since = utc(as_of - timedelta(days=policy.handoff.silence_days))
+    asked_since = intent.asked_at(facts, policy) > moments(facts, "touched_at")
     return {
         "handed_over": facts["handoff_state"].isin(ACTIVE).to_numpy(bool),
-        "touched": moments(facts, "touched_at") > since,
+        "touched": (moments(facts, "touched_at") > since) & ~(asked_since & policy.routing.returns.hand_raise),
         "days_since_touch": age_days(facts, "touched_at", as_of),
     }
 
@@ -68,6 +73,6 @@ RULE = Rule[Part](
     columns=_columns,
     obstacles=_obstacles,
     sentences={"handoff": _handoff, "recent_touch": _recent_touch},
-    reads=("handoff.silence_days",),
+    reads=("handoff.silence_days", "routing.returns", "routing.hand_raised"),
     checked_again="whether anybody has touched the account since the decision, or is at an earlier task of it",
 )

@@ -1,0 +1,142 @@
+"""The lists of who is never contacted: in the policy, and in a file beside it, one entry a line."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+import pandas as pd
+
+from onetouch.policy import Policy, PolicyError, entry_of
+
+LISTED = {"kind": "str", "entry": "str", "reason": "str", "line": "Int64"}
+"""Columns of the entries of a file: `kind` is domain, email or id (of an account or person); `line` counts from 1."""
+
+_HOST = re.compile(r"(?:[a-z0-9_](?:[a-z0-9_-]*[a-z0-9])?\.)+[a-z][a-z0-9-]*[a-z0-9]")
+_HEADERS = {"entry", "domain", "domains", "email", "e-mail", "account", "account_id", "id", "who", "company", "person"}
+"""First cells that mark the first line of a file as its header."""
+
+_SALESFORCE = re.compile(r"[A-Za-z0-9]{15}(?:[A-Za-z0-9]{3})?")
+
+
+class Listing(NamedTuple):
+    """One entry of a list: what it names, where it stands, and why ("": no reason is given)."""
+
+    entry: str
+    where: str
+    reason: str
+
+    def __str__(self) -> str:
+        """Where it stands and why, without the entry, which may be an address."""
+        return f"{self.where} ({self.reason})" if self.reason else self.where
+
+
+class Lists:
+    """The entries of a policy and of its file (`listed`: columns LISTED) that name an account or a person.
+
+    A domain names all hosts below it, accounts and the people of its addresses alike. An id is that of an account of
+    the product or the CRM, of a contact, or of a user. Addresses and domains are compared without regard to case.
+    """
+
+    def __init__(self, policy: Policy, listed: pd.DataFrame) -> None:
+        self._of: dict[str, dict[str, Listing]] = {"domain": {}, "email": {}, "account": {}, "person": {}}
+        never = policy.never_contact
+        for name, kind in (("domains", "domain"), ("accounts", "account"), ("people", "person")):
+            for text in getattr(never, name):
+                entry, reason = entry_of(text)
+                self._add(
+                    "email" if kind == "person" and "@" in entry else kind, entry, f"never_contact.{name}", reason
+                )
+        for kind, entry, reason, line in listed[list(LISTED)].itertuples(index=False):
+            for of in ("account", "person") if kind == "id" else (str(kind),):  # the file does not say whose id it is
+                self._add(
+                    of, str(entry), f"line {line} of never_contact.file", reason if isinstance(reason, str) else ""
+                )
+
+    def __bool__(self) -> bool:
+        return any(self._of.values())
+
+    def account(self, ids: Iterable[str | None], domains: Iterable[str | None]) -> Listing | None:
+        """The entry that names an account of these ids or domains; None: none does."""
+        named = (self._of["account"].get(_same_id(given)) for given in ids if given)
+        return next(filter(None, named), None) or self._host(domains)
+
+    def person(self, address: str | None, *ids: str | None) -> Listing | None:
+        """The entry that names a person of this address in lower case, or of one of these ids; None: none does."""
+        named = (self._of["person"].get(_same_id(given)) for given in ids if given)
+        found = next(filter(None, named), None)
+        if found is None and address:
+            found = self._of["email"].get(address) or self._host([address.rpartition("@")[2]])
+        return found
+
+    def _host(self, domains: Iterable[str | None]) -> Listing | None:
+        known = self._of["domain"]
+        if not known:
+            return None
+        parts = [domain.lower().split(".") for domain in domains if domain]
+        hosts = (".".join(part[at:]) for part in parts for at in range(len(part)))
+        return next((known[host] for host in hosts if host in known), None)
+
+    def _add(self, kind: str, entry: str, where: str, reason: str) -> None:
+        key = {"domain": host_of, "email": str.lower}.get(kind, _same_id)(entry)
+        self._of[kind].setdefault(key, Listing(entry, where, reason))
+
+
+def read_listed(folder: Path | None, policy: Policy) -> pd.DataFrame:
+    """The entries of the policy's file, in columns LISTED; empty when the policy names none.
+
+    `folder`: that of the policy's file (None: the working directory). Raises PolicyError when the file cannot be read
+    as text, or a line holds a reason without an entry: nobody is contacted on half a list.
+    """
+    path = file_of(folder, policy)
+    rows = [] if path is None else list(_entries(path))
+    return pd.DataFrame(rows, columns=list(LISTED)).astype(LISTED)
+
+
+def file_of(folder: Path | None, policy: Policy) -> Path | None:
+    """The path of the policy's file; None when it names none."""
+    name = policy.never_contact.file
+    return None if name is None else (folder or Path()) / name
+
+
+def _entries(path: Path) -> Iterator[tuple[str, str, str, int]]:
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise PolicyError(
+            f"never_contact.file: {path} cannot be read ({type(error).__name__}); give a text file of one entry a line"
+        ) from None
+    for line, content in enumerate(text.splitlines(), start=1):
+        content = content.strip()
+        if not content or content.startswith("#"):
+            continue
+        entry, reason = entry_of(content)
+        if not entry:
+            raise PolicyError(
+                f"never_contact.file: {path}: line {line} has no entry before the comma; give one, or remove it"
+            )
+        if line == 1 and entry.lower() in _HEADERS:
+            continue
+        yield kind_of(entry), entry, reason, line
+
+
+def kind_of(entry: str) -> str:
+    """What an entry of the file names: an address has an @ within, a domain has dots, everything else is an id."""
+    if "@" in entry[1:]:
+        return "email"
+    return "domain" if _HOST.fullmatch(host_of(entry)) else "id"
+
+
+def host_of(entry: str) -> str:
+    """The host of a domain as people write it: `https://www.Rival.example/de`, `@rival.example`, `*.rival.example`."""
+    text = entry.strip().lower().lstrip("@*.")
+    host = urlsplit(text if "//" in text else f"//{text}").hostname or text
+    return host.removeprefix("www.").rstrip(".")
+
+
+def _same_id(given: str) -> str:
+    """An id as it is compared: Salesforce's have 15 characters, or 18 with a checksum."""
+    return given[:15] if len(given) in (15, 18) and _SALESFORCE.fullmatch(given) else given
