@@ -388,9 +388,16 @@ def test_task_and_record_repeat_nothing_and_together_hold_all() -> None:
 def test_who_fills_their_seats_is_offered_seats_and_not_a_plan() -> None:
     row = TEAM | {"plan": "team", "arr": 2_340.0, "limit_name": "seats", "limit_used": 12.0, "limit_cap": 13.0}
     message = first_message(decided(), row | {"limit_share": 0.92}, POLICY)
-    assert "You are at 92 % of your plan's 13 seats. Your Team plan takes more seats, one at a time." in message
+    assert "You have used 12 of your plan's 13 seats. Your Team plan takes more seats, one at a time." in message
     assert "Business" not in message
     assert "  More seats: Team, their own plan, takes them\n" in dossier(decided(), row, POLICY)
+
+
+def test_a_plan_is_not_said_to_add_what_they_use() -> None:
+    row = TEAM | EXAMPLES["plan question"] | {"plan": "team", "arr": 900.0}
+    assert "it adds SSO." in first_message(decided(), row, POLICY)
+    used = first_message(decided(), row | {"features_used_list": ["sso"]}, POLICY)
+    assert "The plan above yours is Business, at $360 a seat a year. I can tell you" in used
 
 
 def test_the_rep_is_told_which_plan_unlocks_it() -> None:

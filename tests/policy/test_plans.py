@@ -78,6 +78,11 @@ def test_a_seat_costs_what_the_next_plan_asks_else_the_own(plan: str, price: flo
     assert seat_price(plans_of(plan, ALL), ALL) == price
 
 
+def test_the_next_plans_price_comes_before_the_own() -> None:
+    product = sold(FREE, TEAM, BUSINESS | {"seat_price_year": 360}).product
+    assert [seat_price(plans_of(name, product), product) for name in ("free", "team", "business")] == [180, 360, 360]
+
+
 def test_what_is_free_is_known_to_be() -> None:
     assert cost_nothing(plans_of("free", ALL))
     assert not any(cost_nothing(plans_of(plan, ALL)) for plan in ("team", "business", "gold", "free, start"))
@@ -104,6 +109,7 @@ def test_the_first_plan_that_holds_all_that_was_tried(plan: str, tried: list[str
     ("plan", "limit", "cap", "used", "found"),
     [
         ("free", "rows", 10, 9, "Team"), ("free", "rows", 10, 120, "Business"), ("team", "rows", 99, 99, "Business"),
+        ("free", "rows", 500, 9, "Business"),  # the CRM gave them more than Team holds
         ("team", "rows", 500, 400, "Business"), ("business", "rows", 1, 1, None),
         ("start", "boards", 2, 2, "Insights Team"),
         ("free", "seats", 3, 3, "Team"), ("team", "seats", 13, 11, None), ("team", "seats", 25, 25, "Business"),
