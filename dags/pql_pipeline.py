@@ -68,7 +68,8 @@ alert in Slack and the last lines of the task's log name what failed.
   on: the account of an unclosed task stays held, so it gets no second one. The next run tries again; mend the cause,
   else it is red every hour.
 - **back_off_ended**: is never red. `route` waits for it: a decision must know who was released.
-- **route**: a bug: no decision is kept unless every account has exactly one. Clear after the fix.
+- **route**: the file of `never_contact` in the policy cannot be read (the log says why): nobody is contacted on half a
+  list. Else a bug: no decision is kept unless every account has exactly one. Clear after the fix.
 - **shadow**: the second policy (`ONETOUCH_SHADOW_POLICY`) cannot be read: `onetouch policy check FILE` says why. Or the
   signals it reads otherwise could not be computed anew: memory or disk. Nothing waits for it, and tasks are delivered
   as if it were not there. Clear it when it is mended, or leave it: the next run compares again. Without a second

@@ -33,8 +33,14 @@ def contact(world: Any, email: str = WHO, account: str | None = None, **fields: 
 def ready(world: Any, *numbers: int, **signals: Any) -> Any:
     world.accounts(*numbers)
     run = world.run()
-    world.decide(run, *numbers, signals=signals)
+    world.decide(run, *numbers, signals=named(signals.get("top_user")) | signals)
     return run
+
+
+def named(user: str | None) -> dict[str, Any]:
+    """The most active user is the person to write to."""
+    known = {"contact_name": "Ida Maria Berg", "contact_email": user if user and "@" in user else None}
+    return {"contact_user": user, **known} if user else {}
 
 
 def between(world: Any, happens: Callable[[], Any]) -> Any:
@@ -142,7 +148,7 @@ def test_who_opted_out_of_a_channel_is_named_nowhere(world: Any, field: str) -> 
     contact(world, "max@company1.example")
     assert world.deliver(ready(world, 1, top_user=WHO))["delivered"] == 1
     assert world.task(1)["WhoId"] is None
-    assert WHO not in texts(world)
+    assert WHO not in texts(world) and "ida maria" not in texts(world)
 
 
 def test_who_did_not_is_named(world: Any) -> None:
@@ -157,6 +163,16 @@ def test_an_opt_out_counts_on_another_record_of_the_address(world: Any) -> None:
     world.rep_writes("Lead", None, LastName="Doe", Company="Company 1", Email=WHO.upper(), HasOptedOutOfEmail=True)
     world.deliver(ready(world, 1, top_user=WHO))
     assert world.task(1)["WhoId"] is None and WHO not in texts(world)
+
+
+def test_no_contact_is_made_of_who_opted_out(world: Any) -> None:
+    world.policy = world.policy.changed(crm__contacts="create")
+    world.accounts(1)
+    world.rep_writes("Lead", None, LastName="Doe", Company="Company 1", Email=WHO, DoNotCall=True)
+    contact(world, "max@company1.example")
+    world.deliver(ready(world, 1, top_user=WHO))
+    assert world.task(1)["WhoId"] is None
+    assert [row["kind"] for row in world.salesforce().contacts_of([], [WHO])] == ["lead"]
 
 
 def test_an_opt_out_that_the_crm_hides_names_nobody(world: Any) -> None:
@@ -185,7 +201,7 @@ def test_a_task_laid_out_before_the_opt_out_is_withheld_and_the_next_one_names_n
     assert reason == "never contact: somebody whom the task names may not be contacted any more"
     again = world.run(AS_OF + timedelta(days=2))
     world.org.clock(AS_OF + timedelta(days=2))
-    world.decide(again, 1, signals={"top_user": WHO})
+    world.decide(again, 1, signals={"top_user": WHO} | named(WHO))
     assert world.deliver(again)["delivered"] == 1
     assert world.task(1)["WhoId"] is None
     assert WHO not in json.dumps(world.task(1)).lower()
@@ -212,7 +228,7 @@ def test_a_run_that_died_between_context_and_task_is_finished_by_what_is_known_t
 
 def test_a_policy_that_asks_nothing_costs_no_call(world: Any) -> None:
     none = {"title": None, "do_not_call": None, "email_opt_out": None}
-    world.policy = world.policy.changed(crm__contact_fields=none, crm__link_contact=False)
+    world.policy = world.policy.changed(crm__contact_fields=none, crm__contacts="never")
     client = world.salesforce()
     client.contacts_of = lambda *_: pytest.fail("asked")
     assert world.deliver(ready(world, 1), salesforce=client)["delivered"] == 1
@@ -277,7 +293,8 @@ def test_no_task_and_no_name_for_who_may_not_be_contacted(
     run = world.run()
     world.decide(run, 1, 2, 3)
     rows = world.lake.read("signals", f"{run.run_id}.parquet")
-    rows["top_user"] = [address(name) for name in case["tops"]]
+    rows["top_user"] = rows["contact_user"] = [address(name) for name in case["tops"]]
+    rows["contact_email"] = [address(name) if "@" in address(name) else None for name in case["tops"]]
     world.lake.write(rows, "signals", f"{run.run_id}.parquet")
     happened: list[int] = []
 
