@@ -62,14 +62,14 @@ def write_accounts(
     if held or crm is None:
         told = ledger.standings(policy.crm.system)
         accounts, due = _count(lake, policy, run, told)
-        return _summary(accounts, run, told, held or "no CRM") | {"to_write": due}
+        mine = told[told["as_of"] == pd.Timestamp(run.as_of)]
+        return _summary(accounts, mine, held or "no CRM") | {"to_write": due}
     with ledger.alone(LOCK):
         return _write(lake, ledger, policy, run, crm)
 
 
-def _summary(accounts: int, run: Run, told: pd.DataFrame, held: str | None) -> dict[str, Any]:
-    """What has become of the accounts, by the ledger: a repeated run says the same."""
-    mine = told[told["as_of"] == pd.Timestamp(run.as_of)] if len(told) else told
+def _summary(accounts: int, mine: pd.DataFrame, held: str | None) -> dict[str, Any]:
+    """What has become of the accounts, by the run's rows of the ledger (`mine`): a repeated run says the same."""
     states = Counter(mine["state"])
     return {
         "accounts": accounts,
@@ -119,10 +119,10 @@ def _write(lake: Lake, ledger: Ledger, policy: Policy, run: Run, crm: Crm) -> di
             if len(waiting) >= _AT_ONCE:
                 go()
     go()
-    now = ledger.standings(crm.name)
-    summary = _summary(accounts, run, now, None)
-    written = now[(now["as_of"] == pd.Timestamp(run.as_of)) & (now["state"] == "written")]
-    summary["ours"] = _ours(ledger, run, crm, set(written["crm_account_id"]), unread)
+    mine = ledger.standings(crm.name, as_of=run.as_of)
+    summary = _summary(accounts, mine, None)
+    written = set(mine.loc[mine["state"] == "written", "crm_account_id"])
+    summary["ours"] = _ours(ledger, run, crm, written, unread)
     summary["refused"] |= left_out
     summary["unchanged"] -= left_out.total()
     if summary["refused"]:
