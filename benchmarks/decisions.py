@@ -21,7 +21,7 @@ import duckdb
 import pandas as pd
 import pyarrow.parquet as pq
 from onetouch.lake import Lake
-from onetouch.policy import read_policy
+from onetouch.policy import Policy, read_policy
 from onetouch.routing import decide, kept
 from onetouch.scoring import score_frame
 from rich.console import Console
@@ -67,6 +67,16 @@ def _compare(console: Console, home: Path, accounts: int) -> None:
     console.print(f"of it score_frame {ours['scored']:.1f} s, decide {ours['seconds'] - ours['scored']:.1f} s")
 
 
+def rules_of_both() -> Policy:
+    """The default policy without what the peer does not know: ends that differ, fresh intent, and rules of their own."""
+    then = {"lost_days": None, "won_days": None, "untouched_days": None, "new": "signal"}
+    return read_policy().changed(
+        routing__returns={**then, "hand_raise": False, "same_rep_days": None},
+        routing__fresh_intent_hours=None,
+        routing__rules={},
+    )
+
+
 def accounts(home: Path, n: int) -> dict[str, float]:
     from benchmarks.decisions_accounts import write
 
@@ -75,7 +85,7 @@ def accounts(home: Path, n: int) -> dict[str, float]:
 
 
 def onetouch(home: Path, n: int) -> dict[str, float]:
-    policy = read_policy()
+    policy = rules_of_both()
     lake = Lake(home)
     inputs = kept(lake, RUN)
     clock, cpu = time.perf_counter(), time.process_time()
@@ -97,7 +107,7 @@ def _with(inputs, scores):
 
 
 def peer(home: Path, n: int) -> dict[str, float]:
-    policy = read_policy()
+    policy = rules_of_both()
     with duckdb.connect() as con:
         con.execute("SET TimeZone = 'UTC'")
         con.execute(f"CREATE TABLE signals AS FROM '{home}/signals/{RUN}.parquet'")
