@@ -68,7 +68,7 @@ def _compare(console: Console, home: Path, accounts: int) -> None:
 
 
 def rules_of_both() -> Policy:
-    """The default policy without what the peer does not know: ends that differ, fresh intent, and rules of their own."""
+    """The default policy without what the peer does not know: how ends differ, fresh intent, rules of their own."""
     then = {"lost_days": None, "won_days": None, "untouched_days": None, "new": "signal"}
     return read_policy().changed(
         routing__returns={**then, "hand_raise": False, "same_rep_days": None},

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, NamedTuple, Protocol
 
-from onetouch.catalogue.accounts import Column, Kind
+from onetouch.catalogue.accounts import CRM_COLUMNS, SNAPSHOT_COLUMNS, Column, Kind
 from onetouch.catalogue.display import Format, Section
 from onetouch.catalogue.events import EVENTS_BY_NAME
 
@@ -419,3 +419,9 @@ buyer, else the champion."""
 
 PERSONAL_COLUMNS: tuple[str, ...] = tuple(column.name for column in DETAIL_COLUMNS if column.personal)
 """What says who the user of `contact_user` is: for the CRM alone, in no log, chat or page."""
+
+SIGNALS_TABLE: frozenset[str] = frozenset(
+    [column.name for column in (*SNAPSHOT_COLUMNS, *CRM_COLUMNS, *DETAIL_COLUMNS)]
+    + [name for signal in SIGNALS for name in (signal.name, *([signal.moment] if signal.happened else []))]
+)
+"""Every column of `signals/{run_id}.parquet`."""

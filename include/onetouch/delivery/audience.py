@@ -18,7 +18,7 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 
-from onetouch.catalogue import ACTIONS, NURTURE, SELF_SERVE_ONBOARDING, SIGNALS
+from onetouch.catalogue import ACTIONS, NURTURE, SELF_SERVE_ONBOARDING, SIGNALS, SIGNALS_TABLE
 from onetouch.consent import ACCOUNT, CONTACTS, PEOPLE, Consent, Lists, Person, user_of
 from onetouch.crm import Outcome
 from onetouch.delivery.failure import DeliveryFailed
@@ -29,7 +29,7 @@ from onetouch.events import account_of_user
 from onetouch.handoff import columns_read, known_facts, why_now
 from onetouch.lake import Lake, read_table
 from onetouch.ledger import PSEUDONYM, Forgotten, Ledger, Member, Outbox, Run
-from onetouch.policy import FOR_CUSTOMER, PLAN_FACTS, Policy
+from onetouch.policy import FOR_CUSTOMER, Policy
 
 FORMAT = 1
 """The format of the request's body; a receiver reads it in `format`."""
@@ -108,7 +108,8 @@ def _members(lake: Lake, ledger: Ledger, policy: Policy, run: Run, listed: Liste
     chosen |= decisions["tier"].isin(policy.audience.tiers) & ~decisions["action"].isin(_NOT_FREE)
     decisions = decisions[chosen].sort_values("account_id", ignore_index=True)
     lists = {signal.names for signal in SIGNALS if signal.names}
-    wanted = {"account_id", "account_basis", "name", *ACCOUNT, *FOR_CUSTOMER, *lists, *columns_read(policy)} - _COMPUTED
+    read = {"account_id", "account_basis", "name", *ACCOUNT, *FOR_CUSTOMER, *lists, *columns_read(policy)}
+    wanted = read & SIGNALS_TABLE
     signals = read_table(lake, "signals", name, columns=sorted(wanted))
     places = {account_id: place for place, account_id in enumerate(signals["account_id"].to_pylist())}
     signals = signals.take(pa.array([places[account_id] for account_id in decisions["account_id"]], pa.int64()))
@@ -146,8 +147,6 @@ AUDIENCE = pa.schema(
 )
 """Columns of `audience/{run_id}.parquet`. `offer`: the situation's, for the customer. `facts`: a JSON object of those
 that a text for the customer may name. `people`: a JSON list of {email, name, title} of those who may be written to."""
-
-_COMPUTED = {"product", "tier", "score", "potential_arr", *PLAN_FACTS}
 
 
 def _row(

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
-from onetouch.catalogue import CRM_COLUMNS, DETAIL_COLUMNS, MOMENTS, SIGNALS, SNAPSHOT_COLUMNS
+from onetouch.catalogue import MOMENTS, SIGNALS, SIGNALS_TABLE
 from onetouch.handoff.facts import Facts
 from onetouch.handoff.offers import not_in_the_plan, plan_words
 from onetouch.handoff.plain_text import plain
@@ -139,13 +139,7 @@ def columns_read(policy: Policy) -> set[str]:
     for situation in policy.situations:
         read |= situation.facts | situation.signals | {f"{signal}_at" for signal in situation.signals & set(MOMENTS)}
     lists = {signal.names for signal in SIGNALS if signal.name in read and signal.names}
-    return (read | lists) & _SIGNALS_TABLE
-
-
-_SIGNALS_TABLE = {
-    *(column.name for column in (*SNAPSHOT_COLUMNS, *CRM_COLUMNS, *DETAIL_COLUMNS)),
-    *(name for signal in SIGNALS for name in (signal.name, *([signal.moment] if signal.happened else []))),
-}
+    return (read | lists) & SIGNALS_TABLE
 
 
 def fits(situation: Situation, facts: Facts) -> bool:

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from onetouch.policy.review import conditions, former_names, review_policy
     from onetouch.policy.schema import (
         FOR_CUSTOMER,
-        PLAN_FACTS,
         Automation,
         Benchmark,
         ColumnName,
@@ -62,7 +61,6 @@ __all__ = [
     "Events",
     "FORMAT",
     "FOR_CUSTOMER",
-    "PLAN_FACTS",
     "Icp",
     "Limits",
     "Meaning",
