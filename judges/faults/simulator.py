@@ -429,7 +429,7 @@ class Simulation:
                 action = "hold_converting"
             elif known["open_opportunities"]:
                 action = "hold_open_opportunity"
-            elif handoff and handoff["rest_at"] and handoff["rest_at"] + cooldown > run.as_of:
+            elif handoff and (over := self._rests_from(handoff)) and over + cooldown > run.as_of:
                 action = "hold_cooldown"
             else:
                 # A new signal: the customer did something new since the last call.
@@ -446,6 +446,11 @@ class Simulation:
         self.oracle.decided(run, self.careful, {d["account_id"]: d["action"] for d in decisions})
         shown = ", ".join(f"{d['account_id']} {d['action']}" for d in decisions)
         self.note(f"decided as of {run.as_of:%d %H:%M}: {shown}")
+
+    def _rests_from(self, handoff: dict[str, Any]) -> datetime | None:
+        """When the handoff was over from which an account rests: in seeds of odd number from any, else from a touch."""
+        at: datetime | None = handoff["closed_at"] if self.seed % 2 else handoff["rest_at"]
+        return at
 
     def _crm_accounts(self, run: Run) -> dict[str, dict[str, Any]]:
         ids = list(self.world.by_crm_id)
