@@ -77,11 +77,13 @@ def columns(facts: Facts, policy: Policy, as_of: datetime) -> dict[str, Any]:
     news, signal = _first_trigger(facts, watched_since, policy, as_of)
     waits = facts["previous_action"].isin(_WAITING).to_numpy(bool) & facts["previous_call"].eq("trigger").to_numpy(bool)
     kept = waits | ~np.isnat(pending)
-    came = (facts["previous_action"].isin(_WATCHED).to_numpy(bool) | ~np.isnat(watched_since)) & ~np.isnat(news)
+    earlier = np.where(np.isnat(pending), moments(facts, "previous_trigger_at"), pending)
+    still = kept & intent.in_time(facts, earlier, policy, as_of)
+    listened = facts["previous_action"].isin(_WATCHED).to_numpy(bool) | ~np.isnat(watched_since) | (kept & ~still)
+    came = listened & ~np.isnat(news)
     # An account that has risen to the high tier without passing the intent gate keeps its trigger as contact reason.
     triggered = watched(facts, policy) & facts["tier"].ne("low").to_numpy(bool) & (came | kept)
-    earlier = np.where(np.isnat(pending), moments(facts, "previous_trigger_at"), pending)
-    event = np.where(kept & (intent.in_time(facts, earlier, policy, as_of) | np.isnat(news)), earlier, news)
+    event = np.where(still | (kept & ~came), earlier, news)
 
     shown, asked = intent.fresh(facts, policy, as_of)
     in_time = intent.in_time(facts, event, policy, as_of)
