@@ -20,6 +20,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 from onetouch.catalogue import MOMENTS, SIGNAL_NAMES, SIGNALS, Window
+from onetouch.lake import table_kind
 from onetouch.policy import Policy
 from onetouch.signals import CRM, SNAPSHOT
 
@@ -468,6 +469,9 @@ class Company:
             "events_7d": week, "events": whole(self.use, 28), "usage_growth_7d": growth,
             "demo_completion": np.full(n, np.nan), "enterprise_domain": known_domain,
         }  # fmt: skip
+        with np.errstate(divide="ignore", invalid="ignore"):
+            failed = values["failed_actions"] / values["events"]
+        values["failed_share"] = np.where(values["events"] > 0, np.minimum(failed, 1.0), np.nan)
         values |= self._limit_columns(now, today)
         checkout = self._checkout_columns(now, policy)
         values["checkouts_abandoned"] = checkout["checkouts_abandoned"]
@@ -535,6 +539,10 @@ class Company:
         latest = self.begin + np.maximum.reduceat(ever, self.first_user[:-1]) * DAY
         columns["last_seen_at"] = _moments(np.maximum(latest, self.signup_at)[rows])
         columns["activated_at"] = _moments(np.where(activated, activation, -1)[rows])
+        signals = table_kind("signals", "any.parquet")
+        assert signals is not None
+        for name, kind in signals.columns.items():  # what is not simulated is unknown
+            columns.setdefault(name, pa.nulls(len(rows), kind))
         return pa.table(columns)
 
     def _first(self, name: str) -> np.ndarray:

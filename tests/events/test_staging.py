@@ -290,7 +290,14 @@ def test_rows_of_other_projects_keep_no_file_from_counting_as_read(tmp_path):
     assert stager.stage(AS_OF + HOUR)["already_read"] == 1
 
 
-def test_a_mail_address_is_kept_only_where_it_is_the_user_id(stager):
+def test_a_mail_address_is_kept_only_where_it_is_the_user_id_or_people_are_known(stager):
+    addressed = event(3, user_properties={"email": "known@acme.com"})
+    stager.staged([addressed])
+    kept = stager.events()
+    assert "known@acme.com" in kept["profile"].item()
+    assert "known@acme.com" not in kept.drop(columns="profile").to_json(date_format="iso")
+    nobody = {"name": [], "title": [], "seniority": [], "role": []}
+    stager.policy = stager.policy.changed(events__person_properties=nobody)
     stager.staged([event(1, user_properties={"email": "secret@acme.com"}), event(2, user_id="open@acme.com")])
     shown = stager.events().to_json(date_format="iso")
     assert "secret@acme.com" not in shown and "open@acme.com" in shown

@@ -128,7 +128,8 @@ UNLIKE = {"features_used"}  # how many features an account knows is simulated, n
 
 
 def test_the_company_counts_as_signals_do(tmp_path: Path) -> None:
-    size, policy, as_of = Size(40, 5, 2), read_policy(), START + timedelta(days=3, hours=12)
+    size, as_of = Size(40, 5, 2), START + timedelta(days=3, hours=12)
+    policy = read_policy().changed(signals__seats_used="events")  # its customers have no more users than seats
     company = Company(size, START)
     company.basis = np.full(size.accounts, "group")  # its lone persons have several users, which no event can say
     reps = pd.DataFrame(
