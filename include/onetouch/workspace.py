@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from onetouch import chat, consent, crm, lake, retention, routing, scoring, sources
 from onetouch.connections import Connection, from_environment
-from onetouch.policy import Policy, read_policy
+from onetouch.policy import Policy, preset_document, read_policy
 
 if TYPE_CHECKING:
     from onetouch.lake import Lake
@@ -65,7 +65,8 @@ def usable_policy(file: Path | str | None) -> Policy:
     scoring.check_scorer(policy, file or "policy")
     crm.check_system(policy)
     chat.check_chat(policy)
-    if policy.routing.rules:  # importing the rules takes a second, so they are imported only if the policy has some
+    # Importing the rules takes a second, so they are imported only where the policy has other ones than the default.
+    if policy.routing.rules != preset_document()["routing"]["rules"]:
         routing.rules_of(policy, where=str(file) if file else None)
     consent.read_listed(Path(file).parent if file else None, policy)
     if any(days is not None for _, days in policy.retention):

@@ -113,7 +113,7 @@ def test_the_last_run_is_the_last_that_decided(tmp_path: Path) -> None:
     assert f"run {runs[1].run_id}" in said("decisions")
     assert "no account got such a decision" in said("decisions", "--action", "sales_now")
     refused = RUNNER.invoke(app, ["--home", str(tmp_path), "decisions", "--action", "sell"])
-    assert (refused.exit_code, "'sell' is no action; allowed: hold_holdout" in refused.stderr) == (1, True)
+    assert (refused.exit_code, "'sell' is no action; allowed: hold_never_contact" in refused.stderr) == (1, True)
     told = json.loads(said("status", "--json"))
     assert [(row["run_id"], row["decisions"]) for row in told["runs"]] == [
         (runs[2].run_id, None), (runs[1].run_id, {"nurture": 1}), (runs[0].run_id, {"nurture": 1}),

@@ -837,7 +837,7 @@ def test_the_dossier_says_who_did_what_and_the_chat_does_not(world: Any) -> None
     world.deliver(run)
     who = "Write to Ida Maria Berg (ida@company1.example), CTO, admin, most active"
     line = f"{who}: looked at pricing twice, last yesterday"
-    assert line in world.task(1)["Description"]
+    assert "Hi Ida," in world.task(1)["Description"]  # the rest is on the record, which the task names
     assert line in world.org.account(crm_id(1))["Onetouch_Dossier__c"]
     told = alert({"account_id": "org-1"}, world.lake.read("signals", f"{run.run_id}.parquet").iloc[0], world.policy)
     assert "Ida" not in told.text and "Ida" not in str(told)
@@ -859,8 +859,9 @@ def test_who_opted_out_is_neither_named_nor_linked_and_the_next_person_is(world:
     world.deliver(run)
     task = world.task(1)
     assert task["WhoId"] == max_["Id"] and len(contacts(world)) == 2
-    assert "Write to Max Noll (max@company1.example)" in task["Description"]
-    assert "Ida" not in task["Description"] and "ida@" not in task["Description"]
+    dossier = world.org.account(crm_id(1))["Onetouch_Dossier__c"]
+    assert "Hi Max," in task["Description"] and "Write to Max Noll (max@company1.example)" in dossier
+    assert all("Ida" not in text and "ida@" not in text for text in (task["Description"], dossier))
 
 
 # ── bounded blast radius ─────────────────────────────────────────────────────────────────────────
