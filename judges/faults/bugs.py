@@ -486,7 +486,7 @@ FOUND: dict[str, int] = {
     "opt-out-read-once": 44,
     "context-after-task": 0,
     "null-erases": 2,
-    "edit-written-over": 35,
+    "edit-written-over": 60,
     "clock-from-the-task": 31,
     "cooldown-ignored": 208,
     "late-touch-forgotten": 208,
@@ -496,7 +496,6 @@ FOUND: dict[str, int] = {
     "stop-ignored": 84,
     "cap-ignored": 4,
     "day-ignored": 383,
-    "jump-in-parts": 71,
     "approval-ignored": 11,
 }
 """Bug → the seed that found it (`python -m benchmarks.faults --bugs`)."""
