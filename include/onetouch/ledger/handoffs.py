@@ -334,7 +334,7 @@ class Handoffs(Outboxes):
             .subquery()
         )
         known = _known(as_of)
-        touched = handoff_moves.alias("touched")
+        touched = _touched(as_of)
         seen = _seen(as_of)
         query = (
             select(
@@ -344,7 +344,7 @@ class Handoffs(Outboxes):
                 known.c.to_state.label("state"),
                 known.c.owner_email,
                 handoffs.c.decided_at,
-                case((touched.c.step.is_not(None), handoffs.c.touched_at)).label("touched_at"),
+                case((touched.c.handoff_id.is_not(None), handoffs.c.touched_at)).label("touched_at"),
                 case((known.c.to_state.in_(TERMINAL), handoffs.c.closed_at)).label("closed_at"),
                 seen.c.signals,
                 handoffs.c.run_id,
@@ -353,15 +353,7 @@ class Handoffs(Outboxes):
             )
             .join(latest, and_(latest.c.account_id == handoffs.c.account_id, latest.c.episode == handoffs.c.episode))
             .join(known, known.c.handoff_id == handoffs.c.handoff_id)
-            .join(
-                touched,
-                and_(
-                    touched.c.handoff_id == handoffs.c.handoff_id,
-                    touched.c.to_state == "touched",
-                    touched.c.known_at <= as_of,
-                ),
-                isouter=True,
-            )
+            .join(touched, touched.c.handoff_id == handoffs.c.handoff_id, isouter=True)
             .join(seen, seen.c.account_id == handoffs.c.account_id, isouter=True)
             .order_by(handoffs.c.account_id)
         )
@@ -441,9 +433,16 @@ def _known(as_of: datetime, since: datetime | None = None) -> Any:
     )
 
 
+def _touched(as_of: datetime) -> Any:
+    """The handoffs whose touch was known at `as_of`."""
+    moves = handoff_moves.c
+    query = select(moves.handoff_id).where(moves.to_state == "touched", moves.known_at <= as_of)
+    return query.subquery("touched")
+
+
 def _rests(connection: Connection, as_of: datetime) -> dict[str, dict[str, Any]]:
     """Account → _REST of its last handoff that has ended and for which anybody was in touch."""
-    known, reached = _known(as_of), handoff_moves.alias("reached")
+    known, touched = _known(as_of), _touched(as_of)
     query = (
         select(
             handoffs.c.account_id,
@@ -452,18 +451,10 @@ def _rests(connection: Connection, as_of: datetime) -> dict[str, dict[str, Any]]
             known.c.owner_email,
             handoffs.c.decided_at,
             handoffs.c.closed_at,
-            case((reached.c.step.is_not(None), handoffs.c.touched_at)).label("touched_at"),
+            case((touched.c.handoff_id.is_not(None), handoffs.c.touched_at)).label("touched_at"),
         )
         .join(known, known.c.handoff_id == handoffs.c.handoff_id)
-        .join(
-            reached,
-            and_(
-                reached.c.handoff_id == handoffs.c.handoff_id,
-                reached.c.to_state == "touched",
-                reached.c.known_at <= as_of,
-            ),
-            isouter=True,
-        )
+        .join(touched, touched.c.handoff_id == handoffs.c.handoff_id, isouter=True)
         .where(handoffs.c.decided_at < as_of, known.c.to_state.in_(TERMINAL))
     )
     ended = rows_of(connection, query)

@@ -35,7 +35,6 @@ def columns(facts: Facts, handoffs: pd.DataFrame, policy: Policy, as_of: datetim
     - rested_days: how many of them have passed; cooling: whether some are left
     - nothing_new: whether it has ended, and nothing has happened since that brings the account back
     - nothing_new_yet: whether it goes on, and nothing has happened since it began that would
-    - asked_since: whether somebody has asked for a person since it ended, or since anybody was in touch
     - rep_before: the rep who was in touch, for `routing.returns.same_rep_days`; null: none
     """
     returns = policy.routing.returns
@@ -67,7 +66,6 @@ def columns(facts: Facts, handoffs: pd.DataFrame, policy: Policy, as_of: datetim
         "cooling": (until > utc(as_of)) & ~asked,
         "nothing_new": closed & ~new,
         "nothing_new_yet": going_on & ~new_yet,
-        "asked_since": asked,
         "rep_before": facts["handoff_rest_owner"].where(again),
     }
 
