@@ -468,7 +468,7 @@ def _without(body: Any, name: str) -> Any:
 
 
 FOUND: dict[str, int] = {
-    "outbox-row-lost": 219,
+    "outbox-row-lost": 121,
     "failed-row-swallowed": 3,
     "key-missing": 3,
     "key-afterwards": 3,
@@ -482,7 +482,7 @@ FOUND: dict[str, int] = {
     "touches-not-looked-at": 98,
     "bought-not-held": 5,
     "late-purchase-passes": 231,
-    "withdrawn-not-closed": 35,
+    "withdrawn-not-closed": 70,
     "opt-out-read-once": 44,
     "context-after-task": 0,
     "null-erases": 2,

@@ -14,7 +14,7 @@ from onetouch.workspace import Workspace, open_workspace
 
 from tests.pipeline.world import AS_OF, World
 
-RAMP = [2, 3]
+RAMP = [1, 2]
 DAY, HOUR = timedelta(days=1), timedelta(hours=1)
 
 
