@@ -18,11 +18,17 @@ from onetouch.policy import Policy, read_policy
 from onetouch.signals import compute
 from onetouch.signals.build import built
 
+from tests.signals.working_week import working_week
+
 POLICY = read_policy()
 AS_BEFORE = POLICY.changed(signals__limit_fall=None, signals__limit_reading_days=36_500)
 """What a policy means that was stored before readings had periods."""
 NOT_USE = {
     "usage_recorded", "limit_reached", "demo_viewed", "support_ticket_opened", "company_funded", "company_hiring",
+}  # fmt: skip
+COUNTRY = {
+    "Europe/Berlin": "DE", "America/New_York": "US", "Pacific/Auckland": "NZ", "Asia/Kathmandu": "NP",
+    "Australia/Lord_Howe": "AU",
 }  # fmt: skip
 Rows = list[dict[str, Any]]
 
@@ -106,6 +112,9 @@ def plain(
         "limits_reached": n(28, "limit_reached"),
         "active_days_7d": days(7, use),
         "active_days": days(14, use),
+        **working_week(
+            [(e["local"].date(), e["user_id"]) for e in use if e["age"] >= 0], today, COUNTRY.get(zone), int(users(90))
+        ),
         "return_days": days(28, [e for e in use if e["local"].date() != first_day]),
         "events_7d": week,
         "events": sum(0 <= e["age"] < 28 for e in use),
@@ -288,6 +297,7 @@ def some_events(rng: random.Random, event: Callable[..., dict], account: str, as
     # Not every account does everything: or all would be activated.
     names = rng.sample(names, k=rng.randint(8, len(names)))
     business = rng.random() < 0.5
+    people = rng.choice([["ann", "ben", "cy"], ["ann", "ben", "cy", "dee", "eli", "fay"]])
     days = [0, 1, 2, 6, 7, 13, 14, 27, 28, 89, 90, *range(3, 200, 17)]
     rows = []
     for _ in range(rng.randint(1, 250)):
@@ -303,7 +313,7 @@ def some_events(rng: random.Random, event: Callable[..., dict], account: str, as
             "limit_reached": {"limit": "rows"},
             "demo_viewed": {"completion": rng.choice([0.25, 0.5, 1])},
         }.get(name, {})
-        user = None if name.startswith("company") else rng.choice(["ann", "ben", "cy"]) + account
+        user = None if name.startswith("company") else rng.choice(people) + account
         received = rng.choice([1, 1, 1, 60 * 24 * 3])
         mail = f"{account}.example" if business and rng.random() < 0.1 else None
         rows.append(event(at, name, account, user, received=received, email_domain=mail, **properties))

@@ -20,6 +20,8 @@ from onetouch.policy import read_policy
 from onetouch.signals import compute
 from onetouch.signals.days import beginnings, first_date, local_hours, moment, quarter
 
+from tests.signals.working_week import working_week
+
 POLICY = read_policy()
 LEVELS = [signal.name for signal in SIGNALS if signal.level]
 ZONES = sorted(available_timezones() - {"localtime", "Factory"})
@@ -32,14 +34,17 @@ BEGINNING = datetime(2023, 1, 1, tzinfo=UTC)
 Rows = list[dict[str, Any]]
 
 
-def levels_of(lake: Lake, zones: dict[str, str | None], as_of: datetime) -> dict[str, dict[str, float | None]]:
+def levels_of(
+    lake: Lake, zones: dict[str, str | None], as_of: datetime, regions: dict[str, str] | None = None
+) -> dict[str, dict[str, float | None]]:
     """Account → its levels."""
     snapshot = pd.DataFrame({"account_id": list(zones), "timezone": list(zones.values())})
+    snapshot["region"] = snapshot["account_id"].map(regions or {})
     table, _ = compute(lake, POLICY, snapshot, as_of)
     return {row["account_id"]: {name: row[name] for name in LEVELS} for row in table.to_pylist()}
 
 
-def plain(events: Rows, zone: str, as_of: datetime) -> dict[str, float | None]:
+def plain(events: Rows, zone: str, as_of: datetime, country: str) -> dict[str, float | None]:
     """The levels of one account, from its events one by one."""
     clock = ZoneInfo(zone)
     today = as_of.astimezone(clock).date()
@@ -64,6 +69,9 @@ def plain(events: Rows, zone: str, as_of: datetime) -> dict[str, float | None]:
         "users": len({user for _, user, _ in within(90)}),
         "active_days_7d": days(week),
         "active_days": days(within(14)),
+        **working_week(
+            [(day, user) for day, user, _ in on], today, country, len({user for _, user, _ in within(90)})
+        ),
         "return_days": days(within(28)) - came_first,
         "developer_days": days([e for e in within(28) if e[2] == "api_called"]),
     }
@@ -128,22 +136,25 @@ def test_levels_are_those_of_whole_days_there(
     changes = [datetime(2025, 3, 30, 1, tzinfo=UTC), datetime(2025, 4, 6, 14, tzinfo=UTC)]
     as_of = data.draw(st.one_of(hours, st.sampled_from(changes)))
     zones = {f"a{n}": data.draw(st.one_of(st.sampled_from(SOME), st.sampled_from(ZONES))) for n in range(12)}
+    people = {a: data.draw(st.sampled_from([["ann", "ben", "cy"], ["ann", "ben", "cy", "dee", "eli"]])) for a in zones}
     events = {
         account: [
             event(
                 data.draw(moments_of_use(as_of, zone)), data.draw(st.sampled_from(["session_started", "api_called"])),
-                account, data.draw(st.sampled_from(["ann", "ben", "cy"])) + account,
+                account, data.draw(st.sampled_from(people[account])) + account,
             )
             for _ in range(data.draw(st.integers(1, 12)))
         ]
         for account, zone in zones.items()
     }  # fmt: skip
+    countries = {account: data.draw(st.sampled_from(["DE", "US", "JP", "IL", "EG", "CN"])) for account in zones}
     with TemporaryDirectory() as folder:
         lake = Lake(folder)
         stage(lake, [e for rows in events.values() for e in rows])
-        got = levels_of(lake, zones, as_of)
+        got = levels_of(lake, zones, as_of, countries)
     for account, zone in zones.items():
-        assert got[account] == pytest.approx(plain(events[account], zone, as_of)), (zone, as_of, events[account])
+        expected = plain(events[account], zone, as_of, countries[account])
+        assert got[account] == pytest.approx(expected), (zone, as_of, events[account])
 
 
 def test_an_hour_of_two_dates_belongs_to_both_by_what_each_has(lake: Lake, event: Callable, stage: Callable) -> None:

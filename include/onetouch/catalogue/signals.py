@@ -164,6 +164,19 @@ SIGNALS: tuple[Signal, ...] = (
         section=Section.USAGE,
     ),
     Signal(
+        name="team_days", unit="days", window=Window.ENGAGEMENT, source="S0", table="working_days", level=True,
+        meaning="days with use; in an account of `signals.team_from_users` or more `users`, days with use by at least "
+        "`signals.team_day_users` of them",
+        label="Days the team was there, of the last {days}", format=Format.DAYS_OF_WINDOW,
+    ),
+    Signal(
+        name="working_days_share", unit="there ÷ working days", window=Window.ENGAGEMENT, source="S0",
+        table="working_days", level=True,
+        meaning="`team_days` ÷ working days, at most 1. Those are the five weekdays on which it is mostly there, "
+        "without the public holidays of its country (by its region, else its time zone)",
+        label="Share of working days in use", format=Format.SHARE, most=lambda policy: 1,
+    ),
+    Signal(
         name="return_days", unit="days", window=Window.RECENT, source="S1 S4", table="account", level=True,
         meaning="days with use, without the account's very first day",
         label="Days they came back, of the last {days}", format=Format.DAYS_OF_WINDOW, section=Section.USAGE,

@@ -41,6 +41,7 @@ from onetouch.catalogue import (
 )
 from onetouch.policy import texts
 from onetouch.policy.naming import NAME, PLACEHOLDERS
+from onetouch.public_holidays import has_holidays
 
 
 def _event(name: str) -> str:
@@ -72,9 +73,7 @@ def _timezone(name: str) -> str:
 
 
 def _country(code: str) -> str:
-    import holidays  # imported only here: few policies name a country, and the import is slow
-
-    if code not in holidays.list_supported_countries(include_aliases=False):
+    if not has_holidays(code):
         raise ValueError("an ISO 3166 code of two letters, like US or DE")
     return code
 
@@ -336,7 +335,8 @@ class Signals(Part):
     under this share of the one before begins a new period, except of a limit that never resets (null: none does).
     `limit_reading_days`: a limit whose last reading is older is unknown, except one that never resets. `seats_used`:
     what counts as seats in use where no usage event reports it: the `active_users`, against the seats that the CRM
-    records (or the plan holds), or nothing but `events`.
+    records (or the plan holds), or nothing but `events`. An account with at least `team_from_users` users is a team,
+    and a day on which fewer than `team_day_users` of them were there is no day of the team's.
     """
 
     lookback_days: Positive
@@ -351,6 +351,8 @@ class Signals(Part):
     limit_fall: Annotated[float, Field(gt=0, lt=1)] | None
     limit_reading_days: Positive
     seats_used: Literal["active_users", "events"]
+    team_from_users: Positive
+    team_day_users: Positive
 
 
 class DecisionMakers(Part):

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
-from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 import pandas as pd
 
 from onetouch.policy import WorkingTime
-
-if TYPE_CHECKING:
-    import holidays
+from onetouch.public_holidays import Place, is_public_holiday
 
 _DAY = timedelta(days=1)
 
@@ -41,7 +37,7 @@ class Calendar:
     def off(self, day: date) -> bool:
         """Whether the rep is on leave that day, or it is a public holiday of the rep's country."""
         return any(first <= day <= last for first, last in self.leave) or (
-            self.country is not None and day in _public_holidays(self.country)
+            self.country is not None and is_public_holiday(day, Place(self.country))
         )
 
     def stretches(self, since: datetime, until: datetime) -> Iterator[tuple[datetime, datetime]]:
@@ -97,11 +93,3 @@ def calendars(people: pd.DataFrame, hours: WorkingTime) -> dict[str, Calendar]:
         )
         for email, zone, country, leave in rows
     }
-
-
-@functools.cache
-def _public_holidays(country: str) -> holidays.HolidayBase:
-    """National holidays of the country, without regional ones. Years are added as they are looked up."""
-    import holidays
-
-    return holidays.country_holidays(country)

@@ -24,6 +24,7 @@ from onetouch.policy import SEATS, Policy
 from onetouch.signals.days import OF_HOUR, PARTS, UTC_ZONE, before, first_date, first_hour, moment
 from onetouch.signals.people import contacts
 from onetouch.signals.sums import CHECKOUT_STEPS, Sums, counted_in
+from onetouch.signals.working_days import working_days
 
 DAY_HOURS = 24
 DAY_SECONDS = 86_400
@@ -53,6 +54,7 @@ def account_signals(
     seats: ir.Table,
     zones: ir.Table,
     local_hours: ir.Table,
+    calendars: ir.Table,
     policy: Policy,
     as_of: datetime,
 ) -> ir.Table:
@@ -64,22 +66,29 @@ def account_signals(
     `people` and `decision_makers`: what `people.people` gives;
     `snapshot`: identified accounts; `caps`: plan_limits, limit_name,
     limit_cap; `seats`: account_id, limit_cap of the accounts whose seats are counted by active users (`seat_caps`);
-    `zones` and `local_hours`: what `days.beginnings` and `days.local_hours` give of the accounts' zones.
+    `zones` and `local_hours`: what `days.beginnings` and `days.local_hours` give of the accounts' zones; `calendars`:
+    what `working_days.calendars` gives of their places.
     Raises ValueError when a table does not make exactly the signals that the catalogue assigns to it.
     """
     seen = _seen(sums.user, history)
     joined = ibis.union(seen.select("account_id"), snapshot.select("account_id"), distinct=True)
-    zoned = joined.left_join(snapshot.select("account_id", "timezone"), "account_id").drop("account_id_right")
-    zoned = zoned.mutate(timezone=zoned.timezone.fill_null(UTC_ZONE))
-    clocks = engine.keep(zoned.join(zones, "timezone"), "clocks")
+    where = snapshot.select("account_id", "timezone", "region")
+    zoned = joined.left_join(where, "account_id").drop("account_id_right")
+    zoned = zoned.mutate(timezone=zoned.timezone.fill_null(UTC_ZONE), region=zoned.region.fill_null(""))
+    calendar = zoned.join(calendars, ["timezone", "region"]).select("account_id", "workdays", "rank")
+    clocks = engine.keep(zoned.drop("region").join(zones, "timezone"), "clocks")
     longest = max(policy.signals.recent_days, policy.signals.engagement_days, 2 * WEEK_DAYS)
     lived = activity.filter(activity.event_date >= first_date(as_of, longest))
-    day = engine.keep(_local_days(lived, clocks, local_hours), "local_days")
     active = _active(sums.user, sums.new, clocks)
+    users = engine.keep(_users(active), "users")
+    teams = users.filter(users.users >= policy.signals.team_from_users).select("account_id")
+    there = _there_together(lived, teams, clocks, local_hours, policy)
+    day = engine.keep(_with_teams(_local_days(lived, clocks, local_hours), teams, there), "local_days")
     tables = {
-        "users": _users(active),
+        "users": users,
         "people": decision_makers,
         "days": _days(day, policy),
+        "working_days": working_days(day, calendar, policy),
         COUNTS: _counts(sums.event, policy, as_of),
         "milestones": _milestones(sums.event, history, policy),
         "checkout": _checkout(sums.event, sums.left, checkouts, policy, as_of),
@@ -178,6 +187,28 @@ def _local_days(activity: ir.Table, clocks: ir.Table, local_hours: ir.Table) -> 
         n=u.there.sum(), developer=u.developer.any(), hours=bit.bit_or().cast("int32")
     )
     return day.mutate(age=day.today.delta(day.date, unit="day") - 1).drop("today")
+
+
+def _there_together(
+    activity: ir.Table, teams: ir.Table, clocks: ir.Table, local_hours: ir.Table, policy: Policy
+) -> ir.Table:
+    """account_id and date (the account's own) of the days on which `signals.team_day_users` users were there.
+
+    Of `teams` (account_id) only: whose day it is needs a row for each user and hour, which most accounts are spared.
+    """
+    use = activity.filter(activity.event.notin(NOT_USE), activity.user_id.notnull()).semi_join(teams, "account_id")
+    hours = use.group_by("account_id", "user_id", hour=use.quarter).agg(**{name: use[name].sum() for name in PARTS})
+    u = hours.join(clocks.select("account_id", "zone"), "account_id").join(local_hours, ["zone", "hour"])
+    u = u.filter(before(u, u.until) - before(u, u.since) > 0)
+    day = u.group_by("account_id", "date").agg(users=u.user_id.nunique())
+    return day.filter(day.users >= policy.signals.team_day_users).select("account_id", "date")
+
+
+def _with_teams(day: ir.Table, teams: ir.Table, together: ir.Table) -> ir.Table:
+    """The days with `team`: whether the account is no team, or enough of its users were there."""
+    t = day.left_join(teams, "account_id").rename(team_id="account_id_right")
+    t = t.left_join(together.mutate(together=True), ["account_id", "date"])
+    return t.select(*day.columns, team=t.team_id.isnull() | t.together.fill_null(False))
 
 
 def _days(day: ir.Table, policy: Policy) -> ir.Table:

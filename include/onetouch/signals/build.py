@@ -20,6 +20,7 @@ from onetouch.signals.accounts import normalise_accounts, with_plans
 from onetouch.signals.activity import build_days, build_history, read_days, sum_history
 from onetouch.signals.days import UTC_ZONE, beginnings, first_date, local_hours
 from onetouch.signals.joining import MOVED_DAYS, Joined, join, other_domains
+from onetouch.signals.working_days import calendars
 
 if TYPE_CHECKING:
     import ibis.expr.types as ir
@@ -110,7 +111,10 @@ def built(
             engine.write(known.order_by("account_id", "place"), {}, "people", f"{people_of}.parquet")
         accounts, caps, seats, unknown = with_plans(joined.accounts, policy)
         joined.warnings.extend(unknown)
-        zones = {UTC_ZONE, *accounts["timezone"].dropna().unique()}
+        where = accounts[["timezone", "region"]].fillna({"timezone": UTC_ZONE, "region": ""}).drop_duplicates()
+        places = {(UTC_ZONE, ""), *where.itertuples(index=False, name=None)}
+        clocks = beginnings({zone for zone, _ in places}, policy, as_of)
+        today = dict(zip(clocks["timezone"].to_pylist(), clocks["today"].to_pylist(), strict=True))
         signals = account_signals(
             engine,
             sums,
@@ -122,8 +126,9 @@ def built(
             engine.table(accounts, "snapshot"),
             engine.table(caps, "caps"),
             engine.table(seats, "seats"),
-            engine.table(beginnings(zones, policy, as_of), "beginnings"),
-            engine.table(local_hours(zones, first, as_of), "local_hours"),
+            engine.table(clocks, "beginnings"),
+            engine.table(local_hours(today, first, as_of), "local_hours"),
+            engine.table(calendars(((place, today[place[0]]) for place in places), policy), "calendars"),
             policy,
             as_of,
         )
