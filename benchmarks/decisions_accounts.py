@@ -48,6 +48,7 @@ def _signals(draw: np.random.Generator, n: int, as_of: datetime) -> pa.Table:
         "integrations": draw.poisson(0.5 * (1 + life)), "developer_days": count(0.6),
         "limit_share": share, "limit_held_days": np.where(share >= 0.8, draw.integers(1, 40, n), 0.0),
         "limits_reached": count(0.03), "active_days_7d": active // 2, "active_days": active,
+        "team_days": active, "working_days_share": np.minimum(active / 10, 1.0),
         "return_days": active * 2, "events_7d": count(20), "events": count(80),
         "usage_growth_7d": np.where(now, np.round(draw.gamma(4, 0.27, n), 3), np.nan), "exports": count(0.2),
         "shares": count(0.2), "pricing_views": count(0.08), "plan_questions": count(0.02),

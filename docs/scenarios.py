@@ -18,8 +18,8 @@ PAGE = FOLDER / "README.md"
 
 FILES = (
     "signals", "never-contact", "never-interrupt", "one-touch", "returns", "fresh-intent", "context",
-    "value-and-motion", "matrix", "scoring", "tiers-and-triggers", "expansion-and-hand-raisers", "people",
-    "plans", "messages", "assignment", "timing", "weighted", "contradictions",
+    "value-and-motion", "matrix", "working-days", "scoring", "tiers-and-triggers", "expansion-and-hand-raisers",
+    "people", "plans", "messages", "assignment", "timing", "weighted", "contradictions",
 )  # fmt: skip
 """In the order in which they are best read."""
 
@@ -32,7 +32,9 @@ NUMBERS: tuple[tuple[str, str, str, str], ...] = (
     ("3 integrations", "S0", "scoring", "3 integrations|2 integrations"),
     ("80 % of a limit", "S0 S1", "scoring", "At 80 %|At 79 %|Being at"),
     ("80 % held for 14 days: expansion", "S0", "expansion-and-hand-raisers", "A customer at|For 13 days|At 79 %|A dip"),
-    ("active on 10 of 14 days: engaged", "S0", "matrix", "(High|Low) value and (eng|act)"),
+    ("4 of 5 working days: engaged", "S0, ours", "working-days", "There on|Over Chr|Where none|A week is"),
+    ("6 days at least", "ours", "working-days", "With a week"),
+    ("2 users on a day of a team of 5", "ours", "working-days", "One person|A team of four"),
     ("2 → 5 logins a week", "S1", "scoring", "From "),
     ("windows of 7, 14, 28 and 90 days", "S0, ours", "signals", "Users of|Days in use|Exports|Coming back"),
     ("a quarter more grows, a fifth less declines", "ours", "signals", "A quarter|A fifth"),

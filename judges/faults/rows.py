@@ -95,6 +95,7 @@ def all_signals(
     happened = {"plan_questions": account.at(TRIGGER), "demo_requests": account.at(ASKED)}
     happened = {name: [at for at in moments if at <= known] for name, moments in happened.items()}
     of_product = {"active_days": 12.0, "active_days_7d": 5.0, "limit_share": 0.0, "invites": 0.0}
+    of_product |= {"team_days": 10.0, "working_days_share": 1.0}
     return (
         dict.fromkeys(SIGNAL_NAMES, 0.0)
         | signals(account, run, mark, record["open_opportunities"] if record else 0, known)

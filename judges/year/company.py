@@ -16,6 +16,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
+import holidays
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -56,6 +57,7 @@ CAP = 1000
 LIMIT = "reports"
 
 _ZONES = ("Europe/Berlin", "Europe/London", "America/New_York", "America/Los_Angeles", "Asia/Kolkata", "Asia/Tokyo")
+_COUNTRIES = ("DE", "GB", "US", "US", "IN", "JP")
 _WORKING_SLOTS = {
     "Europe/Berlin": (1, 2), "Europe/London": (1, 2), "America/New_York": (2, 3), "America/Los_Angeles": (2, 3),
     "Asia/Kolkata": (0, 1), "Asia/Tokyo": (0, 3),
@@ -99,6 +101,8 @@ class Company:
         n = size.accounts
         self.ids = np.array([f"org-{i:06d}" for i in range(n)])
         self.midnights = np.array([_midnights(start, self.days, ZoneInfo(zone)) for zone in _ZONES])
+        self.first_date = _first_date(start)
+        self.holidays = np.array([_holidays(country, self.first_date, self.days + 3) for country in _COUNTRIES])
         self._firms()
         self._phases()
         self._users()
@@ -177,7 +181,7 @@ class Company:
             (self.days + 1, users), dtype=np.int16
         )  # day + 1 of the last activity before; 0 for none
         self.by_date = np.zeros((self.days + 2, n), dtype=np.int32)  # events of use by date, from the date -1 on
-        there = np.zeros((self.days + 2, n), dtype=bool)  # whether a user was active, not only a service
+        self.visitors = np.zeros((self.days + 2, n), dtype=np.int16)  # active users by date; a service is none
         weekday = (self.begin // DAY + 3) % 7
         for day in range(self.days):
             ripe = self.is_ripe[day]
@@ -192,8 +196,10 @@ class Company:
                 self.by_date[date + 1, np.arange(n)] += np.bincount(self.user_account[here], self.pace[here], n).astype(
                     np.int32
                 )
-                there[date + 1, np.arange(n)] |= np.bincount(self.user_account[here], minlength=n) > 0
-        self.peopled = _before(there)
+                self.visitors[date + 1, np.arange(n)] += np.bincount(self.user_account[here], minlength=n).astype(
+                    np.int16
+                )
+        self.peopled = _before(self.visitors > 0)
 
     # ── events that happen once ──────────────────────────────────────────────────────────────────
 
@@ -453,6 +459,7 @@ class Company:
         took = np.where(activated, activation - self.signup_at, 0) / DAY
         in_use = users_of(90) > 0
         adopted = np.where(in_use, self.features, 0)
+        team_days, working_days_share = self._working_week(today, users_of(90))
         week, before = whole(self.use, 7), whole(self.use, 7, ended=7)
         begun_on = self.date_of(self.signup_at, every)
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -465,6 +472,7 @@ class Company:
             "features_used": adopted, "integrations": (self.integration < now).sum(axis=0),
             "developer_days": np.where(self.developer, whole(self.peopled, 28), 0),
             "active_days_7d": whole(self.used_days, 7), "active_days": whole(self.used_days, 14),
+            "team_days": team_days, "working_days_share": working_days_share,
             "return_days": whole(self.used_days, 28) - ((begun_on >= today - 28) & (begun_on < today)),
             "events_7d": week, "events": whole(self.use, 28), "usage_growth_7d": growth,
             "demo_completion": np.full(n, np.nan), "enterprise_domain": known_domain,
@@ -544,6 +552,22 @@ class Company:
         for name, kind in signals.columns.items():  # what is not simulated is unknown
             columns.setdefault(name, pa.nulls(len(rows), kind))
         return pa.table(columns)
+
+    def _working_week(self, today: np.ndarray, users: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """How many days of the last 14 each account was there, with two users in one of five; the share of its working
+        days: the five weekdays on which it was there most often in 28 days, less the public holidays of its country."""
+        every, n = np.arange(len(today)), len(today)
+        dates = today - np.arange(1, 29)[:, None]
+        there = np.where(users >= 5, self.visitors[dates + 1, every] >= 2, self.by_date[dates + 1, every] > 0)
+        weekdays = (self.first_date.weekday() + 1 + dates) % 7
+        often = np.stack([(there & (weekdays == day)).sum(axis=0) for day in range(7)])
+        # of equal weekdays the first of the week
+        order = np.argsort(-(often * 8 - np.arange(7)[:, None]), axis=0, kind="stable")
+        worked = np.zeros((7, n), dtype=bool)
+        worked[order[:5], every] = True
+        expected = (worked[weekdays[:14], every] & ~self.holidays[self.place, dates[:14] + 1]).sum(axis=0)
+        days = there[:14].sum(axis=0)
+        return days, np.where(expected > 0, np.minimum(1.0, days / np.maximum(expected, 1)), np.minimum(days, 1))
 
     def _first(self, name: str) -> np.ndarray:
         at, places = self.by_account[name]
@@ -652,6 +676,17 @@ class Company:
         week = sum(amount for at, amount in use if lived(at, 7))
         before = sum(amount for at, amount in use if lived(at, 14) and not lived(at, 7))
         days28 = {on(at) for at, _, _ in visits if lived(at, 28)}
+        there: dict[date, set[int]] = defaultdict(set)  # by the users, of whom an event tells none
+        for at, *visitor in [*visits, *((at,) for at, _ in done)]:
+            there[on(at)] |= set(visitor[:1])
+        team = len({user for at, user, _ in visits if lived(at, 90)}) >= 5
+        together = {day for day, who in there.items() if not team or len(who) >= 2}
+        often = [sum(today - timedelta(days=28) <= d < today and d.weekday() == n for d in together) for n in range(7)]
+        worked = sorted(range(7), key=lambda n: (-often[n], n))[:5]
+        off = holidays.country_holidays(_COUNTRIES[self.place[account]])
+        fortnight = [today - timedelta(days=n) for n in range(1, 15)]
+        expected = [day for day in fortnight if day.weekday() in worked and day not in off]
+        team_days = sum(day in together for day in fortnight)
         given_up = 0
         for c in self.checkouts.get(account, ()):
             known = c.end < NEVER and c.end + c.lag < now
@@ -676,6 +711,8 @@ class Company:
             "limit_share": readings[-1] / CAP if readings else None,
             "active_days_7d": float(len({on(at) for at, _ in use if lived(at, 7)})),
             "active_days": float(len(days14)),
+            "team_days": float(team_days),
+            "working_days_share": min(1.0, team_days / len(expected)) if expected else float(team_days > 0),
             "events_7d": float(week),
             "usage_growth_7d": week / before if before else None,
             "developer_days": float(len(days28)) if self.developer[account] else 0.0,
@@ -692,9 +729,19 @@ _ARROW = {
 
 def _midnights(start: datetime, days: int, zone: ZoneInfo) -> list[int]:
     """When each date begins on the clocks of a zone, from the date -1 on, and one more than are ever asked for."""
-    first = (start - timedelta(days=BEFORE + 1)).date()
-    dates = [first + timedelta(days=n) for n in range(days + 3)]
+    dates = [_first_date(start) + timedelta(days=n) for n in range(days + 3)]
     return [microseconds(datetime(d.year, d.month, d.day, tzinfo=zone)) for d in dates]
+
+
+def _first_date(start: datetime) -> date:
+    """The date -1."""
+    return (start - timedelta(days=BEFORE + 1)).date()
+
+
+def _holidays(country: str, first: date, days: int) -> list[bool]:
+    """Whether each date is a public holiday of the country."""
+    known = holidays.country_holidays(country)
+    return [first + timedelta(days=n) in known for n in range(days)]
 
 
 def _before(by_date: np.ndarray) -> np.ndarray:

@@ -97,7 +97,8 @@ def test_a_pql_with_room_context_and_value_goes_to_its_owner_now() -> None:
         ({"employees": 20.0, "pricing_views": 0, "premium_attempts": 0}, "self_serve_hero", "$1,440"),
         ({"employees": 20.0, "active_days": 6, "activated": 0}, "self_serve_onboarding", "It has to activate"),
         ({"employees": 20.0, "activated": 0, "demo_requests": 1}, "below_floor", "$1,440"),
-        ({"active_days": 9}, "nurture", "active_days (9) has to reach 10."),
+        ({"active_days": 7}, "nurture", "working_days_share (0.7) has to reach 0.8."),
+        ({"active_days": 10, "team_days": 5}, "nurture", "team_days (5) has to reach 6."),
         ({"premium_attempts": 0, "invites": 0}, "monitor", "score of 45 has to reach 50"),
         ({"activated": 0}, "nurture", "workspace_created and data_imported"),
         ({"active_users": 1}, "nurture", "active_users (1) has to reach 2"),
@@ -490,7 +491,7 @@ def test_a_checkout_given_up_by_a_watched_account_calls() -> None:
 
 
 @pytest.mark.parametrize(
-    "lacks", [{"active_days": 9}, {"active_users": 1}, {"activated": 0}, {"employees": 20.0}, {"users": 0}]
+    "lacks", [{"active_days": 7}, {"active_users": 1}, {"activated": 0}, {"employees": 20.0}, {"users": 0}]
 )
 def test_an_event_calls_nobody_who_lacks_the_rest(lacks: dict[str, Any]) -> None:
     row = {**PQL, **MEDIUM, "pricing_views_at": ago(0.1), "active_days_7d": 0, **lacks}
@@ -514,7 +515,7 @@ def test_nobody_is_watched_where_medium_is_nurtured() -> None:
         ({**MEDIUM, "arr": 6000.0, "limit_share": 0.8, "limit_held_days": 14, "users": 0}, "expansion"),
         ({**MEDIUM, "arr": 0.0, "limit_share": 0.8, "limit_held_days": 14, "users": 0}, ""),
         ({**MEDIUM, "arr": 6000.0, "limit_share": 0.8, "limit_held_days": 13, "users": 0}, ""),
-        ({**MEDIUM, "arr": 6000.0, "limit_share": 0.8, "limit_held_days": 14, "active_days": 9}, ""),
+        ({**MEDIUM, "arr": 6000.0, "limit_share": 0.8, "limit_held_days": 14, "active_days": 7}, ""),
         ({"demo_requests": 1, "active_days": 4}, ""),
         ({"demo_requests": 1, "activated": 0}, ""),
         ({"demo_requests": 1, "employees": 4.0, "arr": 9000.0}, ""),
@@ -533,7 +534,7 @@ def test_why_it_is_called(change: dict[str, Any], call: str) -> None:
     [(500.0, "sales", "pql"), (499.0, "sales", ""), (500.0, "nurture", ""), (None, "sales", "")],
 )
 def test_large_and_quiet_is_what_the_policy_says(employees: float | None, mode: str, expected: str) -> None:
-    row = {**PQL, "employees": np.nan if employees is None else employees, "arr": 9000.0, "active_days": 9}
+    row = {**PQL, "employees": np.nan if employees is None else employees, "arr": 9000.0, "active_days": 7}
     got = decided(accounts(row), policy=changed(routing__large_not_engaged=mode)).iloc[0]
     assert (got["call"], got["engagement_band"]) == (expected, "low")
 
@@ -652,7 +653,8 @@ def test_obstacles_are_told_in_the_order_of_the_rules() -> None:
     assert [(o["obstacle"], o["has"], o["needs"]) for o in got["would_change"]] == [
         ("holdout", None, None), ("checkout", None, None), ("open_opportunity", None, None), ("recent_touch", 3, 7),
         ("cooldown", 12, 90), ("new_intent", None, None), ("potential_arr", 900, 5000), ("icp", None, None),
-        ("activation", None, None), ("active_days", 0, 10), ("active_users", 0, 2), ("intent", None, None),
+        ("activation", None, None), ("active_days", 0, 5), ("active_users", 0, 2),
+        ("working_days_share", 0, 0.8), ("team_days", 0, 6), ("intent", None, None),
         ("score", 0, 50), ("context:name", None, None), ("context:domain", None, None),
     ]  # fmt: skip
 

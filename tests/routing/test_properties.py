@@ -68,7 +68,9 @@ def policy_of(seed: int, **fixed: Any) -> Policy:
     document["gates"]["icp"]["industries"] = random.choice([[], ["Retail", "media"]])
     document["gates"]["icp"]["excluded_industries"] = random.choice([[], ["MEDIA"]])
     routing |= {
-        "engaged": [{"signal": "active_days", "at_least": random.choice([3, 10])}],
+        "engaged": random.choice(
+            [[{"signal": "active_days", "at_least": random.choice([3, 10])}], document["routing"]["engaged"]]
+        ),
         "hand_raised": [{"signal": s, "at_least": 1} for s in random.sample(COUNTED, k=random.choice([0, 0, 1, 2]))],
         "triggers": random.sample(COUNTED, k=random.randint(0, 4)),
         "medium": random.choice(["monitor", "monitor", "nurture"]),
@@ -174,6 +176,7 @@ def _account(random: Random, policy: Policy, edges: dict[str, list[float]], as_o
         scored = [rule.signal for rule in policy.scoring.points if rule.signal not in ("activated", "active_days")]
         row |= dict.fromkeys(random.sample(scored, k=random.randint(len(scored) // 2, len(scored))), 0.0)
     row |= {"employees": random.choice([40.0, 200.0, 600.0]), "arr": random.choice([None, 0.0, 9600.0])}
+    there = ("team_days", "working_days_share")
     steps: list[dict[str, Any]] = [
         {name: random.choice([0.0, None, edge, np.nextafter(edge, 0), edge - 1, edge + 1, edge * 1.7])}
         for name in random.choices(SIGNAL_NAMES, k=3)
@@ -196,7 +199,7 @@ def _account(random: Random, policy: Policy, edges: dict[str, list[float]], as_o
         {"industry": random.choice([None, "Media", "mining"])},
         {"active_days": random.choice([2.0, 3.0, 4.0, 5.0, 9.0, 10.0])},
         {"activated": 0},
-        {name: 0.0 for name in random.sample(SIGNAL_NAMES, k=20) if name not in PQL},
+        {name: 0.0 for name in random.sample(SIGNAL_NAMES, k=20) if name not in {*PQL, *there}},
         {"owner_email": None},
         {"employees": 10.0, "arr": None},
         {"owner_email": "zoe@v.com", "owner_id": "id-zoe@v.com"},
@@ -568,7 +571,7 @@ def test_what_would_change_a_decision_does_change_it(drawn: int, as_of: datetime
 def test_the_drawn_worlds_hold_every_rule_and_call() -> None:
     """A world without an action would test nothing about it."""
     seen: Counter[str] = Counter()
-    for seed in range(24):
+    for seed in range(40):
         policy, as_of = policy_of(seed), datetime(2025, 5, 6, 12, tzinfo=UTC)
         got = decide(world(policy, as_of, seed), policy, as_of)
         seen.update([*got["rule"], *got.loc[got["action"] == "sales_now", "call"]])

@@ -60,7 +60,7 @@ def without(name: str) -> Iterator[None]:
 
 
 def test_weeks_of_runs_break_no_promise_and_can_be_replayed(tmp_path: Path) -> None:
-    lived = year(tmp_path, days=38, accounts=500, tasks_per_day=4, sampled=3, provoked=0.15)
+    lived = year(tmp_path, days=38, accounts=700, tasks_per_day=4, sampled=3, provoked=0.25)
     figures, oracle = lived.live(), lived.oracle
     assert not oracle.counted, dict(oracle.violations)
     assert not oracle.wrong_signals

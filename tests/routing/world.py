@@ -32,11 +32,17 @@ def accounts(*rows: dict[str, Any]) -> pd.DataFrame:
         "usual_weekday": np.nan, "bought_at": None, "limit_near_at": None, "limit_read_at": None,
     }  # fmt: skip
     happened = {f"{name}_at": AS_OF for name in MOMENTS}
-    table = pd.DataFrame([{**base, "account_id": f"a{n:02}", **happened, **row} for n, row in enumerate(rows)])
+    table = pd.DataFrame([{**base, "account_id": f"a{n:02}", **happened, **_week(row)} for n, row in enumerate(rows)])
     for name in MOMENTS:  # null when there is none
         table[f"{name}_at"] = table[f"{name}_at"].where(table[name] > 0)
     moments = dict.fromkeys([*happened, "bought_at", "limit_near_at", "limit_read_at"], "datetime64[us, UTC]")
     return table.astype({**dict.fromkeys(TEXT, "str"), **dict.fromkeys(SIGNAL_NAMES, "float64"), **moments})
+
+
+def _week(row: dict[str, Any]) -> dict[str, Any]:
+    """The row of a team that works five days a week, all of them together, unless it says otherwise."""
+    days = row.get("active_days")
+    return row if days is None else {"team_days": days, "working_days_share": min(1.0, days / 10), **row}
 
 
 def handoffs(*rows: dict[str, Any]) -> pd.DataFrame:

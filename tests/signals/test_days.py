@@ -69,9 +69,7 @@ def plain(events: Rows, zone: str, as_of: datetime, country: str) -> dict[str, f
         "users": len({user for _, user, _ in within(90)}),
         "active_days_7d": days(week),
         "active_days": days(within(14)),
-        **working_week(
-            [(day, user) for day, user, _ in on], today, country, len({user for _, user, _ in within(90)})
-        ),
+        **working_week([(day, user) for day, user, _ in on], today, country, len({user for _, user, _ in within(90)})),
         "return_days": days(within(28)) - came_first,
         "developer_days": days([e for e in within(28) if e[2] == "api_called"]),
     }
