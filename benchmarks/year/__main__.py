@@ -1,6 +1,8 @@
 """`python -m benchmarks.year`: lives the year and prints what it came to; exits with 1 when a promise was broken.
 
-A month of 2,000 accounts unless told otherwise; `make year` lives the whole year of 20,000.
+A month of 2,000 accounts unless told otherwise; `make year` lives the whole year of 20,000. `--rules before` lives it
+under the rules that any end of a handoff cooled down alike and intent was as old as its window: what it prints under
+"whom it reaches" is to be compared.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from rich.table import Table
 
 from judges.year.company import Size
 from judges.year.oracle import GUARANTEES
-from judges.year.year import Year
+from judges.year.year import Year, as_before, policies
 
 DECISIONS_AGAIN = 1_000
 
@@ -31,7 +33,8 @@ def main() -> int:
     size = Size(arguments.accounts, arguments.days, arguments.reps)
     with tempfile.TemporaryDirectory(prefix="onetouch-year-", dir=arguments.home) as home:
         begun = time.perf_counter()
-        year = Year(Path(home), size)
+        plan = policies(size)
+        year = Year(Path(home), size, as_before(plan) if arguments.rules == "before" else plan)
         with Progress(console=console, disable=not console.is_terminal) as progress:
             task = progress.add_task("runs", total=year.runs)
 
@@ -89,6 +92,9 @@ def _print(console: Console, year: Year, seconds: float) -> None:
         "why": ", ".join(f"{n:,} {call}" for call, n in figures.calls.most_common()),
         "tasks": f"{len(year.crm.by_handoff):,}; " + ", ".join(f"{n:,} {state}" for state, n in ended.most_common()),
         "withdrawn while open": f"{figures.withdrawn:,}; {figures.provoked:,} upgrades begun at the worst moments",
+        "whom it reaches": f"{len(year.crm.by_handoff):,} tasks; {oracle.asked:,} of accounts that had asked for a "
+        f"person, {oracle.asked_again:,} of them again; {oracle.fresh / max(1, len(year.crm.by_handoff)):.1%} with "
+        "fresh intent or a lasting state",
         "contacted in time": f"{met:,} of {asked:,} ({met / max(1, asked):.1%}), in the reps' working hours",
         "tasks a rep and working day": f"mean {capacity['mean'].mean():.2f} (least {capacity['mean'].min():.2f}, "
         f"most {capacity['mean'].max():.2f}), never more than {capacity['most'].max()}",
@@ -105,6 +111,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--accounts", type=int, default=2_000)
     parser.add_argument("--days", type=int, default=30)
     parser.add_argument("--reps", type=int, default=24)
+    parser.add_argument("--rules", choices=("today", "before"), default="today", help="default: today")
     parser.add_argument("--home", type=Path, help="folder to work in; what is made there is removed at the end")
     return parser.parse_args()
 

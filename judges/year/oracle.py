@@ -17,12 +17,15 @@ import pyarrow as pa
 from onetouch.crm.salesforce import HANDOFF_ID
 from onetouch.policy import Policy
 
-from judges.year.company import HOUR, NEVER, Company, microseconds, moment
+from judges.year.company import DAY, HOUR, NEVER, Company, microseconds, moment
 from judges.year.crm import Crm, Task
 from judges.year.people import NEVER_CONTACT, judge_contact
 
 FRESH = 15
 """The promise of `routing.fresh_intent_hours`; it has no number among the guarantees."""
+
+WORTHLESS = 72
+"""Hours after which a signal is worthless (S2): a year under rules that do not promise it is measured by it, too."""
 
 AFTERMATH = timedelta(days=7)
 """How long after the end of a handoff a call of its rep is one because of it."""
@@ -49,9 +52,10 @@ _ENDED_BY_US = {"Withdrawn", "Released", "Expired"}
 class Oracle:
     """Counts violations of the guarantees; `violations` describes up to 20 of each.
 
-    `tasks`: the tasks of each account, in order; `asked_again`: tasks of accounts that asked for a person after an end;
-    `fresh`: tasks of accounts that showed intent lately or still do; `of_rep`: number of tasks by owner and by the date
-    of the decision in the rep's time zone.
+    `tasks`: the tasks of each account, in order; `asked`: tasks of accounts that had asked for a person within the
+    signal's window; `asked_again`: those of them that asked after an end of an earlier task; `fresh`: tasks of accounts
+    that showed intent lately or still do, or had when they came into the line for a rep; `of_rep`: number of tasks by
+    owner and by the date of the decision in the rep's time zone.
     """
 
     def __init__(self, company: Company, crm: Crm) -> None:
@@ -63,7 +67,7 @@ class Oracle:
         self._policy: Policy | None = None
         self.tasks: dict[int, list[Task]] = defaultdict(list)
         self._earned: dict[str, frozenset[str]] = {}
-        self.asked_again = self.fresh = 0
+        self.asked = self.asked_again = self.fresh = 0
         self.of_rep: Counter[tuple[str, date]] = Counter()
         self._of_day: Counter[date] = Counter()
         self._new: list[Task] = []
@@ -199,11 +203,8 @@ class Oracle:
 
     def _judge_intent(self, name: str, task: Task, decided: datetime, policy: Policy) -> None:
         """Whether the account has shown intent lately, or does so still; the time in the line for a rep is its own."""
-        hours = policy.routing.fresh_intent_hours
-        if hours is None:
-            return
-        self.checked[FRESH] += 1
-        now = microseconds(decided)
+        promised = policy.routing.fresh_intent_hours
+        hours, now = promised or WORTHLESS, microseconds(decided)
         signs = [c.signal for c in (*policy.gates.intent, *policy.routing.hand_raised)] + policy.routing.triggers
         waits = hours + policy.assignment.queue_hours
         late = policy.signals.checkout_abandoned_hours
@@ -213,8 +214,14 @@ class Oracle:
             for sign in dict.fromkeys(signs)
             for at in self.company.shown(task.account, [sign], now, policy)
         ]
-        self.fresh += lasts or min(ages, default=waits) < hours
-        if not lasts and min(ages, default=waits) >= waits:
+        asked = self.company.shown(task.account, [c.signal for c in policy.routing.hand_raised], now, policy)
+        self.asked += any(now - at < policy.signals.recent_days * DAY for at in asked)
+        fresh = lasts or min(ages, default=waits) < waits
+        self.fresh += fresh
+        if promised is None:
+            return
+        self.checked[FRESH] += 1
+        if not fresh:
             self._violated(FRESH, f"{name}: its last sign of intent is {min(ages, default=0):.0f} hours old")
 
     def _end(self, task: Task) -> datetime | None:

@@ -69,6 +69,22 @@ def policies(size: Size) -> list[tuple[int, Policy]]:
     return [(0, first), (size.days // 3, looser), (third, stricter)]
 
 
+def as_before(plan: Sequence[tuple[int, Policy]]) -> list[tuple[int, Policy]]:
+    """The same policies under the rules of before: every end cools down alike and only another kind of signal ends it,
+    intent is as old as its signal's window, ten days of fourteen are engaged, and nobody is in friction or listed."""
+    then = {
+        "routing__returns": {
+            "lost_days": None, "won_days": None, "untouched_days": None, "new": "signal", "hand_raise": False,
+            "same_rep_days": None,
+        },
+        "routing__fresh_intent_hours": None,
+        "routing__engaged": [{"signal": "active_days", "at_least": 10}],
+        "routing__rules": {},
+        "never_contact__domains": [],
+    }  # fmt: skip
+    return [(day, policy.changed(**then)) for day, policy in plan]
+
+
 @dataclass
 class Figures:
     """The figures of the year."""
