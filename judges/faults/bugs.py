@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import itertools
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -23,9 +24,10 @@ from onetouch.crm.salesforce import Salesforce
 from onetouch.crm.salesforce import rows as salesforce_rows
 from onetouch.crm.salesforce.transport import Transport
 from onetouch.crm_sync import one_touch
-from onetouch.delivery import DeliveryFailed, breaker, deliver, recheck, withdraw
+from onetouch.delivery import DeliveryFailed, Webhook, breaker, deliver, recheck, withdraw
 from onetouch.ledger import Ledger
 
+from judges.faults.audience import TOLD_ONCE
 from judges.faults.process import SteppedLedger
 
 going_back: Any = importlib.import_module("onetouch.delivery.back_off")
@@ -298,6 +300,31 @@ def _() -> list[tuple[Any, str, Any]]:
     return [(deliver, "_ask_again", believed)]
 
 
+# ── the audience ─────────────────────────────────────────────────────────────────────────────────
+
+
+@_bug("audience-sent-twice", "each attempt has a key of its own, so the receiver takes a request twice", TOLD_ONCE)
+def _() -> list[tuple[Any, str, Any]]:
+    whole, tries = Webhook._once, itertools.count()
+
+    def anew(self: Any, key: str, body: bytes) -> Any:
+        return whole(self, f"{key}-{next(tries)}", body)
+
+    return [(Webhook, "_once", anew)]
+
+
+@_bug("audience-told-anew", "what the receiver knows is not kept with the requests that tell it", TOLD_ONCE)
+def _() -> list[tuple[Any, str, Any]]:
+    whole = Ledger.tell_audience
+
+    def only_requests(
+        self: Any, run: Any, destination: str, payloads: Any, members: Any, left: Any, **how: Any
+    ) -> None:
+        whole(self, run, destination, payloads, {}, [], **how)
+
+    return [(Ledger, "tell_audience", only_requests)]
+
+
 # ── context, and what belongs to the rep ─────────────────────────────────────────────────────────
 
 
@@ -484,6 +511,8 @@ FOUND: dict[str, int] = {
     "late-purchase-passes": 231,
     "withdrawn-not-closed": 70,
     "opt-out-read-once": 44,
+    "audience-sent-twice": 291,
+    "audience-told-anew": 3,
     "context-after-task": 0,
     "null-erases": 2,
     "edit-written-over": 60,

@@ -18,7 +18,8 @@ from unittest.mock import patch
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
-from onetouch.lake import Lake, rows
+from onetouch.delivery import audience
+from onetouch.lake import Lake, rows, table_kind
 from onetouch.routing import inputs, recall
 
 extraction: Any = importlib.import_module("onetouch.crm_sync.extract_crm")  # a function there has this name, too
@@ -69,6 +70,10 @@ def _read_table(
     with lake.fs.open(lake.path(*parts), "rb") as table:
         for name, _, values in filters or ():
             table = table.filter(pc.is_in(table[name], pa.array(values, table.schema.field(name).type)))
+        kind = table_kind(*parts)
+        for name in columns or ():
+            if name not in table.column_names and kind is not None:  # as in a file of an earlier release
+                table = table.append_column(name, pa.nulls(len(table), kind.columns[name]))
         return table.select(columns) if columns else table
 
 
@@ -110,6 +115,7 @@ def quick() -> Iterator[None]:
             (extraction, "read_table", _read_table),
             (inputs, "read_table", _read_table),
             (recall, "read_table", _read_table),
+            (audience, "read_table", _read_table),
             (extraction, "normalise_accounts", _normalise),
             (extraction, "frame_of", _frame_of),
         ):

@@ -19,6 +19,7 @@ from onetouch.ledger import Run
 from onetouch.policy import Policy
 from onetouch.sandbox.api import Answer
 
+from judges.faults.audience import TOLD_ONCE
 from judges.faults.people import judge_task
 from judges.faults.routed import LAG, Line
 from judges.faults.wire import Request
@@ -37,6 +38,7 @@ GUARANTEES = {
     8: "a rep's edits are theirs",
     9: "bounded blast radius",
     11: "never contact",
+    TOLD_ONCE: "told once",
 }
 REFUSED = "FIELD_CUSTOM_VALIDATION_EXCEPTION"
 """The error code with which the simulator refuses a row for good."""

@@ -32,7 +32,7 @@ from onetouch.sandbox import faults
 from onetouch.sandbox.api import Answer
 from tenacity import wait_fixed
 
-from judges.faults import routed, rows
+from judges.faults import audience, routed, rows
 from judges.faults.memory import MemoryLake, extraction, quick
 from judges.faults.oracle import Oracle, Violation
 from judges.faults.people import may_be_contacted
@@ -41,7 +41,7 @@ from judges.faults.wire import BASE, Channel, Lost, Org, Request, Session
 from judges.faults.world import REPS, World
 
 START = datetime(2025, 11, 17, 9, tzinfo=UTC)
-_NOT_IN_THE_WAY = ("back_off", "deliver_tasks", "reconcile")
+_NOT_IN_THE_WAY = ("back_off", "deliver_tasks", "reconcile", "send_audience")
 """Stages whose failure does not stop the later stages, as in the DAGs."""
 
 ATTEMPTS = 3
@@ -121,6 +121,9 @@ class Simulation:
             self.event_rate = self.rng.choice((0.0, 0.0, 0.005, 0.02))
             self.careful = False
             self.oracle.line = routed.Line(self.oracle)
+        self.told: audience.Told | None = None
+        if seed % 16 in audience.SEEDS:
+            self.told = audience.Told(self.org, self.policy, self.oracle.violated)
 
     # ── a seed's life ────────────────────────────────────────────────────────────────────────────
 
@@ -224,6 +227,8 @@ class Simulation:
             self.scheduler.run(quiet)
         self.org.now = self.scheduler.now
         self.oracle.final(ran_out=len(jumps) > 2)
+        if self.told:
+            self.told.final()
 
     # ── what one process does ────────────────────────────────────────────────────────────────────
 
@@ -248,10 +253,13 @@ class Simulation:
             "route": lambda ledger: self._route(ledger, run, decides),
             "deliver_tasks": lambda ledger: self._deliver(process, ledger, run),
             "reconcile": lambda ledger: self._reconcile(process, ledger, run),
+            "send_audience": lambda ledger: self._tell(process, ledger, run),
             "alert_reps": lambda ledger: self._alert(process, ledger, run),
         }
         if not nightly:
             del stages["reconcile"]
+        if self.told is None:
+            del stages["send_audience"]
         for name, work in stages.items():
             if not self._tries(process, name, work) and name not in _NOT_IN_THE_WAY:
                 return
@@ -383,6 +391,12 @@ class Simulation:
         slack = None if held else self._slack(process)
         return delivery.alert_reps(self.lake, ledger, self.policy, run, slack, now=self.scheduler.now, held=held)
 
+    def _tell(self, process: Process, ledger: Ledger, run: Run) -> Any:
+        held = self._may_not(process, ledger, run)
+        session = Session(self.org, SimpleNamespace(carry=partial(self._carry, process)))
+        hook = None if held else audience.webhook(self.org, session, self.scheduler, process, ledger.stopped)
+        return delivery.send_audience(self.lake, ledger, self.policy, run, hook, held=held)
+
     def _recheck(self, process: Process, account_ids: list[str]) -> dict[str, Checkout]:
         """Checkouts in the product's own events at this moment."""
         self._step(process, "before", "recheck")
@@ -443,7 +457,10 @@ class Simulation:
             signals.append(rows.signals(account, run, mark, known["open_opportunities"] if known else 0))
         self.lake.write(pa.Table.from_pylist(signals, rows.SIGNALS), "signals", f"{run.run_id}.parquet")
         self.lake.write(pa.Table.from_pylist(decisions, rows.DECISIONS), "decisions", f"{run.run_id}.parquet")
-        self.oracle.decided(run, self.careful, {d["account_id"]: d["action"] for d in decisions})
+        actions = {d["account_id"]: d["action"] for d in decisions}
+        self.oracle.decided(run, self.careful, actions)
+        if self.told:
+            self.told.decided(run, actions)
         shown = ", ".join(f"{d['account_id']} {d['action']}" for d in decisions)
         self.note(f"decided as of {run.as_of:%d %H:%M}: {shown}")
 
@@ -608,6 +625,8 @@ class Simulation:
         self.troubles -= 1
         if request.api == "slack":
             return self.rng.choice(("request lost", "answer lost", "503", "429"))
+        if request.api == "audience":
+            return self.rng.choice(audience.FAULTS)
         kinds = ["request lost", "answer lost", "503", "429", "signed out", "401", "limit exceeded", "little left"]
         if request.writes:
             kinds += ["answer lost", "delivered twice", "row locked", "row refused", "row locked", "row refused"]

@@ -14,6 +14,7 @@ from urllib.parse import parse_qsl, unquote_plus, urlsplit
 
 import requests
 from onetouch.sandbox.api import Answer
+from onetouch.sandbox.audience import PATH, Receiver
 from onetouch.sandbox.fields import SObject, build_org
 from onetouch.sandbox.metadata import METADATA, read_metadata
 from onetouch.sandbox.salesforce import Salesforce
@@ -32,17 +33,19 @@ def _template() -> tuple[dict[str, SObject], bytes]:
     store = Store(None, org)
     for name, value in (("slack_per_second", 1e6), ("slack_burst", 1e6)):
         store.set(name, value)
+    Receiver(store)  # makes its tables
     return org, store.db.serialize()
 
 
 class Org:
-    """A stand-in of Salesforce and Slack in memory; `now` is its clock."""
+    """A stand-in of Salesforce, Slack and the receiver of audiences in memory; `now` is its clock."""
 
     def __init__(self, now: datetime) -> None:
         self.store = Store(None, *_template())
         self.now = now
         self.store.now = lambda: self.now  # type: ignore[method-assign]
         self.salesforce, self.slack = Salesforce(self.store), Slack(self.store)
+        self.audience = Receiver(self.store)
         self.db = self.store.db
 
     def rest(self, method: str, url: str, body: bytes, headers: Mapping[str, str]) -> Answer:
@@ -54,6 +57,11 @@ class Org:
                 form = dict(parse_qsl(body.decode()))
                 return self.salesforce.token(form, lower.get("authorization", ""), BASE)
             return self.salesforce.request(method, parts.path, parts.query, body, lower)
+
+    def told(self, method: str, body: bytes, headers: Mapping[str, str]) -> Answer:
+        """The answer of the receiver of audiences to one request."""
+        with self.store.transaction():
+            return self.audience.request(method, {name.lower(): value for name, value in headers.items()}, body)
 
     def finish_jobs(self) -> None:
         """Processes the bulk jobs that have begun."""
@@ -125,6 +133,8 @@ class Request:
 
     def execute(self) -> Answer:
         """Makes the request arrive; returns its answer."""
+        if self.api == "audience":
+            return self.org.told(self.method, self.body, self.headers)
         if self.api == "salesforce":
             return self.org.rest(self.method, self.url, self.body, self.headers)
         method = self.path.rpartition("/")[2]
@@ -143,7 +153,8 @@ class Session(requests.Session):
     def send(self, request: requests.PreparedRequest, **kwargs: Any) -> requests.Response:
         body = request.body or b""
         raw = body.encode() if isinstance(body, str) else body if isinstance(body, bytes) else body.read()
-        going = Request(self.org, "salesforce", str(request.method), str(request.url), raw, dict(request.headers))
+        api = "audience" if str(request.url) == f"{BASE}{PATH}" else "salesforce"
+        going = Request(self.org, api, str(request.method), str(request.url), raw, dict(request.headers))
         try:
             answer = self.traveller.carry(going)
         except Lost:
