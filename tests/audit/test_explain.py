@@ -54,7 +54,11 @@ def test_rules_stand_in_order_and_the_stored_one_decided(company: Workspace, las
         ("nameless", "never without context", "its record lacks name"),
         ("small", "value floor", "worth $1,200, under the floor of $5,000"),
         ("small hero", "matrix: low value, engaged", "and engaged: working_days_share 1, team_days 14"),
-        ("small and quiet", "matrix: low value, not engaged", "and not engaged: working_days_share 0 of 0.8, team_days 0 of 6"),
+        (
+            "small and quiet",
+            "matrix: low value, not engaged",
+            "and not engaged: working_days_share 0 of 0.8, team_days 0",
+        ),
         ("watched", "tier medium", "watched until its next trigger event"),
         ("not activated", "no PQL", "gate not passed: activated, intent, low tier"),
         ("small hero", "value floor", "worth $1,200 is under the floor, but nothing calls for a person"),

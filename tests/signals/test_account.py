@@ -95,6 +95,7 @@ def plain(
         "active_users_7d": users(7),
         "active_users": users(28),
         "decision_makers": 0,
+        "qualified_users": qualified(near, use, as_of),
         "invites": n(28, "teammate_invited"),
         "milestones_done": sum(name in first for name in POLICY.product.milestones),
         "activated": float(activated_at is not None),
@@ -148,6 +149,25 @@ def plain(
         "last_seen_at": max(ever, default=None),
         "activated_at": activated_at,
     }
+
+
+PERSONAL = {
+    "demo_requested": 28, "plan_question_asked": 28, "pricing_viewed": 14, "premium_feature_attempted": 28,
+    "limit_reached": 28, "sso_configured": 28, "permissions_changed": 28, "teammate_invited": 28,
+}  # fmt: skip
+"""What a user does who qualifies in person, and for how many days it counts."""
+
+
+def qualified(near: Rows, use: Rows, as_of: datetime) -> int:
+    """How many users did one of these, and used the product on five of the last 14 dates (UTC), today among them."""
+    today = (as_of - timedelta(microseconds=1)).date()
+    dates: dict[str, set[date]] = defaultdict(set)
+    for e in use:
+        day = e["occurred_at"].date()
+        if e["user_id"] and (today - day).days < 14:
+            dates[e["user_id"]].add(day)
+    did = {e["user_id"] for e in near if slides(e, PERSONAL.get(e["event"], -999), as_of)}
+    return sum(len(dates[user]) >= 5 for user in did - {None})
 
 
 def most_used(rows: Rows) -> list[dict[str, Any]]:

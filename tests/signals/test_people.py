@@ -225,3 +225,20 @@ def test_profiles_are_what_a_plain_reading_of_the_events_gives(
         found = engine.fetch(latest_profiles(engine, profiles)).to_pylist()
     got = {row["user_id"]: {k: row[k] for k in ("name", "email") if row[k] is not None} for row in found}
     assert got == {user: known for user, known in wanted.items() if known}
+
+
+def test_who_qualifies_in_person_did_what_counts_as_intent_and_was_there(world: World) -> None:
+    policy = read_policy().changed(unit="user")
+    for day in range(1, 6):
+        world.did("ann", ago=timedelta(days=day))
+        world.did("boss", ago=timedelta(days=day), profile=said(role="admin", email="boss@acme.example"))
+    world.did("ann", "pricing_viewed", ago=timedelta(days=2))
+    for day in range(1, 5):  # four days are too few
+        world.did("ben", ago=timedelta(days=day))
+    world.did("ben", "demo_requested", ago=timedelta(days=30))
+    world.did("ben", "plan_question_asked", ago=timedelta(days=2))
+    signals = world.computed(policy=policy)[1]
+    assert (signals["qualified_users"], signals["contact_user"]) == (1, "ann")
+    assert world.computed()[1]["contact_user"] == "boss", (
+        "where the account is the unit, a buyer is the one to write to"
+    )

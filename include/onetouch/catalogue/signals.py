@@ -280,6 +280,12 @@ SIGNALS: tuple[Signal, ...] = (
         section=Section.TEAM, private=True,
     ),
     Signal(
+        name="qualified_users", unit="users", window=Window.RECENT, source="S2", table="people",
+        meaning="different users who did in person what signals of intent count (requests, plan questions, looks at "
+        "pricing, attempts, limits, SSO, invitations) and used the product on as many days as `gates.engagement` asks",
+        label="Users who qualify in person", nouns=("qualified user", "qualified users"), private=True,
+    ),
+    Signal(
         name="invites", unit="events", window=Window.RECENT, source="S4", events=("teammate_invited",),
         meaning="how often", label="Invitations in {days} days", nouns=("teammate", "teammates"),
         section=Section.TEAM, happened=Happened("invited a teammate", "teammate invited"),

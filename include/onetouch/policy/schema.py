@@ -1032,7 +1032,7 @@ class Policy(Part):
     _kept_as: str | None = PrivateAttr(default=None)  # the version under which the ledger keeps the former document
 
     name: str
-    unit: Literal["account"]
+    unit: Literal["account", "user"]
     sources: Annotated[dict[Source_name, SourceSettings], Field(min_length=1)]
     events: Events
     never_count: NeverCount

@@ -175,7 +175,9 @@ def _activation(figures: Figures, policy: Policy) -> str:
 
 
 def _intent(figures: Figures, policy: Policy) -> str:
-    return f"It has to show intent: {' or '.join(f'{c.signal} {c.at_least:g}' for c in policy.gates.intent)}."
+    signs = " or ".join(f"{c.signal} {c.at_least:g}" for c in policy.gates.intent)
+    by = "" if policy.unit == "account" else ", by a user who qualifies in person (qualified_users 1)"
+    return f"It has to show intent: {signs}{by}."
 
 
 def _fresh_intent(figures: Figures, policy: Policy) -> str:

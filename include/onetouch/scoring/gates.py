@@ -21,7 +21,8 @@ def gates(signals: pd.DataFrame, policy: Policy) -> pd.DataFrame:
             "gate_icp": fits(signals, policy.gates.icp),
             "gate_activated": number(signals, "activated") >= 1,
             "gate_engagement": np.logical_and.reduce([holds(signals, c) for c in policy.gates.engagement]),
-            "gate_intent": np.logical_or.reduce([holds(signals, c) for c in policy.gates.intent]),
+            "gate_intent": np.logical_or.reduce([holds(signals, c) for c in policy.gates.intent])
+            & qualified(signals, policy),
         },
         index=signals.index,
     )
@@ -30,6 +31,13 @@ def gates(signals: pd.DataFrame, policy: Policy) -> pd.DataFrame:
 def holds(signals: pd.DataFrame, condition: Condition) -> Mask:
     """Whether the signal is known and reaches `condition.at_least`."""
     return number(signals, condition.signal) >= condition.at_least
+
+
+def qualified(signals: pd.DataFrame, policy: Policy) -> Mask:
+    """Whether the intent is somebody's: with `unit: user` (S2) one user at least has to qualify in person."""
+    if policy.unit == "account":
+        return np.ones(len(signals), dtype=bool)
+    return number(signals, "qualified_users") >= 1
 
 
 def fits(signals: pd.DataFrame, icp: Icp) -> Mask:

@@ -48,7 +48,7 @@ def account_signals(
     history: ir.Table,
     checkouts: ir.Table,
     people: ir.Table,
-    decision_makers: ir.Table,
+    of_people: ir.Table,
     snapshot: ir.Table,
     caps: ir.Table,
     seats: ir.Table,
@@ -63,7 +63,7 @@ def account_signals(
     `activity`: the days of the lookback as known at `as_of`; `sums`: the result of `sum_up` for them; `history`: what
     `activity.build_history` kept of earlier days, placed and summed up; `checkouts`: `sums.sum_checkouts` of steps that
     may be any account's to which their person belongs, for each of them;
-    `people` and `decision_makers`: what `people.people` gives;
+    `people` and `of_people`: what `people.people` gives;
     `snapshot`: identified accounts; `caps`: plan_limits, limit_name,
     limit_cap; `seats`: account_id, limit_cap of the accounts whose seats are counted by active users (`seat_caps`);
     `zones` and `local_hours`: what `days.beginnings` and `days.local_hours` give of the accounts' zones; `calendars`:
@@ -86,7 +86,7 @@ def account_signals(
     day = engine.keep(_with_teams(_local_days(lived, clocks, local_hours), teams, there), "local_days")
     tables = {
         "users": users,
-        "people": decision_makers,
+        "people": of_people,
         "days": _days(day, policy),
         "working_days": working_days(day, calendar, policy),
         COUNTS: _counts(sums.event, policy, as_of),

@@ -106,7 +106,7 @@ def built(
             profiles = read_profiles(lake, engine, told, as_of, pruned=pruned)
         else:
             profiles = engine.table(PROFILES.empty_table(), "profiles")
-        known, decision_makers = people(engine, sums, activity, profiles, policy, as_of)
+        known, of_people = people(engine, sums, activity, profiles, policy, as_of)
         if people_of is not None:
             engine.write(known.order_by("account_id", "place"), {}, "people", f"{people_of}.parquet")
         accounts, caps, seats, unknown = with_plans(joined.accounts, policy)
@@ -122,7 +122,7 @@ def built(
             history,
             checkouts,
             known,
-            decision_makers,
+            of_people,
             engine.table(accounts, "snapshot"),
             engine.table(caps, "caps"),
             engine.table(seats, "seats"),

@@ -6,6 +6,10 @@ buys for the team (`people.buyer_roles`, or has changed SSO or permissions), or 
 `people.decision_makers` names. The champion, the most active person, knows the product best, and is asked where nobody
 is known to buy. Of buyers and of the others, those whose address is known come first, since nobody can be written to
 without one.
+
+Somebody qualifies in person who shows intent (does what PERSON_SIGNALS count) and was there on as many days as the gate
+asks of an account. With `unit: user` (S2) an account is no PQL without such a person, who comes right after those who
+asked: who qualified is the one to write to.
 """
 
 from __future__ import annotations
@@ -40,9 +44,10 @@ def people(
     engine: Engine, sums: Sums, activity: ir.Table, profiles: ir.Table, policy: Policy, as_of: datetime
 ) -> tuple[ir.Table, ir.Table]:
     """Two tables: the best `people.most` people of each account (PEOPLE_COLUMNS), and account_id with the number of
-    active `decision_makers`. Somebody is of an account who used it recently, or did there what a signal counts.
+    active `decision_makers` and of `qualified_users`.
 
-    `sums`, `activity`: as `account.account_signals` has them. `profiles`: PROFILES, as known at `as_of`.
+    Somebody is of an account who used it recently, or did there what a signal counts. `sums`, `activity`: as
+    `account.account_signals` has them. `profiles`: PROFILES, as known at `as_of`.
     """
     u = sums.user
     used = u.filter(u.user_id.notnull() & (u.n_recent > 0))
@@ -69,27 +74,42 @@ def people(
         intent=reduce(lambda one, other: one + other, (p[name] for name in PERSON_SIGNALS)),
     )
     p = engine.view(p, "everybody")
-    makers = p.filter(p.decides & (p.events > 0))
-    makers = makers.group_by("account_id").agg(decision_makers=makers.user_id.nunique())
+    window = range(min(policy.signals.engagement_days, MOST_DAYS))
+    least = max((c.at_least for c in policy.gates.engagement if c.signal == "active_days"), default=1)
+    counted = p.filter((p.decides & (p.events > 0)) | (p.intent > 0))
+    counted = counted.mutate(qualifies=(counted.intent > 0) & (_days_there(counted, window) >= least))
+    qualified = engine.keep(counted.select("account_id", "user_id", "qualifies", "decides", "events"), "qualified")
+    numbers = qualified.group_by("account_id").agg(
+        decision_makers=qualified.user_id.nunique(where=qualified.decides & (qualified.events > 0)),
+        qualified_users=qualified.user_id.nunique(where=qualified.qualifies),
+    )
+    if policy.unit == "user":
+        by = qualified.filter(qualified.qualifies).select("account_id", "user_id", "qualifies")
+        p = p.left_join(by, ["account_id", "user_id"]).drop("account_id_right", "user_id_right")
+        p = engine.view(p.mutate(qualifies=p.qualifies.fill_null(False)), "everybody_qualified")
     most = ibis.window(group_by="account_id", order_by=[p.events.desc(), p.user_id])
     p = p.mutate(champion=(ibis.row_number().over(most) == 0) & (p.events > 0))
     asked, reachable = p.demo_requests > 0, p.email.notnull()
+    in_person = [p.qualifies.desc(), p.intent.desc()] if policy.unit == "user" else []
     kept = ibis.window(
         group_by="account_id",
         order_by=[
-            asked.desc(), asked.ifelse(p.demo_requests_at, ibis.null()).desc(), reachable.desc(), p.buyer.desc(),
-            p.champion.desc(), (p.intent > 0).desc(), p.events.desc(), p.user_id,
+            asked.desc(), asked.ifelse(p.demo_requests_at, ibis.null()).desc(), *in_person, reachable.desc(),
+            p.buyer.desc(), p.champion.desc(), (p.intent > 0).desc(), p.events.desc(), p.user_id,
         ],
     )  # fmt: skip
     p = p.mutate(place=ibis.row_number().over(kept) + 1)
     p = p.filter((p.place <= policy.people.most) | p.champion)
-    window = range(min(policy.signals.engagement_days, MOST_DAYS))
-    days = reduce(lambda one, other: one + other, (((p.days >> n) & 1) for n in window))
-    best = p.mutate(active_days=days.fill_null(0))
+    best = p.mutate(active_days=_days_there(p, window))
     whole = [column.name for column in PEOPLE_COLUMNS if column.kind is Kind.WHOLE]  # a sum may be a longer number
     best = best.mutate(**{name: best[name].cast("int64") for name in whole})
     best = best.select(*(column.name for column in PEOPLE_COLUMNS))
-    return engine.keep(best, "people"), makers
+    return engine.keep(best, "people"), numbers
+
+
+def _days_there(people: ir.Table, window: range) -> ir.IntegerValue:
+    """On how many days (UTC) of the window, counted back from the last, each person used the product."""
+    return reduce(lambda one, other: one + other, (((people.days >> n) & 1) for n in window)).fill_null(0)
 
 
 def contacts(people: ir.Table) -> ir.Table:
