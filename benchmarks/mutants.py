@@ -9,6 +9,7 @@ them.
 from __future__ import annotations
 
 import argparse
+import fnmatch
 import json
 import random
 import shutil
@@ -80,6 +81,7 @@ def diffs(folder: Path, names: list[str]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description="Mutants of scoring and routing.")
     parser.add_argument("--rooms", nargs="+", default=list(ROOMS), choices=ROOMS)
+    parser.add_argument("--only", nargs="+", help="modules of the rooms, such as routing.returns; default: all")
     parser.add_argument("--sample", type=int, default=None, help="so many mutants, drawn by --seed; default: all")
     parser.add_argument("--seed", type=int, default=3)
     parser.add_argument("--workers", type=int, default=2)
@@ -89,7 +91,11 @@ def main() -> None:
         folder = Path(temporary)
         rooms = tuple(args.rooms)
         prepare(folder)
-        if args.sample is None:
+        if args.only:
+            patterns = [f"*.{module}.*" for module in args.only]
+            found = run(folder, rooms, args.workers, names=patterns)
+            found = {n: state for n, state in found.items() if any(fnmatch.fnmatch(n, p) for p in patterns)}
+        elif args.sample is None:
             found = run(folder, rooms, args.workers)
         else:
             every = sorted(run(folder, rooms, args.workers, names=["*__mutmut_1"]))
