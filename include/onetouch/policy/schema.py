@@ -412,7 +412,10 @@ class Signals(Part):
     under this share of the one before begins a new period, except of a limit that never resets (null: none does).
     `limit_reading_days`: a limit whose last reading is older is unknown, except one that never resets. `seats_used`:
     what counts as seats in use where no usage event reports it: the `active_users`, against the seats that the CRM
-    records (or the plan holds), or nothing but `events`.
+    records (or the plan holds), or nothing but `events`. `demo_watched`: from how many percent on a product demo counts
+    as watched to the end. `enterprise`: who has the signal `enterprise_domain`: accounts that are `listed` in
+    `enterprise_domains` or have at least `enterprise_employees` (null: by the list alone), or with `business` every
+    organisation with a domain of its own.
     """
 
     lookback_days: Positive
@@ -427,6 +430,10 @@ class Signals(Part):
     limit_fall: Annotated[float, Field(gt=0, lt=1)] | None
     limit_reading_days: Positive
     seats_used: Literal["active_users", "events"]
+    demo_watched: Annotated[float, Field(gt=0, le=100)]
+    enterprise: Literal["listed", "business"]
+    enterprise_domains: list[Domain]
+    enterprise_employees: Positive | None
 
 
 class DecisionMakers(Part):

@@ -161,6 +161,11 @@ _THEN_3: dict[str, Any] = {
     # No plan was known but what the CRM recorded, and only usage events said how many seats were in use.
     "product.plans": [],
     "signals.seats_used": "events",
+    # Every business domain was an enterprise's, and no demo watched to the end was a sign of its own.
+    "signals.demo_watched": 100.0,  # has no effect: no such policy names the signal
+    "signals.enterprise": "business",
+    "signals.enterprise_domains": [],
+    "signals.enterprise_employees": None,
 }  # fmt: skip
 """Key that a document of format 3 (and 2, and 1) may lack → the value that reproduces what was done without it."""
 
