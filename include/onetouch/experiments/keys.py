@@ -154,6 +154,17 @@ WORDS: dict[str, Words] = {
         active_users="seats in use are the active users, where no event reports them",
         events="seats in use are known only where an event reports them",
     ),
+    "signals.demo_watched": lambda value: f"a product demo counts as watched to the end from {value:g} % on",
+    "signals.enterprise": _one_of(
+        listed="an enterprise is a company of the list, or of the size",
+        business="every organisation with a domain of its own is an enterprise",
+    ),
+    "signals.enterprise_domains": _listed(
+        "enterprises are, by their domain: {}", "no domain is listed as an enterprise's"
+    ),
+    "signals.enterprise_employees": lambda value: (
+        f"a company of {value:,} employees is an enterprise" if value else "no company is an enterprise for its size"
+    ),
     "message.order": _one_of(
         strength="the rep is told the strongest situation first: what stands in their way, who asked, what earned most",
         listed="the rep is told the first situation of the policy's list that fits",
