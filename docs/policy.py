@@ -132,7 +132,7 @@ value: {{floor: 10000}}     # everything else stays as it is
 |---|---|
 | `onetouch policy check FILE` | what is not allowed, and what can never happen: rules and reps that are never reached |
 | `onetouch policy test SCENARIOS` | whether the rules do what the [scenarios](scenarios/README.md) say |
-| `onetouch policy diff OLD NEW` | which accounts change their action, before you merge |
+| `onetouch policy diff OLD NEW` | what each changed key does, and which accounts change, before you merge |
 
 **Source**: S0 to S4 are the five source documents, “ours” is a number no source gives.""".splitlines()
 

@@ -18,8 +18,8 @@ PAGE = FOLDER / "README.md"
 
 FILES = (
     "signals", "never-contact", "never-interrupt", "one-touch", "returns", "fresh-intent", "context",
-    "value-and-motion", "matrix", "working-days", "scoring", "tiers-and-triggers", "expansion-and-hand-raisers",
-    "people", "plans", "messages", "assignment", "timing", "weighted", "contradictions",
+    "value-and-motion", "matrix", "working-days", "scoring", "points", "tiers-and-triggers",
+    "expansion-and-hand-raisers", "people", "plans", "messages", "assignment", "timing", "weighted", "contradictions",
 )  # fmt: skip
 """In the order in which they are best read."""
 
@@ -27,6 +27,10 @@ NUMBERS: tuple[tuple[str, str, str, str], ...] = (
     ("50 points: called now", "S4", "tiers-and-triggers", "At 5|At 49"),
     ("30 points: watched", "ours", "tiers-and-triggers", "At 30|At 29"),
     ("points of each signal", "S4, ours", "scoring", ""),
+    ("small points of use", "S2 S4, ours", "points", "Work|Content|Back|Ten|Nine do|Six|Three"),
+    ("pricing on several days", "S4, ours", "points", "Looking|Coming back to it|On four days"),
+    ("90 percent of a demo: its end", "S2, ours", "points", "A demo|Nine tenths"),
+    ("1,000 employees: an enterprise", "S0, ours", "points", "A company of a|One of 999|A firm"),
     ("points fade with age", "S4, ours", "scoring", "An invitation of|The pricing page of|A premium feature tried 14"),
     ("3 users count, 5 count fully", "S0", "scoring", "2 users|3 users|4 users|5 users|50 users"),
     ("3 integrations", "S0", "scoring", "3 integrations|2 integrations"),

@@ -63,8 +63,8 @@ def usable_policy(file: Path | str | None) -> Policy:
     policy = read_policy(file)
     sources.check_sources(policy, file or "policy")
     scoring.check_scorer(policy, file or "policy")
-    crm.check_system(policy)
-    chat.check_chat(policy)
+    crm.check_system(policy, file or "policy")
+    chat.check_chat(policy, file or "policy")
     # Importing the rules takes a second, so they are imported only where the policy has other ones than the default.
     if policy.routing.rules != preset_document()["routing"]["rules"]:
         routing.rules_of(policy, where=str(file) if file else None)

@@ -39,7 +39,10 @@ COUNTED: dict[str, tuple[tuple[str, ...], int]] = {
 }
 """Signal → the events it counts and over how many days, defined here independently of the product."""
 
-NOT_USE = ("limit_reached", "support_ticket_opened", "company_funded", "company_hiring")
+NOT_USE = ("limit_reached", "support_ticket_opened", "company_funded", "company_hiring", "demo_viewed")
+
+_DEMOS = (0.0003, 0.006)
+"""Demos watched to the end, a day of a calm account and of one in a phase of buying interest."""
 
 # Events a day of a calm account, and of an account in a phase of buying interest.
 _RATES = {
@@ -182,6 +185,7 @@ class Company:
         )  # day + 1 of the last activity before; 0 for none
         self.by_date = np.zeros((self.days + 2, n), dtype=np.int32)  # events of use by date, from the date -1 on
         self.visitors = np.zeros((self.days + 2, n), dtype=np.int16)  # active users by date; a service is none
+        sessions = np.zeros((self.days + 2, n), dtype=np.int32)  # a busy user begins one a day
         weekday = (self.begin // DAY + 3) % 7
         for day in range(self.days):
             ripe = self.is_ripe[day]
@@ -199,7 +203,9 @@ class Company:
                 self.visitors[date + 1, np.arange(n)] += np.bincount(self.user_account[here], minlength=n).astype(
                     np.int16
                 )
-        self.peopled = _before(self.visitors > 0)
+                begun = np.bincount(self.user_account[here & (self.pace > 1)], minlength=n)
+                sessions[date + 1, np.arange(n)] += begun.astype(np.int32)
+        self.peopled, self.sessions = _before(self.visitors > 0), _before(sessions)
 
     # ── events that happen once ──────────────────────────────────────────────────────────────────
 
@@ -228,6 +234,12 @@ class Company:
                     rate = np.maximum(rate, 0.35 * (self.signup < day))
                 who = np.flatnonzero(rng.random(n) < rate)
                 found[name].append((self.begin + day * DAY + rng.integers(0, DAY, len(who)), who))
+        own = np.random.default_rng([self.size.seed, 7])  # apart, so that all else is drawn as it was without them
+        for day in range(self.days):
+            who = np.flatnonzero(
+                own.random(n) < np.where(self.is_ripe[day], _DEMOS[1], _DEMOS[0]) * (self.signup < day)
+            )
+            found["demo_viewed"].append((self.begin + day * DAY + own.integers(0, DAY, len(who)), who))
         invited = np.flatnonzero(self.joined > self.signup[self.user_account])
         invited = invited[(self.joined[invited] >= 0) & (self.joined[invited] < self.days)]
         invited_at = self.begin + self.joined[invited] * DAY + rng.integers(0, DAY, len(invited))
@@ -448,6 +460,16 @@ class Company:
                 latest = np.full(n, -1)
                 latest[who[rows]] = at[rows]  # ordered by time, so the last one stays
                 moments[signal] = np.maximum(moments[signal], latest)
+        at, who = self.events["demo_viewed"]
+        rows = slice(np.searchsorted(at, now - 28 * DAY), np.searchsorted(at, now))
+        values["demos_watched"] = np.bincount(who[rows], minlength=n)
+        moments["demos_watched"][who[rows]] = at[rows]
+        rows = slice(np.searchsorted(at, now - 90 * DAY), np.searchsorted(at, now))
+        values["demo_completion"] = np.where(np.bincount(who[rows], minlength=n) > 0, 100.0, np.nan)
+        at, who = self.events["pricing_viewed"]
+        rows = slice(np.searchsorted(at, now - 14 * DAY), np.searchsorted(at, now))
+        looked = np.unique(np.stack([who[rows], self.date_of(at[rows], who[rows])]), axis=1)
+        values["pricing_days"] = np.bincount(looked[0], minlength=n)
         at, who = self.events["premium_feature_attempted"]
         tried[who[np.searchsorted(at, now - 90 * DAY) : np.searchsorted(at, now)]] = True
 
@@ -475,7 +497,10 @@ class Company:
             "team_days": team_days, "working_days_share": working_days_share,
             "return_days": whole(self.used_days, 28) - ((begun_on >= today - 28) & (begun_on < today)),
             "events_7d": week, "events": whole(self.use, 28), "usage_growth_7d": growth,
-            "demo_completion": np.full(n, np.nan), "enterprise_domain": known_domain,
+            "sessions_7d": whole(self.sessions, 7),
+            "enterprise_domain": known_domain
+            if policy.signals.enterprise == "business"
+            else self.employees >= (policy.signals.enterprise_employees or np.inf),
         }  # fmt: skip
         with np.errstate(divide="ignore", invalid="ignore"):
             failed = values["failed_actions"] / values["events"]
@@ -581,7 +606,8 @@ class Company:
         """
         found = []
         for name in signals:
-            for event in COUNTED.get(name, ((), 0))[0]:
+            events = ("demo_viewed",) if name == "demos_watched" else COUNTED.get(name, ((), 0))[0]
+            for event in events:
                 at, places = self.by_account[event]
                 found += [int(t) for t in at[places[account] : places[account + 1]] if t < now]
             if name == "checkouts_abandoned":
@@ -717,8 +743,19 @@ class Company:
             "usage_growth_7d": week / before if before else None,
             "developer_days": float(len(days28)) if self.developer[account] else 0.0,
             "checkouts_abandoned": float(given_up),
-            "enterprise_domain": float(self.domain_from[account] < now),
+            "sessions_7d": float(sum(amount > 1 and lived(at, 7) for at, _, amount in visits)),
+            "return_days": float(len({on(at) for at, _ in use if lived(at, 28)} - {on(int(self.signup_at[account]))})),
+            "features_used": float(self.features[account] if any(lived(at, 90) for at, _, _ in visits) else 0),
+            "pricing_days": float(len({on(at) for at in times("pricing_viewed") if within(at, 14)})),
+            "demos_watched": float(sum(within(at, 28) for at in times("demo_viewed"))),
+            "enterprise_domain": float(self._enterprise(account, now, policy)),
         }
+
+    def _enterprise(self, account: int, now: int, policy: Policy) -> bool:
+        if policy.signals.enterprise == "business":
+            return bool(self.domain_from[account] < now)
+        most = policy.signals.enterprise_employees
+        return most is not None and bool(self.employees[account] >= most)
 
 
 _ARROW = {

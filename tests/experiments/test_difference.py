@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 import yaml
 from onetouch import experiments, stages
+from onetouch.experiments.keys import changed_keys
 from onetouch.ledger import Run
-from onetouch.policy import Policy, PolicyError, read_policy
+from onetouch.policy import Policy, PolicyError, preset_document, read_policy
 from onetouch.workspace import Workspace, open_workspace
 
 from tests.audit.company import AS_OF, decided
@@ -131,3 +132,102 @@ def test_the_shadow_policy_comes_from_the_environment_and_is_read_by_its_stage_o
     file.write_text(yaml.safe_dump({"no such": "section"}))
     assert open_workspace(tmp_path / "home", environ={"ONETOUCH_SHADOW_POLICY": str(file)}).shadow == file
     assert open_workspace(tmp_path / "home", environ={}).shadow is None
+
+
+# ── What a change of a key does ──────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "does"),
+    [
+        ("routing: {cooldown_days: 30}", "routing.cooldown_days", "is left alone for 30 days"),
+        ("routing: {returns: {lost_days: null}}", "routing.returns.lost_days", "as long as after silence"),
+        ("routing: {returns: {won_days: 1}}", "routing.returns.won_days", "from 1 day after the close"),
+        (
+            "routing: {returns: {untouched_days: 5}}",
+            "routing.returns.untouched_days",
+            "never called is left alone",
+        ),
+        ("routing: {returns: {new: signal}}", "routing.returns.new", "only a signal that was not there"),
+        ("routing: {returns: {hand_raise: false}}", "routing.returns.hand_raise", "waits until that time is over"),
+        (
+            "routing: {returns: {same_rep_days: null}}",
+            "routing.returns.same_rep_days",
+            "goes to whoever is next",
+        ),
+        ("routing: {fresh_intent_hours: 24}", "routing.fresh_intent_hours", "is older than 24 hours"),
+        ("routing: {rules: {friction: null}}", "routing.rules.friction", "is called whatever stands in its way"),
+        (
+            "routing: {rules: {friction: {falling: false}}}",
+            "routing.rules.friction.falling",
+            "while failed_actions ≥",
+        ),
+        ("routing: {rules: {never_contact: null}}", "routing.rules.never_contact", "hold no account"),
+        ("never_contact: {domains: [rival.example]}", "never_contact.domains", "everybody of rival.example"),
+        ("never_contact: {channels: [email]}", "never_contact.channels", "who opted out of one of email"),
+        (
+            "product: {plans: [{name: Free, seat_price_year: 0, limits: {seats: 3}, next: Team}, {name: Team}]}",
+            "product.plans",
+            "come from Free (free, 3 seats), Team",
+        ),
+        ("signals: {demo_watched: 75}", "signals.demo_watched", "watched to the end from 75 % on"),
+        ("signals: {enterprise: business}", "signals.enterprise", "with a domain of its own is an enterprise"),
+        ("signals: {enterprise_domains: [big.example]}", "signals.enterprise_domains", "by their domain: big.example"),
+        ("signals: {enterprise_employees: null}", "signals.enterprise_employees", "for its size"),
+        ("message: {order: listed}", "message.order", "the first situation of the policy's list"),
+        ("message: {max_words: 90}", "message.max_words", "at most 90 words"),
+        ("handoff: {task_notes: whole}", "handoff.task_notes", "all that is known of the account"),
+        ("crm: {contacts: create}", "crm.contacts", "which is made once where there is none"),
+        ("crm: {standing: handed_over}", "crm.standing", "only accounts that were handed over"),
+        ("crm: {opportunity: on_reply}", "crm.opportunity", "once a handoff, when the customer replies"),
+        ("crm: {contact_fields: {do_not_call: null}}", "crm.contact_fields.do_not_call", "is not read from the CRM"),
+        ("delivery: {ramp: [2, 4]}", "delivery.ramp", "all reps together get 2, 4 tasks a day"),
+        ("audience: {actions: [nurture]}", "audience.actions", "given the accounts with nurture"),
+        ("audience: {tiers: [low]}", "audience.tiers", "the tiers low as well"),
+        ("audience: {full_sync_days: null}", "audience.full_sync_days", "without a change"),
+        ("signals: {seats_used: events}", "signals.seats_used", "only where an event reports them"),
+    ],
+    ids=lambda value: str(value)[:40],
+)
+def test_a_changed_key_is_said_in_words_with_what_it_did_before(tmp_path: Path, text: str, key: str, does: str) -> None:
+    policy = policy_of(tmp_path, text)
+    (change,) = changed_keys(read_policy(), policy)
+    assert change.key == key
+    assert change.before != change.after
+    assert does in change.does
+    assert change.did not in ("", change.does)
+    assert [c.does for c in changed_keys(policy, read_policy())] == [change.did], "and back"
+
+
+def test_members_of_lists_are_told_apart_by_their_names(tmp_path: Path) -> None:
+    points = [{**p, "points": 99} if p["signal"] == "invites" else p for p in preset_document()["scoring"]["points"]]
+    policy = policy_of(tmp_path, yaml.safe_dump({"name": "mine", "scoring": {"points": points}}))
+    assert [(c.key, c.before, c.after, c.does) for c in changed_keys(read_policy(), policy)] == [
+        ("scoring.points.invites.points", 15, 99, "")
+    ]
+
+
+def test_what_changes_besides_decisions_is_counted(company: Workspace, last: Run, tmp_path: Path) -> None:
+    other = policy_of(
+        tmp_path,
+        "message: {greeting: [Good day,]}\naudience: {actions: [nurture, below_floor]}\n"
+        "crm: {contacts: never, standing: handed_over}\n",
+    )
+    found = experiments.compare(company.lake, company.ledger, company.policy, other, last)
+    assert found.changes.empty, "no decision changes"
+    before = found.before
+    given = [set(before.loc[before["action"].isin(p.audience.actions), "account_id"]) for p in (company.policy, other)]
+    assert given[0] != given[1], "the example says something"
+    told = dict(effect.split(": ", 1) for effect in found.record()["effects"])
+    assert told["first messages"] == "5 of 5 tasks that stay have another one"
+    assert told["audience"] == (
+        f"{len(given[0])} → {len(given[1])} accounts (+{len(given[1] - given[0])} / −{len(given[0] - given[1])})"
+    )
+    assert told["contacts"].endswith("→ 0 of 5 tasks name the person")
+    known = int(before["crm_account_id"].notna().sum())
+    assert told["standing"] == f"{known} → 5 records are written in such a run"
+
+
+def test_equal_policies_say_nothing_of_keys(company: Workspace, last: Run) -> None:
+    found = experiments.compare(company.lake, company.ledger, company.policy, company.policy, last).record()
+    assert (found["keys"], found["effects"]) == ([], [])

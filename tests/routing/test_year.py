@@ -159,12 +159,15 @@ def events(company: Company) -> pd.DataFrame:
         names = ["feature_used"] * int(company.pace[user])
         if company.developer[account]:
             names[0] = "api_called"
+        if len(names) > 1:
+            names[-1] = "session_started"
         rows += [(begins + n, name, account, f"u{user}", {}, 0) for n, name in enumerate(names)]
     for name, (at, who) in company.events.items():
         more = {"integration_connected": "integration", "limit_reached": "limit"}
         detail = more.get(name, "feature")
         rows += [
-            (int(t), name, int(a), None, {detail: str(n)}, 0) for n, (t, a) in enumerate(zip(at, who, strict=True))
+            (int(t), name, int(a), None, {detail: str(n), "completion": 100}, 0)
+            for n, (t, a) in enumerate(zip(at, who, strict=True))
         ]
     for begun in (checkout for theirs in company.checkouts.values() for checkout in theirs):
         rows.append((begun.start, "checkout_started", begun.account, None, {}, begun.lag))

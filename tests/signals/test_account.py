@@ -23,6 +23,8 @@ from tests.signals.working_week import working_week
 POLICY = read_policy()
 AS_BEFORE = POLICY.changed(signals__limit_fall=None, signals__limit_reading_days=36_500)
 """What a policy means that was stored before readings had periods."""
+EVERY_BUSINESS = POLICY.changed(signals__enterprise="business")
+"""What a policy means that was stored before enterprises were listed."""
 NOT_USE = {
     "usage_recorded", "limit_reached", "demo_viewed", "support_ticket_opened", "company_funded", "company_hiring",
 }  # fmt: skip
@@ -84,6 +86,13 @@ def plain(
     week = sum(0 <= e["age"] < 7 for e in use)
     before = sum(7 <= e["age"] < 14 for e in use)
     demos = [e["properties_"]["completion"] for e in near if e["event"] == "demo_viewed"]
+    watched = [
+        e for e in near
+        if e["event"] == "demo_viewed" and slides(e, 28, as_of)
+        and e["properties_"]["completion"] >= policy.signals.demo_watched
+    ]  # fmt: skip
+    looked = [e for e in near if e["event"] == "pricing_viewed" and slides(e, 14, as_of)]
+    own = {e["email_domain"] for e in events if e["email_domain"]}
     share, held, days_left, limit_name = limits(
         [e for e in events if e["age"] < 89], caps, today, as_of, policy, users(28)
     )
@@ -136,7 +145,15 @@ def plain(
         "demo_completion": max(demos, default=None),
         "checkouts_abandoned": len(left),
         "checkouts_abandoned_at": max(left, default=None),
-        "enterprise_domain": float(any(e["email_domain"] for e in events)),
+        "demos_watched": len(
+            {(e["user_id"], e["occurred_at"].replace(minute=0, second=0, microsecond=0)) for e in watched}
+        ),
+        "demos_watched_at": max((e["occurred_at"] for e in watched), default=None),
+        "pricing_days": len({e["local"].date() for e in looked}),
+        "sessions_7d": sum(e["event"] == "session_started" and 0 <= e["age"] < 7 for e in events),
+        "enterprise_domain": float(
+            bool(own if policy.signals.enterprise == "business" else own & set(policy.signals.enterprise_domains))
+        ),
         "fundings": n(90, "company_funded"),
         "hirings": n(90, "company_hiring"),
         **{f"{name}_at": latest(days, *of) for name, (days, of) in MOMENTS_OF.items()},
@@ -331,7 +348,7 @@ def some_events(rng: random.Random, event: Callable[..., dict], account: str, as
             "integration_connected": {"integration": rng.choice(["mail", "chat", "crm"])},
             "usage_recorded": {"limit": rng.choice(["rows", "seats", "none"]), "used": rng.randint(0, 120)},
             "limit_reached": {"limit": "rows"},
-            "demo_viewed": {"completion": rng.choice([0.25, 0.5, 1])},
+            "demo_viewed": {"completion": rng.choice([25, 50, 90, 100])},
         }.get(name, {})
         user = None if name.startswith("company") else rng.choice(people) + account
         received = rng.choice([1, 1, 1, 60 * 24 * 3])
@@ -662,13 +679,70 @@ def test_a_domain_is_a_companys_unless_anybody_can_have_an_address_there(
     snapshot = pd.DataFrame(
         {"account_id": ["free", "site", "blank"], "domain": ["gmail.com", "https://www.site.example/", None]}
     )
-    built = signals_of(lake, snapshot, NOON)
+    built = signals_of(lake, snapshot, NOON, EVERY_BUSINESS)
     assert built["domain"].dropna().to_dict() == {"site": "site.example"}, "a mail provider's domain is no company's"
     got = built["enterprise_domain"]
     assert got.to_dict() == {
         "user:mail": 0, "a group": 0, "a group of the company": 1, "once": 1, "big.example": 1,
         "free": 0, "site": 1, "blank": 0,
     }  # fmt: skip
+
+
+def test_an_enterprise_is_listed_or_large(lake: Lake, event: Callable, stage: Callable) -> None:
+    stage(
+        lake,
+        [
+            event("2025-03-09T09:00:00", "session_started", "by mail", email_domain="big.example"),
+            event("2025-03-09T09:00:00", "session_started", "another", email_domain="small.example"),
+        ],
+    )
+    snapshot = pd.DataFrame(
+        {
+            "account_id": ["by site", "by size", "just under", "a firm of three", "of unknown size"],
+            "domain": ["https://www.large.example/", None, "one.example", "three.example", None],
+            "employees": [3, 1000, 999, 3, None],
+        }
+    )
+
+    def enterprises(**said: Any) -> set[str]:
+        policy = POLICY.changed(**{f"signals__{key}": value for key, value in said.items()})
+        found = signals_of(lake, snapshot, NOON, policy)["enterprise_domain"]
+        return set(found.index[found == 1])
+
+    assert enterprises() == {"by size"}, "of the default policy, which lists nobody"
+    assert enterprises(enterprise_domains=["Big.example", "large.example"]) == {"by mail", "by site", "by size"}
+    assert enterprises(enterprise_domains=["big.example", "large.example"], enterprise_employees=None) == {
+        "by mail",
+        "by site",
+    }
+    assert "a firm of three" in enterprises(enterprise="business")
+
+
+def test_a_demo_is_watched_to_the_end_at_the_moment_of_the_last_one(
+    lake: Lake, event: Callable, stage: Callable
+) -> None:
+    stage(
+        lake,
+        [
+            event("2025-02-09T09:00:00", "demo_viewed", "acme", completion=100),  # 29 days ago
+            event("2025-03-01T09:00:00", "demo_viewed", "acme", completion=90),
+            event("2025-03-05T09:30:00", "demo_viewed", "acme", completion=100),
+            event("2025-03-09T09:00:00", "demo_viewed", "acme", completion=89.9),
+            event("2025-03-09T09:00:00", "demo_viewed", "others", completion=50),
+        ],
+    )
+    got = signals_of(lake, accounts("acme", "others", "silent"), NOON)
+    assert got["demos_watched"].to_dict() == {"acme": 2, "others": 0, "silent": 0}
+    assert got.loc["acme", "demos_watched_at"] == datetime(2025, 3, 5, 9, 30, tzinfo=UTC)
+    assert pd.isna(got.loc["others", "demos_watched_at"])
+
+
+def test_days_with_a_look_at_pricing_are_the_accounts_own(lake: Lake, event: Callable, stage: Callable) -> None:
+    """Half an hour around midnight UTC is one evening in New York, and two days in London."""
+    looks = ["2025-03-04T23:45:00", "2025-03-05T00:15:00", "2025-02-20T12:00:00", "2025-03-10T11:59:00"]
+    stage(lake, [event(at, "pricing_viewed", account) for account in ("ny", "ldn") for at in looks])
+    got = signals_of(lake, accounts("ny", "ldn", timezone=["America/New_York", "Europe/London"]), NOON)
+    assert got["pricing_days"].to_dict() == {"ny": 2, "ldn": 3}, "today counts, the look of 18 days ago does not"
 
 
 def test_two_readings_of_one_moment_count_the_greater(lake: Lake, event: Callable, stage: Callable) -> None:

@@ -182,6 +182,11 @@ SIGNALS: tuple[Signal, ...] = (
         label="Days they came back, of the last {days}", format=Format.DAYS_OF_WINDOW, section=Section.USAGE,
     ),
     Signal(
+        name="sessions_7d", unit="sessions", window=Window.WEEK, source="S4", table="days", level=True,
+        events=("session_started",), meaning="how often, of all users together", label="Sessions in {days} days",
+        nouns=("session", "sessions"), section=Section.USAGE,
+    ),
+    Signal(
         name="features_used", unit="features", window=Window.LOOKBACK, source="S0", table="account",
         events=("feature_used",), meaning="different details of it", label="Features used", format=Format.NAMES,
         names="features_used_list", section=Section.USAGE,
@@ -309,6 +314,11 @@ SIGNALS: tuple[Signal, ...] = (
         section=Section.COMMERCIAL, happened=Happened("looked at pricing", "look at pricing"), private=True,
     ),
     Signal(
+        name="pricing_days", unit="days", window=Window.ENGAGEMENT, source="S4", table="pricing",
+        events=("pricing_viewed",), meaning="different days of the account's own zone with one, today included",
+        label="Days with a look at pricing, of the last {days}", format=Format.DAYS, private=True,
+    ),
+    Signal(
         name="checkouts_abandoned", unit="checkouts", window=Window.RECENT, source="S0", table="checkout",
         events=("checkout_started", "checkout_abandoned"),
         meaning="those given up at least `signals.abandoned_barrier_hours` ago (of one user's hour that this moment "
@@ -323,12 +333,21 @@ SIGNALS: tuple[Signal, ...] = (
         label="Product demo watched", format=Format.PERCENT, section=Section.COMMERCIAL, most=lambda policy: 100,
         private=True,
     ),
+    Signal(
+        name="demos_watched", unit="demos", window=Window.RECENT, source="S2", table="demos", events=("demo_viewed",),
+        meaning="those of which at least `signals.demo_watched` percent were watched (of one user's hour: one)",
+        label="Product demos watched to the end in {days} days", nouns=("demo", "demos"),
+        section=Section.COMMERCIAL, happened=Happened("watched a product demo to the end", "demo watched to the end"),
+        private=True,
+    ),
     # ── the company ──────────────────────────────────────────────────────────────────────────────
     Signal(
         name="enterprise_domain", unit="0 or 1", window=Window.EVER, source="S0", table="account",
-        meaning="an organisation known by a domain that is no free-mail provider's: of its users' e-mail addresses or "
-        "of its website",
-        label="Business domain", format=Format.YES_NO, firmographic=True, most=lambda policy: 1,
+        meaning="an enterprise by `signals.enterprise`: with `listed` an account with a domain of "
+        "`signals.enterprise_domains` (its website's, or of its users' e-mail addresses), or of at least "
+        "`signals.enterprise_employees`; with `business` an organisation with any domain that is no free-mail "
+        "provider's",
+        label="Enterprise", format=Format.YES_NO, firmographic=True, most=lambda policy: 1,
     ),
     Signal(
         name="fundings", unit="events", window=Window.LOOKBACK, source="S1", events=("company_funded",),

@@ -8,7 +8,7 @@ from pkgutil import resolve_name
 
 from onetouch.chat.protocol import WRITES, Chat
 from onetouch.connections import Connection
-from onetouch.policy import Policy, PolicyError
+from onetouch.policy import Policy, PolicyError, suggestion
 from onetouch.stop import WhyStopped, never, stoppable
 
 CHATS: dict[str, tuple[str, str]] = {
@@ -17,10 +17,11 @@ CHATS: dict[str, tuple[str, str]] = {
 """`chat` of the policy → the id of its connection, and the class that implements `Chat`."""
 
 
-def check_chat(policy: Policy) -> None:
-    """Raises PolicyError unless the policy's chat is one of CHATS."""
+def check_chat(policy: Policy, where: object = "policy") -> None:
+    """Raises PolicyError, beginning with `where`, unless the policy's chat is one of CHATS."""
     if policy.chat not in CHATS:
-        raise PolicyError(f"chat: {policy.chat!r} is not allowed; allowed: {', '.join(CHATS)}")
+        hint = suggestion(policy.chat, CHATS)
+        raise PolicyError(f"{where}: chat: {policy.chat!r} is not allowed; {hint}allowed: {', '.join(CHATS)}")
 
 
 def connection_id(policy: Policy) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -306,6 +307,14 @@ def difference(found: Difference) -> RenderableType:
     if told["signals_computed_anew"]:
         anew = "the policies read events differently: signals computed anew, in a lake that is thrown away"
         parts.append(Text(anew, style="yellow"))
+    for change in told["keys"][:CHANGES]:
+        values = " → ".join(_value(change[when]) for when in ("before", "after"))
+        parts.append(Text.assemble((change["key"], "bold"), f"  {values}"))
+        if change["does"]:
+            parts.append(Text(f"  {change['does']}; before: {change['did']}"))
+    if (more := len(told["keys"]) - CHANGES) > 0:
+        parts.append(Text(f"… and {more:,} more keys; --json lists them", style="dim"))
+    parts += [Text(effect, style="bold") for effect in told["effects"]]
     if not told["changes"]:
         return Group(*parts)
     moves = _table("from", "to", ">accounts")
@@ -328,6 +337,12 @@ def difference(found: Difference) -> RenderableType:
     if (more := told["changed"] - CHANGES) > 0:
         parts.append(Text(f"… and {more:,} more; --json lists them", style="dim"))
     return Group(*parts)
+
+
+def _value(value: Any) -> str:
+    """A value of a policy in a line: what is not there is "–", a long one is cut."""
+    text = "–" if value is None else json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 60 else text[:57] + "…"
 
 
 def replayed(result: Mapping[str, Any]) -> RenderableType:

@@ -129,9 +129,10 @@ def file_of(folder: Path | None, policy: Policy) -> Path | None:
 def _entries(path: Path) -> Iterator[tuple[str, str, str, int]]:
     try:
         text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:  # a ValueError: no UTF-8, or a path that no file can have
+        shown = path if str(path).isprintable() else repr(str(path))
         raise PolicyError(
-            f"never_contact.file: {path} cannot be read ({type(error).__name__}); give a text file of one entry a line"
+            f"never_contact.file: {shown} cannot be read ({type(error).__name__}); give a text file of one entry a line"
         ) from None
     for line, content in enumerate(text.splitlines(), start=1):
         content = content.strip()

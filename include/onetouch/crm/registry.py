@@ -8,7 +8,7 @@ from pkgutil import resolve_name
 
 from onetouch.connections import Connection
 from onetouch.crm.protocol import WRITES, Crm
-from onetouch.policy import Policy, PolicyError
+from onetouch.policy import Policy, PolicyError, suggestion
 from onetouch.stop import WhyStopped, never, stoppable
 
 CRMS: dict[str, tuple[str, str]] = {
@@ -18,10 +18,12 @@ CRMS: dict[str, tuple[str, str]] = {
 """`crm.system` of the policy → the id of its connection, and the class that implements `Crm`."""
 
 
-def check_system(policy: Policy) -> None:
-    """Raises PolicyError unless the policy's CRM is one of CRMS."""
-    if policy.crm.system not in CRMS:
-        raise PolicyError(f"crm.system: {policy.crm.system!r} is not allowed; allowed: {', '.join(CRMS)}")
+def check_system(policy: Policy, where: object = "policy") -> None:
+    """Raises PolicyError, beginning with `where`, unless the policy's CRM is one of CRMS."""
+    name = policy.crm.system
+    if name not in CRMS:
+        hint = suggestion(name, CRMS)
+        raise PolicyError(f"{where}: crm.system: {name!r} is not allowed; {hint}allowed: {', '.join(CRMS)}")
 
 
 def connection_id(policy: Policy) -> str:

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from onetouch.delivery.accounts import write_accounts
     from onetouch.delivery.alert_reps import alert_reps
     from onetouch.delivery.approval import Question, approved, question, wanted
-    from onetouch.delivery.audience import AUDIENCE, send_audience
+    from onetouch.delivery.audience import AUDIENCE, given_to_marketing, send_audience
     from onetouch.delivery.back_off import back_off
     from onetouch.delivery.breaker import held
     from onetouch.delivery.deliver import deliver_tasks
@@ -26,6 +26,7 @@ __all__ = [
     "approved",
     "back_off",
     "deliver_tasks",
+    "given_to_marketing",
     "held",
     "question",
     "reconcile",

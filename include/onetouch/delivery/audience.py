@@ -97,6 +97,12 @@ def send_audience(
     return summary
 
 
+def given_to_marketing(decisions: pd.DataFrame, policy: Policy) -> pd.Series:
+    """Which decisions put their account into the policy's audience, if somebody there may be written to."""
+    chosen: pd.Series = decisions["action"].isin(policy.audience.actions)
+    return chosen | (decisions["tier"].isin(policy.audience.tiers) & ~decisions["action"].isin(_NOT_FREE))
+
+
 # ── who is in it ─────────────────────────────────────────────────────────────────────────────────
 
 
@@ -104,9 +110,7 @@ def _members(lake: Lake, ledger: Ledger, policy: Policy, run: Run, listed: Liste
     """The run's audience, written to the lake: one row an account, ordered by account_id."""
     name = f"{run.run_id}.parquet"
     decisions = read_table(lake, "decisions", name, columns=_DECIDED).to_pandas()
-    chosen = decisions["action"].isin(policy.audience.actions)
-    chosen |= decisions["tier"].isin(policy.audience.tiers) & ~decisions["action"].isin(_NOT_FREE)
-    decisions = decisions[chosen].sort_values("account_id", ignore_index=True)
+    decisions = decisions[given_to_marketing(decisions, policy)].sort_values("account_id", ignore_index=True)
     lists = {signal.names for signal in SIGNALS if signal.names}
     read = {"account_id", "account_basis", "name", *ACCOUNT, *FOR_CUSTOMER, *lists, *columns_read(policy)}
     wanted = read & SIGNALS_TABLE

@@ -12,13 +12,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 
 from onetouch.audit import earlier, of_run, table
 from onetouch.catalogue import SALES_NOW, SIGNAL_NAMES
 from onetouch.columns import as_frame
+from onetouch.delivery import given_to_marketing
+from onetouch.experiments.keys import Change, changed_keys
+from onetouch.handoff import first_message
 from onetouch.lake import Lake, columns_held
 from onetouch.ledger import PSEUDONYM, Ledger, Run
 from onetouch.policy import Policy, conditions
@@ -37,7 +40,10 @@ CHANGE = (
 
 @dataclass(frozen=True)
 class Difference:
-    """`before` and `after`: decisions of the same accounts under two policies, by account_id."""
+    """`before` and `after`: decisions of the same accounts under two policies, by account_id.
+
+    `keys`: the keys that differ. `effects`: what changes besides decisions, a sentence each.
+    """
 
     run_id: str
     versions: tuple[str, str]
@@ -45,6 +51,8 @@ class Difference:
     after: pd.DataFrame
     names: pd.Series
     computed_anew: bool
+    keys: tuple[Change, ...] = ()
+    effects: tuple[str, ...] = ()
 
     @cached_property
     def changes(self) -> pd.DataFrame:
@@ -111,6 +119,8 @@ class Difference:
             "signals_computed_anew": self.computed_anew,
             "moves": _records(self.moves),
             "tasks": _records(self.tasks),
+            "keys": [change.record() for change in self.keys],
+            "effects": list(self.effects),
             "changes": _records(shown),
         }
 
@@ -120,21 +130,72 @@ def compare(lake: Lake, ledger: Ledger, old: Policy, new: Policy, run: Run) -> D
 
     Raises FileNotFoundError when inputs of the run are missing from the lake.
     """
-    before, once = decided_under(lake, ledger, old, run)
-    after, again = decided_under(lake, ledger, new, run)
-    return Difference(run.run_id, (old.version, new.version), before, after, names(lake, run), once or again)
+    before, after = _under(lake, ledger, old, run), _under(lake, ledger, new, run)
+    return Difference(
+        run.run_id, (old.version, new.version), before.decisions, after.decisions, names(lake, run),
+        before.computed_anew or after.computed_anew, tuple(changed_keys(old, new)), tuple(_effects(before, after)),
+    )  # fmt: skip
 
 
 def beside(lake: Lake, ledger: Ledger, other: Policy, run: Run) -> Difference:
     """The run's stored decisions, and those under `other`. Raises FileNotFoundError as `compare` does."""
-    after, anew = decided_under(lake, ledger, other, run)
+    after = _under(lake, ledger, other, run)
+    versions = run.policy_version, other.version
     return Difference(
-        run.run_id, (run.policy_version, other.version), decisions(lake, run), after, names(lake, run), anew
+        run.run_id, versions, decisions(lake, run), after.decisions, names(lake, run), after.computed_anew
     )
 
 
-def decided_under(lake: Lake, ledger: Ledger, policy: Policy, run: Run) -> tuple[pd.DataFrame, bool]:
-    """The run's decisions as `policy` would make them, and whether the signals had to be computed again for it.
+class _Under(NamedTuple):
+    """A run's accounts under a policy; `computed_anew`: whether the signals had to be computed again for it."""
+
+    policy: Policy
+    decisions: pd.DataFrame
+    signals: pd.DataFrame
+    computed_anew: bool
+
+    def tasks(self) -> dict[str, tuple[dict[str, Any], dict[str, Any]]]:
+        """Decision and signals of each account that would be called, by account_id."""
+        called = self.decisions[self.decisions["action"] == SALES_NOW]
+        rows = self.signals[self.signals["account_id"].isin(called["account_id"])]
+        known = {row["account_id"]: row for row in _records(rows)}
+        return {decision["account_id"]: (decision, known[decision["account_id"]]) for decision in _records(called)}
+
+    def messages(self) -> dict[str, str]:
+        """The first message of each account that would be called."""
+        return {name: first_message(*of, self.policy) for name, of in self.tasks().items()}
+
+    def audience(self) -> set[str]:
+        """The accounts that marketing would be given, as far as the people in them may be written to."""
+        return set(self.decisions.loc[given_to_marketing(self.decisions, self.policy), "account_id"])
+
+    def named(self) -> int:
+        """How many tasks would name a contact, as far as the CRM has it or it may be made."""
+        if self.policy.crm.contacts == "never":
+            return 0
+        return sum(bool(row.get("contact_email")) for _, row in self.tasks().values())
+
+    def standing(self) -> int:
+        """How many accounts would have their standing on their record."""
+        known = self.decisions[self.decisions["crm_account_id"].notna()]
+        return len(known) if self.policy.crm.standing == "everybody" else int((known["action"] == SALES_NOW).sum())
+
+
+def _effects(before: _Under, after: _Under) -> Iterator[str]:
+    one, other = before.messages(), after.messages()
+    both = one.keys() & other.keys()
+    if otherwise := sum(one[name] != other[name] for name in both):
+        yield f"first messages: {otherwise:,} of {len(both):,} tasks that stay have another one"
+    if (given := before.audience()) != (then := after.audience()):
+        yield f"audience: {len(given):,} → {len(then):,} accounts (+{len(then - given):,} / −{len(given - then):,})"
+    if before.policy.crm.contacts != after.policy.crm.contacts:
+        yield f"contacts: up to {before.named():,} → {after.named():,} of {len(other):,} tasks name the person"
+    if before.policy.crm.standing != after.policy.crm.standing:
+        yield f"standing: {before.standing():,} → {after.standing():,} records are written in such a run"
+
+
+def _under(lake: Lake, ledger: Ledger, policy: Policy, run: Run) -> _Under:
+    """The run's decisions as `policy` would make them.
 
     Signals are computed again only if `policy` reads events differently than the run's policy, or needs a signal that
     the run's release did not have. Touches are read again, as known at the run's `as_of`, only if `policy` looks
@@ -151,7 +212,8 @@ def decided_under(lake: Lake, ledger: Ledger, policy: Policy, run: Run) -> tuple
         touches = ledger.touches(since=since, as_of=run.as_of)
     artefact = scorer_of(policy).artefact(policy, lake)
     scores = score_frame(signals, policy, run.as_of, earlier(lake, run.run_id), artefact)
-    return decide(replace(inputs, signals=signals, scores=scores, touches=touches), policy, run.as_of), anew
+    inputs = replace(inputs, signals=signals, scores=scores, touches=touches)
+    return _Under(policy, decide(inputs, policy, run.as_of), signals, anew)
 
 
 def decisions(lake: Lake, run: Run) -> pd.DataFrame:

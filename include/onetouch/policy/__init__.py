@@ -20,7 +20,7 @@ if TYPE_CHECKING:
         seat_price,
         unknown_plans,
     )
-    from onetouch.policy.read import PolicyError, overlay, preset_document, problems, read_policy
+    from onetouch.policy.read import overlay, preset_document, problems, read_policy
     from onetouch.policy.reps import country_of, listed_reps, tasks_of, zone_of
     from onetouch.policy.review import conditions, former_names, review_policy
     from onetouch.policy.schema import (
@@ -47,9 +47,11 @@ if TYPE_CHECKING:
         Value,
         WorkingTime,
         entry_of,
+        suggestion,
     )
     from onetouch.policy.texts import names, pieces, sentences
     from onetouch.policy.upgrade import FORMAT, current_name, read_stored, renamed, renames, stored
+    from onetouch.policy.written import PolicyError
 
 __all__ = [
     "Automation",
@@ -105,6 +107,7 @@ __all__ = [
     "seat_price",
     "sentences",
     "stored",
+    "suggestion",
     "tasks_of",
     "unknown_plans",
     "zone_of",

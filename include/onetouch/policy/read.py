@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-import difflib
+import re
+from collections.abc import Iterator
+from datetime import date
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import yaml
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
 from onetouch.policy.naming import Replaced
-from onetouch.policy.schema import Policy
+from onetouch.policy.schema import FROM_FILE, Policy, suggestion
 from onetouch.policy.upgrade import renamed
+from onetouch.policy.written import PolicyError, field_of, read_document, short
 
-
-class PolicyError(ValueError):
-    """A policy file that cannot be used. The message names file, field, value and what is allowed."""
-
-
+MOST = 10**15  # ours: no amount of anything in a policy is larger
+LONGEST = {"days": 36_500, "hours": 876_000, "weeks": 5_200}  # ours: a century, which stands for "without end"
 PRESETS = ("default", "weighted")
 """The presets a policy may extend: S4's points, or S0's weighted indicators laid over them."""
 
@@ -31,8 +32,7 @@ def preset_document(name: str = "default") -> dict[str, Any]:
 
 def _shipped(name: str) -> dict[str, Any]:
     text = files("onetouch.policy").joinpath(f"{name}.yaml").read_text(encoding="utf-8")
-    # libyaml's loader, where it is installed, is ten times as fast; a user's own file is read by the Python loader,
-    # whose error messages are clearer.
+    # libyaml's loader, where it is installed, is ten times as fast; a user's own file is read strictly (`written`).
     document: dict[str, Any] = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506  # both are safe ones
     return document
 
@@ -47,14 +47,30 @@ def read_policy(path: Path | str | None = None) -> Policy:
     if path is None:
         return Policy.model_validate(preset_document())
     path = Path(path)
-    document = renamed(_document(path))[0]
+    document = renamed(read_document(path))[0]
     preset = document.pop("extends", "default")
     if preset not in PRESETS:
-        raise PolicyError(f"{path}: extends: {_short(preset)} is not allowed; allowed: {', '.join(PRESETS)}")
+        raise PolicyError(f"{path}: extends: {short(preset)} is not allowed; allowed: {', '.join(PRESETS)}")
     try:
-        return Policy.model_validate(overlay(preset_document(preset), document))
+        policy = Policy.model_validate(overlay(preset_document(preset), document), context=FROM_FILE)
     except ValidationError as error:
         raise PolicyError("\n".join(problems(error, path))) from error
+    if beyond := [f"{path}: {line}" for line in _beyond(policy.document(), ())]:
+        raise PolicyError("\n".join(beyond))
+    return policy
+
+
+def _beyond(value: Any, at: tuple[str, ...]) -> Iterator[str]:
+    """A line for each number that nobody can mean."""
+    if isinstance(value, dict | list):
+        for step, item in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from _beyond(item, (*at, str(step)))
+    elif isinstance(value, int | float):
+        if abs(value) > MOST:
+            yield f"{field_of(at)}: {short(value)} is not allowed; give a number up to {MOST:,}"
+        for unit, most in LONGEST.items():
+            if value > most and any(key == unit or key.endswith(f"_{unit}") for key in at[-2:]):
+                yield f"{field_of(at)}: {short(value)} is not allowed; give {most:,} {unit} or fewer: that is a century"
 
 
 def former_names(path: Path | str) -> list[Replaced]:
@@ -62,24 +78,7 @@ def former_names(path: Path | str) -> list[Replaced]:
 
     Raises PolicyError for a file that is no mapping.
     """
-    return renamed(_document(Path(path)))[1]
-
-
-def _document(path: Path) -> dict[str, Any]:
-    """The document in a policy file. Raises PolicyError: unreadable file, not YAML, no mapping."""
-    try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise PolicyError(f"{path}: cannot be read ({error}); give the path of a YAML file") from error
-    except yaml.YAMLError as error:
-        where = getattr(error, "problem_mark", None)
-        line = f" line {where.line + 1}" if where else ""
-        raise PolicyError(f"{path}:{line} is not YAML: {getattr(error, 'problem', error)}") from error
-    if document is None:
-        document = {}
-    if not isinstance(document, dict):
-        raise PolicyError(f"{path}: is a {type(document).__name__}; a policy is a mapping of sections")
-    return document
+    return renamed(read_document(Path(path)))[1]
 
 
 def overlay(base: Any, over: Any) -> Any:
@@ -93,18 +92,32 @@ def problems(
     error: ValidationError, where: Path | str, model: type[BaseModel] = Policy, at: tuple[str, ...] = ()
 ) -> list[str]:
     """One line per problem: file, field, value, what is allowed; `at`: the place of the `model` within the policy."""
-    lines = []
-    for problem in error.errors():
-        field = ".".join(str(part) for part in (*at, *problem["loc"])) or "(file)"
-        if problem["type"] == "extra_forbidden":
-            allowed = _fields_at(model, problem["loc"][:-1])
-            near = difflib.get_close_matches(str(problem["loc"][-1]), allowed, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"allowed: {', '.join(allowed)}"
-            lines.append(f"{where}: {field}: unknown key (value {_short(problem['input'])}); {hint}")
-        else:
-            why = problem["msg"].removeprefix("Value error, ")
-            lines.append(f"{where}: {field}: {_short(problem['input'])} is not allowed; {why}")
-    return lines
+    return [f"{where}: {_said(problem, model, at)}" for problem in error.errors()]
+
+
+def _said(problem: ErrorDetails, model: type[BaseModel], at: tuple[str, ...]) -> str:
+    field, given = field_of((*at, *problem["loc"])) or "(file)", problem["input"]
+    if problem["type"] == "extra_forbidden":
+        allowed = _fields_at(model, problem["loc"][:-1])
+        hint = suggestion(str(problem["loc"][-1]), allowed) or f"allowed: {', '.join(allowed)}"
+        return f"{field}: unknown key (value {short(given)}); {hint.strip()}"
+    return f"{field}: {short(given)} is not allowed; {_wanted(problem, model)}"
+
+
+def _wanted(problem: ErrorDetails, model: type[BaseModel]) -> str:
+    """What would be allowed, in a line."""
+    kind, given, said = problem["type"], problem["input"], " ".join(problem["msg"].split())
+    if kind in ("model_type", "model_attributes_type", "dict_type"):
+        keys = _fields_at(model, problem["loc"])
+        return "give a mapping, a line `key: value` for each" + (f" of {', '.join(keys)}" if keys else "")
+    if kind == "list_type":
+        return "give a list: [one, another]"
+    if kind == "string_type" and isinstance(given, bool | int | float | date):
+        return "put it in quotes" + (": YAML reads yes, no, on and off as true and false" if given in (0, 1) else "")
+    if kind == "literal_error":
+        expected = problem["ctx"]["expected"]
+        return suggestion(str(given), re.findall(r"'([^']*)'", expected)) + f"allowed: {expected}"
+    return "Field required: add it" if kind == "missing" else said.removeprefix("Value error, ")
 
 
 def _fields_at(model: Any, loc: tuple[Any, ...]) -> list[str]:
@@ -117,8 +130,3 @@ def _fields_at(model: Any, loc: tuple[Any, ...]) -> list[str]:
     if isinstance(model, type) and issubclass(model, BaseModel):
         return [f.alias or name for name, f in model.model_fields.items()]
     return []
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "…"

@@ -6,7 +6,6 @@ An *error* makes a rule or a person unreachable, a *warning* is allowed but seld
 
 from __future__ import annotations
 
-import difflib
 import itertools
 import math
 from collections.abc import Callable, Iterator
@@ -32,6 +31,7 @@ from onetouch.policy.schema import (
     Rep,
     Situation,
     Territory,
+    suggestion,
 )
 
 MOST_EMPLOYEES = 1_000_000  # ours: no more than a handful of employers are larger
@@ -209,10 +209,19 @@ def _sums(policy: Policy, *, ranked: bool) -> int:
             low = round(points * max(rule.at_least, 0.0) / rule.full_at)
         if rule.half_life_days is not None:
             low = 1  # decay can bring the points down to any value
-        spread = sums
-        for earned in range(max(low, 1), top + 1):
-            spread |= sums << earned
-        sums = spread
+        low = max(low, 1)
+        if top >= low:
+            sums |= _spread(sums, top - low) << low
+    return sums
+
+
+def _spread(sums: int, most: int) -> int:
+    """The sums with each of 0 … `most` added; the width doubles with each step."""
+    done = 0
+    while done < most:
+        step = min(done + 1, most - done)
+        sums |= sums << step
+        done += step
     return sums
 
 
@@ -226,8 +235,7 @@ def _plans(policy: Policy) -> Findings:
     for i, plan in enumerate(product.plans):
         for name in plan.features:
             if name not in features:
-                near = difflib.get_close_matches(name, features, n=1)
-                fix = f"did you mean {near[0]}?" if near else "add it to product.premium_features, or remove it"
+                fix = suggestion(name, features).strip() or "add it to product.premium_features, or remove it"
                 yield _warning(f"product.plans.{i}.features", name, "is no feature of the product", fix)
         for after in plans_after(plan, product)[:1]:
             field = f"product.plans.{places[after.name]}"
@@ -338,8 +346,7 @@ def _context(policy: Policy) -> Findings:
     required = policy.handoff.required_context
     for name in required:
         if name not in COLUMNS:
-            near = difflib.get_close_matches(name, COLUMNS, n=1)
-            fix = f"did you mean {near[0]}?" if near else "take a column of the account table, such as name or users"
+            fix = suggestion(name, sorted(COLUMNS)).strip() or "take a column of the account table, such as users"
             yield _error("handoff.required_context", name, "is no field of an account", fix)
     left_out = [name for name in UNDERSTANDING if name not in required]
     if left_out:

@@ -9,10 +9,10 @@ import difflib
 import hashlib
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, date, datetime, time
-from typing import Annotated, Any, Literal
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from typing import Annotated, Any, Literal, get_args
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 from pydantic import (
     AfterValidator,
@@ -59,16 +59,22 @@ def _one_of(name: str, names: tuple[str, ...], what: str) -> str:
 
 
 def _stranger(name: str, names: Sequence[str], what: str) -> ValueError:
-    near = difflib.get_close_matches(name, names, n=1)
-    hint = f"did you mean {near[0]}? " if near else ""
-    return ValueError(f"no {what} is called that; {hint}allowed: {', '.join(names)}")
+    return ValueError(f"no {what} is called that; {suggestion(name, names)}allowed: {', '.join(names)}")
+
+
+def suggestion(name: str, names: Iterable[str]) -> str:
+    """`did you mean {the nearest name}? `; empty when none is near."""
+    known = {known.casefold(): known for known in names}
+    near = difflib.get_close_matches(name.casefold(), known, n=1)
+    return f"did you mean {known[near[0]]}? " if near else ""
 
 
 def _timezone(name: str) -> str:
     try:
         ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError):
-        raise ValueError("an IANA time zone, like Europe/Berlin") from None
+        hint = suggestion(name, available_timezones())
+        raise ValueError(f"{hint}give an IANA time zone, like Europe/Berlin") from None
     return name
 
 
@@ -82,6 +88,54 @@ def _some_name(pattern: str) -> str:
     if not pattern.strip("* "):
         raise ValueError(f"{pattern!r} fits every event; name those to ignore")
     return pattern
+
+
+FROM_FILE = {"from_file": True}
+"""Context of a validation: the document is a file's, not one that the ledger keeps. Only a file's is refused for what
+former releases allowed, so that whatever was stored can be read for ever."""
+
+
+def _in_files(fits: Callable[[str], bool], wanted: str) -> AfterValidator:
+    """Refuses a text of a policy file that does not fit: `wanted` says what to give instead."""
+
+    def check(text: str, info: ValidationInfo) -> str:
+        if info.context == FROM_FILE and not fits(text):
+            raise ValueError(wanted)
+        return text
+
+    return AfterValidator(check)
+
+
+_DOMAIN = r"(?:[^\W_](?:[\w-]*[^\W_])?\.)+[^\W\d_](?:[\w-]*[^\W_])?"
+
+
+def is_email(text: str) -> bool:
+    """Whether a text has the form of an e-mail address: one @ between a name and a domain with dots, no blanks."""
+    return re.fullmatch(rf"[^\s@,;:<>()\[\]\"\\]+@{_DOMAIN}", text) is not None
+
+
+def _is_domain(text: str) -> bool:
+    return re.fullmatch(_DOMAIN, text) is not None
+
+
+def _is_channel(text: str) -> bool:
+    return re.fullmatch(r"[A-Z][A-Z0-9]+", text) is not None
+
+
+def _clock(value: Any) -> Any:
+    """Refuses numbers, which would be read as seconds since midnight, and times with a zone of their own."""
+    if isinstance(value, time) and value.tzinfo is None:
+        return value
+    if isinstance(value, str) and re.fullmatch(r"\d\d:\d\d(:\d\d(\.\d+)?)?", value.strip()):
+        return value.strip()
+    raise ValueError('give a time of day in quotes, like "09:00"')
+
+
+def _day(value: Any) -> Any:
+    """Refuses numbers, which would be read as seconds since 1970."""
+    if isinstance(value, date) or (isinstance(value, str) and re.fullmatch(r"\d{4}-\d\d-\d\d", value.strip())):
+        return value
+    raise ValueError("give a date, like 2015-01-31")
 
 
 def _source_name(name: str) -> str:
@@ -98,16 +152,36 @@ Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(gt=0)]
 Timezone = Annotated[str, AfterValidator(_timezone)]
 Country = Annotated[str, AfterValidator(_country)]
+Email = Annotated[str, _in_files(is_email, "give an e-mail address, like ana@vendor.example")]
+Domain = Annotated[str, _in_files(_is_domain, "give a domain, like rival.example")]
+Channel = Annotated[str, _in_files(_is_channel, "give the id of a channel, like C0123456789, not its name or address")]
+Clock = Annotated[time, BeforeValidator(_clock)]
+Day = Annotated[date, BeforeValidator(_day)]
 Source_name = Annotated[str, AfterValidator(_source_name)]
 EventPattern = Annotated[str, Field(min_length=1), AfterValidator(_some_name)]
 ProjectId = Annotated[str, BeforeValidator(lambda value: str(value) if isinstance(value, int) else value)]
 Sql_name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*(\.[A-Za-z][A-Za-z0-9_]*)?$", max_length=80)]
 
 
+def _kinds(annotation: Any) -> set[Any]:
+    """The types that a union, or what is annotated, consists of."""
+    return {annotation}.union(*map(_kinds, get_args(annotation)))
+
+
 class Part(BaseModel):
     """Base of every section: unknown keys are refused, and values cannot change once read."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _numbers(cls, values: Any, info: ValidationInfo) -> Any:
+        """Refuses yes and no of a file where a number is meant: they would count as 1 and 0."""
+        for name, field in cls.model_fields.items() if info.context == FROM_FILE and isinstance(values, dict) else ():
+            kinds = _kinds(field.annotation) if isinstance(values.get(name), bool) else set()
+            if kinds & {int, float} and bool not in kinds:
+                raise ValueError(f"{name}: {str(values[name]).lower()} is no number; give one")
+        return values
 
 
 class PersonProperties(Part):
@@ -135,7 +209,7 @@ class Events(Part):
     rows that name none, are left out and counted (empty: the events of all projects count).
     """
 
-    product_since: date
+    product_since: Day
     max_hours_after_receipt: Positive
     max_value_chars: Positive
     max_line_bytes: Positive
@@ -203,8 +277,8 @@ class NeverCount(Part):
     user ids. `user_properties`: the name of a user property → the values that mark them. Case is not regarded.
     """
 
-    domains: list[str]
-    emails: list[str]
+    domains: list[Domain]
+    emails: list[Email]
     users: list[str]
     user_properties: dict[str, list[str | bool | int | float]]
 
@@ -245,9 +319,11 @@ class NeverContact(Part):
 
     @field_validator("accounts", "people")
     @classmethod
-    def _name_somebody(cls, entries: list[str]) -> list[str]:
+    def _name_somebody(cls, entries: list[str], info: ValidationInfo) -> list[str]:
         for text in entries:
-            if not entry_of(text)[0]:
+            entry = entry_of(text)[0]
+            odd = "@" in entry and info.field_name == "people" and info.context == FROM_FILE and not is_email(entry)
+            if not entry or odd:
                 raise ValueError(f"{text!r}: give an id or an address, and after a comma the reason")
         return entries
 
@@ -335,7 +411,11 @@ class Signals(Part):
     under this share of the one before begins a new period, except of a limit that never resets (null: none does).
     `limit_reading_days`: a limit whose last reading is older is unknown, except one that never resets. `seats_used`:
     what counts as seats in use where no usage event reports it: the `active_users`, against the seats that the CRM
-    records (or the plan holds), or nothing but `events`. An account with at least `team_from_users` users is a team,
+    records (or the plan holds), or nothing but `events`. `demo_watched`: from how many percent on a product demo counts
+    as watched to the end. `enterprise`: who has the signal `enterprise_domain`: accounts that are `listed` in
+    `enterprise_domains` or have at least `enterprise_employees` (null: by the list alone), or with `business` every
+    organisation with a domain of its own.
+    An account with at least `team_from_users` users is a team,
     and a day on which fewer than `team_day_users` of them were there is no day of the team's.
     """
 
@@ -353,6 +433,10 @@ class Signals(Part):
     seats_used: Literal["active_users", "events"]
     team_from_users: Positive
     team_day_users: Positive
+    demo_watched: Annotated[float, Field(gt=0, le=100)]
+    enterprise: Literal["listed", "business"]
+    enterprise_domains: list[Domain]
+    enterprise_employees: Positive | None
 
 
 class DecisionMakers(Part):
@@ -602,8 +686,8 @@ class Handoff(Part):
 class Leave(Part):
     """Days a rep is away, both included, on the rep's own calendar."""
 
-    first: date
-    last: date
+    first: Day
+    last: Day
 
     @model_validator(mode="after")
     def _ordered(self) -> Leave:
@@ -619,8 +703,8 @@ class WorkingTime(Part):
     """
 
     weekdays: Annotated[list[Annotated[int, Field(ge=0, le=6)]], Field(min_length=1)]
-    start: time
-    end: time
+    start: Clock
+    end: Clock
     timezone: Timezone
     country: Country | None
 
@@ -634,7 +718,7 @@ class WorkingTime(Part):
 class Rep(Part):
     """A sales rep, identified by the e-mail address in the CRM; null takes the CRM's value, else `working_time`'s."""
 
-    email: str
+    email: Email
     senior: bool = False
     timezone: Timezone | None = None
     country: Country | None = None
@@ -647,7 +731,7 @@ class Territory(Part):
     fits any condition."""
 
     name: str
-    reps: Annotated[list[str], Field(min_length=1)]
+    reps: Annotated[list[Email], Field(min_length=1)]
     regions: list[str] = []
     industries: list[str] = []
     min_employees: int | None = None
@@ -685,8 +769,10 @@ class Assignment(Part):
             for territory in self.territories:
                 strangers = [e for e in territory.reps if e.lower() not in listed]
                 if strangers:
+                    hint = suggestion(strangers[0], [rep.email for rep in self.reps])
+                    fix = f"add them, or {hint.strip()}" if hint else "add them"
                     raise ValueError(
-                        f"territories: {territory.name}: {', '.join(strangers)} not in assignment.reps; add them"
+                        f"territories: {territory.name}: {', '.join(strangers)} not in assignment.reps; {fix}"
                     )
         return self
 
@@ -896,7 +982,7 @@ class Automation(Part):
     whichever user it runs as. Both are compared without regard to case.
     """
 
-    owners: list[str]
+    owners: list[Email]
     subjects: list[str]
 
     @field_validator("owners", "subjects")
@@ -953,7 +1039,10 @@ class Crm(Part):
         known = {column.name for column in SNAPSHOT_COLUMNS if column.mapped}
         unknown = sorted(set(fields) - known)
         if unknown:
-            raise ValueError(f"no such snapshot column: {', '.join(unknown)}; allowed: {', '.join(sorted(known))}")
+            hint = suggestion(unknown[0], known)
+            raise ValueError(
+                f"no such snapshot column: {', '.join(unknown)}; {hint}allowed: {', '.join(sorted(known))}"
+            )
         return fields
 
 
@@ -983,13 +1072,13 @@ class Slack(Part):
     `quiet_from` null: there is no quiet time).
     """
 
-    alerts_channel: str
-    leadership_channel: str
-    ops_channel: str | None
+    alerts_channel: Channel
+    leadership_channel: Channel
+    ops_channel: Channel | None
     alerts_to: Literal["channel", "owner", "both"]
     digest_above: Positive
-    quiet_from: time | None
-    quiet_until: time
+    quiet_from: Clock | None
+    quiet_until: Clock
 
 
 class Benchmark(Part):
@@ -1085,6 +1174,8 @@ class Policy(Part):
     @classmethod
     def _names_alone(cls, sources: Any) -> Any:
         if isinstance(sources, list):
+            if not all(isinstance(name, str) for name in sources):
+                raise ValueError("give the names of sources: [amplitude]")
             return {name: {} for name in sources}
         return {name: settings or {} for name, settings in sources.items()} if isinstance(sources, dict) else sources
 

@@ -163,6 +163,11 @@ _THEN_3: dict[str, Any] = {
     "signals.seats_used": "events",
     "signals.team_from_users": 5,  # has no effect: no document of then names a signal that depends on it
     "signals.team_day_users": 2,  # nor on this
+    # Every business domain was an enterprise's, and no demo watched to the end was a sign of its own.
+    "signals.demo_watched": 100.0,  # has no effect: no such policy names the signal
+    "signals.enterprise": "business",
+    "signals.enterprise_domains": [],
+    "signals.enterprise_employees": None,
 }  # fmt: skip
 """Key that a document of format 3 (and 2, and 1) may lack → the value that reproduces what was done without it."""
 

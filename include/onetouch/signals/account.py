@@ -30,6 +30,7 @@ DAY_HOURS = 24
 DAY_SECONDS = 86_400
 
 DEVELOPER = SIGNALS_BY_NAME["developer_days"].events
+SESSION = SIGNALS_BY_NAME["sessions_7d"].events
 
 _NAMED = {"feature_used": "features_used_list", "premium_feature_attempted": "premium_attempted"}
 """Event → the column that lists what it was done with."""
@@ -70,7 +71,7 @@ def account_signals(
     what `working_days.calendars` gives of their places.
     Raises ValueError when a table does not make exactly the signals that the catalogue assigns to it.
     """
-    seen = _seen(sums.user, history)
+    seen = _seen(sums.user, history, policy)
     joined = ibis.union(seen.select("account_id"), snapshot.select("account_id"), distinct=True)
     where = snapshot.select("account_id", "timezone", "region")
     zoned = joined.left_join(where, "account_id").drop("account_id_right")
@@ -89,6 +90,8 @@ def account_signals(
         "people": of_people,
         "days": _days(day, policy),
         "working_days": working_days(day, calendar, policy),
+        "pricing": _pricing(activity, clocks, local_hours, policy, as_of),
+        "demos": _demos(activity, policy, as_of),
         COUNTS: _counts(sums.event, policy, as_of),
         "milestones": _milestones(sums.event, history, policy),
         "checkout": _checkout(sums.event, sums.left, checkouts, policy, as_of),
@@ -171,20 +174,22 @@ def _users(active: ir.Table) -> ir.Table:
 
 
 def _local_days(activity: ir.Table, clocks: ir.Table, local_hours: ir.Table) -> ir.Table:
-    """account_id, date (the account's own), age, n (events of use), developer (whether API, SDK or CI were among them),
-    hours (24 bits, of the clock there); only days with use, today among them.
+    """account_id, date (the account's own), age, n (events of use), sessions, developer (whether API, SDK or CI were
+    among them), hours (24 bits, of the clock there); only days with use, today among them.
     """
     use = activity.filter(activity.event.notin(NOT_USE))
     # Summed up before it is joined, because an account's hour has many rows.
-    hours = use.group_by("account_id", hour=use.quarter, developer=use.event.isin(DEVELOPER)).agg(
-        **{name: use[name].sum() for name in PARTS}
-    )
+    kinds = {"developer": use.event.isin(DEVELOPER), "session": use.event.isin(SESSION)}
+    hours = use.group_by("account_id", hour=use.quarter, **kinds).agg(**{name: use[name].sum() for name in PARTS})
     u = hours.join(clocks.select("account_id", "zone", "today"), "account_id").join(local_hours, ["zone", "hour"])
     u = u.mutate(there=before(u, u.until) - before(u, u.since))
     u = u.filter(u.there > 0)
     bit = ibis.literal(1, type="int32") << u.clock
     day = u.group_by("account_id", "today", "date").agg(
-        n=u.there.sum(), developer=u.developer.any(), hours=bit.bit_or().cast("int32")
+        n=u.there.sum(),
+        sessions=u.there.sum(where=u.session),
+        developer=u.developer.any(),
+        hours=bit.bit_or().cast("int32"),
     )
     return day.mutate(age=day.today.delta(day.date, unit="day") - 1).drop("today")
 
@@ -223,20 +228,42 @@ def _days(day: ir.Table, policy: Policy) -> ir.Table:
         active_days=within(policy.signals.engagement_days).sum(),
         active_days_recent=recent.sum(),
         developer_days=(recent & day.developer).sum(),
+        sessions_7d=day.sessions.sum(where=within(WEEK_DAYS)),
         events_7d=day.n.sum(where=within(WEEK_DAYS)),
         events_7d_before=day.n.sum(where=day.age.between(WEEK_DAYS, 2 * WEEK_DAYS - 1)),
         events=day.n.sum(where=recent),
     )
 
 
-def _seen(user: ir.Table, history: ir.Table) -> ir.Table:
-    """Every account of the product: basis, whether a user has a business address, first and last known use."""
+def _pricing(activity: ir.Table, clocks: ir.Table, local_hours: ir.Table, policy: Policy, as_of: datetime) -> ir.Table:
+    """Different days of the account's own zone on which somebody looked at pricing."""
+    a = activity.filter(activity.event.isin(SIGNALS_BY_NAME["pricing_days"].events))
+    a = a.filter(a.quarter >= first_hour(as_of, policy.signals.engagement_days))
+    r = a.mutate(hour=a.quarter - a.quarter % OF_HOUR, within=a.quarter % OF_HOUR)
+    r = r.join(clocks.select("account_id", "zone"), "account_id").join(local_hours, ["zone", "hour"])
+    r = r.filter((r.within >= r.since) & (r.within < r.until))
+    return r.group_by("account_id").agg(pricing_days=r.date.nunique())
+
+
+def _demos(activity: ir.Table, policy: Policy, as_of: datetime) -> ir.Table:
+    """Demos that were watched to the end, and when the last one was."""
+    a = activity.filter(activity.event.isin(SIGNALS_BY_NAME["demos_watched"].events))
+    a = a.filter(
+        (a.value_max >= policy.signals.demo_watched) & (a.quarter >= first_hour(as_of, policy.signals.recent_days))
+    )
+    return a.group_by("account_id").agg(demos_watched=a.count(), demos_watched_at=a.last_at.max())
+
+
+def _seen(user: ir.Table, history: ir.Table, policy: Policy) -> ir.Table:
+    """Every account of the product: basis, whether a user has a business address, and one of an enterprise, first and
+    last known use."""
     columns = ["account_id", "account_basis", "email_domain", "first_at", "last_at"]
     both = ibis.union(user.select(columns), history.filter(history.event.isnull()).select(columns))
     return both.group_by("account_id").agg(
         # An organisation stays one even if some events lack the group: by text, domain and group precede personal.
         account_basis=both.account_basis.min(),
         business_mail=both.email_domain.notnull().any(),
+        enterprise_mail=both.email_domain.isin(_listed(policy)).any(),
         first_seen_at=both.first_at.min(),
         last_seen_at=both.last_at.max(),
     )
@@ -519,7 +546,7 @@ def _finish(joined: ir.Table, snapshot: ir.Table, policy: Policy) -> ir.Table:
         # Events of other clocks may place the sign-up after the first steps: then the duration is 0.
         "days_to_activate": (days < 0).ifelse(0.0, days),
         "features_used": used_list.length(),
-        "enterprise_domain": (t.business_mail.fill_null(False) | t.domain.notnull()).cast("int64"),
+        "enterprise_domain": _enterprise(t, policy).cast("int64"),
         "usage_growth_7d": growth,
         "failed_share": (failed > 1).ifelse(1.0, failed),
         # The account's first day of use does not count as a return.
@@ -552,6 +579,22 @@ def _finish(joined: ir.Table, snapshot: ir.Table, policy: Policy) -> ir.Table:
         **{s.moment: t[s.moment] for s in SIGNALS if s.happened},
         **{c.name: details[c.name] if c.name in details else t[c.name] for c in DETAIL_COLUMNS},
     )
+
+
+def _enterprise(t: ir.Table, policy: Policy) -> ir.BooleanValue:
+    """Whether the account is an enterprise, as the policy understands it."""
+    said = policy.signals
+    if said.enterprise == "business":
+        return t.business_mail.fill_null(False) | t.domain.notnull()
+    listed = t.enterprise_mail.fill_null(False) | t.domain.isin(_listed(policy)).fill_null(False)
+    if said.enterprise_employees is None:
+        return listed
+    return listed | (t.employees >= said.enterprise_employees).fill_null(False)
+
+
+def _listed(policy: Policy) -> list[str]:
+    """The domains of enterprises in lower case; never empty, since Ibis makes no column of an empty list."""
+    return [domain.lower() for domain in policy.signals.enterprise_domains] or [""]
 
 
 def _nothing() -> ir.ArrayValue:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib import import_module
 
-from onetouch.policy import Policy, PolicyError
+from onetouch.policy import Policy, PolicyError, suggestion
 from onetouch.sources.protocol import Source
 from onetouch.sources.raw import ExportError
 
@@ -26,4 +26,5 @@ def check_sources(policy: Policy, where: object = "policy") -> None:
     """Raises PolicyError, beginning with `where`, when a policy names a source that is not registered."""
     for name in policy.sources:
         if name not in SOURCES:
-            raise PolicyError(f"{where}: sources: {name!r} is not allowed; allowed: {', '.join(sorted(SOURCES))}")
+            hint = suggestion(name, SOURCES)
+            raise PolicyError(f"{where}: sources: {name!r} is not allowed; {hint}allowed: {', '.join(sorted(SOURCES))}")

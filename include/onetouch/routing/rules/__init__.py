@@ -6,13 +6,11 @@ derived from this list.
 
 from __future__ import annotations
 
-import difflib
-
 import numpy as np
 import numpy.typing as npt
 from pydantic import ValidationError
 
-from onetouch.policy import Policy, PolicyError, problems
+from onetouch.policy import Policy, PolicyError, problems, suggestion
 from onetouch.routing.rule import Facts, Rules
 from onetouch.routing.rules import (
     capacity,
@@ -89,8 +87,8 @@ def rules_of(policy: Policy, rules: Rules = RULES, where: str | None = None) -> 
 def _unknown(section: str, own: list[str], rules: Rules) -> str:
     if section in {rule.section for rule in rules}:
         return "this rule has no parameters of its own; remove it (docs/rules.md names the keys the rule reads)"
-    near = difflib.get_close_matches(section, own, n=1)
-    return "no such rule; " + (f"did you mean {near[0]}?" if near else f"allowed: {', '.join(own) or 'none'}")
+    hint = suggestion(section, own).strip()
+    return "no such rule; " + (hint or f"allowed: {', '.join(own) or 'none'}")
 
 
 def first_match(facts: Facts, policy: Policy, rules: Rules) -> npt.NDArray[np.int64]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from onetouch.policy import Policy, PolicyError
+from onetouch.policy import Policy, PolicyError, suggestion
 
 if TYPE_CHECKING:
     from onetouch.scoring.scorers.protocol import Scorer
@@ -32,4 +32,5 @@ def check_scorer(policy: Policy, where: object = "policy") -> None:
     """Raises PolicyError, beginning with `where`, when a policy names a scorer that is not registered."""
     name = policy.scoring.scorer
     if name not in SCORERS:
-        raise PolicyError(f"{where}: scoring.scorer: {name!r} is not allowed; allowed: {', '.join(sorted(SCORERS))}")
+        hint, allowed = suggestion(name, SCORERS), ", ".join(sorted(SCORERS))
+        raise PolicyError(f"{where}: scoring.scorer: {name!r} is not allowed; {hint}allowed: {allowed}")
