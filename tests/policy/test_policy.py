@@ -109,7 +109,7 @@ def test_lists_are_replaced_whole_and_null_unmaps_an_event(tmp_path: Path) -> No
         ),
         ("routing: {medium: ignore}", ["routing.medium", "'ignore'", "'monitor' or 'nurture'"]),
         ("handoff: {touches: 6}", ["handoff.touches", "6", "less than or equal to 5"]),
-        ("unit: user", ["unit", "'user'", "'account'"]),
+        ("unit: team", ["unit", "'team'", "'account' or 'user'"]),
         ("extends: heavy", ["extends: 'heavy' is not allowed", "default, weighted"]),
         ("[1, 2]", ["is a list"]),
         ("a: [", ["line 1", "not YAML"]),

@@ -64,6 +64,7 @@ def plain(events: Rows, zone: str, as_of: datetime, country: str) -> dict[str, f
         "events": len(within(28)),
         "events_7d": len(week),
         "usage_growth_7d": len(week) / len(before) if before else None,
+        "sessions_7d": sum(event == "session_started" for _, _, event in week),
         "active_users": len({user for _, user, _ in within(28)}),
         "active_users_7d": len({user for _, user, _ in week}),
         "users": len({user for _, user, _ in within(90)}),
