@@ -414,8 +414,8 @@ class Signals(Part):
     records (or the plan holds), or nothing but `events`. `demo_watched`: from how many percent on a product demo counts
     as watched to the end. `enterprise`: who has the signal `enterprise_domain`: accounts that are `listed` in
     `enterprise_domains` or have at least `enterprise_employees` (null: by the list alone), or with `business` every
-    organisation with a domain of its own. An account with at least `team_from_users` users is a team, and a day on which
-    fewer than `team_day_users` of them were there is no day of the team's.
+    organisation with a domain of its own. An account with at least `team_from_users` users is a team, and a day
+    on which fewer than `team_day_users` of them were there is no day of the team's.
     """
 
     lookback_days: Positive
