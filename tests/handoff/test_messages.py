@@ -48,6 +48,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "limit reached recently": {"limits_reached": 1.0},
     "security review": {"admin_actions": 1.0},
     "pricing": {"pricing_views": 3.0},
+    "demo watched": {"demos_watched": 1.0},
     "support tickets": {"tickets": 2.0},
     "failing actions": {"failed_actions": 25.0, "failed_share": 0.1},
     "team growing": {"invites": 2.0},

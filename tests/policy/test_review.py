@@ -110,6 +110,15 @@ ERRORS: list[tuple[dict[str, object], str]] = [
 
 WARNINGS: list[tuple[dict[str, object], str]] = [
     (
+        {"product": {"plans": [{"name": "Free", "limits": {"api_calls": 100}}]}}
+        | one("signals.limit_resets", {"api_call": "month"}),
+        "signals.limit_resets: api_call is a limit of no plan; did you mean api_calls?",
+    ),
+    (
+        one("report.benchmarks", {"sla_adherance": {"low": 0.9, "high": 1, "source": "ours"}}),
+        "report.benchmarks: sla_adherance is compared with no figure; did you mean sla_adherence?",
+    ),
+    (
         one("scoring.points", condition("invites", 3, points=50)) | one("routing.triggers", ["invites"]),
         "scoring.tiers.medium: 30 is a tier nobody is in: no sum of points lies from it to below high (50)",
     ),

@@ -710,7 +710,7 @@ def test_an_enterprise_is_listed_or_large(lake: Lake, event: Callable, stage: Ca
         return set(found.index[found == 1])
 
     assert enterprises() == {"by size"}, "of the default policy, which lists nobody"
-    assert enterprises(enterprise_domains=["Big.example", "large.example"]) == {"by mail", "by site", "by size"}
+    assert enterprises(enterprise_domains=["Big.example", "www.large.example"]) == {"by mail", "by site", "by size"}
     assert enterprises(enterprise_domains=["big.example", "large.example"], enterprise_employees=None) == {
         "by mail",
         "by site",

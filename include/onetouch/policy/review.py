@@ -253,6 +253,23 @@ def _plans(policy: Policy) -> Findings:
             yield _warning("product.premium_features", ", ".join(nowhere), says, "add them to a plan's features")
 
 
+def _limits(policy: Policy) -> Findings:
+    """A limit that resets is one of a plan, as far as the plans' limits are known."""
+    known = {name for plan in policy.product.plans for name in plan.limits}
+    for name in policy.signals.limit_resets if known else ():
+        if name not in known:
+            fix = suggestion(name, sorted(known)).strip() or "give it a cap in product.plans, or remove it"
+            yield _warning("signals.limit_resets", name, "is a limit of no plan", fix)
+
+
+def _benchmarks(policy: Policy) -> Findings:
+    known = read.preset_document()["report"]["benchmarks"]
+    for name in policy.report.benchmarks:
+        if name not in known:
+            fix = suggestion(name, known).strip() or f"take one of {', '.join(known)}"
+            yield _warning("report.benchmarks", name, "is compared with no figure", fix)
+
+
 # ── Routing: every rule can fire, and sales can be reached ────────────────────────────────────────────────────────────
 
 
@@ -504,4 +521,5 @@ def _quality(policy: Policy) -> Findings:
 CHECKS: tuple[Callable[[Policy], Findings], ...] = (
     _quality, _vocabulary, _windows, _profile, _out_of_reach, _only_firmographic, _plans, _tiers, _value, _matrix,
     _expansion, _monitored, _motion, _holdout, _clocks, _context, _situations, _questions, _territories, _reps, _caps,
+    _limits, _benchmarks,
 )  # fmt: skip

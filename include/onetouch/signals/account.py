@@ -21,6 +21,7 @@ from onetouch.catalogue import DETAIL_COLUMNS, NOT_USE, SIGNALS, SIGNALS_BY_NAME
 from onetouch.events import last_day
 from onetouch.lake import Engine
 from onetouch.policy import SEATS, Policy
+from onetouch.signals.account_values import domain_of
 from onetouch.signals.days import OF_HOUR, PARTS, UTC_ZONE, before, first_date, first_hour, moment
 from onetouch.signals.people import contacts
 from onetouch.signals.sums import CHECKOUT_STEPS, Sums, counted_in
@@ -593,8 +594,8 @@ def _enterprise(t: ir.Table, policy: Policy) -> ir.BooleanValue:
 
 
 def _listed(policy: Policy) -> list[str]:
-    """The domains of enterprises in lower case; never empty, since Ibis makes no column of an empty list."""
-    return [domain.lower() for domain in policy.signals.enterprise_domains] or [""]
+    """The registrable domains of enterprises; never empty, since Ibis makes no column of an empty list."""
+    return [domain_of(domain) or domain.lower() for domain in policy.signals.enterprise_domains] or [""]
 
 
 def _nothing() -> ir.ArrayValue:
