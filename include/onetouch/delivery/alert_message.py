@@ -95,6 +95,20 @@ def one(told: Told) -> Message:
     return Message([(*mention, Text(f": {said}" if mention else said))], parts)
 
 
+def reply(news: Alert, user: str | None, *, direct: bool) -> Message:
+    """A message in the thread of an announcement: what is new of its account, to its owner.
+
+    `direct`: whether it is in a direct message to the owner, who is then not mentioned.
+    """
+    mention = () if direct else _mention(user)
+    line = (Text(news.account, bold=True), Text(f" — {news.why}"))
+    said = f"{news.account} — {news.why}"
+    return Message(
+        [(*mention, Text(f": {said}" if mention else said))],
+        [Lines([(*mention, *((Text(" "),) if mention else ()), *line)])],
+    )
+
+
 def erased() -> Message:
     """The message that replaces one about an account that was forgotten."""
     text = "A task of an account that was deleted."

@@ -978,7 +978,8 @@ class Slack(Part):
     `ops_channel`: failed checks and late runs (null: the alerts channel). `alerts_to`: where the owner of a task is
     alerted. `digest_above`: a run with more new tasks than this posts one message instead of many. From `quiet_from` to
     `quiet_until` in the rep's time zone no alert is posted (`quiet_from` after `quiet_until`: over midnight;
-    `quiet_from` null: there is no quiet time).
+    `quiet_from` null: there is no quiet time). `tell_events`: whether the owner of an open or touched handoff is told,
+    in the thread of its alert, of the account's trigger events since (`routing.triggers`).
     """
 
     alerts_channel: str
@@ -988,6 +989,7 @@ class Slack(Part):
     digest_above: Positive
     quiet_from: time | None
     quiet_until: time
+    tell_events: bool
 
 
 class Benchmark(Part):

@@ -161,6 +161,8 @@ _THEN_3: dict[str, Any] = {
     # No plan was known but what the CRM recorded, and only usage events said how many seats were in use.
     "product.plans": [],
     "signals.seats_used": "events",
+    # Nothing was done for a rep once the task was announced.
+    "slack.tell_events": False,
 }  # fmt: skip
 """Key that a document of format 3 (and 2, and 1) may lack → the value that reproduces what was done without it."""
 
