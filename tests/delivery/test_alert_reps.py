@@ -15,10 +15,17 @@ import pytest
 import requests
 from onetouch.delivery import DeliveryFailed, alert_reps
 from onetouch.ledger.forgotten import Subject
+from onetouch.policy import Policy, read_policy
 
 from tests.delivery.world import BUYING, OTHER, OWNER
 
 AS_OF = datetime(2025, 11, 18, 10, tzinfo=UTC)
+
+
+@pytest.fixture(scope="module")
+def policy() -> Policy:
+    """Without reminders, which are another test's (`test_escalate`)."""
+    return read_policy().changed(assignment__remind=False)
 
 
 def opened(world: Any, *numbers: int, **given: Any) -> Any:

@@ -95,18 +95,24 @@ def one(told: Told) -> Message:
     return Message([(*mention, Text(f": {said}" if mention else said))], parts)
 
 
-def reply(news: Alert, user: str | None, *, direct: bool) -> Message:
-    """A message in the thread of an announcement: what is new of its account, to its owner.
+def reply(news: Alert, user: str | None, *, direct: bool, now_with: Line = ()) -> Message:
+    """A message in the thread of an announcement: what is new of its account, to the person whom that has told.
 
-    `direct`: whether it is in a direct message to the owner, who is then not mentioned.
+    `direct`: whether it is in a direct message to that person, who is then not mentioned. `now_with`: who has the task
+    now, at the end of the sentence.
     """
     mention = () if direct else _mention(user)
-    line = (Text(news.account, bold=True), Text(f" — {news.why}"))
+    line = (Text(news.account, bold=True), Text(f" — {news.why}"), *now_with)
     said = f"{news.account} — {news.why}"
     return Message(
-        [(*mention, Text(f": {said}" if mention else said))],
+        [(*mention, Text(f": {said}" if mention else said), *now_with)],
         [Lines([(*mention, *((Text(" "),) if mention else ()), *line)])],
     )
+
+
+def now_with(user: str | None) -> Line:
+    """The end of a sentence that says who has a task now."""
+    return Text(" It is now with "), *(_mention(user) or (Text("a colleague"),)), Text(".")
 
 
 def erased() -> Message:

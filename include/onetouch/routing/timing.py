@@ -42,6 +42,18 @@ def due_at(decided: pd.DataFrame, people: pd.DataFrame, policy: Policy, as_of: d
     return _moments(due, decided.index)
 
 
+def escalated_at(opened_at: datetime, due_at: datetime, owner: pd.DataFrame, policy: Policy) -> datetime:
+    """When an untouched task goes to somebody else: at twice the working time that its owner had until it was due.
+
+    The second half is never shorter than the SLA of the high tier: a task may be due almost at once. `owner`: the row
+    of the owner among the people of `assignment.team`. A task expires first if the result is not before that moment.
+    """
+    [work] = calendars(owner, policy.assignment.working_time).values()
+    had = sum((ends - begins for begins, ends in work.stretches(opened_at, due_at)), timedelta())
+    again = max(had, timedelta(hours=policy.handoff.sla_hours.high))
+    return work.after(due_at, again, max(due_at, opened_at + timedelta(hours=policy.handoff.expires_hours)))
+
+
 def contact_at(
     decided: pd.DataFrame, due: pd.Series, people: pd.DataFrame, policy: Policy, as_of: datetime
 ) -> pd.Series:
