@@ -22,6 +22,7 @@ from onetouch.lake import Lake, rows
 from onetouch.routing import inputs, recall
 
 extraction: Any = importlib.import_module("onetouch.crm_sync.extract_crm")  # a function there has this name, too
+escalation: Any = importlib.import_module("onetouch.delivery.escalate")
 
 
 class MemoryLake(Lake):
@@ -110,6 +111,7 @@ def quick() -> Iterator[None]:
             (extraction, "read_table", _read_table),
             (inputs, "read_table", _read_table),
             (recall, "read_table", _read_table),
+            (escalation, "read_table", _read_table),
             (extraction, "normalise_accounts", _normalise),
             (extraction, "frame_of", _frame_of),
         ):

@@ -67,7 +67,8 @@ def escalate(
     try:
         reps = read_reps(crm)
         people = _people(lake, run, reps, policy)
-        late = [h for h in new if _is_late(h, people, policy, run.as_of)]
+        opened = _opened(ledger, new)
+        late = [h for h in new if _is_late(h, opened[h.handoff_id], people, policy, run.as_of)]
         theirs = [*late, *(h for h in ours if h.handoff_id in begun)]
         tasks = {h.handoff_id: rows[h.handoff_id, "task"] for h in theirs}
         free = _untouched(ledger, policy, run, crm, theirs, reps, checkouts, barred, tasks) if theirs else set()
@@ -91,14 +92,21 @@ def _people(lake: Lake, run: Run, reps: pd.DataFrame, policy: Policy) -> pd.Data
     return team(owners, reps, policy, run.as_of)
 
 
-def _is_late(handoff: Handoff, people: pd.DataFrame, policy: Policy, as_of: datetime) -> bool:
+def _opened(ledger: Ledger, handoffs: list[Handoff]) -> dict[str, datetime]:
+    """Handoff id → when its task was created."""
+    moves = ledger.moves([h.handoff_id for h in handoffs])
+    opened = moves[moves["to_state"] == "task_open"]
+    return {i: at.to_pydatetime() for i, at in zip(opened["handoff_id"], opened["at"], strict=True)}
+
+
+def _is_late(handoff: Handoff, opened_at: datetime, people: pd.DataFrame, policy: Policy, as_of: datetime) -> bool:
     """Whether twice the SLA is over, in the working time of its owner; by the clock for an owner who is not known."""
     assert handoff.due_at is not None
     owner = people[people.index == (handoff.owner_email or "").strip().lower()]
     if owner.empty:
-        least = timedelta(hours=policy.handoff.sla_hours.high)
-        return handoff.due_at + max(handoff.due_at - handoff.decided_at, least) <= as_of
-    return escalated_at(handoff.decided_at, handoff.due_at, owner, policy) <= as_of
+        given = handoff.due_at - handoff.decided_at
+        return opened_at + given + max(given, timedelta(hours=policy.handoff.sla_hours.high)) <= as_of
+    return escalated_at(handoff.decided_at, handoff.due_at, opened_at, owner, policy) <= as_of
 
 
 def _untouched(

@@ -65,10 +65,13 @@ def refresh(lake: Lake, ledger: Ledger, policy: Policy, run: Run, crm: Crm, comp
         decision, known = decisions.get(handoff.account_id), signals.get(handoff.account_id)
         if decision is None or known is None:
             continue
-        sent = [row for row in told[handoff.handoff_id] if row.state == "sent" and "content" in row.payload]
-        last = max((context_of(row.payload) for row in sent), key=lambda c: c.as_of or handoff.decided_at, default=None)
-        if last is not None and last.as_of is not None and last.as_of >= run.as_of:
-            continue  # a later run was here, or this one before
+        # What the CRM has refused is tried again once it has changed again, not every hour.
+        over = [row for row in told[handoff.handoff_id] if row.state not in _BEGUN and "content" in row.payload]
+        last = max((context_of(row.payload) for row in over), key=lambda c: c.as_of or handoff.decided_at, default=None)
+        if last is not None and last.as_of is not None and last.as_of >= run.as_of:  # a later run's, or this one's
+            failed = [row for row in over if row.run_id == run.run_id and row.state == "failed"]
+            result.refused |= {str(row.handoff_id): row.reason for row in failed}
+            continue
         begun = [row for row in told[handoff.handoff_id] if row.kind == KIND and row.state in _BEGUN]
         now = account_context(decision, known, policy)
         if begun or last is None or _has_changed(last, now, known, policy):
