@@ -147,7 +147,10 @@ def digest(tasks: Sequence[Told], chat: str) -> Message:
     if over := sum(told.state != "task_open" for told in tasks):
         title = f"{count(len(tasks), 'task')}, {over} no longer waiting"
     rest = f"And {len(tasks) - shown} more in the CRM. " if shown < len(tasks) else ""
-    footer = Footnote(f"{rest}Dossiers and first messages are in the task lists.")
+    where = "Dossiers and first messages are in the task lists."
+    if all(told.alert.brief for told in tasks):
+        where = "First messages are in the task lists, dossiers on the accounts' records."
+    footer = Footnote(f"{rest}{where}")
     owners = [(user, len(theirs)) for user, theirs in groups.items() if user and not tasks[0].direct]
     named: Line = ()
     for place, (user, n) in enumerate(owners):
@@ -191,7 +194,7 @@ def _details(alert: Alert) -> str:
     ]
     parts += [
         f"first message due {alert.due}" if alert.due else "",
-        "dossier in your task list",
+        "dossier on the account's record" if alert.brief else "dossier in your task list",
     ]
     return capital(" · ".join(part for part in parts if part))
 
