@@ -81,7 +81,9 @@ alert in Slack and the last lines of the task's log name what failed.
   there is one task each: clear it (with downstream) while the run's moment is fresh, else trigger a new run.
   Reasons: a field the CRM lacks or refuses is a dead letter (`onetouch outbox`; mend the cause, then
   `onetouch outbox retry KEY`); a locked row, a time-out or a used-up API limit waits for the next run by itself.
-  Owners of the delivered ones are told all the same.
+  Owners of the delivered ones are told all the same. It also passes on tasks that stay untouched (`escalation of …`)
+  and keeps records fresh (`record of …`): an owner the CRM refuses, or no user with the address of
+  `assignment.escalate_to`, leaves the task where it is (`docs/after-handover.md`).
 - **delivery_ended**: is never red. Reps are told and a person is asked once delivery has ended, well or not, unless
   `check_decisions` failed.
 - **write_accounts**: the CRM refused some of the accounts whose tier, action, score or trigger has changed; the log
@@ -95,7 +97,7 @@ alert in Slack and the last lines of the task's log name what failed.
 - **ask_approval**: `approve_tasks` is paused or missing: unpause it, then clear this one. The new tasks are withheld
   until a person says yes; when nobody needs to be asked it is done at once.
 - **alert_reps**: Slack refused (`slack_default`, or the bot is not in the channel). The tasks are in the CRM
-  already; clear it and no alert is posted twice.
+  already; clear it and no alert, reminder or event is posted twice.
 
 A run that is not through in 50 minutes says so in Slack and goes on; the next one waits for it.
 """

@@ -25,6 +25,7 @@ from onetouch.crm.salesforce import rows as salesforce_rows
 from onetouch.crm.salesforce.transport import Transport
 from onetouch.crm_sync import one_touch
 from onetouch.delivery import DeliveryFailed, Webhook, breaker, deliver, recheck, withdraw
+from onetouch.handoff import TaskContent
 from onetouch.ledger import Ledger
 
 from judges.faults.audience import TOLD_ONCE
@@ -431,6 +432,35 @@ def _() -> list[tuple[Any, str, Any]]:
         return expire(self, decisions, run, rows)
 
     return [(Ledger, "handoff_frame", nobody), (Ledger, "open_handoffs", replacing)]
+
+
+@_bug("escalation-makes-second-task", "who takes a task over gets a task of their own, and the first stays open", 3, 4)
+def _() -> list[tuple[Any, str, Any]]:
+    def beside(self: Any, owners: Any) -> Any:
+        tasks = {h: task for h, task in self.tasks_of(owners).items() if protocol.left_alone(task, *owners[h]) is None}
+        own = {
+            f"{h}+": TaskContent(
+                task.subject, task.description, owner_id=owners[h][1], crm_account_id=task.crm_account_id
+            )
+            for h, task in tasks.items()
+        }
+        made = {h.rstrip("+"): outcome for h, outcome in self.create_tasks(own).items()}
+        return {h: protocol.Outcome(ok=True) for h in owners} | made
+
+    return [(Salesforce, "reassign_tasks", beside)]
+
+
+@_bug("escalated-however-touched", "before a task is passed on, nobody asks whether the rep has been in touch", 3, 8)
+def _() -> list[tuple[Any, str, Any]]:
+    def all_of_them(*args: Any) -> Any:
+        return {handoff.handoff_id for handoff in args[4]}
+
+    def given(task: Any, before: str, to: str) -> Any:
+        return None if task is not None else protocol.Outcome(ok=False, code="NONE", by_rep=True)
+
+    closing: Any = importlib.import_module("onetouch.crm.salesforce.closing")
+    escalate: Any = importlib.import_module("onetouch.delivery.escalate")
+    return [(escalate, "_untouched", all_of_them), (closing, "left_alone", given)]
 
 
 # ── a memory of more than one run ────────────────────────────────────────────────────────────────

@@ -23,6 +23,7 @@ from onetouch.lake import Lake, rows, table_kind
 from onetouch.routing import inputs, recall
 
 extraction: Any = importlib.import_module("onetouch.crm_sync.extract_crm")  # a function there has this name, too
+escalation: Any = importlib.import_module("onetouch.delivery.escalate")
 
 
 class MemoryLake(Lake):
@@ -116,6 +117,7 @@ def quick() -> Iterator[None]:
             (inputs, "read_table", _read_table),
             (recall, "read_table", _read_table),
             (audience, "read_table", _read_table),
+            (escalation, "read_table", _read_table),
             (extraction, "normalise_accounts", _normalise),
             (extraction, "frame_of", _frame_of),
         ):

@@ -45,6 +45,9 @@ REFUSED = "FIELD_CUSTOM_VALIDATION_EXCEPTION"
 
 LABELS = ("[Withdrawn] ", "[Released] ", "[Expired] ")
 TOUCHES = ("task done by the rep", "call logged", "outcome noted", "opportunity opened")
+SLA = timedelta(hours=2)
+"""Within which the simulator's decisions ask for a touch."""
+
 AFTERMATH = timedelta(days=7)
 """How long after the end of a handoff a touch by its rep is one because of it."""
 
@@ -82,6 +85,7 @@ class Oracle:
         self.made: dict[str, tuple[datetime, Run | None]] = {}
         self.ended: dict[str, datetime] = {}
         self.reopened: set[str] = set()
+        self.passed_on: set[str] = set()
         self.exempt: set[str] = set()
         self.alerts: Counter[str] = Counter()
         self.approved: set[str] = set()
@@ -266,6 +270,9 @@ class Oracle:
         """We may close an open task and add our label and note to its texts; everything else belongs to the rep."""
         known = process.read.get(task["Id"], before)
         changed = {name for name in task if task[name] != before[name]} - _SYSTEM
+        if "OwnerId" in changed and self.policy.assignment.escalate_to is not None:
+            changed.remove("OwnerId")
+            self._passed_on(process, known, task)
         if foreign := sorted(changed - _OURS_ON_TASK):
             self.violated(8, f"{', '.join(foreign)} of a task written over")
         if known["IsDeleted"]:
@@ -281,6 +288,26 @@ class Oracle:
             self._released(task)
         if "Status" in changed and (known["IsClosed"] or task["Status"] != "Completed"):
             self.violated(8, f"the status {known['Status']!r} became {task['Status']!r}")
+
+    def _passed_on(self, process: Process, known: Row, task: Row) -> None:
+        """Judges that a task got another owner: once, at twice the SLA, while nobody was in touch or is buying."""
+        account, (made, run) = self.world.by_crm_id[task["AccountId"]], self.made[task["Id"]]
+        decided = run.as_of if run else made
+        if known["IsDeleted"] or known["IsClosed"]:
+            self.violated(8, f"the task of {_named(account)} was passed on although the rep had done it")
+        if task["Id"] in self.passed_on:
+            self.violated(3, f"the task of {_named(account)} was passed on twice")
+        self.passed_on.add(task["Id"])
+        if self.world.org.now < max(decided + 2 * SLA, made + SLA):
+            self.violated(3, f"the task of {_named(account)} was passed on before twice the SLA was over")
+        if any(decided < at <= process.began for at in account.at("task done by the rep", "call logged")):
+            self.violated(3, f"the task of {_named(account)} was passed on although a rep had been in touch")
+        opened, closed = (account.at(f"opportunity {kind}") for kind in ("opened", "closed"))
+        if sum(at <= process.began for at in opened) > sum(at <= process.began for at in closed):
+            self.violated(1, f"the task of {_named(account)}, who is talking to someone, was passed on")
+        looked = max(process.began, process.looked.get(account.account_id, made))
+        if account.buying_throughout(looked, self.world.org.now):
+            self.violated(1, f"the task of {_named(account)}, who is buying, was passed on")
 
     def _released(self, task: Row) -> None:
         """Judges a release: the days of silence count from the rep's touch, not from our task."""
@@ -411,6 +438,9 @@ class Oracle:
             promised = self.promised.get(account.account_id)
             if calm and promised and not tasks and promised + waiting > self.world.org.now:
                 self.violated(4, f"{_named(account)} was to be called and has no task")
+            both = [t for t in tasks if not t["IsClosed"] and not t["IsDeleted"] and t["Id"] not in self.reopened]
+            if len(both) > 1:
+                self.violated(4, f"{_named(account)} has {len(both)} open tasks")
             for task in tasks:
                 is_open = not task["IsClosed"] and not task["IsDeleted"]
                 if calm and is_open and self.alerts[f"alert:{task[HANDOFF_ID]}"] != 1:

@@ -29,7 +29,8 @@ SIGNALS = pa.schema(
         *((name, pa.string()) for name in ("account_id", "crm_account_id", "name", "domain", "industry", "timezone")),
         ("features_used_list", pa.list_(pa.string())), ("features_unused", pa.list_(pa.string())),
         ("limit_name", pa.string()), ("checkout_state", pa.string()), ("checkout_at", _UTC),
-        ("open_opportunities", pa.int64()),
+        ("open_opportunities", pa.int64()), ("owner_active", pa.bool_()),
+        *((name, pa.string()) for name in ("region", "owner_email", "owner_id")),
         *(
             (name, pa.float64())
             for name in (
@@ -39,7 +40,7 @@ SIGNALS = pa.schema(
         ),
     ]
 )  # fmt: skip
-_TEXTS = ("account_basis", "region", "owner_email", "owner_id")
+_TEXTS = ("account_basis",)
 _NUMBERS = ("seats", "arr", "usual_hour", "usual_weekday", *SIGNAL_NAMES)
 ALL_SIGNALS = pa.schema(
     [
@@ -48,7 +49,6 @@ ALL_SIGNALS = pa.schema(
         *((name, pa.float64()) for name in _NUMBERS if name not in SIGNALS.names),
         *((f"{name}_at", _UTC) for name in MOMENTS),
         ("bought_at", _UTC), ("limit_near_at", _UTC), ("limit_read_at", _UTC), ("trend", pa.string()),
-        ("owner_active", pa.bool_()),
     ]
 )  # fmt: skip
 """The columns that scoring and routing read, too."""

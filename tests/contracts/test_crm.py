@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 from onetouch.crm import (
     CRMS,
+    LEFT_ALONE,
     RELEASED,
     WITHDRAWN,
     Crm,
@@ -394,6 +395,28 @@ def test_tasks_are_closed_with_label_and_reason_and_those_of_reps_left_alone(sid
     assert not side.task("open").is_done
 
 
+def test_an_open_task_is_given_to_somebody_else_and_what_reps_have_done_with_theirs_is_left_alone(side: Side) -> None:
+    accounts, rita, otto = side.there.accounts(1), side.there.rita, side.there.otto
+    crm = side.client()
+    made = crm.create_tasks({h: task(accounts[1], side) for h in ("open", "edited", "done", "gone", "given", "closed")})
+    side.there.edits(str(made["edited"].id), description="my own words")
+    side.there.edits(str(made["done"].id), is_done=True)
+    side.there.deletes("task", str(made["gone"].id))
+    crm.close_tasks({"closed": (WITHDRAWN, "why")})
+    assert crm.reassign_tasks({"given": (rita, otto)})["given"].ok
+    owners = {h: (rita, otto) for h in ("open", "edited", "done", "gone", "closed", "never")} | {"given": ("x", rita)}
+    for _ in range(2):  # the second time changes nothing
+        outcomes = crm.reassign_tasks(owners)
+        assert {h for h, outcome in outcomes.items() if outcome.ok} == {"open", "edited"}
+        left = {outcome.code for outcome in outcomes.values() if not outcome.ok}
+        assert left == {LEFT_ALONE}
+        theirs = {t.handoff_id: t.owner_id for t in side.there.tasks() if not t.is_deleted}
+        assert theirs == {"open": otto, "edited": otto, "given": otto, "done": rita, "closed": rita}
+        assert side.task("edited").description == "my own words"
+        assert not side.task("open").is_done
+    assert crm.tasks_of(["open"])["open"].owner_id == otto
+
+
 # ── reading ──────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -670,6 +693,7 @@ def test_while_it_is_stopped_nothing_is_written_and_reading_goes_on(side: Side) 
         lambda: crm.ensure_accounts({"org-2": known("Two", "two.example", side)}, "account"),
         lambda: crm.create_tasks({"h2": task(accounts[1], side)}),
         lambda: crm.close_tasks({"h1": (WITHDRAWN, "why")}),
+        lambda: crm.reassign_tasks({"h1": (side.there.rita, side.there.otto)}),
         crm.create_fields,
     ):
         with pytest.raises(Stopped, match="stopped: fire"):

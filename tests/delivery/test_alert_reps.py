@@ -15,10 +15,17 @@ import pytest
 import requests
 from onetouch.delivery import DeliveryFailed, alert_reps
 from onetouch.ledger.forgotten import Subject
+from onetouch.policy import Policy, read_policy
 
 from tests.delivery.world import BUYING, OTHER, OWNER
 
 AS_OF = datetime(2025, 11, 18, 10, tzinfo=UTC)
+
+
+@pytest.fixture(scope="module")
+def policy() -> Policy:
+    """Without reminders, which are another test's (`test_escalate`)."""
+    return read_policy().changed(assignment__remind=False)
 
 
 def opened(world: Any, *numbers: int, **given: Any) -> Any:
@@ -68,6 +75,22 @@ def test_one_post_a_task_mentioning_its_owner(world: Any) -> None:
     assert "rita@" not in str(posts)
     assert alert(world, run) == first
     assert len(world.org.posts()) == 2
+
+
+def test_the_alert_says_where_the_dossier_is(world: Any) -> None:
+    alert(world, assigned(world, 1))
+    (brief,) = world.org.posts()
+    assert "A first message is in your task list, the dossier on the account's record." in brief["text"]
+    assert "dossier on the account's record" in shown(brief)
+    world.policy = world.policy.changed(handoff__task_notes="whole")
+    alert(world, assigned(world, 2, at=AS_OF + timedelta(hours=1)))
+    whole = world.org.posts()[-1]
+    assert "Dossier and a first message are in your task list." in whole["text"]
+    assert "dossier in your task list" in shown(whole)
+    many = assigned(world, *range(3, 15), at=AS_OF + timedelta(hours=2))
+    world.policy = read_policy().changed(assignment__remind=False)
+    alert(world, many)
+    assert "First messages are in the task lists, dossiers on the accounts' records." in shown(world.org.posts()[-1])
 
 
 def test_an_owner_slack_does_not_know_is_not_mentioned_but_the_alert_is_posted(world: Any) -> None:

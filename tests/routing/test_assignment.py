@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from onetouch.policy import Policy, read_policy
-from onetouch.routing.assignment import assign, assignments, team
+from onetouch.routing.assignment import assign, assignments, next_in_turn, team
 
 POLICY = read_policy()
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
@@ -581,3 +581,41 @@ def test_nobody_has_less_than_no_room_left() -> None:
     )
     by_rep, _ = assignments(decisions, load(ana=[AS_OF - HOUR, AS_OF - 2 * HOUR]), people)
     assert by_rep[["today", "left"]].values.tolist() == [[2, 0]]
+
+
+# ── Who takes a task over ────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def taken_over(
+    owner: str, policy: Policy = POLICY, busy: pd.DataFrame | None = None, names: Any = ("ana", "ben", "cai"), **of: Any
+) -> str | None:
+    row = accounts(of)
+    people = team(row, crm(*names), policy, AS_OF)
+    account = row.to_dict("records")[0]
+    taker = next_in_turn(account, f"{owner}@v.com", people, load() if busy is None else busy, policy, AS_OF)
+    return taker and taker.removesuffix("@v.com")
+
+
+def test_a_task_goes_to_whose_turn_it_is_but_never_to_who_has_it() -> None:
+    assert taken_over("cai") == "ana"
+    assert taken_over("Ana") == "ben"
+    assert taken_over("ana", busy=load(ben=[AS_OF - HOUR])) == "cai"
+    assert taken_over("ana", names=["ana"]) is None
+
+
+def test_who_owns_the_account_comes_first_and_then_its_territory() -> None:
+    assert taken_over("ana", owner_email="cai@v.com") == "cai"
+    territories = [{"name": "north", "reps": ["cai@v.com"], "regions": ["north"]}]
+    policy = reps("ana", "ben", "cai", territories=territories)
+    assert taken_over("ana", policy, region="north") == "cai"
+    assert (
+        taken_over("cai", policy, region="north") == "ana"
+    )  # everybody else of the territory is away: the round robin
+
+
+def test_who_has_no_room_or_is_away_takes_nothing_over_and_the_day_of_all_does_not_count() -> None:
+    policy = reps("ana", rep("ben", tasks_per_day=1), rep("cai", leave=[{"first": "2025-03-11", "last": "2025-03-11"}]))
+    assert taken_over("ana", policy) == "ben"
+    assert taken_over("ana", policy, load(ben=[AS_OF - HOUR])) is None
+    whole = reps("ana", "ben", tasks_per_day=1)
+    assert taken_over("ana", whole, load(ana=[AS_OF - HOUR])) == "ben"

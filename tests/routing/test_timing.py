@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from onetouch.policy import Policy, read_policy
-from onetouch.routing.timing import contact_at, due_at
+from onetouch.routing.timing import contact_at, due_at, escalated_at
 from onetouch.routing.working_time import Calendar, calendars
 
 POLICY = read_policy()
@@ -405,3 +405,32 @@ def test_nobody_to_contact_is_no_error() -> None:
     by = due_at(none, PEOPLE, POLICY, NINE)
     assert (len(by), str(by.dtype)) == (0, "datetime64[us, UTC]")
     assert len(contact_at(none, by, PEOPLE, POLICY, NINE)) == 0
+
+
+# ── Escalation ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("decided", "due", "opened", "rep", "escalated"),
+    [
+        ("2025-03-10T09:00", "2025-03-10T11:00", "2025-03-10T09:00", "ana", "2025-03-10T13:00"),
+        # Nobody's working time passes at night, or on a Saturday.
+        ("2025-03-10T16:00", "2025-03-11T10:00", "2025-03-10T16:00", "ana", "2025-03-11T12:00"),
+        ("2025-03-14T16:00", "2025-03-17T10:00", "2025-03-14T16:00", "ana", "2025-03-17T12:00"),
+        # Ben's day in New York begins at 13:00 UTC.
+        ("2025-03-10T09:00", "2025-03-10T15:00", "2025-03-10T09:00", "ben", "2025-03-10T17:00"),
+        # Due at once, because the trigger event was days ago: the rep has the SLA of the high tier.
+        ("2025-03-10T09:00", "2025-03-10T09:00", "2025-03-10T09:00", "ana", "2025-03-10T11:00"),
+        # The task was created hours after the decision, because the CRM could not be reached.
+        ("2025-03-10T09:00", "2025-03-10T11:00", "2025-03-10T12:00", "ana", "2025-03-10T16:00"),
+        # Eve is away for two days.
+        ("2025-03-10T16:00", "2025-03-13T10:00", "2025-03-10T16:00", "eve", "2025-03-13T12:00"),
+        # A medium task has three working days; it expires before it could be escalated.
+        ("2025-03-10T09:00", "2025-03-12T17:00", "2025-03-10T09:00", "ana", "2025-03-13T09:00"),
+    ],
+)
+def test_a_task_is_escalated_after_twice_the_working_time_given(
+    decided: str, due: str, opened: str, rep: str, escalated: str
+) -> None:
+    owner = PEOPLE.loc[[f"{rep}@v.com"]]
+    assert escalated_at(at(decided), at(due), at(opened), owner, POLICY) == at(escalated)

@@ -18,7 +18,7 @@ WRITES = ("post", "update", "upload")
 class ChatError(Exception):
     """The chat could not be used. The message holds its error code, no secret and no text of a message.
 
-    `code` is the chat's error code, or "no_answer". `is_over`: the message can never be changed any more.
+    `code` is the chat's error code, or "no_answer". `is_over`: the message can never be changed or replied to any more.
     `is_hopeless`: the next message to the same channel would fail in the same way.
     """
 

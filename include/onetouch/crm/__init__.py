@@ -12,6 +12,7 @@ if TYPE_CHECKING:
         CLOSED_BY_US,
         DISPOSITIONS,
         EXPIRED,
+        LEFT_ALONE,
         NOT_YET,
         OUTCOMES,
         RELEASED,
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
         Tell,
         Unreachable,
         is_set,
+        left_alone,
         note,
     )
     from onetouch.crm.registry import CRMS, check_system, connect, connection_id
@@ -49,6 +51,7 @@ __all__ = [
     "DISPOSITIONS",
     "EXPIRED",
     "FieldsMissing",
+    "LEFT_ALONE",
     "LimitReached",
     "NOT_YET",
     "OUTCOMES",
@@ -69,6 +72,7 @@ __all__ = [
     "connection_id",
     "context_of",
     "is_set",
+    "left_alone",
     "note",
     "opportunity_of",
     "stored_payload",

@@ -30,7 +30,7 @@ UNKNOWN = "UNKNOWN_OUTCOME"
 
 WRITES = (
     "create_fields", "ensure_accounts", "ensure_contacts", "update_accounts", "create_tasks", "close_tasks",
-    "create_opportunities",
+    "reassign_tasks", "create_opportunities",
 )  # fmt: skip
 """The methods of a Crm that change something in it."""
 
@@ -42,6 +42,10 @@ def note(label: str, reason: str = "") -> str:
 
 NOT_YET = "NOT_YET"
 """The code of a row that the CRM cannot take yet, through nobody's fault: a later run tries again."""
+
+
+LEFT_ALONE = "LEFT_ALONE"
+"""The code of a task that was not given to somebody else, because a rep has done something with it."""
 
 
 def is_set(value: object) -> bool:
@@ -269,6 +273,13 @@ class Crm(Protocol):
         deleted, or that was never created.
         """
 
+    def reassign_tasks(self, owners: Mapping[str, tuple[str, str]]) -> dict[str, Outcome]:
+        """Gives the open task of each handoff to another user: handoff id → (its owner until now, its new owner).
+
+        Each is read directly before. One that the new owner has already needs nothing (ok). Any other that is not open
+        and untouched in the hands of its former owner is the reps' own affair: it is left alone (`LEFT_ALONE`).
+        """
+
     def create_opportunities(
         self, rows: Mapping[str, OpportunityContent], unsure: Collection[str] = ()
     ) -> dict[str, Outcome]:
@@ -277,3 +288,15 @@ class Crm(Protocol):
         An existing one is the rep's, as with `create_tasks`: it is adopted as it is, and a deleted one is not created
         again. A lead has no opportunities: its outcome is NOT_YET.
         """
+
+
+def left_alone(task: Activity | None, before: str, to: str) -> Outcome | None:
+    """The outcome of `Crm.reassign_tasks` for a task that it does not change; None: it is to be changed."""
+    if task is not None and not task.is_deleted and task.owner_id == to:
+        return Outcome(ok=True, id=task.activity_id)
+    if task is None or task.is_deleted or task.is_done or task.closed_by_us or task.outcome or task.owner_id != before:
+        message = "the task was done, deleted or given to somebody else"
+        return Outcome(
+            ok=False, id=None if task is None else task.activity_id, code=LEFT_ALONE, message=message, by_rep=True
+        )
+    return None

@@ -95,6 +95,26 @@ def one(told: Told) -> Message:
     return Message([(*mention, Text(f": {said}" if mention else said))], parts)
 
 
+def reply(news: Alert, user: str | None, *, direct: bool, now_with: Line = ()) -> Message:
+    """A message in the thread of an announcement: what is new of its account, to the person whom that has told.
+
+    `direct`: whether it is in a direct message to that person, who is then not mentioned. `now_with`: who has the task
+    now, at the end of the sentence.
+    """
+    mention = () if direct else _mention(user)
+    line = (Text(news.account, bold=True), Text(f" — {news.why}"), *now_with)
+    said = f"{news.account} — {news.why}"
+    return Message(
+        [(*mention, Text(f": {said}" if mention else said), *now_with)],
+        [Lines([(*mention, *((Text(" "),) if mention else ()), *line)])],
+    )
+
+
+def now_with(user: str | None) -> Line:
+    """The end of a sentence that says who has a task now."""
+    return Text(" It is now with "), *(_mention(user) or (Text("a colleague"),)), Text(".")
+
+
 def erased() -> Message:
     """The message that replaces one about an account that was forgotten."""
     text = "A task of an account that was deleted."
@@ -127,7 +147,10 @@ def digest(tasks: Sequence[Told], chat: str) -> Message:
     if over := sum(told.state != "task_open" for told in tasks):
         title = f"{count(len(tasks), 'task')}, {over} no longer waiting"
     rest = f"And {len(tasks) - shown} more in the CRM. " if shown < len(tasks) else ""
-    footer = Footnote(f"{rest}Dossiers and first messages are in the task lists.")
+    where = "Dossiers and first messages are in the task lists."
+    if all(told.alert.brief for told in tasks):
+        where = "First messages are in the task lists, dossiers on the accounts' records."
+    footer = Footnote(f"{rest}{where}")
     owners = [(user, len(theirs)) for user, theirs in groups.items() if user and not tasks[0].direct]
     named: Line = ()
     for place, (user, n) in enumerate(owners):
@@ -171,7 +194,7 @@ def _details(alert: Alert) -> str:
     ]
     parts += [
         f"first message due {alert.due}" if alert.due else "",
-        "dossier in your task list",
+        "dossier on the account's record" if alert.brief else "dossier in your task list",
     ]
     return capital(" · ".join(part for part in parts if part))
 

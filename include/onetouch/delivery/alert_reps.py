@@ -1,25 +1,33 @@
-"""Announces each new task to its owner in the chat, once, and updates the announcement as the task changes."""
+"""Announces each new task to its owner in the chat, once, and updates the announcement as the task changes.
+
+What is new of the account afterwards is a reply in the thread of the announcement.
+"""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from onetouch.catalogue import SIGNALS_BY_NAME
 from onetouch.chat import Chat, ChatError, Message, Place, post_once
 from onetouch.crm_sync import timezones
-from onetouch.delivery.alert_message import UNKNOWN, Told, digest, erased, one, payload_of
+from onetouch.delivery.alert_message import UNKNOWN, Told, digest, erased, now_with, one, payload_of, reply
 from onetouch.delivery.failure import DeliveryFailed
-from onetouch.handoff import Alert, alert, zone
+from onetouch.handoff import Alert, alert, near_moment, zone
 from onetouch.lake import Lake, rows_where
-from onetouch.ledger import PSEUDONYM, Handoff, Ledger, Outbox, Run
+from onetouch.ledger import ESCALATION, PSEUDONYM, Handoff, Ledger, Outbox, Run
 from onetouch.policy import Policy
 
 _FOLLOWED = timedelta(days=30)
 """Ours: how long after the end of a handoff its message is still updated."""
 
 _BEGUN = ("pending", "sending")
+
+_WITH_THE_REP = ("task_open", "touched")
+"""States in which the owner is told what is new of the account."""
 
 
 def alert_reps(
@@ -32,6 +40,11 @@ def alert_reps(
     a channel. During the rep's quiet hours, in the rep's time zone at `now`, an alert waits; if its task ends
     meanwhile, it is dropped. Alerts are ordered by due time, then account.
 
+    The owner of an open or touched handoff is told of the account's trigger events since the decision, in the thread of
+    the announcement: once for each kind of event and day of the owner's zone (`slack.tell_events`). Of a task that is
+    due and untouched the owner is reminded there, once (`assignment.remind`). A task that was escalated is announced to
+    its new owner like a new one, and its former owner is told in the thread of the earlier announcement.
+
     Only one process at a time posts, and no task is announced twice, even after a crash. An announcement is updated,
     which notifies nobody, when its task is touched, replied to, won, lost, withdrawn, released, expired or reassigned.
     A message that was deleted in Slack stays deleted. The message about a forgotten account is emptied. With `held`
@@ -40,8 +53,9 @@ def alert_reps(
     Returns {"alerts": tasks of this run, "posted": those announced by now, "earlier": tasks of earlier runs announced
     only now, "waiting": for the end of quiet hours, "updated": announcements updated, "gone": announcements that can
     no longer be updated, "unknown_owners": tasks announced in the channel because the chat does not know their owner,
-    "failed": [{handoff_id, reason}]}; a repeated run returns the same. Raises DeliveryFailed, after all other messages,
-    when a message failed, and LedgerError when another process keeps the lock too long.
+    "failed": [{handoff_id, reason}]}, and "told": replies posted, if there were any; a repeated run returns the same.
+    Raises DeliveryFailed, after all other messages, when a message failed, and LedgerError when another process keeps
+    the lock too long.
     """
     mine = [h for h in ledger.handoffs(run_id=run.run_id) if h.task_id]
     summary: dict[str, Any] = {
@@ -78,18 +92,23 @@ class _Round:
         self.zones = timezones(lake, run.run_id)
         self.hopeless: dict[str, str] = {}  # channel → why it cannot be posted to at this moment
         self.handoffs = {h.handoff_id: h for h in ledger.handoffs()}
+        self.events = self._events()
 
     def go(self) -> None:
-        """Drops alerts of closed handoffs, posts new ones, and updates those whose handoff has changed."""
+        """Drops alerts of closed handoffs, replies to earlier ones, posts new ones, and updates those whose handoff has
+        changed."""
         self._read()
         if self._settle():
             self._read()
+        self._reply()
         if self._announce():
             self._read()
         self._put_right()
         for row in self.ledger.outbox(run_id=self.run.run_id, destination=self.chat.name):
             self.summary["updated"] += row.kind == "alert_update" and row.state == "sent"
             self.summary["gone"] += row.kind == "alert_update" and row.state == "failed"
+            if row.kind == "alert_reply" and row.state == "sent":
+                self.summary["told"] = self.summary.get("told", 0) + 1
 
     def _read(self) -> None:
         """The outbox rows of every handoff that is open, ended not long ago, or of a forgotten account."""
@@ -101,15 +120,32 @@ class _Round:
         ]
         self.alerts: dict[str, list[Outbox]] = {}  # by handoff
         self.updates: dict[str, list[Outbox]] = {}  # by the key of the alert
+        self.replies: dict[str, list[Outbox]] = {}  # by handoff
+        self.escalated: dict[str, Outbox] = {}  # by handoff
         self.elsewhere: set[str] = set()  # handoffs announced in another chat: the policy named that one then
         for row in self.ledger.outbox(handoff_ids=followed):
             if row.kind == "alert" and row.destination != self.chat.name:
                 self.elsewhere.add(str(row.handoff_id))
             elif row.kind == "alert":
                 self.alerts.setdefault(str(row.handoff_id), []).append(row)
+            elif row.kind == "alert_reply" and row.destination == self.chat.name:
+                self.replies.setdefault(str(row.handoff_id), []).append(row)
+            elif row.kind == ESCALATION and row.state == "sent" and row.payload:
+                self.escalated[str(row.handoff_id)] = row
             elif row.kind == "alert_update" and row.destination == self.chat.name:
                 place, _, rest = row.key.partition("_update:")
                 self.updates.setdefault(f"{place}:{rest.partition(':')[0]}", []).append(row)
+
+    def _events(self) -> dict[str, list[tuple[str, datetime]]]:
+        """Account id → signal and moment of its last trigger events, as the run knows them, of those with the reps."""
+        triggers = self.policy.routing.triggers if self.policy.slack.tell_events else []
+        ids = [h.account_id for h in self.handoffs.values() if h.state in _WITH_THE_REP]
+        if not (triggers and ids and self.lake.exists("signals", f"{self.run.run_id}.parquet")):
+            return {}
+        rows = rows_where(self.lake, "signals", self.run.run_id, "account_id", ids)
+        return {
+            row["account_id"]: [(n, at) for n in triggers if (at := row.get(f"{n}_at")) is not None] for row in rows
+        }
 
     def _handoff(self, row: Outbox) -> Handoff:
         return self.handoffs[str(row.handoff_id)]
@@ -117,12 +153,12 @@ class _Round:
     # ── announcing ───────────────────────────────────────────────────────────────────────────────
 
     def _settle(self) -> bool:
-        """Records which announcements arrived, and drops the others, where a task ended while its alert was being sent.
+        """Records which messages arrived, and drops the others, where a task ended while they were being sent.
 
         Returns whether there were any.
         """
-        begun = [row for rows in self.alerts.values() for row in rows if row.state in _BEGUN]
-        over = [row for row in begun if self._handoff(row).state != "task_open"]
+        over = [row for row in _begun(self.alerts) if self._handoff(row).state != "task_open"]
+        over += [row for row in _begun(self.replies) if not self._matters(row)]
         for row in over:
             posting = self._row(row.payload["digest"]) if "digest" in row.payload else row
             try:
@@ -136,9 +172,13 @@ class _Round:
                     self._sent([row], place)
         return bool(over)
 
+    def _matters(self, row: Outbox) -> bool:
+        """Whether what a reply says is still of use."""
+        return self._handoff(row).state in (("task_open",) if row.payload.get("while_open") else _WITH_THE_REP)
+
     def _arrived(self, row: Outbox) -> Place | None:
         """The place of a message that may have been posted; None when it was not."""
-        if row.state == "sending" and (place := self.chat.find(str(row.payload["channel"]), row.key)):
+        if row.state == "sending" and (place := self.chat.find(str(row.payload["channel"]), row.key, _thread(row))):
             self._sent([row], place)
             return place
         return Place.of(row) if row.state == "sent" else None
@@ -150,10 +190,11 @@ class _Round:
         """
         opened = [h for h in self.handoffs.values() if h.state == "task_open" and h.decided_at <= self.run.as_of]
         fresh = [h for h in opened if h.handoff_id not in self.alerts and h.handoff_id not in self.elsewhere]
-        begun = [row for h in opened for row in self.alerts.get(h.handoff_id, []) if row.state in _BEGUN]
-        waiting = {h.handoff_id for h in (*fresh, *map(self._handoff, begun)) if self._quiet(h)}
+        begun = [row for row in _begun(self.alerts) if self._handoff(row) in opened]
+        handed = [h for h in opened if self._handed_on(h)]
+        waiting = {h.handoff_id for h in (*fresh, *handed, *map(self._handoff, begun)) if self._quiet(h)}
         self.summary["waiting"] = len(waiting)
-        laid_out = self._lay_out([h for h in fresh if h.handoff_id not in waiting])
+        laid_out = self._lay_out([h for h in (*fresh, *handed) if h.handoff_id not in waiting])
         done: set[str] = set()
         for row in [*begun, *laid_out]:
             together = row.payload.get("digest")
@@ -165,6 +206,13 @@ class _Round:
                 done.add(together)
                 self._post(self._members(together), together)
         return bool(begun or laid_out)
+
+    def _handed_on(self, handoff: Handoff) -> bool:
+        """Whether the handoff was announced to its former owner, and escalated to one who was told nothing yet."""
+        row = self.escalated.get(handoff.handoff_id)
+        there = self.alerts.get(handoff.handoff_id, [])
+        told = any(alert.payload.get("owner") == handoff.owner_id for alert in there)
+        return row is not None and row.payload["to"] == handoff.owner_id and bool(there) and not told
 
     def _quiet(self, handoff: Handoff) -> bool:
         start, end = self.policy.slack.quiet_from, self.policy.slack.quiet_until
@@ -204,7 +252,14 @@ class _Round:
 
     def _places(self, handoff: Handoff) -> tuple[list[tuple[str, str, str]], bool]:
         """Outbox key, kind of place and channel of each message about a new task; whether the owner is unknown."""
-        rules, key = self.policy.slack, _key(handoff)
+        rules = self.policy.slack
+        if handoff.handoff_id in self.alerts:  # the team knows of it: only the new owner is told
+            key, direct = f"alert_escalated:{handoff.handoff_id}", None
+            if rules.alerts_to != "channel":
+                direct = self.chat.direct(self.chat.user(handoff.owner_email))
+            where = [(key, "owner", direct)] if direct else [(key, "channel", rules.alerts_channel)]
+            return where, rules.alerts_to != "channel" and not direct
+        key = _key(handoff)
         channel = [(key, "channel", rules.alerts_channel)]
         if rules.alerts_to == "channel":
             return channel, False
@@ -283,12 +338,116 @@ class _Round:
     def _row(self, key: str) -> Outbox:
         return self.ledger.outbox(keys=[key])[0]
 
+    # ── what is new afterwards ───────────────────────────────────────────────────────────────────
+
+    def _reply(self) -> None:
+        """Replies to the announcements that are in the chat, with what is new of their accounts."""
+        theirs = [h for h in self.handoffs.values() if h.state in _WITH_THE_REP and not self._quiet(h)]
+        news: list[dict[str, Any]] = []
+        for handoff in theirs:
+            try:
+                news += self._news(handoff)
+            except ChatError as error:
+                self._note(handoff.handoff_id, str(error))
+                if error.is_hopeless:
+                    break
+        laid_out = {row.key: row for row in [*_begun(self.replies), *self.ledger.put_all(news)]}
+        for row in laid_out.values():
+            if self._handoff(row) in theirs and row.state in _BEGUN:
+                self._post_reply(row)
+
+    def _news(self, handoff: Handoff) -> Iterator[dict[str, Any]]:
+        """The outbox rows of what is to be told of the handoff and was not told yet."""
+        where, told = zone(self._timezone(handoff)), {row.key for row in self.replies.get(handoff.handoff_id, [])}
+        escalated = self.escalated.get(handoff.handoff_id)
+        key = f"alert_handed_on:{handoff.handoff_id}"
+        if escalated and key not in told and (row := self._announced(handoff, escalated.payload["from"])):
+            former = self.chat.user(escalated.payload["from_email"])
+            here = {"user": former, "now_with": escalated.payload["to_email"]}
+            yield self._reply_row(key, handoff, row, "not contacted in time.", here)
+        there = self._announced(handoff, handoff.owner_id)
+        if there is None:
+            return
+        key, due = f"alert_reminder:{handoff.handoff_id}", handoff.due_at
+        untouched = handoff.state == "task_open" and due is not None and due <= self.run.as_of and not escalated
+        if self.policy.assignment.remind and untouched and key not in told:
+            assert due is not None
+            said = f"not contacted yet: the first message was due {near_moment(due, where)}"
+            yield self._reply_row(key, handoff, there, said, {"while_open": True})
+        for name, at in self.events.get(handoff.account_id, ()):
+            day = at.astimezone(where).date().isoformat()
+            if self.run.as_of >= at > handoff.decided_at and not self._told(handoff, name, at, day):
+                happened = SIGNALS_BY_NAME[name].happened
+                assert happened is not None  # routing.triggers holds no others
+                said = f"since then they {happened.clause}, {near_moment(at, where)}"
+                key = f"alert_event:{handoff.handoff_id}/{name}/{day}"
+                yield self._reply_row(key, handoff, there, said, {"event": name, "at": at.isoformat(), "day": day})
+
+    def _told(self, handoff: Handoff, name: str, at: datetime, day: str) -> bool:
+        """Whether the owner was told of this event, of a later one of its kind, or of one of its kind that day."""
+        told = [row.payload for row in self.replies.get(handoff.handoff_id, []) if row.payload.get("event") == name]
+        return any(day == row["day"] or at <= datetime.fromisoformat(row["at"]) for row in told)
+
+    def _announced(self, handoff: Handoff, owner_id: str | None) -> Outbox | None:
+        """The announcement in whose thread this owner is told: the one to that owner, a direct message before others;
+        else the channel's."""
+
+        def rank(row: Outbox) -> tuple[bool, bool]:
+            theirs = row.payload["owner"] == owner_id
+            return not theirs, _direct(row) is not theirs
+
+        rows = self.alerts.get(handoff.handoff_id, [])
+        return min((row for row in rows if row.state == "sent" and "alert" in row.payload), key=rank, default=None)
+
+    def _reply_row(
+        self, key: str, handoff: Handoff, announced: Outbox, said: str, kept: dict[str, Any]
+    ) -> dict[str, Any]:
+        place = Place.of(announced)
+        payload = {"channel": place.channel, "thread": place.message, "to": announced.payload.get("to"), **kept}
+        if "user" not in payload:
+            payload["user"] = self.chat.user(handoff.owner_email)
+            if _direct(announced) and announced.payload["owner"] != handoff.owner_id:  # somebody else's conversation
+                direct = self.chat.direct(payload["user"])
+                payload |= {"channel": direct or self.policy.slack.alerts_channel, "thread": None}
+                payload["to"] = "owner" if direct else "channel"
+        news = Alert(account=announced.payload["alert"]["account"], why=said)
+        return self._new(key, "alert_reply", handoff, payload | {"alert": asdict(news)})
+
+    def _post_reply(self, row: Outbox) -> None:
+        channel, now = str(row.payload["channel"]), row.payload.get("now_with")
+        if channel in self.hopeless:
+            self._failed([row], self.hopeless[channel])
+            return
+        try:
+            post_once(
+                self.chat,
+                self.ledger,
+                reply(
+                    Alert(**row.payload["alert"]),
+                    row.payload["user"],
+                    direct=_direct(row),
+                    now_with=now_with(self.chat.user(now)) if now else (),
+                ),
+                key=row.key,
+                kind=row.kind,
+                channel=channel,
+                run_id=row.run_id,
+                handoff_id=row.handoff_id,
+                reply_to=_thread(row),
+            )
+        except ChatError as error:
+            if error.is_over:  # its announcement was deleted: nobody wants to hear of it
+                self.ledger.failed(row.key, error.code, retryable=False)
+            else:
+                self._refused(channel, [row], error)
+
     # ── updating ─────────────────────────────────────────────────────────────────────────────────
 
     def _put_right(self) -> None:
         """Updates every message whose handoff has changed since it was posted."""
         wrong: dict[Place, list[Outbox]] = {}
-        for row in [row for rows in self.alerts.values() for row in rows]:
+        emptied = [row for rows in self.replies.values() for row in rows if _forgotten(row)]
+        for row in [*(row for rows in self.alerts.values() for row in rows), *emptied]:
             if row.state == "sent" and self._says_otherwise(row):
                 wrong.setdefault(Place.of(row), []).append(row)
         updates = {row.key: self._update_of(row) for rows in wrong.values() for row in rows}
@@ -385,6 +544,22 @@ class _Round:
                     else UNKNOWN
                 )
         return texts
+
+
+def _begun(rows: dict[str, list[Outbox]]) -> list[Outbox]:
+    """The rows that are laid out and not known to have arrived."""
+    return [row for theirs in rows.values() for row in theirs if row.state in _BEGUN]
+
+
+def _direct(row: Outbox) -> bool:
+    """Whether its message is a direct message to the owner."""
+    return row.payload.get("to") == "owner"
+
+
+def _thread(row: Outbox) -> Place | None:
+    """The announcement in whose thread a reply is; None for an announcement, and for a reply without one."""
+    thread = row.payload.get("thread")
+    return Place(str(row.payload["channel"]), str(thread)) if thread else None
 
 
 def _forgotten(row: Outbox) -> bool:

@@ -12,6 +12,7 @@ from onetouch.crm import WITHDRAWN, Crm, CrmError, Outcome, Unreachable, context
 from onetouch.crm_sync import merged, read_reps, timezones
 from onetouch.delivery.approval import unasked, wait_for_the_day
 from onetouch.delivery.caps import DAY_FULL, FULL, beyond_the_cap, beyond_the_day, beyond_the_reps_days
+from onetouch.delivery.escalate import escalate
 from onetouch.delivery.failure import DeliveryFailed
 from onetouch.delivery.never_contact import (
     Asked,
@@ -27,6 +28,7 @@ from onetouch.delivery.never_contact import (
 )
 from onetouch.delivery.opportunities import create_opportunities
 from onetouch.delivery.recheck import LATE, Checkouts, last_asked, pre_send_recheck
+from onetouch.delivery.refresh import refresh
 from onetouch.delivery.send import send
 from onetouch.delivery.withdraw import move, overtaken, withdraw, withdraw_overtaken
 from onetouch.handoff import account_context, missing_context, plain, task_content, team_of, with_contact
@@ -60,6 +62,10 @@ class _Work:
         """Handoffs in one of the states that have not failed, by account: all writers then use the same order."""
         ready = [h for h in self.handoffs.values() if h.state in states and h.handoff_id not in self.failed]
         return sorted(ready, key=lambda h: (h.crm_account_id or "", h.handoff_id))
+
+    def tasks(self, handoffs: Iterable[Handoff]) -> dict[str, Outbox]:
+        """The outbox rows of their tasks, by handoff id."""
+        return {h.handoff_id: row for h in handoffs if (row := self.rows.get((h.handoff_id, "task")))}
 
     def strangers(self) -> set[str]:
         """CRM records that the decision did not know: found or created since."""
@@ -99,8 +105,10 @@ def deliver_tasks(
     the failed that the next run tries again, "withdrawn", "earlier": {"delivered", "withheld", "failed"}}: to_send =
     delivered + withheld + failed; when held also why ("held"). "to_withdraw": how many open tasks should have been
     closed, when held or when the CRM refused it. "opportunities" {created, waiting, refused: n}, where the policy has
-    them created. Raises DeliveryFailed with the same summary, after all other rows are done, when any failed; CrmError
-    when the CRM could not be read, or gave no answer.
+    them created; "escalated" {passed_on, waiting, refused: n}, where it has tasks escalated; "refreshed" {written,
+    refused: n}, if there were any. Raises DeliveryFailed
+    with the same summary, after all other rows are done, when any failed; CrmError when the CRM could not be read, or
+    gave no answer.
     """
     due = rows_where(lake, "decisions", run.run_id, "action", [SALES_NOW])
     if held or crm is None:
@@ -138,6 +146,18 @@ def _deliver(
         asked = ask(policy, crm, listed, {str(h.crm_account_id) for h in handoffs.values()}, named)
         return _contacts(policy, crm, rows, handoffs, asked)
 
+    def barred_now(handoffs: list[Handoff], tasks: Mapping[str, Outbox]) -> dict[str, str]:
+        known = rows_where(lake, "signals", run.run_id, "account_id", [h.account_id for h in handoffs])
+        return _ask_again(lake, policy, run, crm, tasks, handoffs, known, listed)[1]
+
+    passed_on = escalate(lake, ledger, policy, run, crm, recheck, barred_now)
+    not_passed = [(f"escalation of handoff {i}", reason) for i, reason in passed_on.refused.items()]
+
+    def with_people(rows: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        return _with_people(lake, policy, run, crm, listed, rows)
+
+    fresh = refresh(lake, ledger, policy, run, crm, with_people)
+    stale = [(f"record of handoff {i}", reason) for i, reason in fresh.refused.items()]
     deals = create_opportunities(ledger, policy, run, crm, whom)
     no_deal = [(f"opportunity of handoff {i}", reason) for i, reason in deals.refused.items()]
 
@@ -152,9 +172,18 @@ def _deliver(
         summary["earlier"] = dict(zip(("delivered", "withheld", "failed"), _account_for(others, work), strict=True))
     if policy.crm.opportunity != "never":
         summary["opportunities"] = {"created": deals.created, "waiting": deals.waiting, "refused": len(deals.refused)}
-    if work.failed or failed or standing or no_deal:
-        named = work.named() + [(run.run_id, row["reason"]) for row in opening.stopped] + before + no_deal
-        beside = (", or open tasks closed" if standing else "") + (", or opportunities created" if no_deal else "")
+    if fresh.written or fresh.refused:
+        summary["refreshed"] = {"written": fresh.written, "refused": len(fresh.refused)}
+    if policy.assignment.escalate_to is not None:
+        summary["escalated"] = {
+            "passed_on": passed_on.done, "waiting": passed_on.waiting, "refused": len(passed_on.refused)
+        }  # fmt: skip
+    if work.failed or failed or standing or not_passed or stale or no_deal:
+        stopped = [(run.run_id, row["reason"]) for row in opening.stopped]
+        named = work.named() + stopped + before + not_passed + stale + no_deal
+        beside = (", or open tasks closed" if standing else "") + (", or tasks passed on" if not_passed else "")
+        beside += ", or records kept fresh" if stale else ""
+        beside += ", or opportunities created" if no_deal else ""
         raise DeliveryFailed(_WHAT + beside, summary, named) from cut_short
     return summary
 
@@ -182,7 +211,7 @@ def _send_all(
         unseen = work.in_state(*_UNSEEN)
         known = rows_where(lake, "signals", run.run_id, "account_id", [h.account_id for h in unseen])
         asked = {row["account_id"]: at for row in known if (at := last_asked(row, policy)) is not None}
-        consent, reasons = _ask_again(lake, policy, run, crm, work, unseen, known, listed)
+        consent, reasons = _ask_again(lake, policy, run, crm, work.tasks(unseen), unseen, known, listed)
         prevented, not_closed = pre_send_recheck(
             ledger, policy, run, crm, unseen, recheck, work.strangers(), asked, reasons
         )
@@ -206,13 +235,12 @@ def _ask_again(
     policy: Policy,
     run: Run,
     crm: Crm,
-    work: _Work,
+    tasks: Mapping[str, Outbox],
     unseen: list[Handoff],
     known: list[dict[str, Any]],
     listed: Listed,
 ) -> tuple[Asked, dict[str, str]]:
-    """Who may be contacted now, and handoff id → why it may not be handed over."""
-    tasks = {h.handoff_id: row for h in unseen if (row := work.rows.get((h.handoff_id, "task")))}
+    """Who may be contacted now, and handoff id → why it may not be handed over. `tasks`: their outbox rows."""
     records = {h.crm_account_id for h in unseen if h.crm_account_id}
     named = {name for row in tasks.values() for name in named_in(row)} | {
         name for row in known for name in named_by(row)
@@ -306,8 +334,7 @@ def _open(
     """
     ids = [row["account_id"] for row in due]
     signals = {row["account_id"]: row for row in rows_where(lake, "signals", run.run_id, "account_id", ids)}
-    team = team_of(lake, run.run_id, ids)
-    rows_of = {account_id: row | {"people": team.get(account_id)} for account_id, row in signals.items()}
+    rows_of = _of_people(lake, run, signals)
     kept = ids and lake.exists("inputs", run.run_id, "handoffs.parquet")
     earlier = rows_where(lake, "inputs", f"{run.run_id}/handoffs", "account_id", ids) if kept else []
     before = {row["account_id"]: row for row in earlier}
@@ -350,6 +377,23 @@ def _open(
 
     opened = ledger.open_handoffs(decisions.values(), run, rows, knew)
     return [handoff for handoff in opened if handoff is not None], lacking
+
+
+def _of_people(lake: Lake, run: Run, signals: Mapping[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """The signals of accounts, each with its people."""
+    team = team_of(lake, run.run_id, list(signals))
+    return {account_id: row | {"people": team.get(account_id)} for account_id, row in signals.items()}
+
+
+def _with_people(
+    lake: Lake, policy: Policy, run: Run, crm: Crm, listed: Listed, signals: list[dict[str, Any]]
+) -> dict[str, dict[str, Any]]:
+    """The signals of accounts with those of their people who may be named, as the CRM and the lists say now."""
+    rows = _of_people(lake, run, {row["account_id"]: row for row in signals})
+    records = {row["crm_account_id"] for row in signals if row.get("crm_account_id")}
+    named = {name for row in rows.values() for name in named_by(row)}
+    asked = _asked(lake, policy, run, crm, listed, records, addresses_in(named))
+    return {account_id: with_contact(without_barred(row, asked)) for account_id, row in rows.items()}
 
 
 def _known_handoffs(

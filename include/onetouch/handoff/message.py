@@ -87,6 +87,7 @@ class Alert:
 
     `urgency`: high, medium or low; `why`: the headline; `score` and `due`: formatted for people. No part holds a
     person's name or address: an account whose name is an e-mail address appears as "an account of one person".
+    `brief`: whether the task holds the message alone, and the account's record the dossier (`handoff.task_notes`).
     """
 
     account: str
@@ -94,6 +95,7 @@ class Alert:
     urgency: str = ""
     score: str = ""
     due: str = ""
+    brief: bool = False
 
     @property
     def text(self) -> str:
@@ -104,6 +106,8 @@ class Alert:
             line += f" · score {self.score}"
         if self.due:
             line += f" · first message due {self.due}"
+        if self.brief:
+            return f"{line}. A first message is in your task list, the dossier on the account's record."
         return f"{line}. Dossier and a first message are in your task list."
 
 
@@ -121,6 +125,7 @@ def alert(
         urgency=urgency(facts),
         score=number(facts["score"]) if "score" in facts else "",
         due=near_moment(facts["due_at"], zone(timezone)) if "due_at" in facts else "",
+        brief=policy.handoff.task_notes == "brief",
     )
 
 

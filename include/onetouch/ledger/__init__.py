@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from onetouch.ledger.audience import Member
     from onetouch.ledger.columns import clean, storable
     from onetouch.ledger.forgotten import PSEUDONYM, Forgotten, Kind, Subject
-    from onetouch.ledger.handoffs import LONGEST_ID, RECENT, Handoff
+    from onetouch.ledger.handoffs import ESCALATION, LONGEST_ID, RECENT, Handoff
     from onetouch.ledger.ledger import Ledger
     from onetouch.ledger.memory import QUEUED, WATCHED, Remembered
     from onetouch.ledger.outbox import ENDED, FORGOTTEN, Outbox
@@ -23,6 +23,7 @@ __all__ = [
     "ACTIVE",
     "ANY_READING",
     "ENDED",
+    "ESCALATION",
     "FORGOTTEN",
     "FileRead",
     "Forgotten",

@@ -15,7 +15,7 @@ from onetouch.ledger.outbox import Outboxes, abandon
 from onetouch.ledger.rows import frame, rows_of
 from onetouch.ledger.runs import Run, require_run
 from onetouch.ledger.states import ACTIVE, STATES, TERMINAL, NotInLedger, check_move
-from onetouch.ledger.tables import handoff_moves, handoffs, touches
+from onetouch.ledger.tables import handoff_moves, handoffs, outbox, runs, touches
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,6 +31,10 @@ RECENT = timedelta(days=7)
 
 AFTERMATH = timedelta(days=7)
 """Ours: how long after the end of a handoff a touch by its rep is still taken for one because of it."""
+
+ESCALATION = "escalation"
+"""The kind of the outbox row by which a task is given to another rep; its payload holds `from`, `from_email`, `to` and
+`to_email`."""
 
 LONGEST_ID = 255
 """Most characters of an account id: the length of its field in a CRM (an index limits it, too)."""
@@ -387,7 +391,8 @@ class Handoffs(Outboxes):
         """The workload of each rep as of a moment, from handoffs decided before it, ordered by e-mail.
 
         Columns: owner_email; open (number of active handoffs); last_assigned_at; recent (ordered list of the moments of
-        decision within RECENT before `as_of`, of handoffs in any state).
+        decision within RECENT before `as_of`, of handoffs in any state). A handoff that was escalated before `as_of`
+        counts for its new owner, from that run on.
         """
         as_of = utc(as_of)
         known = _known(as_of)
@@ -414,8 +419,19 @@ class Handoffs(Outboxes):
             rows = rows_of(connection, query)
             for row in rows_of(connection, late):
                 recent.setdefault(row["owner_email"], []).append(row["decided_at"])
-        rows = [row | {"recent": recent.get(row["owner_email"], [])} for row in rows]
-        return frame(rows, [*query.selected_columns.keys(), "recent"])
+            escalated = _escalated(connection, as_of)
+        load = {row["owner_email"]: row | {"recent": recent.get(row["owner_email"], [])} for row in rows}
+        for before, to, state, at in escalated:
+            nothing = {"owner_email": to, "open": 0, "last_assigned_at": at, "recent": []}
+            theirs = load.setdefault(to, nothing)
+            if state in ACTIVE:
+                load[before]["open"] -= 1
+                theirs["open"] += 1
+            theirs["last_assigned_at"] = max(theirs["last_assigned_at"], at)
+            if at >= as_of - RECENT:
+                theirs["recent"] = sorted([*theirs["recent"], at])
+        ordered = [load[email] for email in sorted(load)] if escalated else load.values()
+        return frame(ordered, [*query.selected_columns.keys(), "recent"])
 
 
 def _known(as_of: datetime, since: datetime | None = None) -> Any:
@@ -431,6 +447,22 @@ def _known(as_of: datetime, since: datetime | None = None) -> Any:
         .join(last, and_(last.c.handoff_id == handoff_moves.c.handoff_id, last.c.step == handoff_moves.c.step))
         .subquery("known")
     )
+
+
+def _escalated(connection: Connection, as_of: datetime) -> list[tuple[str, str, str, datetime]]:
+    """The handoffs escalated before `as_of` of which no move since records the new owner: the former owner and the new
+    one, the state known at `as_of`, and when it was escalated."""
+    known = _known(as_of)
+    query = (
+        select(outbox.c.payload, runs.c.as_of, known.c.to_state, known.c.owner_email)
+        .join(runs, runs.c.run_id == outbox.c.run_id)
+        .join(known, known.c.handoff_id == outbox.c.handoff_id)
+        .where(outbox.c.kind == ESCALATION, outbox.c.state == "sent", runs.c.as_of < as_of)
+        .order_by(runs.c.as_of, outbox.c.key)
+    )
+    rows = rows_of(connection, query)
+    passed = [row for row in rows if row["payload"].get("from_email") == row["owner_email"] is not None]
+    return [(row["owner_email"], row["payload"]["to_email"], row["to_state"], row["as_of"]) for row in passed]
 
 
 def _touched(as_of: datetime) -> Any:

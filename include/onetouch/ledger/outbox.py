@@ -42,7 +42,7 @@ ENDED = "the handoff has ended"
 
 _OVER = (FORGOTTEN, ENDED)
 
-_ANNOUNCEMENTS = ("alert", "alert_update")
+_ANNOUNCEMENTS = ("alert", "alert_update", "alert_reply")
 """Kinds of a handoff's rows that go to the chat; all others are written to the CRM."""
 
 _NEW = {"state": "pending", "external_id": None, "reason": "", "attempts": 0}

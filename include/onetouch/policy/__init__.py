@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from onetouch.policy.review import conditions, former_names, review_policy
     from onetouch.policy.schema import (
         FOR_CUSTOMER,
+        NEXT_REP,
         Automation,
         Benchmark,
         ColumnName,
@@ -67,6 +68,7 @@ __all__ = [
     "Limits",
     "Meaning",
     "Overlay",
+    "NEXT_REP",
     "Part",
     "Plan",
     "Points",

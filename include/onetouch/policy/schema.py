@@ -737,6 +737,10 @@ class Territory(Part):
     max_employees: int | None = None
 
 
+NEXT_REP = "next_rep"
+"""The value of `assignment.escalate_to` for the next rep in turn."""
+
+
 class Assignment(Part):
     """Which rep gets a task, and how many tasks at most.
 
@@ -745,7 +749,9 @@ class Assignment(Part):
     an account waits for a rep with free capacity, or a trigger event for anybody to act on it, before its signal counts
     as stale. `beyond_the_day`: what becomes of tasks beyond `tasks_per_day`: with `queue` the best are sent and the
     rest wait, with `stop` none of the run's new tasks is sent. `ties`: the order of accounts with equal scores: `drawn`
-    by lot (anew for each trigger event or wait, and fixed while the account waits), or by `account_id`.
+    by lot (anew for each trigger event or wait, and fixed while the account waits), or by `account_id`. `remind`:
+    whether the owner of a task that is due and untouched is reminded, once. `escalate_to`: who gets a task that stays
+    untouched for as long again: the next rep in turn, or the CRM's user of this address (null: nobody).
     """
 
     reps: list[Rep]
@@ -757,6 +763,15 @@ class Assignment(Part):
     beyond_the_day: Literal["queue", "stop"]
     queue_hours: Positive
     ties: Literal["drawn", "account_id"]
+    remind: bool
+    escalate_to: str | None
+
+    @field_validator("escalate_to")
+    @classmethod
+    def _rep_or_address(cls, to: str | None) -> str | None:
+        if to is None or to == NEXT_REP or "@" in to.strip("@"):
+            return to
+        raise ValueError(f"{to!r} is nobody; give {NEXT_REP}, the e-mail address of a user of the CRM, or null")
 
     @model_validator(mode="after")
     def _known_reps(self) -> Assignment:
@@ -1010,8 +1025,10 @@ class Crm(Part):
     (Formerly `link_contact`: true is `match`, false is `never`.)
     `standing`: whose record tells tier, action, score, trigger and their moment: everybody's that the CRM knows, or
     only that of accounts that were handed over (without the action). It is written when tier, action or trigger change,
-    or the score by `standing_points`. `opportunity`: whether an opportunity is created for a handoff, once, and with
-    what: never, when the customer replies, or when a meeting is arranged.
+    or the score by `standing_points`. `context`: whether the context on the record of an account is written anew while
+    its handoff is open or touched, when it has changed (`fresh`), or with the handoff alone (`once`). `opportunity`:
+    whether an opportunity is created for a handoff, once, and with what: never, when the customer replies, or when a
+    meeting is arranged.
     """
 
     system: str
@@ -1019,6 +1036,7 @@ class Crm(Part):
     contacts: Literal["match", "create", "never"]
     standing: Literal["everybody", "handed_over"]
     standing_points: Annotated[float, Field(gt=0)]
+    context: Literal["fresh", "once"]
     opportunity: Literal["never", "on_reply", "on_meeting"]
     automation: Automation
     account_fields: dict[str, Sql_name | None]
@@ -1068,7 +1086,8 @@ class Slack(Part):
     `ops_channel`: failed checks and late runs (null: the alerts channel). `alerts_to`: where the owner of a task is
     alerted. `digest_above`: a run with more new tasks than this posts one message instead of many. From `quiet_from` to
     `quiet_until` in the rep's time zone no alert is posted (`quiet_from` after `quiet_until`: over midnight;
-    `quiet_from` null: there is no quiet time).
+    `quiet_from` null: there is no quiet time). `tell_events`: whether the owner of an open or touched handoff is told,
+    in the thread of its alert, of the account's trigger events since (`routing.triggers`).
     """
 
     alerts_channel: Channel
@@ -1078,6 +1097,7 @@ class Slack(Part):
     digest_above: Positive
     quiet_from: Clock | None
     quiet_until: Clock
+    tell_events: bool
 
 
 class Benchmark(Part):

@@ -168,6 +168,11 @@ _THEN_3: dict[str, Any] = {
     "signals.enterprise": "business",
     "signals.enterprise_domains": [],
     "signals.enterprise_employees": None,
+    # Nothing was done for a rep once the task was announced.
+    "slack.tell_events": False,
+    "crm.context": "once",
+    "assignment.remind": False,
+    "assignment.escalate_to": None,
 }  # fmt: skip
 """Key that a document of format 3 (and 2, and 1) may lack → the value that reproduces what was done without it."""
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from onetouch.faces import show
 
 if TYPE_CHECKING:
-    from onetouch.routing.assignment import assignments, team
+    from onetouch.routing.assignment import assignments, next_in_turn, team
     from onetouch.routing.contact_reasons import CALLS
     from onetouch.routing.inputs import PREVIOUS, Inputs, gather, keep, kept, product_people, run_before
     from onetouch.routing.obstacles import WOULD_CHANGE, sentence
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from onetouch.routing.route import DECISION, decide, facts, route
     from onetouch.routing.rule import Known, Rule, Rules
     from onetouch.routing.rules import RULES, rules_of
+    from onetouch.routing.timing import escalated_at
 
 __all__ = [
     "CALLS",
@@ -26,10 +27,12 @@ __all__ = [
     "WOULD_CHANGE",
     "assignments",
     "decide",
+    "escalated_at",
     "facts",
     "gather",
     "keep",
     "kept",
+    "next_in_turn",
     "product_people",
     "route",
     "rules_of",

@@ -6,8 +6,10 @@ account passes to the next of these steps. A rep whose day is merely full keeps 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +21,8 @@ from onetouch.ledger import RECENT
 from onetouch.policy import Policy, Territory, country_of, listed_reps, tasks_of, zone_of
 from onetouch.routing.ramp import tasks_of_the_day
 from onetouch.routing.working_time import Calendar, calendars
+
+_CANDIDATE = ("account_id", "score", "region", "industry", "employees", "owner_email")
 
 
 def team(signals: pd.DataFrame, reps: pd.DataFrame, policy: Policy, as_of: datetime) -> pd.DataFrame:
@@ -176,6 +180,25 @@ def assign(
             "waits_for": pd.Series(waits_for, order.index, dtype="str"),
         }
     ).reindex(candidates.index)
+
+
+def next_in_turn(
+    account: Mapping[str, Any],
+    owner: str | None,
+    people: pd.DataFrame,
+    rep_load: pd.DataFrame,
+    policy: Policy,
+    as_of: datetime,
+) -> str | None:
+    """The e-mail of the rep who takes over a task from its `owner`, by the rules of `assign`; None: nobody has room.
+
+    `account`: the columns of a candidate. A place of the rep's own day is used, none of the day of all reps together,
+    since it is no new task.
+    """
+    rest = people.drop(index=[email for email in people.index if email == (owner or "").strip().lower()])
+    candidate = pd.DataFrame([{name: account.get(name) for name in _CANDIDATE}])
+    given = assign(candidate, rest, rep_load, policy.changed(assignment__beyond_the_day="stop"), as_of).iloc[0]
+    return str(given["owner_email"]) if given["has_room"] else None
 
 
 def in_line(candidates: pd.DataFrame) -> pd.DataFrame:

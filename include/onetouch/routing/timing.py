@@ -42,6 +42,22 @@ def due_at(decided: pd.DataFrame, people: pd.DataFrame, policy: Policy, as_of: d
     return _moments(due, decided.index)
 
 
+def escalated_at(
+    decided_at: datetime, due_at: datetime, opened_at: datetime, owner: pd.DataFrame, policy: Policy
+) -> datetime:
+    """When an untouched task goes to somebody else: after twice the working time that its owner was given for it.
+
+    That counts from `opened_at`, when the task was created. The second half is never shorter than the SLA of the high
+    tier, because a task may be due almost at once. `owner`: the row of the owner among the people of `assignment.team`.
+    A task expires first if the result is not before that moment.
+    """
+    [work] = calendars(owner, policy.assignment.working_time).values()
+    given = sum((ends - begins for begins, ends in work.stretches(decided_at, due_at)), timedelta())
+    again = max(given, timedelta(hours=policy.handoff.sla_hours.high))
+    expires = decided_at + timedelta(hours=policy.handoff.expires_hours)
+    return work.after(opened_at, given + again, max(opened_at, expires))
+
+
 def contact_at(
     decided: pd.DataFrame, due: pd.Series, people: pd.DataFrame, policy: Policy, as_of: datetime
 ) -> pd.Series:

@@ -21,6 +21,7 @@ from onetouch.crm import (
     SignInRefused,
     Tell,
     Unreachable,
+    left_alone,
     note,
 )
 from onetouch.handoff import AccountContext, OpportunityContent, TaskContent
@@ -317,6 +318,19 @@ class ToyCrm:
                         "changed_at": books.now, "is_deleted": False, "handoff_id": key, "name": row.name,
                     }  # fmt: skip
                 outcomes[key] = Outcome(ok=True, id=known["opportunity_id"], deleted=known["is_deleted"])
+        return outcomes
+
+    def reassign_tasks(self, owners: Mapping[str, tuple[str, str]]) -> dict[str, Outcome]:
+        outcomes = {}
+        for part in self._writes(owners):
+            tasks = self.tasks_of(part)
+            for handoff_id in part:
+                outcome = left_alone(tasks.get(handoff_id), *owners[handoff_id])
+                if outcome is None:
+                    made = tasks[handoff_id].activity_id
+                    self._books.change(made, owner_id=owners[handoff_id][1])
+                    outcome = Outcome(ok=True, id=made)
+                outcomes[handoff_id] = outcome
         return outcomes
 
     def close_tasks(self, reasons: Mapping[str, tuple[str, str]]) -> dict[str, Outcome]:

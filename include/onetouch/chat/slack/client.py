@@ -53,9 +53,10 @@ _UNSURE = frozenset({"internal_error", "fatal_error", "request_timeout", "servic
 """Errors after which a message may or may not have been posted."""
 
 _OVER = frozenset(
-    {"message_not_found", "cant_update_message", "edit_window_closed", "is_inactive", "channel_not_found"}
-)
-"""Errors after which a message can never be changed any more."""
+    {"message_not_found", "cant_update_message", "edit_window_closed", "is_inactive", "channel_not_found",
+     "thread_not_found"}
+)  # fmt: skip
+"""Errors after which a message can never be changed or replied to any more."""
 
 _HOPELESS = _NOT_NOW | {"no_answer", "channel_not_found", "not_in_channel", "is_archived", "missing_scope"}
 """Errors that the next message to the same channel would get, too."""

@@ -29,7 +29,18 @@ from onetouch.crm.hubspot.fields import ACCOUNT_ID, AS_OF, HANDOFF_ID
 from onetouch.crm.hubspot.records import BATCH, Filter, Record, Records, parts
 from onetouch.crm.hubspot.rows import Rows
 from onetouch.crm.hubspot.transport import Transport
-from onetouch.crm.protocol import RELEASED, Activity, FieldsMissing, OurWrites, Outcome, Refused, Row, Tell, note
+from onetouch.crm.protocol import (
+    RELEASED,
+    Activity,
+    FieldsMissing,
+    OurWrites,
+    Outcome,
+    Refused,
+    Row,
+    Tell,
+    left_alone,
+    note,
+)
 from onetouch.handoff import AccountContext, OpportunityContent, TaskContent
 from onetouch.policy import Policy
 from onetouch.stop import WhyStopped, never
@@ -339,6 +350,21 @@ class HubSpot:
 
         outcomes = self._rows.change("tasks", HANDOFF_ID, reasons, ACTIVITIES["tasks"], closed)
         return {h: replace(o, ok=o.ok or o.deleted, by_rep=h in by_rep) for h, o in outcomes.items()}
+
+    def reassign_tasks(self, owners: Mapping[str, tuple[str, str]]) -> dict[str, Outcome]:
+        """See Crm."""
+        alone: dict[str, Outcome] = {h: outcome for h, to in owners.items() if (outcome := left_alone(None, *to))}
+
+        def given(handoff_id: str, record: Record) -> dict[str, str]:
+            told = left_alone(activity_of("tasks", record, None), *owners[handoff_id])
+            alone.pop(handoff_id, None)
+            if told is not None:
+                alone[handoff_id] = told
+                return {}
+            return {"hubspot_owner_id": owners[handoff_id][1]}
+
+        outcomes = self._rows.change("tasks", HANDOFF_ID, owners, ACTIVITIES["tasks"], given)
+        return {h: alone.get(h, outcome) if outcome.ok else outcome for h, outcome in outcomes.items()}
 
     def create_opportunities(
         self, rows: Mapping[str, OpportunityContent], unsure: Collection[str] = ()

@@ -38,7 +38,7 @@ from onetouch.crm.salesforce.answers import (
     value_of,
 )
 from onetouch.crm.salesforce.bulk import Job
-from onetouch.crm.salesforce.closing import WAYS, Closing
+from onetouch.crm.salesforce.closing import WAYS, Closing, Reassigning
 from onetouch.crm.salesforce.contacts import Contacts
 from onetouch.crm.salesforce.fields import (
     ACCOUNT_ID,
@@ -469,6 +469,10 @@ class Salesforce:
                 closing = Closing(self._transport, self.tasks_of, left, fields, self.check_fields)
                 outcomes |= closing.close(begun=bool(outcomes))
         return outcomes
+
+    def reassign_tasks(self, owners: Mapping[str, tuple[str, str]]) -> dict[str, Outcome]:
+        """See Crm."""
+        return Reassigning(self._transport, self.tasks_of, owners, self.check_fields).give() if owners else {}
 
     def create_opportunities(
         self, rows: Mapping[str, OpportunityContent], unsure: Collection[str] = ()

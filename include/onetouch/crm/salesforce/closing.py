@@ -1,11 +1,12 @@
-"""Closes tasks, 200 a request; each task is read directly before it is written, so that a rep's changes are kept."""
+"""Closes tasks and gives them to other users, 200 a request; each is read directly before it is written, so that a
+rep's changes are kept."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from onetouch.crm.protocol import RELEASED, Activity, Outcome, note
+from onetouch.crm.protocol import RELEASED, Activity, Outcome, left_alone, note
 from onetouch.crm.salesforce.fields import DESCRIPTION, SUBJECT, cut, units
 from onetouch.crm.salesforce.rows import Batch
 from onetouch.crm.salesforce.transport import Record, Transport
@@ -15,23 +16,76 @@ WAYS = (("Status", "Subject", "Description"), ("Status", "Subject"), ("Status",)
 that the task is closed at least."""
 
 
-class Closing(Batch):
-    """Closes the task of each handoff, handoff id → (label, reason); writes no other fields than `fields`.
+TasksOf = Callable[[Iterable[str]], Mapping[str, Activity]]
 
-    `check` is called before anything is written.
-    """
+
+class _Changing(Batch):
+    """Changes the tasks of handoffs. `check` is called before anything is written."""
+
+    def __init__(
+        self, transport: Transport, tasks_of: TasksOf, handoffs: Iterable[str], check: Callable[[], None]
+    ) -> None:
+        self._handoffs, self._tasks_of, self._check = sorted(handoffs), tasks_of, check
+        super().__init__(transport, "PATCH", [{} for _ in self._handoffs])
+
+    def _change(self, i: int, task: Activity | None) -> Record | Outcome:
+        """The fields to write, or the outcome where nothing is written."""
+        raise NotImplementedError
+
+    def _attempt(self, rows: Sequence[int]) -> None:
+        """Reads the tasks before each attempt: a locked task was just being written by a rep."""
+        left = self.left(rows)
+        tasks = self._tasks_of([self._handoffs[i] for i in left])
+        accounts: dict[int, str] = {}
+        for i in left:
+            task = tasks.get(self._handoffs[i])
+            change = self._change(i, task)
+            if isinstance(change, Outcome) or task is None:
+                self.outcomes[i] = change if isinstance(change, Outcome) else Outcome(ok=True)
+            else:
+                self.records[i] = {"attributes": {"type": "Task"}, "id": task.activity_id} | change
+                accounts[i] = str(task.crm_account_id)
+        if accounts:
+            self._check()
+        # Writing a task locks its account: one order for all writers, the same as when tasks are created.
+        super()._attempt(sorted(accounts, key=lambda i: (accounts[i], i)))
+
+
+class Reassigning(_Changing):
+    """Gives the task of each handoff to another user: handoff id → (its owner until now, its new owner)."""
 
     def __init__(
         self,
         transport: Transport,
-        tasks_of: Callable[[Iterable[str]], Mapping[str, Activity]],
+        tasks_of: TasksOf,
+        owners: Mapping[str, tuple[str, str]],
+        check: Callable[[], None],
+    ) -> None:
+        super().__init__(transport, tasks_of, owners, check)
+        self._owners = owners
+
+    def give(self) -> dict[str, Outcome]:
+        """Like `send`, but handoff id → outcome."""
+        return dict(zip(self._handoffs, self.send(), strict=True))
+
+    def _change(self, i: int, task: Activity | None) -> Record | Outcome:
+        before, to = self._owners[self._handoffs[i]]
+        return left_alone(task, before, to) or {"OwnerId": to}
+
+
+class Closing(_Changing):
+    """Closes the task of each handoff, handoff id → (label, reason); writes no other fields than `fields`."""
+
+    def __init__(
+        self,
+        transport: Transport,
+        tasks_of: TasksOf,
         reasons: Mapping[str, tuple[str, str]],
         fields: Collection[str],
         check: Callable[[], None],
     ) -> None:
-        super().__init__(transport, "PATCH", [{} for _ in reasons])
-        self._tasks_of, self._reasons, self._fields, self._check = tasks_of, reasons, fields, check
-        self._handoffs = sorted(reasons)
+        super().__init__(transport, tasks_of, reasons, check)
+        self._reasons, self._fields = reasons, fields
         self._by_rep: set[int] = set()
 
     def close(self, *, begun: bool = False) -> dict[str, Outcome]:
@@ -44,26 +98,12 @@ class Closing(Batch):
             )
         return outcomes
 
-    def _attempt(self, rows: Sequence[int]) -> None:
-        """Reads the tasks before each attempt: a locked task was just being written by a rep."""
-        left = self.left(rows)
-        tasks = self._tasks_of([self._handoffs[i] for i in left])
-        accounts: dict[int, str] = {}
-        for i in left:
-            task = tasks.get(self._handoffs[i])
-            if task is None or task.is_deleted:
-                self.outcomes[i] = Outcome(ok=True)
-            elif change := self._change(i, task):
-                self.records[i] = {"attributes": {"type": "Task"}, "id": task.activity_id} | change
-                accounts[i] = str(task.crm_account_id)
-            else:
-                self.outcomes[i] = Outcome(ok=True, id=task.activity_id)
-        if accounts:
-            self._check()
-        # Writing a task locks its account: one order for all writers, the same as when tasks are created.
-        super()._attempt(sorted(accounts, key=lambda i: (accounts[i], i)))
+    def _change(self, i: int, task: Activity | None) -> Record | Outcome:
+        if task is None or task.is_deleted:
+            return Outcome(ok=True)
+        return self._closed(i, task) or Outcome(ok=True, id=task.activity_id)
 
-    def _change(self, i: int, task: Activity) -> Record:
+    def _closed(self, i: int, task: Activity) -> Record:
         """The fields to write; empty for a task that we closed before."""
         label, reason = self._reasons[self._handoffs[i]]
         why = note(label, reason)
