@@ -46,7 +46,7 @@ TRIGGERS = (
         ("activation", None, None, "It has to activate: workspace_created and data_imported and report_created."),
         ("intent", None, None,
          "It has to show intent: pricing_views 1 or plan_questions 1 or demo_requests 1 or "
-         "premium_attempts 1 or limit_share 0.8 or admin_actions 1 or checkouts_abandoned 1."),
+         "premium_attempts 1 or limit_share 0.8 or admin_actions 1 or checkouts_abandoned 1 or demos_watched 1."),
         ("score", 45.2, 50.0, "Its score of 45.2 has to reach 50."),
         ("trigger", None, None,
          f"It is watched: the next trigger event is enough, whatever its score: {TRIGGERS}."),
