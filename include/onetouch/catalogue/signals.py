@@ -70,7 +70,8 @@ class Signal:
     policy (None: it has none, except that days of a window are bounded by the window). `firmographic`: a fact about the
     company, not about its use of the product: it may rank, never trigger (S0 S2).
 
-    How it is written: `label` in a line of its own, with {days} for the length of its window; `format` and, for a
+    How it is written: `label` in a line of its own, with {days} for the length of its window (`label_under`: the label
+    under a policy, of a signal whose meaning the policy chooses); `format` and, for a
     count, `nouns` (singular and plural) in a sentence; `names`: the column with the names it counts, which a sentence
     gives instead of the number. `section`: the section of the dossier that has a line for it (None: none), in the order
     of SIGNALS. `happened`: how its occurrences are described, for a signal that happens at a moment; the column
@@ -95,6 +96,7 @@ class Signal:
     most: Callable[[Any], float] | None = None
     firmographic: bool = False
     private: bool = False
+    label_under: Callable[[Any], str] | None = None
 
     def __post_init__(self) -> None:
         """Raises ValueError where the parts contradict each other."""
@@ -347,7 +349,9 @@ SIGNALS: tuple[Signal, ...] = (
         "`signals.enterprise_domains` (its website's, or of its users' e-mail addresses), or of at least "
         "`signals.enterprise_employees`; with `business` an organisation with any domain that is no free-mail "
         "provider's",
-        label="Enterprise", format=Format.YES_NO, firmographic=True, most=lambda policy: 1,
+        label="Enterprise",
+        label_under=lambda policy: "Business domain" if policy.signals.enterprise == "business" else "Enterprise",
+        format=Format.YES_NO, firmographic=True, most=lambda policy: 1,
     ),
     Signal(
         name="fundings", unit="events", window=Window.LOOKBACK, source="S1", events=("company_funded",),

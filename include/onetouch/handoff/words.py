@@ -153,7 +153,8 @@ def label(name: str, policy: Policy) -> str:
     signal = SIGNALS_BY_NAME.get(name)
     if signal is None:  # a signal of another release, in stored rows
         return capital(said(name))
-    return signal.label.format(days=signal.window.days(policy.signals))
+    named = signal.label_under(policy) if signal.label_under else signal.label
+    return named.format(days=signal.window.days(policy.signals))
 
 
 def clause(name: str, policy: Policy) -> str:
