@@ -550,6 +550,8 @@ FOUND: dict[str, int] = {
     "cooldown-ignored": 208,
     "late-touch-forgotten": 208,
     "second-handoff": 6,
+    "escalation-makes-second-task": 13,
+    "escalated-however-touched": 1501,
     "trigger-forgotten": 5,
     "expiry-unsaid": 629,
     "stop-ignored": 84,

@@ -35,10 +35,18 @@ LAG = timedelta(minutes=20)
 """How late a run learns what customers did; the look before sending asks the product itself and is never late."""
 
 
+NOT_LOOKED_AFTER: dict[str, Any] = {
+    "assignment__remind": False, "slack__tell_events": False, "crm__context": "once",
+}  # fmt: skip
+"""What a policy has that leaves handoffs alone once their tasks are announced; seeds of one kind have the contrary."""
+
+
 @cache
 def policies() -> list[Policy]:
     """The policies that routed seeds draw from: a day, a rep's day or an approval that a few accounts exhaust."""
-    plain = read_policy().changed(slack__quiet_from=None, routing__cooldown_days=5, crm__contacts="never")
+    plain = read_policy().changed(
+        slack__quiet_from=None, routing__cooldown_days=5, crm__contacts="never", **NOT_LOOKED_AFTER
+    )
     return [
         plain,
         plain.changed(assignment__tasks_per_day=1),

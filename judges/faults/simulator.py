@@ -44,8 +44,9 @@ START = datetime(2025, 11, 17, 9, tzinfo=UTC)
 _NOT_IN_THE_WAY = ("back_off", "deliver_tasks", "reconcile", "send_audience")
 """Stages whose failure does not stop the later stages, as in the DAGs."""
 
-ESCALATES = 13
-"""Seeds with this remainder by sixteen have tasks that stay untouched given to the other rep."""
+LOOKS_AFTER = 13
+"""Seeds with this remainder by sixteen look after their handoffs: reps are told of trigger events and reminded, records
+are kept fresh, and tasks that stay untouched are given to the other rep."""
 
 ATTEMPTS = 3
 """How often a stage is tried before its run ends (the DAGs try five times, or once after a permanent failure)."""
@@ -64,7 +65,9 @@ class Result:
 @cache
 def policies() -> list[Policy]:
     """The policies that seeds draw from; a few accounts are enough to reach their caps, approvals and bulk writes."""
-    plain = read_policy().changed(slack__quiet_from=None, routing__cooldown_days=5, crm__contacts="never")
+    plain = read_policy().changed(
+        slack__quiet_from=None, routing__cooldown_days=5, crm__contacts="never", **routed.NOT_LOOKED_AFTER
+    )
     return [
         plain,
         plain.changed(assignment__tasks_per_day=2, assignment__beyond_the_day="stop"),
@@ -101,8 +104,11 @@ class Simulation:
         self.org = Org(START)
         self.routed = seed % 16 in routed.SEEDS
         self.policy = self.rng.choice(routed.policies() if self.routed else policies())
-        if self.seed % 16 == ESCALATES:
-            self.policy = self.policy.changed(assignment__escalate_to="next_rep")
+        if seed % 16 == LOOKS_AFTER:
+            self.policy = self.policy.changed(
+                assignment__escalate_to="next_rep", assignment__remind=True, slack__tell_events=True,
+                crm__context="fresh",
+            )  # fmt: skip
         accounts = self.rng.choice((3, 4, 4, 5, 6) if self.routed else (1, 2, 3, 3, 4))
         self.world = World(self.org, self.rng, accounts)
         self.oracle = Oracle(self.world, self.policy, self.note)
@@ -175,7 +181,7 @@ class Simulation:
 
     def _jump(self) -> None:
         hours = self.rng.choices((1, 24, 73, 6 * 24 + 12, 8 * 24, 14 * 24), (12, 3, 2, 2, 2, 1))[0]
-        if self.seed % 16 == ESCALATES and self.rng.random() < 0.7:
+        if self.seed % 16 == LOOKS_AFTER and self.rng.random() < 0.7:
             hours = 5  # twice the SLA, and an hour
         self.scheduler.now = (self.scheduler.now + timedelta(hours=hours)).replace(minute=0, second=0, microsecond=0)
         if self.event_rate and self.rng.random() < 0.3:

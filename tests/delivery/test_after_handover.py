@@ -50,7 +50,7 @@ def test_an_account_that_views_pricing_after_the_handover_is_told_to_its_owner_i
 
 def test_what_the_dossier_already_knew_is_not_told(world: Any) -> None:
     announced(world, 1, signals={"pricing_views_at": AS_OF - HOUR})
-    alert(world, known(world, AS_OF + HOUR, 1, pricing_views_at=AS_OF, invites_at=AS_OF - HOUR))
+    alert(world, known(world, AS_OF + 3 * HOUR, 1, pricing_views_at=AS_OF, invites_at=AS_OF - HOUR))
     assert replies(world) == []
 
 

@@ -112,7 +112,7 @@ def test_it_is_written_once_for_a_change(world: Any) -> None:
 def test_an_old_run_does_not_turn_the_record_back(world: Any) -> None:
     given(world, 1)
     hour(world, AS_OF + 2 * DAY, 1, users=12.0)
-    hour(world, AS_OF + DAY, 1, users=9.0)
+    hour(world, AS_OF + DAY, 1, users=9.0, decision={"motion": "sales_led"})
     assert record(world)["Onetouch_Team_Size__c"] == 12
 
 

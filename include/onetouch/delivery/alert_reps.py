@@ -351,7 +351,8 @@ class _Round:
                 self._note(handoff.handoff_id, str(error))
                 if error.is_hopeless:
                     break
-        laid_out = {row.key: row for row in [*_begun(self.replies), *self.ledger.put_all(news)]}
+        new = self.ledger.put_all(news) if news else []
+        laid_out = {row.key: row for row in [*_begun(self.replies), *new]}
         for row in laid_out.values():
             if self._handoff(row) in theirs and row.state in _BEGUN:
                 self._post_reply(row)
