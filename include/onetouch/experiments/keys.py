@@ -80,10 +80,14 @@ def _listed(sentence: str, otherwise: str) -> Words:
     return lambda value: sentence.format(", ".join(map(str, value))) if value else otherwise
 
 
+def _conditions(conditions: Any, by: str = " and ") -> str:
+    return by.join(f"{condition['signal']} ≥ {condition['at_least']:g}" for condition in conditions)
+
+
 def _friction(value: Any) -> str:
     if value is None:
         return "a customer that outgrows its plan is called whatever stands in its way"
-    when = " or ".join(f"{condition['signal']} ≥ {condition['at_least']:g}" for condition in value.get("when", []))
+    when = _conditions(value.get("when", []), " or ")
     falling = "use falls" if value.get("falling") else ""
     return f"a customer is offered no more while {' or '.join(filter(None, [when, falling])) or 'nothing'}"
 
@@ -114,6 +118,11 @@ def _ramp(value: Any) -> str:
 
 WORDS: dict[str, Words] = {
     "routing.cooldown_days": _days("who did not answer a touch is left alone for {}", ""),
+    "unit": _one_of(
+        account="what an account's users do together makes it a lead",
+        user="an account is a lead only if one of its users qualifies in person",
+    ),
+    "routing.engaged": lambda value: f"an account is engaged with {_conditions(value)}",
     "routing.returns.lost_days": _days(
         "after a lost deal sales stays away for {}", "after a lost deal sales stays away as long as after silence"
     ),
@@ -154,6 +163,8 @@ WORDS: dict[str, Words] = {
         active_users="seats in use are the active users, where no event reports them",
         events="seats in use are known only where an event reports them",
     ),
+    "signals.team_from_users": lambda value: f"from {value} users on an account is a team",
+    "signals.team_day_users": lambda value: f"a day of a team needs {value} of its users",
     "signals.demo_watched": lambda value: f"a product demo counts as watched to the end from {value:g} % on",
     "signals.enterprise": _one_of(
         listed="an enterprise is a company of the list, or of the size",
@@ -181,6 +192,23 @@ WORDS: dict[str, Words] = {
     "handoff.task_notes": _one_of(
         brief="a task holds the first message and what to do; the rest is on the record",
         whole="a task holds all that is known of the account, as the record does",
+    ),
+    "slack.tell_events": _one_of(
+        yes="the owner of a task is told of trigger events since, in the thread of its alert",
+        no="the owner of a task is told nothing after its alert",
+    ),
+    "crm.context": _one_of(
+        fresh="what the record says of a handed-over account is written anew when it is not true any more",
+        once="what the record says of a handed-over account is written once, before its task",
+    ),
+    "assignment.remind": _one_of(
+        yes="the owner of a task that is due and untouched is reminded, once",
+        no="nobody is reminded of a task",
+    ),
+    "assignment.escalate_to": lambda value: (
+        "a task stays with its rep however long it is untouched"
+        if value is None
+        else f"a task that is untouched for twice its time goes to {'the next rep' if value == 'next_rep' else value}"
     ),
     "crm.contacts": _one_of(
         match="a task names the contact of the person to write to, if the account has that contact",

@@ -769,7 +769,7 @@ class Assignment(Part):
     @field_validator("escalate_to")
     @classmethod
     def _rep_or_address(cls, to: str | None) -> str | None:
-        if to is None or to == NEXT_REP or "@" in to.strip("@"):
+        if to is None or to == NEXT_REP or is_email(to):
             return to
         raise ValueError(f"{to!r} is nobody; give {NEXT_REP}, the e-mail address of a user of the CRM, or null")
 
