@@ -172,11 +172,12 @@ def _account(random: Random, policy: Policy, edges: dict[str, list[float]], as_o
     """An account that lacks nothing, then some steps from it."""
     best = {name: max(edges[name]) for name in SIGNAL_NAMES if random.random() < 0.6}
     row = {**PQL, "industry": "retail", **best, "activated": 1, "active_days": 12, "active_users": 6}
+    row |= {"team_days": 12, "working_days_share": 1.0}
     if random.random() < 0.6:  # of a score not far from the tiers
         scored = [rule.signal for rule in policy.scoring.points if rule.signal not in ("activated", "active_days")]
         row |= dict.fromkeys(random.sample(scored, k=random.randint(len(scored) // 2, len(scored))), 0.0)
     row |= {"employees": random.choice([40.0, 200.0, 600.0]), "arr": random.choice([None, 0.0, 9600.0])}
-    there = ("team_days", "working_days_share")
+    there, days = ("team_days", "working_days_share"), random.choice([2.0, 3.0, 4.0, 5.0, 7.0, 8.0, 9.0, 10.0])
     steps: list[dict[str, Any]] = [
         {name: random.choice([0.0, None, edge, np.nextafter(edge, 0), edge - 1, edge + 1, edge * 1.7])}
         for name in random.choices(SIGNAL_NAMES, k=3)
@@ -197,13 +198,15 @@ def _account(random: Random, policy: Policy, edges: dict[str, list[float]], as_o
         {"employees": random.choice([None, 4.0, 5.0, 39.0, 499.0, 500.0, 600.0, 601.0])},
         {"arr": random.choice([4999.99, 5000.0, 9599.0])},
         {"industry": random.choice([None, "Media", "mining"])},
-        {"active_days": random.choice([2.0, 3.0, 4.0, 5.0, 9.0, 10.0])},
+        {"active_days": days, "team_days": days - random.choice([0, 0, 1]), "working_days_share": days / 10},
         {"activated": 0},
         {name: 0.0 for name in random.sample(SIGNAL_NAMES, k=20) if name not in {*PQL, *there}},
         {"owner_email": None},
         {"employees": 10.0, "arr": None},
         {"owner_email": "zoe@v.com", "owner_id": "id-zoe@v.com"},
         {condition.signal: 0.0 for condition in policy.gates.intent},
+        # watched rather than called: no lasting state, no intent, and something that may be a trigger event
+        {condition.signal: 0.0 for condition in policy.gates.intent} | dict.fromkeys(policy.routing.triggers, 1.0),
     ]
     for step in random.sample(steps, k=random.choice([0, 1, 1, 2, 3, 5])):
         row |= {name: np.nan if value is None and name in SIGNAL_NAMES else value for name, value in step.items()}
