@@ -13,8 +13,10 @@ from onetouch.sandbox.audience import PATH
 from onetouch.stop import WhyStopped
 from tenacity import wait_fixed
 
+from judges.faults.people import OPTED_OUT
 from judges.faults.process import Process, Scheduler
 from judges.faults.wire import BASE, Org, Session
+from judges.faults.world import World
 
 SEEDS = (3,)
 """Seeds that have an audience: those with this remainder by sixteen."""
@@ -42,8 +44,8 @@ def webhook(org: Org, session: Session, scheduler: Scheduler, process: Process, 
 class Told:
     """Judges what the receiver was told: by its own memory of requests, and by who is nurtured at the end."""
 
-    def __init__(self, org: Org, policy: Policy, violated: Callable[[int, str], None]) -> None:
-        self.org, self.policy, self.violated = org, policy, violated
+    def __init__(self, world: World, policy: Policy, violated: Callable[[int, str], None]) -> None:
+        self.world, self.policy, self.violated = world, policy, violated
         self.expected: set[str] = set()
         self._last: Run | None = None
 
@@ -54,14 +56,19 @@ class Told:
             self.expected = {account for account, action in actions.items() if action in self.policy.audience.actions}
 
     def final(self) -> None:
-        """Judges after the quiet runs: nobody is told twice, nothing contradicts, and everybody is there."""
-        state = self.org.audience.state()
+        """Judges after the quiet runs: nobody is told twice, nothing contradicts, and everybody is there.
+
+        Who opted out is in no audience, but not every run of the simulator reads who did, so nothing is asked of them.
+        """
+        state = self.world.org.audience.state()
         for what in state["odd"]:
             self.violated(TOLD_ONCE, f"the receiver was told what contradicts what it knew: {what}")
         parts = Counter((request["run"], request["kind"], request["part"]) for request in state["requests"])
         for (run, kind, part), times in parts.items():
             if times > 1:
                 self.violated(TOLD_ONCE, f"{kind}, part {part} of {run}, was told {times} times under keys of its own")
-        if set(state["members"]) != self.expected:
-            lost, more = self.expected - set(state["members"]), set(state["members"]) - self.expected
+        asked = {account.account_id for account in self.world.accounts if not account.at(OPTED_OUT)}
+        there, expected = asked & set(state["members"]), asked & self.expected
+        if there != expected:
+            lost, more = expected - there, there - expected
             self.violated(TOLD_ONCE, f"the receiver was not told of {sorted(lost)}, nor that {sorted(more)} left")

@@ -134,7 +134,7 @@ class Simulation:
             self.oracle.line = routed.Line(self.oracle)
         self.told: audience.Told | None = None
         if seed % 16 in audience.SEEDS:
-            self.told = audience.Told(self.org, self.policy, self.oracle.violated)
+            self.told = audience.Told(self.world, self.policy, self.oracle.violated)
 
     # ── a seed's life ────────────────────────────────────────────────────────────────────────────
 
