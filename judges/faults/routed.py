@@ -166,7 +166,8 @@ class Line:
     def _stale(self, run: Run, triggers: list[datetime]) -> bool:
         """Whether the last trigger event that the run knows of is too old to act on."""
         hours = self.policy.routing.fresh_intent_hours
-        return hours is not None and triggers[-1] <= run.as_of - timedelta(hours=hours)
+        known = [at for at in triggers if at <= run.as_of - LAG]
+        return hours is not None and known[-1] <= run.as_of - timedelta(hours=hours)
 
     def _answered(self, account: Account, since: datetime) -> bool:
         theirs = [i for i, task in self.oracle.tasks.items() if task["AccountId"] == account.crm_id]

@@ -48,7 +48,8 @@ def test_they_read_well(ten: list[dict[str, Any]]) -> None:
         person = str(row.get("top_user"))
         assert "_" not in message + text.replace(person, "")
         assert not re.search(r"(?<![\d.,])1 [a-z]+s\b", message + text)
-        assert not re.search(r"\d\.\d{2,}|\b(nan|None|NaT|null)\b", message + text)
+        said = re.sub(r"\S+@\S+", "", message + text)  # an address may have dots between digits
+        assert not re.search(r"\d\.\d{2,}|\b(nan|None|NaT|null)\b", said)
         assert not [line for line in text.split("\n") if line != line.rstrip() or line.endswith(":")]
         titles = re.findall(r"^[A-Z][A-Z ]+$", text, flags=re.MULTILINE)
         assert len(titles) == len(set(titles)) >= 10
