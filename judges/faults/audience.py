@@ -13,10 +13,9 @@ from onetouch.sandbox.audience import PATH
 from onetouch.stop import WhyStopped
 from tenacity import wait_fixed
 
-from judges.faults.people import OPTED_OUT
 from judges.faults.process import Process, Scheduler
 from judges.faults.wire import BASE, Org, Session
-from judges.faults.world import World
+from judges.faults.world import OPTED_OUT, World
 
 SEEDS = (3,)
 """Seeds that have an audience: those with this remainder by sixteen."""

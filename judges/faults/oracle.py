@@ -20,7 +20,6 @@ from onetouch.policy import Policy
 from onetouch.sandbox.api import Answer
 
 from judges.faults.audience import TOLD_ONCE
-from judges.faults.people import judge_task
 from judges.faults.routed import LAG, Line
 from judges.faults.wire import Request
 from judges.faults.world import ASKED, HANDOFF_ID, TRIGGER, Account, Row, World
@@ -201,7 +200,7 @@ class Oracle:
             return
         self._made_at_a_good_moment(process, account, task, run)
         self._made_with_context(account, task)
-        judge_task(self, process, account)
+        self._may_still_be_contacted(process, account)
         self._one_touch(process, account, task, run)
         self._within_the_cap(run)
 
@@ -220,6 +219,11 @@ class Oracle:
             self.violated(1, f"a task for {_named(account)}, who is talking to someone else")
         if run and any(run.as_of + timedelta(seconds=1) <= at < process.began for at in account.at("call logged")):
             self.violated(1, f"a task for {_named(account)}, whom a rep has called since the decision")
+
+    def _may_still_be_contacted(self, process: Process, account: Account) -> None:
+        """The product asks again after it has written the account's fields."""
+        if not account.may_be_contacted(max(process.began, process.wrote)):
+            self.violated(11, f"a task for {account.account_id}, where everybody was known to have opted out")
 
     def _made_with_context(self, account: Account, task: Row) -> None:
         record = self.accounts[account.crm_id]

@@ -35,7 +35,6 @@ from tenacity import wait_fixed
 from judges.faults import audience, routed, rows
 from judges.faults.memory import MemoryLake, extraction, quick
 from judges.faults.oracle import Oracle, Violation
-from judges.faults.people import may_be_contacted
 from judges.faults.process import Killed, Process, Scheduler, SteppedLedger
 from judges.faults.wire import BASE, Channel, Lost, Org, Request, Session
 from judges.faults.world import REPS, World
@@ -449,7 +448,7 @@ class Simulation:
             news = ["limit_share"]
             if known is None or not decides:
                 action = "nurture"
-            elif not may_be_contacted(account, run.as_of):
+            elif not account.may_be_contacted(run.as_of):
                 action = "hold_never_contact"
             elif handoff and handoff["state"] in ACTIVE:
                 action = "hold_touched"

@@ -11,7 +11,6 @@ from typing import Any
 from onetouch.sandbox.fields import make_id
 from onetouch.sandbox.records import DmlError
 
-from judges.faults.people import People
 from judges.faults.wire import Org
 
 HANDOFF_ID = "Onetouch_Handoff_Id__c"
@@ -21,6 +20,9 @@ CHECKOUT = timedelta(hours=72)
 
 TRIGGER, ASKED = "trigger", "asked for a person"
 """Facts that call for a rep, where all others speak against a call; only in seeds that the product routes."""
+
+OPTED_OUT = "opted out"
+"""Fact of an account: the only person known there asked, in the CRM, neither to be called nor to be written to."""
 
 Row = dict[str, Any]
 
@@ -52,6 +54,10 @@ class Account:
         """When its last self-serve upgrade up to that moment was bought; None when there was none."""
         step = self._last_step(at)
         return step[0] if step is not None and step[1] == "checkout completed" else None
+
+    def may_be_contacted(self, at: datetime) -> bool:
+        """Whether anybody there may be contacted, as far as the CRM says at that moment."""
+        return not any(moment <= at for moment in self.at(OPTED_OUT))
 
     def _last_step(self, at: datetime) -> tuple[datetime, str] | None:
         steps = [(moment, kind) for moment, kind in self.facts if kind.startswith("checkout") and moment <= at]
@@ -93,7 +99,12 @@ class World:
                         "Onetouch_Motion__c": "sales_led",
                     },
                 )
-        self.people = People(self)
+        self.contact = org.store.org["contact"]
+        with org.store.transaction():
+            for account in self.accounts:
+                address = f"person@company{account.number}.example"
+                person = {"LastName": "Doe", "Email": address, "AccountId": account.crm_id}
+                self.records.load(self.contact, {"Id": make_id("003", account.number)} | person)
 
     # ── contents ─────────────────────────────────────────────────────────────────────────────────
 
@@ -113,7 +124,7 @@ class World:
             (2, self._call),
         ]
         kinds += [(1, self._new_owner), (1, self._account_deleted)]
-        kinds += [(2, self.people.opts_out)]
+        kinds += [(2, self._opts_out)]
         if open_tasks:
             kinds += [(4, lambda: self._done(self.rng.choice(open_tasks))), (4, lambda: self._edit(open_tasks))]
             kinds += [(2, lambda: self._task_deleted(self.rng.choice(open_tasks)))]
@@ -195,6 +206,16 @@ class World:
         account.owner = 1 - account.owner
         self.records.update(self.account_type, account.crm_id, {"OwnerId": REPS[account.owner][0], "Plan__c": "pro"})
         return self._note(account, "owner changed")
+
+    def _opts_out(self) -> str | None:
+        """Somebody opts out of calls and e-mail; nobody does where everybody has."""
+        left = [account for account in self.accounts if not account.at(OPTED_OUT, "account deleted")]
+        if not left:
+            return None
+        account = self.rng.choice(left)
+        fields = {"DoNotCall": True, "HasOptedOutOfEmail": True}
+        self.records.update(self.contact, make_id("003", account.number), fields)
+        return self._note(account, OPTED_OUT)
 
     def _account_deleted(self) -> str | None:
         account = self._pick()

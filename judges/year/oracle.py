@@ -19,7 +19,7 @@ from onetouch.policy import Policy
 
 from judges.year.company import DAY, HOUR, NEVER, Company, microseconds, moment
 from judges.year.crm import Crm, Task
-from judges.year.people import NEVER_CONTACT, judge_contact
+from judges.year.people import NEVER_CONTACT
 
 FRESH = 15
 """The promise of `routing.fresh_intent_hours`; it has no number among the guarantees."""
@@ -107,7 +107,7 @@ class Oracle:
             self._violated(2, f"{name}: a task without {', '.join(lacking)}")
         decided = decided or task.as_of
 
-        judge_contact(self, name, account, task.created, policy)
+        self._judge_contact(name, account, task.created, policy)
         self.checked[3] += 1
         earned = self._earning(account, decided, policy)
         for reason in self._too_often(task, decided, earned, policy):
@@ -200,6 +200,15 @@ class Oracle:
         return near[0] > over or (
             any(deal.won for deal in self.crm.deals_after(account, task.created)) and near[1] > over
         )
+
+    def _judge_contact(self, name: str, account: int, now: datetime, policy: Policy) -> None:
+        """By what the CRM and the policy's list said when the task was written."""
+        self.checked[NEVER_CONTACT] += 1
+        if self.crm.people.out[account] <= microseconds(now):
+            self._violated(NEVER_CONTACT, f"{name}: a task, and everybody known there has opted out")
+        domains = {entry.partition(",")[0] for entry in policy.never_contact.domains}
+        if f"org{account}.example" in domains:
+            self._violated(NEVER_CONTACT, f"{name}: a task for a listed partner")
 
     def _judge_intent(self, name: str, task: Task, decided: datetime, policy: Policy) -> None:
         """Whether the account has shown intent lately, or does so still; the time in the line for a rep is its own."""

@@ -1,4 +1,4 @@
-"""People of the company's customers who opt out during the year, and the judge of the promise that nobody calls them.
+"""People of the company's customers who opt out during the year.
 
 Most customers have nobody in the CRM. Of some, the one person there is, who is also their most active user, asks in the
 CRM neither to be called nor to be written to; some do so between a run's decision and its delivery. The later policies
@@ -9,15 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from onetouch.crm import Row
 
 from judges.year.company import DAY, NEVER, Company, microseconds, moment
-
-if TYPE_CHECKING:
-    from judges.year.oracle import Oracle
 
 NEVER_CONTACT = 11
 """The number of the guarantee."""
@@ -62,13 +58,3 @@ class People:
                     "email": f"somebody@org{account}.example", "name": "Somebody", "title": None,
                     "do_not_call": out, "email_opt_out": out, "is_deleted": False, "changed_at": changed,
                 }  # fmt: skip
-
-
-def judge_contact(oracle: Oracle, name: str, account: int, now: datetime, policy: Any) -> None:
-    """Judges a new task by what the CRM and the policy's list said when it was written."""
-    oracle.checked[NEVER_CONTACT] += 1
-    if oracle.crm.people.out[account] <= microseconds(now):
-        oracle._violated(NEVER_CONTACT, f"{name}: a task, and everybody known there has opted out")
-    domains = {entry.partition(",")[0] for entry in policy.never_contact.domains}
-    if f"org{account}.example" in domains:
-        oracle._violated(NEVER_CONTACT, f"{name}: a task for a listed partner")
