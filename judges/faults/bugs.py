@@ -553,7 +553,6 @@ FOUND: dict[str, int] = {
     "escalation-makes-second-task": 13,
     "escalated-however-touched": 1501,
     "trigger-forgotten": 5,
-    "expiry-unsaid": 629,
     "stop-ignored": 84,
     "cap-ignored": 4,
     "day-ignored": 383,
