@@ -24,6 +24,7 @@ _SALES_REGIONS = ("AF", "AM", "AP", "AS", "LA", "ME", "NA", "SA")
 """Codes of countries that sales teams use for parts of the world: North America, South America, Middle East, …"""
 
 
+@functools.cache
 def has_holidays(country: str) -> bool:
     """Whether the public holidays of the country are known; false for what is no code of a country."""
     import holidays

@@ -36,9 +36,8 @@ class Calendar:
 
     def off(self, day: date) -> bool:
         """Whether the rep is on leave that day, or it is a public holiday of the rep's country."""
-        return any(first <= day <= last for first, last in self.leave) or (
-            self.country is not None and is_public_holiday(day, Place(self.country))
-        )
+        on_leave = any(first <= day <= last for first, last in self.leave)
+        return on_leave or is_public_holiday(day, Place(self.country or ""))
 
     def stretches(self, since: datetime, until: datetime) -> Iterator[tuple[datetime, datetime]]:
         """The working time between two moments as pairs (beginning, end), in order; no pair is empty."""

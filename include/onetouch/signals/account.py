@@ -182,9 +182,7 @@ def _local_days(activity: ir.Table, clocks: ir.Table, local_hours: ir.Table) -> 
     # Summed up before it is joined, because an account's hour has many rows.
     kinds = {"developer": use.event.isin(DEVELOPER), "session": use.event.isin(SESSION)}
     hours = use.group_by("account_id", hour=use.quarter, **kinds).agg(**{name: use[name].sum() for name in PARTS})
-    u = hours.join(clocks.select("account_id", "zone", "today"), "account_id").join(local_hours, ["zone", "hour"])
-    u = u.mutate(there=before(u, u.until) - before(u, u.since))
-    u = u.filter(u.there > 0)
+    u = _there(hours, clocks, local_hours)
     bit = ibis.literal(1, type="int32") << u.clock
     day = u.group_by("account_id", "today", "date").agg(
         n=u.there.sum(),
@@ -193,6 +191,21 @@ def _local_days(activity: ir.Table, clocks: ir.Table, local_hours: ir.Table) -> 
         hours=bit.bit_or().cast("int32"),
     )
     return day.mutate(age=day.today.delta(day.date, unit="day") - 1).drop("today")
+
+
+def _there(hours: ir.Table, clocks: ir.Table, local_hours: ir.Table) -> ir.Table:
+    """Hours (account_id, hour, PARTS) with the date, the clock and today of the account's zone, and `there`: the events
+    of the hour on that date. An hour that is cut by midnight has a row for each date with events."""
+    u = hours.join(clocks.select("account_id", "zone", "today"), "account_id").join(local_hours, ["zone", "hour"])
+    u = u.mutate(there=before(u, u.until) - before(u, u.since))
+    return u.filter(u.there > 0)
+
+
+def _dated(rows: ir.Table, clocks: ir.Table, local_hours: ir.Table) -> ir.Table:
+    """Rows of activity with the date of their quarter, and today, in the account's zone."""
+    r = rows.mutate(hour=rows.quarter - rows.quarter % OF_HOUR, within=rows.quarter % OF_HOUR)
+    r = r.join(clocks.select("account_id", "zone", "today"), "account_id").join(local_hours, ["zone", "hour"])
+    return r.filter((r.within >= r.since) & (r.within < r.until))
 
 
 def _there_together(
@@ -204,8 +217,7 @@ def _there_together(
     """
     use = activity.filter(activity.event.notin(NOT_USE), activity.user_id.notnull()).semi_join(teams, "account_id")
     hours = use.group_by("account_id", "user_id", hour=use.quarter).agg(**{name: use[name].sum() for name in PARTS})
-    u = hours.join(clocks.select("account_id", "zone"), "account_id").join(local_hours, ["zone", "hour"])
-    u = u.filter(before(u, u.until) - before(u, u.since) > 0)
+    u = _there(hours, clocks, local_hours)
     day = u.group_by("account_id", "date").agg(users=u.user_id.nunique())
     return day.filter(day.users >= policy.signals.team_day_users).select("account_id", "date")
 
@@ -240,9 +252,7 @@ def _pricing(activity: ir.Table, clocks: ir.Table, local_hours: ir.Table, policy
     """Different days of the account's own zone on which somebody looked at pricing."""
     a = activity.filter(activity.event.isin(SIGNALS_BY_NAME["pricing_days"].events))
     a = a.filter(a.quarter >= first_hour(as_of, policy.signals.engagement_days))
-    r = a.mutate(hour=a.quarter - a.quarter % OF_HOUR, within=a.quarter % OF_HOUR)
-    r = r.join(clocks.select("account_id", "zone"), "account_id").join(local_hours, ["zone", "hour"])
-    r = r.filter((r.within >= r.since) & (r.within < r.until))
+    r = _dated(a, clocks, local_hours)
     return r.group_by("account_id").agg(pricing_days=r.date.nunique())
 
 
@@ -374,9 +384,8 @@ def _limits(
     if ends:
         begun = [(readings.detail == name, ibis.literal(first)) for name, (first, _) in ends.items()]
         readings = readings.filter((readings.event_date >= ibis.cases(*begun)).fill_null(True))
-    r = readings.mutate(hour=readings.quarter - readings.quarter % OF_HOUR, within=readings.quarter % OF_HOUR)
-    r = r.join(clocks.select("account_id", "zone", "today"), "account_id").join(local_hours, ["zone", "hour"])
-    r = r.filter((r.within >= r.since) & (r.within < r.until)).mutate(age=r.today.delta(r.date, unit="day"))
+    r = _dated(readings, clocks, local_hours)
+    r = r.mutate(age=r.today.delta(r.date, unit="day"))
     r = r.filter(r.age < days.lookback_days)
     # Of several users' readings at one moment the greatest counts, of several readings on one day the last.
     at_once = r.group_by("account_id", "detail", "date", "age", "last_at").agg(used=r.value_last.max())
