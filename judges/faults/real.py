@@ -109,7 +109,7 @@ class Company:
             part = new[start : start + 2_000]
             self.post("load", {"Account": [_record(account) for account in part]})
         decisions = [rows.decision(a, run, 9001, "sales_now", REPS[a.owner], ["limit_share"]) for a in new]
-        signals = [rows.signals(a, run, 9001, 0) for a in new]
+        signals = [rows.signals(a, run, 9001, None) for a in new]
         self.lake.write(pa.Table.from_pylist(signals, rows.SIGNALS), "signals", f"{run.run_id}.parquet")
         self.lake.write(pa.Table.from_pylist(decisions, rows.DECISIONS), "decisions", f"{run.run_id}.parquet")
         return run

@@ -14,7 +14,12 @@ from judges.faults.world import ASKED, REPS, TRIGGER, Account
 
 _UTC = pa.timestamp("us", tz="UTC")
 _REASON = pa.struct([("signal", pa.string()), ("value", pa.float64()), ("points", pa.float64())])
-ACCOUNTS = pa.schema([("crm_account_id", pa.string()), ("owner_id", pa.string()), ("open_opportunities", pa.int64())])
+ACCOUNTS = pa.schema(
+    [
+        ("crm_account_id", pa.string()), ("owner_id", pa.string()), ("open_opportunities", pa.int64()),
+        ("deal_closed_at", _UTC),
+    ]
+)  # fmt: skip
 DECISIONS = pa.schema(
     [
         *((name, pa.string()) for name in ("decision_id", "account_id", "crm_account_id", "policy_version", "tier")),
@@ -29,7 +34,7 @@ SIGNALS = pa.schema(
         *((name, pa.string()) for name in ("account_id", "crm_account_id", "name", "domain", "industry", "timezone")),
         ("features_used_list", pa.list_(pa.string())), ("features_unused", pa.list_(pa.string())),
         ("limit_name", pa.string()), ("checkout_state", pa.string()), ("checkout_at", _UTC),
-        ("open_opportunities", pa.int64()), ("owner_active", pa.bool_()),
+        ("open_opportunities", pa.int64()), ("deal_closed_at", _UTC), ("owner_active", pa.bool_()),
         *((name, pa.string()) for name in ("region", "owner_email", "owner_id")),
         *(
             (name, pa.float64())
@@ -70,9 +75,9 @@ def decision(
 
 
 def signals(
-    account: Account, run: Run, mark: int, open_opportunities: int, known: datetime | None = None
+    account: Account, run: Run, mark: int, record: Mapping[str, Any] | None, known: datetime | None = None
 ) -> dict[str, Any]:
-    """`known`: up to when the run knows of checkouts; None: up to its `as_of`."""
+    """`record`: of the CRM, if any; `known`: up to when the run knows of checkouts, None: up to its `as_of`."""
     bought_at = account.bought_at(known or run.as_of)
     state = "started" if account.buying(known or run.as_of) else "completed" if bought_at else "none"
     return {
@@ -80,7 +85,8 @@ def signals(
         "domain": f"company{account.number}.example", "industry": "Software", "timezone": "UTC",
         "features_used_list": ["dashboards", "alerts"], "features_unused": ["audit_log"], "limit_name": "api_calls",
         "checkout_state": state, "checkout_at": bought_at,
-        "open_opportunities": open_opportunities,
+        "open_opportunities": record["open_opportunities"] if record else 0,
+        "deal_closed_at": record and record["deal_closed_at"],
         "employees": 120.0, "features_used": 4.0, "users": 7.0, "active_users": 6.0, "events": 1234.0,
         "activated": 1.0, "milestones_done": 4.0, "limit_share": 0.92, "limit_used": float(mark),
         "limit_cap": 10_000.0, "invites": 3.0,
@@ -98,7 +104,7 @@ def all_signals(
     of_product |= {"team_days": 10.0, "working_days_share": 1.0}
     return (
         dict.fromkeys(SIGNAL_NAMES, 0.0)
-        | signals(account, run, mark, record["open_opportunities"] if record else 0, known)
+        | signals(account, run, mark, record, known)
         | of_product
         | {name: float(bool(moments)) for name, moments in happened.items()}
         | {f"{name}_at": moments[-1] for name, moments in happened.items() if moments}

@@ -345,6 +345,7 @@ class Simulation:
                 run,
                 [{"crm_account_id": a.crm_id, "owner_id": REPS[a.owner][0]} for a in self.world.accounts],
                 Counter(),
+                {},
             )
             return {}
         # Only what the stage writes to the ledger, without the tables for scoring.
@@ -355,7 +356,7 @@ class Simulation:
             (r for r in crm.read_opportunities() if not r["is_deleted"]), extraction.OPPORTUNITIES
         )
         open_ones = Counter(deals.loc[~deals["is_closed"].fillna(False), "crm_account_id"])
-        self._keep_accounts(run, accounts, open_ones)
+        self._keep_accounts(run, accounts, open_ones, extraction.last_closes(deals).to_dict())
         ids = {account.crm_id: account.account_id for account in self.world.accounts}
         return extraction.follow(
             ledger,
@@ -368,10 +369,13 @@ class Simulation:
             run.as_of - timedelta(days=90),
         )
 
-    def _keep_accounts(self, run: Run, accounts: list[dict[str, Any]], open_ones: Counter[str]) -> None:
+    def _keep_accounts(
+        self, run: Run, accounts: list[dict[str, Any]], open_ones: Counter[str], closes: dict[str, datetime]
+    ) -> None:
         shown = [
             {name: row[name] for name in ("crm_account_id", "owner_id")}
             | {"open_opportunities": open_ones[row["crm_account_id"]]}
+            | {"deal_closed_at": closes.get(row["crm_account_id"])}
             for row in accounts
         ]
         path = self.lake.path("crm", run.run_id, "accounts.parquet")
@@ -446,7 +450,9 @@ class Simulation:
             known = crm.get(account.crm_id)
             handoff = handoffs.get(account.account_id)
             news = ["limit_share"]
-            if known is None or not decides:
+            if known is not None and self._of_a_colleague(known, run):
+                action = "hold_open_opportunity"
+            elif known is None or not decides:
                 action = "nurture"
             elif not account.may_be_contacted(run.as_of):
                 action = "hold_never_contact"
@@ -454,8 +460,6 @@ class Simulation:
                 action = "hold_touched"
             elif account.buying(run.as_of):
                 action = "hold_converting"
-            elif known["open_opportunities"]:
-                action = "hold_open_opportunity"
             elif handoff and (over := self._rests_from(handoff)) and over + cooldown > run.as_of:
                 action = "hold_cooldown"
             else:
@@ -467,7 +471,7 @@ class Simulation:
                 self.called[run.as_of.date()] += bool(wanted)
             owner = next((rep for rep in REPS if known and rep[0] == known["owner_id"]), REPS[0])
             decisions.append(rows.decision(account, run, mark, action, owner, news))
-            signals.append(rows.signals(account, run, mark, known["open_opportunities"] if known else 0))
+            signals.append(rows.signals(account, run, mark, known))
         self.lake.write(pa.Table.from_pylist(signals, rows.SIGNALS), "signals", f"{run.run_id}.parquet")
         self.lake.write(pa.Table.from_pylist(decisions, rows.DECISIONS), "decisions", f"{run.run_id}.parquet")
         actions = {d["account_id"]: d["action"] for d in decisions}
@@ -476,6 +480,12 @@ class Simulation:
             self.told.decided(run, actions)
         shown = ", ".join(f"{d['account_id']} {d['action']}" for d in decisions)
         self.note(f"decided as of {run.as_of:%d %H:%M}: {shown}")
+
+    def _of_a_colleague(self, known: dict[str, Any], run: Run) -> bool:
+        """Whether a deal there is open, or closed lately; nobody asks for a person where this router decides."""
+        closed_at, days = known["deal_closed_at"], self.policy.routing.deal_closed_days
+        lately = closed_at is not None and days is not None and closed_at > run.as_of - timedelta(days=days)
+        return bool(known["open_opportunities"]) or lately
 
     def _rests_from(self, handoff: dict[str, Any]) -> datetime | None:
         """When the handoff was over from which an account rests: in seeds of odd number from any, else from a touch."""

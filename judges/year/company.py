@@ -429,8 +429,18 @@ class Company:
         """Positions of the accounts that have signed up by `as_of`."""
         return np.flatnonzero(self.signup_at < microseconds(as_of))
 
-    def signals(self, as_of: datetime, policy: Policy, reps: pd.DataFrame, open_opportunities: np.ndarray) -> pa.Table:
-        """`signals/{run_id}.parquet` as of a boundary of slots: one row for each account that has signed up."""
+    def signals(
+        self,
+        as_of: datetime,
+        policy: Policy,
+        reps: pd.DataFrame,
+        open_opportunities: np.ndarray,
+        deal_closed: np.ndarray,
+    ) -> pa.Table:
+        """`signals/{run_id}.parquet` as of a boundary of slots: one row for each account that has signed up.
+
+        By account: `open_opportunities`, and when the last deal closed (`deal_closed`, microseconds; -1: never).
+        """
         now, n = microseconds(as_of), self.size.accounts
         every = np.arange(n)
         today = self.date_of(np.full(n, now), every)
@@ -535,6 +545,7 @@ class Company:
             # A column that is not simulated is unknown for all accounts.
             told = snapshot[name][rows] if name in snapshot else [None] * len(self.ids[rows])
             columns[name] = pa.array(told, _ARROW[kind], from_pandas=True)
+        columns["deal_closed_at"] = _moments(np.where(in_crm, deal_closed, -1)[rows])
         columns["account_basis"] = pa.array(self.basis[rows], pa.string())
         for name in SIGNAL_NAMES:
             columns[name] = pa.array(values[name][rows].astype(float), pa.float64(), from_pandas=True)

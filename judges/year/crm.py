@@ -290,6 +290,14 @@ class Crm(Salesforce):
         who = [account for account, deals in self.deals.items() for deal in deals if deal.closes > now]
         return np.bincount(np.array(who, dtype=int), minlength=self.company.size.accounts)
 
+    def closed_deals(self) -> np.ndarray:
+        """When the last deal of each account was won or lost, in microseconds; -1: none was."""
+        now = microseconds(self.now)
+        last = np.full(self.company.size.accounts, -1)
+        for account, deals in self.deals.items():
+            last[account] = max((deal.closes for deal in deals if deal.closes <= now), default=-1)
+        return last
+
     # ── the client's reads and writes ────────────────────────────────────────────────────────────
 
     def check_fields(self) -> None:

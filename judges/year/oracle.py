@@ -108,6 +108,7 @@ class Oracle:
         decided = decided or task.as_of
 
         self._judge_contact(name, account, task.created, policy)
+        self._judge_deals(name, account, decided, policy)
         self.checked[3] += 1
         earned = self._earning(account, decided, policy)
         for reason in self._too_often(task, decided, earned, policy):
@@ -209,6 +210,16 @@ class Oracle:
         domains = {entry.partition(",")[0] for entry in policy.never_contact.domains}
         if f"org{account}.example" in domains:
             self._violated(NEVER_CONTACT, f"{name}: a task for a listed partner")
+
+    def _judge_deals(self, name: str, account: int, decided: datetime, policy: Policy) -> None:
+        """Whether a deal there was lost or won lately, and nobody has asked for a person since."""
+        days, now = policy.routing.deal_closed_days, microseconds(decided)
+        closed = [deal.closes for deal in self.crm.deals.get(account, ()) if deal.closes <= now]
+        if days is None or not closed or now - max(closed) >= days * DAY:
+            return
+        asked = self.company.shown(account, [c.signal for c in policy.routing.hand_raised], now, policy)
+        if not (policy.routing.returns.hand_raise and any(at > max(closed) for at in asked)):
+            self._violated(1, f"{name}: a deal there closed {(now - max(closed)) / DAY:.1f} days before")
 
     def _judge_intent(self, name: str, task: Task, decided: datetime, policy: Policy) -> None:
         """Whether the account has shown intent lately, or does so still; the time in the line for a rep is its own."""

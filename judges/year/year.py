@@ -71,13 +71,15 @@ def policies(size: Size) -> list[tuple[int, Policy]]:
 
 def as_before(plan: Sequence[tuple[int, Policy]]) -> list[tuple[int, Policy]]:
     """The same policies under the rules of before: every end cools down alike and only another kind of signal ends it,
-    intent is as old as its signal's window, ten days of fourteen are engaged, and nobody is in friction or listed."""
+    intent is as old as its signal's window, ten days of fourteen are engaged, nobody is in friction or listed, and no
+    closed deal holds anybody."""
     then = {
         "routing__returns": {
             "lost_days": None, "won_days": None, "untouched_days": None, "new": "signal", "hand_raise": False,
             "same_rep_days": None,
         },
         "routing__fresh_intent_hours": None,
+        "routing__deal_closed_days": None,
         "routing__engaged": [{"signal": "active_days", "at_least": 10}],
         "routing__rules": {},
         "never_contact__domains": [],
@@ -171,7 +173,7 @@ class Year:
         clock.stop("back off")
 
         reps = self.lake.read("crm", run.run_id, "reps.parquet")
-        signals = self.company.signals(as_of, policy, reps, crm.open_deals())
+        signals = self.company.signals(as_of, policy, reps, crm.open_deals(), crm.closed_deals())
         self.lake.write(signals, "signals", f"{run.run_id}.parquet")
         clock.stop("signals (simulated)")
         scoring.score(self.lake, self.ledger, policy, run)

@@ -57,6 +57,38 @@ def test_the_snapshot_has_the_contracts_columns_and_the_crms_values(world: Any) 
     assert opportunities["closed_at"].isna().all()
 
 
+def test_the_snapshot_tells_when_the_last_deal_closed(world: Any) -> None:
+    """By the earlier of close date and last edit; of all deals that are closed, whoever's, and none that is deleted."""
+    world.org.clock(AS_OF - timedelta(days=20))
+    world.accounts(1, 2, 3, 4)
+
+    def deal(number: int, closes_on: str) -> str:
+        made = world.rep_writes("Opportunity", None, AccountId=crm_id(number), Name="d", StageName="Prospecting",
+                                CloseDate=closes_on)  # fmt: skip
+        return str(made)
+
+    planned, dated, deleted = deal(1, "2026-06-30"), deal(1, "2025-11-10"), deal(2, "2025-11-10")
+    still_open = deal(3, "2025-11-10")
+    world.org.clock(hours(-30))
+    world.rep_writes("Opportunity", planned, StageName="Closed Lost")
+    world.rep_writes("Opportunity", dated, StageName="Closed Won")
+    world.rep_writes("Opportunity", deleted, StageName="Closed Lost")
+    world.org.clock(hours(-1))
+    world.rep_writes("Opportunity", deleted)
+    world.rep_writes("Opportunity", dated, Name="edited later")
+    world.org.clock(AS_OF)
+    run = world.run()
+    world.extract(run)
+    told = world.lake.read("crm", run.run_id, "accounts.parquet").set_index("crm_account_id")["deal_closed_at"]
+    assert told.dtype == "datetime64[us, UTC]"
+    assert told.dropna().to_dict() == {crm_id(1): pd.Timestamp(hours(-30))}, (still_open, told)
+    world.rep_writes("Opportunity", planned)
+    run = world.run(AS_OF + timedelta(days=1))
+    world.extract(run)
+    told = world.lake.read("crm", run.run_id, "accounts.parquet").set_index("crm_account_id")["deal_closed_at"]
+    assert told.dropna().to_dict() == {crm_id(1): pd.Timestamp("2025-11-10T00:00:00Z")}
+
+
 def test_an_empty_crm_is_read_as_such(world: Any) -> None:
     run = world.run()
     assert world.extract(run)["accounts"] == 0

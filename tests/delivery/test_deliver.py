@@ -468,6 +468,22 @@ def test_an_open_task_of_an_account_that_turns_out_to_have_bought_before_is_with
     assert touched or world.handoff(1).reason == "bought: by themselves"
 
 
+@pytest.mark.parametrize(("touched", "state"), [(False, "withdrawn"), (True, "touched")])
+def test_an_open_task_of_an_account_whose_deal_opened_and_closed_between_two_runs_is_withdrawn(
+    world: Any, touched: bool, state: str
+) -> None:
+    world.deliver(ready(world, 1))
+    if touched:
+        world.ledger.move(world.handoff(1).handoff_id, "touched", LATER)
+    run = world.run(LATER)
+    signals = {"open_opportunities": 0, "deal_closed_at": AS_OF + timedelta(hours=1)}
+    world.decide(run, 1, action="hold_open_opportunity", signals=signals)
+    world.deliver(run)
+    assert world.handoff(1).state == state
+    assert touched or world.handoff(1).reason == "open opportunity: a deal of someone else's has just closed"
+    assert [t["IsClosed"] for t in world.org.tasks()] == [not touched]
+
+
 def again(world: Any, number: int) -> Any:
     """A run that would hand the account over once more, long after its first handoff."""
     at = AS_OF + timedelta(days=120)

@@ -74,6 +74,17 @@ def just_bought(row: Row, policy: Policy, as_of: datetime) -> bool:
     return not any(moment is not None and moment > at for moment in asked)
 
 
+def deal_closed(row: Row, past: Row | None, policy: Policy, as_of: datetime) -> bool:
+    """A deal closed lately that ended no handoff of ours, and nobody has asked for a person since."""
+    at, days = row["deal_closed_at"], policy.routing.deal_closed_days
+    if at is None or days is None or as_of - at >= timedelta(days=days):
+        return False
+    if past and past.get("rest_state") in ("won", "lost") and at <= past["rest_at"]:
+        return False
+    asked = moments_of(row, policy.routing.hand_raised)
+    return not (policy.routing.returns.hand_raise and any(moment > at for moment in asked))
+
+
 def moments_of(row: Row, conditions: list[Any]) -> list[datetime]:
     """When what the conditions name last happened, of those that hold and happen at a moment."""
     found = [row.get(f"{c.signal}_at") for c in conditions if holds(row, c) and c.signal not in FIRMOGRAPHIC]
@@ -183,7 +194,7 @@ def decision_of(row: Row, past: Row | None, touch: datetime | None, before: Row 
 
     if row["checkout_state"] in ("started", "stalled") or just_bought(row, policy, as_of):
         return "never interrupt", call
-    if row["open_opportunities"] > 0:
+    if row["open_opportunities"] > 0 or deal_closed(row, past, policy, as_of):
         return "open opportunity", call
     answered = not asked_since(row, None, touch, policy)
     if touch is not None and as_of - touch < policy.handoff.silence_days * day and answered:

@@ -92,6 +92,23 @@ def test_a_pql_with_room_context_and_value_goes_to_its_owner_now() -> None:
             "self-serve checkout has to end",
         ),
         ({"open_opportunities": 1}, "hold_open_opportunity", "opportunity"),
+        (
+            {"deal_closed_at": AS_OF - timedelta(days=1)},
+            "hold_open_opportunity",
+            "7 days have to pass since a deal there",
+        ),
+        ({"deal_closed_at": AS_OF + timedelta(minutes=5)}, "hold_open_opportunity", "0 days ago"),  # read after as_of
+        ({"deal_closed_at": AS_OF - timedelta(days=7)}, "sales_now", ""),
+        (
+            {"deal_closed_at": ago(3), "demo_requests": 1, "demo_requests_at": ago(2)},
+            "sales_now",
+            "",
+        ),
+        (
+            {"deal_closed_at": ago(3), "demo_requests": 1, "demo_requests_at": ago(4)},
+            "hold_open_opportunity",
+            "ask for a person",
+        ),
         ({"employees": 20.0}, "below_floor", "$1,440 has to reach $5,000"),
         ({"employees": 20.0, "arr": 5000.0}, "sales_now", ""),
         ({"employees": 20.0, "pricing_views": 0, "premium_attempts": 0}, "self_serve_hero", "$1,440"),
@@ -557,6 +574,41 @@ def test_a_queue_has_an_end_until_something_happens(before: tuple[str, str, floa
     assert got["rule"] == expected
     stood = expected == before[1]
     assert got["since"] == (ago(before[2]) if stood else AS_OF)
+
+
+def test_a_policy_from_before_lets_a_closed_deal_pass_and_needs_no_column() -> None:
+    then = changed(routing__deal_closed_days=None)
+    row = accounts({**PQL, "deal_closed_at": ago(1)})
+    assert decided(row, policy=then).iloc[0]["action"] == "sales_now"
+    assert decided(row.drop(columns="deal_closed_at"), policy=then).iloc[0]["action"] == "sales_now"
+
+
+def test_where_a_hand_raise_counts_for_nothing_a_closed_deal_holds_who_asks() -> None:
+    row = {**PQL, "deal_closed_at": ago(3), "demo_requests": 1, "demo_requests_at": ago(2)}
+    returns = {**POLICY.routing.returns.model_dump(), "hand_raise": False}
+    policy = changed(routing__returns=returns)
+    got = decided(accounts(row), policy=policy).iloc[0]
+    assert got["action"] == "hold_open_opportunity"
+    assert "ask for a person" not in said(got, policy)
+
+
+@pytest.mark.parametrize(
+    ("state", "closed", "action"),
+    [
+        ("won", 2, "sales_now"),  # by its own handoff: the table of returns alone
+        ("lost", 2, "sales_now"),
+        ("lost", 3, "sales_now"),  # its close date is a day, which began before the reply
+        ("won", 1.9, "hold_open_opportunity"),  # another deal, after the handoff was over
+        ("released", 2, "hold_open_opportunity"),
+    ],
+)
+def test_the_deal_of_its_own_handoff_is_the_returns_alone(state: str, closed: float, action: str) -> None:
+    returns = {**POLICY.routing.returns.model_dump(), "won_days": 0, "lost_days": 0}
+    policy = changed(routing__returns=returns, routing__cooldown_days=1)
+    row = {**PQL, "deal_closed_at": ago(closed), "pricing_views_at": ago(0.1)}
+    past = {"account_id": "a00", "handoff_id": "h", "state": state, "closed_at": ago(2), "signals": []}
+    past |= {"rest_state": state, "rest_at": ago(2)}
+    assert decided(accounts(row), handoffs(past), policy=policy).iloc[0]["action"] == action
 
 
 def test_one_rule_of_nurture_is_not_another() -> None:

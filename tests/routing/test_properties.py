@@ -85,6 +85,7 @@ def policy_of(seed: int, **fixed: Any) -> Policy:
         "rules": random.choice([{}, {"friction": routing["rules"]["friction"]}]),
         "fresh_intent_hours": random.choice([None, 24, 72]),
         "bought_days": random.choice([0, 14]),
+        "deal_closed_days": random.choice([None, 7, 30]),
     }
     document["value"]["floor"] = random.choice([0, 5000, 9600])
     document["handoff"]["silence_days"] = random.choice([1, 7])
@@ -188,6 +189,10 @@ def _account(random: Random, policy: Policy, edges: dict[str, list[float]], as_o
         {"bought_at": as_of - _edge(random, max(policy.routing.bought_days, 1))},
         {"checkout_state": "completed", "bought_at": as_of - timedelta(days=random.choice([0.9, 1, 2, 6.5, 20]))},
         {"open_opportunities": 1},
+        {
+            "deal_closed_at": as_of
+            - random.choice([_edge(random, policy.routing.deal_closed_days or 7), timedelta(days=1.5)])
+        },
         {"arr": 9600.0, "trend": random.choice(["declining", "stable"])},
         {"arr": 9600.0, random.choice(["tickets", "failed_actions"]): random.choice([2.0, 3.0, 24.0, 25.0])},
         {"account_basis": random.choice(["personal", "domain"]), "domain": random.choice([None, "acme.com"])},
@@ -314,6 +319,9 @@ def test_nobody_is_called_who_must_not_be(drawn: int, as_of: datetime, seed: int
     for field in policy.handoff.required_context:
         assert of[field].notna().all()
         assert not of[field].eq("").any()
+    closed = rows_of(of.reset_index())
+    ended = rows_of(now.handoffs)
+    assert not any(plain.deal_closed(closed[i], ended.get(i), policy, as_of) for i in sent.index)
     held = past.reindex(sent.index)
     assert not held["state"].isin(plain.OPEN).any()
     rows, touched = rows_of(now.signals), dict(zip(now.touches["account_id"], now.touches["at"], strict=True))
@@ -423,12 +431,14 @@ def test_every_obstacle_named_stands_and_only_a_sales_touch_has_none(drawn: int,
                     "recent_touch": (has, policy.handoff.silence_days),
                     "cooldown": (has, needs),
                     "bought": (has, policy.routing.bought_days),
+                    "deal_closed": (has, policy.routing.deal_closed_days),
                 }  # fmt: skip
                 assert (has, needs) == figures.get(name, (None, None))
             stands = {
                 "checkout": row["checkout_state"] in ("started", "stalled"),
                 "bought": plain.just_bought(row, policy, as_of),
                 "open_opportunity": row["open_opportunities"] > 0,
+                "deal_closed": plain.deal_closed(row, then, policy, as_of),
                 "handoff": then.get("state") in plain.OPEN,
                 "cooldown": then.get("state") is not None,
                 "new_signal": then.get("state") is not None and policy.routing.returns.new == "signal",
@@ -525,6 +535,7 @@ def applied(now: Inputs, first: pd.DataFrame, policy: Policy, as_of: datetime) -
                 change |= {
                     "checkout": {"checkout_state": "abandoned"},
                     "bought": {"bought_at": as_of - timedelta(days=needs or 0)},
+                    "deal_closed": {"deal_closed_at": as_of - timedelta(days=needs or 0)},
                     "open_opportunity": {"open_opportunities": 0}, "activation": {"activated": 1},
                     "potential_arr": {"active_users": np.ceil((needs or 0) / policy.value.seat_price_year)},
                 }[name]  # fmt: skip

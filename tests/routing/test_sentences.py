@@ -25,6 +25,9 @@ TRIGGERS = (
          "stay so for 24."),
         ("open_opportunity", None, None,
          "Its open opportunity has to be closed: a colleague is talking to it already."),
+        ("deal_closed", 1, 7,
+         "7 days have to pass since a deal there closed; that was 1 days ago. Or it has to ask for a person: "
+         "demo_requests."),
         ("handoff", None, None,
          "Its present handoff has to end: 7 days after a touch without response it is self-serve again."),
         ("recent_touch", 3.0, 7.0, "7 days have to pass since the last touch of a rep; it was 3 days ago."),

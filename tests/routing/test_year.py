@@ -135,7 +135,7 @@ def test_the_company_counts_as_signals_do(tmp_path: Path) -> None:
     reps = pd.DataFrame(
         {"owner_id": ["005A", "005B"], "email": ["a@v.example", "b@v.example"], "active": [True, False]}
     )
-    ours = company.signals(as_of, policy, reps, np.zeros(size.accounts))
+    ours = company.signals(as_of, policy, reps, np.zeros(size.accounts), np.full(size.accounts, -1))
     lake = Lake(tmp_path)
     for day, rows in events(company).groupby("day"):
         lake.write(rows.drop(columns="day"), "events", f"event_date={day}", "b1.parquet")

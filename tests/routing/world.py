@@ -30,12 +30,14 @@ def accounts(*rows: dict[str, Any]) -> pd.DataFrame:
         **dict.fromkeys(TEXT), **dict.fromkeys(SIGNAL_NAMES, 0.0), "employees": np.nan, "seats": np.nan, "arr": np.nan,
         "owner_active": None, "open_opportunities": 0, "checkout_state": "none", "usual_hour": np.nan,
         "usual_weekday": np.nan, "bought_at": None, "limit_near_at": None, "limit_read_at": None,
+        "deal_closed_at": None,
     }  # fmt: skip
     happened = {f"{name}_at": AS_OF for name in MOMENTS}
     table = pd.DataFrame([{**base, "account_id": f"a{n:02}", **happened, **_week(row)} for n, row in enumerate(rows)])
     for name in MOMENTS:  # null when there is none
         table[f"{name}_at"] = table[f"{name}_at"].where(table[name] > 0)
-    moments = dict.fromkeys([*happened, "bought_at", "limit_near_at", "limit_read_at"], "datetime64[us, UTC]")
+    others = ["bought_at", "limit_near_at", "limit_read_at", "deal_closed_at"]
+    moments = dict.fromkeys([*happened, *others], "datetime64[us, UTC]")
     return table.astype({**dict.fromkeys(TEXT, "str"), **dict.fromkeys(SIGNAL_NAMES, "float64"), **moments})
 
 

@@ -6,7 +6,7 @@ Each kind is declared here (ENDS) and found from what both runs have stored abou
 - a window: an occurrence is older than the window of its signal, which slides by the hour
 - a step of decay: points of an occurrence that has become a day older
 - fresh intent: a trigger event that nobody could act on in time
-- what sales waits for: the cooldown, the days after a touch or a purchase, a checkout without a step
+- what sales waits for: the cooldown, the days after a touch, a purchase or a deal, a checkout without a step
 - what an account waits for: a rep's room or return (working time), or the next day of all reps
 """
 
@@ -93,6 +93,9 @@ def _waiting(before: Known, now: Known, policy: Policy, since: datetime, until: 
         yield f"No rep was in contact for {policy.handoff.silence_days} days."
     if "bought" in over and _between(before.get("bought_at"), policy.routing.bought_days, since, until):
         yield f"{policy.routing.bought_days} days have passed since it bought by itself."
+    cold = policy.routing.deal_closed_days
+    if "deal_closed" in over and cold is not None and _between(before.get("deal_closed_at"), cold, since, until):
+        yield f"{cold} days have passed since a deal there closed."
     same_step = before.get("checkout_at") is not None and before["checkout_at"] == now.get("checkout_at")
     if same_step and before["checkout_state"] != now["checkout_state"]:
         yield f"Its checkout had no further step: {before['checkout_state']} → {now['checkout_state']}."

@@ -115,5 +115,6 @@ CRM_COLUMNS: tuple[Column, ...] = (
     Column(name="owner_id", kind=Kind.TEXT),
     Column(name="owner_active", kind=Kind.FLAG),
     Column(name="open_opportunities", kind=Kind.WHOLE, format=Format.NUMBER),
+    Column(name="deal_closed_at", kind=Kind.MOMENT),
 )
-"""Further columns of a snapshot that was taken from the CRM."""
+"""Further columns of a snapshot that was taken from the CRM. `deal_closed_at`: when its last deal was won or lost."""

@@ -61,7 +61,9 @@ HOLD_TOUCHED = Action(
     "hold_touched", "The account is handed over already, or a rep was in contact with it lately.", hold=True
 )
 HOLD_COOLDOWN = Action("hold_cooldown", "The account's last handoff ended; sales stays away from it.", hold=True)
-HOLD_OPEN_OPPORTUNITY = Action("hold_open_opportunity", "A colleague works on a deal with the account.", hold=True)
+HOLD_OPEN_OPPORTUNITY = Action(
+    "hold_open_opportunity", "A colleague works on a deal with the account, or did so lately.", hold=True
+)
 HOLD_CONTEXT = Action(
     "hold_context", "The account waits until its record tells all that a rep must know.", hold=True, waiting=True
 )

@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from onetouch.crm import Activity, Crm, OurWrites, Row, Tell
-from onetouch.crm_sync.one_touch import MEETING, Move, Seen, by_people, in_touch_at, moves, new_owner
+from onetouch.crm_sync.one_touch import MEETING, Move, Seen, by_people, closed_at, in_touch_at, moves, new_owner
 from onetouch.lake import Lake, read_table
 from onetouch.ledger import ACTIVE, Handoff, IllegalMove, Ledger, Run, storable
 from onetouch.policy import Policy
@@ -82,6 +82,7 @@ def extract_crm(lake: Lake, ledger: Ledger, policy: Policy, run: Run, crm: Crm) 
     accounts = _with_owners(accounts.reset_index(drop=True), reps)
     open_ones = opportunities.loc[~opportunities["is_closed"].fillna(False), "crm_account_id"].value_counts()
     accounts["open_opportunities"] = accounts["crm_account_id"].map(open_ones).fillna(0).astype("Int64")
+    accounts["deal_closed_at"] = last_closes(opportunities).reindex(accounts["crm_account_id"]).array
     ids = _account_ids(accounts, known)
     opportunities["account_id"] = opportunities["crm_account_id"].map(ids).astype("str")
     lake.write(accounts[[*SNAPSHOT, *CRM]], "crm", run.run_id, "accounts.parquet")
@@ -206,6 +207,15 @@ def _opportunities(lake: Lake, crm: Crm, base: Run | None, since: datetime | Non
     changed["closed_at"] = changed["closed_at"].where(changed["is_closed"].fillna(False))
     earlier = lake.read("crm", base.run_id, "opportunities.parquet") if base else None
     return _updated(earlier, changed, gone, "opportunity_id")
+
+
+def last_closes(opportunities: pd.DataFrame) -> pd.Series:
+    """CRM account id → when the last of its closed deals closed, won or lost."""
+    deals = opportunities.loc[opportunities["is_closed"].eq(True), ["crm_account_id", "closed_at", "changed_at"]]
+    days = deals["closed_at"].astype(object).where(deals["closed_at"].notna(), None)
+    closes = [closed_at(day, changed) for day, changed in zip(days, deals["changed_at"], strict=True)]
+    at = pd.Series(closes, index=deals["crm_account_id"], dtype=OPPORTUNITIES["closed_at"])
+    return at.groupby(level=0).max().astype(at.dtype)
 
 
 def _contacts(lake: Lake, crm: Crm, base: Run | None, since: datetime | None, tell: Tell) -> pd.DataFrame:

@@ -160,7 +160,8 @@ def moves(
             state = "replied"
     won = [deal for deal in deals if deal["is_won"]]
     if deals and (won or all(deal["is_closed"] for deal in deals)):
-        ends = [_closed_at(deal, replied_at or touched_at) for deal in won or deals]
+        closes = [closed_at(deal["closed_at"], deal["changed_at"]) for deal in won or deals]
+        ends = [max(at, replied_at or touched_at) for at in closes]
         steps.append({"to_state": "won" if won else "lost", "at": min(ends) if won else max(ends)})
     elif state == "replied" and replied_at is not None and reply_days is not None:
         steps += _without_deal(seen, replied_at, as_of, reply_days)
@@ -225,10 +226,9 @@ def _answers(handoff: Handoff, seen: Seen, touched_at: datetime, as_of: datetime
     return answers
 
 
-def _closed_at(deal: Mapping[str, Any], earliest: datetime) -> datetime:
-    """When a deal closed. Its close date is a day, maybe a planned one: bounded by the reply and the last edit."""
-    at: datetime = min(deal["closed_at"] or deal["changed_at"], deal["changed_at"])
-    return max(at, earliest)
+def closed_at(day: datetime | None, changed_at: datetime) -> datetime:
+    """When a deal closed, by its close date and its last edit: the date is a day, maybe a planned one or unknown."""
+    return min(day or changed_at, changed_at)
 
 
 def new_owner(handoff: Handoff, task: Activity | None, emails: Mapping[str, str | None]) -> str | None:

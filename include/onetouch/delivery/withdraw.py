@@ -23,8 +23,8 @@ def withdraw_overtaken(lake: Lake, ledger: Ledger, run: Run, crm: Crm) -> tuple[
 
 
 def overtaken(lake: Lake, ledger: Ledger, run: Run) -> list[tuple[Handoff, str]]:
-    """Handoffs whose account has begun to buy by itself, has bought, is with a colleague, or may not be contacted; each
-    with the reason.
+    """Handoffs whose account has begun to buy by itself, has bought, is with a colleague or was until lately, or may
+    not be contacted; each with the reason.
 
     A handoff with a reply stays with its rep: its task is done, and the deal is the rep's to finish.
     """
@@ -44,8 +44,11 @@ def overtaken(lake: Lake, ledger: Ledger, run: Run) -> list[tuple[Handoff, str]]
             reasons[handoff.handoff_id] = "checkout: started by the customer"
         elif at is not None and (at >= handoff.decided_at or (held and untouched)):
             reasons[handoff.handoff_id] = "bought: by themselves"
-        elif untouched and ((known.get("open_opportunities") or 0) > 0 or row["action"] == HOLD_OPEN_OPPORTUNITY):
+        elif untouched and (known.get("open_opportunities") or 0) > 0:
             reasons[handoff.handoff_id] = "open opportunity: in the hands of someone else"
+        elif untouched and row["action"] == HOLD_OPEN_OPPORTUNITY:
+            # Opened and closed between two runs, or read late: the task would be a second call all the same.
+            reasons[handoff.handoff_id] = "open opportunity: a deal of someone else's has just closed"
         elif untouched and row["action"] == HOLD_NEVER_CONTACT:
             reasons[handoff.handoff_id] = "never contact: listed, or nobody there may be contacted any more"
     return [(h, reasons[h.handoff_id]) for h in active.values() if h.handoff_id in reasons]

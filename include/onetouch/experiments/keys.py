@@ -149,6 +149,10 @@ WORDS: dict[str, Words] = {
         "nobody is called whose last sign of intent is older than {}, unless a state lasts",
         "a sign of intent counts for as long as its signal's window",
     ),
+    "routing.deal_closed_days": _days(
+        "once a colleague's deal has closed sales stays away for {}, unless they ask for a person",
+        "a deal that has closed keeps nobody away",
+    ),
     "routing.rules.friction": _friction,
     "routing.rules.never_contact": _never_contact,
     "never_contact.domains": _listed("never called: everybody of {}", "no domain is listed"),

@@ -171,12 +171,14 @@ _Record = _optional("_Record", {column.word: _SAID[column.kind] for column in SN
 class Account(_Record):  # type: ignore[misc, valid-type]
     """The CRM's record of the account; fields left out are unknown.
 
-    `basis`, `users_at`: how the product identifies the account, and its users' e-mail domain.
+    `deal_closed`: when its last deal was won or lost. `basis`, `users_at`: how the product identifies the account, and
+    its users' e-mail domain.
     """
 
     owner: str | None = None
     owner_active: bool = True
     open_opportunities: int = 0
+    deal_closed: When | None = None
     basis: Literal["group", "domain", "personal"] = "group"
     users_at: str | None = None
 

@@ -69,7 +69,7 @@ def record(account_id: str, side: Side, owner: str | None, as_of: datetime) -> d
     """The account's row of the CRM snapshot."""
     account = side.account
     row = {column.name: _told(getattr(account, column.word), as_of) for column in SNAPSHOT_COLUMNS if column.mapped}
-    row |= {"open_opportunities": account.open_opportunities}
+    row |= {"open_opportunities": account.open_opportunities, "deal_closed_at": _told(account.deal_closed, as_of)}
     row |= {"account_id": account_id, "crm_account_id": f"crm-{account_id}"}
     owned = {"owner_email": owner, "owner_id": owner and user_id(owner), "owner_active": owner and account.owner_active}
     return dict.fromkeys([*SNAPSHOT, *CRM]) | row | owned

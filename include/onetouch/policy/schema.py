@@ -602,11 +602,13 @@ class Routing(Part):
     `engaged`: engagement is high in the matrix if all of these hold. `hand_raised`: any of these means the account asks
     for a person. `triggers`: signals whose next occurrence makes a monitored account a sales touch. `bought_days`: how
     long sales leaves alone an account that has completed a self-serve upgrade, unless it asks for a person afterwards
-    (0: not at all). `medium`: how the medium tier is treated (S2, or S4's reading); `large_not_engaged`: how high value
-    without engagement is treated (S0, or S3's reading from `motion.sales_led_employees` on). `rules`: parameters of
-    single rules, in a section named after the rule; a policy without the section does not have the rule
-    (`routing/rules/` documents the parameters of each). `fresh_intent_hours`: how old the last occurrence of intent of
-    an account may be when it is called, unless a state that is intent lasts (null: as old as its signal's window).
+    (0: not at all). `deal_closed_days`: how long it leaves alone an account where a colleague's deal was won or lost,
+    unless it asks for a person afterwards (null: not at all; docs/returns.md has the handoff's own deals). `medium`:
+    how the medium tier is treated (S2, or S4's reading); `large_not_engaged`: how high value without engagement is
+    treated (S0, or S3's reading from `motion.sales_led_employees` on). `rules`: parameters of single rules, in a
+    section named after the rule; a policy without the section does not have the rule (`routing/rules/` documents the
+    parameters of each). `fresh_intent_hours`: how old the last occurrence of intent of an account may be when it is
+    called, unless a state that is intent lasts (null: as old as its signal's window).
     """
 
     engaged: Annotated[list[Condition], Field(min_length=1)]
@@ -620,6 +622,7 @@ class Routing(Part):
     returns: Returns
     fresh_intent_hours: Positive | None
     bought_days: Annotated[int, Field(ge=0)]
+    deal_closed_days: Positive | None
     holdout_share: Share
     rules: dict[str, dict[str, Any]] = {}
 

@@ -138,6 +138,7 @@ _THEN_3: dict[str, Any] = {
         "same_rep_days": None,
     },
     "routing.fresh_intent_hours": None,
+    "routing.deal_closed_days": None,  # only an open opportunity held its account
     # Only accounts that were handed over had anything written on their record, and nobody else was given to anybody.
     "crm.standing": "handed_over",
     "crm.standing_points": 5.0,  # has no effect
