@@ -43,7 +43,7 @@ REFUSED = "FIELD_CUSTOM_VALIDATION_EXCEPTION"
 """The error code with which the simulator refuses a row for good."""
 
 LABELS = ("[Withdrawn] ", "[Released] ", "[Expired] ")
-TOUCHES = ("task done by the rep", "call logged", "outcome noted", "opportunity opened")
+TOUCHES = ("task done by the rep", "call logged", "outcome noted")
 SLA = timedelta(hours=2)
 """Within which the simulator's decisions ask for a touch."""
 
@@ -83,6 +83,7 @@ class Oracle:
         self.accounts: dict[str, Row] = world.org.rows("Account")
         self.made: dict[str, tuple[datetime, Run | None]] = {}
         self.ended: dict[str, datetime] = {}
+        self.owned: dict[str, list[tuple[datetime, str]]] = defaultdict(list)  # task → since when it was whose
         self.reopened: set[str] = set()
         self.passed_on: set[str] = set()
         self.exempt: set[str] = set()
@@ -170,9 +171,11 @@ class Oracle:
             self._messages()
 
     def _remember(self, process: Process | None, before: Row | None, task: Row) -> None:
-        """Records when our tasks ended, and which of them a rep has reopened."""
+        """Records whose our tasks were, when they ended, and which of them a rep has reopened."""
         if not task[HANDOFF_ID]:
             return
+        if before is None or before["OwnerId"] != task["OwnerId"]:
+            self.owned[task["Id"]].append((self.world.org.now, task["OwnerId"]))
         gone = bool(task["IsClosed"] or task["IsDeleted"])
         was = before is not None and bool(before["IsClosed"] or before["IsDeleted"])
         # A task that a rep reopened ended when it was first closed, unless the rep completes it again.
@@ -217,8 +220,19 @@ class Oracle:
         closed = [at for at in account.at("opportunity closed") if at <= now]
         if len(opened) > len(closed):
             self.violated(1, f"a task for {_named(account)}, who is talking to someone else")
+        if run and self._deal_has_just_closed(process, account, run):
+            self.violated(1, f"a task for {_named(account)}, where a deal was known to have just closed")
         if run and any(run.as_of + timedelta(seconds=1) <= at < process.began for at in account.at("call logged")):
             self.violated(1, f"a task for {_named(account)}, whom a rep has called since the decision")
+
+    def _deal_has_just_closed(self, process: Process, account: Account, run: Run) -> bool:
+        """Whether a deal closed in the days before the decision, or after it and before the stage that carries it out
+        began, and nobody there had asked for a person since. The plain router knows no deal as the handoff's own."""
+        days = self.policy.routing.deal_closed_days
+        closes = [at for at in account.at("opportunity closed") if at <= process.began]
+        if days is None or not closes or closes[-1] <= run.as_of - timedelta(days=days):
+            return False
+        return not any(closes[-1] < at <= run.as_of for at in account.at(ASKED))
 
     def _may_still_be_contacted(self, process: Process, account: Account) -> None:
         """The product asks again after it has written the account's fields."""
@@ -253,11 +267,19 @@ class Oracle:
         ended = min([ended, *(at for at in account.at("opportunity closed") if at > made)])
         decided = its_run.as_of if its_run else made
         touches = [at for at in account.at(*TOUCHES) if decided < at <= min(ended + AFTERMATH, process.began)]
+        # A deal is a touch only of the rep whose task it is, while it is open: a colleague's is none.
+        touches += [
+            at for at, rep in account.opened_by.items() if made < at <= ended and rep == self._owner_at(other["Id"], at)
+        ]
         if not touches:
             return False  # who was not called does not rest
         over = max(ended, *touches)
         asked = any(over < at <= run.as_of for at in account.at(ASKED))
         return run.as_of < over + timedelta(days=self.policy.routing.cooldown_days) and not asked
+
+    def _owner_at(self, task_id: str, at: datetime) -> str:
+        """Whose a task was at a moment after it was made."""
+        return [owner for since, owner in self.owned[task_id] if since <= at][-1]
 
     def _within_the_cap(self, run: Run | None) -> None:
         if run is None:
@@ -317,7 +339,8 @@ class Oracle:
         """Judges a release: the days of silence count from the rep's touch, not from our task."""
         account, (made, run) = self.world.by_crm_id[task["AccountId"]], self.made[task["Id"]]
         # A call after the decision counts as a touch of this handoff, even before its task exists.
-        touches = [at for at in account.at(*TOUCHES) if at > (run.as_of if run else made)]
+        decided = run.as_of if run else made
+        touches = [at for at in [*account.at(*TOUCHES), *account.opened_by] if at > decided]
         silence = timedelta(days=self.policy.handoff.touches * self.policy.handoff.silence_days)
         if not touches or min(touches) + silence > self.world.org.now:
             self.violated(3, f"{_named(account)} was released before the days of silence were over")

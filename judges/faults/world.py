@@ -29,12 +29,16 @@ Row = dict[str, Any]
 
 @dataclass
 class Account:
-    """One customer. `facts`: what happened to it, with the moment; the oracle judges by them."""
+    """One customer. `facts`: what happened to it, with the moment; the oracle judges by them.
+
+    `opened_by`: when each opportunity was opened → the rep who did.
+    """
 
     number: int
     crm_id: str
     owner: int
     facts: list[tuple[datetime, str]] = field(default_factory=list)
+    opened_by: dict[datetime, str] = field(default_factory=dict)
 
     @property
     def account_id(self) -> str:
@@ -180,13 +184,15 @@ class World:
         if open_ones:
             self.records.update(self.opportunity, open_ones[0]["Id"], {"StageName": "Closed Lost"})
             return self._note(account, "opportunity closed")
+        rep = self.rng.choice(REPS)[0]
         self.records.insert(
             self.opportunity,
             {
                 "AccountId": account.crm_id, "Name": "Own deal", "StageName": "Prospecting", "CloseDate": "2026-06-30",
-                "OwnerId": self.rng.choice(REPS)[0],
+                "OwnerId": rep,
             },
         )  # fmt: skip
+        account.opened_by[self.org.now] = rep
         return self._note(account, "opportunity opened")
 
     def _call(self) -> str | None:
