@@ -31,6 +31,7 @@ from onetouch.ledger import Ledger
 from judges.faults.audience import TOLD_ONCE
 from judges.faults.process import SteppedLedger
 
+extraction: Any = importlib.import_module("onetouch.crm_sync.extract_crm")
 going_back: Any = importlib.import_module("onetouch.delivery.back_off")
 never_interrupt: Any = importlib.import_module("onetouch.routing.rules.never_interrupt")
 queue_expired: Any = importlib.import_module("onetouch.routing.rules.queue_expired")
@@ -242,6 +243,12 @@ def _() -> list[tuple[Any, str, Any]]:
 @_bug("opportunities-not-looked-at", "an opportunity a colleague has opened since the decision is not seen", 1)
 def _() -> list[tuple[Any, str, Any]]:
     return [(Salesforce, "opportunities_since", lambda self, since, records=(): set())]
+
+
+@_bug("closed-deal-forgotten", "a colleague's deal counts while it is open, and no longer", 1)
+def _() -> list[tuple[Any, str, Any]]:
+    whole = extraction.last_closes
+    return [(extraction, "last_closes", lambda deals: whole(deals.iloc[:0]))]
 
 
 @_bug("touches-not-looked-at", "a call since the decision is not seen before the task is written", 1)
@@ -536,6 +543,7 @@ FOUND: dict[str, int] = {
     "recheck-skipped": 8,
     "recheck-too-early": 14,
     "opportunities-not-looked-at": 154,
+    "closed-deal-forgotten": 1372,
     "touches-not-looked-at": 35,
     "bought-not-held": 23,
     "late-purchase-passes": 231,
