@@ -20,7 +20,7 @@ from onetouch.policy import read_policy
 from onetouch.routing import RULES
 from onetouch.signals import CRM, SNAPSHOT, compute
 
-from judges.year.company import DAY, LIMIT, NEVER, SLOT, Company, Size, moment
+from judges.year.company import DAY, LIMIT, NEVER, SLOT, Company, Size, microseconds, moment
 from judges.year.year import START, Year, policies
 
 # So runs come at every hour of the day that runs have; every six hours would cost seven times as much.
@@ -105,6 +105,19 @@ def test_the_oracle_sees_an_account_that_comes_back_too_soon(tmp_path: Path, mon
     with without("cooldown"):
         lived.live()
     assert lived.oracle.counted[3] and set(lived.oracle.counted) == {3}, dict(lived.oracle.violations)
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_the_oracle_sees_a_call_after_a_deal_that_has_just_closed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, told: bool
+) -> None:
+    lived = year(tmp_path, days=6, accounts=400)
+    for account in lived.crm.place.values():
+        lived.crm._opens(account, "005000000000999", microseconds(START + timedelta(hours=6)), won=False)
+    if not told:
+        monkeypatch.setattr(lived.crm, "closed_deals", lambda: np.full(400, -1))
+    lived.live()
+    assert set(lived.oracle.counted) == (set() if told else {1}), dict(lived.oracle.violations)
 
 
 def test_the_oracle_sees_more_tasks_than_a_rep_takes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
