@@ -189,6 +189,10 @@ WORDS: dict[str, Words] = {
         if value
         else "no news is woven in"
     ),
+    "handoff.follow_ups": _one_of(
+        tasks="each touch after the first is a task of its own, a follow-up",
+        none="a rep who may write again gets no task for it",
+    ),
     "handoff.task_notes": _one_of(
         brief="a task holds the first message and what to do; the rest is on the record",
         whole="a task holds all that is known of the account, as the record does",

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from onetouch.handoff.dossier import dossier
     from onetouch.handoff.facts import known_facts
     from onetouch.handoff.fields import account_context, missing_context, standing_trigger, task_content
+    from onetouch.handoff.follow_up import follow_up_content
     from onetouch.handoff.message import Alert, alert, first_message, without_addresses
     from onetouch.handoff.people import team_of, with_contact
     from onetouch.handoff.plain_text import inert, plain
@@ -30,6 +31,7 @@ __all__ = [
     "count",
     "dossier",
     "first_message",
+    "follow_up_content",
     "inert",
     "known_facts",
     "missing_context",

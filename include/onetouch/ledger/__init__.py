@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from onetouch.ledger.handoffs import ESCALATION, LONGEST_ID, RECENT, Handoff
     from onetouch.ledger.ledger import Ledger
     from onetouch.ledger.memory import QUEUED, WATCHED, Remembered
-    from onetouch.ledger.outbox import ENDED, FORGOTTEN, Outbox
+    from onetouch.ledger.outbox import ENDED, FOLLOW_UP, FOLLOW_UP_END, FORGOTTEN, Outbox
     from onetouch.ledger.retention import PrunedRun
     from onetouch.ledger.runs import Run
     from onetouch.ledger.sources import ANY_READING, QUEUE_SECONDS, FileRead, Window
@@ -24,6 +24,8 @@ __all__ = [
     "ANY_READING",
     "ENDED",
     "ESCALATION",
+    "FOLLOW_UP",
+    "FOLLOW_UP_END",
     "FORGOTTEN",
     "FileRead",
     "Forgotten",

@@ -668,12 +668,14 @@ class Handoff(Part):
     """The time limits of a handoff and the context a rep must be given first.
 
     `touches`: how often a rep may write without an answer; each touch is followed by `silence_days` of waiting (S0: one
-    touch). `reply_days`: how long an answered conversation stays open without a deal. `task_notes`: with `brief` a task
+    touch). `follow_ups`: with `tasks` the rep is given a task for each touch after the first, with `none` only the time
+    for it. `reply_days`: how long an answered conversation stays open without a deal. `task_notes`: with `brief` a task
     holds the first message and what to do, and the record's dossier what is known of the account; with `whole` both
     hold all of it.
     """
 
     touches: Annotated[int, Field(ge=1, le=5)]
+    follow_ups: Literal["tasks", "none"]
     silence_days: Positive
     reply_days: Positive
     sla_hours: Sla

@@ -169,6 +169,7 @@ _THEN_3: dict[str, Any] = {
     "signals.enterprise_domains": [],
     "signals.enterprise_employees": None,
     # Nothing was done for a rep once the task was announced.
+    "handoff.follow_ups": "none",
     "slack.tell_events": False,
     "crm.context": "once",
     "assignment.remind": False,

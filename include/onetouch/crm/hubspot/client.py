@@ -169,10 +169,10 @@ class HubSpot:
             activity_of("tasks", r, None) for r in self._records.deleted_since("tasks", ACTIVITIES["tasks"], since)
         )
 
-    def tasks_of(self, handoff_ids: Iterable[str]) -> dict[str, Activity]:
+    def tasks_of(self, keys: Iterable[str]) -> dict[str, Activity]:
         """See Crm."""
-        found = self._records.of_values("tasks", HANDOFF_ID, handoff_ids, ACTIVITIES["tasks"])
-        return {str(a.handoff_id): a for a in self._activities("tasks", found.values())}
+        found = self._records.of_values("tasks", HANDOFF_ID, keys, ACTIVITIES["tasks"])
+        return {str(a.key): a for a in self._activities("tasks", found.values())}
 
     def keyed_tasks(self, since: datetime) -> Iterator[Activity]:
         """See Crm."""
