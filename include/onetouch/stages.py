@@ -265,7 +265,9 @@ def alert_reps(workspace: Workspace, run: Run, policy: Policy, now: datetime) ->
     """Announces each new task to its owner in the chat."""
     why_not = held(workspace, run, policy, now)
     where = None if why_not else chat_of(workspace, policy)
-    told = delivery.alert_reps(workspace.lake, workspace.ledger, policy, run, where, now=now, held=why_not)
+    known = workspace.connection(crm.connection_id(policy)) is not None
+    page = crm_of(workspace, policy).page if known and not why_not else delivery.no_page
+    told = delivery.alert_reps(workspace.lake, workspace.ledger, policy, run, where, now=now, held=why_not, page=page)
     return told | {"held": why_not}
 
 

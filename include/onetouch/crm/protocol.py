@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Protocol, Self
+from typing import Any, Literal, Protocol, Self
 
 from onetouch.connections import Connection
 from onetouch.handoff import AccountContext, OpportunityContent, TaskContent
@@ -14,6 +14,8 @@ from onetouch.policy import Policy
 from onetouch.stop import WhyStopped
 
 Row = dict[str, Any]
+
+Thing = Literal["account", "task"]
 
 Tell = Callable[[str], None]
 """Is given each warning, a line that says what was not read and how to mend it."""
@@ -199,6 +201,9 @@ class Crm(Protocol):
 
     def create_fields(self) -> list[str]:
         """Creates our fields that are missing; returns their names. May raise CannotCreateFields."""
+
+    def page(self, thing: Thing, record_id: str) -> str | None:
+        """Where people open an account (or lead) or a task; None where that is not known. Sends no request."""
 
     # ── reading ──────────────────────────────────────────────────────────────────────────────────
 

@@ -197,9 +197,17 @@ WORDS: dict[str, Words] = {
         brief="a task holds the first message and what to do; the rest is on the record",
         whole="a task holds all that is known of the account, as the record does",
     ),
+    "slack.links": _one_of(
+        yes="an alert leads to the task and to the account's record in the CRM",
+        no="an alert holds no links",
+    ),
     "slack.tell_events": _one_of(
         yes="the owner of a task is told of trigger events since, in the thread of its alert",
         no="the owner of a task is told nothing after its alert",
+    ),
+    "crm.alert_link": _one_of(
+        yes="the record of a handed-over account leads to the alert in the chat",
+        no="the record of a handed-over account does not say where its alert is",
     ),
     "crm.context": _one_of(
         fresh="what the record says of a handed-over account is written anew when it is not true any more",

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from onetouch.ledger.audience import Member
     from onetouch.ledger.columns import clean, storable
     from onetouch.ledger.forgotten import PSEUDONYM, Forgotten, Kind, Subject
-    from onetouch.ledger.handoffs import ESCALATION, LONGEST_ID, RECENT, Handoff
+    from onetouch.ledger.handoffs import ALERT_LINK, ESCALATION, LONGEST_ID, RECENT, Handoff
     from onetouch.ledger.ledger import Ledger
     from onetouch.ledger.memory import QUEUED, WATCHED, Remembered
     from onetouch.ledger.outbox import ENDED, FOLLOW_UP, FOLLOW_UP_END, FORGOTTEN, Outbox
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ACTIVE",
+    "ALERT_LINK",
     "ANY_READING",
     "ENDED",
     "ESCALATION",

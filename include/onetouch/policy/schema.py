@@ -1028,9 +1028,9 @@ class Crm(Part):
     `standing`: whose record tells tier, action, score, trigger and their moment: everybody's that the CRM knows, or
     only that of accounts that were handed over (without the action). It is written when tier, action or trigger change,
     or the score by `standing_points`. `context`: whether the context on the record of an account is written anew while
-    its handoff is open or touched, when it has changed (`fresh`), or with the handoff alone (`once`). `opportunity`:
-    whether an opportunity is created for a handoff, once, and with what: never, when the customer replies, or when a
-    meeting is arranged.
+    its handoff is open or touched, when it has changed (`fresh`), or with the handoff alone (`once`). `alert_link`:
+    whether the dossier on that record then leads back to the alert in the chat. `opportunity`: whether an opportunity
+    is created for a handoff, once, and with what: never, when the customer replies, or when a meeting is arranged.
     """
 
     system: str
@@ -1039,6 +1039,7 @@ class Crm(Part):
     standing: Literal["everybody", "handed_over"]
     standing_points: Annotated[float, Field(gt=0)]
     context: Literal["fresh", "once"]
+    alert_link: bool
     opportunity: Literal["never", "on_reply", "on_meeting"]
     automation: Automation
     account_fields: dict[str, Sql_name | None]
@@ -1089,7 +1090,8 @@ class Slack(Part):
     alerted. `digest_above`: a run with more new tasks than this posts one message instead of many. From `quiet_from` to
     `quiet_until` in the rep's time zone no alert is posted (`quiet_from` after `quiet_until`: over midnight;
     `quiet_from` null: there is no quiet time). `tell_events`: whether the owner of an open or touched handoff is told,
-    in the thread of its alert, of the account's trigger events since (`routing.triggers`).
+    in the thread of its alert, of the account's trigger events since (`routing.triggers`). `links`: whether an alert
+    leads to the task and to the account's record in the CRM.
     """
 
     alerts_channel: Channel
@@ -1100,6 +1102,7 @@ class Slack(Part):
     quiet_from: Clock | None
     quiet_until: Clock
     tell_events: bool
+    links: bool
 
 
 class Benchmark(Part):

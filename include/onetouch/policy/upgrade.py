@@ -171,7 +171,9 @@ _THEN_3: dict[str, Any] = {
     # Nothing was done for a rep once the task was announced.
     "handoff.follow_ups": "none",
     "slack.tell_events": False,
+    "slack.links": False,
     "crm.context": "once",
+    "crm.alert_link": False,
     "assignment.remind": False,
     "assignment.escalate_to": None,
 }  # fmt: skip

@@ -189,6 +189,9 @@ class ToyCrm:
             if not deal["is_deleted"] if since is None else deal["changed_at"] >= since:
                 yield dict(deal)
 
+    def page(self, thing: str, record_id: str) -> str | None:
+        return f"https://toy.example/{thing}/{record_id}"
+
     def read_activities(self, since: datetime, records: Collection[str] = ()) -> Iterator[Activity]:
         self._call()
         return (a for a in list(self._books.activities.values()) if a.changed_at >= since)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime
 from typing import Any, Self
+from urllib.parse import quote
 
 from tenacity.wait import wait_base
 
@@ -38,6 +39,7 @@ from onetouch.crm.protocol import (
     Refused,
     Row,
     Tell,
+    Thing,
     left_alone,
     note,
 )
@@ -47,6 +49,9 @@ from onetouch.stop import WhyStopped, never
 
 _TOGETHER = 1_000
 """Ours: records whose companies are requested at once."""
+
+_PAGES = "https://app.hubspot.com/contacts"
+"""Where people work; HubSpot leads from there to the region of the account."""
 
 _SEARCH_CHARS = 2_000
 """Ours: characters of the list of values in one search; HubSpot allows 3,000 for the whole search."""
@@ -74,6 +79,7 @@ class HubSpot:
         contact_fields: Mapping[str, str | None] | None = None,
         stopped: WhyStopped = never,
     ) -> None:
+        self._portal = str(connection.extra.get("portal_id") or "")
         self._transport = Transport(connection, api_reserve=api_reserve, wait=wait, sleep=sleep, stopped=stopped)
         self._records = Records(self._transport)
         self._people = Contacts(self._records, contact_fields or {})
@@ -95,6 +101,13 @@ class HubSpot:
             stopped=stopped,
             sleep=sleep,
         )
+
+    def page(self, thing: Thing, record_id: str) -> str | None:
+        """See Crm. A company's page, where the connection's extra `portal_id` says whose account it is; its timeline
+        shows the task."""
+        if thing == "task" or not self._portal:
+            return None
+        return f"{_PAGES}/{quote(self._portal, safe='')}/record/0-2/{quote(record_id, safe='')}"
 
     # ── reading ──────────────────────────────────────────────────────────────────────────────────
 

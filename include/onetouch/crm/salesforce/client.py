@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import datetime
 from itertools import chain
 from typing import Self
+from urllib.parse import quote
 
 import requests
 from tenacity.wait import wait_base
@@ -24,6 +25,7 @@ from onetouch.crm.protocol import (
     Outcome,
     Row,
     Tell,
+    Thing,
 )
 from onetouch.crm.salesforce.answers import (
     EVENT_FIELDS,
@@ -135,6 +137,10 @@ class Salesforce:
             stopped=stopped,
             sleep=sleep,
         )
+
+    def page(self, thing: Thing, record_id: str) -> str | None:
+        """See Crm. The org leads from this address to the record's page, of whatever type it is."""
+        return f"{self._transport.base}/{quote(record_id, safe='')}"
 
     # ── reading ──────────────────────────────────────────────────────────────────────────────────
 
