@@ -152,7 +152,10 @@ def check_events(workspace: Workspace, run: Run, policy: Policy) -> Summary:
 @_stage
 def build_signals(workspace: Workspace, run: Run, policy: Policy) -> Summary:
     """Aggregates events to one row of signals for each account."""
-    return signals.build(workspace.lake, workspace.ledger, policy, run)
+    listed = None
+    if policy.signals.enterprise_file is not None:
+        listed = signals.read_enterprises(workspace.beside, policy)
+    return signals.build(workspace.lake, workspace.ledger, policy, run, listed)
 
 
 @_stage

@@ -173,6 +173,9 @@ WORDS: dict[str, Words] = {
     "signals.enterprise_domains": _listed(
         "enterprises are, by their domain: {}", "no domain is listed as an enterprise's"
     ),
+    "signals.enterprise_file": lambda value: (
+        f"enterprises are whom {value} lists, too" if value else "no file lists enterprises"
+    ),
     "signals.enterprise_employees": lambda value: (
         f"a company of {value:,} employees is an enterprise" if value else "no company is an enterprise for its size"
     ),

@@ -413,9 +413,10 @@ class Signals(Part):
     what counts as seats in use where no usage event reports it: the `active_users`, against the seats that the CRM
     records (or the plan holds), or nothing but `events`. `demo_watched`: from how many percent on a product demo counts
     as watched to the end. `enterprise`: who has the signal `enterprise_domain`: accounts that are `listed` in
-    `enterprise_domains` or have at least `enterprise_employees` (null: by the list alone), or with `business` every
-    organisation with a domain of its own. An account with at least `team_from_users` users is a team, and a day
-    on which fewer than `team_day_users` of them were there is no day of the team's.
+    `enterprise_domains` or in `enterprise_file` (a text file of domains, one a line, its path relative to the policy's
+    file; each run reads it when it builds signals), or have at least `enterprise_employees` (null: by the lists alone),
+    or with `business` every organisation with a domain of its own. An account with at least `team_from_users` users is
+    a team, and a day on which fewer than `team_day_users` of them were there is no day of the team's.
     """
 
     lookback_days: Positive
@@ -435,6 +436,7 @@ class Signals(Part):
     demo_watched: Annotated[float, Field(gt=0, le=100)]
     enterprise: Literal["listed", "business"]
     enterprise_domains: list[Domain]
+    enterprise_file: str | None
     enterprise_employees: Positive | None
 
 
