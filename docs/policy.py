@@ -38,7 +38,8 @@ class Contradiction:
 CONTRADICTIONS = (
     Contradiction(
         "How often does a rep write to an account that does not answer?", ("handoff.touches", "handoff.silence_days"),
-        "once, then 7 days of silence, then it is self-serve again (S0)", "3 to 5 times (S2): `touches: 4`",
+        "once, then 7 days of silence, then it is self-serve again (S0)",
+        "3 to 5 times (S2): `touches: 4`; each of the others is a follow-up task (`handoff.follow_ups`)",
     ),
     Contradiction(
         "How soon is a high-tier account called?", ("handoff.sla_hours.high",), "within 2 hours (S2)",

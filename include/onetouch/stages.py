@@ -152,7 +152,10 @@ def check_events(workspace: Workspace, run: Run, policy: Policy) -> Summary:
 @_stage
 def build_signals(workspace: Workspace, run: Run, policy: Policy) -> Summary:
     """Aggregates events to one row of signals for each account."""
-    return signals.build(workspace.lake, workspace.ledger, policy, run)
+    listed = None
+    if policy.signals.enterprise_file is not None:
+        listed = signals.read_enterprises(workspace.beside, policy)
+    return signals.build(workspace.lake, workspace.ledger, policy, run, listed)
 
 
 @_stage
@@ -265,7 +268,9 @@ def alert_reps(workspace: Workspace, run: Run, policy: Policy, now: datetime) ->
     """Announces each new task to its owner in the chat."""
     why_not = held(workspace, run, policy, now)
     where = None if why_not else chat_of(workspace, policy)
-    told = delivery.alert_reps(workspace.lake, workspace.ledger, policy, run, where, now=now, held=why_not)
+    known = workspace.connection(crm.connection_id(policy)) is not None
+    page = crm_of(workspace, policy).page if known and not why_not else delivery.no_page
+    told = delivery.alert_reps(workspace.lake, workspace.ledger, policy, run, where, now=now, held=why_not, page=page)
     return told | {"held": why_not}
 
 

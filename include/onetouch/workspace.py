@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from onetouch import chat, consent, crm, lake, retention, routing, scoring, sources
+from onetouch import chat, consent, crm, lake, retention, routing, scoring, signals, sources
 from onetouch.connections import Connection, from_environment
 from onetouch.policy import Policy, preset_document, read_policy
 
@@ -56,7 +56,7 @@ class Workspace:
 
 def usable_policy(file: Path | str | None) -> Policy:
     """The policy of the file (None: the default); its sources, scorer, rules, CRM and chat must be registered ones, its
-    list of whom never to contact readable, and its retention must keep what it reads.
+    lists of enterprises and of whom never to contact readable, and its retention must keep what it reads.
 
     Raises PolicyError, with a line for each error.
     """
@@ -68,7 +68,10 @@ def usable_policy(file: Path | str | None) -> Policy:
     # Importing the rules takes a second, so they are imported only where the policy has other ones than the default.
     if policy.routing.rules != preset_document()["routing"]["rules"]:
         routing.rules_of(policy, where=str(file) if file else None)
-    consent.read_listed(Path(file).parent if file else None, policy)
+    folder = Path(file).parent if file else None
+    consent.read_listed(folder, policy)
+    if policy.signals.enterprise_file is not None:
+        signals.read_enterprises(folder, policy)
     if any(days is not None for _, days in policy.retention):
         retention.check_retention(policy, file or "policy")
     return policy

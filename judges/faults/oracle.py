@@ -54,6 +54,8 @@ _OURS_ON_TASK = {"Status", "Subject", "Description"}
 _SYSTEM = {"IsClosed", "CompletedDateTime", "SystemModstamp", "LastModifiedDate", "LastModifiedById"}
 _MARK = re.compile(r"\((\d,\d{3}) of 10,000\)")
 _FIRST_MARK = 9001
+_FOLLOW_UP = re.compile(r"([0-9a-f]{32})-(\d)")
+"""The key of a follow-up's task: that of its handoff, and its number."""
 
 
 @dataclass(frozen=True)
@@ -202,6 +204,10 @@ class Oracle:
             self.violated(4, f"a task of no account: {task['Subject']!r}")
             return
         self._made_at_a_good_moment(process, account, task, run)
+        if follow_up := _FOLLOW_UP.fullmatch(key or ""):
+            self._may_still_be_contacted(process, account)
+            self._follows_up(process, account, follow_up[1], int(follow_up[2]))
+            return
         self._made_with_context(account, task)
         self._may_still_be_contacted(process, account)
         self._one_touch(process, account, task, run)
@@ -254,8 +260,23 @@ class Oracle:
                 continue
             if not other["IsClosed"] and not other["IsDeleted"] and other["Id"] not in self.reopened:
                 self.violated(3, f"a second open task for {_named(account)}")
-            elif run is not None and self._rests(process, account, other, run):
+            elif run is not None and not _is_follow_up(other) and self._rests(process, account, other, run):
                 self.violated(3, f"a task for {_named(account)} within the cooldown")
+
+    def _follows_up(self, process: Process, account: Account, handoff: str, number: int) -> None:
+        """A follow-up belongs to its handoff: after a touch and a silence for each number, one open task at a time."""
+        rules = self.policy.handoff
+        tasks = [t for t in self.tasks.values() if t["AccountId"] == account.crm_id and t[HANDOFF_ID]]
+        own = [t for t in tasks if t[HANDOFF_ID] == handoff]
+        if not own or not 1 <= number < rules.touches:
+            self.violated(3, f"follow-up {number} of {_named(account)}, whom the policy allows {rules.touches} touches")
+            return
+        made, run = self.made[own[0]["Id"]]
+        touches = [at for at in account.at(*TOUCHES) if at > (run.as_of if run else made)]
+        if not touches or min(touches) + number * timedelta(days=rules.silence_days) > self.world.org.now:
+            self.violated(3, f"follow-up {number} of {_named(account)} before the days of silence were over")
+        if any(not t["IsClosed"] and not t["IsDeleted"] and t["Id"] not in self.reopened for t in tasks):
+            self.violated(3, f"follow-up {number} of {_named(account)} beside a task that is open")
 
     def _rests(self, process: Process, account: Account, other: Row, run: Run) -> bool:
         """Whether the account rests from an earlier task, as far as could be known when `process` began."""
@@ -470,11 +491,15 @@ class Oracle:
                 self.violated(4, f"{_named(account)} has {len(both)} open tasks")
             for task in tasks:
                 is_open = not task["IsClosed"] and not task["IsDeleted"]
-                if calm and is_open and self.alerts[f"alert:{task[HANDOFF_ID]}"] != 1:
+                if calm and is_open and not _is_follow_up(task) and self.alerts[f"alert:{task[HANDOFF_ID]}"] != 1:
                     self.violated(4, f"{_named(account)} has a task that nobody was told of")
                 talked = account.at("opportunity opened", "outcome noted", "task done by the rep", "task reopened")
                 if ran_out and is_open and not talked:
                     self.violated(3, f"the task of {_named(account)} is open long after its time")
+
+
+def _is_follow_up(task: Row) -> bool:
+    return _FOLLOW_UP.fullmatch(task[HANDOFF_ID] or "") is not None
 
 
 def _named(account: Account | None) -> str:

@@ -36,7 +36,7 @@ LAG = timedelta(minutes=20)
 
 
 NOT_LOOKED_AFTER: dict[str, Any] = {
-    "assignment__remind": False, "slack__tell_events": False, "crm__context": "once",
+    "assignment__remind": False, "slack__tell_events": False, "crm__context": "once", "crm__alert_link": False,
 }  # fmt: skip
 """What a policy has that leaves handoffs alone once their tasks are announced; seeds of one kind have the contrary."""
 

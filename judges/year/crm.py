@@ -406,7 +406,7 @@ def _activity(record: Row) -> Activity:
         created_at=datetime.fromisoformat(record["CreatedDate"]),
         done_at=None if done is None else datetime.fromisoformat(done),
         changed_at=datetime.fromisoformat(record["SystemModstamp"]),
-        handoff_id=record[HANDOFF_ID],
+        key=record[HANDOFF_ID],
         outcome=record[OUTCOME],
     )
 

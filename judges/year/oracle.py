@@ -89,6 +89,10 @@ class Oracle:
         if self._policy is None:
             raise ValueError("a task was written outside a run")
         policy, account = self._policy, task.account
+        handoff, _, number = task.record[HANDOFF_ID].partition("-")
+        if number:
+            self._new_follow_up(task, handoff, int(number), policy)
+            return
         record = self.crm.accounts[self.company.crm_id[account]]
         decided = _moment(record.get("Onetouch_As_Of__c"))
         name = f"{self.company.ids[account]} at {task.created:%Y-%m-%d %H:%M}"
@@ -131,6 +135,21 @@ class Oracle:
             self._violated(9, f"{name}: task {self._of_day[ours]} of {ours}")
         if not rep.active or (own and any(leave.first <= theirs[1] <= leave.last for leave in own.leave)):
             self._violated(9, f"{name}: given to {rep.email}, who is not there")
+
+    def _new_follow_up(self, task: Task, handoff: str, number: int, policy: Policy) -> None:
+        """A follow-up belongs to its handoff, which goes on unanswered: a silence for each number after a touch."""
+        name = f"{self.company.ids[task.account]} at {task.created:%Y-%m-%d %H:%M}: follow-up {number}"
+        self._judge_contact(name, task.account, task.created, policy)
+        self.checked[3] += 1
+        own = next((other for other in self.tasks[task.account] if other.record[HANDOFF_ID] == handoff), None)
+        if own is None or not 1 <= number < policy.handoff.touches:
+            self._violated(3, f"{name} of no handoff, or one too many")
+            return
+        touches, silence = self._touches(own, task.created), timedelta(days=policy.handoff.silence_days)
+        if not touches or min(touches) + number * silence > task.created:
+            self._violated(3, f"{name} before the days of silence were over")
+        if self._end(own) is not None or (own.answered is not None and own.answered <= microseconds(task.as_of)):
+            self._violated(3, f"{name} although its handoff has been answered or has ended")
 
     def _too_often(self, task: Task, decided: datetime, earned: frozenset[str], policy: Policy) -> list[str]:
         """The reasons against another task for the account: its earlier tasks and their ends."""

@@ -77,6 +77,12 @@ def picture() -> Chart:
     return Chart("volume", "12 PQLs", "a line that rises", content.getvalue())
 
 
+def test_a_message_can_be_opened(side: Side) -> None:
+    place = side.say()
+    assert str(side.client().link(place)).startswith("http")
+    assert place.message in side.client().link(place)
+
+
 # ── the registry ─────────────────────────────────────────────────────────────────────────────────
 
 

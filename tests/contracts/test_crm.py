@@ -123,6 +123,18 @@ def test_its_name_is_the_one_it_is_registered_by(side: Side) -> None:
     assert side.client().name == side.name
 
 
+def test_it_says_where_people_open_an_account_if_it_knows(side: Side) -> None:
+    accounts = side.there.accounts(1)
+    page = side.client().page("account", accounts[1])
+    assert page is None if side.name == "hubspot" else str(page).endswith(f"/{accounts[1]}")
+    assert side.name in TOYS or "../" not in str(side.client().page("account", "../evil"))
+    if side.name == "hubspot":
+        there = replace(side.there.connection, extra=dict(side.there.connection.extra) | {"portal_id": "4711"})
+        known = connect(there, side.policy, stopped=never, sleep=lambda _: None)
+        assert known.page("account", "501") == "https://app.hubspot.com/contacts/4711/record/0-2/501"
+        assert known.page("task", "1") is None
+
+
 # ── the way there ────────────────────────────────────────────────────────────────────────────────
 
 

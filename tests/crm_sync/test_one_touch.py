@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from onetouch.crm.protocol import CLOSED_BY_US, Activity
-from onetouch.crm_sync.one_touch import LABELS, Seen, ending, merged, moves, new_owner
+from onetouch.crm_sync.one_touch import LABELS, Seen, ending, merged, moves, new_owner, next_follow_up
 from onetouch.delivery import back_off
 from onetouch.ledger import Handoff
 from onetouch.ledger.states import ACTIVE, check_move
@@ -63,13 +63,13 @@ class Play:
     looked: datetime = AS_OF
 
     def __post_init__(self) -> None:
-        self.task = self._new(RITA, done_at=None, handoff_id="h1", activity_id="t")
+        self.task = self._new(RITA, done_at=None, key="h1", activity_id="t")
 
     def _new(self, who: str, **given: Any) -> dict[str, Any]:
         return {
             "activity_id": f"a{len(self.others)}", "kind": "task", "crm_account_id": "001A", "owner_id": who,
             "subject": "s", "description": "", "is_deleted": False, "created_at": self.now, "done_at": self.now,
-            "changed_at": self.now, "handoff_id": None, "outcome": None, "is_answer": False,
+            "changed_at": self.now, "key": None, "outcome": None, "is_answer": False,
             "disposition": None,
         } | given  # fmt: skip
 
@@ -136,7 +136,7 @@ class Play:
         if owner := new_owner(self.handoff, seen.task, EMAILS):
             self.handoff = replace(self.handoff, owner_id=owner, owner_email=EMAILS[owner])
         touches = [
-            {"at": at, "owner_email": EMAILS[row["owner_id"]], "handoff_id": row["handoff_id"]}
+            {"at": at, "owner_email": EMAILS[row["owner_id"]], "handoff_id": row["key"]}
             for row in self.others
             if (at := in_touch(row, self.now))
         ]
@@ -678,3 +678,53 @@ def test_two_handoffs_that_meet_in_a_merged_account_are_one_conversation(world: 
     assert told(world, 1)[:2] == ("", False)
     assert told(world, 2) == ("[Withdrawn]", True, "Withdrawn: account merged: another handoff of it is active")
     assert {task["AccountId"] for task in world.org.tasks()} == {crm_id(2)}
+
+
+# ── follow-ups ───────────────────────────────────────────────────────────────────────────────────
+
+
+@settings(max_examples=300)
+@given(
+    touches=st.integers(1, 5),
+    silence=st.integers(1, 10),
+    steps=st.lists(
+        st.tuples(st.integers(1, 200), st.sampled_from(["run", "run", "run", "touch", "answer"])), max_size=60
+    ),
+)
+def test_follow_ups_are_few_apart_and_never_after_an_answer(
+    touches: int, silence: int, steps: list[tuple[int, str]]
+) -> None:
+    """Whatever happens when: at most touches - 1, each once and in order, a silence after the last touch of a rep and
+    after the one before, within the handoff's time, and none when somebody has answered."""
+    policy = POLICY.changed(handoff__touches=touches, handoff__silence_days=silence)
+    started = hours(0)
+    handoff = handed_over(state="touched", touched_at=started)
+    now, last, made = started, started, list[datetime]()
+    for later, what in steps:
+        now += timedelta(hours=later)
+        if what == "touch":
+            last = now
+        elif what == "answer":
+            handoff = replace(handoff, state="replied")
+        elif ending(handoff, [], policy, now) is not None:
+            handoff = replace(handoff, state="released")
+        elif (number := next_follow_up(handoff, len(made), last, policy, now)) is not None:
+            assert handoff.state == "touched"
+            made.append(now)
+            assert number == len(made) <= touches - 1
+            assert now >= max(last + timedelta(days=silence), started + number * timedelta(days=silence))
+            assert now < started + touches * timedelta(days=silence)
+        if handoff.state != "touched":
+            assert next_follow_up(handoff, len(made), last, policy, now) is None
+    if touches == 1:
+        assert made == []
+
+
+def test_without_touches_of_their_own_each_silence_has_its_follow_up() -> None:
+    policy = POLICY.changed(handoff__touches=4)
+    handoff = handed_over(state="touched", touched_at=hours(0))
+    due = []
+    for hour in range(24 * 40):
+        if next_follow_up(handoff, len(due), None, policy, hours(hour)) is not None:
+            due.append(hour / 24)
+    assert due == [7, 14, 21]

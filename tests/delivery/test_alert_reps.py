@@ -16,6 +16,7 @@ import requests
 from onetouch.delivery import DeliveryFailed, alert_reps
 from onetouch.ledger.forgotten import Subject
 from onetouch.policy import Policy, read_policy
+from onetouch.policy.upgrade import read_stored, stored
 
 from tests.delivery.world import BUYING, OTHER, OWNER
 
@@ -731,3 +732,63 @@ def test_a_person_s_address_is_in_no_message(world: Any) -> None:
     assert "lovelace" not in posts
     assert "gmail" not in posts
     assert "@rep.example" not in posts
+
+
+# ── links ────────────────────────────────────────────────────────────────────────────────────────
+
+
+def linked(world: Any, run: Any) -> dict[str, Any]:
+    """Alerts that know where the CRM's pages are."""
+    return alert_reps(
+        world.lake, world.ledger, world.policy, run, world.slack(), now=run.as_of, held=None,
+        page=world.salesforce().page,
+    )  # fmt: skip
+
+
+def links(post: dict[str, Any]) -> list[tuple[str, str]]:
+    """The links of a post: what is written, and where it leads."""
+    found: list[tuple[str, str]] = []
+
+    def look(value: Any) -> None:
+        if isinstance(value, list):
+            for each in value:
+                look(each)
+        elif isinstance(value, dict):
+            if value.get("type") == "link":
+                found.append((value["text"], value["url"]))
+            for each in value.values():
+                look(each)
+
+    look(post["blocks"])
+    return found
+
+
+def test_an_alert_leads_to_the_task_and_to_the_record(world: Any) -> None:
+    run = opened(world, 1)
+    linked(world, run)
+    (post,) = world.org.posts()
+    task, account = (f"{world.org.url}/{i}" for i in (world.task(1)["Id"], world.task(1)["WhatId"]))
+    assert links(post) == [("Company 1", task), ("Open the task", task), ("Open the record", account)]
+    assert "http" not in post["text"]
+    for url in (task, account):
+        assert requests.get(url, timeout=10).url.startswith(f"{world.org.url}/tasks?rep={OWNER}")
+    move(world, 1, "touched")
+    alert(world, later(world))
+    assert links(world.org.posts()[0])[0] == ("Company 1", task), "it still leads there when it is written anew"
+
+
+def test_a_digest_leads_to_each_task(world: Any) -> None:
+    tuned(world, digest_above=1)
+    run = opened(world, 1, 2)
+    linked(world, run)
+    (post,) = world.org.posts()
+    assert dict(links(post)) == {f"Company {n}": f"{world.org.url}/{world.task(n)['Id']}" for n in (1, 2)}
+
+
+def test_a_policy_without_links_and_one_stored_before_there_were_any_have_none(world: Any) -> None:
+    tuned(world, links=False)
+    linked(world, opened(world, 1))
+    assert links(world.org.posts()[0]) == []
+    document = stored(read_policy())
+    del document["slack"]["links"]
+    assert read_stored(document | {"format": 3}).slack.links is False

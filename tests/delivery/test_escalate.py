@@ -31,6 +31,7 @@ def rules(world: Any, escalate_to: str | None = "next_rep", **given: Any) -> Non
         assignment__escalate_to=escalate_to,
         assignment__reps=[{"email": "rita@rep.example"}, {"email": "otto@rep.example"}],
         crm__standing="handed_over",
+        crm__alert_link=False,
         **given,
     )
 

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from onetouch.delivery import DeliveryFailed
+from onetouch.delivery import DeliveryFailed, alert_reps
 from onetouch.policy import read_policy
 from onetouch.policy.upgrade import read_stored, stored
 
@@ -193,3 +193,58 @@ def test_dying_at_any_moment_leaves_it_written(make_world: Any) -> None:
         if not died:
             return
     raise AssertionError("it never came to an end")
+
+
+# ── the way back to the alert ────────────────────────────────────────────────────────────────────
+
+
+def told(world: Any, at: datetime) -> None:
+    """The alerts of a run at that moment."""
+    run = world.run(at)
+    alert_reps(world.lake, world.ledger, world.policy, run, world.slack(), now=at, held=None)
+
+
+def test_the_record_leads_back_to_the_alert_and_keeps_doing_so(world: Any) -> None:
+    given(world, 1)
+    task = {name: value for name, value in world.task(1).items() if name != "account"}
+    assert "ANNOUNCED AT" not in record(world)["Onetouch_Dossier__c"]
+    told(world, AS_OF)
+    assert "refreshed" in hour(world, AS_OF + HOUR, 1, seen=False)
+    (post,) = world.org.posts()
+    address = f"{world.org.url}/slack?channel={post['channel']}#m{post['ts']}"
+    assert record(world)["Onetouch_Dossier__c"].endswith(f"\n\nANNOUNCED AT\n  {address}")
+    told(world, AS_OF + HOUR)
+    assert "refreshed" not in hour(world, AS_OF + 2 * HOUR, 1, seen=False), "once"
+    hour(world, AS_OF + DAY, 1, users=12.0)
+    assert record(world)["Onetouch_Team_Size__c"] == 12
+    assert record(world)["Onetouch_Dossier__c"].count(address) == 1
+    assert world.task(1).items() >= task.items(), "the task is the rep's"
+    assert len([row for row in world.ledger.outbox() if row.kind == "alert_link"]) == 1
+
+
+def test_it_does_not_lead_to_a_direct_message_nor_where_the_policy_does_not_say_so(world: Any) -> None:
+    for change in ({"slack__alerts_to": "owner"}, {"crm__alert_link": False}):
+        world.policy = read_policy().changed(slack__quiet_from=None, **change)
+        number = 1 + len(world.ledger.handoffs())
+        world.accounts(number)
+        at = AS_OF + number * HOUR
+        world.org.clock(at)
+        run = world.run(at)
+        world.decide(run, number)
+        world.deliver(run)
+        told(world, at)
+        hour(world, at + timedelta(minutes=30), number, seen=False)
+        assert "ANNOUNCED AT" not in record(world, number)["Onetouch_Dossier__c"]
+    document = stored(read_policy())
+    del document["crm"]["alert_link"]
+    assert read_stored(document | {"format": 3}).crm.alert_link is False
+
+
+def test_a_chat_that_does_not_tell_is_asked_again(world: Any) -> None:
+    given(world, 1)
+    world.org.post("faults", [{"match": "chat.getPermalink", "status": 500, "body": "", "times": 1}])
+    told(world, AS_OF)
+    assert [row for row in world.ledger.outbox() if row.kind == "alert_link"] == []
+    told(world, AS_OF + HOUR)
+    (row,) = [row for row in world.ledger.outbox() if row.kind == "alert_link"]
+    assert row.state == "sent"

@@ -100,8 +100,8 @@ def test_every_table_has_a_shape(opened: Workspace) -> None:
         names = {upgrade.current_name(name) for name in schema.names}
         assert names <= set(kind.columns), f"{path}: {sorted(names - set(kind.columns))} not declared"
     since = {
-        "artefact", "artefacts", "audience", "memberships", "tallies", "contacts", "listed", "opt_outs", "people",
-        "persons", "profiles",
+        "artefact", "artefacts", "audience", "enterprises", "memberships", "tallies", "contacts", "listed", "opt_outs",
+        "people", "persons", "profiles",
     }  # fmt: skip  # shapes that came after the commit of a home
     assert found | since == {kind.name for kind in formats.TABLE_KINDS}, "a home must hold a table of every kind"
 

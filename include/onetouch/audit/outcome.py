@@ -28,6 +28,7 @@ def accounting(ledger: Ledger, run_id: str) -> dict[str, Any]:
     files that are nobody's data. `warnings`: sentences that need nobody's data to be understood.
     `deferred`: how many of `failed` the next run tries again. `held`: why nothing was sent, None if tasks were sent.
     When the run was held, `to_withdraw` is the number of open tasks that should have been closed.
+    `follow_ups`, only where the policy has them: how many were written, wait and were closed, or when held are due.
     `records`: how many records of the CRM, or rows of the file of accounts, were read, joined an account of the product
     (by which way), or did not.
     `events`: the numbers of unknown and of ignored events, by the vendors' names.
@@ -57,7 +58,7 @@ def accounting(ledger: Ledger, run_id: str) -> dict[str, Any]:
         "held": sent.get("held"),
         "to_withdraw": sent.get("to_withdraw"),
         "warnings": [warning for name in _WARN for warning in (summaries.get(name) or {}).get("warnings", [])],
-    }
+    } | {name: sent[name] for name in ("follow_ups",) if name in sent}
 
 
 def status(ledger: Ledger, runs: int = 10) -> dict[str, Any]:

@@ -346,9 +346,9 @@ SIGNALS: tuple[Signal, ...] = (
     Signal(
         name="enterprise_domain", unit="0 or 1", window=Window.EVER, source="S0", table="account",
         meaning="an enterprise by `signals.enterprise`: with `listed` an account with a domain of "
-        "`signals.enterprise_domains` (its website's, or of its users' e-mail addresses), or of at least "
-        "`signals.enterprise_employees`; with `business` an organisation with any domain that is no free-mail "
-        "provider's",
+        "`signals.enterprise_domains` or `signals.enterprise_file` (its website's, or of its users' e-mail addresses), "
+        "or of at least `signals.enterprise_employees`; with `business` an organisation with any domain that is no "
+        "free-mail provider's",
         label="Enterprise",
         label_under=lambda policy: "Business domain" if policy.signals.enterprise == "business" else "Enterprise",
         format=Format.YES_NO, firmographic=True, most=lambda policy: 1,

@@ -33,7 +33,17 @@ class Emoji:
     name: str
 
 
-Line = tuple[Text | Mention | Emoji, ...]
+@dataclass(frozen=True)
+class Link:
+    """A run of text within a line that leads to an address."""
+
+    text: str
+    url: str
+    bold: bool = False
+    struck: bool = False
+
+
+Line = tuple[Text | Link | Mention | Emoji, ...]
 
 
 @dataclass(frozen=True)

@@ -88,6 +88,9 @@ class Chat(Protocol):
     def find(self, channel: str, key: str, reply_to: Place | None = None) -> Place | None:
         """The place of the message that carries `key`; None when there is none."""
 
+    def link(self, place: Place) -> str:
+        """The address at which people open a message."""
+
     def settle(self) -> None:
         """Waits so long that a message another process began to post is visible, or was never posted."""
 

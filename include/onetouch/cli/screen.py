@@ -115,6 +115,8 @@ def accounting(result: Mapping[str, Any]) -> RenderableType:
             table.add_row("  failed", Text(f"{failure['account_id']}: {failure['reason']}"))
         if result["deferred"]:
             table.add_row("  deferred", f"{result['deferred']:,} of the failed: the next run tries again")
+    if again := result.get("follow_ups"):
+        table.add_row("follow-ups", ", ".join(f"{n:,} {name}" for name, n in again.items()))
     if result["held"]:
         table.add_row("held", Text(f"{result['held']}; open tasks to be closed: {result['to_withdraw'] or 0:,}"))
     for warning in result["warnings"]:

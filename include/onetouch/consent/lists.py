@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import NamedTuple
-from urllib.parse import urlsplit
 
 import numpy as np
 import pandas as pd
 
-from onetouch.policy import Policy, PolicyError, entry_of
+from onetouch.policy import Policy, entries_in, entry_of, host_of, is_host
 
 LISTED = {"kind": "str", "entry": "str", "reason": "str", "line": "Int64"}
 """Columns of the entries of a file: `kind` is domain, email or id (of an account or person); `line` counts from 1."""
-
-_HOST = re.compile(r"(?:[a-z0-9_](?:[a-z0-9_-]*[a-z0-9])?\.)+[a-z][a-z0-9-]*[a-z0-9]")
-_HEADERS = {"entry", "domain", "domains", "email", "e-mail", "account", "account_id", "id", "who", "company", "person"}
-"""First cells that mark the first line of a file as its header."""
 
 _SALESFORCE = re.compile(r"[A-Za-z0-9]{15}(?:[A-Za-z0-9]{3})?")
 
@@ -116,7 +111,8 @@ def read_listed(folder: Path | None, policy: Policy) -> pd.DataFrame:
     as text, or a line holds a reason without an entry: nobody is contacted on half a list.
     """
     path = file_of(folder, policy)
-    rows = [] if path is None else list(_entries(path))
+    entries = () if path is None else entries_in(path, "never_contact.file")
+    rows = [(kind_of(its.entry), its.entry, its.reason, its.line) for its in entries]
     return pd.DataFrame(rows, columns=list(LISTED)).astype(LISTED)
 
 
@@ -126,40 +122,11 @@ def file_of(folder: Path | None, policy: Policy) -> Path | None:
     return None if name is None else (folder or Path()) / name
 
 
-def _entries(path: Path) -> Iterator[tuple[str, str, str, int]]:
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, ValueError) as error:  # a ValueError: no UTF-8, or a path that no file can have
-        shown = path if str(path).isprintable() else repr(str(path))
-        raise PolicyError(
-            f"never_contact.file: {shown} cannot be read ({type(error).__name__}); give a text file of one entry a line"
-        ) from None
-    for line, content in enumerate(text.splitlines(), start=1):
-        content = content.strip()
-        if not content or content.startswith("#"):
-            continue
-        entry, reason = entry_of(content)
-        if not entry:
-            raise PolicyError(
-                f"never_contact.file: {path}: line {line} has no entry before the comma; give one, or remove it"
-            )
-        if line == 1 and entry.lower() in _HEADERS:
-            continue
-        yield kind_of(entry), entry, reason, line
-
-
 def kind_of(entry: str) -> str:
     """What an entry of the file names: an address has an @ within, a domain has dots, everything else is an id."""
     if "@" in entry[1:]:
         return "email"
-    return "domain" if _HOST.fullmatch(host_of(entry)) else "id"
-
-
-def host_of(entry: str) -> str:
-    """The host of a domain as people write it: `https://www.Rival.example/de`, `@rival.example`, `*.rival.example`."""
-    text = entry.strip().lower().lstrip("@*.")
-    host = urlsplit(text if "//" in text else f"//{text}").hostname or text
-    return host.removeprefix("www.").rstrip(".")
+    return "domain" if is_host(host_of(entry)) else "id"
 
 
 def _among(ids: pd.Series, known: Collection[str]) -> pd.Series:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Protocol, Self
+from typing import Any, Literal, Protocol, Self
 
 from onetouch.connections import Connection
 from onetouch.handoff import AccountContext, OpportunityContent, TaskContent
@@ -13,6 +14,8 @@ from onetouch.policy import Policy
 from onetouch.stop import WhyStopped
 
 Row = dict[str, Any]
+
+Thing = Literal["account", "task"]
 
 Tell = Callable[[str], None]
 """Is given each warning, a line that says what was not read and how to mend it."""
@@ -108,14 +111,22 @@ class Outcome:
         return f"{self.code}: {self.message}" if self.message else self.code
 
 
+_FOLLOW_UP = re.compile(r"([0-9a-f]{32})-([1-9])")
+
+
+def follow_up_key(handoff_id: str, number: int) -> str:
+    """The unique key of the task for a handoff's nth follow-up. The key of its own task is the handoff's id."""
+    return f"{handoff_id}-{number}"
+
+
 @dataclass(frozen=True)
 class Activity:
     """A task, call, e-mail or meeting of an account, as the CRM has it. Moments are UTC, unknown is None.
 
-    `handoff_id`: our key, on our tasks. `done_at`: when it was completed or took place; None while open. For a meeting
-    it is the meeting's end, which may lie in the future: the CRM does not say whether a meeting took place.
-    `outcome` and `disposition`: the values a rep picked on our task. `is_answer`: an e-mail written by the customer; it
-    does not count as a touch.
+    `key`: our unique key, on our tasks; people may have changed it. `done_at`: when it was done or took place; None
+    while open. For a meeting it is the meeting's end, which may lie in the future: the CRM does not say whether a
+    meeting took place. `outcome` and `disposition`: the values a rep picked on our task. `is_answer`: an e-mail written
+    by the customer; it does not count as a touch.
     """
 
     activity_id: str
@@ -129,10 +140,22 @@ class Activity:
     created_at: datetime
     done_at: datetime | None
     changed_at: datetime
-    handoff_id: str | None = None
+    key: str | None = None
     outcome: str | None = None
     disposition: str | None = None
     is_answer: bool = False
+
+    @property
+    def handoff_id(self) -> str | None:
+        """The handoff whose task it is, or whose follow-up."""
+        follow_up = _FOLLOW_UP.fullmatch(self.key or "")
+        return follow_up[1] if follow_up else self.key
+
+    @property
+    def follow_up(self) -> int:
+        """Which follow-up of its handoff the task is for; 0: it is the handoff's own task."""
+        follow_up = _FOLLOW_UP.fullmatch(self.key or "")
+        return int(follow_up[2]) if follow_up else 0
 
     @property
     def closed_by_us(self) -> bool:
@@ -179,6 +202,9 @@ class Crm(Protocol):
     def create_fields(self) -> list[str]:
         """Creates our fields that are missing; returns their names. May raise CannotCreateFields."""
 
+    def page(self, thing: Thing, record_id: str) -> str | None:
+        """Where people open an account (or lead) or a task; None where that is not known. Sends no request."""
+
     # ── reading ──────────────────────────────────────────────────────────────────────────────────
 
     def read_reps(self) -> Iterator[Row]:
@@ -205,8 +231,8 @@ class Crm(Protocol):
         """Activities of accounts that changed at or after `since`, deleted ones too; our tasks and the activities of
         `records` are included even when they belong to a lead instead of an account."""
 
-    def tasks_of(self, handoff_ids: Iterable[str]) -> dict[str, Activity]:
-        """The task of each handoff that has one; a deleted task only when the handoff has no other."""
+    def tasks_of(self, keys: Iterable[str]) -> dict[str, Activity]:
+        """The task of each key that has one; a deleted task only when the key has no other."""
 
     def keyed_tasks(self, since: datetime) -> Iterator[Activity]:
         """Every task with our key that was created at or after `since`, deleted ones too (for reconciliation)."""
@@ -258,14 +284,14 @@ class Crm(Protocol):
         """Writes our own fields, CRM account id → context; unknown values are left out, so nothing is erased."""
 
     def create_tasks(self, rows: Mapping[str, TaskContent], unsure: Collection[str] = ()) -> dict[str, Outcome]:
-        """Creates the task of each handoff, handoff id → content, under its unique key.
+        """Creates the task of each key: the handoff's id, or for a follow-up `follow_up_key`.
 
         An existing task belongs to the rep: it is adopted as it is and never overwritten; a deleted one is not created
         again (`deleted`). Tasks in `unsure` may have been sent before: they are looked up first.
         """
 
     def close_tasks(self, reasons: Mapping[str, tuple[str, str]]) -> dict[str, Outcome]:
-        """Closes the task of each handoff: handoff id → (label of CLOSED_BY_US, reason).
+        """Closes the task of each key: key → (label of CLOSED_BY_US, reason).
 
         An open task is completed, with the label before its subject and the reason on top of its description. A task
         the rep closed (`by_rep`) is left alone, except that a release adds its reason to the description. Nothing is

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
         merged,
         moves,
         new_owner,
+        next_follow_up,
     )
 
 __all__ = [
@@ -61,6 +62,7 @@ __all__ = [
     "move_on",
     "moves",
     "new_owner",
+    "next_follow_up",
     "our_writes",
     "people_of",
     "read_reps",

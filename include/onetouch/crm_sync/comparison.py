@@ -21,6 +21,7 @@ _NOTES = tuple(note(label) for label in CLOSED_BY_US)
 class Finding:
     """A difference between ledger and CRM for one handoff, in words, with its repair if there is a safe one.
 
+    `handoff_id`: the handoff's, or the key of its follow-up.
     `close`: label and reason to close the task with. `moves`: moves the handoff has made. `owner_id`: its new owner.
     """
 
@@ -63,7 +64,7 @@ def compare(ledger: Ledger, policy: Policy, run: Run, crm: Crm) -> Comparison:
     tasks: dict[str, list[Activity]] = {}
     since = run.as_of - timedelta(days=policy.signals.lookback_days)
     for task in crm.keyed_tasks(since):
-        tasks.setdefault(str(task.handoff_id), []).append(task)
+        tasks.setdefault(str(task.key), []).append(task)
     emails = emails_of(read_reps(crm))
     handoffs = {handoff.handoff_id: handoff for handoff in ledger.handoffs()}
     compared = tasks.keys() | {handoff_id for handoff_id, handoff in handoffs.items() if handoff.active}
@@ -74,7 +75,7 @@ def compare(ledger: Ledger, policy: Policy, run: Run, crm: Crm) -> Comparison:
     findings = [
         finding
         for key in sorted(compared)
-        if (finding := elsewhere.get(key) or _finding(key, handoffs.get(key), tasks.get(key, []), emails, run))
+        if (finding := elsewhere.get(key) or _finding(key, handoffs, tasks.get(key, []), emails, run))
     ]
     return Comparison(len(compared), findings, emails)
 
@@ -87,29 +88,32 @@ def _elsewhere(ledger: Ledger, crm: Crm, keys: Sequence[str]) -> dict[str, Findi
 
 
 def _finding(
-    key: str, handoff: Handoff | None, tasks: Sequence[Activity], emails: Mapping[str, str | None], run: Run
+    key: str, handoffs: Mapping[str, Handoff], tasks: Sequence[Activity], emails: Mapping[str, str | None], run: Run
 ) -> Finding | None:
-    """The difference found for a key; None: ledger and CRM agree."""
+    """The difference found for a key, of a handoff or of a follow-up; None: ledger and CRM agree."""
     live = [task for task in tasks if not task.is_deleted]
+    follow_up = bool(tasks and tasks[0].follow_up)
+    handoff = handoffs.get(str(tasks[0].handoff_id) if follow_up else key)
     if handoff is None:
         return Finding("a task with a key the ledger does not know", key, live) if live else None
     if len(live) > 1:
         return Finding("several tasks with one key", key, live)
     task = next(iter([*live, *tasks]), None)
+    if follow_up:
+        return None if handoff.state == "touched" else _of_ended(key, handoff, live, WITHDRAWN)
     if not handoff.active:
-        return _of_ended(handoff, live)
+        return _of_ended(key, handoff, live, LABELS.get(handoff.state, WITHDRAWN))
     if handoff.state == "decided":
         return Finding("a task before its context", key, live) if live else None
     return _of_active(handoff, task, emails, run)
 
 
-def _of_ended(handoff: Handoff, live: Sequence[Activity]) -> Finding | None:
+def _of_ended(key: str, handoff: Handoff, live: Sequence[Activity], label: str) -> Finding | None:
     open_ones = [task for task in live if not task.is_done and not task.closed_by_us]
     if not open_ones or open_ones[0].description.startswith(_NOTES):
         return None
-    label = LABELS.get(handoff.state, WITHDRAWN)
     reason = handoff.reason or f"the handoff is {handoff.state}"
-    return Finding("a task open after its handoff has ended", handoff.handoff_id, live, close=(label, reason))
+    return Finding("a task open after its handoff has ended", key, live, close=(label, reason))
 
 
 def _of_active(handoff: Handoff, task: Activity | None, emails: Mapping[str, str | None], run: Run) -> Finding | None:

@@ -386,7 +386,7 @@ def _seen(
     of_account: dict[str, list[Activity]] = {}
     for activity in activities:
         key = activity.handoff_id
-        if key and (key not in tasks or not activity.is_deleted):
+        if key and not activity.follow_up and (key not in tasks or not activity.is_deleted):
             tasks[key] = activity
         of_account.setdefault(activity.crm_account_id or "", []).append(activity)
     tasks |= crm.tasks_of(h.handoff_id for h in active if h.state == "context_written")
@@ -408,7 +408,7 @@ def _seen(
                 [
                     activity
                     for activity in of_account.get(handoff.crm_account_id or "", [])
-                    if activity.handoff_id != handoff.handoff_id
+                    if activity.key != handoff.handoff_id
                 ],
                 deals.get(handoff.crm_account_id or "", []),
                 handoff.crm_account_id in deleted,

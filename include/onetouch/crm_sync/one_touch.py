@@ -22,13 +22,15 @@ What the CRM shows, and the state it leads to (R is the rep who owns the handoff
 | replied           | no open deal, and the rep's disposition, noted with the | lost                                |
 |                   | answer or after it, is another one than Good            |                                     |
 | replied           | no deal within `handoff.reply_days` of the reply        | lost                                |
-| touched           | the task reopened, deleted or completed once more       | (stays: the first touch counts)     |
+| touched           | the task reopened, deleted or completed once more; a    | (stays: the first touch counts)     |
+|                   | follow-up's task completed                              |                                     |
 | an ended one      | a reply, a touch logged late                            | (stays: the touch is recorded)      |
 
 Deadlines: an untouched handoff expires `handoff.expires_hours` after its decision. The days of silence count from the
 moment of the rep's first touch in the CRM, never from our task: with seven days of silence, a touch logged three days
 late has four days left, and a handoff whose touch is logged after the seven days is released by the next run. A reply
-ends the count for good; from then on `handoff.reply_days` count, until there is a deal.
+ends the count for good; from then on `handoff.reply_days` count, until there is a deal. Where the policy allows more
+than one touch, the silence is as many times as long, and the rep is given follow-ups within it (`next_follow_up`).
 """
 
 from __future__ import annotations
@@ -263,6 +265,24 @@ def ending(
     if handoff.state in UNTOUCHED and handoff.decided_at + timedelta(hours=rules.expires_hours) <= as_of:
         return "expired", f"not contacted within {rules.expires_hours} hours"
     return None
+
+
+def next_follow_up(
+    handoff: Handoff, written: int, last_touch: datetime | None, policy: Policy, as_of: datetime
+) -> int | None:
+    """The number of the follow-up that is due: 1 to `handoff.touches` - 1; None: none is.
+
+    `written`: how many there are already. `last_touch`: when a rep was last in touch with the account. Follow-up k is
+    due k × `silence_days` after the first touch, but not before the rep's last touch has met as many days of silence;
+    and none is due any more when the handoff is to be released.
+    """
+    rules = policy.handoff
+    if rules.follow_ups == "none" or handoff.state != "touched" or handoff.touched_at is None:
+        return None
+    silence, number = timedelta(days=rules.silence_days), written + 1
+    due = max(handoff.touched_at + number * silence, (last_touch or handoff.touched_at) + silence)
+    over = handoff.touched_at + rules.touches * silence
+    return number if number < rules.touches and due <= as_of < over else None
 
 
 def merged(handoffs: Collection[Handoff]) -> dict[str, str]:

@@ -6,7 +6,7 @@ from onetouch.faces import show
 
 if TYPE_CHECKING:
     from onetouch.delivery.accounts import write_accounts
-    from onetouch.delivery.alert_reps import alert_reps
+    from onetouch.delivery.alert_reps import alert_reps, no_page
     from onetouch.delivery.approval import Question, approved, question, wanted
     from onetouch.delivery.audience import AUDIENCE, given_to_marketing, send_audience
     from onetouch.delivery.back_off import back_off
@@ -28,6 +28,7 @@ __all__ = [
     "deliver_tasks",
     "given_to_marketing",
     "held",
+    "no_page",
     "question",
     "reconcile",
     "send_audience",

@@ -1,17 +1,18 @@
 """The text of alerts: a message for one task, a digest for many, each with the outcome of its tasks.
 
-A message may hold the account's name, why now, how urgent, the score, the due time, the outcome of the task, and its
-owner as a mention. It holds nothing else: no user's name or e-mail address, no dossier, no text of a customer.
+A message may hold the account's name, why now, how urgent, the score, the due time, the outcome of the task, its owner
+as a mention, and links to the task and the account's record in the CRM. It holds nothing else: no user's name or e-mail
+address, no dossier, no text of a customer.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from datetime import tzinfo
 from typing import Any
 
-from onetouch.chat import Bullets, Emoji, Footnote, Line, Lines, Mention, Message, Part, Text, Title, message
+from onetouch.chat import Bullets, Emoji, Footnote, Line, Lines, Link, Mention, Message, Part, Text, Title, message
 from onetouch.handoff import Alert, capital, count, near_moment, plain, without_addresses, zone
 from onetouch.ledger import Handoff
 
@@ -46,7 +47,8 @@ class Told:
 
     `became`: the label of its state and the details after it (both empty: open). `user`: the chat's id of its present
     owner (None: the chat does not know the owner). `handed_on`: whether the owner has changed since the announcement.
-    `direct`: whether the message is a direct message to the owner.
+    `direct`: whether the message is a direct message to the owner. `pages`: "task" and "account" → where they are in
+    the CRM, as far as known.
     """
 
     alert: Alert
@@ -55,6 +57,7 @@ class Told:
     user: str | None = None
     handed_on: bool = False
     direct: bool = False
+    pages: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def now(cls, payload: dict[str, Any], handoff: Handoff, user: str | None) -> Told:
@@ -66,6 +69,7 @@ class Told:
             user=user,
             handed_on="owner" in payload and payload["owner"] != handoff.owner_id,
             direct=payload.get("to") == "owner",
+            pages=payload.get("pages", {}),
         )
 
 
@@ -73,9 +77,10 @@ UNKNOWN = Alert("A new task", "on your list in the CRM")
 """The text when the decision is no longer stored."""
 
 
-def payload_of(alert: Alert, timezone: str | None, handoff: Handoff) -> dict[str, Any]:
+def payload_of(alert: Alert, timezone: str | None, handoff: Handoff, pages: Mapping[str, str]) -> dict[str, Any]:
     """The payload the outbox keeps of an announcement, so that it can be updated; `Told.now` reads it."""
-    return {"alert": asdict(alert), "timezone": timezone, "owner": handoff.owner_id}
+    kept = {"alert": asdict(alert), "timezone": timezone, "owner": handoff.owner_id}
+    return kept | ({"pages": dict(pages)} if pages else {})
 
 
 def one(told: Told) -> Message:
@@ -91,6 +96,8 @@ def one(told: Told) -> Message:
     parts: list[Part] = [Lines(lines)]
     if open_now:
         parts.append(Footnote(_details(told.alert)))
+    if links := _links(told):
+        parts.append(Lines([links]))
     said = told.alert.text if open_now else f"{''.join(told.became)} · {told.alert.account} — {told.alert.why}"
     return Message([(*mention, Text(f": {said}" if mention else said))], parts)
 
@@ -158,9 +165,21 @@ def digest(tasks: Sequence[Told], chat: str) -> Message:
     return Message([(Text(title), *named)], [Title(title), *lists, footer])
 
 
+_PAGES = {"task": "Open the task", "account": "Open the record"}
+
+
+def _links(told: Told) -> Line:
+    """Links to what is known to be in the CRM."""
+    links = [Link(said, told.pages[name]) for name, said in _PAGES.items() if name in told.pages]
+    return tuple(piece for link in links for piece in (Text(" · "), link))[1:]
+
+
 def _line(told: Told) -> Line:
     struck = told.state in _STRUCK
-    return Text(told.alert.account, bold=True, struck=struck), Text(f" — {told.alert.why}", struck=struck)
+    url = told.pages.get("task") or told.pages.get("account")
+    name = told.alert.account
+    named = Link(name, url, bold=True, struck=struck) if url else Text(name, bold=True, struck=struck)
+    return named, Text(f" — {told.alert.why}", struck=struck)
 
 
 def _item(told: Told) -> Line:

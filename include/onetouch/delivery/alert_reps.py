@@ -6,19 +6,20 @@ What is new of the account afterwards is a reply in the thread of the announceme
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from onetouch.catalogue import SIGNALS_BY_NAME
 from onetouch.chat import Chat, ChatError, Message, Place, post_once
+from onetouch.crm import Thing
 from onetouch.crm_sync import timezones
 from onetouch.delivery.alert_message import UNKNOWN, Told, digest, erased, now_with, one, payload_of, reply
 from onetouch.delivery.failure import DeliveryFailed
 from onetouch.handoff import Alert, alert, near_moment, zone
 from onetouch.lake import Lake, rows_where
-from onetouch.ledger import ESCALATION, PSEUDONYM, Handoff, Ledger, Outbox, Run
+from onetouch.ledger import ALERT_LINK, ESCALATION, PSEUDONYM, Handoff, Ledger, Outbox, Run
 from onetouch.policy import Policy
 
 _FOLLOWED = timedelta(days=30)
@@ -26,12 +27,28 @@ _FOLLOWED = timedelta(days=30)
 
 _BEGUN = ("pending", "sending")
 
+Page = Callable[[Thing, str], str | None]
+"""A thing and its id in the CRM → where people open it (`Crm.page`)."""
+
+
+def no_page(thing: Thing, record_id: str) -> None:
+    """The CRM is not known."""
+
+
 _WITH_THE_REP = ("task_open", "touched")
 """States in which the owner is told what is new of the account."""
 
 
 def alert_reps(
-    lake: Lake, ledger: Ledger, policy: Policy, run: Run, chat: Chat | None, *, now: datetime, held: str | None
+    lake: Lake,
+    ledger: Ledger,
+    policy: Policy,
+    run: Run,
+    chat: Chat | None,
+    *,
+    now: datetime,
+    held: str | None,
+    page: Page = no_page,
 ) -> dict[str, Any]:
     """Announces every open task that was not announced yet, and updates earlier announcements whose task has changed.
 
@@ -64,7 +81,7 @@ def alert_reps(
     }  # fmt: skip
     if not held and chat is not None:
         with ledger.alone("alerts"):
-            _Round(lake, ledger, policy, run, chat, now, summary).go()
+            _Round(lake, ledger, policy, run, chat, now, summary, page).go()
     for row in ledger.outbox(keys=[_key(h) for h in mine]):
         summary["posted"] += row.state == "sent"
         summary["unknown_owners"] += bool(row.payload.get("owner_unknown"))
@@ -86,9 +103,10 @@ class _Round:
         chat: Chat,
         now: datetime,
         summary: dict[str, Any],
+        page: Page,
     ) -> None:
         self.lake, self.ledger, self.policy, self.run, self.chat = lake, ledger, policy, run, chat
-        self.now, self.summary = now, summary
+        self.now, self.summary, self.page = now, summary, page
         self.zones = timezones(lake, run.run_id)
         self.hopeless: dict[str, str] = {}  # channel → why it cannot be posted to at this moment
         self.handoffs = {h.handoff_id: h for h in ledger.handoffs()}
@@ -104,6 +122,7 @@ class _Round:
         if self._announce():
             self._read()
         self._put_right()
+        self._keep_links()
         for row in self.ledger.outbox(run_id=self.run.run_id, destination=self.chat.name):
             self.summary["updated"] += row.kind == "alert_update" and row.state == "sent"
             self.summary["gone"] += row.kind == "alert_update" and row.state == "failed"
@@ -122,6 +141,7 @@ class _Round:
         self.updates: dict[str, list[Outbox]] = {}  # by the key of the alert
         self.replies: dict[str, list[Outbox]] = {}  # by handoff
         self.escalated: dict[str, Outbox] = {}  # by handoff
+        self.linked: set[str] = set()  # handoffs of which it is kept where their alert can be opened
         self.elsewhere: set[str] = set()  # handoffs announced in another chat: the policy named that one then
         for row in self.ledger.outbox(handoff_ids=followed):
             if row.kind == "alert" and row.destination != self.chat.name:
@@ -130,6 +150,8 @@ class _Round:
                 self.alerts.setdefault(str(row.handoff_id), []).append(row)
             elif row.kind == "alert_reply" and row.destination == self.chat.name:
                 self.replies.setdefault(str(row.handoff_id), []).append(row)
+            elif row.kind == ALERT_LINK and row.state == "sent":
+                self.linked.add(str(row.handoff_id))
             elif row.kind == ESCALATION and row.state == "sent" and row.payload:
                 self.escalated[str(row.handoff_id)] = row
             elif row.kind == "alert_update" and row.destination == self.chat.name:
@@ -242,13 +264,20 @@ class _Round:
                 hopeless = str(error) if error.is_hopeless else ""
                 continue
             self.summary["unknown_owners"] += unknown and handoff.run_id != self.run.run_id
-            kept = payload_of(texts[handoff.handoff_id], self._timezone(handoff), handoff) | {"owner_unknown": unknown}
+            kept = payload_of(texts[handoff.handoff_id], self._timezone(handoff), handoff, self._pages(handoff))
+            kept |= {"owner_unknown": unknown}
             for key, to, channel in places:
                 rows.append(self._new(key, "alert", handoff, kept | {"to": to, "channel": channel}))
         if len(fresh) > self.policy.slack.digest_above:
             rows += self._gathered(rows)
         laid_out = self.ledger.put_all(rows)
         return [row for row in laid_out if row.kind == "alert"]
+
+    def _pages(self, handoff: Handoff) -> dict[str, str]:
+        """Where the task and the account are in the CRM."""
+        ids: dict[Thing, str | None] = {"task": handoff.task_id, "account": handoff.crm_account_id}
+        found = {thing: self.page(thing, record) for thing, record in ids.items() if record}
+        return {thing: url for thing, url in found.items() if url} if self.policy.slack.links else {}
 
     def _places(self, handoff: Handoff) -> tuple[list[tuple[str, str, str]], bool]:
         """Outbox key, kind of place and channel of each message about a new task; whether the owner is unknown."""
@@ -337,6 +366,30 @@ class _Round:
 
     def _row(self, key: str) -> Outbox:
         return self.ledger.outbox(keys=[key])[0]
+
+    def _keep_links(self) -> None:
+        """Keeps where the announcement of each open handoff can be opened, for its record to lead there.
+
+        It is a convenience: when the chat does not tell, the next run asks again. A direct message is nobody else's.
+        """
+        if not self.policy.crm.alert_link:
+            return
+        for handoff in self.handoffs.values():
+            if handoff.state not in _WITH_THE_REP or handoff.handoff_id in self.linked:
+                continue
+            there = self._announced(handoff, None)
+            if there is None or _direct(there):
+                continue
+            try:
+                address = self.chat.link(Place.of(there))
+            except ChatError as error:
+                if error.is_hopeless:
+                    return
+                continue
+            row = self._new(f"{ALERT_LINK}:{handoff.handoff_id}", ALERT_LINK, handoff, {"of": there.key})
+            self.ledger.put_all([row])
+            self.ledger.sending(row["key"])
+            self.ledger.sent_all({row["key"]: address})
 
     # ── what is new afterwards ───────────────────────────────────────────────────────────────────
 

@@ -9,6 +9,7 @@ from typing import Any
 from onetouch.crm import Crm
 from onetouch.crm_sync import LABELS, ending, merged
 from onetouch.delivery.failure import DeliveryFailed
+from onetouch.delivery.follow_up import close_follow_ups
 from onetouch.delivery.withdraw import close, may_end, move
 from onetouch.ledger import ACTIVE, Handoff, Ledger, Run
 from onetouch.policy import Policy
@@ -21,7 +22,9 @@ def back_off(ledger: Ledger, policy: Policy, run: Run, crm: Crm, *, held: str | 
     with the same result. With `held` (why nothing may be sent) neither is written. A task the rep has closed
     meanwhile is a touch, not an expiry: its handoff waits for the next `extract_crm`. A handoff whose task the CRM
     refuses to close waits for the next run; all others are ended.
-    Returns {"released", "expired", "withdrawn", "failed": [{account_id, reason}], "held"}; raises DeliveryFailed
+    Follow-ups of handoffs that were answered or have ended are closed, too (`close_follow_ups`).
+    Returns {"released", "expired", "withdrawn", "failed": [{account_id, reason}], "held"}, and "follow_ups" {closed,
+    refused: n} if there were any; raises DeliveryFailed
     with the same after the rest when a task could not be closed.
     """
     active = ledger.handoffs(states=ACTIVE)
@@ -43,9 +46,13 @@ def back_off(ledger: Ledger, policy: Policy, run: Run, crm: Crm, *, held: str | 
         theirs = {h.handoff_id: {"reason": due[h.handoff_id][1]} for h in free if due[h.handoff_id][0] == state}
         summary[state] = sum(h.state == state for h in move(ledger, run, state, theirs).values())
     refused = [handoff for handoff in [*ending_ones, *lost] if not outcomes[handoff.handoff_id].ok]
-    if refused:
+    closed, standing = close_follow_ups(ledger, run, crm, policy)
+    if closed or standing:
+        summary["follow_ups"] = {"closed": closed, "refused": len(standing)}
+    if refused or standing:
         summary["failed"] = [{"account_id": h.account_id, "reason": outcomes[h.handoff_id].reason} for h in refused]
         named = [(f"handoff {h.handoff_id}", outcomes[h.handoff_id].reason) for h in refused]
+        named += [(f"follow-up {key}", reason) for key, reason in standing.items()]
         raise DeliveryFailed("tasks could not be closed", summary, named)
     return summary
 

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
-from onetouch.catalogue import SALES_NOW
+import pandas as pd
+
+from onetouch.catalogue import HOLD_NEVER_CONTACT, SALES_NOW
 from onetouch.crm import WITHDRAWN, Crm, CrmError, Outcome, Unreachable, context_of, stored_payload, task_of
 from onetouch.crm_sync import merged, read_reps, timezones
 from onetouch.delivery.approval import unasked, wait_for_the_day
 from onetouch.delivery.caps import DAY_FULL, FULL, beyond_the_cap, beyond_the_day, beyond_the_reps_days
-from onetouch.delivery.escalate import escalate
+from onetouch.delivery.escalate import escalate, people_of
 from onetouch.delivery.failure import DeliveryFailed
+from onetouch.delivery.follow_up import close_follow_ups, follow_up, follow_ups_due
 from onetouch.delivery.never_contact import (
     Asked,
     Listed,
@@ -105,8 +109,9 @@ def deliver_tasks(
     the failed that the next run tries again, "withdrawn", "earlier": {"delivered", "withheld", "failed"}}: to_send =
     delivered + withheld + failed; when held also why ("held"). "to_withdraw": how many open tasks should have been
     closed, when held or when the CRM refused it. "opportunities" {created, waiting, refused: n}, where the policy has
-    them created; "escalated" {passed_on, waiting, refused: n}, where it has tasks escalated; "refreshed" {written,
-    refused: n}, if there were any. Raises DeliveryFailed
+    them created; "escalated" {passed_on, waiting, refused: n}, where it has tasks escalated; "follow_ups" {written,
+    waiting, closed, refused: n}, or when held {due: n}, where it has them; "refreshed" {written, refused: n}, if there
+    were any. Raises DeliveryFailed
     with the same summary, after all other rows are done, when any failed; CrmError when the CRM could not be read, or
     gave no answer.
     """
@@ -114,7 +119,10 @@ def deliver_tasks(
     if held or crm is None:
         withheld = {held or "no CRM": len(due)} if due else {}
         waiting = len(overtaken(lake, ledger, run))
-        return _summary(len(due), 0, withheld, []) | {"held": held or "no CRM", "to_withdraw": waiting}
+        summary = _summary(len(due), 0, withheld, []) | {"held": held or "no CRM", "to_withdraw": waiting}
+        if not _one_touch(policy):
+            summary["follow_ups"] = {"due": follow_ups_due(lake, ledger, policy, run)}
+        return summary
     with ledger.alone(LOCK):
         return _deliver(lake, ledger, policy, run, crm, due, listed, recheck, approved)
 
@@ -133,6 +141,8 @@ def _deliver(
     _name_owners(crm, due)
     withdrawn, refused = withdraw_overtaken(lake, ledger, run, crm)
     standing = [(f"open task of handoff {i}", reason) for i, reason in refused.items()]
+    closed, left_open = close_follow_ups(ledger, run, crm, policy, partial(_never_contact, lake, run))
+    left = [(f"open follow-up {key}", reason) for key, reason in left_open.items()]
     opening = _open_what_may_go(lake, ledger, policy, run, crm, due, approved, listed)
     own = {handoff.handoff_id for handoff in opening.opened}
     unseen = [h for h in ledger.handoffs(states=_UNSEEN) if h.decided_at <= run.as_of]
@@ -152,6 +162,12 @@ def _deliver(
 
     passed_on = escalate(lake, ledger, policy, run, crm, recheck, barred_now)
     not_passed = [(f"escalation of handoff {i}", reason) for i, reason in passed_on.refused.items()]
+
+    def people(reps: pd.DataFrame) -> pd.DataFrame:
+        return people_of(lake, run, reps, policy)
+
+    again = follow_up(lake, ledger, policy, run, crm, recheck, barred_now, whom, people)
+    left += [(f"follow-up of handoff {i}", reason) for i, reason in again.refused.items()]
 
     def with_people(rows: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
         return _with_people(lake, policy, run, crm, listed, rows)
@@ -178,14 +194,30 @@ def _deliver(
         summary["escalated"] = {
             "passed_on": passed_on.done, "waiting": passed_on.waiting, "refused": len(passed_on.refused)
         }  # fmt: skip
-    if work.failed or failed or standing or not_passed or stale or no_deal:
+    if closed or left or not _one_touch(policy):
+        summary["follow_ups"] = {
+            "written": again.written, "waiting": again.waiting, "closed": closed, "refused": len(left)
+        }  # fmt: skip
+    if work.failed or failed or standing or not_passed or left or stale or no_deal:
         stopped = [(run.run_id, row["reason"]) for row in opening.stopped]
-        named = work.named() + stopped + before + not_passed + stale + no_deal
+        named = work.named() + stopped + before + not_passed + left + stale + no_deal
         beside = (", or open tasks closed" if standing else "") + (", or tasks passed on" if not_passed else "")
+        beside += ", or follow-ups written or closed" if left else ""
         beside += ", or records kept fresh" if stale else ""
         beside += ", or opportunities created" if no_deal else ""
         raise DeliveryFailed(_WHAT + beside, summary, named) from cut_short
     return summary
+
+
+def _one_touch(policy: Policy) -> bool:
+    """Whether the policy has no follow-ups."""
+    return policy.handoff.touches == 1 or policy.handoff.follow_ups == "none"
+
+
+def _never_contact(lake: Lake, run: Run, account_ids: Collection[str]) -> set[str]:
+    """Those of the accounts that may not be contacted, as the run has decided."""
+    decisions = rows_where(lake, "decisions", run.run_id, "account_id", sorted(account_ids))
+    return {row["account_id"] for row in decisions if row["action"] == HOLD_NEVER_CONTACT}
 
 
 def _send_all(

@@ -10,14 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from itertools import chain
 from typing import Any
 
 import pandas as pd
 
 from onetouch.crm import Crm, CrmError, Outcome
-from onetouch.crm_sync import by_people, emails_of, in_touch_at, read_reps
-from onetouch.delivery.recheck import LATE, Checkouts
+from onetouch.crm_sync import read_reps
+from onetouch.delivery.recheck import Barred, Checkouts, undisturbed
 from onetouch.delivery.send import send
 from onetouch.lake import Lake, read_table, rows_where
 from onetouch.ledger import ESCALATION, Handoff, Ledger, Outbox, Run
@@ -29,9 +28,6 @@ _OWNERS = ["owner_email", "owner_id", "owner_active"]
 _BEGUN = ("pending", "sending")
 
 _NOW = timedelta(microseconds=1)
-
-Barred = Callable[[list[Handoff], Mapping[str, Outbox]], Mapping[str, str]]
-"""Handoffs and the outbox rows of their tasks → handoff id → why it may not be contacted any more."""
 
 
 @dataclass
@@ -66,12 +62,13 @@ def escalate(
     theirs: list[Handoff] = []
     try:
         reps = read_reps(crm)
-        people = _people(lake, run, reps, policy)
+        people = people_of(lake, run, reps, policy)
         opened = _opened(ledger, new)
         late = [h for h in new if _is_late(h, opened[h.handoff_id], people, policy, run.as_of)]
         theirs = [*late, *(h for h in ours if h.handoff_id in begun)]
         tasks = {h.handoff_id: rows[h.handoff_id, "task"] for h in theirs}
-        free = _untouched(ledger, policy, run, crm, theirs, reps, checkouts, barred, tasks) if theirs else set()
+        there = crm.tasks_of(tasks).values() if theirs else ()
+        free = undisturbed(policy, run, crm, theirs, reps, checkouts, barred, tasks, there) if theirs else set()
         to = _takers(lake, ledger, policy, run, [h for h in late if h.handoff_id in free], people, reps, result)
         due = {i: row for i, row in begun.items() if i in free}
         due |= {str(row.handoff_id): row for row in ledger.put_all(_rows(run, crm, late, to))}
@@ -87,7 +84,8 @@ def escalate(
     return result
 
 
-def _people(lake: Lake, run: Run, reps: pd.DataFrame, policy: Policy) -> pd.DataFrame:
+def people_of(lake: Lake, run: Run, reps: pd.DataFrame, policy: Policy) -> pd.DataFrame:
+    """The people to whom the run assigns, as `routing.team` returns them. `reps`: the CRM's users."""
     owners = read_table(lake, "signals", f"{run.run_id}.parquet", columns=_OWNERS).to_pandas()
     return team(owners, reps, policy, run.as_of)
 
@@ -107,43 +105,6 @@ def _is_late(handoff: Handoff, opened_at: datetime, people: pd.DataFrame, policy
         given = handoff.due_at - handoff.decided_at
         return opened_at + given + max(given, timedelta(hours=policy.handoff.sla_hours.high)) <= as_of
     return escalated_at(handoff.decided_at, handoff.due_at, opened_at, owner, policy) <= as_of
-
-
-def _untouched(
-    ledger: Ledger,
-    policy: Policy,
-    run: Run,
-    crm: Crm,
-    handoffs: list[Handoff],
-    reps: pd.DataFrame,
-    checkouts: Checkouts,
-    barred: Barred,
-    tasks: Mapping[str, Outbox],
-) -> set[str]:
-    """The handoffs that nobody has touched and nothing speaks against, as the CRM and the product show them now.
-
-    The others stay as they are: the next run knows what has happened, and moves or ends them.
-    """
-    since = run.as_of - LATE
-    records = {h.crm_account_id for h in handoffs if h.crm_account_id}
-    there = crm.tasks_of([h.handoff_id for h in handoffs])
-    activities = chain(crm.read_activities(since, records), there.values())
-    touched = {
-        record
-        for activity in by_people(activities, policy.crm.automation, emails_of(reps))
-        for record in (activity.handoff_id, activity.crm_account_id)
-        if record and in_touch_at(activity, run.as_of) is not None
-    }
-    gone = {*crm.opportunities_since(since), *crm.gone_since(since)}
-    buying = checkouts(sorted({h.account_id for h in handoffs}))
-    no_more = barred(handoffs, tasks)
-    return {
-        h.handoff_id
-        for h in handoffs
-        if not {h.handoff_id, h.crm_account_id} & (touched | gone)
-        and h.handoff_id not in no_more
-        and not ((bought := buying.get(h.account_id)) and (not bought.bought or bought.at >= h.decided_at))
-    }
 
 
 def _takers(

@@ -20,7 +20,7 @@ KIND = "opportunity"
 
 _MEETING_BOOKED = OUTCOMES[-1]
 
-_PERSON = ("top_user", "contact", "named")
+PERSON = ("top_user", "contact", "named")
 """Parts of a task's record that say whom it names."""
 
 _NAME = 120
@@ -132,7 +132,7 @@ def _rows(ledger: Ledger, policy: Policy, run: Run, crm: Crm, handoffs: list[Han
                 "kind": KIND,
                 "run_id": run.run_id,
                 "handoff_id": handoff.handoff_id,
-                "payload": stored_payload(content) | {"record": {n: record[n] for n in _PERSON if n in record}},
+                "payload": stored_payload(content) | {"record": {n: record[n] for n in PERSON if n in record}},
             }
         )
     return rows

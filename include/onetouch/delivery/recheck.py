@@ -5,16 +5,18 @@ An account that is buying by itself, or that a colleague is already in touch wit
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import datetime, timedelta
 from itertools import chain
 from typing import Any
 
-from onetouch.crm import WITHDRAWN, Crm
+import pandas as pd
+
+from onetouch.crm import WITHDRAWN, Activity, Crm
 from onetouch.crm_sync import by_people, emails_of, in_touch_at, read_reps
 from onetouch.delivery.withdraw import withdraw
 from onetouch.events import Checkout
-from onetouch.ledger import TERMINAL, Handoff, Ledger, Run
+from onetouch.ledger import TERMINAL, Handoff, Ledger, Outbox, Run
 from onetouch.policy import Policy
 
 LATE = timedelta(minutes=30)
@@ -22,6 +24,48 @@ LATE = timedelta(minutes=30)
 
 Checkouts = Callable[[list[str]], Mapping[str, Checkout]]
 """Account ids → the last checkout, freshly read, of each account that has one in progress or has bought."""
+
+Barred = Callable[[list[Handoff], Mapping[str, Outbox]], Mapping[str, str]]
+"""Handoffs and the outbox rows of their tasks → handoff id → why it may not be contacted any more."""
+
+
+def undisturbed(
+    policy: Policy,
+    run: Run,
+    crm: Crm,
+    handoffs: list[Handoff],
+    reps: pd.DataFrame,
+    checkouts: Checkouts,
+    barred: Barred,
+    tasks: Mapping[str, Outbox],
+    more: Iterable[Activity] = (),
+) -> set[str]:
+    """The handoffs that nobody has touched or answered lately and nothing speaks against, as the CRM and the product
+    show them now, for what is done to a handoff that a rep has already.
+
+    The others stay as they are: the next run knows what has happened, and moves or ends them. `reps`: the CRM's users;
+    `tasks`: handoff id → the outbox row of its task; `more`: activities to look at, however old they are.
+    """
+    since = run.as_of - LATE
+    records = {h.crm_account_id for h in handoffs if h.crm_account_id}
+    activities = chain(crm.read_activities(since, records), more)
+    spoken, answered = set[str | None](), set[str | None]()
+    for activity in by_people(activities, policy.crm.automation, emails_of(reps)):
+        if in_touch_at(activity, run.as_of) is not None:
+            spoken |= {activity.handoff_id, activity.crm_account_id} - {None}
+        elif activity.is_answer and activity.is_done and not activity.is_deleted:
+            answered.add(activity.crm_account_id)
+    gone = {*crm.opportunities_since(since), *crm.gone_since(since)}
+    buying = checkouts(sorted({h.account_id for h in handoffs}))
+    no_more = barred(handoffs, tasks)
+    return {
+        h.handoff_id
+        for h in handoffs
+        if not {h.handoff_id, h.crm_account_id} & (spoken | gone)
+        and not (h.touched_at and h.crm_account_id in answered)
+        and h.handoff_id not in no_more
+        and not ((bought := buying.get(h.account_id)) and (not bought.bought or bought.at >= h.decided_at))
+    }
 
 
 def pre_send_recheck(

@@ -13,9 +13,9 @@ from typing import Any
 
 from onetouch.crm import Crm, CrmError, Outcome, context_of, stored_payload
 from onetouch.delivery.send import send
-from onetouch.handoff import AccountContext, account_context
+from onetouch.handoff import AccountContext, account_context, leading_to
 from onetouch.lake import Lake, rows_where
-from onetouch.ledger import Handoff, Ledger, Outbox, Run
+from onetouch.ledger import ALERT_LINK, Handoff, Ledger, Outbox, Run
 from onetouch.policy import Policy
 
 KIND = "account_refresh"
@@ -44,17 +44,22 @@ class Refreshed:
 def refresh(lake: Lake, ledger: Ledger, policy: Policy, run: Run, crm: Crm, complete: Complete) -> Refreshed:
     """Writes the context anew of the open and touched handoffs whose context has changed since it was written last.
 
-    The outbox keeps what was written, without the dossier, so that the next run can compare. What an earlier run could
-    not write is written as it is now. When the CRM cannot be used, all that are due are refused with that reason.
+    The outbox keeps what was written, without the dossier, so that the next run can compare. Once it is known where the
+    alert can be opened, the dossier leads there: on our own field of the record, since a task is the rep's to edit.
+    What an earlier run could not write is written as it is now. When the CRM cannot be used, all that are due are
+    refused with that reason.
     """
     result = Refreshed()
     if policy.crm.context != "fresh":
         return result
     theirs = [h for h in ledger.handoffs(states=_STATES) if h.crm_account_id and h.decided_at < run.as_of]
     told: dict[str, list[Outbox]] = {}
-    for row in ledger.outbox(destination=crm.name, handoff_ids=[h.handoff_id for h in theirs]):
-        if row.kind in ("account_fields", KIND):
+    alerts: dict[str, str] = {}
+    for row in ledger.outbox(handoff_ids=[h.handoff_id for h in theirs]):
+        if row.destination == crm.name and row.kind in ("account_fields", KIND):
             told.setdefault(str(row.handoff_id), []).append(row)
+        elif row.kind == ALERT_LINK and row.state == "sent" and policy.crm.alert_link:
+            alerts[str(row.handoff_id)] = str(row.external_id)
     ids = [h.account_id for h in theirs if h.handoff_id in told]
     decisions = {row["account_id"]: row for row in rows_where(lake, "decisions", run.run_id, "account_id", ids)}
     signals = {row["account_id"]: row for row in rows_where(lake, "signals", run.run_id, "account_id", ids)}
@@ -67,22 +72,25 @@ def refresh(lake: Lake, ledger: Ledger, policy: Policy, run: Run, crm: Crm, comp
             continue
         # What the CRM has refused is tried again once it has changed again, not every hour.
         over = [row for row in told[handoff.handoff_id] if row.state not in _BEGUN and "content" in row.payload]
-        last = max((context_of(row.payload) for row in over), key=lambda c: c.as_of or handoff.decided_at, default=None)
+        contents = [(context_of(row.payload), row.payload.get("alert")) for row in over]
+        last, shown = max(contents, key=lambda c: c[0].as_of or handoff.decided_at, default=(None, None))
         if last is not None and last.as_of is not None and last.as_of >= run.as_of:  # a later run's, or this one's
             failed = [row for row in over if row.run_id == run.run_id and row.state == "failed"]
             result.refused |= {str(row.handoff_id): row.reason for row in failed}
             continue
         begun = [row for row in told[handoff.handoff_id] if row.kind == KIND and row.state in _BEGUN]
         now = account_context(decision, known, policy)
-        if begun or last is None or _has_changed(last, now, known, policy):
+        alert = alerts.get(handoff.handoff_id)
+        if begun or last is None or alert != shown or _has_changed(last, now, known, policy):
             due[handoff.handoff_id] = handoff
             rows |= {row.key: row for row in begun}
-            new.append(_row(run, crm, handoff, now))
+            new.append(_row(run, crm, handoff, now, alert))
     if not due:
         return result
     try:
         people = complete([signals[h.account_id] for h in due.values()])
         contexts = {i: account_context(decisions[h.account_id], people[h.account_id], policy) for i, h in due.items()}
+        contexts |= {i: leading_to(contexts[i], alerts[i]) for i in contexts.keys() & alerts.keys()}
         rows |= {row.key: row for row in ledger.put_all(new)}
 
         def write(rows: Mapping[str, Outbox], _unsure: set[str]) -> dict[str, Outcome]:
@@ -102,14 +110,14 @@ def refresh(lake: Lake, ledger: Ledger, policy: Policy, run: Run, crm: Crm, comp
     return result
 
 
-def _row(run: Run, crm: Crm, handoff: Handoff, context: AccountContext) -> dict[str, Any]:
+def _row(run: Run, crm: Crm, handoff: Handoff, context: AccountContext, alert: str | None) -> dict[str, Any]:
     return {
         "key": f"{KIND}:{handoff.handoff_id}:{run.as_of:%Y%m%dT%H%M%S.%f}",
         "destination": crm.name,
         "kind": KIND,
         "run_id": run.run_id,
         "handoff_id": handoff.handoff_id,
-        "payload": stored_payload(replace(context, dossier=None)),
+        "payload": stored_payload(replace(context, dossier=None)) | ({"alert": alert} if alert else {}),
     }
 
 

@@ -27,7 +27,7 @@ from onetouch.ledger import PSEUDONYM, Ledger, Run
 from onetouch.policy import Policy, conditions
 from onetouch.routing import decide, kept
 from onetouch.scoring import score_frame, scorer_of
-from onetouch.signals import compute
+from onetouch.signals import compute, with_enterprises
 
 READING = ("sources", "vocabulary", "product", "signals", "people")
 """Sections of a policy that the signals of an account depend on."""
@@ -242,6 +242,7 @@ def _asked(policy: Policy) -> set[str]:
 def _signals_anew(lake: Lake, policy: Policy, run: Run) -> pd.DataFrame:
     snapshot = table(lake, "crm", run.run_id, "accounts.parquet").to_pandas()
     with tempfile.TemporaryDirectory(prefix="onetouch-signals-") as folder:
+        policy = with_enterprises(lake, policy, run)
         signals, _ = compute(_Apart(lake, folder), policy, snapshot, run.as_of, dry=run.dry_run)
     return as_frame(signals)
 

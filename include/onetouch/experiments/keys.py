@@ -177,6 +177,9 @@ WORDS: dict[str, Words] = {
     "signals.enterprise_domains": _listed(
         "enterprises are, by their domain: {}", "no domain is listed as an enterprise's"
     ),
+    "signals.enterprise_file": lambda value: (
+        f"enterprises are whom {value} lists, too" if value else "no file lists enterprises"
+    ),
     "signals.enterprise_employees": lambda value: (
         f"a company of {value:,} employees is an enterprise" if value else "no company is an enterprise for its size"
     ),
@@ -193,13 +196,25 @@ WORDS: dict[str, Words] = {
         if value
         else "no news is woven in"
     ),
+    "handoff.follow_ups": _one_of(
+        tasks="each touch after the first is a task of its own, a follow-up",
+        none="a rep who may write again gets no task for it",
+    ),
     "handoff.task_notes": _one_of(
         brief="a task holds the first message and what to do; the rest is on the record",
         whole="a task holds all that is known of the account, as the record does",
     ),
+    "slack.links": _one_of(
+        yes="an alert leads to the task and to the account's record in the CRM",
+        no="an alert holds no links",
+    ),
     "slack.tell_events": _one_of(
         yes="the owner of a task is told of trigger events since, in the thread of its alert",
         no="the owner of a task is told nothing after its alert",
+    ),
+    "crm.alert_link": _one_of(
+        yes="the record of a handed-over account leads to the alert in the chat",
+        no="the record of a handed-over account does not say where its alert is",
     ),
     "crm.context": _one_of(
         fresh="what the record says of a handed-over account is written anew when it is not true any more",

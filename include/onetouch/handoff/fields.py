@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -50,6 +51,14 @@ def account_context(decision: Mapping[str, Any], signals_row: Mapping[str, Any],
         as_of=_utc(facts["as_of"]) if "as_of" in facts else None,
         **{name: inert(text) for name, text in texts.items() if text is not None},
     )
+
+
+def leading_to(context: AccountContext, alert: str) -> AccountContext:
+    """The context with the address of the alert at the end of its dossier, which is cut to make room for it."""
+    if context.dossier is None:
+        return context
+    note = f"\n\nANNOUNCED AT\n  {alert}"
+    return replace(context, dossier=context.dossier[: LONGEST - len(note)] + note)
 
 
 def standing_trigger(decision: Mapping[str, Any], signals_row: Mapping[str, Any], policy: Policy) -> tuple[str, str]:

@@ -227,6 +227,7 @@ TABLE_KINDS: tuple[TableKind, ...] = (
     ),
     TableKind("persons", r"inputs/[^/]+/people\.parquet", _columns(TEXT, "account_id user_id address")),
     TableKind("listed", r"inputs/[^/]+/listed\.parquet", {**_columns(TEXT, "kind entry reason"), "line": COUNT}),
+    TableKind("enterprises", r"inputs/[^/]+/enterprises\.parquet", _columns(TEXT, "domain")),
     TableKind("reps", r"(crm|inputs)/[^/]+/reps\.parquet", _REPS),
     TableKind(
         "opportunities",

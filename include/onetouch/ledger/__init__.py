@@ -8,10 +8,10 @@ if TYPE_CHECKING:
     from onetouch.ledger.audience import Member
     from onetouch.ledger.columns import clean, storable
     from onetouch.ledger.forgotten import PSEUDONYM, Forgotten, Kind, Subject
-    from onetouch.ledger.handoffs import ESCALATION, LONGEST_ID, RECENT, Handoff
+    from onetouch.ledger.handoffs import ALERT_LINK, ESCALATION, LONGEST_ID, RECENT, Handoff
     from onetouch.ledger.ledger import Ledger
     from onetouch.ledger.memory import QUEUED, WATCHED, Remembered
-    from onetouch.ledger.outbox import ENDED, FORGOTTEN, Outbox
+    from onetouch.ledger.outbox import ENDED, FOLLOW_UP, FOLLOW_UP_END, FORGOTTEN, Outbox
     from onetouch.ledger.retention import PrunedRun
     from onetouch.ledger.runs import Run
     from onetouch.ledger.sources import ANY_READING, QUEUE_SECONDS, FileRead, Window
@@ -21,9 +21,12 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ACTIVE",
+    "ALERT_LINK",
     "ANY_READING",
     "ENDED",
     "ESCALATION",
+    "FOLLOW_UP",
+    "FOLLOW_UP_END",
     "FORGOTTEN",
     "FileRead",
     "Forgotten",

@@ -36,6 +36,9 @@ ESCALATION = "escalation"
 """The kind of the outbox row by which a task is given to another rep; its payload holds `from`, `from_email`, `to` and
 `to_email`."""
 
+ALERT_LINK = "alert_link"
+"""The kind of the outbox row that keeps where a handoff's alert can be opened; its external id is the address."""
+
 LONGEST_ID = 255
 """Most characters of an account id: the length of its field in a CRM (an index limits it, too)."""
 

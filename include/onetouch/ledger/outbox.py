@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, select, update
+from sqlalchemy import Connection, bindparam, func, select, update
 
 from onetouch.ledger.columns import clean
 from onetouch.ledger.database import Database
@@ -42,8 +42,12 @@ ENDED = "the handoff has ended"
 
 _OVER = (FORGOTTEN, ENDED)
 
-_ANNOUNCEMENTS = ("alert", "alert_update", "alert_reply")
-"""Kinds of a handoff's rows that go to the chat; all others are written to the CRM."""
+FOLLOW_UP, FOLLOW_UP_END = "follow_up", "follow_up_end"
+"""Kinds of the rows that create the task of a follow-up and that close it. Their keys end with the task's key in the
+CRM."""
+
+_AFTER_THE_END = ("alert", "alert_update", "alert_reply", FOLLOW_UP_END)
+"""Kinds of a handoff's rows that are still sent when it has ended."""
 
 _NEW = {"state": "pending", "external_id": None, "reason": "", "attempts": 0}
 
@@ -122,6 +126,24 @@ class Outboxes(Database):
         with self.reading() as connection:
             found = rows_of(connection, query, column, ids)
         return [_outbox(row) for row in found if keys is None or row["key"] in keys]
+
+    def follow_ups(self, destination: str) -> list[Outbox]:
+        """The follow-ups that may have a task at this destination which nobody has closed yet, as far as we know."""
+        ends = outbox.alias("ends")
+        closed = select(ends.c.key).where(
+            ends.c.handoff_id == outbox.c.handoff_id,
+            ends.c.kind == FOLLOW_UP_END,
+            ends.c.key == FOLLOW_UP_END + func.substr(outbox.c.key, len(FOLLOW_UP) + 1),
+            ends.c.state.in_(("sent", "failed")),  # failed: its account was forgotten
+        )
+        query = (
+            select(outbox)
+            .where(outbox.c.kind == FOLLOW_UP, outbox.c.destination == destination, outbox.c.attempts > 0)
+            .where(~closed.exists())
+            .order_by(outbox.c.key)
+        )
+        with self.reading() as connection:
+            return [_outbox(row) for row in rows_of(connection, query)]
 
     def unsent(self) -> list[Outbox]:
         """Waiting and refused rows, without rows whose handoff has ended or whose account was forgotten."""
@@ -228,7 +250,7 @@ class Outboxes(Database):
 def abandon(connection: Connection, handoff_id: str) -> None:
     """Cancels the waiting CRM rows of a handoff that ends."""
     # Announcements in the chat are still updated after the end, even if it is unknown whether they arrived.
-    waits = outbox.c.kind.not_in(_ANNOUNCEMENTS) & outbox.c.state.in_(("pending", "sending"))
+    waits = outbox.c.kind.not_in(_AFTER_THE_END) & outbox.c.state.in_(("pending", "sending"))
     connection.execute(
         update(outbox).where(outbox.c.handoff_id == handoff_id, waits).values(state="failed", reason=ENDED)
     )

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from onetouch.faces import show
 
 if TYPE_CHECKING:
+    from onetouch.policy.lists import Entry, entries_in, host_of, is_host
     from onetouch.policy.naming import Overlay
     from onetouch.policy.plans import (
         SEATS,
@@ -55,6 +56,10 @@ if TYPE_CHECKING:
     from onetouch.policy.written import PolicyError
 
 __all__ = [
+    "is_host",
+    "host_of",
+    "entries_in",
+    "Entry",
     "Automation",
     "Benchmark",
     "ColumnName",

@@ -413,9 +413,10 @@ class Signals(Part):
     what counts as seats in use where no usage event reports it: the `active_users`, against the seats that the CRM
     records (or the plan holds), or nothing but `events`. `demo_watched`: from how many percent on a product demo counts
     as watched to the end. `enterprise`: who has the signal `enterprise_domain`: accounts that are `listed` in
-    `enterprise_domains` or have at least `enterprise_employees` (null: by the list alone), or with `business` every
-    organisation with a domain of its own. An account with at least `team_from_users` users is a team, and a day
-    on which fewer than `team_day_users` of them were there is no day of the team's.
+    `enterprise_domains` or in `enterprise_file` (a text file of domains, one a line, its path relative to the policy's
+    file; each run reads it when it builds signals), or have at least `enterprise_employees` (null: by the lists alone),
+    or with `business` every organisation with a domain of its own. An account with at least `team_from_users` users is
+    a team, and a day on which fewer than `team_day_users` of them were there is no day of the team's.
     """
 
     lookback_days: Positive
@@ -435,6 +436,7 @@ class Signals(Part):
     demo_watched: Annotated[float, Field(gt=0, le=100)]
     enterprise: Literal["listed", "business"]
     enterprise_domains: list[Domain]
+    enterprise_file: str | None
     enterprise_employees: Positive | None
 
 
@@ -671,12 +673,14 @@ class Handoff(Part):
     """The time limits of a handoff and the context a rep must be given first.
 
     `touches`: how often a rep may write without an answer; each touch is followed by `silence_days` of waiting (S0: one
-    touch). `reply_days`: how long an answered conversation stays open without a deal. `task_notes`: with `brief` a task
+    touch). `follow_ups`: with `tasks` the rep is given a task for each touch after the first, with `none` only the time
+    for it. `reply_days`: how long an answered conversation stays open without a deal. `task_notes`: with `brief` a task
     holds the first message and what to do, and the record's dossier what is known of the account; with `whole` both
     hold all of it.
     """
 
     touches: Annotated[int, Field(ge=1, le=5)]
+    follow_ups: Literal["tasks", "none"]
     silence_days: Positive
     reply_days: Positive
     sla_hours: Sla
@@ -1029,9 +1033,9 @@ class Crm(Part):
     `standing`: whose record tells tier, action, score, trigger and their moment: everybody's that the CRM knows, or
     only that of accounts that were handed over (without the action). It is written when tier, action or trigger change,
     or the score by `standing_points`. `context`: whether the context on the record of an account is written anew while
-    its handoff is open or touched, when it has changed (`fresh`), or with the handoff alone (`once`). `opportunity`:
-    whether an opportunity is created for a handoff, once, and with what: never, when the customer replies, or when a
-    meeting is arranged.
+    its handoff is open or touched, when it has changed (`fresh`), or with the handoff alone (`once`). `alert_link`:
+    whether the dossier on that record then leads back to the alert in the chat. `opportunity`: whether an opportunity
+    is created for a handoff, once, and with what: never, when the customer replies, or when a meeting is arranged.
     """
 
     system: str
@@ -1040,6 +1044,7 @@ class Crm(Part):
     standing: Literal["everybody", "handed_over"]
     standing_points: Annotated[float, Field(gt=0)]
     context: Literal["fresh", "once"]
+    alert_link: bool
     opportunity: Literal["never", "on_reply", "on_meeting"]
     automation: Automation
     account_fields: dict[str, Sql_name | None]
@@ -1090,7 +1095,8 @@ class Slack(Part):
     alerted. `digest_above`: a run with more new tasks than this posts one message instead of many. From `quiet_from` to
     `quiet_until` in the rep's time zone no alert is posted (`quiet_from` after `quiet_until`: over midnight;
     `quiet_from` null: there is no quiet time). `tell_events`: whether the owner of an open or touched handoff is told,
-    in the thread of its alert, of the account's trigger events since (`routing.triggers`).
+    in the thread of its alert, of the account's trigger events since (`routing.triggers`). `links`: whether an alert
+    leads to the task and to the account's record in the CRM.
     """
 
     alerts_channel: Channel
@@ -1101,6 +1107,7 @@ class Slack(Part):
     quiet_from: Clock | None
     quiet_until: Clock
     tell_events: bool
+    links: bool
 
 
 class Benchmark(Part):

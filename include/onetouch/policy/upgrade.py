@@ -168,10 +168,14 @@ _THEN_3: dict[str, Any] = {
     "signals.demo_watched": 100.0,  # has no effect: no such policy names the signal
     "signals.enterprise": "business",
     "signals.enterprise_domains": [],
+    "signals.enterprise_file": None,
     "signals.enterprise_employees": None,
     # Nothing was done for a rep once the task was announced.
+    "handoff.follow_ups": "none",
     "slack.tell_events": False,
+    "slack.links": False,
     "crm.context": "once",
+    "crm.alert_link": False,
     "assignment.remind": False,
     "assignment.escalate_to": None,
 }  # fmt: skip

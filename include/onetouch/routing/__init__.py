@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from onetouch.routing.route import DECISION, decide, facts, route
     from onetouch.routing.rule import Known, Rule, Rules
     from onetouch.routing.rules import RULES, rules_of
-    from onetouch.routing.timing import escalated_at
+    from onetouch.routing.timing import due_at, escalated_at
 
 __all__ = [
     "CALLS",
@@ -27,6 +27,7 @@ __all__ = [
     "WOULD_CHANGE",
     "assignments",
     "decide",
+    "due_at",
     "escalated_at",
     "facts",
     "gather",

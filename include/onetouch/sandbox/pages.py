@@ -10,8 +10,9 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, PlainTextResponse, Response
+from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from onetouch.sandbox import mrkdwn
@@ -61,6 +62,7 @@ class Pages:
             Route("/slack", self.channels),
             Route("/slack/files/{file}", self.file),
             Route("/style.css", self.style),
+            Route("/{record}", self.record),
         ]
 
     def _page(self, name: str, **values: Any) -> Response:
@@ -76,6 +78,15 @@ class Pages:
         """The one style sheet."""
         style = files("onetouch.sandbox").joinpath(_TEMPLATES, "style.css").read_bytes()
         return Response(style, media_type="text/css", headers=_HEADERS)
+
+    async def record(self, request: Request) -> Response:
+        """Leads from a record's own address to the tasks of its owner, as an org leads to its page."""
+        record = request.path_params["record"]
+        for thing in ("Task", "Account", "Lead"):
+            row = self.store.db.execute(f"SELECT OwnerId FROM {thing} WHERE Id = ?", (record,)).fetchone()  # noqa: S608
+            if row is not None:
+                return RedirectResponse(f"/tasks?rep={row['OwnerId']}#{record}", headers=_HEADERS)
+        raise HTTPException(404)
 
     # -- tasks
 

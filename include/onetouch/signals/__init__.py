@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from onetouch.signals.accounts import CRM, SNAPSHOT, AccountsError, normalise_accounts
     from onetouch.signals.activity import summed_for_ever
     from onetouch.signals.build import build, compute
+    from onetouch.signals.enterprises import read_enterprises, with_enterprises
     from onetouch.signals.joining import other_domains
 
 __all__ = [
@@ -22,6 +23,8 @@ __all__ = [
     "normalise_accounts",
     "other_domains",
     "read_accounts",
+    "read_enterprises",
     "summed_for_ever",
+    "with_enterprises",
 ]
 show(__name__)

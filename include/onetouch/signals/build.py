@@ -19,6 +19,7 @@ from onetouch.policy import Policy
 from onetouch.signals.accounts import normalise_accounts, with_plans
 from onetouch.signals.activity import build_days, build_history, read_days, sum_history
 from onetouch.signals.days import UTC_ZONE, beginnings, first_date, local_hours
+from onetouch.signals.enterprises import keep_enterprises, with_enterprises
 from onetouch.signals.joining import MOVED_DAYS, Joined, join, other_domains
 from onetouch.signals.working_days import calendars
 
@@ -28,21 +29,27 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-def build(lake: Lake, ledger: Ledger, policy: Policy, run: Run) -> dict[str, Any]:
+def build(lake: Lake, ledger: Ledger, policy: Policy, run: Run, enterprises: list[str] | None = None) -> dict[str, Any]:
     """Writes `signals/{run_id}.parquet` and `people/{run_id}.parquet`, from the events staged and the snapshot
     `crm/{run_id}/accounts.parquet`.
 
-    Returns {"accounts": n, "records": how many records joined an account by which way, "warnings"}; the number of
-    rebuilt dates is logged. Raises FileNotFoundError without a snapshot.
+    `enterprises`: the domains in the policy's file (`read_enterprises`; None: it names none), which the run keeps.
+    Returns {"accounts": n, "records": how many records joined an account by which way, "warnings"}, and with such a
+    file how many "enterprises" it lists; the number of rebuilt dates is logged. Raises FileNotFoundError without a
+    snapshot.
     """
     snapshot = lake.read("crm", run.run_id, "accounts.parquet")
+    if enterprises is not None:
+        keep_enterprises(lake, run, enterprises)
+        policy = with_enterprises(lake, policy, run)
     with ledger.alone("signals", wait=QUEUE_SECONDS):  # no other run replaces activity while this one reads it
         table, rebuilt, joined = built(lake, policy, snapshot, run.as_of, dry=run.dry_run, people_of=run.run_id)
     lake.write(table, "signals", f"{run.run_id}.parquet")
     log.info("%d dates of activity rebuilt", rebuilt)
     if not run.dry_run and (renamed := ledger.rename_accounts(former_ids(table["account_id"].to_pylist()))):
         log.info("%d handoffs and touches of lone persons renamed to today's account ids", renamed)
-    return {"accounts": table.num_rows, "records": joined.counts, "warnings": joined.warnings}
+    told = {"accounts": table.num_rows, "records": joined.counts, "warnings": joined.warnings}
+    return told | ({} if enterprises is None else {"enterprises": len(enterprises)})
 
 
 def compute(

@@ -9,7 +9,20 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from onetouch.chat import Bullets, ChatError, Image, Line, Lines, Mention, Message, Paragraph, Picture, Place, Text
+from onetouch.chat import (
+    Bullets,
+    ChatError,
+    Image,
+    Line,
+    Lines,
+    Link,
+    Mention,
+    Message,
+    Paragraph,
+    Picture,
+    Place,
+    Text,
+)
 from onetouch.connections import Connection
 
 from tests.contracts.chat_stand_ins import SeenMessage
@@ -46,6 +59,9 @@ class ToyChat:
         wanted = (key, reply_to and reply_to.message)
         return next((Place(channel, s["id"]) for s in self._lines(channel) if (s["key"], s["to"]) == wanted), None)
 
+    def link(self, place: Place) -> str:
+        return f"https://toy.example/{place}"
+
     def settle(self) -> None:
         pass
 
@@ -80,7 +96,7 @@ def _said(message: Message) -> dict[str, Any]:
             lines.append((Text(part.text),))
     pieces = itertools.chain.from_iterable(lines)
     words = " ".join(
-        f"@{piece.user}" if isinstance(piece, Mention) else piece.text if isinstance(piece, Text) else piece.name
+        f"@{piece.user}" if isinstance(piece, Mention) else piece.text if isinstance(piece, Text | Link) else piece.name
         for piece in pieces
     )
     return {"words": words, "pictures": sum(isinstance(part, Picture) for part in message.parts)}

@@ -189,16 +189,19 @@ class ToyCrm:
             if not deal["is_deleted"] if since is None else deal["changed_at"] >= since:
                 yield dict(deal)
 
+    def page(self, thing: str, record_id: str) -> str | None:
+        return f"https://toy.example/{thing}/{record_id}"
+
     def read_activities(self, since: datetime, records: Collection[str] = ()) -> Iterator[Activity]:
         self._call()
         return (a for a in list(self._books.activities.values()) if a.changed_at >= since)
 
     def tasks_of(self, handoff_ids: Iterable[str]) -> dict[str, Activity]:
         wanted = set(handoff_ids)
-        return {str(a.handoff_id): a for a in list(self._books.activities.values()) if a.handoff_id in wanted}
+        return {str(a.key): a for a in list(self._books.activities.values()) if a.key in wanted}
 
     def keyed_tasks(self, since: datetime) -> Iterator[Activity]:
-        return (a for a in list(self._books.activities.values()) if a.handoff_id and a.created_at >= since)
+        return (a for a in list(self._books.activities.values()) if a.key and a.created_at >= since)
 
     def activities_of(self, records: Collection[str], since: datetime) -> Iterator[Activity]:
         return (a for a in self.read_activities(since) if a.crm_account_id in records)
@@ -297,7 +300,7 @@ class ToyCrm:
                         outcomes[handoff_id] = Outcome(ok=False, code="NO_ACCOUNT", deleted=True)
                     else:
                         made = books.log("task", task.crm_account_id, task.subject, task.owner_id)
-                        books.change(made, description=task.description, handoff_id=handoff_id)
+                        books.change(made, description=task.description, key=handoff_id)
                         books.contact_of[made] = task.contact_id
                         outcomes[handoff_id] = Outcome(ok=True, id=made)
         return outcomes
@@ -398,7 +401,7 @@ class StandIn:
     def tasks(self) -> list[SeenTask]:
         return [
             SeenTask(
-                a.activity_id, a.handoff_id, a.subject, a.description, a.is_done, a.is_deleted, a.owner_id,
+                a.activity_id, a.key, a.subject, a.description, a.is_done, a.is_deleted, a.owner_id,
                 a.crm_account_id, self.books.contact_of.get(a.activity_id),
             )
             for a in self.books.activities.values() if a.kind == "task"

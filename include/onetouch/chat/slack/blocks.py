@@ -15,6 +15,7 @@ from onetouch.chat.content import (
     Footnote,
     Line,
     Lines,
+    Link,
     Mention,
     Message,
     Paragraph,
@@ -53,13 +54,16 @@ def escape(text: str) -> str:
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
-def _marked(piece: Text | Mention | Emoji) -> str:
+def _marked(piece: Text | Link | Mention | Emoji) -> str:
     if isinstance(piece, Mention):
         return f"<@{piece.user}>"
     if isinstance(piece, Emoji):
         return f":{piece.name}:"
     marks = "~" * piece.struck + "*" * piece.bold
-    return f"{marks}{escape(piece.text)}{marks[::-1]}"
+    said = escape(piece.text)
+    if isinstance(piece, Link):
+        said = f"<{escape(piece.url).replace('|', '%7C')}|{said}>"
+    return f"{marks}{said}{marks[::-1]}"
 
 
 def _block(part: Part) -> Block:
@@ -96,13 +100,14 @@ def _section(line: Line) -> Block:
     return {"type": "rich_text_section", "elements": [_element(piece) for piece in line]}
 
 
-def _element(piece: Text | Mention | Emoji) -> Block:
+def _element(piece: Text | Link | Mention | Emoji) -> Block:
     if isinstance(piece, Mention):
         return {"type": "user", "user_id": piece.user}
     if isinstance(piece, Emoji):
         return {"type": "emoji", "name": piece.name}
     style = {name: True for name, on in (("bold", piece.bold), ("strike", piece.struck)) if on}
-    return {"type": "text", "text": piece.text} | ({"style": style} if style else {})
+    said = {"type": "link", "url": piece.url} if isinstance(piece, Link) else {"type": "text"}
+    return said | {"text": piece.text} | ({"style": style} if style else {})
 
 
 def _plain(text: str) -> Block:

@@ -199,6 +199,16 @@ class Slack:
                 return Place(channel, str(found["ts"]))
         return None
 
+    def link(self, place: Place) -> str:
+        """See Chat."""
+        try:
+            answer = self.client.chat_getPermalink(channel=place.channel, message_ts=place.message)
+        except SlackApiError as error:
+            raise _refused("the link to a message", _said(error)) from None
+        except _NO_ANSWER as error:
+            raise _no_answer(error) from None
+        return str(answer["permalink"])
+
     def settle(self) -> None:
         """See Chat."""
         self._sleep(_SETTLING)

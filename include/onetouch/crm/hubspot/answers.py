@@ -118,7 +118,7 @@ def activity_of(thing: str, record: Record, company: str | None) -> Activity:
         created_at=created,
         done_at=(at or created) if done else None,
         changed_at=changed or created,
-        handoff_id=properties.get(HANDOFF_ID),
+        key=properties.get(HANDOFF_ID),
         outcome=properties.get(OUTCOME),
         disposition=properties.get(DISPOSITION),
         is_answer=properties.get("hs_email_direction") == "INCOMING_EMAIL",

@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime
 from typing import Any, Self
+from urllib.parse import quote
 
 from tenacity.wait import wait_base
 
@@ -38,6 +39,7 @@ from onetouch.crm.protocol import (
     Refused,
     Row,
     Tell,
+    Thing,
     left_alone,
     note,
 )
@@ -47,6 +49,9 @@ from onetouch.stop import WhyStopped, never
 
 _TOGETHER = 1_000
 """Ours: records whose companies are requested at once."""
+
+_PAGES = "https://app.hubspot.com/contacts"
+"""Where people work; HubSpot leads from there to the region of the account."""
 
 _SEARCH_CHARS = 2_000
 """Ours: characters of the list of values in one search; HubSpot allows 3,000 for the whole search."""
@@ -74,6 +79,7 @@ class HubSpot:
         contact_fields: Mapping[str, str | None] | None = None,
         stopped: WhyStopped = never,
     ) -> None:
+        self._portal = str(connection.extra.get("portal_id") or "")
         self._transport = Transport(connection, api_reserve=api_reserve, wait=wait, sleep=sleep, stopped=stopped)
         self._records = Records(self._transport)
         self._people = Contacts(self._records, contact_fields or {})
@@ -95,6 +101,13 @@ class HubSpot:
             stopped=stopped,
             sleep=sleep,
         )
+
+    def page(self, thing: Thing, record_id: str) -> str | None:
+        """See Crm. A company's page, where the connection's extra `portal_id` says whose account it is; its timeline
+        shows the task."""
+        if thing == "task" or not self._portal:
+            return None
+        return f"{_PAGES}/{quote(self._portal, safe='')}/record/0-2/{quote(record_id, safe='')}"
 
     # ── reading ──────────────────────────────────────────────────────────────────────────────────
 
@@ -169,10 +182,10 @@ class HubSpot:
             activity_of("tasks", r, None) for r in self._records.deleted_since("tasks", ACTIVITIES["tasks"], since)
         )
 
-    def tasks_of(self, handoff_ids: Iterable[str]) -> dict[str, Activity]:
+    def tasks_of(self, keys: Iterable[str]) -> dict[str, Activity]:
         """See Crm."""
-        found = self._records.of_values("tasks", HANDOFF_ID, handoff_ids, ACTIVITIES["tasks"])
-        return {str(a.handoff_id): a for a in self._activities("tasks", found.values())}
+        found = self._records.of_values("tasks", HANDOFF_ID, keys, ACTIVITIES["tasks"])
+        return {str(a.key): a for a in self._activities("tasks", found.values())}
 
     def keyed_tasks(self, since: datetime) -> Iterator[Activity]:
         """See Crm."""

@@ -53,7 +53,7 @@ def activity_of(record: Record) -> Activity:
         created_at=_required_datetime(record["CreatedDate"]),
         done_at=done if record["IsClosed"] else None,
         changed_at=_required_datetime(record["SystemModstamp"]),
-        handoff_id=record[HANDOFF_ID],
+        key=record[HANDOFF_ID],
         outcome=record[OUTCOME],
         disposition=record.get(DISPOSITION),
     )

@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import datetime
 from itertools import chain
 from typing import Self
+from urllib.parse import quote
 
 import requests
 from tenacity.wait import wait_base
@@ -24,6 +25,7 @@ from onetouch.crm.protocol import (
     Outcome,
     Row,
     Tell,
+    Thing,
 )
 from onetouch.crm.salesforce.answers import (
     EVENT_FIELDS,
@@ -136,6 +138,10 @@ class Salesforce:
             sleep=sleep,
         )
 
+    def page(self, thing: Thing, record_id: str) -> str | None:
+        """See Crm. The org leads from this address to the record's page, of whatever type it is."""
+        return f"{self._transport.base}/{quote(record_id, safe='')}"
+
     # ── reading ──────────────────────────────────────────────────────────────────────────────────
 
     def read_reps(self) -> Iterator[Row]:
@@ -241,14 +247,14 @@ class Salesforce:
         changed = " OR ".join(f"{name} >= {{since}}" for name in moments)
         return f"SELECT {', '.join([*EVENT_FIELDS, *more])} FROM Event WHERE ({changed})"
 
-    def tasks_of(self, handoff_ids: Iterable[str]) -> dict[str, Activity]:
+    def tasks_of(self, keys: Iterable[str]) -> dict[str, Activity]:
         """See Crm."""
         found: dict[str, Activity] = {}
         soql = f"SELECT {', '.join(self._task_fields())} FROM Task WHERE {HANDOFF_ID} IN {{values}}"
-        for record in self._transport.query_in(soql, handoff_ids, include_deleted=True):
+        for record in self._transport.query_in(soql, keys, include_deleted=True):
             task = activity_of(record)
-            if task.handoff_id and (task.handoff_id not in found or not task.is_deleted):
-                found[task.handoff_id] = task
+            if task.key and (task.key not in found or not task.is_deleted):
+                found[task.key] = task
         return found
 
     def keyed_tasks(self, since: datetime) -> Iterator[Activity]:
@@ -503,10 +509,10 @@ class Salesforce:
         records = self._transport.query_in(soql, handoff_ids, include_deleted=True)
         return {r[HANDOFF_ID]: Outcome(ok=True, id=r["Id"], deleted=r["IsDeleted"]) for r in records}
 
-    def _adopted(self, handoff_ids: Iterable[str]) -> dict[str, Outcome]:
-        """The existing task of each handoff that has one, to be adopted as the rep's."""
-        tasks = self.tasks_of(handoff_ids).values()
-        return {str(t.handoff_id): Outcome(ok=True, id=t.activity_id, deleted=t.is_deleted) for t in tasks}
+    def _adopted(self, keys: Iterable[str]) -> dict[str, Outcome]:
+        """The existing task of each key that has one, to be adopted as the rep's."""
+        tasks = self.tasks_of(keys).values()
+        return {str(t.key): Outcome(ok=True, id=t.activity_id, deleted=t.is_deleted) for t in tasks}
 
     def _update(self, things: Sequence[str], records: Sequence[Record]) -> list[Outcome]:
         """Writes fields of records by `id`; `things` are their types. One outcome for each record, in their order."""

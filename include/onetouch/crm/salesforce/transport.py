@@ -78,27 +78,27 @@ class Transport:
         extra = connection.extra
         self._key, self._secret = extra.get("consumer_key"), extra.get("consumer_secret")
         self._private_key, self._login, self._domain = extra.get("private_key"), connection.login, extra.get("domain")
-        self._base = str(extra.get("instance_url") or "").rstrip("/")
-        if not self._base and self._domain not in (None, "", "login", "test"):
-            self._base = f"https://{self._domain}.salesforce.com"
+        self.base = str(extra.get("instance_url") or "").rstrip("/")
+        if not self.base and self._domain not in (None, "", "login", "test"):
+            self.base = f"https://{self._domain}.salesforce.com"
         signs_in = self._key and (self._secret or (self._private_key and self._login))
-        if not self._base or not signs_in:
+        if not self.base or not signs_in:
             raise ConnectionConfigError(
                 f"{connection.conn_id}: extras instance_url (or domain), consumer_key and consumer_secret are needed "
                 "(or private_key with the user as login)"
             )
-        require_tls(self._base)
+        require_tls(self.base)
         self.version = str(extra.get("version") or VERSION).removeprefix("v")
         self.sleep, self._stopped = sleep, stopped
         self._reserve, self._clock = api_reserve, clock
         self._wait = wait or wait_random_exponential(multiplier=1, max=60)
         self._session = session or requests.Session()
         self._session.mount("https://", _Adapter())
-        if self._base.startswith("http://"):
+        if self.base.startswith("http://"):
             self._session.trust_env = False  # a proxy set in the environment cannot reach this machine
             self._session.mount("http://", _Adapter())
         self._token: str | None = None
-        self._host = self._base
+        self._host = self.base
         self._spent: str | None = None
         self._described: dict[str, dict[str, Record] | None] = {}
 
@@ -221,7 +221,7 @@ class Transport:
         else:
             form, auth = {"grant_type": "urn:ietf:params:oauth:grant-type:jwt-bearer"} | self._assertion(), None
             check = "the login, private_key against the app's certificate, and that the user is pre-authorised"
-        answer = self._session.post(f"{self._base}/services/oauth2/token", data=form, auth=auth)
+        answer = self._session.post(f"{self.base}/services/oauth2/token", data=form, auth=auth)
         if answer.status_code == 429 or answer.status_code >= 500:
             raise Unreachable(f"Salesforce: sign-in answered {answer.status_code}")
         try:
@@ -235,13 +235,13 @@ class Transport:
                 f"Salesforce: sign-in refused ({answer.status_code} {said(error)}); check consumer_key, {check}"
             )
         self._token = str(token)
-        if not self._base.startswith("http://"):
-            host = urlsplit(document.get("instance_url") or self._base).netloc
+        if not self.base.startswith("http://"):
+            host = urlsplit(document.get("instance_url") or self.base).netloc
             self._host = f"https://{host}"
 
     def _assertion(self) -> dict[str, str]:
         """The claims the private key signs: our identity, valid for a few minutes."""
-        sandbox = self._domain == "test" or ".sandbox." in self._base
+        sandbox = self._domain == "test" or ".sandbox." in self.base
         claims = {
             "iss": self._key,
             "sub": self._login,
