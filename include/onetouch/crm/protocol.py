@@ -91,7 +91,8 @@ class Outcome:
     """The outcome of one row: its record id, or the code and message of its refusal.
 
     `retryable`: a later run may succeed with the same row. `deleted`: the record existed and is in the recycle bin.
-    `by_rep`: a rep had closed the task, and it was left as it was.
+    `by_rep`: a rep had closed the task, and it was left as it was. `owner`: the CRM does not take the row's owner;
+    another rep's row may be taken.
     """
 
     ok: bool
@@ -101,6 +102,7 @@ class Outcome:
     deleted: bool = False
     by_rep: bool = False
     retryable: bool = False
+    owner: bool = False
 
     @property
     def reason(self) -> str:

@@ -40,7 +40,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from onetouch.crm import DISPOSITIONS, EXPIRED, OUTCOMES, RELEASED, WITHDRAWN, Activity
-from onetouch.ledger import STATES, Handoff
+from onetouch.ledger import NOT_DELIVERED, STATES, Handoff
 from onetouch.policy import Automation, Policy
 
 Move = dict[str, Any]
@@ -261,6 +261,8 @@ def ending(
         if any(first < touch["at"] <= handoff.decided_at for touch in others):
             return "withdrawn", "touched before the decision: logged since"
     if handoff.state in UNTOUCHED and handoff.decided_at + timedelta(hours=rules.expires_hours) <= as_of:
+        if handoff.state != "task_open":
+            return "withdrawn", f"{NOT_DELIVERED}: the CRM did not take its task within {rules.expires_hours} hours"
         return "expired", f"not contacted within {rules.expires_hours} hours"
     return None
 
