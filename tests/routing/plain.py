@@ -159,7 +159,11 @@ def decision_of(row: Row, past: Row | None, touch: datetime | None, before: Row 
     expands = (row["arr"] or 0) > 0 and all(holds(row, c) for c in routing.expansion.when)
     moments = [row[f"{name}_at"] for name in routing.triggers]
     fresh = bool(before) and any(at is not None and at > before["since"] for at in moments)
-    waiting = bool(before) and before["action"] in ("hold_capacity", "hold_context", "hold_refused") and before["call"] == "trigger"
+    waiting = (
+        bool(before)
+        and before["action"] in ("hold_capacity", "hold_context", "hold_refused")
+        and before["call"] == "trigger"
+    )
     came = fresh and before["action"] in ("monitor", "hold_converting")
     able = gates["icp"] and gates["activated"] and gates["engagement"] and valuable
     shown = asked = in_time = True

@@ -164,7 +164,9 @@ def _handoff(random: Random, account: str, policy: Policy, as_of: datetime) -> d
     late = {"rest_state": state, "rest_at": min(closed_at + _edge(random, 2), as_of)}
     if state == "withdrawn" and random.random() < 0.5:
         at = as_of - max(_edge(random, 1), timedelta())
-        reason = random.choice(["refused: DUPLICATES_DETECTED: a twin", "refused for its owner: INACTIVE_OWNER_OR_USER"])
+        reason = random.choice(
+            ["refused: DUPLICATES_DETECTED: a twin", "refused for its owner: INACTIVE_OWNER_OR_USER"]
+        )
         return row | none | {"closed_at": at, "refused_at": random.choice([at, None]), "reason": reason}
     if state in ("released", "won", "lost"):
         return row | {"closed_at": closed_at} | random.choice([{"rest_state": state, "rest_at": closed_at}, late])

@@ -147,6 +147,11 @@ def status(found: Mapping[str, Any]) -> RenderableType:
     refused = Text(f"{found['waiting']:,} wait for the next run, ")
     refused.append(f"{found['refused']:,} refused (onetouch outbox)", style="red" if found["refused"] else "")
     table.add_row("outbox", refused)
+    for row in found["unsent"]:
+        style = "red" if row["state"] == "failed" else ""
+        table.add_row(
+            "", Text(f"{row['key']}: {row['reason']}, since {_moment(row['since'])}: {row['to_do']}", style=style)
+        )
     table.add_row("handoffs", f"{found['open_handoffs']:,} open")
     if not found["runs"]:
         return Group(table, "", Text("no run has begun here yet"))
@@ -173,11 +178,13 @@ def _outcome(run: Mapping[str, Any]) -> Text:
 
 
 def outbox(rows: Iterable[Mapping[str, Any]]) -> RenderableType:
-    """One line per outbox row: its key and state, the number of attempts, and the reason why it was not sent."""
-    table = _table("key", "state", ">attempts", "reason")
+    """One line per outbox row: its key, state and number of attempts, why it was not sent, since when, what to do."""
+    table = _table("key", "state", ">attempts", "reason", "since", "what to do")
     for row in rows:
         style = "red" if row["state"] == "failed" else ""
-        table.add_row(Text(row["key"]), Text(row["state"], style=style), str(row["attempts"]), Text(row["reason"]))
+        state, since = Text(row["state"], style=style), _moment(row["since"])
+        cells = Text(row["key"]), state, str(row["attempts"]), Text(row["reason"]), since, Text(row["to_do"])
+        table.add_row(*cells)
     return table if table.row_count else Text("nothing waits, nothing was refused")
 
 
