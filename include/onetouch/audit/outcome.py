@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 from onetouch.crm import remedy
@@ -96,7 +97,8 @@ def status(ledger: Ledger, runs: int = 10) -> dict[str, Any]:
     """The state of the installation at a glance; whether the scheduler is switched on is not part of it.
 
     {"stopped": reason or None, "waiting", "refused": numbers of rows of the outbox, "unsent": the first SHOWN of them
-    (`unsent`; refused ones first), "open_handoffs": their number, "runs": as_of, dry_run and the
+    (`unsent`; refused ones first), "records_refused": what the CRM did not let us write on the records of accounts, by
+    reason {reason, records, since, to_do}, "open_handoffs": their number, "runs": as_of, dry_run and the
     accounting of the runs begun last, newest first}.
     """
     rows = unsent(ledger)
@@ -106,9 +108,20 @@ def status(ledger: Ledger, runs: int = 10) -> dict[str, Any]:
         "waiting": len(rows) - refused,
         "refused": refused,
         "unsent": sorted(rows, key=lambda row: row["state"] != "failed")[:SHOWN],
+        "records_refused": _records_refused(ledger),
         "open_handoffs": len(ledger.handoffs(states=ACTIVE)),
         "runs": [
             {"as_of": run.as_of.isoformat(), "dry_run": run.dry_run} | accounting(ledger, run.run_id)
             for run in ledger.last_runs(runs)
         ],
     }
+
+
+def _records_refused(ledger: Ledger) -> list[dict[str, Any]]:
+    rows = ledger.refused_standings()
+    count = Counter(reason for reason, _ in rows)
+    since = {reason: min(at for why, at in rows if why == reason).isoformat() for reason in count}
+    return [
+        {"reason": reason, "records": n, "since": since[reason], "to_do": remedy("", "pending", reason)}
+        for reason, n in count.most_common()
+    ]

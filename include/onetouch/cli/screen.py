@@ -152,6 +152,9 @@ def status(found: Mapping[str, Any]) -> RenderableType:
         table.add_row(
             "", Text(f"{row['key']}: {row['reason']}, since {_moment(row['since'])}: {row['to_do']}", style=style)
         )
+    for row in found["records_refused"]:
+        said = f"{row['records']:,} not written: {row['reason']}, since {_moment(row['since'])}: {row['to_do']}"
+        table.add_row("records", Text(said, style="red"))
     table.add_row("handoffs", f"{found['open_handoffs']:,} open")
     if not found["runs"]:
         return Group(table, "", Text("no run has begun here yet"))
