@@ -394,6 +394,24 @@ def erased(found: Mapping[str, Any]) -> RenderableType:
     return table
 
 
+def would_erase(found: Mapping[str, Any]) -> RenderableType:
+    """By what the subject is known, what is kept because others use it, too, and which copies are elsewhere."""
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
+    table.add_row(found["kind"], Text(f"{found['id']}: nothing has been erased (--yes erases)"))
+    for name, values in found["identifiers"].items():
+        if values:
+            table.add_row(name.replace("_", " "), Text(", ".join(values)))
+    table.add_row("handoffs", f"{found['handoffs']:,} would be withdrawn")
+    shared = found["shared"]
+    if shared["users"] or shared["domains"]:
+        table.add_row("kept", f"{shared['users']:,} users and {shared['domains']:,} domains: they are others', too")
+    for step in found["elsewhere"]:
+        table.add_row("elsewhere", Text(step))
+    return table
+
+
 def pruned(found: Mapping[str, Any]) -> RenderableType:
     """What was deleted, or would be, one line for each kind of data; what is kept for ever says so."""
     table = Table(box=None, show_header=False, pad_edge=False)
