@@ -117,7 +117,8 @@ class Activity:
     `handoff_id`: our key, on our tasks. `done_at`: when it was completed or took place; None while open. For a meeting
     it is the meeting's end, which may lie in the future: the CRM does not say whether a meeting took place.
     `outcome` and `disposition`: the values a rep picked on our task. `is_answer`: an e-mail written by the customer; it
-    does not count as a touch.
+    does not count as a touch. `is_inbound`: a call that the customer made; it is a touch and an answer. `is_automatic`:
+    an e-mail that nobody wrote, such as an out-of-office note; it is neither.
     """
 
     activity_id: str
@@ -135,6 +136,8 @@ class Activity:
     outcome: str | None = None
     disposition: str | None = None
     is_answer: bool = False
+    is_inbound: bool = False
+    is_automatic: bool = False
 
     @property
     def closed_by_us(self) -> bool:
