@@ -534,8 +534,8 @@ class Salesforce:
         typed = [{"attributes": {"type": t}} | record for t, record in zip(things, records, strict=True)]
         outcomes = self._send("PATCH", typed)
         # An id that refers to nothing: the record was removed from the recycle bin, too.
-        gone = {"deleted": True, "retryable": False}
-        return [replace(o, **gone) if o.code == "INVALID_CROSS_REFERENCE_KEY" else o for o in outcomes]
+        gone = "INVALID_CROSS_REFERENCE_KEY"
+        return [replace(o, deleted=True, retryable=False) if o.code == gone else o for o in outcomes]
 
     def _insert(self, thing: str, records: Sequence[Record], look: Look, *, begun: bool) -> list[Outcome]:
         """Creates records that carry a unique key; one outcome for each record, in their order."""
