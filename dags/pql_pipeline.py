@@ -79,8 +79,9 @@ alert in Slack and the last lines of the task's log name what failed.
   threshold in the policy and trigger a new run.
 - **deliver_tasks**: some decisions were not delivered; the log lists reasons. Delivered ones stay delivered, and
   there is one task each: clear it (with downstream) while the run's moment is fresh, else trigger a new run.
-  Reasons: a field the CRM lacks or refuses is a dead letter (`onetouch outbox`; mend the cause, then
-  `onetouch outbox retry KEY`); a locked row, a time-out or a used-up API limit waits for the next run by itself.
+  Reasons: what the CRM refuses is a dead letter (`onetouch outbox` says what to do); its account is held and offered
+  again a day later, or by the next run after `onetouch outbox retry KEY`; a locked row, a time-out or a used-up API
+  limit waits for the next run by itself.
   Owners of the delivered ones are told all the same. It also passes on tasks that stay untouched (`escalation of …`)
   and keeps records fresh (`record of …`): an owner the CRM refuses, or no user with the address of
   `assignment.escalate_to`, leaves the task where it is (`docs/after-handover.md`). `follow-up of …` was not written, or

@@ -17,7 +17,7 @@ FOLDER = Path(__file__).with_name("scenarios")
 PAGE = FOLDER / "README.md"
 
 FILES = (
-    "signals", "never-contact", "never-interrupt", "one-touch", "returns", "fresh-intent", "context",
+    "signals", "never-contact", "never-interrupt", "one-touch", "returns", "fresh-intent", "context", "refused",
     "value-and-motion", "matrix", "working-days", "scoring", "points", "tiers-and-triggers",
     "expansion-and-hand-raisers", "people", "plans", "messages", "assignment", "timing", "weighted", "contradictions",
 )  # fmt: skip
@@ -56,6 +56,7 @@ NUMBERS: tuple[tuple[str, str, str, str], ...] = (
     ("30 days after a won deal", "S0, ours", "returns", "A customer won settles|From then on"),
     ("the rep of before for 120 days", "ours", "returns", "Within four months|Later it is"),
     ("72 hours: intent is fresh", "S2", "fresh-intent", "Who looked|A little more|Who waits|But no longer"),
+    ("24 hours until what the CRM refused is offered again", "ours", "refused", "An hour after|A day later"),
     ("control group of 0 %", "ours", "one-touch", "The control group|Without a control"),
     ("what a rep must know", "S0", "context", "A rep is told|A record without"),
     ("80 points: a senior", "S4, ours", "assignment", "At 80 points|At 79.6"),

@@ -36,6 +36,9 @@ log = logging.getLogger(__name__)
 Summary = dict[str, Any]
 
 _WITH_ACCOUNTS = ("events", "activity", "memberships", "history")
+_SHOWN = 5
+"""Ids named in an error."""
+
 _WITH_PEOPLE = (*_WITH_ACCOUNTS, "profiles")
 """Folders of the lake that say which accounts and people there are; from memberships on they outlive the events
 (`retention`)."""
@@ -51,13 +54,12 @@ def forget(workspace: Workspace, kind: Kind, id: str, now: datetime) -> Summary:
     Returns {"kind", "pseudonym", "lake": {"files", "rewritten", "rows", "lines"}, "ledger": {"rows", "handoffs"},
     "shared": {"users", "domains"} (kept, because others use them, too), "searched": {"files", "bytes", "rows"},
     "found": [where something is left], "elsewhere": [copies outside lake and ledger, and what to do about them]}.
-    Raises ValueError for an empty id, LedgerError when another process keeps the ledger from being rewritten.
+    Raises ValueError, before anything is begun, for an empty id and for what is a name or a domain and no id (the
+    message names the ids); LedgerError when another process keeps the ledger from being rewritten.
     """
-    if not id.strip():
-        raise ValueError(f"{kind}: give the id of whom to forget")
     ledger = workspace.ledger
-    gathered, shared = _gather(workspace, kind, id.strip())
-    open_tasks = [h for h in ledger.handoffs(states=ACTIVE, account_ids=gathered.accounts) if h.task_id]
+    gathered, shared = _whom(workspace, kind, id)
+    open_tasks = _open_tasks(ledger, gathered)
     ledger.begin_erasure(gathered, now)
     lake = {"files": 0, "rewritten": 0, "rows": 0, "lines": 0}
     rows = ended = 0
@@ -84,11 +86,76 @@ def forget(workspace: Workspace, kind: Kind, id: str, now: datetime) -> Summary:
         "shared": shared,
         "searched": searched,
         "found": found,
-        "elsewhere": _elsewhere(workspace, subject, len(open_tasks)),
+        "elsewhere": _elsewhere(workspace, subject, open_tasks),
     }
 
 
+def preview(workspace: Workspace, kind: Kind, id: str) -> Summary:
+    """What `forget` of that id would find, without erasing anything.
+
+    Returns {"kind", "id", "identifiers": {"accounts", "users", "emails", "domains", "crm_ids", "devices", "names"}
+    (each a list of what would be erased wherever it stands), "shared", "handoffs": how many would be withdrawn,
+    "elsewhere"}. Raises ValueError as `forget` does.
+    """
+    subject, shared = _whom(workspace, kind, id)
+    identifiers = ("accounts", "users", "emails", "domains", "crm_ids", "devices", "names")
+    return {
+        "kind": kind,
+        "id": subject.id,
+        "identifiers": {name: list(getattr(subject, name)) for name in identifiers},
+        "shared": shared,
+        "handoffs": len(workspace.ledger.handoffs(states=ACTIVE, account_ids=subject.accounts)),
+        "elsewhere": _elsewhere(workspace, subject, _open_tasks(workspace.ledger, subject)),
+    }
+
+
+def _open_tasks(ledger: Ledger, subject: Subject) -> int:
+    return sum(h.task_id is not None for h in ledger.handoffs(states=ACTIVE, account_ids=subject.accounts))
+
+
 # ── identity ─────────────────────────────────────────────────────────────────────────────────────
+
+
+def _whom(workspace: Workspace, kind: Kind, id: str) -> tuple[Subject, dict[str, int]]:
+    """`_gather` for an id as a person types it. Raises ValueError for what is no id."""
+    id = id.strip()
+    if not id:
+        raise ValueError(f"{kind}: give the id of whom to forget")
+    if meant := _meant(workspace, kind, id):
+        what, ids = meant
+        more = f" and {len(ids) - _SHOWN} more" if len(ids) > _SHOWN else ""
+        raise ValueError(
+            f"{kind} {id!r}: no {kind} has this id, it is {what} of {', '.join(ids[:_SHOWN])}{more}; give the id: "
+            f"onetouch forget {kind} {ids[0]}"
+        )
+    return _gather(workspace, kind, id)
+
+
+def _meant(workspace: Workspace, kind: Kind, id: str) -> tuple[str, list[str]] | None:
+    """What a text is that is no id, and whose: a name or a domain of accounts, a name of users. None: it may be an id.
+
+    An id that nobody here has, and that is nobody's name either, may be of data that is still to come.
+    """
+    lake, said = workspace.lake, id.lower()
+    if kind == "user":
+        known = _values(lake, _WITH_PEOPLE, "user_id")
+        named = {user for user, name in _distinct(lake, lake.list("profiles"), "user_id", "name") if _says(name, said)}
+        return ("the name", sorted(named)) if named and id not in known and "@" not in id else None
+    rows = _records(lake)
+    ids = {account or f"crm:{crm}" for account, crm, _, _ in rows if account or crm}
+    ids |= {f"crm:{crm}" for _, crm, _, _ in rows if crm} | _values(lake, (*_WITH_ACCOUNTS, "signals"), "account_id")
+    if id in ids or workspace.ledger.handoffs(account_ids=[id]):
+        return None
+    joined = {crm: account for account, crm, _, _ in rows if account and crm}
+    for what, place in (("the name", 2), ("the domain", 3)):
+        found = [row for row in rows if _says(row[place], said) and (row[0] or row[1])]
+        if theirs := {row[0] or joined.get(row[1] or "") or f"crm:{row[1]}" for row in found}:
+            return what, sorted(theirs)
+    return None
+
+
+def _says(value: str | None, said: str) -> bool:
+    return value is not None and value.strip().lower() == said
 
 
 def _gather(workspace: Workspace, kind: Kind, id: str) -> tuple[Subject, dict[str, int]]:

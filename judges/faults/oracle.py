@@ -89,6 +89,7 @@ class Oracle:
         self.reopened: set[str] = set()
         self.passed_on: set[str] = set()
         self.exempt: set[str] = set()
+        self.refused: set[str] = set()
         self.alerts: Counter[str] = Counter()
         self.approved: set[str] = set()
         self.promised: dict[str, datetime] = {}
@@ -147,7 +148,9 @@ class Oracle:
                     record = sent.get("WhatId") or sent.get("id") or ""
                     record = self.tasks[record]["AccountId"] if record in self.tasks else record
                     if record in self.world.by_crm_id:
-                        self.exempt.add(self.world.by_crm_id[record].account_id)
+                        # What was refused before anybody saw it is offered again; of other rows all is forgiven.
+                        seen = sent.get("id") in self.tasks
+                        (self.exempt if seen else self.refused).add(self.world.by_crm_id[record].account_id)
         elif request.path.endswith("failedResults") and REFUSED in str(answer.body):
             process.refused[request.path] = request.name
             self.exempt |= set(self.world.by_id)
@@ -416,7 +419,7 @@ class Oracle:
             later = {i for r in self.runs.values() if r.as_of > run.as_of for i in self.wanted.get(r.run_id, ())}
             for account in (self.world.by_id[i] for i in sorted(self.wanted[run.run_id] - later)):
                 due = self.careful or (self.line is not None and self.line.has_room(run, account))
-                if due and self._calm(account) and account.crm_id not in with_task:
+                if due and self._calm(account, refused=True) and account.crm_id not in with_task:
                     self.violated(6, f"{process} is green, {_named(account)} has no task")
         known = run.as_of - LAG if self.line else run.as_of
         for i in open_before:
@@ -448,10 +451,12 @@ class Oracle:
         called = len(self.wanted[run.run_id]) + self.waiting[run.run_id]
         return limit is None or called <= limit or run.run_id in self.approved
 
-    def _calm(self, account: Account) -> bool:
-        """Whether nothing ever happened that could be a reason not to contact the account."""
+    def _calm(self, account: Account, *, refused: bool = False) -> bool:
+        """Whether nothing ever happened that could be a reason not to contact the account; a refusal is one, unless
+        `refused`: then the account has to have been offered again."""
         facts = {kind for _, kind in account.facts} - {TRIGGER, ASKED}
-        return not facts and account.account_id not in self.exempt
+        forgiven = self.exempt if refused else self.exempt | self.refused
+        return not facts and account.account_id not in forgiven
 
     def failed(self, process: Process, error: Exception | None) -> None:
         """Judges an attempt that failed; `error` is None when the process was killed."""
@@ -469,7 +474,7 @@ class Oracle:
 
     def gave_up(self, process: Process, *, quiet: bool) -> None:
         """Judges a run that ended because all attempts of a stage failed."""
-        if quiet and not self.exempt and not process.capped:
+        if quiet and not self.exempt and not self.refused and not process.capped:
             self.violated(4, f"{process.stage} does not recover although nothing is wrong any more")
 
     # ── the end ──────────────────────────────────────────────────────────────────────────────────

@@ -155,7 +155,14 @@ def test_what_waits_and_what_was_refused_is_in_the_status(tmp_path: Path) -> Non
     ledger.sent("task:a", "00T1")
     ledger.failed("task:b", "INVALID_FIELD: No such column", retryable=False)
     result = RUNNER.invoke(app, ["--home", str(tmp_path), "status", "--json"])
-    assert json.loads(result.stdout) == {"stopped": None, "waiting": 1, "refused": 1, "open_handoffs": 0, "runs": []}
+    told = json.loads(result.stdout)
+    (refused, waiting) = told.pop("unsent")
+    assert told.pop("records_refused") == []
+    assert told == {"stopped": None, "waiting": 1, "refused": 1, "open_handoffs": 0, "runs": []}
+    assert (refused["key"], refused["reason"]) == ("task:b", "INVALID_FIELD: No such column")
+    assert "onetouch outbox retry task:b" in refused["to_do"]
+    assert (waiting["state"], waiting["reason"]) == ("sending", "begun, and not known to have arrived")
+    assert waiting["to_do"].startswith("nothing: the next run looks")
 
 
 def test_an_id_nobody_has_is_said_when_it_is_forgotten(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from onetouch.audit import status
 from onetouch.crm_sync import our_writes
 from onetouch.delivery import DeliveryFailed, write_accounts
 from onetouch.ledger import Run
@@ -149,7 +150,7 @@ def test_a_run_that_comes_late_changes_nothing_a_later_run_has_told(world: Any) 
     assert told(world, 2)["Onetouch_Tier__c"] == "high"
 
 
-def test_a_refused_account_is_counted_with_its_reason_and_tried_again(world: Any) -> None:
+def test_a_refused_account_is_counted_with_its_reason_and_offered_again_a_day_later(world: Any) -> None:
     world.accounts(1, 2, 3)
     refusal = {"statusCode": "FIELD_CUSTOM_VALIDATION_EXCEPTION", "message": "no"}
     fault = {"match": "composite/sobjects$", "method": "PATCH", "row_error": refusal, "rows": [1]}
@@ -158,9 +159,27 @@ def test_a_refused_account_is_counted_with_its_reason_and_tried_again(world: Any
         write(world, decided(world, 0, 1, 2, 3))
     assert (failed.value.summary["written"], sum(failed.value.summary["refused"].values())) == (2, 1)
     assert told(world, 2)["Onetouch_Tier__c"] is None
-    summary = write(world, decided(world, 1, 1, 2, 3))
+    (row,) = status(world.ledger)["records_refused"]
+    assert (row["reason"], row["records"]) == ("FIELD_CUSTOM_VALIDATION_EXCEPTION: no", 1)
+    assert row["since"] == AS_OF.isoformat() and row["to_do"].startswith("an admin: let the validation rule")
+    # An hour later nothing is tried, a day later the same refusal is known and no reason to be red.
+    assert write(world, decided(world, 1, 1, 2, 3))["unchanged"] == 3
+    world.org.post("faults", [fault | {"rows": [0]}])
+    summary = write(world, decided(world, 24, 1, 2, 3))
+    assert (summary["refused"], summary["known"]) == ({"FIELD_CUSTOM_VALIDATION_EXCEPTION: no": 1}, 1)
+    summary = write(world, decided(world, 48, 1, 2, 3))
     assert (summary["written"], summary["unchanged"]) == (1, 2)
     assert told(world, 2)["Onetouch_Tier__c"] == "low"
+    assert status(world.ledger)["records_refused"] == []
+
+
+def test_a_locked_account_is_tried_by_the_next_run(world: Any) -> None:
+    world.accounts(1)
+    locked = {"statusCode": "ENTITY_IS_LOCKED", "message": "an approval"}
+    world.org.post("faults", [{"match": "composite/sobjects$", "method": "PATCH", "row_error": locked}])
+    with pytest.raises(DeliveryFailed, match="ENTITY_IS_LOCKED"):
+        write(world, decided(world, 0, 1))
+    assert write(world, decided(world, 1, 1))["written"] == 1
 
 
 def test_a_deleted_account_fails_nothing(world: Any) -> None:

@@ -21,6 +21,7 @@ from onetouch.crm.protocol import (
 )
 from onetouch.crm.salesforce import transport as salesforce_transport
 from onetouch.delivery import DeliveryFailed
+from onetouch.ledger import ENDED
 from onetouch.sandbox.fields import make_id
 
 from tests.delivery.world import AS_OF, World
@@ -34,7 +35,6 @@ QUERY = {"match": "/query"}
 FOR_GOOD = (
     "INVALID_FIELD", "INVALID_FIELD_FOR_INSERT_UPDATE", "REQUIRED_FIELD_MISSING", "FIELD_CUSTOM_VALIDATION_EXCEPTION",
     "STRING_TOO_LONG", "INACTIVE_OWNER_OR_USER", "INSUFFICIENT_ACCESS_OR_READONLY", "DUPLICATES_DETECTED",
-    "CANNOT_INSERT_UPDATE_ACTIVATE_ENTITY",
 )  # fmt: skip
 FOR_NOW = ("UNABLE_TO_LOCK_ROW", "STORAGE_LIMIT_EXCEEDED", "UNKNOWN_EXCEPTION")
 NO_ANSWER = (
@@ -241,14 +241,18 @@ def test_a_row_refused_for_good_is_a_dead_letter_and_the_rest_goes_on(
     assert not retried(error)
     kind = "account_fields" if where is CONTEXT else "task"
     assert outbox(ready, kind) == ["sent", "failed", "sent"]
-    assert reasons(ready) == {code}
+    assert reasons(ready) - {ENDED} == {code}
     assert len(ready.org.tasks()) == 2
-    # The run it died in was red; it is not sent again until somebody lays it out.
-    assert isinstance(deliver(ready, LATER), dict)
+    # The run that was refused was red; nothing is sent again until the account is decided on anew.
+    held, anew = ready.run(LATER), ready.run(LATER + timedelta(hours=1))
+    ready.decide(held, 2, action="hold_refused")
+    assert ready.deliver(held)["to_send"] == 0
     assert len(ready.org.tasks()) == 2
     assert ready.ledger.retry() == 1
-    assert deliver(ready, LATER + timedelta(hours=1))["earlier"]["delivered"] == 1
-    assert_all_delivered_once(ready)
+    ready.decide(anew, 2)
+    assert ready.deliver(anew)["delivered"] == 1
+    assert sorted(task["WhatId"] for task in ready.org.tasks()) == [crm_id(n) for n in (1, 2, 3)]
+    assert dossiers(ready) == [True] * 3
 
 
 def test_duplicate_value_is_read_by_its_key_and_adopted(ready: World) -> None:

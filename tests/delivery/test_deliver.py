@@ -644,14 +644,96 @@ def test_a_failed_row_is_reported_after_all_others_went_out(world: Any) -> None:
     assert [row["account_id"] for row in summary["failed"]] == ["org-2"]
     assert len(world.org.tasks()) == 2
     assert [r.state for r in world.ledger.outbox(keys=[f"task:{world.handoff(2).handoff_id}"])] == ["failed"]
-    # A dead letter: the next run leaves it, and is green.
+    refused = world.handoff(2)
+    assert (refused.state, refused.reason.split(":")[0], refused.task_id) == ("withdrawn", "refused", None)
+    # The same run again is red again and sends nothing; the next run holds the account and is green.
+    with pytest.raises(DeliveryFailed, match="1 decisions could not be delivered") as again:
+        world.deliver(run)
+    assert [row["account_id"] for row in again.value.summary["failed"]] == ["org-2"]
     later = world.run(LATER)
-    world.decide(later, 9, action="nurture")
+    world.decide(later, 2, action="hold_refused")
     assert "earlier" not in world.deliver(later)
-    # The administrator has put it right, and lays it out again.
-    assert world.ledger.retry() == 1
-    assert world.deliver(later)["earlier"] == {"delivered": 1, "withheld": {}, "failed": []}
+    assert [row.handoff_id for row in world.ledger.unsent() if row.destination == "salesforce"] == [refused.handoff_id]
+    # A day later it is decided on anew: a handoff of its own, and the refusal is off the list.
+    tomorrow = world.run(LATER + timedelta(days=1))
+    world.decide(tomorrow, 2)
+    assert world.deliver(tomorrow)["delivered"] == 1
+    assert world.handoff(2).episode == refused.episode + 1
     assert len(world.org.tasks()) == 3
+    assert [row for row in world.ledger.unsent() if row.destination == "salesforce"] == []
+
+
+def test_a_mended_cause_needs_no_waiting(world: Any) -> None:
+    run = ready(world, 1)
+    refusal = {"statusCode": "FIELD_CUSTOM_VALIDATION_EXCEPTION", "message": "a rule"}
+    world.org.post("faults", [{"match": "composite/sobjects$", "method": "POST", "row_error": refusal}])
+    with pytest.raises(DeliveryFailed):
+        world.deliver(run)
+    frame = world.ledger.handoff_frame(LATER)
+    assert frame["refused_at"].tolist() == [AS_OF] and frame["answered_at"].isna().all()
+    (row,) = world.ledger.refused()
+    assert world.ledger.retry([row.key]) == 1
+    assert world.ledger.handoff_frame(LATER)["refused_at"].isna().all()
+    assert world.ledger.unsent() == [] and world.ledger.retry() == 0
+
+
+def test_a_crash_before_a_refused_handoff_was_ended_leaves_nothing_waiting(world: Any) -> None:
+    run = ready(world, 1)
+    refusal = {"statusCode": "FIELD_CUSTOM_VALIDATION_EXCEPTION", "message": "a rule"}
+    world.org.post("faults", [{"match": "composite/sobjects$", "method": "POST", "row_error": refusal}])
+    failed_all = world.ledger.failed_all
+
+    def die(reasons: Any) -> None:
+        failed_all(reasons)
+        if reasons:
+            raise KeyboardInterrupt
+
+    world.ledger.failed_all = die
+    with pytest.raises(KeyboardInterrupt):
+        world.deliver(run)
+    world.ledger.failed_all = failed_all
+    assert world.handoff(1).state == "context_written"
+    later = world.run(LATER)
+    world.decide(later, 1, action="hold_touched")
+    with pytest.raises(DeliveryFailed):
+        world.deliver(later)
+    assert (world.handoff(1).state, world.handoff(1).reason.split(":")[0]) == ("withdrawn", "refused")
+
+
+def test_what_its_owner_may_not_own_goes_to_another_rep(world: Any) -> None:
+    run = ready(world, 1)
+    refusal = {"statusCode": "INACTIVE_OWNER_OR_USER", "message": "inactive", "fields": ["OwnerId"]}
+    world.org.post("faults", [{"match": "composite/sobjects$", "method": "POST", "row_error": refusal}])
+    with pytest.raises(DeliveryFailed):
+        world.deliver(run)
+    assert world.handoff(1).reason.startswith("refused for its owner: INACTIVE_OWNER_OR_USER")
+    later = world.run(LATER)
+    world.decide(later, 1, owner_id=make_id("005", 102))
+    assert world.deliver(later)["delivered"] == 1
+    assert world.task(1)["OwnerId"] == make_id("005", 102)
+
+
+def test_what_is_too_much_at_once_for_the_orgs_code_is_sent_in_parts(world: Any) -> None:
+    run = ready(world, 1, 2, 3, 4, 5)
+    refusal = {
+        "statusCode": "CANNOT_INSERT_UPDATE_ACTIVATE_ENTITY",
+        "message": "System.LimitException: Apex CPU time limit",
+    }
+    fault = {"match": "composite/sobjects$", "method": "POST", "row_error": refusal, "times": 2}
+    world.org.post("faults", [fault])
+    assert world.deliver(run)["delivered"] == 5
+    assert len(world.org.tasks()) == 5
+
+
+def test_what_is_too_much_for_the_orgs_code_by_itself_is_tried_by_the_next_run(world: Any) -> None:
+    run = ready(world, 1, 2)
+    refusal = {"statusCode": "APEX_ERROR", "message": "System.LimitException: Too many SOQL queries: 101"}
+    world.org.post("faults", [{"match": "composite/sobjects$", "method": "POST", "row_error": refusal, "times": 4}])
+    with pytest.raises(DeliveryFailed) as failure:
+        world.deliver(run)
+    assert failure.value.summary["deferred"] == 2
+    assert world.handoff(1).state == "context_written"
+    assert world.deliver(run)["delivered"] == 2
 
 
 def test_a_failed_context_keeps_the_task_back(world: Any) -> None:
@@ -661,7 +743,7 @@ def test_a_failed_context_keeps_the_task_back(world: Any) -> None:
     with pytest.raises(DeliveryFailed):
         world.deliver(run)
     assert [t["WhatId"] for t in world.org.tasks()] == [crm_id(2)]
-    assert world.handoff(1).state == "decided"
+    assert (world.handoff(1).state, world.handoff(1).reason.split(":")[0]) == ("withdrawn", "refused")
 
 
 def test_an_account_without_a_crm_record_gets_one_once(world: Any) -> None:
@@ -682,7 +764,7 @@ def test_an_account_without_a_crm_record_is_a_failure_where_none_may_be_made(wor
     with pytest.raises(DeliveryFailed) as failure:
         world.deliver(run)
     assert failure.value.summary["failed"] == [
-        {"account_id": "org-1", "reason": "the account has no record in the CRM"}
+        {"account_id": "org-1", "reason": "NO_RECORD: the account has no record in the CRM"}
     ]
 
 

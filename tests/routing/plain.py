@@ -170,7 +170,11 @@ def decision_of(row: Row, past: Row | None, touch: datetime | None, before: Row 
     expands = (row["arr"] or 0) > 0 and all(holds(row, c) for c in routing.expansion.when)
     moments = [row[f"{name}_at"] for name in routing.triggers]
     fresh = bool(before) and any(at is not None and at > before["since"] for at in moments)
-    waiting = bool(before) and before["action"] in ("hold_capacity", "hold_context") and before["call"] == "trigger"
+    waiting = (
+        bool(before)
+        and before["action"] in ("hold_capacity", "hold_context", "hold_refused")
+        and before["call"] == "trigger"
+    )
     came = fresh and before["action"] in ("monitor", "hold_converting")
     able = gates["icp"] and gates["activated"] and gates["engagement"] and valuable
     shown = asked = in_time = True
@@ -229,7 +233,20 @@ def decision_of(row: Row, past: Row | None, touch: datetime | None, before: Row 
             return "queue expired", call
     if any(row[field] in (None, "") for field in policy.handoff.required_context):
         return "never without context", call
+    if past and is_refused(past, policy, as_of):
+        return "refused", call
     return "sales", call
+
+
+def is_refused(past: dict[str, Any], policy: Policy, as_of: datetime) -> bool:
+    """Whether the CRM has refused the account's task lately, and not because of its owner."""
+    hours, at = policy.delivery.offer_again_hours, known(past.get("refused_at"))
+    return (
+        hours is not None
+        and at is not None
+        and as_of - at < timedelta(hours=hours)
+        and past["reason"].startswith("refused:")
+    )
 
 
 def known(value: Any) -> Any:

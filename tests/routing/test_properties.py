@@ -163,6 +163,12 @@ def _handoff(random: Random, account: str, policy: Policy, as_of: datetime) -> d
     length = random.choice([days for days in lengths if days is not None])
     closed_at = as_of - max(_edge(random, length), timedelta())
     late = {"rest_state": state, "rest_at": min(closed_at + _edge(random, 2), as_of)}
+    if state == "withdrawn" and random.random() < 0.5:
+        at = as_of - max(_edge(random, 1), timedelta())
+        reason = random.choice(
+            ["refused: DUPLICATES_DETECTED: a twin", "refused for its owner: INACTIVE_OWNER_OR_USER"]
+        )
+        return row | none | {"closed_at": at, "refused_at": random.choice([at, None]), "reason": reason}
     if state in ("released", "won", "lost"):
         return row | {"closed_at": closed_at} | random.choice([{"rest_state": state, "rest_at": closed_at}, late])
     earlier["rest_at"] = min(earlier["rest_at"], closed_at - timedelta(hours=1))
@@ -432,6 +438,7 @@ def test_every_obstacle_named_stands_and_only_a_sales_touch_has_none(drawn: int,
                     "cooldown": (has, needs),
                     "bought": (has, policy.routing.bought_days),
                     "deal_closed": (has, policy.routing.deal_closed_days),
+                    "refused": (has, policy.delivery.offer_again_hours),
                 }  # fmt: skip
                 assert (has, needs) == figures.get(name, (None, None))
             stands = {
@@ -451,6 +458,7 @@ def test_every_obstacle_named_stands_and_only_a_sales_touch_has_none(drawn: int,
                 "intent": not gates["intent"],
                 "trigger": decision["rule"] == "tier medium",
                 "queue": before.get(decision["account_id"], {}).get("rule") in ("capacity", "queue expired"),
+                "refused": bool(then) and plain.is_refused(then, policy, as_of),
                 "room": decision["rule"] == "capacity",
                 "day": decision["rule"] == "capacity",
                 "return": decision["rule"] == "capacity",
@@ -529,6 +537,8 @@ def applied(now: Inputs, first: pd.DataFrame, policy: Policy, as_of: datetime) -
                     past[account] |= {"signals": []}
             elif name == "queue":
                 pass
+            elif name == "refused":
+                past[account] |= {"refused_at": as_of - timedelta(hours=needs)}
             elif name == "recent_touch":
                 touched[account] = as_of - timedelta(days=needs)
             else:

@@ -68,7 +68,8 @@ def test_a_rule_of_today_has_parameters_so_that_stored_policies_decide_as_they_d
     added = always - BEFORE_RULES_HAD_PARAMETERS
     then = read_stored({key: value for key, value in POLICY.document().items() if key != "routing"} | {
         "format": 3, "routing": {k: v for k, v in POLICY.document()["routing"].items() if k not in
-                                 ("returns", "fresh_intent_hours", "rules")}})  # fmt: skip
+                                 ("returns", "fresh_intent_hours", "rules")},
+        "delivery": {k: v for k, v in POLICY.document()["delivery"].items() if k != "offer_again_hours"}})  # fmt: skip
     assert {rule.name for rule in rules_of(then)} == always
     assert not added, (
         f"{added}: give the rule `parameters`, if only an empty model; without them it "

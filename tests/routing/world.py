@@ -58,10 +58,14 @@ def handoffs(*rows: dict[str, Any]) -> pd.DataFrame:
         "rest_state",
         "rest_owner",
         "rest_at",
+        "refused_at",
+        "owner_email",
     ]
     frame = pd.DataFrame(list(rows), columns=columns)
-    text = dict.fromkeys(["reason", "rest_state", "rest_owner"], "str")
-    return frame.astype({**text, **dict.fromkeys(["closed_at", "rest_at"], "datetime64[us, UTC]")})
+    text = dict.fromkeys(["reason", "rest_state", "rest_owner", "owner_email"], "str")
+    ended = ["closed_at", "rest_at", "refused_at"]
+    moments = {name: pd.to_datetime(frame[name], utc=True).astype("datetime64[us, UTC]") for name in ended}
+    return frame.astype(text).assign(**moments)
 
 
 def touches(*rows: dict[str, Any]) -> pd.DataFrame:

@@ -7,6 +7,7 @@ import json
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import pytest
 from onetouch import audit
 from onetouch import forget as module
 from onetouch.catalogue import PERSONAL_COLUMNS
-from onetouch.forget import forget
+from onetouch.forget import forget, preview
 from onetouch.lake import Lake
 from onetouch.ledger import Ledger
 from onetouch.sources.lines import JsonLines
@@ -181,6 +182,33 @@ def test_an_account_without_group_goes_with_its_domain(home: Home) -> None:
     users = users_of(lake, domain)
     forget(home.workspace, "account", domain, AS_OF)
     assert where(home.workspace.home, domain, *users) == []
+
+
+@pytest.mark.parametrize("column", ["name", "domain"])
+def test_a_name_or_a_domain_is_no_id_and_nothing_is_begun(home: Home, column: str) -> None:
+    rows = home.workspace.lake.read("signals", f"{home.run_id}.parquet").set_index("account_id")
+    named = str(rows.at[ACCOUNT, column]).upper()
+    theirs = sorted(rows.index[rows[column].str.upper() == named])
+    dump, events_before = home.workspace.ledger.dump(), events(home.workspace.lake)
+    for ask in (preview, partial(forget, now=AS_OF)):
+        with pytest.raises(ValueError, match=f"it is the {column} of {theirs[0]}.*onetouch forget account {theirs[0]}"):
+            ask(home.workspace, "account", named)
+    assert home.workspace.ledger.dump() == dump
+    pd.testing.assert_frame_equal(events(home.workspace.lake), events_before)
+
+
+def test_the_preview_names_what_the_erasure_then_erases(home: Home) -> None:
+    workspace = home.workspace
+    dump = workspace.ledger.dump()
+    would = preview(workspace, "account", ACCOUNT)
+    assert workspace.ledger.dump() == dump and where(workspace.home, ACCOUNT)
+    assert would["identifiers"]["accounts"][0] and CRM_ID in would["identifiers"]["crm_ids"]
+    words = [word for words in would["identifiers"].values() for word in words if len(word) > 8]
+    assert ACCOUNT in words and "u_consultant" not in words
+    said = forget(workspace, "account", ACCOUNT, AS_OF)
+    assert (would["shared"], would["elsewhere"]) == (said["shared"], said["elsewhere"])
+    assert would["handoffs"] == said["ledger"]["handoffs"]
+    assert [name for _, name in where(workspace.home, *words)] == []
 
 
 def test_again_finds_nothing_left_to_do(home: Home) -> None:

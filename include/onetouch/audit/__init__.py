@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from onetouch.audit.assigned import assigned
     from onetouch.audit.ends import ENDS, ended
     from onetouch.audit.explain import Explanation, decision_rows, explain, plain, run_of
-    from onetouch.audit.outcome import accounting, status
+    from onetouch.audit.outcome import accounting, status, unsent
     from onetouch.audit.replay import find, forgotten_in, replay
     from onetouch.audit.stored import earlier, of_run, table
 
@@ -29,5 +29,6 @@ __all__ = [
     "run_of",
     "status",
     "table",
+    "unsent",
 ]
 show(__name__)

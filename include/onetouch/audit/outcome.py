@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
-from onetouch.ledger import ACTIVE, Ledger
+from onetouch.crm import remedy
+from onetouch.ledger import ACTIVE, Ledger, Outbox
+
+_UNSAID = {"pending": "not sent yet", "sending": "begun, and not known to have arrived"}
+"""The reason of a row that was not refused, by its state."""
+
+SHOWN = 10
+"""How many rows that were not sent `status` names."""
 
 _WARN = (
     "extract_crm",
@@ -61,21 +69,60 @@ def accounting(ledger: Ledger, run_id: str) -> dict[str, Any]:
     } | {name: sent[name] for name in ("follow_ups",) if name in sent}
 
 
+def unsent(ledger: Ledger, state: str | None = None) -> list[dict[str, Any]]:
+    """The rows of the outbox in a state (None: what has not been sent), oldest first.
+
+    Columns: key, state, destination, attempts, reason (never empty for what was not sent), since (ISO 8601: the moment
+    of the run that laid it out), to_do (what a person can do about it), run_id, handoff_id. The payload is left out,
+    because it names people.
+    """
+    rows: list[Outbox] = ledger.unsent() if state is None else ledger.outbox(states=[state])
+    since = {run.run_id: run.as_of.isoformat() for run in ledger.runs()} if rows else {}
+    return [
+        {
+            "key": row.key,
+            "state": row.state,
+            "destination": row.destination,
+            "attempts": row.attempts,
+            "reason": row.reason or _UNSAID.get(row.state, ""),
+            "since": since.get(row.run_id or ""),
+            "to_do": remedy(row.key, row.state, row.reason),
+            "run_id": row.run_id,
+            "handoff_id": row.handoff_id,
+        }
+        for row in rows
+    ]
+
+
 def status(ledger: Ledger, runs: int = 10) -> dict[str, Any]:
     """The state of the installation at a glance; whether the scheduler is switched on is not part of it.
 
-    {"stopped": reason or None, "waiting", "refused": numbers of rows of the outbox, "open_handoffs": their number,
-    "runs": as_of, dry_run and the accounting of the runs begun last, newest first}.
+    {"stopped": reason or None, "waiting", "refused": numbers of rows of the outbox, "unsent": the first SHOWN of them
+    (`unsent`; refused ones first), "records_refused": what the CRM did not let us write on the records of accounts, by
+    reason {reason, records, since, to_do}, "open_handoffs": their number, "runs": as_of, dry_run and the
+    accounting of the runs begun last, newest first}.
     """
-    unsent = ledger.unsent()
-    refused = sum(row.state == "failed" for row in unsent)
+    rows = unsent(ledger)
+    refused = sum(row["state"] == "failed" for row in rows)
     return {
         "stopped": ledger.stopped(),
-        "waiting": len(unsent) - refused,
+        "waiting": len(rows) - refused,
         "refused": refused,
+        "unsent": sorted(rows, key=lambda row: row["state"] != "failed")[:SHOWN],
+        "records_refused": _records_refused(ledger),
         "open_handoffs": len(ledger.handoffs(states=ACTIVE)),
         "runs": [
             {"as_of": run.as_of.isoformat(), "dry_run": run.dry_run} | accounting(ledger, run.run_id)
             for run in ledger.last_runs(runs)
         ],
     }
+
+
+def _records_refused(ledger: Ledger) -> list[dict[str, Any]]:
+    rows = ledger.refused_standings()
+    count = Counter(reason for reason, _ in rows)
+    since = {reason: min(at for why, at in rows if why == reason).isoformat() for reason in count}
+    return [
+        {"reason": reason, "records": n, "since": since[reason], "to_do": remedy("", "pending", reason)}
+        for reason, n in count.most_common()
+    ]

@@ -67,6 +67,12 @@ HOLD_OPEN_OPPORTUNITY = Action(
 HOLD_CONTEXT = Action(
     "hold_context", "The account waits until its record tells all that a rep must know.", hold=True, waiting=True
 )
+HOLD_REFUSED = Action(
+    "hold_refused",
+    "The CRM refused the account's task; it is offered again a day later, or once somebody has mended the cause.",
+    hold=True,
+    waiting=True,
+)
 HOLD_CAPACITY = Action(
     "hold_capacity",
     "The account waits in a rep's queue for room in the rep's day.",
@@ -100,6 +106,7 @@ ACTIONS = (
     HOLD_COOLDOWN,
     HOLD_OPEN_OPPORTUNITY,
     HOLD_CONTEXT,
+    HOLD_REFUSED,
     HOLD_CAPACITY,
     HOLD_HOLDOUT,
     HOLD_NEVER_CONTACT,

@@ -13,9 +13,6 @@ app = typer.Typer()
 outbox_app = typer.Typer(invoke_without_command=True)
 app.add_typer(outbox_app, name="outbox", help="What is to be written outside, and what was refused.")
 
-SHOWN = ("key", "state", "destination", "attempts", "reason", "run_id", "handoff_id")
-"""The columns of a row that are shown; the payload is not, because it names people."""
-
 
 @outbox_app.callback()
 @shared
@@ -26,14 +23,13 @@ def outbox(
     """What was not sent: dead letters with the reason of their refusal, and what waits for the next run."""
     if call.context.invoked_subcommand is not None:
         return
+    from onetouch import audit
     from onetouch.cli import screen
     from onetouch.ledger import OUTBOX_STATES
 
     if state is not None and state not in OUTBOX_STATES:
         raise ValueError(f"--state {state!r} is no state; allowed: {', '.join(OUTBOX_STATES)}")
-    ledger = call.ledger()
-    found = ledger.outbox(states=[state]) if state else ledger.unsent()
-    rows = [{name: getattr(row, name) for name in SHOWN} for row in found]
+    rows = audit.unsent(call.ledger(), state)
     call.rows(rows, lambda: screen.outbox(rows))
 
 
@@ -44,7 +40,10 @@ def retry(
     keys: Annotated[list[str] | None, typer.Argument(help="As `onetouch outbox` names them.")] = None,
     every: Annotated[bool, typer.Option("--all", help="All of them.")] = False,
 ) -> None:
-    """Put dead letters back into the outbox, so that the next run sends them; first fix what they were refused for."""
+    """Put dead letters back into the outbox, so that the next run sends them; first fix what they were refused for.
+
+    A task that was refused is not sent as it was: the next run decides on its account anew, and writes it anew.
+    """
     if bool(keys) == every:
         raise ValueError("outbox retry: give the keys of dead letters, or --all")
     ledger = call.ledger()
@@ -52,7 +51,7 @@ def retry(
     if unknown := sorted(set(keys or ()) - dead):
         raise ValueError(f"outbox retry: {', '.join(unknown)}: no dead letter; onetouch outbox lists them")
     again = ledger.retry(sorted(keys or dead))
-    call.answer({"retried": again}, lambda: f"{again:,} to be sent by the next run")
+    call.answer({"retried": again}, lambda: f"{again:,} to be sent, or decided on anew, by the next run")
 
 
 @app.command()

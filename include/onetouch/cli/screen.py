@@ -149,6 +149,14 @@ def status(found: Mapping[str, Any]) -> RenderableType:
     refused = Text(f"{found['waiting']:,} wait for the next run, ")
     refused.append(f"{found['refused']:,} refused (onetouch outbox)", style="red" if found["refused"] else "")
     table.add_row("outbox", refused)
+    for row in found["unsent"]:
+        style = "red" if row["state"] == "failed" else ""
+        table.add_row(
+            "", Text(f"{row['key']}: {row['reason']}, since {_moment(row['since'])}: {row['to_do']}", style=style)
+        )
+    for row in found["records_refused"]:
+        said = f"{row['records']:,} not written: {row['reason']}, since {_moment(row['since'])}: {row['to_do']}"
+        table.add_row("records", Text(said, style="red"))
     table.add_row("handoffs", f"{found['open_handoffs']:,} open")
     if not found["runs"]:
         return Group(table, "", Text("no run has begun here yet"))
@@ -175,11 +183,13 @@ def _outcome(run: Mapping[str, Any]) -> Text:
 
 
 def outbox(rows: Iterable[Mapping[str, Any]]) -> RenderableType:
-    """One line per outbox row: its key and state, the number of attempts, and the reason why it was not sent."""
-    table = _table("key", "state", ">attempts", "reason")
+    """One line per outbox row: its key, state and number of attempts, why it was not sent, since when, what to do."""
+    table = _table("key", "state", ">attempts", "reason", "since", "what to do")
     for row in rows:
         style = "red" if row["state"] == "failed" else ""
-        table.add_row(Text(row["key"]), Text(row["state"], style=style), str(row["attempts"]), Text(row["reason"]))
+        state, since = Text(row["state"], style=style), _moment(row["since"])
+        cells = Text(row["key"]), state, str(row["attempts"]), Text(row["reason"]), since, Text(row["to_do"])
+        table.add_row(*cells)
     return table if table.row_count else Text("nothing waits, nothing was refused")
 
 
@@ -381,6 +391,24 @@ def erased(found: Mapping[str, Any]) -> RenderableType:
     table.add_row("found", Text(str(len(found["found"])), style="red" if found["found"] else "green"))
     for place in found["found"]:
         table.add_row("", Text(place, style="red"))
+    for step in found["elsewhere"]:
+        table.add_row("elsewhere", Text(step))
+    return table
+
+
+def would_erase(found: Mapping[str, Any]) -> RenderableType:
+    """By what the subject is known, what is kept because others use it, too, and which copies are elsewhere."""
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
+    table.add_row(found["kind"], Text(f"{found['id']}: nothing has been erased (--yes erases)"))
+    for name, values in found["identifiers"].items():
+        if values:
+            table.add_row(name.replace("_", " "), Text(", ".join(values)))
+    table.add_row("handoffs", f"{found['handoffs']:,} would be withdrawn")
+    shared = found["shared"]
+    if shared["users"] or shared["domains"]:
+        table.add_row("kept", f"{shared['users']:,} users and {shared['domains']:,} domains: they are others', too")
     for step in found["elsewhere"]:
         table.add_row("elsewhere", Text(step))
     return table

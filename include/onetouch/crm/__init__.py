@@ -39,6 +39,7 @@ if TYPE_CHECKING:
         note,
     )
     from onetouch.crm.registry import CRMS, check_system, connect, connection_id
+    from onetouch.crm.remedies import remedy
     from onetouch.crm.salesforce import HANDOFF_ID, REQUIRED_FIELDS
     from onetouch.crm.stored import context_of, opportunity_of, stored_payload, task_of
 
@@ -79,6 +80,7 @@ __all__ = [
     "left_alone",
     "note",
     "opportunity_of",
+    "remedy",
     "stored_payload",
     "task_of",
 ]

@@ -94,7 +94,8 @@ class Outcome:
     """The outcome of one row: its record id, or the code and message of its refusal.
 
     `retryable`: a later run may succeed with the same row. `deleted`: the record existed and is in the recycle bin.
-    `by_rep`: a rep had closed the task, and it was left as it was.
+    `by_rep`: a rep had closed the task, and it was left as it was. `owner`: the CRM does not take the row's owner;
+    another rep's row may be taken.
     """
 
     ok: bool
@@ -104,6 +105,7 @@ class Outcome:
     deleted: bool = False
     by_rep: bool = False
     retryable: bool = False
+    owner: bool = False
 
     @property
     def reason(self) -> str:
@@ -126,7 +128,8 @@ class Activity:
     `key`: our unique key, on our tasks; people may have changed it. `done_at`: when it was done or took place; None
     while open. For a meeting it is the meeting's end, which may lie in the future: the CRM does not say whether a
     meeting took place. `outcome` and `disposition`: the values a rep picked on our task. `is_answer`: an e-mail written
-    by the customer; it does not count as a touch.
+    by the customer; it does not count as a touch. `is_inbound`: a call that the customer made; it is a touch and an
+    answer. `is_automatic`: an e-mail that nobody wrote, such as an out-of-office note; it is neither.
     """
 
     activity_id: str
@@ -144,6 +147,8 @@ class Activity:
     outcome: str | None = None
     disposition: str | None = None
     is_answer: bool = False
+    is_inbound: bool = False
+    is_automatic: bool = False
 
     @property
     def handoff_id(self) -> str | None:

@@ -17,7 +17,7 @@ What the CRM shows, and the state it leads to (R is the rep who owns the handoff
 | task_open         | a colleague was in touch after the decision             | `ending`: withdrawn                 |
 | task_open         | anybody was in touch before the decision, logged since  | `ending`: withdrawn                 |
 | touched           | outcome Replied or Meeting booked, R's meeting, a deal, | replied                             |
-|                   | an e-mail of the customer's after the touch             |                                     |
+|                   | an e-mail of the customer's after the touch, or a call  |                                     |
 | touched, replied  | a deal created since the touch is won; all are lost     | won; lost                           |
 | replied           | no open deal, and the rep's disposition, noted with the | lost                                |
 |                   | answer or after it, is another one than Good            |                                     |
@@ -42,7 +42,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from onetouch.crm import DISPOSITIONS, EXPIRED, OUTCOMES, RELEASED, WITHDRAWN, Activity
-from onetouch.ledger import STATES, Handoff
+from onetouch.ledger import NOT_DELIVERED, STATES, Handoff
 from onetouch.policy import Automation, Policy
 
 Move = dict[str, Any]
@@ -80,7 +80,7 @@ class Seen:
 def by_people(
     activities: Iterable[Activity], automation: Automation, emails: Mapping[str, str | None]
 ) -> Iterator[Activity]:
-    """The activities without those logged by software, as the policy's `crm.automation` names it.
+    """The activities without automatic replies and those logged by software, as the policy's `crm.automation` names it.
 
     `emails`: user → e-mail. Tasks we created and messages from the customer stay, whoever owns them.
     """
@@ -88,6 +88,8 @@ def by_people(
     for activity in activities:
         owner = emails.get(activity.owner_id or "") or ""
         by_software = owner.casefold() in automation.owners or activity.subject.casefold().startswith(subjects)
+        if activity.is_automatic:
+            continue
         if activity.handoff_id or activity.is_answer or not by_software:
             yield activity
 
@@ -207,7 +209,7 @@ def _first_touch(handoff: Handoff, seen: Seen, as_of: datetime) -> tuple[datetim
 
 
 def _answers(handoff: Handoff, seen: Seen, touched_at: datetime, as_of: datetime) -> list[datetime]:
-    """When the customer replied: by e-mail, by outcomes that reps noted, and by meetings of the handoff's rep.
+    """When the customer replied: by e-mail, by a call, by outcomes that reps noted, by meetings of the handoff's rep.
 
     An e-mail counts as a reply whichever rep received it; an e-mail from before the touch replies to something else.
     """
@@ -221,7 +223,8 @@ def _answers(handoff: Handoff, seen: Seen, touched_at: datetime, as_of: datetime
             if activity.is_done and not activity.is_deleted and written > touched_at:
                 answers.append(written)
             continue
-        answered = activity.outcome in REPLIES or (activity.kind == MEETING and activity.owner_id in owners)
+        answered = activity.outcome in REPLIES or activity.is_inbound
+        answered |= activity.kind == MEETING and activity.owner_id in owners
         at = in_touch_at(activity, as_of) if answered else None
         if at is not None and at >= touched_at:
             answers.append(at)
@@ -263,6 +266,8 @@ def ending(
         if any(first < touch["at"] <= handoff.decided_at for touch in others):
             return "withdrawn", "touched before the decision: logged since"
     if handoff.state in UNTOUCHED and handoff.decided_at + timedelta(hours=rules.expires_hours) <= as_of:
+        if handoff.state != "task_open":
+            return "withdrawn", f"{NOT_DELIVERED}: the CRM did not take its task within {rules.expires_hours} hours"
         return "expired", f"not contacted within {rules.expires_hours} hours"
     return None
 

@@ -53,11 +53,14 @@ def write_accounts(
     continues after a crash writes what is uncertain again and leaves out the rest. A record that a later run has
     written is left alone. Only our own fields are written. With `held` (why nothing may be written) nothing is.
 
+    What the CRM refuses for good is tried again once `delivery.offer_again_hours` have passed, or when the standing has
+    changed; what may pass, by the next run.
+
     Returns {"accounts": the CRM's, "unchanged", "written", "gone": deleted there meanwhile, "refused": {reason: n},
-    "held", "ours": what the next extraction need not read (`crm_sync.our_writes`), or None}: accounts = unchanged +
-    written + gone + refused. When held,
-    "to_write" is how many would have been written. Raises DeliveryFailed with the same when the CRM refused some, after
-    all others; the next run tries them again. Raises Unreachable when the CRM gave no answer at all.
+    "known": how many of the refused an earlier run was refused for the same reason, "held", "ours": what the next
+    extraction need not read (`crm_sync.our_writes`), or None}: accounts = unchanged + written + gone + refused. When
+    held, "to_write" is how many would have been written. Raises DeliveryFailed with the same, after all others, when
+    the CRM refused some that are not known. Raises Unreachable when the CRM gave no answer at all.
     """
     if held or crm is None:
         told = ledger.standings(policy.crm.system)
@@ -71,15 +74,23 @@ def write_accounts(
 def _summary(accounts: int, mine: pd.DataFrame, held: str | None) -> dict[str, Any]:
     """What has become of the accounts, by the run's rows of the ledger (`mine`): a repeated run says the same."""
     states = Counter(mine["state"])
+    refused = Counter(mine.loc[_refused(mine), "reason"])
     return {
         "accounts": accounts,
-        "unchanged": accounts - states["written"] - states["gone"] - states["refused"],
+        "unchanged": accounts - states["written"] - states["gone"] - refused.total(),
         "written": states["written"],
         "gone": states["gone"],
-        "refused": dict(Counter(mine.loc[mine["state"] == "refused", "reason"])),
+        "refused": dict(refused),
+        "known": 0,
         "held": held,
         "ours": None,
     }
+
+
+def _refused(rows: pd.DataFrame) -> pd.Series:
+    """Which rows of the ledger the CRM has refused, for good or for now."""
+    for_now: pd.Series = rows["state"].eq("sending") & rows["reason"].ne("")
+    return rows["state"].eq("refused") | for_now
 
 
 def _count(lake: Lake, policy: Policy, run: Run, told: pd.DataFrame) -> tuple[int, int]:
@@ -125,10 +136,18 @@ def _write(lake: Lake, ledger: Ledger, policy: Policy, run: Run, crm: Crm) -> di
     summary["ours"] = _ours(ledger, run, crm, written, unread)
     summary["refused"] |= left_out
     summary["unchanged"] -= left_out.total()
-    if summary["refused"]:
+    summary["known"] = _known(told, mine, run)
+    if sum(summary["refused"].values()) > summary["known"]:
         named = [(f"{n} accounts", reason) for reason, n in summary["refused"].items()]
         raise DeliveryFailed("reasons why accounts could not be written", summary, named) from cut_short
     return summary
+
+
+def _known(told: pd.DataFrame, mine: pd.DataFrame, run: Run) -> int:
+    """How many of the run's refusals (`mine`) repeat one of an earlier run (`told`: before it wrote)."""
+    before = told[_refused(told) & (told["as_of"] < pd.Timestamp(run.as_of))].set_index("crm_account_id")["reason"]
+    now = mine[_refused(mine)].set_index("crm_account_id")["reason"]
+    return int(now.eq(before.reindex(now.index)).sum())
 
 
 def _send(ledger: Ledger, run: Run, crm: Crm, rows: dict[str, tuple[Standing, AccountContext]]) -> None:
@@ -140,6 +159,8 @@ def _send(ledger: Ledger, run: Run, crm: Crm, rows: dict[str, tuple[Standing, Ac
 def _settled(outcome: Outcome) -> tuple[str, str]:
     if outcome.ok:
         return "written", ""
+    if outcome.retryable and not outcome.deleted:
+        return "sending", outcome.reason
     return ("gone" if outcome.deleted else "refused"), outcome.reason
 
 
@@ -217,7 +238,10 @@ def _changed(
     """
     as_of = pd.Timestamp(run.as_of)
     later = (before["as_of"] > as_of).to_numpy(bool)
-    uncertain = before["state"].ne("written").to_numpy(bool)  # also those never written
+    hours = policy.delivery.offer_again_hours
+    refused = before["state"].eq("refused") & (hours is not None)
+    refused &= before["as_of"] > as_of - timedelta(hours=hours or 0)
+    uncertain = (before["state"].ne("written") & ~refused).to_numpy(bool)  # also those never written
     tier, former = decisions["tier"].astype("str").fillna(""), before["tier"].astype("str").fillna("")
     other = (tier.ne(former) | decisions["action"].ne(before["action"])).to_numpy(bool)
     score, last = decisions["score"].to_numpy(float), before["score"].to_numpy(float)

@@ -16,8 +16,12 @@ from onetouch.chat import Bullets, Emoji, Footnote, Line, Lines, Link, Mention, 
 from onetouch.handoff import Alert, capital, count, near_moment, plain, without_addresses, zone
 from onetouch.ledger import Handoff
 
-_OWNERS, _CHARACTERS = 46, 11_000
-"""Ours: most owners and characters in a digest, to keep it readable; Slack takes 50 blocks and 13,200 characters."""
+_OWNERS, _CHARACTERS = 45, 11_000
+"""Ours: most owners with a list of their tasks, and most characters, in a digest, to keep it readable; Slack takes 50
+blocks and 13,200 characters."""
+
+_HEAD, _COUNTED = 40, 20
+"""Characters reserved for the head of an owner's list, and for an owner who is only named with a number."""
 
 _BECOMES = 170
 """Ours: characters reserved for the outcome of a task, so that an updated digest holds the same tasks."""
@@ -129,40 +133,57 @@ def erased() -> Message:
 
 
 def digest(tasks: Sequence[Told], chat: str) -> Message:
-    """One message for many tasks, in the order given, grouped by owner; tasks beyond its limits are only counted.
+    """One message for many tasks, in the order given, grouped by owner; every owner is mentioned.
 
-    `chat`: the name of the chat as people write it.
+    Where there are more tasks than it has room for, each owner gets an equal share of it, and is told how many more
+    there are; owners beyond the limit are named with a number. `chat`: the name of the chat as people write it.
     """
     groups: dict[str | None, list[Told]] = {}
     for told in sorted(tasks, key=lambda told: told.user is None):
         groups.setdefault(told.user, []).append(told)
+    listed, counted = list(groups.items())[:_OWNERS], list(groups.items())[_OWNERS:]
+    shares = _shares([theirs for _, theirs in listed], _CHARACTERS - _HEAD * len(listed) - _COUNTED * len(counted))
     lists: list[Part] = []
-    room, shown = _CHARACTERS, 0
-    for user, theirs in list(groups.items())[:_OWNERS]:
-        items = []
-        for told in theirs:
-            room -= len(told.alert.account) + len(told.alert.why) + len(told.alert.due) + _BECOMES
-            if room < 0:
-                break
-            items.append(_item(told))
-        if not items:
-            break
-        shown += len(items)
+    for (user, theirs), share in zip(listed, shares, strict=True):
+        items: list[Line] = [_item(told) for told in theirs[:share]]
+        if share < len(theirs):
+            items.append((Text(f"and {len(theirs) - share} more in the CRM"),))
         head = (*_mention(user, f"Owner not known in {chat}"), Text(f" · {count(len(theirs), 'task')}"))
         lists.append(Bullets(items, () if tasks[0].direct else head))
+    if counted:
+        lists.append(Lines([(Text("Also"), *_by_owner([(user, len(theirs)) for user, theirs in counted]))]))
     title = count(len(tasks), "new task")
     if over := sum(told.state != "task_open" for told in tasks):
         title = f"{count(len(tasks), 'task')}, {over} no longer waiting"
-    rest = f"And {len(tasks) - shown} more in the CRM. " if shown < len(tasks) else ""
     where = "Dossiers and first messages are in the task lists."
     if all(told.alert.brief for told in tasks):
         where = "First messages are in the task lists, dossiers on the accounts' records."
-    footer = Footnote(f"{rest}{where}")
-    owners = [(user, len(theirs)) for user, theirs in groups.items() if user and not tasks[0].direct]
+    owners = [] if tasks[0].direct else [(user, len(theirs)) for user, theirs in groups.items()]
+    return Message([(Text(title), *_by_owner(owners))], [Title(title), *lists, Footnote(where)])
+
+
+def _shares(lists: Sequence[Sequence[Told]], room: int) -> list[int]:
+    """How many tasks of each list are shown: one more of each in turn, as long as there is room."""
+    shares = [0] * len(lists)
+    for turn in range(max(map(len, lists), default=0)):
+        for place, theirs in enumerate(lists):
+            if turn >= len(theirs) or shares[place] < turn:
+                continue
+            alert = theirs[turn].alert
+            cost = len(alert.account) + len(alert.why) + len(alert.due) + _BECOMES
+            if cost <= room:
+                room -= cost
+                shares[place] += 1
+    return shares
+
+
+def _by_owner(owners: Sequence[tuple[str | None, int]]) -> Line:
+    """ ": @ana 3, @ben 1", without owners whom the chat does not know."""
     named: Line = ()
-    for place, (user, n) in enumerate(owners):
-        named += (Text(", " if place else ": "), Mention(user), Text(f" {n}"))
-    return Message([(Text(title), *named)], [Title(title), *lists, footer])
+    for user, n in owners:
+        if user:
+            named += (Text(", " if named else ": "), Mention(user), Text(f" {n}"))
+    return named
 
 
 _PAGES = {"task": "Open the task", "account": "Open the record"}

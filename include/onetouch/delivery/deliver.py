@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from onetouch.catalogue import HOLD_NEVER_CONTACT, SALES_NOW
+from onetouch.catalogue import HOLD_NEVER_CONTACT, HOLD_REFUSED, SALES_NOW
 from onetouch.crm import WITHDRAWN, Crm, CrmError, Outcome, Unreachable, context_of, stored_payload, task_of
 from onetouch.crm_sync import merged, read_reps, timezones
 from onetouch.delivery.approval import unasked, wait_for_the_day
@@ -37,7 +37,7 @@ from onetouch.delivery.send import send
 from onetouch.delivery.withdraw import move, overtaken, withdraw, withdraw_overtaken
 from onetouch.handoff import account_context, missing_context, plain, task_content, team_of, with_contact
 from onetouch.lake import Lake, rows_where
-from onetouch.ledger import ACTIVE, LONGEST_ID, Handoff, Ledger, Outbox, Run
+from onetouch.ledger import ACTIVE, LONGEST_ID, OWNER_REFUSED, REFUSED, TERMINAL, Handoff, Ledger, Outbox, Run
 from onetouch.policy import Policy
 from onetouch.routing import product_people
 
@@ -147,7 +147,8 @@ def _deliver(
     own = {handoff.handoff_id for handoff in opening.opened}
     unseen = [h for h in ledger.handoffs(states=_UNSEEN) if h.decided_at <= run.as_of]
     work = _Work(handoffs={h.handoff_id: h for h in [*opening.opened, *unseen]})
-    _read_outbox(ledger, crm.name, work, own)
+    _settle_refused(lake, ledger, run)
+    _read_outbox(ledger, run, crm.name, work, own)
     before = [("a decision", row["reason"]) for row in opening.lacking] + standing
     cut_short = _send_all(lake, ledger, policy, run, crm, work, recheck, listed, before)
 
@@ -292,7 +293,7 @@ def _account_for(handoffs: Iterable[Handoff], work: _Work) -> tuple[int, dict[st
     for handoff in handoffs:
         if handoff.task_id is not None:
             delivered += 1
-        elif not handoff.active:
+        elif not handoff.active and not handoff.refused:
             withheld[handoff.reason.split(":")[0]] += 1
         else:
             reason = work.failed.get(handoff.handoff_id, "not finished")
@@ -473,7 +474,18 @@ def _obstacle(decision: Mapping[str, Any], known: Mapping[str, Any], policy: Pol
     return f"context missing: {', '.join(lacks)}" if lacks else None
 
 
-def _read_outbox(ledger: Ledger, destination: str, work: _Work, own: set[str]) -> None:
+def _settle_refused(lake: Lake, ledger: Ledger, run: Run) -> None:
+    """Takes refusals of earlier runs off the list whose accounts this run has decided on anew."""
+    rows = {str(row.handoff_id): row for row in ledger.refused() if row.run_id != run.run_id}
+    if not rows:
+        return
+    account_of = {h.handoff_id: h.account_id for h in ledger.handoffs(states=TERMINAL) if h.handoff_id in rows}
+    decisions = rows_where(lake, "decisions", run.run_id, "account_id", sorted(set(account_of.values())))
+    waits = {row["account_id"] for row in decisions if row["action"] == HOLD_REFUSED}
+    ledger.settle([row.key for i, row in rows.items() if account_of[i] not in waits])
+
+
+def _read_outbox(ledger: Ledger, run: Run, destination: str, work: _Work, own: set[str]) -> None:
     """Reads the outbox rows of the handoffs; drops or fails those without anything to send or with a dead letter."""
     kinds = ("account_fields", "task")
     keys = [f"{kind}:{i}" for i in work.handoffs for kind in kinds]
@@ -482,13 +494,16 @@ def _read_outbox(ledger: Ledger, destination: str, work: _Work, own: set[str]) -
     for handoff in list(work.handoffs.values()):
         its = [work.rows.get((handoff.handoff_id, kind)) for kind in kinds]
         dead = [row for row in its if row is not None and row.state == "failed"]
+        if handoff.refused and handoff.handoff_id in own:
+            work.failed[handoff.handoff_id] = handoff.reason
         if handoff.state not in _UNSEEN:
             continue
-        if dead and handoff.handoff_id in own:
+        if dead:  # the run that was refused crashed before it could end the handoff
             work.failed[handoff.handoff_id] = dead[0].reason
+            _move(ledger, run, work, "withdrawn", {handoff.handoff_id: {"reason": f"{REFUSED}: {dead[0].reason}"}})
         elif None in its and handoff.handoff_id in own:
             work.failed[handoff.handoff_id] = "laid out for another CRM; the policy's crm.system has changed since"
-        elif dead or None in its:  # its own run reported it; for another CRM: `back_off` expires it
+        elif None in its:  # `back_off` ends it in time
             del work.handoffs[handoff.handoff_id]
 
 
@@ -501,7 +516,8 @@ def _find_records(ledger: Ledger, policy: Policy, run: Run, crm: Crm, work: _Wor
     if not unknown:
         return
     if policy.crm.unknown_accounts == "leave":
-        work.failed |= dict.fromkeys((h.handoff_id for h in unknown), "the account has no record in the CRM")
+        none = Outcome(ok=False, code="NO_RECORD", message="the account has no record in the CRM")
+        _settle(ledger, run, work, {h.handoff_id: none for h in unknown}, stored=False)
         return
     wanted = {
         h.account_id: {**work.rows[h.handoff_id, "task"].payload["record"], "owner_id": h.owner_id} for h in unknown
@@ -511,7 +527,7 @@ def _find_records(ledger: Ledger, policy: Policy, run: Run, crm: Crm, work: _Wor
     ledger.link(found)
     for handoff in ledger.handoffs(account_ids={h.account_id for h in unknown}, states=["decided"]):
         work.handoffs[handoff.handoff_id] = handoff
-    _settle(ledger, run, work, {h.handoff_id: outcomes[h.account_id] for h in unknown})
+    _settle(ledger, run, work, {h.handoff_id: outcomes[h.account_id] for h in unknown}, stored=False)
 
 
 def _one_of_a_record(ledger: Ledger, run: Run, crm: Crm, work: _Work) -> None:
@@ -579,7 +595,7 @@ def _follow_the_record(ledger: Ledger, run: Run, crm: Crm, work: _Work) -> None:
     if moved:
         contexts = {str(h.crm_account_id): context_of(work.rows[i, "account_fields"].payload) for i, h in moved.items()}
         outcomes = crm.update_accounts(contexts)
-        _settle(ledger, run, work, {i: outcomes[str(h.crm_account_id)] for i, h in moved.items()})
+        _settle(ledger, run, work, {i: outcomes[str(h.crm_account_id)] for i, h in moved.items()}, stored=False)
 
 
 def _contacts(
@@ -614,11 +630,21 @@ def _move(ledger: Ledger, run: Run, work: _Work, to_state: str, facts: Mapping[s
     work.handoffs |= move(ledger, run, to_state, facts)
 
 
-def _settle(ledger: Ledger, run: Run, work: _Work, outcomes: Mapping[str, Outcome]) -> None:
-    """Withdraws handoffs whose row was refused because the account is gone; marks other refused ones as failed."""
+def _settle(ledger: Ledger, run: Run, work: _Work, outcomes: Mapping[str, Outcome], *, stored: bool = True) -> None:
+    """Withdraws handoffs whose row was refused because the account is gone; marks other refused ones as failed.
+
+    What would be refused again is ended, too: nobody has seen it, and the account is decided on anew. `stored`: the
+    outbox has these outcomes; otherwise the row of the task becomes the dead letter.
+    """
     refused = {i: outcome for i, outcome in outcomes.items() if not outcome.ok}
     gone = {i: {"reason": "account deleted: no longer in the CRM"} for i, o in refused.items() if o.deleted}
     _move(ledger, run, work, "withdrawn", gone)
     left = {i: outcome for i, outcome in refused.items() if i not in gone}
     work.failed |= {i: outcome.reason for i, outcome in left.items()}
     work.deferred |= {i for i, outcome in left.items() if outcome.retryable}
+    dead = {i: outcome for i, outcome in left.items() if not outcome.retryable}
+    if not stored:
+        tasks = {i: work.rows[i, "task"].key for i in dead}
+        ledger.failed_all({tasks[i]: (outcome.reason, False) for i, outcome in dead.items()})
+    reasons = {i: f"{OWNER_REFUSED if o.owner else REFUSED}: {o.reason}" for i, o in dead.items()}
+    _move(ledger, run, work, "withdrawn", {i: {"reason": reason} for i, reason in reasons.items()})

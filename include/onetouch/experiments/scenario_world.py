@@ -11,10 +11,11 @@ from zoneinfo import ZoneInfo
 import pandas as pd
 import pyarrow as pa
 
-from onetouch.catalogue import EVENTS_BY_NAME, HOLD_CAPACITY, SALES_NOW, SNAPSHOT_COLUMNS
+from onetouch.catalogue import EVENTS_BY_NAME, HOLD_CAPACITY, HOLD_REFUSED, SALES_NOW, SNAPSHOT_COLUMNS
 from onetouch.consent import CHANNELS
 from onetouch.events import EVENTS, account_of_user, business_domain
 from onetouch.experiments.scenario_file import WEEKDAYS, Contact, Event, PastHandoff, Rep, ScenarioError, Side
+from onetouch.ledger import refused
 from onetouch.policy import Meaning, Policy
 from onetouch.signals import CRM, SNAPSHOT
 
@@ -128,6 +129,8 @@ def handoff(account_id: str, side: Side, as_of: datetime, signals_now: list[str]
         "signals": then,
         "run_id": "before",
         "reason": past.reason,
+        "refused_at": ended if refused(past.state, past.reason) else None,
+        "answered_at": None if refused(past.state, past.reason) else decided,
         **(_rest(past, ended, as_of) if was_touched and ended is not None else {}),
     }
 
@@ -157,7 +160,7 @@ def previous(account_id: str, side: Side, as_of: datetime, rule_of: dict[str, st
         "since": as_of - before.since,
         "call": before.call,
         "trigger_at": None if before.trigger is None else as_of - before.trigger,
-        "queued_since": as_of - before.since if before.action in (SALES_NOW, HOLD_CAPACITY) else None,
+        "queued_since": as_of - before.since if before.action in (SALES_NOW, HOLD_CAPACITY, HOLD_REFUSED) else None,
     }
 
 

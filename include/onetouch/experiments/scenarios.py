@@ -283,7 +283,8 @@ _MOMENT = "datetime64[us, UTC]"
 _HANDOFFS = {
     "account_id": "str", "handoff_id": "str", "episode": "int64", "state": "str", "owner_email": "str",
     "decided_at": _MOMENT, "touched_at": _MOMENT, "closed_at": _MOMENT, "signals": "object", "run_id": "str",
-    "reason": "str", "rest_state": "str", "rest_at": _MOMENT, "rest_owner": "str",
+    "reason": "str", "refused_at": _MOMENT, "answered_at": _MOMENT, "rest_state": "str", "rest_at": _MOMENT,
+    "rest_owner": "str",
 }  # fmt: skip
 _TOUCHES = {
     "touch_id": "str", "account_id": "str", "owner_email": "str", "at": _MOMENT, "kind": "str", "outcome": "str",

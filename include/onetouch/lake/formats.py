@@ -256,7 +256,7 @@ TABLE_KINDS: tuple[TableKind, ...] = (
         r"inputs/[^/]+/handoffs\.parquet",
         {
             **_columns(TEXT, "account_id handoff_id state owner_email run_id reason rest_state rest_owner"),
-            **_columns(MOMENT, "decided_at touched_at closed_at rest_at first_task_at"),
+            **_columns(MOMENT, "decided_at touched_at closed_at rest_at first_task_at answered_at refused_at"),
             "episode": COUNT,
             "signals": TEXTS,
         },

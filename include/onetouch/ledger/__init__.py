@@ -8,7 +8,17 @@ if TYPE_CHECKING:
     from onetouch.ledger.audience import Member
     from onetouch.ledger.columns import clean, storable
     from onetouch.ledger.forgotten import PSEUDONYM, Forgotten, Kind, Subject
-    from onetouch.ledger.handoffs import ALERT_LINK, ESCALATION, LONGEST_ID, RECENT, Handoff
+    from onetouch.ledger.handoffs import (
+        ALERT_LINK,
+        ESCALATION,
+        LONGEST_ID,
+        NOT_DELIVERED,
+        OWNER_REFUSED,
+        RECENT,
+        REFUSED,
+        Handoff,
+        refused,
+    )
     from onetouch.ledger.ledger import Ledger
     from onetouch.ledger.memory import QUEUED, WATCHED, Remembered
     from onetouch.ledger.outbox import ENDED, FOLLOW_UP, FOLLOW_UP_END, FORGOTTEN, Outbox
@@ -38,14 +48,17 @@ __all__ = [
     "Ledger",
     "LedgerError",
     "Member",
+    "NOT_DELIVERED",
     "NotInLedger",
     "OUTBOX_STATES",
+    "OWNER_REFUSED",
     "Outbox",
     "PSEUDONYM",
     "PrunedRun",
     "QUEUED",
     "QUEUE_SECONDS",
     "RECENT",
+    "REFUSED",
     "Remembered",
     "Run",
     "STATES",
@@ -55,6 +68,7 @@ __all__ = [
     "WATCHED",
     "Window",
     "clean",
+    "refused",
     "storable",
 ]
 show(__name__)

@@ -8,10 +8,10 @@ from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection, and_, case, func, or_, select, true, type_coerce, update
+from sqlalchemy import Connection, and_, case, func, not_, or_, select, true, type_coerce, update
 
 from onetouch.ledger.columns import Moment, clean, encode, missing, utc
-from onetouch.ledger.outbox import Outboxes, abandon
+from onetouch.ledger.outbox import OVER, Outboxes, abandon
 from onetouch.ledger.rows import frame, rows_of
 from onetouch.ledger.runs import Run, require_run
 from onetouch.ledger.states import ACTIVE, STATES, TERMINAL, NotInLedger, check_move
@@ -38,6 +38,9 @@ ESCALATION = "escalation"
 
 ALERT_LINK = "alert_link"
 """The kind of the outbox row that keeps where a handoff's alert can be opened; its external id is the address."""
+REFUSED, OWNER_REFUSED, NOT_DELIVERED = "refused", "refused for its owner", "not delivered"
+"""How the reason begins (up to its colon) of a handoff that was withdrawn because the CRM did not take it, did not take
+its owner, or did not take it in time. No rep has seen it: it answers no trigger event, and sales does not back off."""
 
 LONGEST_ID = 255
 """Most characters of an account id: the length of its field in a CRM (an index limits it, too)."""
@@ -74,12 +77,22 @@ class Handoff:
         """Whether the episode has not ended."""
         return self.state in ACTIVE
 
+    @property
+    def refused(self) -> bool:
+        """Whether it was withdrawn because the CRM refused it."""
+        return refused(self.state, self.reason)
+
 
 _COLUMNS = [field.name for field in fields(Handoff)]
 _REST = ("rest_state", "rest_at", "rest_owner")
 
 Rows = Callable[[Handoff], Iterable[Mapping[str, Any]]]
 """The outbox rows for a handoff that has just been opened."""
+
+
+def refused(state: str, reason: str) -> bool:
+    """Whether a handoff in that state, moved there for that reason, was withdrawn because the CRM refused it."""
+    return state == "withdrawn" and reason.split(":")[0] in (REFUSED, OWNER_REFUSED)
 
 
 def handoff_id(account_id: str, episode: int) -> str:
@@ -319,9 +332,11 @@ class Handoffs(Outboxes):
         """One row an account: its latest handoff decided before `as_of`, as far as it was known at `as_of`.
 
         Columns: account_id, handoff_id, episode, state, owner_email, decided_at, touched_at, closed_at, signals,
-        run_id, reason, first_task_at, rest_state, rest_at, rest_owner; ordered by account. What later runs decided or
-        learned is left out, so a re-run sees what its first attempt saw. Times are UTC; touched_at, closed_at and
-        first_task_at (when its first handoff with a task was decided) are null until known.
+        run_id, reason, first_task_at, answered_at, refused_at, rest_state, rest_at, rest_owner; ordered by account.
+        What later runs decided or learned is left out, so a re-run sees what its first attempt saw. Times are UTC;
+        touched_at, closed_at and first_task_at (when its first handoff with a task was decided) are null until known.
+        `answered_at`: when its last handoff was decided that the CRM did not refuse. `refused_at`: when the CRM refused
+        this one, until the row is queued again or is over (`outbox.retry`, `outbox.settle`).
         `reason` is that of the last move. `rest_…` is the account's last handoff, this or an earlier one, that has
         ended and for which anybody was in touch (`contacted`): its state, when it was over (its end, or a touch that
         was logged for it later), and its rep.
@@ -342,7 +357,9 @@ class Handoffs(Outboxes):
         )
         known = _known(as_of)
         touched = _touched(as_of)
-        seen = _seen(as_of)
+        seen, answered = _seen(as_of), _answered(as_of)
+        stands = select(outbox.c.handoff_id).where(outbox.c.state == "failed", outbox.c.reason.not_in(OVER))
+        refused = _reason_is(known, REFUSED, OWNER_REFUSED) & handoffs.c.handoff_id.in_(stands)
         query = (
             select(
                 handoffs.c.account_id,
@@ -357,11 +374,14 @@ class Handoffs(Outboxes):
                 handoffs.c.run_id,
                 known.c.reason,
                 type_coerce(latest.c.first_task_at, Moment).label("first_task_at"),
+                type_coerce(answered.c.answered_at, Moment).label("answered_at"),
+                type_coerce(case((refused, handoffs.c.closed_at)), Moment).label("refused_at"),
             )
             .join(latest, and_(latest.c.account_id == handoffs.c.account_id, latest.c.episode == handoffs.c.episode))
             .join(known, known.c.handoff_id == handoffs.c.handoff_id)
             .join(touched, touched.c.handoff_id == handoffs.c.handoff_id, isouter=True)
             .join(seen, seen.c.account_id == handoffs.c.account_id, isouter=True)
+            .join(answered, answered.c.account_id == handoffs.c.account_id, isouter=True)
             .order_by(handoffs.c.account_id)
         )
         with self.reading() as connection:
@@ -560,6 +580,23 @@ def _seen(as_of: datetime) -> Any:
         .join(latest, and_(latest.c.account_id == handoffs.c.account_id, latest.c.episode == handoffs.c.episode))
         .subquery("seen")
     )
+
+
+def _answered(as_of: datetime) -> Any:
+    """When each account's last handoff was decided that did not fail at the CRM."""
+    known = _known(as_of)
+    return (
+        select(handoffs.c.account_id, func.max(handoffs.c.decided_at).label("answered_at"))
+        .join(known, known.c.handoff_id == handoffs.c.handoff_id)
+        .where(handoffs.c.decided_at < as_of, not_(_reason_is(known, REFUSED, OWNER_REFUSED, NOT_DELIVERED)))
+        .group_by(handoffs.c.account_id)
+        .subquery("answered")
+    )
+
+
+def _reason_is(known: Any, *kinds: str) -> Any:
+    """Whether a handoff was withdrawn for a reason of these kinds; `known`: its moves known at a moment."""
+    return (known.c.to_state == "withdrawn") & or_(*[known.c.reason.startswith(f"{kind}:") for kind in kinds])
 
 
 def _last_known() -> Any:

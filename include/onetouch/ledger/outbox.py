@@ -40,7 +40,11 @@ FORGOTTEN = "forgotten"
 ENDED = "the handoff has ended"
 """The reason of a CRM row that is not sent because its handoff ended first."""
 
-_OVER = (FORGOTTEN, ENDED)
+SETTLED = "over: the account was decided on anew"
+"""The reason of a dead letter of a refused handoff that nobody has to do anything about any more."""
+
+OVER = (FORGOTTEN, ENDED, SETTLED)
+"""The reasons of dead letters that are not sent any more, whatever is done."""
 
 FOLLOW_UP, FOLLOW_UP_END = "follow_up", "follow_up_end"
 """Kinds of the rows that create the task of a follow-up and that close it. Their keys end with the task's key in the
@@ -148,7 +152,7 @@ class Outboxes(Database):
     def unsent(self) -> list[Outbox]:
         """Waiting and refused rows, without rows whose handoff has ended or whose account was forgotten."""
         rows = self.outbox(states=["pending", "sending", "failed"])
-        return [row for row in rows if row.reason not in _OVER]
+        return [row for row in rows if row.reason not in OVER]
 
     def sending(self, *keys: str) -> None:
         """Marks rows as `sending`; call it before the first byte is sent. Raises IllegalMove, NotInLedger."""
@@ -223,7 +227,7 @@ class Outboxes(Database):
         with self.writing() as connection:
             changes: dict[str, dict[str, Any]] = {}
             for key, there in _required(connection, reasons).items():
-                if there.state == "sent" or there.reason in _OVER:
+                if there.state == "sent" or there.reason in OVER:
                     continue
                 if there.state != "sending":
                     raise IllegalMove(f"outbox key {key}: is {there.state}; only what is sending can be unanswered")
@@ -233,7 +237,8 @@ class Outboxes(Database):
     def retry(self, keys: Collection[str] | None = None) -> int:
         """Queues dead letters again (None: all); returns how many. Other rows of `keys` stay as they are.
 
-        Raises NotInLedger.
+        The dead letter of a refused handoff is settled instead: the next run decides on its account anew. Raises
+        NotInLedger.
         """
         with self.writing() as connection:
             if keys is not None:
@@ -244,7 +249,31 @@ class Outboxes(Database):
             query = select(outbox.c.key).where(outbox.c.state == "failed", outbox.c.reason != FORGOTTEN, of_use)
             dead = rows_of(connection, query, outbox.c.key, keys)
             _change(connection, {row["key"]: {"state": "pending"} for row in dead})
-        return len(dead)
+            refused = [row["key"] for row in rows_of(connection, _refused(), outbox.c.key, keys)]
+            _change(connection, {key: {"reason": SETTLED} for key in refused})
+        return len(dead) + len(refused)
+
+    def refused(self) -> list[Outbox]:
+        """The dead letters that stand, of handoffs that ended because of them."""
+        with self.reading() as connection:
+            return [_outbox(row) for row in rows_of(connection, _refused())]
+
+    def settle(self, keys: Collection[str]) -> None:
+        """Takes dead letters of refused handoffs off the list: their accounts were decided on anew."""
+        with self.writing() as connection:
+            theirs = {row["key"] for row in rows_of(connection, _refused(), outbox.c.key, keys)}
+            _change(connection, {key: {"reason": SETTLED} for key in sorted(theirs & set(keys))})
+
+
+def _refused() -> Any:
+    """Selects the dead letters that stand, of handoffs that have ended."""
+    ended = select(handoffs.c.handoff_id).where(handoffs.c.state.in_(TERMINAL))
+    return select(outbox).where(
+        outbox.c.state == "failed",
+        outbox.c.reason.not_in(OVER),
+        outbox.c.handoff_id.in_(ended),
+        outbox.c.kind.not_in(_AFTER_THE_END),
+    )
 
 
 def abandon(connection: Connection, handoff_id: str) -> None:
@@ -260,7 +289,7 @@ def _fail(connection: Connection, reasons: Mapping[str, tuple[str, bool]]) -> No
     changes: dict[str, dict[str, Any]] = {}
     for key, there in _required(connection, reasons).items():
         reason, retryable = reasons[key]
-        if there.state == "sent" or there.reason in _OVER:
+        if there.state == "sent" or there.reason in OVER:
             continue
         if there.state == "failed" and retryable:
             raise IllegalMove(f"outbox key {key}: is failed; that is final")

@@ -15,7 +15,7 @@ _MANY = 1000
 
 _MOMENTS = (
     "decided_at", "touched_at", "closed_at", "rest_at", "last_assigned_at", "at", "known_at", "noted_at",
-    "first_task_at", "as_of",
+    "first_task_at", "answered_at", "refused_at", "as_of",
 )  # fmt: skip
 _TYPES = {
     **dict.fromkeys(_MOMENTS, "datetime64[us, UTC]"),

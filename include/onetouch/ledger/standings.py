@@ -41,7 +41,8 @@ class Standings(Database):
     """The part of the ledger about standings.
 
     A row is `sending` from before its first byte is sent until its outcome is known, then `written`, `refused` (with
-    the reason) or `gone` (the CRM no longer has the record). Only of a `written` row it is known that the record tells
+    the reason) or `gone` (the CRM no longer has the record); what was refused only for now stays `sending`, with the
+    reason. Only of a `written` row it is known that the record tells
     what the row says, so all others are written again: a process that dies in between loses no change.
     """
 
@@ -60,6 +61,12 @@ class Standings(Database):
             rows = connection.execute(query, execution_options={"yield_per": _AT_ONCE})
             parts += [frame([row._asdict() for row in part], _COLUMNS) for part in rows.partitions()]
         return pd.concat(parts[1:] or parts, ignore_index=True)
+
+    def refused_standings(self) -> list[tuple[str, datetime]]:
+        """(reason, `as_of` of the run) of each standing that a CRM has refused."""
+        query = select(standings.c.reason, standings.c.as_of).where(standings.c.state == "refused")
+        with self.reading() as connection:
+            return [(reason, at) for reason, at in connection.execute(query)]
 
     def begin_standings(self, destination: str, run: Run, rows: Iterable[Standing]) -> None:
         """Records what is about to be written; call it before the first byte is sent."""

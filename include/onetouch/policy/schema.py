@@ -985,6 +985,8 @@ class Delivery(Part):
     `bulk_above`: writes of more rows than this go through Salesforce's Bulk API. `api_reserve`: the share of the CRM's
     daily API calls that is left to others. `ramp`: the most tasks of all reps together on each of the first (UTC) days
     since the first task of all; afterwards, and on days with a larger number, `assignment.tasks_per_day` counts.
+    `offer_again_hours`: how long an account waits whose task the CRM has refused, until it is decided on and offered
+    anew (null: it does not wait).
     """
 
     fresh_hours: Positive
@@ -994,6 +996,7 @@ class Delivery(Part):
     bulk_above: Positive
     api_reserve: Annotated[float, Field(ge=0, lt=1)]
     ramp: list[Positive]
+    offer_again_hours: Positive | None
 
 
 class Automation(Part):

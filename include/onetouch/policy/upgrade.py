@@ -178,6 +178,8 @@ _THEN_3: dict[str, Any] = {
     "crm.alert_link": False,
     "assignment.remind": False,
     "assignment.escalate_to": None,
+    # What the CRM had refused was not offered again.
+    "delivery.offer_again_hours": None,
 }  # fmt: skip
 """Key that a document of format 3 (and 2, and 1) may lack → the value that reproduces what was done without it."""
 

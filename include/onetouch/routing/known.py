@@ -17,7 +17,7 @@ from onetouch.routing.recall import HEARD, REMEMBERED
 from onetouch.routing.rule import Rules
 from onetouch.routing.rules import RULES
 
-_OF_LATER = ("reason", "rest_state", "rest_at", "rest_owner")
+_OF_LATER = ("reason", "refused_at", "rest_state", "rest_at", "rest_owner")
 """Columns of handoffs that the inputs of an earlier release may lack; they are null then."""
 
 
@@ -84,6 +84,7 @@ def _before(signals: pd.DataFrame, inputs: Inputs) -> pd.DataFrame:
     )
     told = {
         "handoff_closed_at",
+        "handoff_refused_at",
         "handoff_rest_at",
         "touched_at",
         *(f"previous_{name}" for name, kind in of_decisions.items() if kind != "str"),

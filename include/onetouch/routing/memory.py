@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 import numpy as np
 import pandas as pd
 
-from onetouch.catalogue import ACTIONS, HOLD_CAPACITY, SALES_NOW
+from onetouch.catalogue import ACTIONS, HOLD_CAPACITY, HOLD_REFUSED, SALES_NOW
 from onetouch.columns import Mask, moments, truth, utc
 from onetouch.ledger import QUEUED, WATCHED, Remembered
 from onetouch.policy import Policy
@@ -28,7 +28,7 @@ _FORMER = "trigger"
 _HOLDS = [action for action in ACTIONS if action.hold and not action.waiting]
 _WAITING = [action for action in ACTIONS if action.waiting]
 _WATCHED = [action for action in ACTIONS if action.watched]
-_IN_LINE = [SALES_NOW, HOLD_CAPACITY]
+_IN_LINE = [SALES_NOW, HOLD_CAPACITY, HOLD_REFUSED]
 
 
 def changes(

@@ -67,7 +67,12 @@ def heard(lake: Lake, previous: pd.DataFrame, last: Run | None, accounts: pd.Ser
 
 
 def answered(noted: pd.DataFrame, handoffs: pd.DataFrame) -> pd.DataFrame:
-    """`noted` with `answered`: whether the account was handed over since; that run itself included."""
-    last = handoffs[["account_id", "decided_at"]].astype({"account_id": "str", "decided_at": _MOMENT})
+    """`noted` with `answered`: whether the account was handed over since; that run itself included.
+
+    A handoff that the CRM refused answers nothing (`answered_at`; handoffs of an earlier release do not have it).
+    """
+    at = "answered_at" if "answered_at" in handoffs else "decided_at"
+    last = handoffs[["account_id"]].assign(decided_at=handoffs[at])
+    last = last.astype({"account_id": "str", "decided_at": _MOMENT})
     decided = noted[["account_id"]].merge(last, how="left", on="account_id")["decided_at"]
     return noted.assign(answered=noted["noted_at"].to_numpy() <= decided.to_numpy())

@@ -24,6 +24,7 @@ from onetouch.routing.motion import motion
 from onetouch.routing.obstacles import would_change
 from onetouch.routing.rule import Facts, Rules
 from onetouch.routing.rules import RULES, first_match, rules_of
+from onetouch.routing.rules.refused import refused_owners
 from onetouch.routing.timing import contact_at, due_at
 
 DECISION: tuple[str, ...] = (
@@ -134,6 +135,7 @@ def _assigned(inputs: Inputs, policy: Policy, as_of: datetime, rules: Rules) -> 
     """The facts with the assigned reps, and the people who may be given tasks (`assignment.team`)."""
     known = known_facts(inputs, policy, as_of, rules)
     people = team(inputs.signals, inputs.reps, policy, as_of)
+    people["away"] |= people.index.isin(list(refused_owners(inputs, policy, as_of)))
     before = tuple(itertools.takewhile(lambda rule: not rule.assigned, rules))
     called = known.loc[first_match(known, policy, before) == len(before)]
     candidates = called[_ASSIGNED_BY]

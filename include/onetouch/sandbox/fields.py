@@ -229,6 +229,7 @@ _STANDARD: Final[dict[str, tuple[str, tuple[Field, ...]]]] = {
             Field("TaskSubtype", "picklist", "Task Subtype", values=("Task", "Email", "Call", "ListEmail", "Cadence",
                   "LinkedIn"), default="Task", updateable=False),
             Field("Type", "picklist", values=("Call", "Meeting", "Other", "Email")),
+            Field("CallType", "picklist", "Call Type", values=("Internal", "Inbound", "Outbound")),
             _system("IsClosed", "boolean", label="Closed", default=False),
             _system("CompletedDateTime", "datetime", label="Completed Date/Time"),
         ),
@@ -244,6 +245,18 @@ _STANDARD: Final[dict[str, tuple[str, tuple[Field, ...]]]] = {
             Field("IsAllDayEvent", "boolean", "All-Day Event", default=False),
             _system("IsChild", "boolean", label="Is Child", default=False),
             Field("Location", "string"),
+        ),
+    ),
+    "EmailMessage": (
+        "02s",
+        (
+            _reference("ActivityId", "Activity", "Task", label="Activity ID"),
+            Field("Subject", "string", length=3000),
+            Field("Incoming", "boolean", "Is Incoming", default=False),
+            Field("FromAddress", "email", "From Address"),
+            Field("MessageDate", "datetime", "Message Date"),
+            Field("Headers", "longtextarea", length=32000, filterable=False),
+            Field("TextBody", "longtextarea", "Text Body", length=32000, filterable=False),
         ),
     ),
 }  # fmt: skip

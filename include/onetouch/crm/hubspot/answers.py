@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 
+from onetouch.crm.automatic_replies import is_automatic
 from onetouch.crm.hubspot import fields
 from onetouch.crm.hubspot.fields import ACCOUNT_ID, DISPOSITION, HANDOFF_ID, OUTCOME, datetime_of
 from onetouch.crm.hubspot.records import Record
@@ -25,8 +26,8 @@ ACTIVITIES: dict[str, tuple[str, ...]] = {
         "hs_createdate", "hs_lastmodifieddate", HANDOFF_ID, OUTCOME, DISPOSITION,
     ),
     "calls": (
-        "hs_call_title", "hs_call_body", "hs_call_status", "hs_timestamp", "hubspot_owner_id", "hs_createdate",
-        "hs_lastmodifieddate",
+        "hs_call_title", "hs_call_body", "hs_call_status", "hs_call_direction", "hs_timestamp", "hubspot_owner_id",
+        "hs_createdate", "hs_lastmodifieddate",
     ),
     "emails": (
         "hs_email_subject", "hs_email_text", "hs_email_status", "hs_email_direction", "hs_timestamp",
@@ -122,6 +123,8 @@ def activity_of(thing: str, record: Record, company: str | None) -> Activity:
         outcome=properties.get(OUTCOME),
         disposition=properties.get(DISPOSITION),
         is_answer=properties.get("hs_email_direction") == "INCOMING_EMAIL",
+        is_inbound=thing == "calls" and properties.get("hs_call_direction") == "INBOUND",
+        is_automatic=thing == "emails" and is_automatic(properties.get(title)),
     )
 
 

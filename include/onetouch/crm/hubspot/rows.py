@@ -13,6 +13,9 @@ from onetouch.crm.protocol import UNKNOWN, CrmError, LimitReached, Outcome, Refu
 _RETRYABLE = {"RATE_LIMITS", "INTERNAL_ERROR", "SERVICE_UNAVAILABLE", "TIMEOUT"}
 """Error categories after which a later run may succeed."""
 
+_OWNER = "hubspot_owner_id"
+"""The property that a validation error names when the CRM does not take the owner."""
+
 _OF_ROWS = {400, 404, 409, 413, 422}
 """HTTP statuses of a whole batch that a single row may cause."""
 
@@ -131,7 +134,7 @@ class Rows:
             context = error.get("context") or {}
             for key in [*context.get("objectWriteTraceId", []), *(ids.get(str(i)) for i in context.get("ids", []))]:
                 if key in inputs:
-                    outcomes[key] = _refusal(str(error.get("category") or "UNKNOWN_ERROR"), said(error))
+                    outcomes[key] = _refusal(str(error.get("category") or "UNKNOWN_ERROR"), said(error), error)
         told = {key for key in inputs if key in outcomes and outcomes[key].code != UNKNOWN}
         outcomes.update(dict.fromkeys(inputs.keys() - told, _unknown("HubSpot told nothing of it")))
 
@@ -176,8 +179,12 @@ def _unknown(message: str) -> Outcome:
     return Outcome(ok=False, code=UNKNOWN, message=message, retryable=True)
 
 
-def _refusal(code: str, message: str) -> Outcome:
-    return Outcome(ok=False, code=code, message=message, deleted=code == NOT_FOUND, retryable=code in _RETRYABLE)
+def _refusal(code: str, message: str, told: object = "") -> Outcome:
+    """`told`: the whole error, for what its message leaves out."""
+    owner = code == "VALIDATION_ERROR" and _OWNER in f"{message} {told}"
+    return Outcome(
+        ok=False, code=code, message=message, deleted=code == NOT_FOUND, retryable=code in _RETRYABLE, owner=owner
+    )
 
 
 def _value_of(record: Record, inputs: Mapping[str, Row]) -> Any:

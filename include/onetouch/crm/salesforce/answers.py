@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
+from onetouch.crm.automatic_replies import is_automatic
 from onetouch.crm.protocol import Activity
 from onetouch.crm.salesforce.fields import DISPOSITION, HANDOFF_ID, OUTCOME
 from onetouch.crm.salesforce.transport import Record
@@ -22,6 +24,12 @@ EVENT_FIELDS = (
 )  # fmt: skip
 
 _KINDS = {"Call": "call", "Email": "email", "ListEmail": "email", "Meeting": "meeting"}
+
+INBOUND = "Inbound"
+"""The CallType of a call that the customer made."""
+
+_LOGGED = "Email: "
+"""How Salesforce begins the subject of the task of a logged e-mail."""
 
 LEAD = "00Q"
 """The prefix of a lead's id."""
@@ -56,7 +64,20 @@ def activity_of(record: Record) -> Activity:
         key=record[HANDOFF_ID],
         outcome=record[OUTCOME],
         disposition=record.get(DISPOSITION),
+        is_inbound=kind == "call" and record.get("CallType") == INBOUND,
     )
+
+
+def as_written(task: Activity, email: Record | None) -> Activity:
+    """The task that a logged e-mail is, with who wrote it; `email`: its EmailMessage, if there is one.
+
+    E-mails of both directions are logged as completed tasks of the rep whose mailbox is read (Einstein Activity
+    Capture), so the task alone does not tell a rep's message from the customer's.
+    """
+    headers = None if email is None else email.get("Headers")
+    if is_automatic(task.subject.removeprefix(_LOGGED), headers):
+        return replace(task, is_automatic=True)
+    return replace(task, is_answer=email is not None and bool(email["Incoming"]))
 
 
 def _meeting(record: Record) -> Activity:

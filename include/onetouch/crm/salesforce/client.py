@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
-from itertools import chain
+from itertools import chain, islice
 from typing import Self
 from urllib.parse import quote
 
@@ -32,6 +32,7 @@ from onetouch.crm.salesforce.answers import (
     LEAD,
     TASK_FIELDS,
     activity_of,
+    as_written,
     datetime_of,
     host_of,
     meetings_in,
@@ -64,6 +65,9 @@ from onetouch.crm.salesforce.transport import Record, Transport, soql_of
 from onetouch.handoff import AccountContext, OpportunityContent, TaskContent
 from onetouch.policy import Policy
 from onetouch.stop import WhyStopped, never
+
+_LOOKED_UP = 2_000
+"""Ours: activities among which logged e-mails are looked up together."""
 
 _REFERENCE = frozenset(
     {
@@ -219,7 +223,7 @@ class Salesforce:
         """See Crm. Returns meetings that changed or took place at or after `since`."""
         of_accounts = f"(AccountId != null OR {HANDOFF_ID} != null)"
         tasks = soql_of(f"{self._task_soql()} AND {of_accounts}", since=since)
-        yield from tasks_in(self._transport.query(tasks, include_deleted=True))
+        yield from self._as_written(tasks_in(self._transport.query(tasks, include_deleted=True)))
         if soql := self._event_soql():
             meetings = soql_of(f"{soql} AND AccountId != null", since=since)
             yield from meetings_in(self._transport.query(meetings, include_deleted=True))
@@ -233,7 +237,24 @@ class Salesforce:
             for soql, told in ((self._task_soql(), tasks_in), (self._event_soql(), meetings_in)):
                 if ids and soql:
                     its = f"{soql} AND {field} IN {{values}}"
-                    yield from told(self._transport.query_in(its, ids, include_deleted=True, since=since))
+                    found = told(self._transport.query_in(its, ids, include_deleted=True, since=since))
+                    yield from self._as_written(found)
+
+    def _as_written(self, activities: Iterable[Activity]) -> Iterator[Activity]:
+        """The activities, each logged e-mail with who wrote it."""
+        found = iter(activities)
+        while part := list(islice(found, _LOOKED_UP)):
+            emails = {a.activity_id: a for a in part if a.kind == "email"}
+            written = self._emails_of(list(emails)) if emails else {}
+            yield from (as_written(a, written.get(a.activity_id)) if a.kind == "email" else a for a in part)
+
+    def _emails_of(self, tasks: Collection[str]) -> dict[str, Record]:
+        """Task → the e-mail that is logged as it; empty where e-mails are not visible to us."""
+        if self._present("EmailMessage", "ActivityId", "Incoming") != ["ActivityId", "Incoming"]:
+            return {}
+        names = ["ActivityId", "Incoming", *self._present("EmailMessage", "Headers")]
+        soql = f"SELECT {', '.join(names)} FROM EmailMessage WHERE ActivityId IN {{values}}"
+        return {record["ActivityId"]: record for record in self._transport.query_in(soql, tasks)}
 
     def _task_soql(self) -> str:
         return f"SELECT {', '.join(self._task_fields())} FROM Task WHERE SystemModstamp >= {{since}}"
@@ -313,7 +334,7 @@ class Salesforce:
 
     def _task_fields(self) -> list[str]:
         _raise(list(missing("Task", self._transport.fields("Task") or {}, [HANDOFF_ID, OUTCOME])))
-        return [*TASK_FIELDS, *self._present("Task", DISPOSITION)]
+        return [*TASK_FIELDS, *self._present("Task", DISPOSITION, "CallType")]
 
     # ── writing ──────────────────────────────────────────────────────────────────────────────────
 
@@ -519,7 +540,8 @@ class Salesforce:
         typed = [{"attributes": {"type": t}} | record for t, record in zip(things, records, strict=True)]
         outcomes = self._send("PATCH", typed)
         # An id that refers to nothing: the record was removed from the recycle bin, too.
-        return [replace(o, deleted=True) if o.code == "INVALID_CROSS_REFERENCE_KEY" else o for o in outcomes]
+        gone = "INVALID_CROSS_REFERENCE_KEY"
+        return [replace(o, deleted=True, retryable=False) if o.code == gone else o for o in outcomes]
 
     def _insert(self, thing: str, records: Sequence[Record], look: Look, *, begun: bool) -> list[Outcome]:
         """Creates records that carry a unique key; one outcome for each record, in their order."""

@@ -17,13 +17,26 @@ LOCKED = "UNABLE_TO_LOCK_ROW"
 DELETED = "ENTITY_IS_DELETED"
 DUPLICATE = "DUPLICATE_VALUE"
 LIMIT = "REQUEST_LIMIT_EXCEEDED"
+APEX_LIMIT = "APEX_LIMIT"
+"""The code of rows that exceeded a limit of the org's own triggers or flows together with the rows sent beside them."""
+
+NOT_VISIBLE = frozenset({"INSUFFICIENT_ACCESS_ON_CROSS_REFERENCE_ENTITY", "INVALID_CROSS_REFERENCE_KEY"})
+"""Error codes for a record that is not there, or that we may not see: sharing is worked out some time after the record
+was created or moved."""
+
+_OWNER = frozenset({"INACTIVE_OWNER_OR_USER", "OP_WITH_INVALID_USER_TYPE_EXCEPTION", "TRANSFER_REQUIRES_READ"})
+"""Error codes for a user who may not own the record."""
+
+_APEX_LIMITS = ("LimitException", "Apex CPU time limit", "Too many SOQL", "Too many DML", "Too many query rows")
+"""How the org's own code says that it needed more than one transaction may use."""
 
 RETRYABLE = frozenset(
     {LOCKED, LIMIT, UNKNOWN, "NOT_SENT", "SERVER_UNAVAILABLE", "UNKNOWN_EXCEPTION", "STORAGE_LIMIT_EXCEEDED",
-     "UNPROCESSED", "QUERY_TIMEOUT", "API_CURRENTLY_DISABLED", "CANNOT_UPDATE_CONVERTED_LEAD"}
+     "UNPROCESSED", "QUERY_TIMEOUT", "API_CURRENTLY_DISABLED", "CANNOT_UPDATE_CONVERTED_LEAD", APEX_LIMIT,
+     "ENTITY_IS_LOCKED", "LIMIT_EXCEEDED", *NOT_VISIBLE}
 )  # fmt: skip
 """Error codes that the row itself did not cause: a later run may succeed with it (a converted lead, for example, is
-then found as its account)."""
+then found as its account; a record that an approval process has locked is unlocked by its end)."""
 
 _SUSPECTS = 24
 """Ours: most requests spent on finding the rows that cause whole requests to be refused."""
@@ -44,6 +57,10 @@ _UNANSWERED = Outcome(ok=False, code=UNKNOWN, message="sent, and not answered", 
 
 class _Locked(Exception):
     """Some rows were locked by another writer."""
+
+
+class _TooMany(Exception):  # noqa: N818 - an answer, not a failure of ours
+    """Together these rows exceeded a limit of the org's own code; `args[0]` are their positions."""
 
 
 class Unanswered(Exception):  # noqa: N818 - an answer, not a failure of ours
@@ -95,6 +112,8 @@ class Batch:
         try:
             with contextlib.suppress(_Locked):  # rows that are still locked keep that outcome
                 self.transport.retrying(Unanswered, _Locked)(self._attempt, rows)
+        except _TooMany as error:
+            self._in_halves(error.args[0])
         except Refused as error:
             left = [i for i in rows if self.outcomes[i] is _NOT_SENT]
             self._suspects -= 1
@@ -106,6 +125,17 @@ class Batch:
                 half = len(left) // 2
                 self.together(left[:half])
                 self.together(left[half:])
+
+    def _in_halves(self, rows: Sequence[int]) -> None:
+        """Sends rows again that were too many together. What is still too much alone keeps that outcome."""
+        self._suspects -= 1
+        if self._suspects <= 0:
+            return
+        for part in (rows[: (len(rows) + 1) // 2], rows[(len(rows) + 1) // 2 :]):
+            for i in part:
+                self.outcomes[i] = _NOT_SENT
+            if part:
+                self.together(part)
 
     def left(self, rows: Sequence[int]) -> list[int]:
         """The rows among `rows` that are to be sent, for the first time or again."""
@@ -133,6 +163,8 @@ class Batch:
             raise Unanswered from None
         for i, answer in zip(left, answers, strict=True):
             self.outcomes[i] = outcome_of(answer)
+        if len(left) > 1 and (limited := [i for i in left if self.outcomes[i].code == APEX_LIMIT]):
+            raise _TooMany(limited)
         if any(self.outcomes[i].code == LOCKED for i in left):
             raise _Locked
 
@@ -148,8 +180,19 @@ def outcome_of(answer: Mapping[str, Any]) -> Outcome:
 
 
 def refusal(code: str, message: Any, fields: Sequence[str] = ()) -> Outcome:
-    """A row's refusal. A lock met by a trigger or flow of the org counts as a lock, whatever code wraps it."""
+    """A row's refusal. A lock or a limit met by a trigger or flow of the org counts as one, whatever code wraps it."""
     told = said(message, code, fields)
-    code = LOCKED if LOCKED in str(message) else code
+    owner = code in _OWNER or (code in NOT_VISIBLE and "OwnerId" in fields)
+    if LOCKED in str(message):
+        code = LOCKED
+    elif any(words in str(message) for words in _APEX_LIMITS):
+        code = APEX_LIMIT
     named = f" ({', '.join(fields)})" if fields else ""
-    return Outcome(ok=False, code=code, message=f"{told}{named}", deleted=code == DELETED, retryable=code in RETRYABLE)
+    return Outcome(
+        ok=False,
+        code=code,
+        message=f"{told}{named}",
+        deleted=code == DELETED,
+        owner=owner,
+        retryable=code in RETRYABLE and not owner,
+    )

@@ -27,6 +27,7 @@ from onetouch.routing.rules import (
     one_touch,
     open_opportunity,
     queue_expired,
+    refused,
     sales_now,
     stale_intent,
     tier_medium,
@@ -50,6 +51,7 @@ RULES: Rules = (
     friction.RULE,
     queue_expired.RULE,
     never_without_context.RULE,
+    refused.RULE,
     capacity.RULE,
     sales_now.RULE,
 )
