@@ -246,6 +246,7 @@ class Outboxes(Database):
             # Rows emptied by an erasure and rows of an ended handoff are not sent any more.
             ended = select(handoffs.c.handoff_id).where(handoffs.c.state.in_(TERMINAL))
             of_use = outbox.c.handoff_id.is_(None) | outbox.c.handoff_id.not_in(ended)
+            of_use |= outbox.c.kind == FOLLOW_UP_END
             query = select(outbox.c.key).where(outbox.c.state == "failed", outbox.c.reason != FORGOTTEN, of_use)
             dead = rows_of(connection, query, outbox.c.key, keys)
             _change(connection, {row["key"]: {"state": "pending"} for row in dead})
