@@ -1,6 +1,8 @@
 """`python -m benchmarks.faults`: lives many seeds and prints what they came to; exits with 1 when a promise was broken.
 
 `--seed N` replays one seed and prints its history; `--bugs` plants each known bug and looks for the seed that finds it.
+`--record` adds each piece of the range to benchmarks/results/faults.jsonl and leaves out what that has of this commit, so
+that a run of hours can be done in pieces and goes on where it was ended.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from functools import partial
 
 from rich.console import Console
@@ -20,9 +23,13 @@ from rich.progress import Progress
 from rich.table import Table
 
 from benchmarks.faults.many import hunt, one
+from benchmarks.record import HERE, Record
 from judges.faults.bugs import BUGS
 from judges.faults.oracle import GUARANTEES
 from judges.faults.simulator import Result, simulate
+
+RECORD, PIECE = HERE / "benchmarks" / "results" / "faults.jsonl", 100
+"""Where pieces are recorded, and how many seeds a piece has."""
 
 SHOWN = 5
 """Histories of failing seeds that are printed."""
@@ -38,7 +45,27 @@ def main() -> int:
         return int(bool(result.violations))
     if arguments.bugs:
         return _plant(console, arguments.names or list(BUGS), arguments.seeds, arguments.jobs)
-    return _many(console, range(arguments.start, arguments.start + arguments.seeds), arguments.jobs)
+    seeds = range(arguments.start, arguments.start + arguments.seeds)
+    return _recorded(console, seeds, arguments.jobs) if arguments.record else _many(console, seeds, arguments.jobs)
+
+
+def _recorded(console: Console, seeds: range, jobs: int) -> int:
+    """Lives what the record lacks of these seeds, piece by piece."""
+    record = Record(RECORD)
+    for piece in record.left(seeds, PIECE):
+        begun = time.perf_counter()
+        broken = [result for result in _results(piece, jobs) if result.violations]
+        for result in broken:
+            console.print(f"seed {result.seed}: {result.violations[0]}")
+        failed = sorted(result.seed for result in broken)
+        record.add(piece, failed, time.perf_counter() - begun, datetime.now(UTC))
+        console.print(
+            f"{piece.start:,} to {piece.stop - 1:,}: {len(failed)} failed, {time.perf_counter() - begun:,.0f} s"
+        )
+    lines = [line for line in record.lines() if line["commit"] == record.commit]
+    failed = sorted({seed for line in lines for seed in line["failed"] if seed in seeds})
+    console.print(f"{record.commit}: {len(seeds):,} seeds, of which {len(failed):,} broke a promise: {failed[:50]}")
+    return int(bool(failed))
 
 
 def _many(console: Console, seeds: range, jobs: int) -> int:
@@ -116,6 +143,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--from", dest="start", type=int, default=0)
     parser.add_argument("--jobs", type=int, default=min(2, os.cpu_count() or 1))
     parser.add_argument("--seed", type=int, help="replay this one and print its history")
+    parser.add_argument("--record", action="store_true", help="in pieces, with a record of what was covered")
     parser.add_argument("--bugs", action="store_true", help="plant each known bug and find it")
     parser.add_argument("names", nargs="*", help="with --bugs: only these")
     return parser.parse_args()
