@@ -1,8 +1,8 @@
 """`python -m benchmarks.faults`: lives many seeds and prints what they came to; exits with 1 when a promise was broken.
 
 `--seed N` replays one seed and prints its history; `--bugs` plants each known bug and looks for the seed that finds it.
-`--record` adds each piece of the range to benchmarks/results/faults.jsonl and leaves out what that has of this commit, so
-that a run of hours can be done in pieces and goes on where it was ended.
+`--record` adds each piece of the range to benchmarks/results/faults.jsonl and leaves out what is there of this commit,
+so that a run of hours can be done in pieces and goes on where it was ended.
 """
 
 from __future__ import annotations
