@@ -498,9 +498,13 @@ def _read_outbox(ledger: Ledger, run: Run, destination: str, work: _Work, own: s
             work.failed[handoff.handoff_id] = handoff.reason
         if handoff.state not in _UNSEEN:
             continue
-        if dead:  # the run that was refused crashed before it could end the handoff
-            work.failed[handoff.handoff_id] = dead[0].reason
-            _move(ledger, run, work, "withdrawn", {handoff.handoff_id: {"reason": f"{REFUSED}: {dead[0].reason}"}})
+        if dead:  # the process that was refused died before it could end the handoff, or was of an earlier release
+            ended = {handoff.handoff_id: {"reason": f"{REFUSED}: {dead[0].reason}"}}
+            _move(ledger, run, work, "withdrawn", ended)
+            if handoff.handoff_id in own:
+                work.failed[handoff.handoff_id] = dead[0].reason
+            else:
+                del work.handoffs[handoff.handoff_id]
         elif None in its and handoff.handoff_id in own:
             work.failed[handoff.handoff_id] = "laid out for another CRM; the policy's crm.system has changed since"
         elif None in its:  # `back_off` ends it in time
