@@ -168,14 +168,17 @@ class Oracle:
         returns, now = policy.routing.returns, microseconds(decided)
         asked = self.company.shown(task.account, [c.signal for c in policy.routing.hand_raised], now, policy)
         again = returns.hand_raise and any(at > over for at in asked)
-        for other, ended in ends:
+        # It rests from its last end, and from the last of those for which somebody was in touch (docs/returns.md).
+        touched = [end for end in ends if self._touches(*end)]
+        last = max(touched, key=lambda end: overs[end[0].record["Id"]], default=ends[-1])
+        for other, ended in [last] if last is ends[-1] else [last, ends[-1]]:
             days = self._rest_days(other, ended, policy)
             if decided < overs[other.record["Id"]] + timedelta(days=days) and not again:
                 wrong.append(f"again {(decided - ended).days} days after one ended that rests {days}")
         if returns.new == "signal":
             if earned <= self._earned[earlier[-1].record[HANDOFF_ID]]:
                 wrong.append("again without a new signal")
-        elif not again and not self._came_back(task.account, ends[-1], over, decided, policy):
+        elif not again and not self._came_back(task.account, ends, over, decided, policy):
             wrong.append("again without anything new")
         self.asked_again += again
         return wrong
@@ -203,10 +206,10 @@ class Oracle:
         return found
 
     def _came_back(
-        self, account: int, last: tuple[Task, datetime], over: int, decided: datetime, policy: Policy
+        self, account: int, ends: list[tuple[Task, datetime]], over: int, decided: datetime, policy: Policy
     ) -> bool:
         """Whether the account has shown intent since its last handoff was over, or that one needs no such thing."""
-        task, ended = last
+        task, ended = ends[-1]
         if task.ended_by_us == "Withdrawn" and not self._touches(task, ended) and not task.record["IsDeleted"]:
             return True
         now, gate = microseconds(decided), [c.signal for c in policy.gates.intent]
@@ -216,9 +219,11 @@ class Oracle:
         near = self.company.near_limit(account, now, policy.signals.limit_near)
         if near is None:
             return False
-        # A customer who was won is watched for outgrowing the plan it bought, by what was read since.
+        # A customer who was won is watched for outgrowing the plan it bought, by what was read since: also when a later
+        # handoff came to nothing, because it rests from the last one for which somebody was in touch.
+        called = next((earlier for earlier, its_end in reversed(ends) if self._touches(earlier, its_end)), task)
         return near[0] > over or (
-            any(deal.won for deal in self.crm.deals_after(account, task.created)) and near[1] > over
+            any(deal.won for deal in self.crm.deals_after(account, called.created)) and near[1] > over
         )
 
     def _judge_contact(self, name: str, account: int, now: datetime, policy: Policy) -> None:
@@ -272,10 +277,11 @@ class Oracle:
         deals = [deal for deal in self.crm.deals_after(task.account, task.created) if deal.closes <= now]
         if deals:
             ends.append(min(deal.closes_at for deal in deals))
-        # A checkout begun before any answer also ends the episode of a touched task, though the task does not show it.
+        # A checkout begun before any answer also ends the episode of a touched task, though the task does not show it;
+        # also one that was begun between the decision and the task, and became known only later.
         # Later contact between the rep and the customer does not belong to this handoff.
         answered = NEVER if task.answered is None else task.answered
-        bought = self.company.first_checkout(task.account, microseconds(task.created))
+        bought = self.company.first_checkout(task.account, microseconds(task.as_of))
         if task.record["IsClosed"] and bought is not None and microseconds(bought) < answered:
             ends.append(bought)
         return min(ends, default=None)
