@@ -460,14 +460,14 @@ def _() -> list[tuple[Any, str, Any]]:
 @_bug("escalated-however-touched", "before a task is passed on, nobody asks whether the rep has been in touch", 3, 8)
 def _() -> list[tuple[Any, str, Any]]:
     def all_of_them(*args: Any) -> Any:
-        return {handoff.handoff_id for handoff in args[4]}
+        return {handoff.handoff_id for handoff in args[3]}
 
     def given(task: Any, before: str, to: str) -> Any:
         return None if task is not None else protocol.Outcome(ok=False, code="NONE", by_rep=True)
 
     closing: Any = importlib.import_module("onetouch.crm.salesforce.closing")
     escalate: Any = importlib.import_module("onetouch.delivery.escalate")
-    return [(escalate, "_untouched", all_of_them), (closing, "left_alone", given)]
+    return [(escalate, "undisturbed", all_of_them), (closing, "left_alone", given)]
 
 
 # ── a memory of more than one run ────────────────────────────────────────────────────────────────
@@ -532,38 +532,37 @@ def _without(body: Any, name: str) -> Any:
 
 
 FOUND: dict[str, int] = {
-    "outbox-row-lost": 121,
+    "outbox-row-lost": 142,
     "failed-row-swallowed": 3,
     "key-missing": 3,
     "key-afterwards": 3,
-    "silence-is-success": 0,
-    "deleted-made-again": 233,
-    "alert-without-look": 34,
+    "silence-is-success": 54,
+    "deleted-made-again": 516,
+    "alert-without-look": 15,
     "claim-ignored": 16,
     "recheck-skipped": 8,
     "recheck-too-early": 14,
-    "opportunities-not-looked-at": 154,
-    "closed-deal-forgotten": 1372,
-    "touches-not-looked-at": 35,
-    "bought-not-held": 23,
-    "late-purchase-passes": 231,
-    "withdrawn-not-closed": 70,
-    "opt-out-read-once": 44,
-    "audience-sent-twice": 291,
+    "opportunities-not-looked-at": 188,
+    "closed-deal-forgotten": 12,
+    "touches-not-looked-at": 48,
+    "bought-not-held": 5,
+    "late-purchase-passes": 919,
+    "withdrawn-not-closed": 44,
+    "opt-out-read-once": 55,
+    "audience-sent-twice": 915,
     "audience-told-anew": 3,
-    "context-after-task": 0,
+    "context-after-task": 1,
     "null-erases": 2,
-    "edit-written-over": 60,
+    "edit-written-over": 151,
     "clock-from-the-task": 31,
-    "cooldown-ignored": 208,
-    "late-touch-forgotten": 208,
-    "second-handoff": 12,
-    "escalation-makes-second-task": 13,
-    "escalated-however-touched": 1501,
-    "trigger-forgotten": 5,
+    "cooldown-ignored": 75,
+    "late-touch-forgotten": 110,
+    "second-handoff": 2,
+    "escalation-makes-second-task": 77,
+    "trigger-forgotten": 7,
     "stop-ignored": 84,
     "cap-ignored": 4,
     "day-ignored": 383,
-    "approval-ignored": 0,
+    "approval-ignored": 11,
 }
 """Bug → the seed that found it (`python -m benchmarks.faults --bugs`)."""

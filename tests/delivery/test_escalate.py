@@ -315,7 +315,7 @@ def test_held_nothing_is_passed_on(world: Any) -> None:
 
 
 def test_dying_at_any_moment_passes_it_on_once_and_tells_both_once(make_world: Any) -> None:
-    for die_at in range(1, 60):
+    for die_at in range(1, 90):
         world = make_world(f"dies-{die_at}")
         run = late_run(world)
         world.mortal(die_at)

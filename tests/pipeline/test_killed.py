@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -32,13 +33,14 @@ def seen_outside(world: World) -> dict[str, Any]:
 
 
 def ledger_of(world: World) -> dict[str, Any]:
-    """The whole ledger; the path of the home, which Data Docs name, is each world's own.
+    """The whole ledger; the path of the home, which Data Docs name, and the address of CRM and chat are of each world.
 
     Of the records of the CRM it says how many joined, not by which way: a record that joined by its domain joins by the
     product's id once its account's context was written. Of the outbox it leaves out what a death may rightly change:
     how often a row was tried, and the order in which alerts were posted, which is their id in Slack.
     """
-    tables = json.loads(json.dumps(world.workspace().ledger.dump(), default=str).replace(str(world.home), "HOME"))
+    text = json.dumps(world.workspace().ledger.dump(), default=str).replace(str(world.home), "HOME")
+    tables = json.loads(re.sub(r"http://127\.0\.0\.1:\d+", "OUTSIDE", text))
     for row in tables["stages"]:
         if row["stage"] == "build_signals":
             row["summary"]["records"]["joined"] = sum(row["summary"]["records"]["joined"].values())
@@ -46,6 +48,8 @@ def ledger_of(world: World) -> dict[str, Any]:
         row.pop("attempts")
         if row["kind"] == "alert":
             row["external_id"] = row["external_id"] and row["external_id"].partition(":")[0]
+        if row["kind"] == "alert_link":
+            row["external_id"] = row["external_id"] and row["external_id"].partition("#")[0]
     tables["outbox"].sort(key=lambda row: row["key"])
     return tables
 

@@ -595,7 +595,7 @@ def test_what_would_change_a_decision_does_change_it(drawn: int, as_of: datetime
 def test_the_drawn_worlds_hold_every_rule_and_call() -> None:
     """A world without an action would test nothing about it."""
     seen: Counter[str] = Counter()
-    for seed in range(40):
+    for seed in range(60):
         policy, as_of = policy_of(seed), datetime(2025, 5, 6, 12, tzinfo=UTC)
         got = decide(world(policy, as_of, seed), policy, as_of)
         seen.update([*got["rule"], *got.loc[got["action"] == "sales_now", "call"]])
