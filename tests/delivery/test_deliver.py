@@ -671,7 +671,8 @@ def test_a_mended_cause_needs_no_waiting(world: Any) -> None:
         world.deliver(run)
     frame = world.ledger.handoff_frame(LATER)
     assert frame["refused_at"].tolist() == [AS_OF] and frame["answered_at"].isna().all()
-    (row,) = world.ledger.refused()
+    ((row, account_id),) = world.ledger.refused()
+    assert account_id == world.handoff(1).account_id
     assert world.ledger.retry([row.key]) == 1
     assert world.ledger.handoff_frame(LATER)["refused_at"].isna().all()
     assert world.ledger.unsent() == [] and world.ledger.retry() == 0

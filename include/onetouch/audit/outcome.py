@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import Any
 
 from onetouch.crm import remedy
@@ -119,10 +118,7 @@ def status(ledger: Ledger, runs: int = 10) -> dict[str, Any]:
 
 
 def _records_refused(ledger: Ledger) -> list[dict[str, Any]]:
-    rows = ledger.refused_standings()
-    count = Counter(reason for reason, _ in rows)
-    since = {reason: min(at for why, at in rows if why == reason).isoformat() for reason in count}
     return [
-        {"reason": reason, "records": n, "since": since[reason], "to_do": remedy("", "pending", reason)}
-        for reason, n in count.most_common()
+        {"reason": reason, "records": n, "since": since.isoformat(), "to_do": remedy("", "pending", reason)}
+        for reason, n, since in ledger.refused_standings()
     ]

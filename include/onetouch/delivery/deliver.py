@@ -37,7 +37,7 @@ from onetouch.delivery.send import send
 from onetouch.delivery.withdraw import move, overtaken, withdraw, withdraw_overtaken
 from onetouch.handoff import account_context, missing_context, plain, task_content, team_of, with_contact
 from onetouch.lake import Lake, rows_where
-from onetouch.ledger import ACTIVE, LONGEST_ID, OWNER_REFUSED, REFUSED, TERMINAL, Handoff, Ledger, Outbox, Run
+from onetouch.ledger import ACTIVE, LONGEST_ID, OWNER_REFUSED, REFUSED, Handoff, Ledger, Outbox, Run
 from onetouch.policy import Policy
 from onetouch.routing import product_people
 
@@ -141,7 +141,8 @@ def _deliver(
     _name_owners(crm, due)
     withdrawn, refused = withdraw_overtaken(lake, ledger, run, crm)
     standing = [(f"open task of handoff {i}", reason) for i, reason in refused.items()]
-    closed, left_open = close_follow_ups(ledger, run, crm, policy, partial(_never_contact, lake, run))
+    barred_since = partial(_held, lake, run, action=HOLD_NEVER_CONTACT)
+    closed, left_open = close_follow_ups(ledger, run, crm, policy, barred_since)
     left = [(f"open follow-up {key}", reason) for key, reason in left_open.items()]
     opening = _open_what_may_go(lake, ledger, policy, run, crm, due, approved, listed)
     own = {handoff.handoff_id for handoff in opening.opened}
@@ -215,10 +216,10 @@ def _one_touch(policy: Policy) -> bool:
     return policy.handoff.touches == 1 or policy.handoff.follow_ups == "none"
 
 
-def _never_contact(lake: Lake, run: Run, account_ids: Collection[str]) -> set[str]:
-    """Those of the accounts that may not be contacted, as the run has decided."""
+def _held(lake: Lake, run: Run, account_ids: Collection[str], action: str) -> set[str]:
+    """Those of the accounts for which the run has decided on this action."""
     decisions = rows_where(lake, "decisions", run.run_id, "account_id", sorted(account_ids))
-    return {row["account_id"] for row in decisions if row["action"] == HOLD_NEVER_CONTACT}
+    return {row["account_id"] for row in decisions if row["action"] == action}
 
 
 def _send_all(
@@ -476,13 +477,11 @@ def _obstacle(decision: Mapping[str, Any], known: Mapping[str, Any], policy: Pol
 
 def _settle_refused(lake: Lake, ledger: Ledger, run: Run) -> None:
     """Takes refusals of earlier runs off the list whose accounts this run has decided on anew."""
-    rows = {str(row.handoff_id): row for row in ledger.refused() if row.run_id != run.run_id}
-    if not rows:
+    earlier = {row.key: account_id for row, account_id in ledger.refused() if row.run_id != run.run_id}
+    if not earlier:
         return
-    account_of = {h.handoff_id: h.account_id for h in ledger.handoffs(states=TERMINAL) if h.handoff_id in rows}
-    decisions = rows_where(lake, "decisions", run.run_id, "account_id", sorted(set(account_of.values())))
-    waits = {row["account_id"] for row in decisions if row["action"] == HOLD_REFUSED}
-    ledger.settle([row.key for i, row in rows.items() if account_of[i] not in waits])
+    waits = _held(lake, run, set(earlier.values()), HOLD_REFUSED)
+    ledger.settle([key for key, account_id in earlier.items() if account_id not in waits])
 
 
 def _read_outbox(ledger: Ledger, run: Run, destination: str, work: _Work, own: set[str]) -> None:

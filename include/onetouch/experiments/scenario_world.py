@@ -11,12 +11,13 @@ from zoneinfo import ZoneInfo
 import pandas as pd
 import pyarrow as pa
 
-from onetouch.catalogue import EVENTS_BY_NAME, HOLD_CAPACITY, HOLD_REFUSED, SALES_NOW, SNAPSHOT_COLUMNS
+from onetouch.catalogue import EVENTS_BY_NAME, SNAPSHOT_COLUMNS
 from onetouch.consent import CHANNELS
 from onetouch.events import EVENTS, account_of_user, business_domain
 from onetouch.experiments.scenario_file import WEEKDAYS, Contact, Event, PastHandoff, Rep, ScenarioError, Side
 from onetouch.ledger import refused
 from onetouch.policy import Meaning, Policy
+from onetouch.routing import IN_LINE
 from onetouch.signals import CRM, SNAPSHOT
 
 FIRST_TOUCH = timedelta(days=1)
@@ -160,7 +161,7 @@ def previous(account_id: str, side: Side, as_of: datetime, rule_of: dict[str, st
         "since": as_of - before.since,
         "call": before.call,
         "trigger_at": None if before.trigger is None else as_of - before.trigger,
-        "queued_since": as_of - before.since if before.action in (SALES_NOW, HOLD_CAPACITY, HOLD_REFUSED) else None,
+        "queued_since": as_of - before.since if before.action in IN_LINE else None,
     }
 
 

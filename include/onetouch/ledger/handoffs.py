@@ -38,6 +38,7 @@ ESCALATION = "escalation"
 
 ALERT_LINK = "alert_link"
 """The kind of the outbox row that keeps where a handoff's alert can be opened; its external id is the address."""
+
 REFUSED, OWNER_REFUSED, NOT_DELIVERED = "refused", "refused for its owner", "not delivered"
 """How the reason begins (up to its colon) of a handoff that was withdrawn because the CRM did not take it, did not take
 its owner, or did not take it in time. No rep has seen it: it answers no trigger event, and sales does not back off."""

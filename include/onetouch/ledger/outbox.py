@@ -254,10 +254,10 @@ class Outboxes(Database):
             _change(connection, {key: {"reason": SETTLED} for key in refused})
         return len(dead) + len(refused)
 
-    def refused(self) -> list[Outbox]:
-        """The dead letters that stand, of handoffs that ended because of them."""
+    def refused(self) -> list[tuple[Outbox, str]]:
+        """The dead letters that stand, of handoffs that ended because of them; each with its account."""
         with self.reading() as connection:
-            return [_outbox(row) for row in rows_of(connection, _refused())]
+            return [(_outbox(row), row["account_id"]) for row in rows_of(connection, _refused())]
 
     def settle(self, keys: Collection[str]) -> None:
         """Takes dead letters of refused handoffs off the list: their accounts were decided on anew."""
@@ -267,13 +267,17 @@ class Outboxes(Database):
 
 
 def _refused() -> Any:
-    """Selects the dead letters that stand, of handoffs that have ended."""
-    ended = select(handoffs.c.handoff_id).where(handoffs.c.state.in_(TERMINAL))
-    return select(outbox).where(
-        outbox.c.state == "failed",
-        outbox.c.reason.not_in(OVER),
-        outbox.c.handoff_id.in_(ended),
-        outbox.c.kind.not_in(_AFTER_THE_END),
+    """Selects the dead letters that stand, of handoffs that have ended, with their accounts."""
+    its_handoff = handoffs.c.handoff_id == outbox.c.handoff_id
+    return (
+        select(outbox, handoffs.c.account_id)
+        .join(handoffs, its_handoff)
+        .where(
+            outbox.c.state == "failed",
+            outbox.c.reason.not_in(OVER),
+            outbox.c.kind.not_in(_AFTER_THE_END),
+            handoffs.c.state.in_(TERMINAL),
+        )
     )
 
 

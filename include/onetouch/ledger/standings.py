@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from sqlalchemy import bindparam, select, update
+from sqlalchemy import bindparam, func, select, update
 
 from onetouch.ledger.columns import clean
 from onetouch.ledger.database import Database
@@ -62,11 +62,13 @@ class Standings(Database):
             parts += [frame([row._asdict() for row in part], _COLUMNS) for part in rows.partitions()]
         return pd.concat(parts[1:] or parts, ignore_index=True)
 
-    def refused_standings(self) -> list[tuple[str, datetime]]:
-        """(reason, `as_of` of the run) of each standing that a CRM has refused."""
-        query = select(standings.c.reason, standings.c.as_of).where(standings.c.state == "refused")
+    def refused_standings(self) -> list[tuple[str, int, datetime]]:
+        """Reason, number and first `as_of` of the standings that a CRM has refused, the most frequent reason first."""
+        columns = standings.c.reason, func.count(), func.min(standings.c.as_of)
+        query = select(*columns).where(standings.c.state == "refused").group_by(standings.c.reason)
         with self.reading() as connection:
-            return [(reason, at) for reason, at in connection.execute(query)]
+            found = [(reason, n, since) for reason, n, since in connection.execute(query)]
+        return sorted(found, key=lambda row: (-row[1], row[0]))
 
     def begin_standings(self, destination: str, run: Run, rows: Iterable[Standing]) -> None:
         """Records what is about to be written; call it before the first byte is sent."""

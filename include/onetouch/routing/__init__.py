@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from onetouch.routing.assignment import assignments, next_in_turn, team
     from onetouch.routing.contact_reasons import CALLS
     from onetouch.routing.inputs import PREVIOUS, Inputs, gather, keep, kept, product_people, run_before
+    from onetouch.routing.memory import IN_LINE
     from onetouch.routing.obstacles import WOULD_CHANGE, sentence
     from onetouch.routing.ramp import tasks_of_the_day
     from onetouch.routing.route import DECISION, decide, facts, route
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = [
     "CALLS",
     "DECISION",
+    "IN_LINE",
     "Inputs",
     "Known",
     "PREVIOUS",

@@ -28,7 +28,8 @@ _FORMER = "trigger"
 _HOLDS = [action for action in ACTIONS if action.hold and not action.waiting]
 _WAITING = [action for action in ACTIONS if action.waiting]
 _WATCHED = [action for action in ACTIONS if action.watched]
-_IN_LINE = [SALES_NOW, HOLD_CAPACITY, HOLD_REFUSED]
+IN_LINE = (SALES_NOW, HOLD_CAPACITY, HOLD_REFUSED)
+"""Actions of accounts that are in the line for a rep."""
 
 
 def changes(
@@ -74,4 +75,4 @@ def _listening(facts: Facts, decisions: pd.DataFrame, policy: Policy) -> Mask:
 
 
 def _in_line(decisions: pd.DataFrame) -> Mask:
-    return decisions["action"].isin(_IN_LINE).to_numpy(bool)
+    return decisions["action"].isin(IN_LINE).to_numpy(bool)
