@@ -641,7 +641,9 @@ def _settle(ledger: Ledger, run: Run, work: _Work, outcomes: Mapping[str, Outcom
     """
     refused = {i: outcome for i, outcome in outcomes.items() if not outcome.ok}
     gone = {i: {"reason": "account deleted: no longer in the CRM"} for i, o in refused.items() if o.deleted}
-    _move(ledger, run, work, "withdrawn", gone)
+    if gone:
+        _move(ledger, run, work, "withdrawn", gone)
+        ledger.settle([row.key for (i, _), row in work.rows.items() if i in gone])  # there is nothing to mend
     left = {i: outcome for i, outcome in refused.items() if i not in gone}
     work.failed |= {i: outcome.reason for i, outcome in left.items()}
     work.deferred |= {i for i, outcome in left.items() if outcome.retryable}
