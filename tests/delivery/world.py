@@ -133,8 +133,8 @@ class Org:
     def empty(self) -> None:
         db = sqlite3.connect(self.home / "sandbox.sqlite", timeout=10)
         for table in (
-            "Task", "Event", "EmailMessage", "Opportunity", "Contact", "Lead", "Account", "job", "job_row",
-            "session", "fault", "call", "message", "file", "setting",
+            "Task", "Event", "EventRelation", "EmailMessage", "Opportunity", "Contact", "Lead", "Account", "job",
+            "job_row", "session", "fault", "call", "message", "file", "setting",
             "audience_request", "audience_member", "audience_odd",
         ):  # fmt: skip
             db.execute(f"DELETE FROM {table}")
