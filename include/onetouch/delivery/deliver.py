@@ -35,7 +35,7 @@ from onetouch.delivery.recheck import LATE, Checkouts, last_asked, pre_send_rech
 from onetouch.delivery.refresh import refresh
 from onetouch.delivery.send import send
 from onetouch.delivery.withdraw import move, overtaken, withdraw, withdraw_overtaken
-from onetouch.handoff import account_context, missing_context, plain, task_content, team_of, with_contact
+from onetouch.handoff import handoff_content, missing_context, plain, team_of, with_contact
 from onetouch.lake import Lake, rows_where
 from onetouch.ledger import ACTIVE, LONGEST_ID, OWNER_REFUSED, REFUSED, Handoff, Ledger, Outbox, Run
 from onetouch.policy import Policy
@@ -399,9 +399,9 @@ def _open(
             "named": sorted(named_by(known)),
             "known": handoff.crm_account_id is not None,
         }
-        task = task_content(decision, known, policy, zone, before.get(account_id, {}))
+        context, task = handoff_content(decision, known, policy, zone, before.get(account_id, {}))
         payloads = {
-            "account_fields": stored_payload(account_context(decision, known, policy)),
+            "account_fields": stored_payload(context),
             "task": stored_payload(task) | {"record": record},
         }
         return [
