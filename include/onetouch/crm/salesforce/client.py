@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from itertools import chain, islice
 from typing import Self
 from urllib.parse import quote
@@ -43,6 +44,7 @@ from onetouch.crm.salesforce.answers import (
 from onetouch.crm.salesforce.bulk import Job
 from onetouch.crm.salesforce.closing import WAYS, Closing, Reassigning
 from onetouch.crm.salesforce.contacts import Contacts
+from onetouch.crm.salesforce.duplicates import Alike, Duplicates
 from onetouch.crm.salesforce.fields import (
     ACCOUNT_ID,
     ACTION,
@@ -62,6 +64,7 @@ from onetouch.crm.salesforce.fields import (
 )
 from onetouch.crm.salesforce.rows import DELETED, DUPLICATE, LOCKED, ROWS, Batch, Look
 from onetouch.crm.salesforce.transport import Record, Transport, soql_of
+from onetouch.events import business_domain
 from onetouch.handoff import AccountContext, OpportunityContent, TaskContent
 from onetouch.policy import Policy
 from onetouch.stop import WhyStopped, never
@@ -89,7 +92,8 @@ class Salesforce:
     `contact_fields`: those of the policy's `crm`. `bulk_above`: a write of more rows than that is a bulk job. `clock`:
     returns the machine's time, since the expiry of a signed assertion is checked by Salesforce's clock and not by
     as_of. `makes_contacts`: contacts are created, so their fields are checked, too; `standing`: so is the field of the
-    action, which only standings have. Raises ConnectionConfigError at once when the connection cannot work.
+    action, which only standings have. `duplicates`: that of the policy's `crm`. Raises ConnectionConfigError at once
+    when the connection cannot work.
     """
 
     name = "salesforce"
@@ -109,6 +113,7 @@ class Salesforce:
         stopped: WhyStopped = never,
         makes_contacts: bool = False,
         standing: bool = False,
+        duplicates: Duplicates = "ask",
     ) -> None:
         self._makes_contacts, self._standing = makes_contacts, standing
         self._transport = Transport(
@@ -123,6 +128,7 @@ class Salesforce:
         self._bulk_above = bulk_above
         self._fields = account_fields or {}
         self._people = Contacts(self._transport, contact_fields or {})
+        self._alike = Alike(self._transport, duplicates, self._fields.get("domain") or "Website")
         self._checked: set[str] = set()
 
     @classmethod
@@ -137,6 +143,7 @@ class Salesforce:
             account_fields=policy.crm.account_fields,
             makes_contacts=policy.crm.contacts == "create",
             standing=policy.crm.standing == "everybody",
+            duplicates=policy.crm.duplicates,
             contact_fields=dict(policy.crm.contact_fields),
             stopped=stopped,
             sleep=sleep,
@@ -368,15 +375,21 @@ class Salesforce:
         self._check(thing)
         outcomes = self._known_accounts(rows)
         unknown = sorted(set(rows) - set(outcomes))
-        twins = self._of_same_domain({a: str(rows[a]["domain"]) for a in unknown if rows[a].get("domain")})
-        claims = sorted(twins, key=lambda a: twins[a])
-        written = self._update([_thing(twins[a]) for a in claims], [{"id": twins[a], ACCOUNT_ID: a} for a in claims])
-        outcomes |= dict(zip(claims, written, strict=True))
-        new = [a for a in unknown if a not in twins]
-        records = [self._new_account(thing, a, rows[a]) for a in new]
-        made = self._insert(thing, records, Look(ACCOUNT_ID, self._known_accounts), begun=bool(claims))
-        outcomes |= dict(zip(new, made, strict=True))
+        twins = self._of_same_domain({a: domain for a in unknown if (domain := _domain(rows[a]))})
+        outcomes |= self._claim(twins)
+        new = {a: self._new_account(thing, a, rows[a]) for a in unknown if a not in twins}
+        made = self._insert(thing, list(new.values()), Look(ACCOUNT_ID, self._known_accounts), begun=bool(twins))
+        outcomes |= dict(zip(new, self._alike.named(thing, list(new.values()), made), strict=True))
+        own = {a: (_domain(rows[a]), _email(rows[a])) for a in new}
+        outcomes |= self._alike.settled(thing, new, outcomes, own, partial(self._claim, begun=True))
         return outcomes | _twins(outcomes, self._known_accounts)
+
+    def _claim(self, records: Mapping[str, str], *, begun: bool = False) -> dict[str, Outcome]:
+        """Writes our external id to existing accounts or leads: account id → record id."""
+        claims = sorted(records, key=lambda a: records[a])
+        ids = [{"id": records[a], ACCOUNT_ID: a} for a in claims]
+        written = self._update([_thing(records[a]) for a in claims], ids, begun=begun)
+        return dict(zip(claims, written, strict=True))
 
     def _known_accounts(self, account_ids: Iterable[str]) -> dict[str, Outcome]:
         """The record that holds the id of each product account."""
@@ -441,7 +454,9 @@ class Salesforce:
         records = {k: contact_fields(rows[key]) | {CONTACT_KEY: k} for k, key in new.items() if k not in made}
         look = Look(CONTACT_KEY, self._known_contacts)
         written = self._insert("Contact", list(records.values()), look, begun=False)
+        written = self._alike.named("Contact", list(records.values()), written)
         made |= dict(zip(records, written, strict=True))
+        made |= self._alike.settled_contacts(records, made)
         made |= _twins(made, self._known_contacts)
         return nobody | outcomes | {key: made[k] for k, key in new.items()}
 
@@ -535,10 +550,10 @@ class Salesforce:
         tasks = self.tasks_of(keys).values()
         return {str(t.key): Outcome(ok=True, id=t.activity_id, deleted=t.is_deleted) for t in tasks}
 
-    def _update(self, things: Sequence[str], records: Sequence[Record]) -> list[Outcome]:
+    def _update(self, things: Sequence[str], records: Sequence[Record], *, begun: bool = False) -> list[Outcome]:
         """Writes fields of records by `id`; `things` are their types. One outcome for each record, in their order."""
         typed = [{"attributes": {"type": t}} | record for t, record in zip(things, records, strict=True)]
-        outcomes = self._send("PATCH", typed)
+        outcomes = self._send("PATCH", typed, begun=begun)
         # An id that refers to nothing: the record was removed from the recycle bin, too.
         gone = "INVALID_CROSS_REFERENCE_KEY"
         return [replace(o, deleted=True, retryable=False) if o.code == gone else o for o in outcomes]
@@ -571,6 +586,17 @@ def _raise(wrong: Sequence[str]) -> None:
             "integration user the permission set Onetouch (and Onetouch_Contacts, if crm.contacts is create), "
             "and let it see the fields of crm.account_fields"
         )
+
+
+def _domain(row: Row) -> str:
+    """The domain of a product account; empty for that of a free-mail provider, which is nobody's own."""
+    domain = str(row.get("domain") or "").strip().lower()
+    return domain if business_domain(domain) else ""
+
+
+def _email(row: Row) -> str:
+    """The address of the person to write to."""
+    return str((row.get("contact") or {}).get("email") or "").strip().lower()
 
 
 def _thing(record_id: str) -> str:
