@@ -379,8 +379,8 @@ class HubSpot:
             return
         if (type_, name) == ("contacts", "email"):
             further = self.store.db.execute(
-                "SELECT id FROM hubspot_unique WHERE type = ? AND name = 'hs_additional_emails' AND value = ? AND id != ?",
-                (type_, value.lower(), number),
+                "SELECT id FROM hubspot_unique WHERE type = ? AND name = ? AND value = ? AND id != ?",
+                (type_, "hs_additional_emails", value.lower(), number),
             ).fetchone()
             if further:
                 raise ApiError(409, "CONFLICT", f"Contact already exists. Existing ID: {further['id']}")

@@ -16,7 +16,7 @@ from onetouch.sandbox import faults
 from onetouch.sandbox.api import Answer, ApiError, Call, not_found
 from onetouch.sandbox.bulk import Ingest
 from onetouch.sandbox.duplicates import DuplicatesError, check
-from onetouch.sandbox.fields import Field, SObject, full_id
+from onetouch.sandbox.fields import PERSON, Field, SObject, full_id
 from onetouch.sandbox.metadata import METADATA, SETS, as_seen, without_fields
 from onetouch.sandbox.records import DmlError, Records, clean
 from onetouch.sandbox.sign_in import sign_in
@@ -45,7 +45,7 @@ class Salesforce:
         self.records = Records(store)
         self.cursors: OrderedDict[str, tuple[Statement, list[Any]]] = OrderedDict()
         self._allow_save = False
-        self._seen: dict[int, dict[str, SObject]] = {}
+        self._seen: dict[tuple[int, bool], dict[str, SObject]] = {}
         self.ingest = Ingest(
             store,
             lambda: self.org,
@@ -60,12 +60,12 @@ class Salesforce:
     @property
     def org(self) -> dict[str, SObject]:
         """The sObjects the caller sees: all, or with the setting `permissions` those of the permission set; without
-        the fields of the setting `hidden`."""
-        org = self.store.org
-        if which := int(self.store.setting("permissions")):
-            if which not in self._seen:
-                self._seen[which] = as_seen(org, METADATA, SETS[which - 1])
-            org = self._seen[which]
+        the fields of the setting `hidden`, and without those of person accounts in an org that has none."""
+        which = int(self.store.setting("permissions")), bool(self.store.setting("person_accounts"))
+        if which not in self._seen:
+            org = as_seen(self.store.org, METADATA, SETS[which[0] - 1]) if which[0] else self.store.org
+            self._seen[which] = org if which[1] else without_fields(org, [f"Account.{name}" for name in PERSON])
+        org = self._seen[which]
         hidden = self.store.setting("hidden")
         return without_fields(org, hidden) if hidden else org
 

@@ -23,7 +23,7 @@ from onetouch.sandbox.store import Store
 _ADJUSTABLE: Final = {
     "api_daily", "slack_per_second", "slack_burst", "file_looks", "export_hours", "bulk_looks", "permissions",
     "hubspot_daily", "hubspot_ten_seconds", "hubspot_searches",
-    "hubspot_search_lag",
+    "hubspot_search_lag", "person_accounts",
 }  # fmt: skip
 
 _T = TypeVar("_T")

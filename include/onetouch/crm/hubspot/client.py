@@ -326,9 +326,7 @@ class HubSpot:
         made |= self._rows.create("contacts", "email", {e: i for e, i in inputs.items() if e not in made})
         return outcomes | self._of_the_company({key: (e, row["crm_account_id"]) for key, (e, row) in new.items()}, made)
 
-    def _of_the_company(
-        self, wanted: Mapping[str, tuple[str, str]], made: Mapping[str, Outcome]
-    ) -> dict[str, Outcome]:
+    def _of_the_company(self, wanted: Mapping[str, tuple[str, str]], made: Mapping[str, Outcome]) -> dict[str, Outcome]:
         """The outcome of each key, key → (address, company). `made`: address → what came of a new contact.
 
         Of contacts that were there already, only one that belongs to the same company, or to none, is taken. An

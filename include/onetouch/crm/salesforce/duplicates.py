@@ -36,17 +36,19 @@ class Candidate:
     """A record that the org takes for the same. `record_id`: the account or lead that it is, or that it belongs to.
 
     `holds`: the external id it carries already. `hosts`: the domains of its website and its e-mail addresses.
+    `person`: it is a person account, which is matched by its own address and never by a domain.
     """
 
     record_id: str
     holds: str | None
     hosts: frozenset[str] = frozenset()
     email: str = ""
+    person: bool = False
 
     def is_of(self, domain: str, email: str) -> bool:
-        """Whether it has the account's domain, or for an account without one the address of its person."""
+        """Whether it has the account's domain, or for a lone user, an account without one, that user's address."""
         if domain:
-            return any(f".{host}".endswith(f".{domain}") for host in self.hosts)
+            return not self.person and any(f".{host}".endswith(f".{domain}") for host in self.hosts)
         return bool(email) and self.email == email
 
 
@@ -87,7 +89,7 @@ class Alike:
         found: dict[str, Candidate] = {}
         wanted = sorted(set(ids))
         for thing, prefix, names in (
-            ("Account", "001", [ACCOUNT_ID, self._domain, "Website", "PersonEmail"]),
+            ("Account", "001", [ACCOUNT_ID, self._domain, "Website", "PersonEmail", "IsPersonAccount"]),
             ("Lead", LEAD, [ACCOUNT_ID, self._domain, "Website", "Email"]),
             ("Contact", _CONTACT, ["AccountId", "Email", f"Account.{ACCOUNT_ID}"]),
         ):
@@ -113,8 +115,9 @@ class Alike:
     ) -> dict[str, Outcome]:
         """The outcomes of new accounts or leads, account id → record, after the refused ones are settled.
 
-        `own`: account id → its domain and its person's address, either may be empty. `adopt`: writes our external id to
-        records, account id → record id. A record is never given to two accounts, nor one that carries another's id.
+        `own`: account id → its domain, and the address of a lone user; either may be empty. `adopt`: writes our
+        external id to records, account id → record id. A record is never given to two accounts, nor one that carries
+        another's id.
         """
         alike = {a: o for a, o in outcomes.items() if o.code == LOOKS_ALIKE and o.candidates}
         if not alike:
@@ -174,7 +177,7 @@ class Alike:
         sure = {candidate.record_id for candidate in free if candidate.is_of(domain, email)}
         if len(sure) == 1:
             return sure.pop()
-        blank = {candidate.record_id for candidate in free if not candidate.hosts}
+        blank = {candidate.record_id for candidate in free if not candidate.hosts and not candidate.person}
         return blank.pop() if self._duplicates == "adopt" and not sure and len(blank) == named == 1 else None
 
 
@@ -182,7 +185,8 @@ def _candidate(record: Record, domain: str) -> Candidate | None:
     email = str(record.get("Email") or record.get("PersonEmail") or "").strip().lower()
     hosts = {host_of(record.get(domain)), host_of(record.get("Website")), email.rpartition("@")[2]} - {""}
     if not record["Id"].startswith(_CONTACT):
-        return Candidate(record["Id"], record.get(ACCOUNT_ID), frozenset(hosts), email)
+        person = bool(record.get("IsPersonAccount"))
+        return Candidate(record["Id"], record.get(ACCOUNT_ID), frozenset(hosts), email, person)
     # The account of a contact is a company's; the contact's address says nothing about a lone user's record.
     account = record.get("AccountId")
     return account and Candidate(account, value_of(record, f"Account.{ACCOUNT_ID}"), frozenset(hosts))
