@@ -290,7 +290,8 @@ class Crm(Protocol):
         """
 
     def update_accounts(self, rows: Mapping[str, AccountContext]) -> dict[str, Outcome]:
-        """Writes our own fields, CRM account id → context; unknown values are left out, so nothing is erased."""
+        """Writes our own fields, CRM account id → context; unknown values are left out, so nothing is erased, except
+        for the parts of an earlier episode that a new one empties (`AccountContext.emptied`)."""
 
     def create_tasks(self, rows: Mapping[str, TaskContent], unsure: Collection[str] = ()) -> dict[str, Outcome]:
         """Creates the task of each key: the handoff's id, or for a follow-up `follow_up_key`.

@@ -34,6 +34,7 @@ from onetouch.delivery.opportunities import create_opportunities
 from onetouch.delivery.recheck import LATE, Checkouts, last_asked, pre_send_recheck
 from onetouch.delivery.refresh import refresh
 from onetouch.delivery.send import send
+from onetouch.delivery.survivors import follow_records, moved
 from onetouch.delivery.withdraw import move, overtaken, withdraw, withdraw_overtaken
 from onetouch.handoff import account_context, missing_context, plain, task_content, team_of, with_contact
 from onetouch.lake import Lake, rows_where
@@ -251,7 +252,7 @@ def _send_all(
         )
         work.handoffs |= prevented
         work.failed |= not_closed
-        _write_tasks(ledger, policy, run, crm, work, consent)
+        _write_tasks(lake, ledger, policy, run, crm, work, consent)
     except Unreachable as error:  # Airflow's retries handle this; earlier refusals are named with it
         if not (told := work.named() + before):
             raise
@@ -535,7 +536,8 @@ def _find_records(ledger: Ledger, policy: Policy, run: Run, crm: Crm, work: _Wor
 
 def _one_of_a_record(ledger: Ledger, run: Run, crm: Crm, work: _Work) -> None:
     """Keeps, of several handoffs of one CRM record (merged accounts), the furthest along and withdraws the others."""
-    others = merged(ledger.handoffs(states=ACTIVE))
+    active = ledger.handoffs(states=ACTIVE)
+    others = merged(active, moved(ledger, active))
     mine = [handoff for handoff in work.in_state(*_UNSEEN) if handoff.handoff_id in others]
     work.handoffs |= withdraw(ledger, run, crm, mine, others)
 
@@ -556,9 +558,9 @@ def _write_context(ledger: Ledger, run: Run, crm: Crm, work: _Work) -> None:
     _settle(ledger, run, work, outcomes)
 
 
-def _write_tasks(ledger: Ledger, policy: Policy, run: Run, crm: Crm, work: _Work, asked: Asked) -> None:
+def _write_tasks(lake: Lake, ledger: Ledger, policy: Policy, run: Run, crm: Crm, work: _Work, asked: Asked) -> None:
     """Creates one task for each handoff and records its id in the ledger."""
-    _follow_the_record(ledger, run, crm, work)
+    _follow_the_record(lake, ledger, run, crm, work)
     ready = {h.handoff_id: h for h in work.in_state("context_written")}
     rows = {i: work.rows[i, "task"] for i in ready}
 
@@ -588,17 +590,9 @@ def _write_tasks(ledger: Ledger, policy: Policy, run: Run, crm: Crm, work: _Work
             work.failed[i] = f"to be withdrawn ({work.handoffs[i].reason}), but its task stands: {outcome.reason}"
 
 
-def _follow_the_record(ledger: Ledger, run: Run, crm: Crm, work: _Work) -> None:
+def _follow_the_record(lake: Lake, ledger: Ledger, run: Run, crm: Crm, work: _Work) -> None:
     """Writes the context again where the account's record has changed since (merged or converted)."""
-    moved = {
-        h.handoff_id: h
-        for h in work.in_state("context_written")
-        if work.rows[h.handoff_id, "account_fields"].external_id not in (None, h.crm_account_id)
-    }
-    if moved:
-        contexts = {str(h.crm_account_id): context_of(work.rows[i, "account_fields"].payload) for i, h in moved.items()}
-        outcomes = crm.update_accounts(contexts)
-        _settle(ledger, run, work, {i: outcomes[str(h.crm_account_id)] for i, h in moved.items()}, stored=False)
+    _settle(ledger, run, work, follow_records(lake, ledger, run, crm, work.in_state("context_written")), stored=False)
 
 
 def _contacts(
