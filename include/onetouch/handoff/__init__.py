@@ -8,7 +8,15 @@ if TYPE_CHECKING:
     from onetouch.handoff.content import REQUIRED_CONTEXT, AccountContext, OpportunityContent, Priority, TaskContent
     from onetouch.handoff.dossier import dossier
     from onetouch.handoff.facts import known_facts
-    from onetouch.handoff.fields import account_context, leading_to, missing_context, standing_trigger, task_content
+    from onetouch.handoff.fields import (
+        account_context,
+        late_context,
+        late_task,
+        leading_to,
+        missing_context,
+        standing_trigger,
+        task_content,
+    )
     from onetouch.handoff.follow_up import follow_up_content
     from onetouch.handoff.message import Alert, alert, first_message, without_addresses
     from onetouch.handoff.people import team_of, with_contact
@@ -33,6 +41,8 @@ __all__ = [
     "first_message",
     "follow_up_content",
     "inert",
+    "late_context",
+    "late_task",
     "leading_to",
     "known_facts",
     "missing_context",
