@@ -38,12 +38,11 @@ from onetouch.delivery.send import send
 from onetouch.delivery.survivors import follow_records, moved
 from onetouch.delivery.withdraw import move, overtaken, withdraw, withdraw_overtaken
 from onetouch.handoff import (
-    account_context,
+    handoff_content,
     late_context,
     late_task,
     missing_context,
     plain,
-    task_content,
     team_of,
     with_contact,
 )
@@ -411,9 +410,9 @@ def _open(
             "named": sorted(named_by(known)),
             "known": handoff.crm_account_id is not None,
         }
-        task = task_content(decision, known, policy, zone, before.get(account_id, {}))
+        context, task = handoff_content(decision, known, policy, zone, before.get(account_id, {}))
         payloads = {
-            "account_fields": stored_payload(account_context(decision, known, policy)),
+            "account_fields": stored_payload(context),
             "task": stored_payload(task) | {"record": record},
         }
         return [
@@ -670,7 +669,9 @@ def _settle(ledger: Ledger, run: Run, work: _Work, outcomes: Mapping[str, Outcom
     """
     refused = {i: outcome for i, outcome in outcomes.items() if not outcome.ok}
     gone = {i: {"reason": "account deleted: no longer in the CRM"} for i, o in refused.items() if o.deleted}
-    _move(ledger, run, work, "withdrawn", gone)
+    if gone:
+        _move(ledger, run, work, "withdrawn", gone)
+        ledger.settle([row.key for (i, _), row in work.rows.items() if i in gone])  # there is nothing to mend
     left = {i: outcome for i, outcome in refused.items() if i not in gone}
     work.failed |= {i: outcome.reason for i, outcome in left.items()}
     work.deferred |= {i for i, outcome in left.items() if outcome.retryable}

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from onetouch.handoff.facts import known_facts
     from onetouch.handoff.fields import (
         account_context,
+        handoff_content,
         late_context,
         late_task,
         leading_to,
@@ -45,6 +46,7 @@ __all__ = [
     "late_task",
     "leading_to",
     "known_facts",
+    "handoff_content",
     "missing_context",
     "near_moment",
     "plain",
