@@ -94,7 +94,7 @@ class Alike:
             ("Contact", _CONTACT, ["AccountId", "Email", f"Account.{ACCOUNT_ID}"]),
         ):
             there = self._transport.fields(thing) or {}
-            present = [name for name in dict.fromkeys(names) if name in there or "." in name]
+            present = [name for name in dict.fromkeys(names) if (name if "." not in name else "AccountId") in there]
             its = [i for i in wanted if i.startswith(prefix)]
             if not its or not there:
                 continue
