@@ -100,6 +100,7 @@ def test_two_accounts_never_take_one_match(world: Any) -> None:
     rows = {"org-1": row("Acme", "acme.example"), "org-2": row("Acme", "acme.example")}
     outcomes = crm(world, **ELSEWHERE).ensure_accounts(rows, "account")
     assert [outcomes[a].ok for a in sorted(rows)] == [True, False]
+    assert (outcomes["org-2"].code, outcomes["org-2"].candidates) == ("DUPLICATES_DETECTED", (FIRST,))
     assert our_id(world, FIRST) == "org-1"
 
 
