@@ -185,7 +185,8 @@ def back_off(workspace: Workspace, run: Run, policy: Policy, now: datetime) -> S
     if workspace.connection(conn_id) is None:
         return {"skipped": f"no {conn_id} connection: nothing was ever handed over"}
     why_not = held(workspace, run, policy, now)
-    return delivery.back_off(workspace.ledger, policy, run, crm_of(workspace, policy), held=why_not)
+    client = crm_of(workspace, policy)
+    return delivery.back_off(workspace.ledger, policy, run, client, held=why_not, lake=workspace.lake)
 
 
 @_stage

@@ -221,6 +221,21 @@ def test_the_context_is_written_and_what_is_unknown_erases_nothing(side: Side) -
     assert AccountContext(**seen) == replace(context, activated=False)
 
 
+def test_a_new_episode_empties_what_the_last_one_has_left_and_nothing_else(side: Side) -> None:
+    accounts = side.there.accounts(1)
+    before = AccountContext(
+        account_id="org-1", score=57.5, tier="high", trigger="at 92 % of the limit", motion="sales_assist",
+        activated=True, milestones="4 of 5", team_size=7.0, usage=1234.0, limit_share=92.5, dossier="Then", as_of=AS_OF,
+    )  # fmt: skip
+    now = AccountContext(account_id="org-1", trigger="pricing seen", milestones="5 of 5", team_size=8.0, dossier="Now")
+    for context in (before, now):
+        assert side.client().update_accounts({accounts[1]: context})[accounts[1]].ok
+    seen = side.there.account(accounts[1])
+    assert (seen["trigger"], seen["dossier"], seen["name"]) == ("pricing seen", "Now", "Company 1")
+    assert not [name for name in ("motion", "usage", "limit_share", "features_used") if seen.get(name) is not None]
+    assert (seen["tier"], seen["score"], seen["activated"], seen["as_of"]) == ("high", 57.5, True, AS_OF)
+
+
 def test_a_text_longer_than_a_field_is_cut_and_the_rest_goes_in(side: Side) -> None:
     accounts = side.there.accounts(1)
     context = AccountContext(trigger="🚀" * 400, features_used="a" * 900, tier="high")

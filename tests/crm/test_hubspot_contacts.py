@@ -101,3 +101,46 @@ def test_names_of_salesforce_are_translated() -> None:
         "HasOptedOutOfEmail": "hs_email_optout",
         "No_Calls__c": "no_calls",
     }
+
+
+# ── an address that a contact has already ────────────────────────────────────────────────────────
+
+
+def wanted(company: str, email: str = "old@company1.example") -> dict[str, Any]:
+    return {"crm_account_id": company, "email": email, "name": "Jane Doe", "title": None, "owner_id": None}
+
+
+@pytest.mark.parametrize("whose", ["same", "other", "nobody's"])
+def test_a_further_address_of_a_contact_is_that_contact_within_its_company(portal: Portal, whose: str) -> None:
+    companies = portal.companies(1, 2)
+    of = {"same": companies[1], "other": companies[2], "nobody's": None}[whose]
+    kept = portal.make("contacts", of, email="jane@company1.example")
+    gone = portal.make("contacts", of, email="old@company1.example")
+    body = {"primaryObjectId": kept, "objectIdToMerge": gone}
+    merged = str(portal.post("v3/objects/contacts/merge", body)["id"])
+    outcome = portal.client().ensure_contacts({"h1": wanted(companies[1])})["h1"]
+    if whose == "other":
+        assert (outcome.ok, outcome.code) == (False, "OTHER_COMPANY")
+    else:
+        assert (outcome.ok, outcome.id) == (True, merged)
+
+
+def test_a_contact_of_another_company_that_is_made_meanwhile_is_not_taken(
+    portal: Portal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    companies = portal.companies(1, 2)
+    portal.make("contacts", companies[2], email="old@company1.example")
+    ours = portal.client()
+    monkeypatch.setattr(ours, "contacts", lambda _: {})  # nobody was there when we looked
+    assert ours.ensure_contacts({"h1": wanted(companies[1])})["h1"].code == "OTHER_COMPANY"
+
+
+def test_of_two_companies_with_one_new_address_one_gets_the_contact(portal: Portal) -> None:
+    companies = portal.companies(1, 2)
+    rows = {"h1": wanted(companies[1]), "h2": wanted(companies[2])}
+    outcomes = portal.client().ensure_contacts(rows)
+    assert sorted(outcome.ok for outcome in outcomes.values()) == [False, True]
+    [contact] = [outcome.id for outcome in outcomes.values() if outcome.ok]
+    [key] = [key for key, outcome in outcomes.items() if outcome.ok]
+    at = portal.client().contacts(["old@company1.example"])
+    assert at == {(rows[key]["crm_account_id"], "old@company1.example"): contact}

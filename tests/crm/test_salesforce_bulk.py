@@ -82,6 +82,17 @@ def test_what_is_unknown_leaves_the_field_as_it_is(world: Any) -> None:
     assert [account["Onetouch_Features_Used__c"] for account in found] == ["alerts", "alerts"]
 
 
+def test_what_an_earlier_episode_left_is_emptied_in_a_job_too(world: Any) -> None:
+    world.accounts(1, 2, 3, Onetouch_Milestones__c="4 of 5", Onetouch_Limit_Share__c=92.5, Onetouch_Tier__c="high")
+    whole = AccountContext(dossier="Now", milestones="5 of 5")
+    rows = {make_id("001", 1): whole, make_id("001", 2): AccountContext(score=1.0), make_id("001", 3): whole}
+    assert all(outcome.ok for outcome in client(world).update_accounts(rows).values())
+    found = [world.org.account(make_id("001", n)) for n in (1, 2)]
+    assert [account["Onetouch_Limit_Share__c"] for account in found] == [None, 92.5]
+    assert [account["Onetouch_Milestones__c"] for account in found] == ["5 of 5", "4 of 5"]
+    assert [account["Onetouch_Tier__c"] for account in found] == ["high", "high"]
+
+
 def test_tasks_arrive_as_they_were_written_sorted_by_account(world: Any) -> None:
     world.accounts(1, 2, 3)
     outcomes = client(world).create_tasks(tasks(3, 1, 2))

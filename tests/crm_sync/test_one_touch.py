@@ -297,6 +297,9 @@ def test_a_deal_ends_the_handoff_when_the_first_is_won_or_the_last_is_lost() -> 
 def test_of_two_handoffs_of_one_record_the_one_that_has_come_further_stays() -> None:
     first, second = handed_over(state="task_open"), handed_over(handoff_id="h2", state="task_open", decided_at=hours(1))
     assert set(merged([first, second])) == {"h2"}
+    assert set(merged([first, second], {"h1"})) == {"h1"}  # that was on the record that was merged away
+    assert set(merged([first, second], {"h1", "h2"})) == {"h2"}
+    assert set(merged([first, replace(second, state="touched")], {"h2"})) == {"h1"}
     assert set(merged([first, replace(second, state="touched")])) == {"h1"}
     assert merged([first, replace(second, crm_account_id="001B")]) == {}
     assert merged([replace(first, state="won"), second]) == {}
@@ -674,9 +677,9 @@ def test_two_handoffs_that_meet_in_a_merged_account_are_one_conversation(world: 
     world.org.clock(hours(2))
     world.org.post("merge", {"winner": crm_id(2), "losers": [crm_id(1)]})
     assert looks(world, hours(3))["withdrawn"] == 1
-    assert [world.handoff(n).state for n in (1, 2)] == ["task_open", "withdrawn"]
-    assert told(world, 1)[:2] == ("", False)
-    assert told(world, 2) == ("[Withdrawn]", True, "Withdrawn: account merged: another handoff of it is active")
+    assert [world.handoff(n).state for n in (1, 2)] == ["withdrawn", "task_open"]  # the survivor's own stays
+    assert told(world, 2)[:2] == ("", False)
+    assert told(world, 1) == ("[Withdrawn]", True, "Withdrawn: account merged: another handoff of it is active")
     assert {task["AccountId"] for task in world.org.tasks()} == {crm_id(2)}
 
 

@@ -610,13 +610,18 @@ def test_a_task_that_exists_is_adopted_as_the_rep_left_it(world: Any) -> None:
     assert (task["Subject"], task["Priority"], task["OwnerId"]) == ("Mine now", "Low", make_id("005", 102))
 
 
-def test_nulls_erase_nothing_and_foreign_fields_stay(world: Any) -> None:
-    world.accounts(1, Plan__c="team", Onetouch_Limit_Share__c=50)
+def test_nulls_erase_nothing_but_what_an_earlier_episode_of_ours_has_left(world: Any) -> None:
+    world.accounts(1, Plan__c="team", Onetouch_Limit_Share__c=50, Onetouch_Action__c="nurture")
     run = world.run()
     world.decide(run, 1, signals={"limit_share": None})
     world.deliver(run)
     account = world.org.account(crm_id(1))
-    assert (account["Plan__c"], account["Onetouch_Limit_Share__c"], account["Name"]) == ("team", 50, "Company 1")
+    assert (account["Plan__c"], account["Name"], account["Website"]) == (
+        "team",
+        "Company 1",
+        "https://www.company1.example",
+    )
+    assert (account["Onetouch_Limit_Share__c"], account["Onetouch_Action__c"]) == (None, "nurture")
 
 
 def test_an_incomplete_context_keeps_the_task_back(world: Any) -> None:

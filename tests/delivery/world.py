@@ -284,6 +284,8 @@ class World:
             sleep=lambda _: None,
             session=session,
             contact_fields=dict(self.policy.crm.contact_fields),
+            duplicates=self.policy.crm.duplicates,
+            lone_users=self.policy.crm.lone_users,
         )
 
     def slack(self, sleep: Callable[[float], None] | None = None) -> Slack:

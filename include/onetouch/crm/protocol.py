@@ -90,6 +90,8 @@ class Refused(CrmError):
     """
 
     status, code = 0, ""
+    candidates: tuple[str, ...] = ()
+    """The records that the CRM takes for the same as the one that it has refused."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +100,7 @@ class Outcome:
 
     `retryable`: a later run may succeed with the same row. `deleted`: the record existed and is in the recycle bin.
     `by_rep`: a rep had closed the task, and it was left as it was. `owner`: the CRM does not take the row's owner;
-    another rep's row may be taken.
+    another rep's row may be taken. `candidates`: the records that the CRM takes for the same as the refused one.
     """
 
     ok: bool
@@ -109,6 +111,7 @@ class Outcome:
     by_rep: bool = False
     retryable: bool = False
     owner: bool = False
+    candidates: tuple[str, ...] = ()
 
     @property
     def reason(self) -> str:
@@ -279,7 +282,8 @@ class Crm(Protocol):
     def ensure_accounts(self, rows: Mapping[str, Row], kind: str) -> dict[str, Outcome]:
         """Finds or creates a record for each product account, `account_id` → {name, domain, owner_id, …}: the record
         with our external id, else a record of the same domain (which gets the id), else a new record of `kind`
-        (account, lead). Never creates two."""
+        (account, lead). Never creates two. Where the CRM refuses a new record for looking like others, the only one of
+        them that has the account's domain gets the id; else the policy's `crm.duplicates` decides."""
 
     def ensure_contacts(self, rows: Mapping[str, Row]) -> dict[str, Outcome]:
         """Finds or creates a contact for each row, key → {crm_account_id, email, name, title, owner_id}: the account's
@@ -290,7 +294,8 @@ class Crm(Protocol):
         """
 
     def update_accounts(self, rows: Mapping[str, AccountContext]) -> dict[str, Outcome]:
-        """Writes our own fields, CRM account id → context; unknown values are left out, so nothing is erased."""
+        """Writes our own fields, CRM account id → context; unknown values are left out, so nothing is erased, except
+        for the parts of an earlier episode that a new one empties (`AccountContext.emptied`)."""
 
     def create_tasks(self, rows: Mapping[str, TaskContent], unsure: Collection[str] = ()) -> dict[str, Outcome]:
         """Creates the task of each key: the handoff's id, or for a follow-up `follow_up_key`.

@@ -15,7 +15,7 @@ _OF_CODE = {
     "FIELD_CUSTOM_VALIDATION_EXCEPTION": "an admin: let the validation rule pass records of the integration user",
     "REQUIRED_FIELD_MISSING": "an admin: give the field a default value, or take the requirement out",
     "INVALID_OR_NULL_FOR_RESTRICTED_PICKLIST": "an admin: add the value to the pick list",
-    "DUPLICATES_DETECTED": "an admin: merge the twins, or let the duplicate rule allow the integration user",
+    "DUPLICATES_DETECTED": "merge the records named, or give the right one the account's domain; or crm.duplicates",
     "INSUFFICIENT_ACCESS_OR_READONLY": "an admin: give the integration user access to the record",
     "INSUFFICIENT_ACCESS_ON_CROSS_REFERENCE_ENTITY": "an admin: share the record with the integration user",
     "INVALID_FIELD_FOR_INSERT_UPDATE": "an admin: give the integration user the permission set Onetouch",

@@ -288,11 +288,17 @@ def next_follow_up(
     return number if number < rules.touches and due <= as_of < over else None
 
 
-def merged(handoffs: Collection[Handoff]) -> dict[str, str]:
+def merged(handoffs: Collection[Handoff], moved: Collection[str] = ()) -> dict[str, str]:
     """Active handoffs to end because their accounts were merged: only one handoff of a CRM record may be active.
 
-    The handoff in the furthest state stays; of two in the same state, the earlier. Handoff id → reason for its rep.
+    The handoff in the furthest state stays; of two in the same state, the one that was on the surviving record before;
+    of several such, the earlier. `moved`: ids of handoffs that were on another record. Handoff id → reason for its rep.
     """
+
+    def order(handoff: Handoff) -> tuple[int, bool, datetime, str]:
+        furthest = -STATES.index(handoff.state)
+        return furthest, handoff.handoff_id in moved, handoff.decided_at, handoff.handoff_id
+
     of_record: dict[str, list[Handoff]] = defaultdict(list)
     for handoff in handoffs:
         if handoff.active and handoff.crm_account_id:
@@ -300,5 +306,5 @@ def merged(handoffs: Collection[Handoff]) -> dict[str, str]:
     return {
         handoff.handoff_id: "account merged: another handoff of it is active"
         for theirs in of_record.values()
-        for handoff in sorted(theirs, key=lambda h: (-STATES.index(h.state), h.decided_at, h.handoff_id))[1:]
+        for handoff in sorted(theirs, key=order)[1:]
     }

@@ -593,7 +593,13 @@ class _Round:
             for h in theirs:
                 decision = decisions.get(h.account_id)
                 texts[h.handoff_id] = (
-                    alert(decision, signals.get(h.account_id, {}), self.policy, self._timezone(h))
+                    # A task that was delivered late has a due time of its own.
+                    alert(
+                        decision | ({"due_at": h.due_at} if h.due_at else {}),
+                        signals.get(h.account_id, {}),
+                        self.policy,
+                        self._timezone(h),
+                    )
                     if decision
                     else UNKNOWN
                 )

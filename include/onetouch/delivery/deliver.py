@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
@@ -17,7 +18,7 @@ from onetouch.delivery.approval import unasked, wait_for_the_day
 from onetouch.delivery.caps import DAY_FULL, FULL, beyond_the_cap, beyond_the_day, beyond_the_reps_days
 from onetouch.delivery.escalate import escalate, people_of
 from onetouch.delivery.failure import DeliveryFailed
-from onetouch.delivery.follow_up import close_follow_ups, follow_up, follow_ups_due
+from onetouch.delivery.follow_up import close_follow_ups, due_from, follow_up, follow_ups_due
 from onetouch.delivery.never_contact import (
     Asked,
     Listed,
@@ -34,8 +35,17 @@ from onetouch.delivery.opportunities import create_opportunities
 from onetouch.delivery.recheck import LATE, Checkouts, last_asked, pre_send_recheck
 from onetouch.delivery.refresh import refresh
 from onetouch.delivery.send import send
+from onetouch.delivery.survivors import follow_records, moved
 from onetouch.delivery.withdraw import move, overtaken, withdraw, withdraw_overtaken
-from onetouch.handoff import handoff_content, missing_context, plain, team_of, with_contact
+from onetouch.handoff import (
+    handoff_content,
+    late_context,
+    late_task,
+    missing_context,
+    plain,
+    team_of,
+    with_contact,
+)
 from onetouch.lake import Lake, rows_where
 from onetouch.ledger import ACTIVE, LONGEST_ID, OWNER_REFUSED, REFUSED, Handoff, Ledger, Outbox, Run
 from onetouch.policy import Policy
@@ -241,7 +251,8 @@ def _send_all(
     try:
         _find_records(ledger, policy, run, crm, work)
         _one_of_a_record(ledger, run, crm, work)
-        _write_context(ledger, run, crm, work)
+        late = _late(lake, policy, run, crm, work.in_state(*_UNSEEN))
+        _write_context(ledger, run, crm, work, late)
         unseen = work.in_state(*_UNSEEN)
         known = rows_where(lake, "signals", run.run_id, "account_id", [h.account_id for h in unseen])
         asked = {row["account_id"]: at for row in known if (at := last_asked(row, policy)) is not None}
@@ -251,7 +262,7 @@ def _send_all(
         )
         work.handoffs |= prevented
         work.failed |= not_closed
-        _write_tasks(ledger, policy, run, crm, work, consent)
+        _write_tasks(lake, ledger, policy, run, crm, work, consent, late)
     except Unreachable as error:  # Airflow's retries handle this; earlier refusals are named with it
         if not (told := work.named() + before):
             raise
@@ -535,20 +546,21 @@ def _find_records(ledger: Ledger, policy: Policy, run: Run, crm: Crm, work: _Wor
 
 def _one_of_a_record(ledger: Ledger, run: Run, crm: Crm, work: _Work) -> None:
     """Keeps, of several handoffs of one CRM record (merged accounts), the furthest along and withdraws the others."""
-    others = merged(ledger.handoffs(states=ACTIVE))
+    active = ledger.handoffs(states=ACTIVE)
+    others = merged(active, moved(ledger, active))
     mine = [handoff for handoff in work.in_state(*_UNSEEN) if handoff.handoff_id in others]
     work.handoffs |= withdraw(ledger, run, crm, mine, others)
 
 
-def _write_context(ledger: Ledger, run: Run, crm: Crm, work: _Work) -> None:
+def _write_context(ledger: Ledger, run: Run, crm: Crm, work: _Work, late: _Late) -> None:
     """Writes fields and dossier to the account's record; no task is created before they are complete."""
     ready = {h.handoff_id: h for h in work.in_state("decided")}
     rows = {i: work.rows[i, "account_fields"] for i in ready}
 
     def write(due: Mapping[str, Outbox], _unsure: set[str]) -> dict[str, Outcome]:
-        outcomes = crm.update_accounts(
-            {str(ready[i].crm_account_id): context_of(row.payload) for i, row in due.items()}
-        )
+        contexts = {i: context_of(row.payload) for i, row in due.items()}
+        contexts |= {i: late_context(contexts[i], *late[i]) for i in contexts.keys() & late.keys()}
+        outcomes = crm.update_accounts({str(ready[i].crm_account_id): context for i, context in contexts.items()})
         return {i: outcomes[str(ready[i].crm_account_id)] for i in due}
 
     outcomes = send(ledger, rows, write)
@@ -556,9 +568,11 @@ def _write_context(ledger: Ledger, run: Run, crm: Crm, work: _Work) -> None:
     _settle(ledger, run, work, outcomes)
 
 
-def _write_tasks(ledger: Ledger, policy: Policy, run: Run, crm: Crm, work: _Work, asked: Asked) -> None:
+def _write_tasks(
+    lake: Lake, ledger: Ledger, policy: Policy, run: Run, crm: Crm, work: _Work, asked: Asked, late: _Late
+) -> None:
     """Creates one task for each handoff and records its id in the ledger."""
-    _follow_the_record(ledger, run, crm, work)
+    _follow_the_record(lake, ledger, run, crm, work)
     ready = {h.handoff_id: h for h in work.in_state("context_written")}
     rows = {i: work.rows[i, "task"] for i in ready}
 
@@ -566,7 +580,7 @@ def _write_tasks(ledger: Ledger, policy: Policy, run: Run, crm: Crm, work: _Work
         contacts = _contacts(policy, crm, due, ready, asked)
         tasks = {
             i: replace(
-                task_of(row.payload),
+                late_task(task_of(row.payload), *late[i]) if i in late else task_of(row.payload),
                 owner_id=ready[i].owner_id,
                 crm_account_id=ready[i].crm_account_id,
                 contact_id=contacts.get(i),
@@ -576,7 +590,8 @@ def _write_tasks(ledger: Ledger, policy: Policy, run: Run, crm: Crm, work: _Work
         return crm.create_tasks(tasks, unsure)
 
     outcomes = send(ledger, rows, write)
-    opened = {i: {"task_id": o.id} for i, o in outcomes.items() if o.ok and not o.deleted}
+    dues = {i: {"due_at": at} for i, (at, _) in late.items()}
+    opened = {i: {"task_id": o.id} | dues.get(i, {}) for i, o in outcomes.items() if o.ok and not o.deleted}
     deleted = {i: {"reason": "task deleted: by a rep"} for i, o in outcomes.items() if o.ok and o.deleted}
     _move(ledger, run, work, "withdrawn", deleted)
     _move(ledger, run, work, "task_open", opened)
@@ -588,17 +603,30 @@ def _write_tasks(ledger: Ledger, policy: Policy, run: Run, crm: Crm, work: _Work
             work.failed[i] = f"to be withdrawn ({work.handoffs[i].reason}), but its task stands: {outcome.reason}"
 
 
-def _follow_the_record(ledger: Ledger, run: Run, crm: Crm, work: _Work) -> None:
-    """Writes the context again where the account's record has changed since (merged or converted)."""
-    moved = {
-        h.handoff_id: h
-        for h in work.in_state("context_written")
-        if work.rows[h.handoff_id, "account_fields"].external_id not in (None, h.crm_account_id)
+_Late = Mapping[str, tuple[datetime, str | None]]
+"""Handoff id → by when its task is due after all, and the time zone of its owner."""
+
+
+def _late(lake: Lake, policy: Policy, run: Run, crm: Crm, handoffs: list[Handoff]) -> _Late:
+    """The handoffs whose own due time has passed before they could be delivered: their tasks are due as if they were
+    given to their owners now, but not after the handoff expires."""
+    over = [h for h in handoffs if h.due_at is not None and h.due_at <= run.as_of and h.decided_at < run.as_of]
+    if not over:
+        return {}
+    due = due_from(over, people_of(lake, run, read_reps(crm), policy), policy, run.as_of)
+    zones, lasts = timezones(lake, run.run_id), timedelta(hours=policy.handoff.expires_hours)
+    return {
+        h.handoff_id: (
+            max(min(due[h.handoff_id], h.decided_at + lasts), run.as_of),
+            zones.get(h.owner_id or ""),
+        )
+        for h in over
     }
-    if moved:
-        contexts = {str(h.crm_account_id): context_of(work.rows[i, "account_fields"].payload) for i, h in moved.items()}
-        outcomes = crm.update_accounts(contexts)
-        _settle(ledger, run, work, {i: outcomes[str(h.crm_account_id)] for i, h in moved.items()}, stored=False)
+
+
+def _follow_the_record(lake: Lake, ledger: Ledger, run: Run, crm: Crm, work: _Work) -> None:
+    """Writes the context again where the account's record has changed since (merged or converted)."""
+    _settle(ledger, run, work, follow_records(lake, ledger, run, crm, work.in_state("context_written")), stored=False)
 
 
 def _contacts(

@@ -217,7 +217,7 @@ def _rows(
     decisions = {row["account_id"]: row for row in rows_where(lake, "decisions", run.run_id, "account_id", ids)}
     signals = {row["account_id"]: row for row in rows_where(lake, "signals", run.run_id, "account_id", ids)}
     zones = timezones(lake, run.run_id)
-    silence, at_work = timedelta(days=policy.handoff.silence_days), _due_at(handoffs, people, policy, run.as_of)
+    silence, at_work = timedelta(days=policy.handoff.silence_days), due_from(handoffs, people, policy, run.as_of)
     rows = []
     for handoff in handoffs:
         i, number = handoff.handoff_id, due.number[handoff.handoff_id]
@@ -248,9 +248,9 @@ def _rows(
     return rows
 
 
-def _due_at(handoffs: list[Handoff], people: pd.DataFrame, policy: Policy, as_of: datetime) -> dict[str, datetime]:
-    """Handoff id → when its follow-up is due: the SLA of its tier, in its owner's working time; by the clock for an
-    owner who is not known."""
+def due_from(handoffs: list[Handoff], people: pd.DataFrame, policy: Policy, as_of: datetime) -> dict[str, datetime]:
+    """Handoff id → when a task that is given to its owner now is due: the SLA of its tier, in its owner's working time;
+    by the clock for an owner who is not known."""
     sla = policy.handoff.sla_hours
     rows = pd.DataFrame(
         [

@@ -238,6 +238,16 @@ WORDS: dict[str, Words] = {
         everybody="every account the CRM knows has tier, action, score and trigger on its record",
         handed_over="only accounts that were handed over have tier, score and trigger on their record",
     ),
+    "crm.duplicates": _one_of(
+        ask="a record that a duplicate rule refuses waits for a person, with what it looks like",
+        adopt="of a record that a duplicate rule refuses, the only one it looks like is used",
+        allow="a record that looks like others is made where the duplicate rule only alerts",
+    ),
+    "crm.lone_users": _one_of(
+        person="a lone user becomes a person account, where the org has them",
+        account="a lone user becomes a record like a company's",
+        leave="a lone user gets no record, where the org has person accounts",
+    ),
     "crm.standing_points": lambda value: f"a score alone is written again when it changed by {value:g} points",
     "crm.opportunity": _one_of(
         never="no opportunity is made",

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from onetouch.handoff.fields import (
         account_context,
         handoff_content,
+        late_context,
+        late_task,
         leading_to,
         missing_context,
         standing_trigger,
@@ -40,6 +42,8 @@ __all__ = [
     "first_message",
     "follow_up_content",
     "inert",
+    "late_context",
+    "late_task",
     "leading_to",
     "known_facts",
     "handoff_content",

@@ -14,7 +14,8 @@ Priority = Literal["high", "medium", "low"]
 
 @dataclass(frozen=True)
 class AccountContext:
-    """The fields to write on the account's record. None means unknown: the field is not written, so nothing is erased.
+    """The fields to write on the account's record. None means unknown: the field is not written, so nothing is erased,
+    except that a handoff's whole context empties what an earlier episode has left in its fields (`emptied`).
 
     `account_id`: the product's own id, unchanged. `action`: the run's decision. `trigger`: why now, in one line.
     `milestones`: for example "4 of 5". `features_used`: their names, or their number. `usage`: events in 28 days.
@@ -37,6 +38,18 @@ class AccountContext:
     dossier: str | None = None
     policy_version: str | None = None
     as_of: datetime | None = None
+
+    @property
+    def emptied(self) -> tuple[str, ...]:
+        """The parts of EPISODE that are unknown in a handoff's context, which is the one with a dossier. A standing has
+        none, and empties nothing."""
+        return () if self.dossier is None else tuple(name for name in EPISODE if getattr(self, name) is None)
+
+
+EPISODE = ("trigger", "motion", "milestones", "team_size", "features_used", "usage", "limit_share")
+"""Parts of a context that tell of one episode: without a value in the new one, the earlier one's would mislead the
+rep. The others always have a value (score, as-of), belong to the standing (tier, action), or cannot be empty (a yes or
+no)."""
 
 
 @dataclass(frozen=True)

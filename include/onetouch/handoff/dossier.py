@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from datetime import tzinfo
+from datetime import UTC, datetime, tzinfo
 from typing import Any
 
 from onetouch.catalogue import (
@@ -42,6 +42,8 @@ from onetouch.policy import Policy
 
 LONGEST = 32_000
 """Maximum length in characters of a Salesforce task description; the account's long text field holds more."""
+
+_BEST, _DUE = "Best moment: ", "First message due: "
 
 _WEEKDAYS = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"]
 
@@ -172,7 +174,7 @@ def _when(facts: Facts, timezone: str | None) -> list[str]:
     if "contact_at" in facts:
         best, yours = moment(facts["contact_at"], theirs), moment(facts["contact_at"], zone(timezone))
         also = f", for you {yours}" if timezone and yours != best else ""
-        lines.append(f"Best moment: {best} (their time{also})")
+        lines.append(f"{_BEST}{best} (their time{also})")
     if 0 <= facts.get("usual_hour", -1) < 24:
         usual = f"around {int(facts['usual_hour']):02d}:00"
         weekday = facts.get("usual_weekday")
@@ -180,9 +182,23 @@ def _when(facts: Facts, timezone: str | None) -> list[str]:
             usual += f", mostly on {_WEEKDAYS[int(weekday)]}s"
         lines.append(f"Usually active: {usual} (their time)")
     if "due_at" in facts:
-        due = moment(facts["due_at"], zone(timezone) if timezone else theirs)
-        lines.append(f"First message due: {due} ({'your' if timezone else 'their'} time)")
+        lines.append(_due(facts["due_at"], timezone, theirs))
     return lines
+
+
+def _due(at: datetime, timezone: str | None, theirs: tzinfo) -> str:
+    return f"{_DUE}{moment(at, zone(timezone) if timezone else theirs)} ({'your' if timezone else 'their'} time)"
+
+
+def due_later(text: str, at: datetime, timezone: str | None) -> str:
+    """The notes or the dossier with another due time, for a handoff that is delivered after its own has passed; the
+    best moment, which has passed as well, is left out. `timezone`: the rep's (UTC when unknown)."""
+    lines = [line for line in text.split("\n") if not line.lstrip().startswith(_BEST)]
+    for i, line in enumerate(lines):
+        before, found, _ = line.partition(_DUE)
+        if found and not before.strip():
+            lines[i] = before + _due(at, timezone or "UTC", UTC)
+    return "\n".join(lines)
 
 
 def _why_you(facts: Facts) -> list[str]:

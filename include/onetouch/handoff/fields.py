@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from onetouch.handoff.content import AccountContext, Priority, TaskContent
-from onetouch.handoff.dossier import LONGEST, notes_of, record_of
+from onetouch.handoff.dossier import LONGEST, due_later, notes_of, record_of
 from onetouch.handoff.facts import Facts, account_name, known_facts
 from onetouch.handoff.message import message_of, urgency
 from onetouch.handoff.plain_text import inert, plain
@@ -123,6 +123,22 @@ def _task(
         due_on=facts["due_at"].astimezone(zone(timezone)).date() if "due_at" in facts else None,
         remind_at=_utc(facts["contact_at"]) if "contact_at" in facts else None,
     )
+
+
+def late_task(task: TaskContent, due_at: datetime, timezone: str | None = None) -> TaskContent:
+    """The task with another due time, and the reminder at that moment, because its own had passed when it was
+    delivered. `timezone`: the rep's (UTC when unknown)."""
+    return replace(
+        task,
+        description=due_later(task.description, due_at, timezone),
+        due_on=due_at.astimezone(zone(timezone)).date(),
+        remind_at=_utc(due_at),
+    )
+
+
+def late_context(context: AccountContext, due_at: datetime, timezone: str | None = None) -> AccountContext:
+    """The context of a task as `late_task` gives it."""
+    return replace(context, dossier=context.dossier and due_later(context.dossier, due_at, timezone))
 
 
 def _most_used(facts: Facts) -> list[Any] | None:

@@ -1033,6 +1033,12 @@ class Crm(Part):
     `contacts`: whether the task names the contact of the person to write to: with `match` the contact of that address
     within the account's own record, with `create` that one or, where there is none, a new one, with `never` none.
     (Formerly `link_contact`: true is `match`, false is `never`.)
+    `duplicates`: what happens when a rule of the CRM refuses a new record for looking like others and none of them is
+    the only one with the account's domain (that one always gets our id): `ask` leaves it refused, with what it looks
+    like in the reason; `adopt` takes the only one named, if nothing is known of it that speaks against; `allow` creates
+    the record all the same, where the rule only alerts.
+    `lone_users`: what an account without a domain becomes in an org that has person accounts: a `person` account, what
+    `unknown_accounts` says (`account`), or nothing (`leave`).
     `standing`: whose record tells tier, action, score, trigger and their moment: everybody's that the CRM knows, or
     only that of accounts that were handed over (without the action). It is written when tier, action or trigger change,
     or the score by `standing_points`. `context`: whether the context on the record of an account is written anew while
@@ -1044,6 +1050,8 @@ class Crm(Part):
     system: str
     unknown_accounts: Literal["account", "lead", "leave"]
     contacts: Literal["match", "create", "never"]
+    duplicates: Literal["adopt", "allow", "ask"]
+    lone_users: Literal["person", "account", "leave"]
     standing: Literal["everybody", "handed_over"]
     standing_points: Annotated[float, Field(gt=0)]
     context: Literal["fresh", "once"]

@@ -143,6 +143,9 @@ _THEN_3: dict[str, Any] = {
     "crm.standing": "handed_over",
     "crm.standing_points": 5.0,  # has no effect
     "crm.opportunity": "never",
+    # A record that a duplicate rule had refused stayed refused, and nobody became a person account.
+    "crm.duplicates": "ask",
+    "crm.lone_users": "account",
     "audience": {"actions": [], "tiers": [], "batch": 500, "facts_hours": 24, "full_sync_days": None},
     # The first day was as full as any other.
     "delivery.ramp": [],

@@ -13,7 +13,8 @@ class ApiError(Exception):
     def __init__(self, status: int, code: str, message: str, *fields: str) -> None:
         super().__init__(message)
         self.status = status
-        self.body = [{"message": message, "errorCode": code} | ({"fields": list(fields)} if fields else {})]
+        error: dict[str, Any] = {"message": message, "errorCode": code}
+        self.body = [error | ({"fields": list(fields)} if fields else {})]
 
 
 @dataclass

@@ -125,6 +125,9 @@ def _merged_into(name: str) -> Field:
     return _reference("MasterRecordId", "MasterRecord", name, createable=False, updateable=False)
 
 
+PERSON: Final = ("IsPersonAccount", "FirstName", "LastName", "PersonEmail", "PersonContactId")
+"""The fields of Account that only an org with person accounts has."""
+
 # Source: Salesforce Object Reference. Picklists are restricted here although an org may leave standard ones open: a
 # value outside the list is a mistake of the caller either way.
 _STANDARD: Final[dict[str, tuple[str, tuple[Field, ...]]]] = {
@@ -153,6 +156,12 @@ _STANDARD: Final[dict[str, tuple[str, tuple[Field, ...]]]] = {
             Field("BillingCountry", "string", "Billing Country", length=80),
             Field("Description", "longtextarea", "Account Description", length=32000, filterable=False),
             _merged_into("Account"),
+            # Of person accounts alone, and only in an org that has them (PERSON).
+            _system("IsPersonAccount", "boolean", label="Is Person Account", default=False),
+            Field("FirstName", "string", "First Name", length=40),
+            Field("LastName", "string", "Last Name", length=80),
+            Field("PersonEmail", "email", "Email", length=80),
+            _reference("PersonContactId", "PersonContact", "Contact", createable=False, updateable=False),
             _OWNER,
             # The customer's own fields, as a product-led company has them on its accounts.
             Field("Plan__c", "string", "Plan", length=80),
@@ -277,7 +286,7 @@ def is_guarded(name: str, field: str) -> bool:
     known = {f.name: f for f in _STANDARD[name][1]} if name in _STANDARD else {}
     return (
         field in known
-        and field not in ("OwnerId", "FirstName")
+        and field not in ("OwnerId", "FirstName", "LastName")
         and known[field].createable
         and not known[field].required
     )

@@ -377,6 +377,13 @@ class HubSpot:
         )
         if value == "":
             return
+        if (type_, name) == ("contacts", "email"):
+            further = self.store.db.execute(
+                "SELECT id FROM hubspot_unique WHERE type = ? AND name = ? AND value = ? AND id != ?",
+                (type_, "hs_additional_emails", value.lower(), number),
+            ).fetchone()
+            if further:
+                raise ApiError(409, "CONFLICT", f"Contact already exists. Existing ID: {further['id']}")
         try:
             self.store.db.execute(
                 "INSERT INTO hubspot_unique VALUES (?, ?, ?, ?)", (type_, name, value.lower(), number)
@@ -560,6 +567,11 @@ class HubSpot:
         before = [json.loads(row["properties"]).get("hs_merged_object_ids", "") for row in rows.values()]
         ids = dict.fromkeys(i for text in [*before, str(primary), str(other)] for i in text.split(";") if i)
         values["hs_merged_object_ids"] = ";".join(ids)
+        if type_ == "contacts":  # the other one's address stays as a further one, by which no record is found
+            known = [json.loads(row["properties"]) for row in rows.values()]
+            more = [k.get(name, "") for name in ("email", "hs_additional_emails") for k in known]
+            emails = dict.fromkeys(e for text in more for e in text.split(";") if e and e != values.get("email"))
+            values["hs_additional_emails"] = ";".join(emails)
         created = min(row["created"] for row in rows.values())
         self.store.db.execute(
             "INSERT INTO hubspot_object (type, id, created, updated, properties) VALUES (?, ?, ?, ?, ?)",
@@ -580,6 +592,9 @@ class HubSpot:
         for name, value in values.items():
             if self._defined(type_).get(name, {}).get("hasUniqueValue"):
                 self._claim(type_, number, name, value)
+        for email in filter(None, values.get("hs_additional_emails", "").split(";")):
+            claim = (type_, "hs_additional_emails", email, number)
+            self.store.db.execute("INSERT OR REPLACE INTO hubspot_unique VALUES (?, ?, ?, ?)", claim)
         return Answer(200, self._shown(type_, self._row(type_, number), ["hs_merged_object_ids"]))
 
     # -- definitions, owners

@@ -135,7 +135,10 @@ _OWN: Final[dict[str, dict[str, Any]]] = {
 }  # fmt: skip
 _LOCKED: Final = {
     "companies": {"createdate": _DATETIME},
-    "contacts": {"createdate": _DATETIME, "lastmodifieddate": _DATETIME, "hs_email_optout": _BOOL},
+    "contacts": {
+        "createdate": _DATETIME, "lastmodifieddate": _DATETIME, "hs_email_optout": _BOOL,
+        "hs_additional_emails": _STRING,
+    },
     "deals": {
         "createdate": _DATETIME, "hs_is_closed": _BOOL, "hs_is_closed_won": _BOOL, "hs_analytics_source": _STRING,
     },

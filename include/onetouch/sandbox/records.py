@@ -54,6 +54,8 @@ class Records:
         sobject = self.store.org[sobject.name.lower()]  # the system sees every field, even if the caller does not
         if sobject.name == "Event":
             _check_times(given)
+        if sobject.name == "Account":
+            given |= _person(given, is_person=bool(given.get("LastName")))
         missing = [f.name for f in sobject.fields.values() if f.required and given.get(f.name) is None]
         if missing:
             raise DmlError("REQUIRED_FIELD_MISSING", f"Required fields are missing: [{', '.join(missing)}]", *missing)
@@ -69,7 +71,25 @@ class Records:
             "CreatedById": INTEGRATION_USER,
         }
         self._write(sobject, given, {}, stamp)
+        if given.get("IsPersonAccount"):
+            self._write_person(given, stamp)
         return str(given["Id"])
+
+    def _write_person(self, account: Mapping[str, Any], stamp: str) -> None:
+        """The contact that a person account is, seen as a person."""
+        contact = self.store.org["contact"]
+        row = self.row(self.store.org["account"], account["Id"])
+        contact_id = row["PersonContactId"] if row else None
+        person = {"FirstName": "FirstName", "LastName": "LastName", "Email": "PersonEmail", "OwnerId": "OwnerId"}
+        values = {name: account[field] for name, field in person.items() if field in account}
+        if contact_id:
+            before = dict(self.row(contact, contact_id) or {})
+            self._write(contact, {"Id": contact_id} | values, before, stamp)
+            return
+        contact_id = make_id(contact.prefix, 1_000_000 + self.store.next_number())
+        made = {"Id": contact_id, "CreatedDate": stamp, "CreatedById": INTEGRATION_USER, "AccountId": account["Id"]}
+        self._write(contact, made | values, {}, stamp)
+        self.db.execute("UPDATE Account SET PersonContactId = ? WHERE Id = ?", (contact_id, account["Id"]))
 
     def update(self, sobject: SObject, record_id: str, values: Mapping[str, Any]) -> None:
         """Changes fields of a record that is not deleted. Raises DmlError."""
@@ -83,10 +103,15 @@ class Records:
             raise DmlError("CANNOT_UPDATE_CONVERTED_LEAD", "cannot reference converted lead")
         given = self._clean_all(sobject, values, creating=False)
         sobject = self.store.org[sobject.name.lower()]
+        if sobject.name == "Account":
+            given |= _person(given, is_person=bool(row["IsPersonAccount"]), before=dict(row))
         emptied = [f.name for f in sobject.fields.values() if f.required and f.name in given and given[f.name] is None]
         if emptied:
             raise DmlError("REQUIRED_FIELD_MISSING", f"Required fields are missing: [{', '.join(emptied)}]", *emptied)
-        self._write(sobject, {"Id": record_id} | given, dict(row), self.store.stamp())
+        stamp = self.store.stamp()
+        self._write(sobject, {"Id": record_id} | given, dict(row), stamp)
+        if sobject.name == "Account" and row["IsPersonAccount"]:
+            self._write_person({"Id": record_id} | given, stamp)
 
     def delete(self, sobject: SObject, record_id: str) -> None:
         """Moves a record to the recycle bin. Raises DmlError."""
@@ -256,6 +281,10 @@ class Records:
             raise DmlError("INVALID_CROSS_REFERENCE_KEY", "invalid cross reference id", field.name)
         if row["IsDeleted"]:
             raise DmlError("ENTITY_IS_DELETED", "entity is deleted", field.name)
+        if target.name == "Account" and row["IsPersonAccount"] and sobject.name in ("Contact", "Task", "Event"):
+            # The person is named in WhoId by its contact; nobody else belongs to the account.
+            label = field.label or field.name
+            raise DmlError("FIELD_INTEGRITY_EXCEPTION", f"{label}: is a person account: {record_id}", field.name)
         if field.name == "OwnerId" and not row["IsActive"]:
             raise DmlError(
                 "INACTIVE_OWNER_OR_USER",
@@ -329,6 +358,19 @@ class Records:
             return None
         row = self.db.execute(f'SELECT AccountId FROM "{table}" WHERE Id = ?', (related,)).fetchone()
         return row["AccountId"] if row else None
+
+
+def _person(given: Mapping[str, Any], *, is_person: bool, before: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """What follows for an account from the fields of its person. Raises DmlError for fields of the other kind."""
+    wrong = [name for name in (("Name",) if is_person else ("FirstName", "LastName", "PersonEmail")) if given.get(name)]
+    if wrong:
+        message = f"Account: bad field names on insert/update call: {', '.join(wrong)}"
+        raise DmlError("INVALID_FIELD_FOR_INSERT_UPDATE", message, *wrong)
+    if not is_person:
+        return {}
+    after = {**(before or {}), **given}
+    name = " ".join(part for part in (after.get("FirstName"), after.get("LastName")) if part)
+    return {"IsPersonAccount": 1, "Name": name}
 
 
 def _check_right(sobject: SObject, right: str) -> None:

@@ -15,7 +15,8 @@ from urllib.parse import parse_qsl, unquote
 from onetouch.sandbox import faults
 from onetouch.sandbox.api import Answer, ApiError, Call, not_found
 from onetouch.sandbox.bulk import Ingest
-from onetouch.sandbox.fields import Field, SObject, full_id
+from onetouch.sandbox.duplicates import DuplicatesError, check
+from onetouch.sandbox.fields import PERSON, Field, SObject, full_id
 from onetouch.sandbox.metadata import METADATA, SETS, as_seen, without_fields
 from onetouch.sandbox.records import DmlError, Records, clean
 from onetouch.sandbox.sign_in import sign_in
@@ -43,7 +44,8 @@ class Salesforce:
         self.store = store
         self.records = Records(store)
         self.cursors: OrderedDict[str, tuple[Statement, list[Any]]] = OrderedDict()
-        self._seen: dict[int, dict[str, SObject]] = {}
+        self._allow_save = False
+        self._seen: dict[tuple[int, bool], dict[str, SObject]] = {}
         self.ingest = Ingest(
             store,
             lambda: self.org,
@@ -58,12 +60,12 @@ class Salesforce:
     @property
     def org(self) -> dict[str, SObject]:
         """The sObjects the caller sees: all, or with the setting `permissions` those of the permission set; without
-        the fields of the setting `hidden`."""
-        org = self.store.org
-        if which := int(self.store.setting("permissions")):
-            if which not in self._seen:
-                self._seen[which] = as_seen(org, METADATA, SETS[which - 1])
-            org = self._seen[which]
+        the fields of the setting `hidden`, and without those of person accounts in an org that has none."""
+        which = int(self.store.setting("permissions")), bool(self.store.setting("person_accounts"))
+        if which not in self._seen:
+            org = as_seen(self.store.org, METADATA, SETS[which[0] - 1]) if which[0] else self.store.org
+            self._seen[which] = org if which[1] else without_fields(org, [f"Account.{name}" for name in PERSON])
+        org = self._seen[which]
         hidden = self.store.setting("hidden")
         return without_fields(org, hidden) if hidden else org
 
@@ -105,6 +107,7 @@ class Salesforce:
             raise ApiError(401, "INVALID_SESSION_ID", "Session expired or invalid")
         if self.store.calls_today("salesforce") >= int(self.store.setting("api_daily")):
             raise ApiError(403, "REQUEST_LIMIT_EXCEEDED", "TotalRequests Limit exceeded.")
+        self._allow_save = False  # bulk jobs have no header for it
         self.ingest.process_due()
         if match := _JOBS.fullmatch(path):
             return self.ingest.call(Call(method, self._version(match[1]), match[2], {}, None, headers), raw)
@@ -128,6 +131,8 @@ class Salesforce:
         if not match:
             raise not_found()
         query = dict(parse_qsl(query_string, keep_blank_values=True))
+        options = headers.get("sforce-duplicate-rule-header", "").lower().replace(" ", "")
+        self._allow_save = "allowsave=true" in re.split("[;,]", options)
         call = Call(method, self._version(match[1]), (match[2] or "").strip("/"), query, body, headers)
         first, *rest = [unquote(part) for part in call.path.split("/")]
         match first, rest:
@@ -263,7 +268,7 @@ class Salesforce:
     def _create(self, call: Call, sobject: SObject, values: dict[str, Any]) -> Answer:
         if any(name.lower() == "id" for name in values):
             raise ApiError(400, "INVALID_FIELD", "The Id field should not be specified in the sobject data.")
-        record_id = self._dml(call, lambda: self.records.insert(sobject, values))
+        record_id = self._dml(call, lambda: self._insert(sobject, values))
         where = {"Location": f"{call.root}/sobjects/{sobject.name}/{record_id}"}
         return Answer(201, {"id": record_id, "success": True, "errors": []}, where)
 
@@ -304,7 +309,7 @@ class Salesforce:
         if found:
             self._dml(call, lambda: self.records.update(sobject, found[0], values))
             return Answer(200, {"id": found[0], "success": True, "errors": [], "created": False})
-        record_id = self._dml(call, lambda: self.records.insert(sobject, {**values, key.name: value}))
+        record_id = self._dml(call, lambda: self._insert(sobject, {**values, key.name: value}))
         where = {"Location": f"{call.root}/sobjects/{sobject.name}/{record_id}"}
         return Answer(201, {"id": record_id, "success": True, "errors": [], "created": True}, where)
 
@@ -323,7 +328,17 @@ class Salesforce:
                 return action()
         except DmlError as error:
             status = 404 if error.code == "ENTITY_IS_DELETED" else 400
-            raise ApiError(status, error.code, error.message, *error.fields) from error
+            refused = ApiError(status, error.code, error.message, *error.fields)
+            if isinstance(error, DuplicatesError):  # the answer of a collection or a bulk job does not name them
+                refused.body[0]["duplicateResut"] = error.result
+            raise refused from error
+
+    def _insert(self, sobject: SObject, values: Mapping[str, Any]) -> str:
+        """Creates a record unless a duplicate rule of the org is against it. Raises DmlError."""
+        with self.store.transaction():
+            record_id = self.records.insert(sobject, values)
+            check(self.store, sobject, values, allow_save=self._allow_save, but=record_id)
+        return record_id
 
     def _read(self, call: Call, sobject: SObject, row: Any, wanted: str | None) -> dict[str, Any]:
         fields = list(sobject.fields.values())
@@ -437,7 +452,7 @@ class Salesforce:
     def _insert_row(self, sobject: SObject, values: dict[str, Any], seen: set[str]) -> dict[str, Any]:
         if any(name.lower() == "id" for name in values):
             raise DmlError("INVALID_FIELD_FOR_INSERT_UPDATE", "cannot specify Id in an insert call", "Id")
-        return {"id": self.records.insert(sobject, values), "success": True, "errors": []}
+        return {"id": self._insert(sobject, values), "success": True, "errors": []}
 
     def _update_row(self, sobject: SObject, values: dict[str, Any], seen: set[str]) -> dict[str, Any]:
         given = next((v for k, v in values.items() if k.lower() == "id"), None)
@@ -470,7 +485,7 @@ class Salesforce:
             rest = {k: v for k, v in values.items() if k.lower() != key.name.lower()}
             self.records.update(sobject, found[0], rest)
             return {"id": found[0], "success": True, "errors": [], "created": False}
-        return {"id": self.records.insert(sobject, values), "success": True, "errors": [], "created": True}
+        return {"id": self._insert(sobject, values), "success": True, "errors": [], "created": True}
 
     def _delete_rows(self, call: Call, ids: list[str], all_or_none: bool) -> Answer:
         if not ids:

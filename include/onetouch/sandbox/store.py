@@ -58,6 +58,8 @@ SETTINGS: Final[dict[str, Any]] = {
     "file_looks": 1,  # how many answers of files.info have no mimetype before the file is processed
     "export_hours": 24 * 365,  # most hours of an Amplitude export; a longer one times out
     "permissions": 0,  # 1: callers may do what our permission set allows, 2: with opportunities; 0: as reps, everything
+    "duplicate_rules": [],  # which new records are refused for looking like another (`duplicates.check`)
+    "person_accounts": 0,  # 1: the org has person accounts, and the fields of theirs
     "hidden": [],  # fields that field-level security keeps from the callers: Contact.DoNotCall
     "bulk_looks": 1,  # how often a poll of a bulk job answers InProgress before it is complete
     "audience_secret": "sandbox-audience-secret",  # what requests to the receiver of audiences are signed with

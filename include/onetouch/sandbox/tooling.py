@@ -23,7 +23,7 @@ from onetouch.sandbox.store import Store
 _ADJUSTABLE: Final = {
     "api_daily", "slack_per_second", "slack_burst", "file_looks", "export_hours", "bulk_looks", "permissions",
     "hubspot_daily", "hubspot_ten_seconds", "hubspot_searches",
-    "hubspot_search_lag",
+    "hubspot_search_lag", "person_accounts",
 }  # fmt: skip
 
 _T = TypeVar("_T")
@@ -140,6 +140,23 @@ class Tooling:
         self.store.set("hidden", list(fields))
         return list(fields)
 
+    def duplicates(self, rules: Sequence[Mapping[str, Any]]) -> list[Any]:
+        """Sets the org's duplicate rules, see `duplicates.check`."""
+        for rule in rules:
+            objects = [rule.get("object"), *(rule.get("match") or {})]
+            if rule.get("action") not in ("block", "alert") or not rule.get("match"):
+                raise Refused(f"rule {rule!r}: give object, match, and as action block or alert")
+            if unknown := [name for name in objects if name not in ("Account", "Contact", "Lead")]:
+                raise Refused(f"rule {rule!r}: {unknown[0]!r}: duplicate rules are of Account, Contact or Lead")
+            for theirs, pairs in rule["match"].items():
+                for own, field in pairs.items():
+                    if not (self.store.org[rule["object"].lower()].find(own)):
+                        raise Refused(f"rule {rule!r}: {rule['object']} has no field {own}")
+                    if not self.store.org[theirs.lower()].find(field):
+                        raise Refused(f"rule {rule!r}: {theirs} has no field {field}")
+        self.store.set("duplicate_rules", [dict(rule) for rule in rules])
+        return self.store.setting("duplicate_rules")  # type: ignore[no-any-return]
+
     def slack_workspace(self, scopes: list[str] | None = None, archived: Sequence[str] = ()) -> dict[str, Any]:
         """Sets the scopes of Slack's bot (None: all) and which channels are archived; returns both."""
         if scopes is not None and not (isinstance(scopes, list) and set(scopes) <= SCOPES):
@@ -223,6 +240,9 @@ def routes(tooling: Tooling) -> list[Route]:
             tooling.fault(*(given if isinstance(given, list) else [given]))
         return JSONResponse(faults.planned(store))
 
+    async def duplicates(request: Request) -> Response:
+        return JSONResponse({"rules": tooling.duplicates(**await _object(request))})
+
     async def limits(request: Request) -> Response:
         return JSONResponse(tooling.limits(**(await _object(request) if request.method == "POST" else {})))
 
@@ -259,6 +279,7 @@ def routes(tooling: Tooling) -> list[Route]:
         Route("/_sandbox/purge", _guarded(purge), methods=["POST"]),
         Route("/_sandbox/faults", _guarded(planned), methods=["GET", "POST", "DELETE"]),
         Route("/_sandbox/hidden", _guarded(hidden), methods=["POST"]),
+        Route("/_sandbox/duplicates", _guarded(duplicates), methods=["POST"]),
         Route("/_sandbox/limits", _guarded(limits), methods=["GET", "POST"]),
         Route("/_sandbox/slack", _guarded(slack), methods=["POST"]),
         Route("/_sandbox/sessions", _guarded(sessions), methods=["DELETE"]),

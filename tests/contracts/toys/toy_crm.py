@@ -281,6 +281,7 @@ class ToyCrm:
                 elif known["tier"] not in (None, "high", "medium", "low"):
                     outcomes[crm_id] = Outcome(ok=False, code="NO_SUCH_TIER")
                 else:
+                    account |= dict.fromkeys(rows[crm_id].emptied)
                     account |= {name: _cut(name, value) for name, value in known.items() if value is not None}
                     account["changed_at"] = self._books.now
                     outcomes[crm_id] = Outcome(ok=True, id=crm_id)

@@ -32,7 +32,9 @@ from onetouch.crm.hubspot.rows import Rows
 from onetouch.crm.hubspot.transport import Transport
 from onetouch.crm.protocol import (
     RELEASED,
+    UNKNOWN,
     Activity,
+    CrmError,
     FieldsMissing,
     OurWrites,
     Outcome,
@@ -52,6 +54,8 @@ _TOGETHER = 1_000
 
 _PAGES = "https://app.hubspot.com/contacts"
 """Where people work; HubSpot leads from there to the region of the account."""
+
+_OTHER_COMPANY = Outcome(ok=False, code="OTHER_COMPANY", message="the contact is another company's")
 
 _SEARCH_CHARS = 2_000
 """Ours: characters of the list of values in one search; HubSpot allows 3,000 for the whole search."""
@@ -314,13 +318,45 @@ class HubSpot:
             if found is not None:
                 outcomes[key] = Outcome(ok=True, id=found)
             elif email in elsewhere:
-                outcomes[key] = Outcome(ok=False, code="OTHER_COMPANY", message="the contact is another company's")
+                outcomes[key] = _OTHER_COMPANY
             else:
                 new[key] = (email, row)
         inputs = {email: fields.contact_input(email, row) for email, row in new.values()}
         made = self._rows.made("contacts", "email", inputs)  # also a deleted one, which is not created again
         made |= self._rows.create("contacts", "email", {e: i for e, i in inputs.items() if e not in made})
-        return outcomes | {key: made[email] for key, (email, _) in new.items()}
+        return outcomes | self._of_the_company({key: (e, row["crm_account_id"]) for key, (e, row) in new.items()}, made)
+
+    def _of_the_company(self, wanted: Mapping[str, tuple[str, str]], made: Mapping[str, Outcome]) -> dict[str, Outcome]:
+        """The outcome of each key, key → (address, company). `made`: address → what came of a new contact.
+
+        Of contacts that were there already, only one that belongs to the same company, or to none, is taken. An
+        address that a contact has beside its own one finds no record, but is refused for a new contact ("Contact
+        already exists. Existing ID: …").
+        """
+        named = {email: o.candidates[0] for email, o in made.items() if not o.ok and o.candidates}
+        taken = named | {email: str(o.id) for email, o in made.items() if o.ok and not o.deleted}
+        archived = {str(o.id): email for email, o in made.items() if o.ok and o.deleted}
+        outcomes = {key: made[email] for key, (email, _) in wanted.items()}
+        if not taken and not archived:
+            return outcomes
+        try:
+            for record in self._records.of_ids("contacts", sorted(archived), [MERGED]):  # merged, not deleted
+                into = {archived[old]: record["id"] for old in merged_ids(record) if old in archived}
+                named, taken = named | into, taken | into
+            properties = ["email", "hs_additional_emails"]
+            found = self._records.of_ids("contacts", sorted(set(named.values())), properties) if named else []
+            there = {record["id"]: record["properties"] for record in found}
+            theirs = self._records.all_companies_of("contacts", sorted(set(taken.values())))
+        except CrmError as error:  # the next run asks again
+            unsure = Outcome(ok=False, code=UNKNOWN, message=str(error), retryable=True)
+            return {key: unsure if wanted[key][0] in taken else outcome for key, outcome in outcomes.items()}
+        for key, (email, company) in wanted.items():
+            contact = taken.get(email)
+            if contact is None or (email in named and email not in _addresses(there.get(contact, {}))):
+                continue
+            of = theirs.get(contact) or [company]
+            outcomes[key] = Outcome(ok=True, id=contact) if company in of else _OTHER_COMPANY
+        return outcomes
 
     def update_accounts(self, rows: Mapping[str, AccountContext]) -> dict[str, Outcome]:
         """See Crm."""
@@ -440,6 +476,11 @@ class HubSpot:
             return {}
         zones = ((user.get("hs_internal_user_id"), user.get("hs_standard_time_zone")) for user in users)
         return {str(user): zone for user, zone in zones if user and zone}
+
+
+def _addresses(contact: Mapping[str, str | None]) -> set[str]:
+    """All addresses of a contact, in lower case."""
+    return {e.strip() for e in f"{contact.get('email')};{contact.get('hs_additional_emails')}".lower().split(";")}
 
 
 def _options(definition: Record) -> set[str]:

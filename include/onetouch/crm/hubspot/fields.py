@@ -129,9 +129,11 @@ def contact_property(field: str) -> str | None:
 
 
 def company_properties(context: AccountContext) -> dict[str, str]:
-    """An account's context as properties; unknown values are left out, so nothing is erased."""
+    """An account's context as properties; unknown values are left out, or empty where an earlier episode's is to be
+    emptied."""
     known = {_CONTEXT.get(f.name, f"{GROUP}_{f.name}"): getattr(context, f.name) for f in fields(context)}
-    return {name: _written(name, value) for name, value in known.items() if value is not None}
+    emptied = {_CONTEXT.get(name, f"{GROUP}_{name}"): "" for name in context.emptied}
+    return emptied | {name: _written(name, value) for name, value in known.items() if value is not None}
 
 
 def task_properties(task: TaskContent) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -15,6 +16,9 @@ _RETRYABLE = {"RATE_LIMITS", "INTERNAL_ERROR", "SERVICE_UNAVAILABLE", "TIMEOUT"}
 
 _OWNER = "hubspot_owner_id"
 """The property that a validation error names when the CRM does not take the owner."""
+
+_EXISTING = re.compile(r"Existing ID: (\d+)")
+"""How a conflict names the contact that has the address already."""
 
 _OF_ROWS = {400, 404, 409, 413, 422}
 """HTTP statuses of a whole batch that a single row may cause."""
@@ -182,9 +186,10 @@ def _unknown(message: str) -> Outcome:
 def _refusal(code: str, message: str, told: object = "") -> Outcome:
     """`told`: the whole error, for what its message leaves out."""
     owner = code == "VALIDATION_ERROR" and _OWNER in f"{message} {told}"
-    return Outcome(
+    outcome = Outcome(
         ok=False, code=code, message=message, deleted=code == NOT_FOUND, retryable=code in _RETRYABLE, owner=owner
     )
+    return replace(outcome, candidates=tuple(_EXISTING.findall(message))) if code == "CONFLICT" else outcome
 
 
 def _value_of(record: Record, inputs: Mapping[str, Row]) -> Any:

@@ -32,7 +32,8 @@ _JOBS = "jobs/ingest"
 _JOB = having("id", "state")
 _ENDED = ("JobComplete", "Failed", "Aborted")
 _NULL = "#N/A"
-"""The value that empties a field; it is never sent. An empty cell leaves the field as it is."""
+"""The value that empties a field, for a None of ours; a text that says so is never sent. An empty cell leaves the field
+as it is."""
 
 
 class _NotBegun(Exception):
@@ -161,7 +162,7 @@ def _csv(records: Sequence[Record]) -> bytes:
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(["Id", *names] if by_id else names)
     for record in records:
-        cells = [_cell(record.get(name)) for name in names]
+        cells = [_NULL if name in record and record[name] is None else _cell(record.get(name)) for name in names]
         writer.writerow([record["id"], *cells] if by_id else cells)
     return out.getvalue().encode()
 

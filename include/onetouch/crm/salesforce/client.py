@@ -6,8 +6,9 @@ import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from itertools import chain, islice
-from typing import Self
+from typing import Literal, Self
 from urllib.parse import quote
 
 import requests
@@ -45,6 +46,7 @@ from onetouch.crm.salesforce.answers import (
 from onetouch.crm.salesforce.bulk import Job
 from onetouch.crm.salesforce.closing import WAYS, Closing, Reassigning
 from onetouch.crm.salesforce.contacts import Contacts
+from onetouch.crm.salesforce.duplicates import Alike, Duplicates
 from onetouch.crm.salesforce.fields import (
     ACCOUNT_ID,
     ACTION,
@@ -62,14 +64,20 @@ from onetouch.crm.salesforce.fields import (
     problems,
     task_fields,
 )
+from onetouch.crm.salesforce.persons import IS_PERSON, Persons
 from onetouch.crm.salesforce.rows import DELETED, DUPLICATE, LOCKED, ROWS, Batch, Look
 from onetouch.crm.salesforce.transport import Record, Transport, soql_of
+from onetouch.events import account_of_user, business_domain
 from onetouch.handoff import AccountContext, OpportunityContent, TaskContent
 from onetouch.policy import Policy
 from onetouch.stop import WhyStopped, never
 
 _LOOKED_UP = 2_000
 """Ours: activities among which logged e-mails are looked up together."""
+
+_NO_PERSON = Outcome(
+    ok=False, code="NO_RECORD", message="a lone user has no person account, and crm.lone_users is leave"
+)
 
 _REFERENCE = frozenset(
     {
@@ -91,7 +99,8 @@ class Salesforce:
     `contact_fields`: those of the policy's `crm`. `bulk_above`: a write of more rows than that is a bulk job. `clock`:
     returns the machine's time, since the expiry of a signed assertion is checked by Salesforce's clock and not by
     as_of. `makes_contacts`: contacts are created, so their fields are checked, too; `standing`: so is the field of the
-    action, which only standings have. Raises ConnectionConfigError at once when the connection cannot work.
+    action, which only standings have. `duplicates`, `lone_users`: those of the policy's `crm`. Raises
+    ConnectionConfigError at once when the connection cannot work.
     """
 
     name = "salesforce"
@@ -111,6 +120,8 @@ class Salesforce:
         stopped: WhyStopped = never,
         makes_contacts: bool = False,
         standing: bool = False,
+        duplicates: Duplicates = "ask",
+        lone_users: Literal["person", "account", "leave"] = "account",
     ) -> None:
         self._makes_contacts, self._standing = makes_contacts, standing
         self._transport = Transport(
@@ -125,6 +136,8 @@ class Salesforce:
         self._bulk_above = bulk_above
         self._fields = account_fields or {}
         self._people = Contacts(self._transport, contact_fields or {})
+        self._persons, self._persons_are = Persons(self._transport), lone_users
+        self._alike = Alike(self._transport, duplicates, self._fields.get("domain") or "Website")
         self._checked: set[str] = set()
 
     @classmethod
@@ -139,6 +152,8 @@ class Salesforce:
             account_fields=policy.crm.account_fields,
             makes_contacts=policy.crm.contacts == "create",
             standing=policy.crm.standing == "everybody",
+            duplicates=policy.crm.duplicates,
+            lone_users=policy.crm.lone_users,
             contact_fields=dict(policy.crm.contact_fields),
             stopped=stopped,
             sleep=sleep,
@@ -167,7 +182,7 @@ class Salesforce:
         """See Crm."""
         own = {column: field for column, field in policy.crm.account_fields.items() if field}
         _raise(list(missing("Account", self._transport.fields("Account") or {}, [ACCOUNT_ID, *own.values()])))
-        master = self._present("Account", "MasterRecordId")
+        master = self._present("Account", "MasterRecordId", IS_PERSON)
         names = dict.fromkeys(["Id", ACCOUNT_ID, "OwnerId", "CreatedDate", "IsDeleted", *master, *own.values()])
         soql = f"SELECT {', '.join(names)} FROM Account"
         if since is None:
@@ -183,6 +198,8 @@ class Salesforce:
                 self._transport.query_in(unread, ours.unread if ours else (), include_deleted=True),
             )
         for record in records:
+            # The domain of a person's website or mailbox is no company's.
+            domain = {"domain": None, "domains": None} if record.get(IS_PERSON) else {}
             yield {
                 "crm_account_id": record["Id"],
                 "owner_id": record["OwnerId"],
@@ -190,7 +207,7 @@ class Salesforce:
                 "created_at": datetime_of(record["CreatedDate"]),
                 "is_deleted": record["IsDeleted"],
                 "merged_into": record.get("MasterRecordId"),
-            } | {column: value_of(record, field) for column, field in own.items()}
+            } | {column: domain.get(column, value_of(record, field)) for column, field in own.items()}
 
     def last_written(self, as_of: datetime) -> datetime | None:
         """See Crm."""
@@ -385,15 +402,46 @@ class Salesforce:
         self._check(thing)
         outcomes = self._known_accounts(rows)
         unknown = sorted(set(rows) - set(outcomes))
-        twins = self._of_same_domain({a: str(rows[a]["domain"]) for a in unknown if rows[a].get("domain")})
-        claims = sorted(twins, key=lambda a: twins[a])
-        written = self._update([_thing(twins[a]) for a in claims], [{"id": twins[a], ACCOUNT_ID: a} for a in claims])
-        outcomes |= dict(zip(claims, written, strict=True))
-        new = [a for a in unknown if a not in twins]
-        records = [self._new_account(thing, a, rows[a]) for a in new]
-        made = self._insert(thing, records, Look(ACCOUNT_ID, self._known_accounts), begun=bool(claims))
-        outcomes |= dict(zip(new, made, strict=True))
+        twins = self._of_same_domain({a: domain for a in unknown if (domain := _domain(rows[a]))})
+        lone = {a: email for a in unknown if not _domain(rows[a]) and (email := _lone_address(a, rows[a]))}
+        twins |= self._persons.of_addresses(lone)
+        outcomes |= self._claim(twins)
+        new = {a: self._new_account(thing, a, rows[a]) for a in unknown if a not in twins}
+        begun = bool(twins)
+        if persons := self._lone_users(rows, new):
+            outcomes |= dict.fromkeys(persons, _NO_PERSON)
+            if self._persons_are == "person":
+                made = {a: self._persons.fields(a, rows[a], _lone_address(a, rows[a])) for a in persons}
+                outcomes |= self._make("Account", made, rows, begun=begun)
+                begun = True
+            new = {a: record for a, record in new.items() if a not in persons}
+        outcomes |= self._make(thing, new, rows, begun=begun)
         return outcomes | _twins(outcomes, self._known_accounts)
+
+    def _lone_users(self, rows: Mapping[str, Row], new: Iterable[str]) -> list[str]:
+        """Those of the new accounts that are lone users and not to be kept as companies are; none in an org without
+        person accounts."""
+        if self._persons_are == "account":
+            return []
+        lone = [a for a in new if _is_lone(a) and not _domain(rows[a])]
+        return lone if lone and self._persons.there else []
+
+    def _make(
+        self, thing: str, new: Mapping[str, Record], rows: Mapping[str, Row], *, begun: bool
+    ) -> dict[str, Outcome]:
+        """Creates accounts or leads, account id → record; those that look like others are settled."""
+        records = list(new.values())
+        made = self._insert(thing, records, Look(ACCOUNT_ID, self._known_accounts), begun=begun)
+        outcomes = dict(zip(new, self._alike.named(thing, records, made), strict=True))
+        own = {a: (_domain(rows[a]), _lone_address(a, rows[a])) for a in new}
+        return outcomes | self._alike.settled(thing, new, outcomes, own, partial(self._claim, begun=True))
+
+    def _claim(self, records: Mapping[str, str], *, begun: bool = False) -> dict[str, Outcome]:
+        """Writes our external id to existing accounts or leads: account id → record id."""
+        claims = sorted(records, key=lambda a: records[a])
+        ids = [{"id": records[a], ACCOUNT_ID: a} for a in claims]
+        written = self._update([_thing(records[a]) for a in claims], ids, begun=begun)
+        return dict(zip(claims, written, strict=True))
 
     def _known_accounts(self, account_ids: Iterable[str]) -> dict[str, Outcome]:
         """The record that holds the id of each product account."""
@@ -419,10 +467,10 @@ class Salesforce:
         for thing in ("Account", "Lead"):
             if self._present(thing, ACCOUNT_ID, field) != [ACCOUNT_ID, field]:
                 continue
-            converted = self._present(thing, "ConvertedAccountId")
-            soql = f"SELECT {', '.join(['Id', field, ACCOUNT_ID, *converted])} FROM {thing} WHERE"
+            more = self._present(thing, "ConvertedAccountId", IS_PERSON)
+            soql = f"SELECT {', '.join(['Id', field, ACCOUNT_ID, *more])} FROM {thing} WHERE"
             for record in self._transport.query_any(soql, f"{field} LIKE '%{{value:like}}%'", domains.values()):
-                if not record[ACCOUNT_ID] and not record.get("ConvertedAccountId"):
+                if not record[ACCOUNT_ID] and not record.get("ConvertedAccountId") and not record.get(IS_PERSON):
                     free[record["Id"]] = host_of(record[field])
         found: dict[str, str] = {}
         for account_id, domain in sorted(domains.items()):
@@ -458,7 +506,9 @@ class Salesforce:
         records = {k: contact_fields(rows[key]) | {CONTACT_KEY: k} for k, key in new.items() if k not in made}
         look = Look(CONTACT_KEY, self._known_contacts)
         written = self._insert("Contact", list(records.values()), look, begun=False)
+        written = self._alike.named("Contact", list(records.values()), written)
         made |= dict(zip(records, written, strict=True))
+        made |= self._alike.settled_contacts(records, made)
         made |= _twins(made, self._known_contacts)
         return nobody | outcomes | {key: made[k] for k, key in new.items()}
 
@@ -485,7 +535,8 @@ class Salesforce:
         outcomes = self._adopted(h for h in unsure if h in rows)
         # Inserting a task locks its account. One order for all, so that two writers wait and do not deadlock.
         new = sorted((h for h in rows if h not in outcomes), key=lambda h: (str(rows[h].crm_account_id), h))
-        records = {h: _related(task_fields(rows[h])) | {HANDOFF_ID: h} for h in new}
+        persons = self._persons.contacts({str(rows[h].crm_account_id) for h in new if rows[h].crm_account_id})
+        records = {h: _related(task_fields(rows[h]), persons) | {HANDOFF_ID: h} for h in new}
         outcomes |= self._insert_tasks(records)
         # A contact that cannot be referred to (deleted, moved, not shared with us): the task is created without it.
         nobody = {
@@ -552,10 +603,10 @@ class Salesforce:
         tasks = self.tasks_of(keys).values()
         return {str(t.key): Outcome(ok=True, id=t.activity_id, deleted=t.is_deleted) for t in tasks}
 
-    def _update(self, things: Sequence[str], records: Sequence[Record]) -> list[Outcome]:
+    def _update(self, things: Sequence[str], records: Sequence[Record], *, begun: bool = False) -> list[Outcome]:
         """Writes fields of records by `id`; `things` are their types. One outcome for each record, in their order."""
         typed = [{"attributes": {"type": t}} | record for t, record in zip(things, records, strict=True)]
-        outcomes = self._send("PATCH", typed)
+        outcomes = self._send("PATCH", typed, begun=begun)
         # An id that refers to nothing: the record was removed from the recycle bin, too.
         gone = "INVALID_CROSS_REFERENCE_KEY"
         return [replace(o, deleted=True, retryable=False) if o.code == gone else o for o in outcomes]
@@ -590,14 +641,36 @@ def _raise(wrong: Sequence[str]) -> None:
         )
 
 
+def _domain(row: Row) -> str:
+    """The domain of a product account; empty for that of a free-mail provider, which is nobody's own."""
+    domain = str(row.get("domain") or "").strip().lower()
+    return domain if business_domain(domain) else ""
+
+
+def _is_lone(account_id: str) -> bool:
+    """Whether a product account is a person who belongs to no company."""
+    return account_id.startswith(account_of_user(""))
+
+
+def _lone_address(account_id: str, row: Row) -> str:
+    """The e-mail address of a lone user; empty for a company, whose people are not the company."""
+    if not _is_lone(account_id):
+        return ""
+    address = account_id.removeprefix(account_of_user("")).strip().lower()
+    return address if "@" in address else str((row.get("contact") or {}).get("email") or "").strip().lower()
+
+
 def _thing(record_id: str) -> str:
     return "Lead" if record_id.startswith(LEAD) else "Account"
 
 
-def _related(task: Record) -> Record:
-    """A lead's task refers to the lead in WhoId, since Salesforce allows no lead in WhatId."""
-    if str(task.get("WhatId")).startswith(LEAD):
-        return {name: value for name, value in task.items() if name != "WhatId"} | {"WhoId": task["WhatId"]}
+def _related(task: Record, persons: Mapping[str, str]) -> Record:
+    """A lead's task refers to the lead in WhoId, since Salesforce allows no lead in WhatId; that of a person account to
+    its contact, `persons`, from which Salesforce works out the account."""
+    related = str(task.get("WhatId"))
+    if related.startswith(LEAD) or related in persons:
+        rest = {name: value for name, value in task.items() if name != "WhatId"}
+        return rest | {"WhoId": persons.get(related, related)}
     return task
 
 

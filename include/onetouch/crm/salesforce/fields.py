@@ -120,9 +120,11 @@ _PRIORITIES = {"high": "High", "medium": "Normal", "low": "Low"}
 
 
 def context_fields(context: AccountContext) -> dict[str, Any]:
-    """The context as fields of an account; values that are unknown or that a field cannot hold are left out."""
+    """The context as fields of an account; values that are unknown or that a field cannot hold are left out, or None
+    where an earlier episode's is to be emptied."""
     fields = {field: _held(getattr(context, name), wanted) for name, (field, wanted) in CONTEXT.items()}
-    return {field: value for field, value in fields.items() if value is not None}
+    emptied = {CONTEXT[name][0] for name in context.emptied}
+    return {field: value for field, value in fields.items() if value is not None or field in emptied}
 
 
 def task_fields(task: TaskContent) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from onetouch.crm.protocol import UNKNOWN, CrmError, LimitReached, Outcome, Refused, SignInRefused, Unreachable
-from onetouch.crm.salesforce.transport import Record, Transport, said
+from onetouch.crm.salesforce.transport import Record, Transport, candidates_in, said
 
 ROWS = 200
 """Most records of an SObject Collections request."""
@@ -16,6 +16,8 @@ ROWS = 200
 LOCKED = "UNABLE_TO_LOCK_ROW"
 DELETED = "ENTITY_IS_DELETED"
 DUPLICATE = "DUPLICATE_VALUE"
+LOOKS_ALIKE = "DUPLICATES_DETECTED"
+"""The code of a new record that a duplicate rule of the org has refused."""
 LIMIT = "REQUEST_LIMIT_EXCEEDED"
 APEX_LIMIT = "APEX_LIMIT"
 """The code of rows that exceeded a limit of the org's own triggers or flows together with the rows sent beside them."""
@@ -174,9 +176,10 @@ def outcome_of(answer: Mapping[str, Any]) -> Outcome:
     if answer.get("success"):
         return Outcome(ok=True, id=answer.get("id"))
     errors = answer.get("errors") or [{}]
-    return refusal(
+    refused = refusal(
         str(errors[0].get("statusCode") or "UNKNOWN_ERROR"), errors[0].get("message", ""), errors[0].get("fields") or []
     )
+    return replace(refused, candidates=candidates_in(errors)) if refused.code == LOOKS_ALIKE else refused
 
 
 def refusal(code: str, message: Any, fields: Sequence[str] = ()) -> Outcome:

@@ -369,4 +369,18 @@ def _refuse(error: SalesforceError) -> NoReturn:
     hint = "; check the integration user's permissions" if error.status == 403 else ""
     refused = Refused(f"Salesforce: {error.status} {code}: {message}{hint}")
     refused.status, refused.code = error.status, code or str(error.status)
+    if isinstance(error.content, list):
+        refused.candidates = candidates_in(error.content)
     raise refused from None
+
+
+def candidates_in(errors: Iterable[Any]) -> tuple[str, ...]:
+    """The ids that the errors of a refused record name as its duplicates, each once. The answer for a single record
+    holds them under a misspelt key; the answers of collections and bulk jobs need not hold any."""
+    found: list[str] = []
+    for error in errors:
+        told = (error.get("duplicateResult") or error.get("duplicateResut")) if isinstance(error, Mapping) else None
+        for result in (told or {}).get("matchResults") or []:
+            records = [match.get("record") or {} for match in result.get("matchRecords") or []]
+            found += [str(record["Id"]) for record in records if record.get("Id")]
+    return tuple(dict.fromkeys(found))
