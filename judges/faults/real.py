@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import re
+import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -23,6 +27,7 @@ import requests
 from onetouch.lake import Lake
 from onetouch.ledger import Ledger, Run
 from onetouch.policy import Policy, read_policy
+from sqlalchemy import make_url
 
 from judges.faults import rows
 from judges.faults.crms import SIDES, Side
@@ -81,6 +86,47 @@ def postgresql() -> Iterator[str]:
     """Runs a PostgreSQL server; yields the URL of an empty database."""
     with postgresql_server() as server:
         yield server.url
+
+
+@contextmanager
+def pgbouncer(url: str) -> Iterator[str]:
+    """Runs PgBouncer in transaction mode before the server of this URL; yields the URL of the same database behind it.
+
+    Its connections are used in turn, so that whatever a session leaves behind is missed by the next transaction.
+    Raises FileNotFoundError when it is not installed.
+    """
+    program = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
+    if program is None:
+        raise FileNotFoundError("pgbouncer is not installed (Debian: apt-get install pgbouncer)")
+    server = make_url(url)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with tempfile.TemporaryDirectory(prefix="onetouch-pool-") as folder:
+        host, of_server = server.query.get("host") or server.host, server.query.get("port") or server.port or 5432
+        Path(folder).chmod(0o755)
+        settings = Path(folder, "pgbouncer.ini")
+        settings.write_text(
+            f"[databases]\n* = host={host} port={of_server} user={server.username}\n[pgbouncer]\n"
+            f"listen_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\nauth_type = any\n"
+            "pool_mode = transaction\nserver_round_robin = 1\ndefault_pool_size = 20\nlog_connections = 0\n"
+            "log_disconnections = 0\nserver_login_retry = 1\nquery_wait_timeout = 30\n",
+            encoding="utf-8",
+        )
+        user: tuple[str, ...] = ()
+        if os.geteuid() == 0:  # it refuses to run as root; the server's user may read the server's folder
+            user = ("-u", Path(str(host)).owner() if Path(str(host)).is_dir() else "nobody")
+        process = subprocess.Popen([program, "-q", *user, str(settings)], stderr=subprocess.DEVNULL)
+        try:
+            for _ in range(200):
+                with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+                    break
+                time.sleep(0.05)
+            behind = server.set(host="127.0.0.1", port=port, query={})
+            yield behind.render_as_string(hide_password=False)
+        finally:
+            process.kill()
+            process.wait()
 
 
 @dataclass

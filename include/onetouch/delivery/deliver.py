@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -40,6 +41,7 @@ from onetouch.lake import Lake, rows_where
 from onetouch.ledger import ACTIVE, LONGEST_ID, OWNER_REFUSED, REFUSED, Handoff, Ledger, Outbox, Run
 from onetouch.policy import Policy
 from onetouch.routing import product_people
+from onetouch.stop import Stopped
 
 LOCK = "delivery"
 """The name of the lock that lets only one process at a time send from the outbox."""
@@ -575,7 +577,11 @@ def _write_tasks(ledger: Ledger, policy: Policy, run: Run, crm: Crm, work: _Work
         }
         return crm.create_tasks(tasks, unsure)
 
-    outcomes = send(ledger, rows, write)
+    try:
+        outcomes = send(ledger, rows, write)
+    except Stopped:
+        _keep_what_was_sent(ledger, run, crm, work, rows)
+        raise
     opened = {i: {"task_id": o.id} for i, o in outcomes.items() if o.ok and not o.deleted}
     deleted = {i: {"reason": "task deleted: by a rep"} for i, o in outcomes.items() if o.ok and o.deleted}
     _move(ledger, run, work, "withdrawn", deleted)
@@ -586,6 +592,14 @@ def _write_tasks(ledger: Ledger, policy: Policy, run: Run, crm: Crm, work: _Work
     for i, outcome in crm.close_tasks(ended).items() if ended else ():
         if not outcome.ok:
             work.failed[i] = f"to be withdrawn ({work.handoffs[i].reason}), but its task stands: {outcome.reason}"
+
+
+def _keep_what_was_sent(ledger: Ledger, run: Run, crm: Crm, work: _Work, rows: Mapping[str, Outbox]) -> None:
+    """Records the tasks that arrived before the stop came; those that cannot be read are looked up by the next run."""
+    with suppress(CrmError):
+        there = {i: task.activity_id for i, task in crm.tasks_of(rows).items() if not task.is_deleted}
+        ledger.sent_all({rows[i].key: task_id for i, task_id in there.items()})
+        _move(ledger, run, work, "task_open", {i: {"task_id": task_id} for i, task_id in there.items()})
 
 
 def _follow_the_record(ledger: Ledger, run: Run, crm: Crm, work: _Work) -> None:
