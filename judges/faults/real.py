@@ -24,10 +24,12 @@ from typing import Any
 
 import pyarrow as pa
 import requests
+from onetouch.crm import Crm, connect
+from onetouch.delivery import deliver_tasks
 from onetouch.lake import Lake
 from onetouch.ledger import Ledger, Run
 from onetouch.policy import Policy, read_policy
-from sqlalchemy import make_url
+from sqlalchemy import create_engine, make_url, text
 
 from judges.faults import rows
 from judges.faults.crms import SIDES, Side
@@ -86,6 +88,19 @@ def postgresql() -> Iterator[str]:
     """Runs a PostgreSQL server; yields the URL of an empty database."""
     with postgresql_server() as server:
         yield server.url
+
+
+def take_writes(url: str, writes: bool) -> None:
+    """Makes the server of this database take no writes any more, as after a failover to a standby, or take them again;
+    every connection to the database is cut."""
+    database = make_url(url)
+    admin = create_engine(database.set(database="template1"), isolation_level="AUTOCOMMIT")
+    change = "RESET default_transaction_read_only" if writes else "SET default_transaction_read_only = on"
+    cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = :name"
+    with admin.connect() as connection:
+        connection.execute(text(f'ALTER DATABASE "{database.database}" {change}'))
+        connection.execute(text(cut), {"name": database.database})
+    admin.dispose()
 
 
 @contextmanager
@@ -191,6 +206,11 @@ class Company:
         """The command for a deliverer."""
         version = self.policy.version
         return {"url": self.url, "lake": self.lake.root, "ledger": ledger_url, "run": run.run_id, "policy": version}
+
+    def deliver(self, run: Run, crm: Crm | None = None) -> None:
+        """Delivers in this process."""
+        crm = crm or connect(self.side.connection(self.url), self.policy)
+        deliver_tasks(self.lake, self.ledger, self.policy, run, crm, recheck=lambda ids: {}, held=None)
 
     def wrong(self) -> list[str]:
         """What is wrong after everything was delivered; empty when all is correct."""

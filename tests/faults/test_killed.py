@@ -8,12 +8,26 @@ from contextlib import ExitStack
 from itertools import count
 from pathlib import Path
 from threading import Thread
+from typing import Any
 
 import pytest
+from onetouch.crm import connect
+from pytest import MonkeyPatch
 from sqlalchemy import create_engine, make_url, text
+from sqlalchemy.exc import DBAPIError
 
 from judges.faults.crms import SIDES
-from judges.faults.real import AS_OF, Company, Deliverers, Server, killed, pgbouncer, postgresql_server, sandbox
+from judges.faults.real import (
+    AS_OF,
+    Company,
+    Deliverers,
+    Server,
+    killed,
+    pgbouncer,
+    postgresql_server,
+    sandbox,
+    take_writes,
+)
 
 
 @pytest.fixture(scope="module")
@@ -98,6 +112,29 @@ def test_the_server_restarted_in_mid_delivery_loses_nothing(
     result = killed(company, ledger_url, deliverers, range(9, 10), accounts=6, restart=server.restart)
     assert (result.kills, result.wrong) == (1, [])
     assert result.restarts >= 1
+
+
+@on_postgresql
+def test_a_server_that_takes_no_writes_in_mid_delivery_loses_nothing(company: Company, ledger_url: str) -> None:
+    """The tasks are written, and the ledger cannot be told."""
+    run = company.decide(8)
+    crm = connect(company.side.connection(company.url), company.policy)
+    with MonkeyPatch.context() as patched:
+        create = crm.create_tasks
+
+        def create_tasks(*given: Any) -> Any:
+            made = create(*given)
+            take_writes(ledger_url, False)
+            return made
+
+        patched.setattr(crm, "create_tasks", create_tasks, raising=False)
+        with pytest.raises(DBAPIError, match="^ledger: the PostgreSQL server takes no writes now .*again when") as told:
+            company.deliver(run, crm)
+    assert "\n" not in str(told.value)
+    assert len(company.side.tasks(company.get)) == 8
+    take_writes(ledger_url, True)
+    company.deliver(run)
+    assert company.wrong() == []
 
 
 def test_several_deliverers_at_once_send_once(company: Company, ledger_url: str, deliverers: Deliverers) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from threading import Thread
 
@@ -99,3 +100,18 @@ def test_no_time_limit_of_the_server_ends_what_a_process_does_alone(postgres_url
         with pytest.raises(LedgerError, match="another process is at delivery"), other.alone("delivery", wait=0.5):
             raise AssertionError("not alone")
         still_alone()
+
+
+def test_neither_driver_leaves_anything_on_a_connection(pooled_databases: Iterator[str]) -> None:
+    """Behind a pooler the next transaction goes to another connection, which knows no statement prepared before."""
+    pytest.importorskip("psycopg")
+    url = make_url(next(pooled_databases))
+    for driver in ("psycopg2", "psycopg"):
+        with Ledger(url.set(drivername=f"postgresql+{driver}").render_as_string(hide_password=False)) as ledger:
+            ledger.migrate()
+            with ledger.alone("one"), ledger.alone("another"):
+                pass  # the pooler has several connections now, and uses them in turn
+            for minute in range(30):
+                ledger.advance_watermark(driver, AS_OF.replace(minute=minute))
+    with Ledger(url.render_as_string(hide_password=False)) as ledger:
+        assert len(ledger.dump()["watermarks"]) == 2
