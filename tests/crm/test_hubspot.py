@@ -29,6 +29,7 @@ from onetouch.crm.protocol import (
 )
 from onetouch.delivery import DeliveryFailed, back_off
 from onetouch.handoff import AccountContext, TaskContent
+from onetouch.sandbox.faults import HUBSPOT_ERRORS, HUBSPOT_ROW_ERRORS
 
 from tests.crm.portal import AS_OF, OTTO, OWNERS, RITA, Portal
 from tests.delivery.world import BUYING
@@ -372,14 +373,17 @@ FAULTS = st.fixed_dictionaries(
         "what": st.sampled_from(
             [{"drop": "request"}, {"drop": "answer"}, {"drop": "half"}, {"status": 503, "body": "x"},
              {"status": 429, "body": BUSY}, {"status": 429, "body": {"message": "You have reached your daily limit."}},
-             {"status": 409, "body": {"category": "CONFLICT"}}, {"row_error": {"statusCode": "INTERNAL_ERROR"}}]
+             {"status": 409, "body": {"category": "CONFLICT"}}, {"row_error": {"statusCode": "INTERNAL_ERROR"}},
+             *({"error": name} for name in sorted(HUBSPOT_ERRORS)),
+             *({"error": name, "executed": True} for name in ("BAD_GATEWAY", "GATEWAY_TIMEOUT", "ORIGIN_TIMEOUT")),
+             *({"row_error": name, "rows": [0, 2]} for name in sorted(set(HUBSPOT_ROW_ERRORS) - {"OBJECT_NOT_FOUND"}))]
         ),
     }
 )  # fmt: skip
 REPS = st.lists(st.tuples(st.integers(0, 3), st.sampled_from(["edit", "delete"])), max_size=3)
 
 
-@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(rows=st.sampled_from([1, 4, 101]), rounds=st.lists(st.tuples(st.lists(FAULTS, max_size=3), REPS), max_size=3))
 def test_whatever_happens_each_task_is_made_once(portal: Portal, rows: int, rounds: list[Any]) -> None:
     portal.empty()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Iterator
+from contextlib import ExitStack
 from itertools import count
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from onetouch.ledger import Ledger
 from onetouch.ledger.tables import metadata
 from onetouch.policy import Policy, read_policy
 from sqlalchemy import create_engine, make_url, text
+
+from judges.faults.real import pgbouncer
 
 
 @pytest.fixture(scope="session")
@@ -47,6 +50,20 @@ def postgres_url(postgres_databases: Iterator[str]) -> str:
     return next(postgres_databases)
 
 
+@pytest.fixture(scope="session")
+def pooled_databases(postgres_databases: Iterator[str]) -> Iterator[Iterator[str]]:
+    """URLs of empty PostgreSQL databases behind PgBouncer in transaction mode."""
+    with ExitStack() as stack:
+        try:
+            pooled = make_url(stack.enter_context(pgbouncer(next(postgres_databases))))
+        except FileNotFoundError as error:
+            pytest.skip(str(error))
+        yield (
+            pooled.set(database=make_url(url).database).render_as_string(hide_password=False)
+            for url in postgres_databases
+        )
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
 def engine(request: pytest.FixtureRequest) -> str:
     """Each engine once."""
@@ -56,6 +73,8 @@ def engine(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 def ledger_url(engine: str, request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """The URL of an empty database, once on each engine."""
+    if engine == "pgbouncer":
+        return next(request.getfixturevalue("pooled_databases"))
     return f"sqlite:///{tmp_path}/ledger.db" if engine == "sqlite" else request.getfixturevalue("postgres_url")
 
 
@@ -82,6 +101,10 @@ def ledger(engine: str, request: pytest.FixtureRequest, tmp_path: Path) -> Itera
     if engine == "sqlite":
         shutil.copy(request.getfixturevalue("sqlite_template"), tmp_path / "ledger.db")
         with Ledger(f"sqlite:///{tmp_path}/ledger.db") as ledger:
+            yield ledger
+    elif engine == "pgbouncer":
+        with Ledger(next(request.getfixturevalue("pooled_databases"))) as ledger:
+            ledger.migrate()
             yield ledger
     else:
         ledger = request.getfixturevalue("postgres_ledger")

@@ -25,6 +25,12 @@ AS_OF = datetime(2025, 3, 5, 9, tzinfo=UTC)
 RIVALS = 3
 
 
+@pytest.fixture(params=["sqlite", "postgresql", "pgbouncer"])
+def engine(request: pytest.FixtureRequest) -> str:
+    """Each engine once, and PostgreSQL behind a pooler that gives each transaction another connection."""
+    return request.param
+
+
 def migrate_and_open(ledger: Ledger, number: int, together: Callable[[], Any]) -> dict[str, str | None]:
     """Each rival as the same run, then as a run of its own; through the accounts in an order of its own."""
     together()

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import requests
+from onetouch.sandbox.faults import HUBSPOT_ERRORS, HUBSPOT_ROW_ERRORS
 
 NOW = "2025-03-03T10:00:00+00:00"
 TOKEN = "pat-sandbox-token"
@@ -317,3 +318,36 @@ def test_faults_and_the_call_log_reach_it(account: Account) -> None:
     calls = account.http.get(f"{account.url}/_sandbox/log", timeout=20).json()["calls"]
     assert {c["api"] for c in calls} == {"hubspot"}
     assert "/crm/v3/objects/companies/{id}" in {c["path"] for c in calls}
+
+
+@pytest.mark.parametrize("name", sorted(HUBSPOT_ERRORS))
+def test_a_call_can_fail_in_every_way_there_is(account: Account, name: str) -> None:
+    status, body, headers = HUBSPOT_ERRORS[name]
+    account.admin("faults", [{"match": "/crm/v3/owners", "error": name}])
+    answer = account.get("v3/owners")
+    assert answer.status_code == status
+    assert {name: answer.headers.get(name) for name in headers} == headers
+    if isinstance(body, dict):
+        assert body.items() <= answer.json().items() and answer.json()["correlationId"]
+    else:
+        assert answer.text == body
+    assert account.get("v3/owners").status_code == 200
+
+
+@pytest.mark.parametrize("name", sorted(HUBSPOT_ROW_ERRORS))
+def test_a_row_can_fail_in_every_way_there_is(account: Account, name: str) -> None:
+    account.admin("faults", [{"match": "companies/batch/create", "row_error": name, "rows": [1]}])
+    inputs = [{"properties": {"name": n}, "objectWriteTraceId": n} for n in ("a", "b", "c")]
+    answer = account.post("v3/objects/companies/batch/create", {"inputs": inputs})
+    assert answer.status_code == 207
+    [error] = answer.json()["errors"]
+    assert (error["category"], error["context"]["objectWriteTraceId"]) == (name, ["b"])
+    assert error["message"] == HUBSPOT_ROW_ERRORS[name][0]
+    assert [record["properties"]["name"] for record in answer.json()["results"]] == ["a", "c"]
+
+
+def test_a_gateway_can_give_up_on_a_call_that_is_executed(account: Account) -> None:
+    account.admin("faults", [{"match": "objects/companies$", "error": "GATEWAY_TIMEOUT", "executed": True}])
+    assert account.post("v3/objects/companies", {"properties": {"name": "A"}}).status_code == 504
+    found = account.get("v3/objects/companies?properties=name").json()["results"]
+    assert [company["properties"]["name"] for company in found] == ["A"]

@@ -94,14 +94,19 @@ def run_to_decisions(workspace: Workspace, as_of: datetime, keep: Callable[[Any]
     return run_id
 
 
-def opened(home: Path, exports: Path, accounts: Path) -> Workspace:
-    return replace(open_workspace(home, exports=exports, environ={}), accounts=accounts)
+def opened(home: Path, exports: Path, accounts: Path, ledger_url: str | None = None) -> Workspace:
+    environ = {"ONETOUCH_LEDGER_URL": ledger_url} if ledger_url else {}
+    return replace(open_workspace(home, exports=exports, environ=environ), accounts=accounts)
 
 
 @pytest.fixture(scope="session")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Home:
     """As it was built: read only."""
-    folder = tmp_path_factory.mktemp("erasure")
+    return build(tmp_path_factory.mktemp("erasure"))
+
+
+def build(folder: Path, ledger_url: str | None = None) -> Home:
+    """Builds one in this folder, its ledger at that URL."""
     (folder / "answers").mkdir()
     hours = [AS_OF.replace(day=day, hour=10) for day in (4, 5, 6)]
     made: list[list[Any]] = [[], [], []]
@@ -112,7 +117,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Home:
     pd.DataFrame([*known, {"domain": "iris-0009.example", "name": "Iris Simulated"}]).to_csv(
         folder / "accounts.csv", index=False
     )
-    workspace = opened(folder / "home", folder / "answers", folder / "accounts.csv")
+    workspace = opened(folder / "home", folder / "answers", folder / "accounts.csv", ledger_url)
     run_id = run_to_decisions(workspace, AS_OF)
     for account_id in ("org_00003", "org_00005"):
         hand_over(workspace, run_id, account_id)

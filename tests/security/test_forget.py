@@ -5,9 +5,10 @@ from __future__ import annotations
 import gzip
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -21,20 +22,78 @@ from onetouch.forget import forget, preview
 from onetouch.lake import Lake
 from onetouch.ledger import Ledger
 from onetouch.sources.lines import JsonLines
-from sqlalchemy import text
+from onetouch.workspace import Workspace
+from sqlalchemy import create_engine, text
 from sqlalchemy.exc import DBAPIError
 from typer.testing import CliRunner
 
-from tests.security.conftest import AS_OF, Home, called, opened, row
+from tests.ledger.conftest import postgres_databases  # noqa: F401 - a fixture
+from tests.security.conftest import AS_OF, Home, build, called, opened, row
 from tests.security.conftest import rows as rows_sent
 from tests.sources.answers import answer, member, packed
 
 ACCOUNT, DOMAIN, CRM_ID = "org_00003", "kestrel-0003.example", "001Simorg_00003IAA"
 
 
-def contents(home: Path) -> dict[str, bytes]:
+@pytest.fixture(scope="session")
+def built_on_postgresql(tmp_path_factory: pytest.TempPathFactory, postgres_databases: Iterator[str]) -> Home:  # noqa: F811
+    """As it was built, with its ledger on PostgreSQL: read only."""
+    return build(tmp_path_factory.mktemp("erasure-postgresql"), next(postgres_databases))
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def engine(request: pytest.FixtureRequest) -> str:
+    """What the ledger is kept in."""
+    return request.param
+
+
+@pytest.fixture
+def home(engine: str, request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
+    """One's own, to erase from, once on each engine."""
+    if engine == "sqlite":
+        built, url = request.getfixturevalue("built"), None
+    else:
+        built = request.getfixturevalue("built_on_postgresql")
+        url = copied(built.workspace.ledger, f"erasure_{next(NUMBERS)}")
+        monkeypatch.setenv("ONETOUCH_LEDGER_URL", url)  # for the command line
+    shutil.copytree(built.workspace.home, tmp_path / "home")
+    return replace(built, workspace=opened(tmp_path / "home", built.exports, built.accounts, url))
+
+
+NUMBERS = count(1)
+
+
+def copied(ledger: Ledger, name: str) -> str:
+    """The URL of a copy of a PostgreSQL database."""
+    ledger.close()
+    admin = create_engine(ledger.url.set(database="postgres"), isolation_level="AUTOCOMMIT")
+    with admin.connect() as connection:
+        connection.execute(text(f'CREATE DATABASE "{name}" TEMPLATE "{ledger.url.database}"'))
+    admin.dispose()
+    return ledger.url.set(database=name).render_as_string(hide_password=False)
+
+
+def pages(ledger: Ledger) -> dict[str, bytes]:
+    """The rows of a ledger on PostgreSQL, and the bytes of the files that hold its tables and indexes."""
+    if ledger.engine.dialect.name == "sqlite":
+        return {}
+    with ledger.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.execute(text("CHECKPOINT"))
+        files = connection.execute(
+            text(
+                "SELECT relname, pg_read_binary_file(pg_relation_filepath(oid)) AS bytes FROM pg_class"
+                " WHERE relkind IN ('r', 'i', 't') AND oid >= 16384"
+            )
+        )
+        found = {f"page of {row.relname}": bytes(row.bytes) for row in files}
+    for table, words in ledger.texts():
+        found[f"rows of {table}"] = found.get(f"rows of {table}", b"") + words.encode()
+    return found
+
+
+def contents(home: Path, ledger: Ledger | None = None) -> dict[str, bytes]:
     """Every file with its bytes, and what they unpack to; the ledger's pages, log and shared memory too."""
-    found = {}
+    found = pages(ledger) if ledger else {}
     for path in sorted(home.rglob("*")):
         if not path.is_file():
             continue
@@ -47,8 +106,9 @@ def contents(home: Path) -> dict[str, bytes]:
     return found
 
 
-def where(home: Path, *words: str) -> list[tuple[str, str]]:
-    return [(word, name) for name, content in contents(home).items() for word in words if word.encode() in content]
+def where(workspace: Workspace, *words: str) -> list[tuple[str, str]]:
+    files = contents(workspace.home, workspace.ledger)
+    return [(word, name) for name, content in files.items() for word in words if word.encode() in content]
 
 
 def events(lake: Lake) -> pd.DataFrame:
@@ -68,16 +128,16 @@ def test_an_account_is_nowhere_afterwards_and_nobody_else_has_lost_anything(home
     workspace, lake = home.workspace, home.workspace.lake
     users = [user for user in users_of(lake, ACCOUNT) if user != "u_consultant"]
     words = [ACCOUNT, DOMAIN, CRM_ID, "Kestrel Simulated", "simulated.u.00003", *users, *map(called, users)]
-    assert len(users) > 2 and {word for word, _ in where(workspace.home, *words)} == set(words)
+    assert len(users) > 2 and {word for word, _ in where(workspace, *words)} == set(words)
     before, stages_before = events(lake), workspace.ledger.stage_summaries(home.run_id)
     decisions = lake.read("decisions", f"{home.run_id}.parquet")
 
     said = forget(workspace, "account", ACCOUNT, AS_OF)
 
-    assert where(workspace.home, *words) == []
+    assert where(workspace, *words) == []
     assert said["found"] == [] and said["searched"]["files"] > 20 and said["searched"]["rows"] > 15
     # The consultant is another company's, too, and stays there; a row of others that names the account is theirs.
-    assert said["shared"] == {"users": 1, "domains": 1} and where(workspace.home, "u_consultant")
+    assert said["shared"] == {"users": 1, "domains": 1} and where(workspace, "u_consultant")
     after, others = events(lake), before[before["account_id"] != ACCOUNT]
     mention = after["event_id"] == "00000000-0000-4000-8000-000000000900"
     assert json.loads(after.loc[mention, "properties"].item())["invited"].startswith("forgotten:")
@@ -124,14 +184,14 @@ def test_a_user_is_nowhere_afterwards_and_its_company_stays(home: Home) -> None:
     workspace, lake = home.workspace, home.workspace.lake
     user = users_of(lake, ACCOUNT)[0]
     address = f"simulated.{user.replace('_', '.')}@{DOMAIN}"
-    assert where(workspace.home, address)
-    rooms = {name.split("/")[1] for _, name in where(workspace.home, called(user)) if name.startswith("lake/")}
+    assert where(workspace, address)
+    rooms = {name.split("/")[1] for _, name in where(workspace, called(user)) if name.startswith("lake/")}
     assert rooms >= {"raw", "events", "profiles", "people", "signals"}
-    assert ("ledger.db" in {name for _, name in where(workspace.home, called(user))}) is True
+    assert {"ledger.db", "rows of outbox"} & {name for _, name in where(workspace, called(user))}
     before = events(lake)
     scores = lake.read("scores", f"{home.run_id}.parquet")
     said = forget(workspace, "user", user, AS_OF)
-    assert where(workspace.home, user, address, called(user)) == [] and said["found"] == []
+    assert where(workspace, user, address, called(user)) == [] and said["found"] == []
     signals = lake.read("signals", f"{home.run_id}.parquet").set_index("account_id").loc[ACCOUNT]
     assert signals["contact_user"].startswith("forgotten:") and pd.isna(signals[list(PERSONAL_COLUMNS)]).all()
     people = lake.read("people", f"{home.run_id}.parquet")
@@ -141,14 +201,14 @@ def test_a_user_is_nowhere_afterwards_and_its_company_stays(home: Home) -> None:
         before[before["user_id"] != user].sort_values("event_id", ignore_index=True),
     )
     pd.testing.assert_frame_equal(lake.read("scores", f"{home.run_id}.parquet"), scores)
-    assert lake.exists("crm", home.run_id, "accounts.parquet") and where(workspace.home, DOMAIN)
+    assert lake.exists("crm", home.run_id, "accounts.parquet") and where(workspace, DOMAIN)
     assert audit.replay(lake, workspace.ledger, home.run_id).empty
 
 
 def test_of_the_others_it_is_known_who_they_are(home: Home) -> None:
     user, other = users_of(home.workspace.lake, ACCOUNT)[:2]
     forget(home.workspace, "user", user, AS_OF)
-    rooms = {name.split("/")[1] for _, name in where(home.workspace.home, called(other)) if name.startswith("lake/")}
+    rooms = {name.split("/")[1] for _, name in where(home.workspace, called(other)) if name.startswith("lake/")}
     assert rooms >= {"raw", "events", "profiles", "people"}
 
 
@@ -157,22 +217,22 @@ def test_by_the_address_that_outlived_the_raw_files_the_user_is_found(home: Home
     user = users_of(lake, ACCOUNT)[0]
     lake.fs.rm(lake.path("raw"), recursive=True)
     forget(home.workspace, "user", f"Simulated.{user.replace('_', '.')}@{DOMAIN}", AS_OF)
-    assert where(home.workspace.home, user, called(user)) == []
+    assert where(home.workspace, user, called(user)) == []
 
 
 def test_by_the_address_of_a_user_the_user_is_found(home: Home) -> None:
     user = users_of(home.workspace.lake, ACCOUNT)[0]
     forget(home.workspace, "user", f"Simulated.{user.replace('_', '.')}@{DOMAIN}", AS_OF)
-    assert where(home.workspace.home, user) == []
+    assert where(home.workspace, user) == []
 
 
 def test_a_lone_user_is_an_account_too(home: Home) -> None:
     lake = home.workspace.lake
     known = events(lake)
     user = known.loc[known["account_basis"] == "personal", "account_id"].iloc[0]
-    assert any(name.startswith("lake/signals") for _, name in where(home.workspace.home, user))
+    assert any(name.startswith("lake/signals") for _, name in where(home.workspace, user))
     forget(home.workspace, "user", user, AS_OF)
-    assert where(home.workspace.home, user) == []
+    assert where(home.workspace, user) == []
 
 
 def test_an_account_without_group_goes_with_its_domain(home: Home) -> None:
@@ -181,7 +241,7 @@ def test_an_account_without_group_goes_with_its_domain(home: Home) -> None:
     domain = known.loc[known["account_basis"] == "domain", "account_id"].iloc[0]
     users = users_of(lake, domain)
     forget(home.workspace, "account", domain, AS_OF)
-    assert where(home.workspace.home, domain, *users) == []
+    assert where(home.workspace, domain, *users) == []
 
 
 @pytest.mark.parametrize("column", ["name", "domain"])
@@ -201,14 +261,14 @@ def test_the_preview_names_what_the_erasure_then_erases(home: Home) -> None:
     workspace = home.workspace
     dump = workspace.ledger.dump()
     would = preview(workspace, "account", ACCOUNT)
-    assert workspace.ledger.dump() == dump and where(workspace.home, ACCOUNT)
+    assert workspace.ledger.dump() == dump and where(workspace, ACCOUNT)
     assert would["identifiers"]["accounts"][0] and CRM_ID in would["identifiers"]["crm_ids"]
     words = [word for words in would["identifiers"].values() for word in words if len(word) > 8]
     assert ACCOUNT in words and "u_consultant" not in words
     said = forget(workspace, "account", ACCOUNT, AS_OF)
     assert (would["shared"], would["elsewhere"]) == (said["shared"], said["elsewhere"])
     assert would["handoffs"] == said["ledger"]["handoffs"]
-    assert [name for _, name in where(workspace.home, *words)] == []
+    assert [name for _, name in where(workspace, *words)] == []
 
 
 def test_again_finds_nothing_left_to_do(home: Home) -> None:
@@ -237,7 +297,16 @@ STEPS = {
 }
 
 
-@pytest.mark.parametrize(("step", "call"), [(s, 1) for s in STEPS] + [("raw", 3), ("tables", 9)])
+OF_LEDGER = [step for step, (owner, _) in STEPS.items() if owner is Ledger]
+
+
+@pytest.mark.parametrize(
+    ("engine", "step", "call"),
+    [("sqlite", s, 1) for s in STEPS]
+    + [("sqlite", "raw", 3), ("sqlite", "tables", 9)]
+    + [("postgresql", s, 1) for s in OF_LEDGER],
+    indirect=["engine"],
+)
 def test_killed_at_any_step_the_next_call_finishes_it(
     home: Home, monkeypatch: pytest.MonkeyPatch, step: str, call: int
 ) -> None:
@@ -259,11 +328,11 @@ def test_killed_at_any_step_the_next_call_finishes_it(
     # Whoever is forgotten next: what is left of this erasure is finished with it.
     other = "account" if step == "begin_erasure" else "user"
     said = forget(home.workspace, other, ACCOUNT if other == "account" else "nobody", AS_OF)
-    assert where(home.workspace.home, *words) == [] and said["found"] == []
+    assert where(home.workspace, *words) == [] and said["found"] == []
     assert home.workspace.ledger.erasures() == []
 
 
-def test_what_arrives_again_is_counted_and_kept_nowhere(home: Home, tmp_path: Path) -> None:
+def test_what_arrives_again_is_counted_and_kept_nowhere(home: Home, engine: str, tmp_path: Path) -> None:
     users = ["u_00003_00", "u_00003_02"]
     forget(home.workspace, "account", ACCOUNT, AS_OF)
     alone = users_of(home.workspace.lake, "org_00004")[0]
@@ -274,12 +343,14 @@ def test_what_arrives_again_is_counted_and_kept_nowhere(home: Home, tmp_path: Pa
     shutil.copytree(home.exports, tmp_path / "answers")
     again = packed([*sent, row(990, "u_00005_00", "simulated.u.00005.00@heron-0005.example", "org_00005")])
     answer(tmp_path / "answers/2026-03-again.zip", [(member(AS_OF.replace(day=6, hour=10)), again)])
-    home = replace(home, workspace=opened(home.workspace.home, tmp_path / "answers", home.accounts))
+    ledger = home.workspace.ledger
+    url = None if engine == "sqlite" else ledger.url.render_as_string(hide_password=False)
+    home = replace(home, workspace=opened(home.workspace.home, tmp_path / "answers", home.accounts, url))
     run_id = home.run(AS_OF.replace(hour=15))
     rows = home.workspace.ledger.stage_summary(run_id, "stage_events")["rows"]
     assert rows["kept"] == 1 and rows["quarantined"]["forgotten"] == len(theirs) > 20
     assert rows["in"] == rows["kept"] + rows["duplicates"] + sum(rows["quarantined"].values())
-    assert where(home.workspace.home, ACCOUNT, DOMAIN, alone, "simulated.u.00003", *users) == []
+    assert where(home.workspace, ACCOUNT, DOMAIN, alone, "simulated.u.00003", *users) == []
     quarantine = home.workspace.lake.read("quarantine", "amplitude", f"amplitude-{run_id}.parquet")
     assert quarantine.loc[quarantine["reason"] == "forgotten", "row"].isna().all()
     profile = home.workspace.lake.read("quality", run_id, "profile.parquet").iloc[0]
@@ -298,7 +369,7 @@ def test_a_batch_staged_again_after_an_erasure_counts_the_same(home: Home) -> No
     again = staging.stage(lake, ledger, home.workspace.policy, run)["rows"]
     assert again["in"] == before["in"]
     assert again["in"] == again["kept"] + again["duplicates"] + sum(again["quarantined"].values())
-    assert where(home.workspace.home, ACCOUNT) == []
+    assert where(home.workspace, ACCOUNT) == []
 
 
 def test_activity_is_not_summed_up_again(home: Home, caplog: pytest.LogCaptureFixture) -> None:
@@ -310,7 +381,7 @@ def test_activity_is_not_summed_up_again(home: Home, caplog: pytest.LogCaptureFi
             home.workspace.lake, home.workspace.ledger, home.workspace.policy, home.workspace.ledger.run(home.run_id)
         )
     assert "0 dates of activity rebuilt" in caplog.text
-    assert where(home.workspace.home, ACCOUNT, DOMAIN) == []
+    assert where(home.workspace, ACCOUNT, DOMAIN) == []
 
 
 def test_a_replay_says_who_is_missing(home: Home) -> None:
@@ -349,6 +420,7 @@ def test_what_is_left_is_found_and_fails(home: Home, monkeypatch: pytest.MonkeyP
     assert any(place.startswith("lake: raw/amplitude/") for place in said["found"])
 
 
+@pytest.mark.parametrize("engine", ["sqlite"], indirect=True)  # PostgreSQL's files are its server's
 def test_deleted_pages_and_the_log_are_looked_through(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Ledger, "rewrite", lambda self: None)
     said = forget(home.workspace, "account", ACCOUNT, AS_OF)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -50,6 +51,7 @@ from onetouch.lake import Lake, rows_where
 from onetouch.ledger import ACTIVE, LONGEST_ID, OWNER_REFUSED, REFUSED, Handoff, Ledger, Outbox, Run
 from onetouch.policy import Policy
 from onetouch.routing import product_people
+from onetouch.stop import Stopped
 
 LOCK = "delivery"
 """The name of the lock that lets only one process at a time send from the outbox."""
@@ -589,8 +591,12 @@ def _write_tasks(
         }
         return crm.create_tasks(tasks, unsure)
 
-    outcomes = send(ledger, rows, write)
     dues = {i: {"due_at": at} for i, (at, _) in late.items()}
+    try:
+        outcomes = send(ledger, rows, write)
+    except Stopped:
+        _keep_what_was_sent(ledger, run, crm, work, rows, dues)
+        raise
     opened = {i: {"task_id": o.id} | dues.get(i, {}) for i, o in outcomes.items() if o.ok and not o.deleted}
     deleted = {i: {"reason": "task deleted: by a rep"} for i, o in outcomes.items() if o.ok and o.deleted}
     _move(ledger, run, work, "withdrawn", deleted)
@@ -601,6 +607,17 @@ def _write_tasks(
     for i, outcome in crm.close_tasks(ended).items() if ended else ():
         if not outcome.ok:
             work.failed[i] = f"to be withdrawn ({work.handoffs[i].reason}), but its task stands: {outcome.reason}"
+
+
+def _keep_what_was_sent(
+    ledger: Ledger, run: Run, crm: Crm, work: _Work, rows: Mapping[str, Outbox], dues: Mapping[str, Mapping[str, Any]]
+) -> None:
+    """Records the tasks that arrived before the stop came; those that cannot be read are looked up by the next run."""
+    with suppress(CrmError):
+        there = {i: task.activity_id for i, task in crm.tasks_of(rows).items() if not task.is_deleted}
+        ledger.sent_all({rows[i].key: task_id for i, task_id in there.items()})
+        opened = {i: {"task_id": task_id} | dict(dues.get(i, {})) for i, task_id in there.items()}
+        _move(ledger, run, work, "task_open", opened)
 
 
 _Late = Mapping[str, tuple[datetime, str | None]]

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any, Self
 
 from sqlalchemy import Connection, Engine, ExceptionContext, Table, create_engine, event, make_url, select, text
-from sqlalchemy.exc import OperationalError, SQLAlchemyError
-from tenacity import retry, retry_if_exception, stop_after_delay, wait_random
+from sqlalchemy.exc import OperationalError, SQLAlchemyError, StatementError
+from tenacity import retry, retry_if_exception, retry_if_exception_type, stop_after_delay, wait_random
 
 from onetouch.ledger.migrations import head
 from onetouch.ledger.states import LedgerError
@@ -23,8 +23,23 @@ from onetouch.ledger.tables import metadata, runs
 BUSY_SECONDS = 60
 """How long a writer waits for the previous one (SQLite)."""
 
+RESTART_SECONDS = 60
+"""Ours: how long a server that has answered this process before is waited for, since it may be restarting."""
+
 _LOCK_NOT_AVAILABLE = "55P03"
 """PostgreSQL's error code for a lock that was not free in time."""
+
+_READ_ONLY = "25006"
+"""PostgreSQL's error code for a write in a read-only transaction."""
+
+_CUT = ("08", "57P")
+"""How PostgreSQL's error codes begin after which a connection is of no use: it failed, or the server ends."""
+
+_NO_TIMEOUTS = (
+    "SELECT set_config(name, '0', true) FROM pg_settings "
+    "WHERE name IN ('idle_in_transaction_session_timeout', 'transaction_timeout')"
+)
+"""Lets a transaction last as long as its process, whatever the server's settings; the second is PostgreSQL 17's."""
 
 _WRITER = int.from_bytes(b"onetouch")  # the advisory lock's key (PostgreSQL)
 
@@ -34,7 +49,13 @@ class Database:
 
     `url` is `sqlite:///path` or `postgresql+psycopg2://…`; anything else raises ValueError. Nothing is opened
     before it is needed. `close()` (or a with-block) gives the connections back.
+
+    Nothing outlives a transaction on the server, neither settings nor locks nor prepared statements, so PostgreSQL may
+    also be reached through a pooler that gives each transaction another connection (PgBouncer's transaction mode).
     """
+
+    _answered = False
+    """Whether the server has answered before."""
 
     def __init__(self, url: str) -> None:
         self.url = make_url(url)
@@ -42,13 +63,16 @@ class Database:
         if backend not in ("sqlite", "postgresql"):
             raise ValueError(f"ledger url: {backend} is not supported; give sqlite:///… or postgresql+psycopg2://…")
         # hide_parameters: an error's text must not hold e-mail addresses or dossiers.
-        self.engine: Engine = create_engine(self.url, hide_parameters=True, pool_pre_ping=backend == "postgresql")
+        options: dict[str, Any] = {"pool_pre_ping": backend == "postgresql"}
+        if self.url.get_dialect().driver == "psycopg":
+            options["connect_args"] = {"prepare_threshold": None}
+        self.engine: Engine = create_engine(self.url, hide_parameters=True, **options)
         self._is_sqlite = backend == "sqlite"
         if self._is_sqlite:
             event.listen(self.engine, "connect", _prepare_sqlite)
             event.listen(self.engine, "begin", _begin_sqlite)
         else:
-            event.listen(self.engine, "handle_error", _hide_values)
+            event.listen(self.engine, "handle_error", _one_line)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.url.render_as_string(hide_password=True)!r})"
@@ -104,22 +128,22 @@ class Database:
                 raise LedgerError(f"the connection that kept others from {what} was lost; try again") from error
 
         key = int.from_bytes(hashlib.sha256(what.encode()).digest()[:8], signed=True)
-        with self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-            connection.execute(text(f"SET lock_timeout = {int(wait * 1000) or 1}"))
+        # A lock of the transaction, not of the session: behind a pooler the next statement of a session may go to
+        # another connection. READ COMMITTED: a transaction that waits keeps no old rows from being cleaned up.
+        with self._open().execution_options(isolation_level="READ COMMITTED") as connection:
             try:
-                connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": key})
+                connection.execute(text(_NO_TIMEOUTS))
+                connection.execute(text(f"SET LOCAL lock_timeout = {int(wait * 1000) or 1}"))
+                connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": key})
             except OperationalError as error:
-                if getattr(error.orig, "pgcode", None) == _LOCK_NOT_AVAILABLE:
+                if _code(error.orig) == _LOCK_NOT_AVAILABLE:
                     raise _taken(what, wait) from None
                 raise
-            finally:
-                with suppress(SQLAlchemyError):  # the connection may be lost
-                    connection.execute(text("SET lock_timeout = DEFAULT"))
             try:
                 yield still_alone
             finally:
                 with suppress(SQLAlchemyError):  # the lock dies with its connection
-                    connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": key})
+                    connection.rollback()
 
     @contextmanager
     def _file_alone(self, what: str, wait: float) -> Iterator[None]:
@@ -145,8 +169,14 @@ class Database:
     def _connection(self, isolation_level: str, **options: Any) -> Iterator[Connection]:
         if not self._is_sqlite:  # SQLite has one isolation level, in which each transaction sees one state
             options["isolation_level"] = isolation_level
-        with self.engine.connect().execution_options(**options) as connection, connection.begin():
+        with self._open().execution_options(**options) as connection, connection.begin():
             yield connection
+
+    def _open(self) -> Connection:
+        """A connection; a server that has answered before is waited for up to RESTART_SECONDS."""
+        connection = _reconnect(self.engine) if self._answered else self.engine.connect()
+        self._answered = not self._is_sqlite
+        return connection
 
     def insert(self, table: Table) -> Any:
         """An INSERT with `on_conflict_do_nothing` and `on_conflict_do_update` on both engines."""
@@ -242,10 +272,46 @@ def _begin_sqlite(connection: Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
 
-def _hide_values(context: ExceptionContext) -> None:
-    # PostgreSQL's message quotes the failing row, with its e-mail addresses; its first line does not.
-    diagnostics = getattr(context.original_exception, "diag", None)
-    if diagnostics is not None and diagnostics.message_primary and context.sqlalchemy_exception is not None:
-        said = (diagnostics.message_primary,)
-        context.original_exception.args = said
-        context.sqlalchemy_exception.args = said
+@retry(
+    retry=retry_if_exception_type(OperationalError),
+    stop=stop_after_delay(RESTART_SECONDS),
+    wait=wait_random(0.1, 0.5),
+    reraise=True,
+)
+def _reconnect(engine: Engine) -> Connection:
+    return engine.connect()
+
+
+def _code(error: BaseException | None) -> str:
+    """PostgreSQL's code of an error, in either driver; empty when the server did not send one."""
+    return str(getattr(error, "pgcode", None) or getattr(error, "sqlstate", None) or "")
+
+
+def _one_line(context: ExceptionContext) -> None:
+    """Says what a person needs of a PostgreSQL error, in one line where it is about the server.
+
+    Its message quotes the failing row, with its e-mail addresses; the first line does not.
+    """
+    error, original = context.sqlalchemy_exception, context.original_exception
+    diagnostics = getattr(original, "diag", None)
+    said = (diagnostics and diagnostics.message_primary) or (str(original).strip().splitlines() or [""])[0]
+    code = _code(original)
+    if code == _READ_ONLY:
+        context.is_disconnect = True  # after a failover the next connection may lead to the server that takes writes
+        said = (
+            f"ledger: the PostgreSQL server takes no writes now ({said}): it is a standby, or "
+            "default_transaction_read_only is on; nothing is lost, run it again when the server takes writes"
+        )
+    elif context.is_disconnect or context.connection is None or code.startswith(_CUT):
+        context.is_disconnect = True
+        said = (
+            f"ledger: the connection to the PostgreSQL server was lost, or there is none ({said}); "
+            "what was committed is kept, run it again when the server answers"
+        )
+    elif not (diagnostics and diagnostics.message_primary):
+        return
+    original.args = (said,)
+    if error is not None:
+        error.args = (said,)
+        if said.startswith("ledger: ") and isinstance(error, StatementError):
+            error.statement = error.code = None

@@ -4,14 +4,16 @@ A fault is planned through the tooling and occurs in the next calls that it matc
 
 - `match`: a regular expression searched in `path?query`; `method`: only calls with this HTTP method.
 - `after`: how many matching calls (rows, jobs) succeed first; `times`: how often the fault occurs then (default 1).
+- `executed`: with `status` or `error`, the call is executed nevertheless, as behind a gateway that gave up waiting.
 - exactly one of
     `status` (with `body`, `headers`): this answer is sent and the call is not executed;
-    `error`: one of ERRORS, in Salesforce's words; the call is not executed;
+    `error`: one of ERRORS, or for HubSpot of HUBSPOT_ERRORS, in the API's words; the call is not executed;
     `drop`: `request` (not executed, no answer), `answer` (executed, no answer) or `half` (executed, half of the
     answer is sent);
     `slow`: seconds by which the answer is late: the call is executed, but a client with a shorter time-out gets no
     answer;
-    `row_error`: {statusCode, message, fields} or one of ROW_ERRORS, for the records numbered in `rows` (default: all);
+    `row_error`: {statusCode, message, fields} or one of ROW_ERRORS (HUBSPOT_ROW_ERRORS), for the records numbered in
+    `rows` (default: all);
     `job_error`: the errorMessage with which a bulk job fails, once `rows` (a number) of its records are done.
 """
 
@@ -19,6 +21,7 @@ from __future__ import annotations
 
 import json
 import re
+import uuid
 from typing import Any, Final
 
 from onetouch.sandbox.api import ApiError
@@ -63,7 +66,38 @@ ROW_ERRORS: Final[dict[str, tuple[str, ...]]] = {
 }
 """Errors of one record: statusCode → message, fields."""
 
-KEYS: Final = {"match", "method", "after", "times", "body", "headers", "rows"}
+_RATE: Final = {"status": "error", "errorType": "RATE_LIMIT", "category": "RATE_LIMITS"}
+_SPENT: Final = {"X-HubSpot-RateLimit-Max": "190", "X-HubSpot-RateLimit-Interval-Milliseconds": "10000",
+                 "X-HubSpot-RateLimit-Remaining": "0"}  # fmt: skip
+
+HUBSPOT_ERRORS: Final[dict[str, tuple[int, Any, dict[str, str]]]] = {
+    "TEN_SECONDLY_ROLLING": (429, _RATE | {"policyName": "TEN_SECONDLY_ROLLING",
+                             "message": "You have reached your ten_secondly_rolling limit."}, _SPENT),
+    "SECONDLY": (429, _RATE | {"policyName": "SECONDLY", "message": "You have reached your secondly limit."}, {}),
+    "DAILY": (429, _RATE | {"policyName": "DAILY", "message": "You have reached your daily limit."},
+              {"X-HubSpot-RateLimit-Daily": "650000", "X-HubSpot-RateLimit-Daily-Remaining": "0"}),
+    "LOCKED": (423, {"status": "error", "message": "The resource is locked", "category": "LOCKED"}, {}),
+    "MIGRATION_IN_PROGRESS": (477, {"status": "error", "message": "Migration in progress"}, {"Retry-After": "86400"}),
+    "INTERNAL_ERROR": (500, {"status": "error", "message": "internal error", "category": "INTERNAL_ERROR"}, {}),
+    "BAD_GATEWAY": (502, "<html><head><title>502 Bad Gateway</title></head></html>", {}),
+    "SERVICE_UNAVAILABLE": (503, {"status": "error", "message": "Service Unavailable"}, {}),
+    "GATEWAY_TIMEOUT": (504, "<html><head><title>504 Gateway Time-out</title></head></html>", {}),
+    "ORIGIN_TIMEOUT": (524, "<html><head><title>524 Origin Time-out</title></head></html>", {}),
+}  # fmt: skip
+"""Errors of a whole call of HubSpot: our name → HTTP status, body (a text: a gateway's page), headers."""
+
+HUBSPOT_ROW_ERRORS: Final[dict[str, tuple[str, ...]]] = {
+    "VALIDATION_ERROR": (
+        'Property values were not valid: [{"isValid":false,"message":"URGENT was not one of the allowed options",'
+        '"error":"INVALID_OPTION","name":"hs_task_priority"}]',
+    ),
+    "CONFLICT": ("Contact already exists. Existing ID: 1",),
+    "OBJECT_NOT_FOUND": ("Could not get some objects, they may be deleted or not exist. Check that ids are valid.",),
+    "INTERNAL_ERROR": ("There was a problem with the request.",),
+}
+"""Errors of one record of a HubSpot batch: category → message."""
+
+KEYS: Final = {"match", "method", "after", "times", "body", "headers", "rows", "executed"}
 KINDS: Final = {"status", "error", "drop", "slow", "row_error", "job_error"}
 
 
@@ -81,11 +115,11 @@ def check(spec: Any) -> None:
         raise ValueError(f"a fault has exactly one of {', '.join(sorted(KINDS))}")
     if spec.get("drop") not in (None, "request", "answer", "half"):
         raise ValueError(f"fault drop {spec['drop']!r}: request, answer or half")
-    if "error" in spec and spec["error"] not in ERRORS:
-        raise ValueError(f"fault error {spec['error']!r}: one of {', '.join(ERRORS)}")
-    row = spec.get("row_error", {"statusCode": "-"})
-    if not (row in ROW_ERRORS if isinstance(row, str) else isinstance(row, dict) and row.get("statusCode")):
-        raise ValueError(f"fault row_error: {{statusCode, message, fields}} or one of {', '.join(ROW_ERRORS)}")
+    if "error" in spec and spec["error"] not in (errors := ERRORS | HUBSPOT_ERRORS):
+        raise ValueError(f"fault error {spec['error']!r}: one of {', '.join(errors)}")
+    row, known = spec.get("row_error", {"statusCode": "-"}), ROW_ERRORS | HUBSPOT_ROW_ERRORS
+    if not (row in known if isinstance(row, str) else isinstance(row, dict) and row.get("statusCode")):
+        raise ValueError(f"fault row_error: {{statusCode, message, fields}} or one of {', '.join(known)}")
     for name in ("after", "times", "slow"):
         if not isinstance(spec.get(name, 1), int | float) or spec.get(name, 1) < 0:
             raise ValueError(f"fault {name} {spec[name]!r}: a number ≥ 0")
@@ -124,6 +158,10 @@ def _take(store: Store, kinds: set[str], method: str, path: str, index: int | No
 def of_call(store: Store, method: str, path: str) -> dict[str, Any]:
     """Takes the next fault planned for this call; empty when there is none. An `error` gets its status and body."""
     spec = _take(store, {"status", "error", "drop", "slow"}, method, path)
+    if "error" in spec and api_of(path) == "hubspot" and spec["error"] in HUBSPOT_ERRORS:
+        status, body, headers = HUBSPOT_ERRORS[spec["error"]]
+        body = body | {"correlationId": str(uuid.uuid4())} if isinstance(body, dict) else body
+        return {**spec, "status": status, "body": body, "headers": headers}
     if "error" in spec:
         refusal = ApiError(*ERRORS[spec["error"]])
         return {**spec, "status": refusal.status, "body": refusal.body}
@@ -134,7 +172,8 @@ def of_row(store: Store, method: str, path: str, index: int) -> DmlError | None:
     """Takes the error planned for the `index`-th record of this call; None when there is none."""
     error = _take(store, {"row_error"}, method, path, index).get("row_error")
     if isinstance(error, str):
-        return DmlError(error, *ROW_ERRORS[error])
+        known = HUBSPOT_ROW_ERRORS | ROW_ERRORS if api_of(path) == "salesforce" else ROW_ERRORS | HUBSPOT_ROW_ERRORS
+        return DmlError(error, *known[error])
     return DmlError(error["statusCode"], error.get("message", ""), *error.get("fields", [])) if error else None
 
 

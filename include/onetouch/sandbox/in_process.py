@@ -121,12 +121,12 @@ class Org:
         try:
             if fault.get("drop") == "request":
                 raise Lost(late=False)
+            base = f"{parts.scheme}://{parts.netloc}"
+            if "status" not in fault or fault.get("executed"):
+                reply = self._answer(method, parts.path, parts.query, CaseInsensitiveDict(headers), body, base)
             if "status" in fault:
                 usage = self.salesforce.usage() if api == "salesforce" else {}
                 reply = _reply(fault["status"], fault.get("body", ""), usage | fault.get("headers", {}))
-            else:
-                base = f"{parts.scheme}://{parts.netloc}"
-                reply = self._answer(method, parts.path, parts.query, CaseInsensitiveDict(headers), body, base)
             status = reply.status
         finally:
             if api:

@@ -81,7 +81,7 @@ class Faults:
         if fault.get("drop") == "request":
             await self._cut(scope)
         elif "status" in fault:
-            await _drain(receive)
+            await self.app(scope, receive, _unheard) if fault.get("executed") else await _drain(receive)
             body = fault.get("body", "")
             usage = self.salesforce.usage() if api == "salesforce" else {}
             headers = usage | {str(k): str(v) for k, v in fault.get("headers", {}).items()}
@@ -103,6 +103,10 @@ class Faults:
         if transport:
             transport.abort()  # type: ignore[attr-defined]
         await asyncio.sleep(0.01)  # the server notices the cut before it can answer
+
+
+async def _unheard(message: Message) -> None:
+    """What becomes of an answer that another one replaces."""
 
 
 async def _drain(receive: Receive) -> None:
