@@ -16,6 +16,7 @@ from onetouch.crm import (
     RELEASED,
     WITHDRAWN,
     Crm,
+    Due,
     FieldsMissing,
     LimitReached,
     OurWrites,
@@ -427,6 +428,18 @@ def test_an_open_task_is_given_to_somebody_else_and_what_reps_have_done_with_the
         assert side.task("edited").description == "my own words"
         assert not side.task("open").is_done
     assert crm.tasks_of(["open"])["open"].owner_id == otto
+
+
+def test_who_gets_a_task_anew_gets_a_day_of_their_own(side: Side) -> None:
+    accounts, rita, otto = side.there.accounts(1), side.there.rita, side.there.otto
+    crm = side.client()
+    crm.create_tasks({h: task(accounts[1], side) for h in ("anew", "as it was")})
+    before = side.task("anew").due_on
+    due = Due(date(2025, 11, 27), AS_OF)
+    owners = dict.fromkeys(("anew", "as it was"), (rita, otto))
+    assert all(outcome.ok for outcome in crm.reassign_tasks(owners, {"anew": due}).values())
+    assert [side.task(h).owner_id for h in owners] == [otto, otto]
+    assert [side.task(h).due_on for h in owners] == [due.on, before]
 
 
 # ── reading ──────────────────────────────────────────────────────────────────────────────────────

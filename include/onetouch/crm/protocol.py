@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any, Literal, Protocol, Self
 
 from onetouch.connections import Connection
@@ -111,6 +111,14 @@ class Outcome:
     def reason(self) -> str:
         """The refusal in one line."""
         return f"{self.code}: {self.message}" if self.message else self.code
+
+
+@dataclass(frozen=True)
+class Due:
+    """By when a task is to be done: a day on the rep's calendar, and the moment (UTC) at which to be reminded of it."""
+
+    on: date
+    remind_at: datetime
 
 
 _FOLLOW_UP = re.compile(r"([0-9a-f]{32})-([1-9])")
@@ -304,8 +312,12 @@ class Crm(Protocol):
         deleted, or that was never created.
         """
 
-    def reassign_tasks(self, owners: Mapping[str, tuple[str, str]]) -> dict[str, Outcome]:
+    def reassign_tasks(
+        self, owners: Mapping[str, tuple[str, str]], due: Mapping[str, Due] | None = None
+    ) -> dict[str, Outcome]:
         """Gives the open task of each handoff to another user: handoff id → (its owner until now, its new owner).
+
+        `due`: handoff id → by when the new owner has to do it, of those whose clock starts anew.
 
         Each is read directly before. One that the new owner has already needs nothing (ok). Any other that is not open
         and untouched in the hands of its former owner is the reps' own affair: it is left alone (`LEFT_ALONE`).

@@ -18,6 +18,7 @@ from onetouch.delivery.caps import DAY_FULL, FULL, beyond_the_cap, beyond_the_da
 from onetouch.delivery.escalate import escalate, people_of
 from onetouch.delivery.failure import DeliveryFailed
 from onetouch.delivery.follow_up import close_follow_ups, follow_up, follow_ups_due
+from onetouch.delivery.leavers import reassign
 from onetouch.delivery.never_contact import (
     Asked,
     Listed,
@@ -109,8 +110,9 @@ def deliver_tasks(
     the failed that the next run tries again, "withdrawn", "earlier": {"delivered", "withheld", "failed"}}: to_send =
     delivered + withheld + failed; when held also why ("held"). "to_withdraw": how many open tasks should have been
     closed, when held or when the CRM refused it. "opportunities" {created, waiting, refused: n}, where the policy has
-    them created; "escalated" {passed_on, waiting, refused: n}, where it has tasks escalated; "follow_ups" {written,
-    waiting, closed, refused: n}, or when held {due: n}, where it has them; "refreshed" {written, refused: n}, if there
+    them created; "escalated" {passed_on, waiting, refused: n}, where it has tasks escalated; "reassigned",
+    the same of tasks whose owner has left or is away, if there were any; "follow_ups" {written, waiting, closed,
+    refused: n}, or when held {due: n}, where it has them; "refreshed" {written, refused: n}, if there
     were any. Raises DeliveryFailed
     with the same summary, after all other rows are done, when any failed; CrmError when the CRM could not be read, or
     gave no answer.
@@ -162,8 +164,10 @@ def _deliver(
         known = rows_where(lake, "signals", run.run_id, "account_id", [h.account_id for h in handoffs])
         return _ask_again(lake, policy, run, crm, tasks, handoffs, known, listed)[1]
 
+    given_on = reassign(lake, ledger, policy, run, crm, recheck, barred_now)
     passed_on = escalate(lake, ledger, policy, run, crm, recheck, barred_now)
-    not_passed = [(f"escalation of handoff {i}", reason) for i, reason in passed_on.refused.items()]
+    not_passed = [(f"reassignment of handoff {i}", reason) for i, reason in given_on.refused.items()]
+    not_passed += [(f"escalation of handoff {i}", reason) for i, reason in passed_on.refused.items()]
 
     def people(reps: pd.DataFrame) -> pd.DataFrame:
         return people_of(lake, run, reps, policy)
@@ -192,6 +196,10 @@ def _deliver(
         summary["opportunities"] = {"created": deals.created, "waiting": deals.waiting, "refused": len(deals.refused)}
     if fresh.written or fresh.refused:
         summary["refreshed"] = {"written": fresh.written, "refused": len(fresh.refused)}
+    if given_on.done or given_on.waiting or given_on.refused:
+        summary["reassigned"] = {
+            "passed_on": given_on.done, "waiting": given_on.waiting, "refused": len(given_on.refused)
+        }  # fmt: skip
     if policy.assignment.escalate_to is not None:
         summary["escalated"] = {
             "passed_on": passed_on.done, "waiting": passed_on.waiting, "refused": len(passed_on.refused)

@@ -229,6 +229,14 @@ WORDS: dict[str, Words] = {
         if value is None
         else f"a task that is untouched for twice its time goes to {'the next rep' if value == 'next_rep' else value}"
     ),
+    "assignment.when_owner_leaves": _one_of(
+        next_rep="an untouched task whose rep has left or is away goes to the next rep, with a new SLA",
+        keep="a task stays with its rep who has left or is away",
+    ),
+    "assignment.when_territory_changes": _one_of(
+        next_rep="an untouched task goes to the rep of the territory its account belongs to now",
+        keep="a change of territories is about new tasks alone",
+    ),
     "crm.contacts": _one_of(
         match="a task names the contact of the person to write to, if the account has that contact",
         create="a task names the contact of the person to write to, which is made once where there is none",

@@ -747,6 +747,9 @@ class Territory(Part):
 NEXT_REP = "next_rep"
 """The value of `assignment.escalate_to` for the next rep in turn."""
 
+Given = Literal["next_rep", "keep"]
+"""Whether an open task that nobody has touched goes to the next rep in turn, or stays where it is."""
+
 
 class Assignment(Part):
     """Which rep gets a task, and how many tasks at most.
@@ -759,6 +762,8 @@ class Assignment(Part):
     by lot (anew for each trigger event or wait, and fixed while the account waits), or by `account_id`. `remind`:
     whether the owner of a task that is due and untouched is reminded, once. `escalate_to`: who gets a task that stays
     untouched for as long again: the next rep in turn, or the CRM's user of this address (null: nobody).
+    `when_owner_leaves`: what becomes of the open, untouched tasks of a rep who is deactivated in the CRM, or on leave
+    until after they are due; `when_territory_changes`: of a rep whose territory they no longer belong to.
     """
 
     reps: list[Rep]
@@ -772,6 +777,8 @@ class Assignment(Part):
     ties: Literal["drawn", "account_id"]
     remind: bool
     escalate_to: str | None
+    when_owner_leaves: Given
+    when_territory_changes: Given
 
     @field_validator("escalate_to")
     @classmethod

@@ -178,6 +178,8 @@ _THEN_3: dict[str, Any] = {
     "crm.alert_link": False,
     "assignment.remind": False,
     "assignment.escalate_to": None,
+    "assignment.when_owner_leaves": "keep",
+    "assignment.when_territory_changes": "keep",
     # What the CRM had refused was not offered again.
     "delivery.offer_again_hours": None,
 }  # fmt: skip

@@ -33,6 +33,7 @@ from onetouch.crm.hubspot.transport import Transport
 from onetouch.crm.protocol import (
     RELEASED,
     Activity,
+    Due,
     FieldsMissing,
     OurWrites,
     Outcome,
@@ -364,7 +365,9 @@ class HubSpot:
         outcomes = self._rows.change("tasks", HANDOFF_ID, reasons, ACTIVITIES["tasks"], closed)
         return {h: replace(o, ok=o.ok or o.deleted, by_rep=h in by_rep) for h, o in outcomes.items()}
 
-    def reassign_tasks(self, owners: Mapping[str, tuple[str, str]]) -> dict[str, Outcome]:
+    def reassign_tasks(
+        self, owners: Mapping[str, tuple[str, str]], due: Mapping[str, Due] | None = None
+    ) -> dict[str, Outcome]:
         """See Crm."""
         alone: dict[str, Outcome] = {h: outcome for h, to in owners.items() if (outcome := left_alone(None, *to))}
 
@@ -374,7 +377,8 @@ class HubSpot:
             if told is not None:
                 alone[handoff_id] = told
                 return {}
-            return {"hubspot_owner_id": owners[handoff_id][1]}
+            new = (due or {}).get(handoff_id)
+            return {"hubspot_owner_id": owners[handoff_id][1]} | (fields.due_properties(new) if new else {})
 
         outcomes = self._rows.change("tasks", HANDOFF_ID, owners, ACTIVITIES["tasks"], given)
         return {h: alone.get(h, outcome) if outcome.ok else outcome for h, outcome in outcomes.items()}

@@ -20,6 +20,7 @@ from onetouch.crm.protocol import (
     Activity,
     CannotCreateFields,
     CrmError,
+    Due,
     FieldsMissing,
     OurWrites,
     Outcome,
@@ -497,9 +498,12 @@ class Salesforce:
                 outcomes |= closing.close(begun=bool(outcomes))
         return outcomes
 
-    def reassign_tasks(self, owners: Mapping[str, tuple[str, str]]) -> dict[str, Outcome]:
+    def reassign_tasks(
+        self, owners: Mapping[str, tuple[str, str]], due: Mapping[str, Due] | None = None
+    ) -> dict[str, Outcome]:
         """See Crm."""
-        return Reassigning(self._transport, self.tasks_of, owners, self.check_fields).give() if owners else {}
+        giving = Reassigning(self._transport, self.tasks_of, owners, due or {}, self.check_fields)
+        return giving.give() if owners else {}
 
     def create_opportunities(
         self, rows: Mapping[str, OpportunityContent], unsure: Collection[str] = ()
