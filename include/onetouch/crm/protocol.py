@@ -33,7 +33,7 @@ UNKNOWN = "UNKNOWN_OUTCOME"
 
 WRITES = (
     "create_fields", "ensure_accounts", "ensure_contacts", "update_accounts", "create_tasks", "close_tasks",
-    "reassign_tasks", "create_opportunities",
+    "reassign_tasks", "answer_tasks", "create_opportunities",
 )  # fmt: skip
 """The methods of a Crm that change something in it."""
 
@@ -323,6 +323,13 @@ class Crm(Protocol):
         and untouched in the hands of its former owner is the reps' own affair: it is left alone (`LEFT_ALONE`).
         """
 
+    def answer_tasks(self, answers: Mapping[str, str | None]) -> dict[str, Outcome]:
+        """Does the task of each handoff as its rep would have: handoff id → the disposition noted on it, if any.
+
+        An open task is completed. One that is done already, or that we closed, keeps what it says (`LEFT_ALONE`), and
+        so does one that was deleted.
+        """
+
     def create_opportunities(
         self, rows: Mapping[str, OpportunityContent], unsure: Collection[str] = ()
     ) -> dict[str, Outcome]:
@@ -331,6 +338,14 @@ class Crm(Protocol):
         An existing one is the rep's, as with `create_tasks`: it is adopted as it is, and a deleted one is not created
         again. A lead has no opportunities: its outcome is NOT_YET.
         """
+
+
+def answered(task: Activity | None) -> Outcome | None:
+    """The outcome of `Crm.answer_tasks` for a task that it does not change; None: it is to be changed."""
+    if task is None or task.is_deleted or task.is_done or task.closed_by_us:
+        its_id = None if task is None else task.activity_id
+        return Outcome(ok=False, id=its_id, code=LEFT_ALONE, message="the task was done or deleted", by_rep=True)
+    return None
 
 
 def left_alone(task: Activity | None, before: str, to: str) -> Outcome | None:

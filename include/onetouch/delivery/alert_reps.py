@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -18,6 +18,7 @@ from onetouch.crm_sync import timezones
 from onetouch.delivery.alert_message import UNKNOWN, Told, digest, erased, now_with, one, payload_of, reply
 from onetouch.delivery.failure import DeliveryFailed
 from onetouch.delivery.leavers import has_left, known_reps
+from onetouch.delivery.presses import PRESS, SNOOZE, buttons, put_off, said
 from onetouch.handoff import Alert, alert, near_moment, zone
 from onetouch.lake import Lake, rows_where
 from onetouch.ledger import ALERT_LINK, ESCALATION, PSEUDONYM, REASSIGNMENT, Handoff, Ledger, Outbox, Run
@@ -156,6 +157,8 @@ class _Round:
         self.updates: dict[str, list[Outbox]] = {}  # by the key of the alert
         self.replies: dict[str, list[Outbox]] = {}  # by handoff
         self.given_on: dict[str, list[Outbox]] = {}  # by handoff, in order: each time another rep got its task
+        self.pressed: dict[str, Outbox] = {}  # by handoff
+        self.snoozed: dict[str, list[Outbox]] = {}  # by handoff
         self.linked: set[str] = set()  # handoffs of which it is kept where their alert can be opened
         self.elsewhere: set[str] = set()  # handoffs announced in another chat: the policy named that one then
         for row in self.ledger.outbox(handoff_ids=followed):
@@ -169,6 +172,10 @@ class _Round:
                 self.linked.add(str(row.handoff_id))
             elif row.kind in (ESCALATION, REASSIGNMENT) and row.state == "sent" and row.payload:
                 self.given_on.setdefault(str(row.handoff_id), []).append(row)
+            elif row.kind == PRESS and row.payload:
+                self.pressed[str(row.handoff_id)] = row
+            elif row.kind == SNOOZE:
+                self.snoozed.setdefault(str(row.handoff_id), []).append(row)
             elif row.kind == "alert_update" and row.destination == self.chat.name:
                 place, _, rest = row.key.partition("_update:")
                 self.updates.setdefault(f"{place}:{rest.partition(':')[0]}", []).append(row)
@@ -386,7 +393,12 @@ class _Round:
         told = []
         for row in rows:
             handoff = self._handoff(row)
-            told.append(Told.now(row.payload, handoff, self.chat.user(handoff.owner_email)))
+            its = Told.now(row.payload, handoff, self.chat.user(handoff.owner_email))
+            if press := self.pressed.get(handoff.handoff_id):
+                its = its.pressed_by(said(press))
+            elif self.chat.takes_presses:
+                its = replace(its, buttons=buttons(handoff.handoff_id))
+            told.append(its)
         return digest(told, self.chat.name.capitalize()) if together else one(told[0])
 
     def _members(self, together: str) -> list[Outbox]:
@@ -468,6 +480,8 @@ class _Round:
             key += f"/{last.key.rpartition(':')[2]}"
         untouched = handoff.state == "task_open" and due is not None and due <= self.run.as_of
         untouched &= last is None or last.kind == REASSIGNMENT
+        untouched &= handoff.handoff_id not in self.pressed
+        untouched &= not put_off(self.snoozed.get(handoff.handoff_id, []), self.now)
         if self.policy.assignment.remind and untouched and key not in told:
             assert due is not None
             said = f"not contacted yet: the first message was due {near_moment(due, where)}"

@@ -32,6 +32,7 @@ from onetouch.delivery.never_contact import (
     without_barred,
 )
 from onetouch.delivery.opportunities import create_opportunities
+from onetouch.delivery.presses import answer_tasks
 from onetouch.delivery.recheck import LATE, Checkouts, last_asked, pre_send_recheck
 from onetouch.delivery.refresh import refresh
 from onetouch.delivery.send import send
@@ -141,6 +142,7 @@ def _deliver(
     approved: bool,
 ) -> dict[str, Any]:
     _name_owners(crm, due)
+    unanswered = answer_tasks(ledger, run, crm)
     withdrawn, refused = withdraw_overtaken(lake, ledger, run, crm)
     standing = [(f"open task of handoff {i}", reason) for i, reason in refused.items()]
     barred_since = partial(_held, lake, run, action=HOLD_NEVER_CONTACT)
@@ -166,6 +168,7 @@ def _deliver(
 
     given_on = reassign(lake, ledger, policy, run, crm, recheck, barred_now)
     passed_on = escalate(lake, ledger, policy, run, crm, recheck, barred_now)
+    unpressed = [(f"press of handoff {i}", reason) for i, reason in unanswered.items()]
     not_passed = [(f"reassignment of handoff {i}", reason) for i, reason in given_on.refused.items()]
     not_passed += [(f"escalation of handoff {i}", reason) for i, reason in passed_on.refused.items()]
 
@@ -208,13 +211,14 @@ def _deliver(
         summary["follow_ups"] = {
             "written": again.written, "waiting": again.waiting, "closed": closed, "refused": len(left)
         }  # fmt: skip
-    if work.failed or failed or standing or not_passed or left or stale or no_deal:
+    if work.failed or failed or standing or not_passed or left or stale or no_deal or unpressed:
         stopped = [(run.run_id, row["reason"]) for row in opening.stopped]
-        named = work.named() + stopped + before + not_passed + left + stale + no_deal
+        named = work.named() + stopped + before + not_passed + left + stale + no_deal + unpressed
         beside = (", or open tasks closed" if standing else "") + (", or tasks passed on" if not_passed else "")
         beside += ", or follow-ups written or closed" if left else ""
         beside += ", or records kept fresh" if stale else ""
         beside += ", or opportunities created" if no_deal else ""
+        beside += ", or tasks done that were pressed" if unpressed else ""
         raise DeliveryFailed(_WHAT + beside, summary, named) from cut_short
     return summary
 

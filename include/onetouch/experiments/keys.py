@@ -208,6 +208,7 @@ WORDS: dict[str, Words] = {
         yes="an alert leads to the task and to the account's record in the CRM",
         no="an alert holds no links",
     ),
+    "slack.snooze_hours": _hours("the reminder waits {} once Snooze is pressed", ""),
     "slack.tell_events": _one_of(
         yes="the owner of a task is told of trigger events since, in the thread of its alert",
         no="the owner of a task is told nothing after its alert",

@@ -333,6 +333,7 @@ class Handoffs(Outboxes):
         states: Collection[str] | None = None,
         account_ids: Collection[str] | None = None,
         crm_account_ids: Collection[str] | None = None,
+        handoff_ids: Collection[str] | None = None,
         run_id: str | None = None,
     ) -> list[Handoff]:
         """Handoffs in their present state, ordered by moment of decision, then id; every given filter applies."""
@@ -342,7 +343,9 @@ class Handoffs(Outboxes):
         if run_id is not None:
             query = query.where(handoffs.c.run_id == run_id)
         with self.reading() as connection:
-            if crm_account_ids is None:
+            if handoff_ids is not None:
+                found = rows_of(connection, query, handoffs.c.handoff_id, handoff_ids)
+            elif crm_account_ids is None:
                 found = rows_of(connection, query, handoffs.c.account_id, account_ids)
             else:
                 found = rows_of(connection, query, handoffs.c.crm_account_id, crm_account_ids)

@@ -1106,7 +1106,8 @@ class Slack(Part):
     `quiet_until` in the rep's time zone no alert is posted (`quiet_from` after `quiet_until`: over midnight;
     `quiet_from` null: there is no quiet time). `tell_events`: whether the owner of an open or touched handoff is told,
     in the thread of its alert, of the account's trigger events since (`routing.triggers`). `links`: whether an alert
-    leads to the task and to the account's record in the CRM.
+    leads to the task and to the account's record in the CRM. `snooze_hours`: how long the reminder waits after its
+    owner has pressed Snooze.
     """
 
     alerts_channel: Channel
@@ -1118,6 +1119,7 @@ class Slack(Part):
     quiet_until: Clock
     tell_events: bool
     links: bool
+    snooze_hours: Positive
 
 
 class Benchmark(Part):

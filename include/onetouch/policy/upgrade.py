@@ -174,6 +174,7 @@ _THEN_3: dict[str, Any] = {
     "handoff.follow_ups": "none",
     "slack.tell_events": False,
     "slack.links": False,
+    "slack.snooze_hours": 4,  # has no effect: no alert of then had buttons
     "crm.context": "once",
     "crm.alert_link": False,
     "assignment.remind": False,

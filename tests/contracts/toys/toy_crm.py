@@ -22,6 +22,7 @@ from onetouch.crm import (
     SignInRefused,
     Tell,
     Unreachable,
+    answered,
     left_alone,
     note,
 )
@@ -339,6 +340,19 @@ class ToyCrm:
                     self._books.change(made, owner_id=owners[handoff_id][1])
                     if due and handoff_id in due:
                         self._books.due_of[made] = due[handoff_id].on
+                    outcome = Outcome(ok=True, id=made)
+                outcomes[handoff_id] = outcome
+        return outcomes
+
+    def answer_tasks(self, answers: Mapping[str, str | None]) -> dict[str, Outcome]:
+        outcomes = {}
+        for part in self._writes(answers):
+            tasks = self.tasks_of(part)
+            for handoff_id in part:
+                outcome = answered(tasks.get(handoff_id))
+                if outcome is None:
+                    made = tasks[handoff_id].activity_id
+                    self._books.change(made, is_done=True, disposition=answers[handoff_id])
                     outcome = Outcome(ok=True, id=made)
                 outcomes[handoff_id] = outcome
         return outcomes

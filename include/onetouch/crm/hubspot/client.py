@@ -41,6 +41,7 @@ from onetouch.crm.protocol import (
     Row,
     Tell,
     Thing,
+    answered,
     left_alone,
     note,
 )
@@ -381,6 +382,22 @@ class HubSpot:
             return {"hubspot_owner_id": owners[handoff_id][1]} | (fields.due_properties(new) if new else {})
 
         outcomes = self._rows.change("tasks", HANDOFF_ID, owners, ACTIVITIES["tasks"], given)
+        return {h: alone.get(h, outcome) if outcome.ok else outcome for h, outcome in outcomes.items()}
+
+    def answer_tasks(self, answers: Mapping[str, str | None]) -> dict[str, Outcome]:
+        """See Crm."""
+        alone = {h: outcome for h in answers if (outcome := answered(None))}
+
+        def done(handoff_id: str, record: Record) -> dict[str, str]:
+            told = answered(activity_of("tasks", record, None))
+            alone.pop(handoff_id, None)
+            if told is not None:
+                alone[handoff_id] = told
+                return {}
+            disposition = answers[handoff_id]
+            return {"hs_task_status": "COMPLETED"} | ({fields.DISPOSITION: disposition} if disposition else {})
+
+        outcomes = self._rows.change("tasks", HANDOFF_ID, answers, ACTIVITIES["tasks"], done)
         return {h: alone.get(h, outcome) if outcome.ok else outcome for h, outcome in outcomes.items()}
 
     def create_opportunities(

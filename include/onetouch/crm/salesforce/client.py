@@ -42,7 +42,7 @@ from onetouch.crm.salesforce.answers import (
     value_of,
 )
 from onetouch.crm.salesforce.bulk import Job
-from onetouch.crm.salesforce.closing import WAYS, Closing, Reassigning
+from onetouch.crm.salesforce.closing import WAYS, Answering, Closing, Reassigning
 from onetouch.crm.salesforce.contacts import Contacts
 from onetouch.crm.salesforce.fields import (
     ACCOUNT_ID,
@@ -504,6 +504,10 @@ class Salesforce:
         """See Crm."""
         giving = Reassigning(self._transport, self.tasks_of, owners, due or {}, self.check_fields)
         return giving.give() if owners else {}
+
+    def answer_tasks(self, answers: Mapping[str, str | None]) -> dict[str, Outcome]:
+        """See Crm."""
+        return Answering(self._transport, self.tasks_of, answers, self.check_fields).answer() if answers else {}
 
     def create_opportunities(
         self, rows: Mapping[str, OpportunityContent], unsure: Collection[str] = ()

@@ -6,8 +6,8 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from onetouch.crm.protocol import RELEASED, Activity, Due, Outcome, left_alone, note
-from onetouch.crm.salesforce.fields import DESCRIPTION, SUBJECT, cut, due_fields, units
+from onetouch.crm.protocol import RELEASED, Activity, Due, Outcome, answered, left_alone, note
+from onetouch.crm.salesforce.fields import DESCRIPTION, DISPOSITION, SUBJECT, cut, due_fields, units
 from onetouch.crm.salesforce.rows import Batch
 from onetouch.crm.salesforce.transport import Record, Transport
 
@@ -74,6 +74,25 @@ class Reassigning(_Changing):
         before, to = self._owners[self._handoffs[i]]
         due = self._due.get(self._handoffs[i])
         return left_alone(task, before, to) or ({"OwnerId": to} | (due_fields(due) if due else {}))
+
+
+class Answering(_Changing):
+    """Does the task of each handoff: handoff id → the disposition noted on it, if any."""
+
+    def __init__(
+        self, transport: Transport, tasks_of: TasksOf, answers: Mapping[str, str | None], check: Callable[[], None]
+    ) -> None:
+        super().__init__(transport, tasks_of, answers, check)
+        self._answers = answers
+
+    def answer(self) -> dict[str, Outcome]:
+        """Like `send`, but handoff id → outcome."""
+        return dict(zip(self._handoffs, self.send(), strict=True))
+
+    def _change(self, i: int, task: Activity | None) -> Record | Outcome:
+        disposition = self._answers[self._handoffs[i]]
+        noted = {DISPOSITION: disposition} if disposition else {}
+        return answered(task) or {"Status": "Completed"} | noted
 
 
 class Closing(_Changing):
