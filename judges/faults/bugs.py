@@ -443,7 +443,7 @@ def _() -> list[tuple[Any, str, Any]]:
 
 @_bug("escalation-makes-second-task", "who takes a task over gets a task of their own, and the first stays open", 3, 4)
 def _() -> list[tuple[Any, str, Any]]:
-    def beside(self: Any, owners: Any) -> Any:
+    def beside(self: Any, owners: Any, due: Any = None) -> Any:
         tasks = {h: task for h, task in self.tasks_of(owners).items() if protocol.left_alone(task, *owners[h]) is None}
         own = {
             f"{h}+": TaskContent(

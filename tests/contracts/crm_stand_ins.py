@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from pkgutil import resolve_name
 from typing import Any, Protocol
 
@@ -37,6 +37,7 @@ class SeenTask:
     owner_id: str | None
     crm_account_id: str | None
     contact_id: str | None
+    due_on: date | None = None
 
 
 class StandIn(Protocol):
@@ -174,6 +175,7 @@ class SalesforceOrg:
                 owner_id=task["OwnerId"],
                 crm_account_id=task["WhatId"],
                 contact_id=task["WhoId"],
+                due_on=date.fromisoformat(day) if (day := task["ActivityDate"]) else None,
             )
             for task in self.org.tasks()
         ]
@@ -304,6 +306,7 @@ class HubSpotAccount:
                     owner_id=properties.get("hubspot_owner_id"),
                     crm_account_id=next(iter(links.get("companies", [])), None),
                     contact_id=next(iter(links.get("contacts", [])), None),
+                    due_on=datetime.fromisoformat(day).date() if (day := properties.get("hs_timestamp")) else None,
                 )
             )
         return found

@@ -16,6 +16,7 @@ from onetouch.crm import (
     RELEASED,
     WITHDRAWN,
     Crm,
+    Due,
     FieldsMissing,
     LimitReached,
     OurWrites,
@@ -444,6 +445,36 @@ def test_an_open_task_is_given_to_somebody_else_and_what_reps_have_done_with_the
     assert crm.tasks_of(["open"])["open"].owner_id == otto
 
 
+def test_a_task_is_done_as_its_rep_would_have_and_what_a_rep_has_done_stands(side: Side) -> None:
+    accounts, crm = side.there.accounts(1), side.client()
+    made = crm.create_tasks({h: task(accounts[1], side) for h in ("plain", "judged", "done", "gone", "closed")})
+    side.there.edits(str(made["done"].id), is_done=True, disposition="Good")
+    side.there.deletes("task", str(made["gone"].id))
+    crm.close_tasks({"closed": (WITHDRAWN, "why")})
+    answers = {"plain": None, **dict.fromkeys(("judged", "done", "gone", "closed", "never"), "Not now")}
+    first = crm.answer_tasks(answers)
+    assert {h for h, outcome in first.items() if outcome.ok} == {"plain", "judged"}
+    again = crm.answer_tasks(answers)  # repeated it changes nothing
+    assert {outcome.code for h, outcome in {**first, **again}.items() if not outcome.ok} == {LEFT_ALONE}
+    there = crm.tasks_of(answers)
+    noted = {h: (found.is_done, found.disposition) for h, found in there.items() if not found.is_deleted}
+    assert noted == {
+        "plain": (True, None), "judged": (True, "Not now"), "done": (True, "Good"), "closed": (True, None),
+    }  # fmt: skip
+
+
+def test_who_gets_a_task_anew_gets_a_day_of_their_own(side: Side) -> None:
+    accounts, rita, otto = side.there.accounts(1), side.there.rita, side.there.otto
+    crm = side.client()
+    crm.create_tasks({h: task(accounts[1], side) for h in ("anew", "as it was")})
+    before = side.task("anew").due_on
+    due = Due(date(2025, 11, 27), AS_OF)
+    owners = dict.fromkeys(("anew", "as it was"), (rita, otto))
+    assert all(outcome.ok for outcome in crm.reassign_tasks(owners, {"anew": due}).values())
+    assert [side.task(h).owner_id for h in owners] == [otto, otto]
+    assert [side.task(h).due_on for h in owners] == [due.on, before]
+
+
 # ── reading ──────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -721,6 +752,7 @@ def test_while_it_is_stopped_nothing_is_written_and_reading_goes_on(side: Side) 
         lambda: crm.create_tasks({"h2": task(accounts[1], side)}),
         lambda: crm.close_tasks({"h1": (WITHDRAWN, "why")}),
         lambda: crm.reassign_tasks({"h1": (side.there.rita, side.there.otto)}),
+        lambda: crm.answer_tasks({"h1": None}),
         crm.create_fields,
     ):
         with pytest.raises(Stopped, match="stopped: fire"):

@@ -193,11 +193,27 @@ print(sorted(new & {"pandas", "pyarrow", "duckdb", "ibis", "great_expectations",
 
 
 def test_the_plugin_folder_has_one_entry_file(airflow_database):
-    from airflow.plugins_manager import get_import_errors, get_plugin_info
     from airflow.sdk._shared.module_loading import find_path_from_directory
 
     folder = os.environ["AIRFLOW__CORE__PLUGINS_FOLDER"]
     found = [f for f in find_path_from_directory(folder, ".airflowignore") if f.endswith(".py")]
     assert [os.path.basename(f) for f in found] == ["onetouch_plugin.py"]
-    assert get_import_errors() == {}
-    assert "onetouch" in {p["name"] for p in get_plugin_info()}
+
+
+def test_the_api_server_takes_presses_of_buttons_that_slack_has_signed(airflow_database, monkeypatch, tmp_path):
+    from airflow.api_fastapi import app as server
+    from airflow.plugins_manager import get_fastapi_plugins
+    from fastapi import FastAPI
+    from starlette.testclient import TestClient
+
+    monkeypatch.setenv("ONETOUCH_HOME", str(tmp_path))
+    connection = '{"conn_type": "slack", "password": "x", "extra": {"signing_secret": "s"}}'
+    monkeypatch.setenv("AIRFLOW_CONN_SLACK_DEFAULT", connection)
+    monkeypatch.setenv("AIRFLOW_VAR_ONETOUCH_STOP", "")
+    [offered] = [app for app in get_fastapi_plugins()[0] if app["name"] == "onetouch"]
+    assert not offered["url_prefix"].startswith(tuple(server.RESERVED_URL_PREFIXES))
+    api = FastAPI()
+    api.mount(offered["url_prefix"], offered["app"])
+    client = TestClient(api)
+    assert client.post("/onetouch/slack/presses", content=b"payload={}").status_code == 401
+    assert client.get("/onetouch/slack/presses").status_code == 404

@@ -119,6 +119,15 @@ LONG = {"type": "mrkdwn", "text": "x" * 2001}
 TITLE = {"type": "plain_text", "text": "x" * 151}
 
 
+def button(name: str, value: str = "v", said: str = "Press") -> dict[str, Any]:
+    text = {"type": "plain_text", "text": said}
+    return {"type": "button", "action_id": name, "text": text, "value": value}
+
+
+def actions(*elements: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "actions", "elements": list(elements)}
+
+
 @pytest.mark.parametrize(
     ("block", "at", "problem"),
     [
@@ -132,6 +141,14 @@ TITLE = {"type": "plain_text", "text": "x" * 151}
         ({"type": "context", "elements": [ITEM] * 11}, "/elements", "must be a list of 1 to 10 items"),
         ({"type": "image", "slack_file": {"id": "F0"}, "alt_text": "a"}, "/slack_file", "invalid slack file"),
         ({"type": "image", "image_url": "https://x.example/a.png"}, "/alt_text", "must be a string"),
+        (actions(), "/elements", "must be a list of 1 to 25 items"),
+        (actions(*[button(f"b{n}") for n in range(26)]), "/elements", "must be a list of 1 to 25 items"),
+        (actions(button("a"), button("a")), "/elements/1/action_id", "`action_id` must be unique within its block"),
+        (actions(button("a" * 256)), "/elements/0/action_id", "must be less than 256 characters"),
+        (actions(button("a", value="x" * 2001)), "/elements/0/value", "must be less than 2001 characters"),
+        (actions(button("a", said="x" * 76)), "/elements/0/text/text", "must be less than 76 characters"),
+        (actions(button("a") | {"style": "default"}), "/elements/0/style", "must be one of: primary, danger"),
+        (actions(button("a") | {"color": "red"}), "/elements/0", "invalid additional property: color"),
         ({"type": "table"}, "/type", "unsupported type: table"),
         (section() | {"color": "red"}, "", "invalid additional property: color"),
         ("text", "", "must be an object"),

@@ -10,6 +10,8 @@ from onetouch.faces import show
 if TYPE_CHECKING:
     from onetouch.chat.content import (
         Bullets,
+        Button,
+        Buttons,
         Emoji,
         Footnote,
         Line,
@@ -34,7 +36,9 @@ if TYPE_CHECKING:
         Chat,
         ChatError,
         Image,
+        NotGenuine,
         Place,
+        Press,
         Unanswered,
     )
     from onetouch.chat.registry import (
@@ -48,6 +52,8 @@ __all__ = [
     "CHATS",
     "WRITES",
     "Bullets",
+    "Button",
+    "Buttons",
     "Chat",
     "ChatError",
     "Emoji",
@@ -58,10 +64,12 @@ __all__ = [
     "Link",
     "Mention",
     "Message",
+    "NotGenuine",
     "Paragraph",
     "Part",
     "Picture",
     "Place",
+    "Press",
     "Rule",
     "Text",
     "Title",

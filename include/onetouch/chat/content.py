@@ -97,7 +97,24 @@ class Picture:
     alt: str
 
 
-Part = Title | Lines | Bullets | Paragraph | Footnote | Rule | Picture
+@dataclass(frozen=True)
+class Button:
+    """A button. `name`: which of ours it is; `value`: what comes back when it is pressed; `main`: it stands out."""
+
+    name: str
+    text: str
+    value: str
+    main: bool = False
+
+
+@dataclass(frozen=True)
+class Buttons:
+    """Buttons in a row, for a chat whose presses reach us (`Chat.takes_presses`); their names differ."""
+
+    buttons: Sequence[Button]
+
+
+Part = Title | Lines | Bullets | Paragraph | Footnote | Rule | Picture | Buttons
 
 
 @dataclass(frozen=True)

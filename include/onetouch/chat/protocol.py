@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from datetime import datetime
 from typing import TYPE_CHECKING, NamedTuple, Protocol, Self
 
 from onetouch.chat.content import Message
@@ -29,6 +30,24 @@ class ChatError(Exception):
 
 class Unanswered(ChatError):
     """A message was sent but not answered: it may or may not be in the channel."""
+
+
+class NotGenuine(ChatError):
+    """A request does not come from the chat."""
+
+
+class Press(NamedTuple):
+    """Somebody has pressed a button of ours (`content.Button`).
+
+    `name`, `value`: the button's. `user`: who, by the chat's own id. `request`: the same when the chat sends the same
+    press again. `answer_to`: where only that person can be answered; empty: nowhere.
+    """
+
+    name: str
+    value: str
+    user: str
+    request: str
+    answer_to: str = ""
 
 
 class Place(NamedTuple):
@@ -66,6 +85,9 @@ class Chat(Protocol):
     name: str
     """Its name in `registry.CHATS`: the destination in the outbox."""
 
+    takes_presses: bool
+    """Whether presses of buttons reach us, so that messages may have some."""
+
     @classmethod
     def connect(cls, connection: Connection, *, sleep: Callable[[float], None]) -> Self:
         """A client; `sleep` waits the seconds between two attempts.
@@ -96,6 +118,15 @@ class Chat(Protocol):
 
     def update(self, place: Place, message: Message) -> None:
         """Replaces the content of a message; repeating it has no effect. Notifies nobody."""
+
+    def read_press(self, body: bytes, headers: Mapping[str, str], now: datetime) -> Press | None:
+        """The press of one of our buttons that the chat has sent; None for anything else it sends to the same address.
+
+        Raises NotGenuine for a request that does not come from the chat, or whose time is not about `now`.
+        """
+
+    def answer(self, press: Press, text: str) -> None:
+        """Says something to the person who has pressed a button, and to nobody else."""
 
     def upload(self, image: Image) -> str:
         """Uploads a picture, waits until a message can show it, and returns its id; it is not visible before."""

@@ -29,7 +29,7 @@ def sandbox(
     exports: Annotated[Path | None, typer.Option(help="Folder the Amplitude stand-in answers from.")] = None,
 ) -> None:
     """Serve loopback stand-ins for Salesforce, HubSpot, Slack and Amplitude until interrupted."""
-    _require_extra()
+    require_extra()
     from onetouch.sandbox import serve
 
     serve(call.root / "sandbox", port, exports)
@@ -62,7 +62,7 @@ def demo(
     keep: Annotated[bool, typer.Option("--keep", help="Leave everything running and print addresses.")] = False,
 ) -> None:
     """The main job on a simulated company: a real Airflow, tasks in a CRM, a report in Slack."""
-    _require_extra()
+    require_extra()
     from onetouch import demo as demonstration
 
     summary = demonstration.run(call.root, now=datetime.now(UTC), keep=keep, console=err if call.json else out)
@@ -70,7 +70,7 @@ def demo(
         typer.echo(json.dumps(summary))
 
 
-def _require_extra() -> None:
+def require_extra() -> None:
     """Raises ValueError, naming the missing modules of the extra and how to install them."""
     if missing := [name for name in EXTRA if find_spec(name) is None]:
         raise ValueError(f"{', '.join(missing)}: not installed; run pip install 'onetouch[sandbox]'")

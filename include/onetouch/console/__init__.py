@@ -1,1 +1,11 @@
-"""Pages inside the Airflow UI: announced, not built yet. `plugins/` will register what stands here."""
+"""What `plugins/` registers in the Airflow API server: the address that takes the presses of buttons."""
+
+from typing import TYPE_CHECKING
+
+from onetouch.faces import show
+
+if TYPE_CHECKING:
+    from onetouch.console.presses import PATH, Presses
+
+__all__ = ["PATH", "Presses"]
+show(__name__)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any, Literal, Protocol, Self
 
 from onetouch.connections import Connection
@@ -36,7 +36,7 @@ UNKNOWN = "UNKNOWN_OUTCOME"
 
 WRITES = (
     "create_fields", "ensure_accounts", "ensure_contacts", "update_accounts", "create_tasks", "close_tasks",
-    "reassign_tasks", "create_opportunities",
+    "reassign_tasks", "answer_tasks", "create_opportunities",
 )  # fmt: skip
 """The methods of a Crm that change something in it."""
 
@@ -117,6 +117,14 @@ class Outcome:
     def reason(self) -> str:
         """The refusal in one line."""
         return f"{self.code}: {self.message}" if self.message else self.code
+
+
+@dataclass(frozen=True)
+class Due:
+    """By when a task is to be done: a day on the rep's calendar, and the moment (UTC) at which to be reminded of it."""
+
+    on: date
+    remind_at: datetime
 
 
 _FOLLOW_UP = re.compile(r"([0-9a-f]{32})-([1-9])")
@@ -313,11 +321,22 @@ class Crm(Protocol):
         deleted, or that was never created.
         """
 
-    def reassign_tasks(self, owners: Mapping[str, tuple[str, str]]) -> dict[str, Outcome]:
+    def reassign_tasks(
+        self, owners: Mapping[str, tuple[str, str]], due: Mapping[str, Due] | None = None
+    ) -> dict[str, Outcome]:
         """Gives the open task of each handoff to another user: handoff id → (its owner until now, its new owner).
+
+        `due`: handoff id → by when the new owner has to do it, of those whose clock starts anew.
 
         Each is read directly before. One that the new owner has already needs nothing (ok). Any other that is not open
         and untouched in the hands of its former owner is the reps' own affair: it is left alone (`LEFT_ALONE`).
+        """
+
+    def answer_tasks(self, answers: Mapping[str, str | None]) -> dict[str, Outcome]:
+        """Does the task of each handoff as its rep would have: handoff id → the disposition noted on it, if any.
+
+        An open task is completed. One that is done already, or that we closed, keeps what it says (`LEFT_ALONE`), and
+        so does one that was deleted.
         """
 
     def create_opportunities(
@@ -328,6 +347,14 @@ class Crm(Protocol):
         An existing one is the rep's, as with `create_tasks`: it is adopted as it is, and a deleted one is not created
         again. A lead has no opportunities: its outcome is NOT_YET.
         """
+
+
+def answered(task: Activity | None) -> Outcome | None:
+    """The outcome of `Crm.answer_tasks` for a task that it does not change; None: it is to be changed."""
+    if task is None or task.is_deleted or task.is_done or task.closed_by_us:
+        its_id = None if task is None else task.activity_id
+        return Outcome(ok=False, id=its_id, code=LEFT_ALONE, message="the task was done or deleted", by_rep=True)
+    return None
 
 
 def left_alone(task: Activity | None, before: str, to: str) -> Outcome | None:

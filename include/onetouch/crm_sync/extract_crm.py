@@ -309,6 +309,7 @@ def follow(
     successors = _successors(gone)
     relinked = ledger.relink(successors) if successors else 0
 
+    ledger.rename_reps(emails)
     active = ledger.handoffs(states=ACTIVE)
     of_account = {handoff.crm_account_id for handoff in active if handoff.crm_account_id}
     of_handoff = {handoff.handoff_id for handoff in active}

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from onetouch.delivery.breaker import held
     from onetouch.delivery.deliver import deliver_tasks
     from onetouch.delivery.failure import DeliveryFailed
+    from onetouch.delivery.presses import pressed
     from onetouch.delivery.reconcile import reconcile
     from onetouch.delivery.webhook import CONNECTION, Webhook
 
@@ -29,6 +30,7 @@ __all__ = [
     "given_to_marketing",
     "held",
     "no_page",
+    "pressed",
     "question",
     "reconcile",
     "send_audience",

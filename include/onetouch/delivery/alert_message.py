@@ -8,11 +8,26 @@ address, no dossier, no text of a customer.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import tzinfo
 from typing import Any
 
-from onetouch.chat import Bullets, Emoji, Footnote, Line, Lines, Link, Mention, Message, Part, Text, Title, message
+from onetouch.chat import (
+    Bullets,
+    Button,
+    Buttons,
+    Emoji,
+    Footnote,
+    Line,
+    Lines,
+    Link,
+    Mention,
+    Message,
+    Part,
+    Text,
+    Title,
+    message,
+)
 from onetouch.handoff import Alert, capital, count, near_moment, plain, without_addresses, zone
 from onetouch.ledger import Handoff
 
@@ -52,7 +67,8 @@ class Told:
     `became`: the label of its state and the details after it (both empty: open). `user`: the chat's id of its present
     owner (None: the chat does not know the owner). `handed_on`: whether the owner has changed since the announcement.
     `direct`: whether the message is a direct message to the owner. `pages`: "task" and "account" → where they are in
-    the CRM, as far as known.
+    the CRM, as far as known. `pressed`: which button was pressed, and by whom, until the CRM tells what became of it;
+    `buttons`: those of an open task, in a message of its own.
     """
 
     alert: Alert
@@ -61,12 +77,14 @@ class Told:
     user: str | None = None
     handed_on: bool = False
     direct: bool = False
+    pressed: tuple[str, str] | None = None
+    buttons: Sequence[Button] = ()
     pages: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def now(cls, payload: dict[str, Any], handoff: Handoff, user: str | None) -> Told:
         """The task of an outbox row, with the present state of its handoff."""
-        return cls(
+        return cls(  # `pressed` and `buttons` are the caller's
             alert=Alert(**payload["alert"]) if "alert" in payload else UNKNOWN,
             state=handoff.state,
             became=_became(handoff, zone(payload.get("timezone"))),
@@ -75,6 +93,10 @@ class Told:
             direct=payload.get("to") == "owner",
             pages=payload.get("pages", {}),
         )
+
+    def pressed_by(self, pressed: tuple[str, str]) -> Told:
+        """The same task after a button was pressed."""
+        return replace(self, pressed=pressed, buttons=())
 
 
 UNKNOWN = Alert("A new task", "on your list in the CRM")
@@ -102,6 +124,11 @@ def one(told: Told) -> Message:
         parts.append(Footnote(_details(told.alert)))
     if links := _links(told):
         parts.append(Lines([links]))
+    if open_now and told.pressed:
+        name, user = told.pressed
+        parts.append(Lines([(Text(name, bold=True), Text(", says "), Mention(user))]))
+    elif open_now and told.buttons:
+        parts.append(Buttons(told.buttons))
     said = told.alert.text if open_now else f"{''.join(told.became)} · {told.alert.account} — {told.alert.why}"
     return Message([(*mention, Text(f": {said}" if mention else said))], parts)
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -17,15 +17,25 @@ from onetouch.crm import Thing
 from onetouch.crm_sync import timezones
 from onetouch.delivery.alert_message import UNKNOWN, Told, digest, erased, now_with, one, payload_of, reply
 from onetouch.delivery.failure import DeliveryFailed
+from onetouch.delivery.leavers import has_left, known_reps
+from onetouch.delivery.presses import PRESS, SNOOZE, buttons, put_off, said
 from onetouch.handoff import Alert, alert, near_moment, zone
 from onetouch.lake import Lake, rows_where
-from onetouch.ledger import ALERT_LINK, ESCALATION, PSEUDONYM, Handoff, Ledger, Outbox, Run
-from onetouch.policy import Policy
+from onetouch.ledger import ALERT_LINK, ESCALATION, PSEUDONYM, REASSIGNMENT, Handoff, Ledger, Outbox, Run
+from onetouch.policy import NEXT_REP, Policy
 
 _FOLLOWED = timedelta(days=30)
 """Ours: how long after the end of a handoff its message is still updated."""
 
 _BEGUN = ("pending", "sending")
+
+_HANDED_ON = {
+    "late": "not contacted in time.",
+    "left": "its owner is no longer active in the CRM.",
+    "away": "its owner is away.",
+    "territory": "the account belongs to another territory now.",
+}
+"""Why a task has gone to somebody else (`leavers.Because`; late: it was escalated) → how its former owner is told."""
 
 Page = Callable[[Thing, str], str | None]
 """A thing and its id in the CRM → where people open it (`Crm.page`)."""
@@ -37,6 +47,10 @@ def no_page(thing: Thing, record_id: str) -> None:
 
 _WITH_THE_REP = ("task_open", "touched")
 """States in which the owner is told what is new of the account."""
+
+_LEFT_BEHIND = (
+    "contacted by a rep who is no longer active in the CRM. It stays as it is: give the record to somebody who goes on."
+)
 
 
 def alert_reps(
@@ -59,8 +73,9 @@ def alert_reps(
 
     The owner of an open or touched handoff is told of the account's trigger events since the decision, in the thread of
     the announcement: once for each kind of event and day of the owner's zone (`slack.tell_events`). Of a task that is
-    due and untouched the owner is reminded there, once (`assignment.remind`). A task that was escalated is announced to
-    its new owner like a new one, and its former owner is told in the thread of the earlier announcement.
+    due and untouched the owner is reminded there, once (`assignment.remind`). A task that was given to another rep is
+    announced to its new owner like a new one, and its former owner is told in the thread of the earlier announcement.
+    When the rep of a touched handoff has left, that is said there, once, and nothing else is done.
 
     Only one process at a time posts, and no task is announced twice, even after a crash. An announcement is updated,
     which notifies nobody, when its task is touched, replied to, won, lost, withdrawn, released, expired or reassigned.
@@ -111,6 +126,7 @@ class _Round:
         self.hopeless: dict[str, str] = {}  # channel → why it cannot be posted to at this moment
         self.handoffs = {h.handoff_id: h for h in ledger.handoffs()}
         self.events = self._events()
+        self.reps = known_reps(lake, run)
 
     def go(self) -> None:
         """Drops alerts of closed handoffs, replies to earlier ones, posts new ones, and updates those whose handoff has
@@ -140,7 +156,9 @@ class _Round:
         self.alerts: dict[str, list[Outbox]] = {}  # by handoff
         self.updates: dict[str, list[Outbox]] = {}  # by the key of the alert
         self.replies: dict[str, list[Outbox]] = {}  # by handoff
-        self.escalated: dict[str, Outbox] = {}  # by handoff
+        self.given_on: dict[str, list[Outbox]] = {}  # by handoff, in order: each time another rep got its task
+        self.pressed: dict[str, Outbox] = {}  # by handoff
+        self.snoozed: dict[str, list[Outbox]] = {}  # by handoff
         self.linked: set[str] = set()  # handoffs of which it is kept where their alert can be opened
         self.elsewhere: set[str] = set()  # handoffs announced in another chat: the policy named that one then
         for row in self.ledger.outbox(handoff_ids=followed):
@@ -152,8 +170,12 @@ class _Round:
                 self.replies.setdefault(str(row.handoff_id), []).append(row)
             elif row.kind == ALERT_LINK and row.state == "sent":
                 self.linked.add(str(row.handoff_id))
-            elif row.kind == ESCALATION and row.state == "sent" and row.payload:
-                self.escalated[str(row.handoff_id)] = row
+            elif row.kind in (ESCALATION, REASSIGNMENT) and row.state == "sent" and row.payload:
+                self.given_on.setdefault(str(row.handoff_id), []).append(row)
+            elif row.kind == PRESS and row.payload:
+                self.pressed[str(row.handoff_id)] = row
+            elif row.kind == SNOOZE:
+                self.snoozed.setdefault(str(row.handoff_id), []).append(row)
             elif row.kind == "alert_update" and row.destination == self.chat.name:
                 place, _, rest = row.key.partition("_update:")
                 self.updates.setdefault(f"{place}:{rest.partition(':')[0]}", []).append(row)
@@ -196,7 +218,10 @@ class _Round:
 
     def _matters(self, row: Outbox) -> bool:
         """Whether what a reply says is still of use."""
-        return self._handoff(row).state in (("task_open",) if row.payload.get("while_open") else _WITH_THE_REP)
+        state = self._handoff(row).state
+        if row.key.startswith("alert_owner_left:"):
+            return state in ("touched", "replied")
+        return state in (("task_open",) if row.payload.get("while_open") else _WITH_THE_REP)
 
     def _arrived(self, row: Outbox) -> Place | None:
         """The place of a message that may have been posted; None when it was not."""
@@ -231,10 +256,22 @@ class _Round:
 
     def _handed_on(self, handoff: Handoff) -> bool:
         """Whether the handoff was announced to its former owner, and escalated to one who was told nothing yet."""
-        row = self.escalated.get(handoff.handoff_id)
+        row = self._last_given(handoff)
         there = self.alerts.get(handoff.handoff_id, [])
-        told = any(alert.payload.get("owner") == handoff.owner_id for alert in there)
+        told = row is not None and any(alert.key == self._key_of(row) for alert in there)
         return row is not None and row.payload["to"] == handoff.owner_id and bool(there) and not told
+
+    def _last_given(self, handoff: Handoff) -> Outbox | None:
+        """The row by which the handoff got its present owner from another rep; None: it did not."""
+        return next(iter(self.given_on.get(handoff.handoff_id, [])[::-1]), None)
+
+    @staticmethod
+    def _key_of(row: Outbox) -> str:
+        """The key of the announcement to the rep whom this row has given a task."""
+        if row.kind == ESCALATION:
+            return f"alert_escalated:{row.handoff_id}"
+        _, its_id, number = row.key.split(":")
+        return f"alert_reassigned_{number}:{its_id}"
 
     def _quiet(self, handoff: Handoff) -> bool:
         start, end = self.policy.slack.quiet_from, self.policy.slack.quiet_until
@@ -283,7 +320,9 @@ class _Round:
         """Outbox key, kind of place and channel of each message about a new task; whether the owner is unknown."""
         rules = self.policy.slack
         if handoff.handoff_id in self.alerts:  # the team knows of it: only the new owner is told
-            key, direct = f"alert_escalated:{handoff.handoff_id}", None
+            row = self._last_given(handoff)
+            assert row is not None  # `_handed_on`
+            key, direct = self._key_of(row), None
             if rules.alerts_to != "channel":
                 direct = self.chat.direct(self.chat.user(handoff.owner_email))
             where = [(key, "owner", direct)] if direct else [(key, "channel", rules.alerts_channel)]
@@ -354,7 +393,12 @@ class _Round:
         told = []
         for row in rows:
             handoff = self._handoff(row)
-            told.append(Told.now(row.payload, handoff, self.chat.user(handoff.owner_email)))
+            its = Told.now(row.payload, handoff, self.chat.user(handoff.owner_email))
+            if press := self.pressed.get(handoff.handoff_id):
+                its = its.pressed_by(said(press))
+            elif self.chat.takes_presses:
+                its = replace(its, buttons=buttons(handoff.handoff_id))
+            told.append(its)
         return digest(told, self.chat.name.capitalize()) if together else one(told[0])
 
     def _members(self, together: str) -> list[Outbox]:
@@ -395,7 +439,11 @@ class _Round:
 
     def _reply(self) -> None:
         """Replies to the announcements that are in the chat, with what is new of their accounts."""
-        theirs = [h for h in self.handoffs.values() if h.state in _WITH_THE_REP and not self._quiet(h)]
+        theirs = [
+            h
+            for h in self.handoffs.values()
+            if (h.state in _WITH_THE_REP or self._left_behind(h)) and not self._quiet(h)
+        ]
         news: list[dict[str, Any]] = []
         for handoff in theirs:
             try:
@@ -413,17 +461,27 @@ class _Round:
     def _news(self, handoff: Handoff) -> Iterator[dict[str, Any]]:
         """The outbox rows of what is to be told of the handoff and was not told yet."""
         where, told = zone(self._timezone(handoff)), {row.key for row in self.replies.get(handoff.handoff_id, [])}
-        escalated = self.escalated.get(handoff.handoff_id)
-        key = f"alert_handed_on:{handoff.handoff_id}"
-        if escalated and key not in told and (row := self._announced(handoff, escalated.payload["from"])):
-            former = self.chat.user(escalated.payload["from_email"])
-            here = {"user": former, "now_with": escalated.payload["to_email"]}
-            yield self._reply_row(key, handoff, row, "not contacted in time.", here)
+        for given in self.given_on.get(handoff.handoff_id, ()):
+            _, _, number = given.key.partition(f":{handoff.handoff_id}")
+            key = f"alert_handed_on:{handoff.handoff_id}{number.replace(':', '/')}"
+            if key not in told and (row := self._announced(handoff, given.payload["from"])):
+                former = self.chat.user(given.payload["from_email"])
+                here = {"user": former, "now_with": given.payload["to_email"]}
+                yield self._reply_row(key, handoff, row, _HANDED_ON[given.payload.get("because", "late")], here)
         there = self._announced(handoff, handoff.owner_id)
         if there is None:
             return
-        key, due = f"alert_reminder:{handoff.handoff_id}", handoff.due_at
-        untouched = handoff.state == "task_open" and due is not None and due <= self.run.as_of and not escalated
+        key = f"alert_owner_left:{handoff.handoff_id}/{handoff.owner_id}"
+        if self._left_behind(handoff) and key not in told:
+            yield self._reply_row(key, handoff, there, _LEFT_BEHIND, {"user": None})
+        last, due = self._last_given(handoff), handoff.due_at
+        key = f"alert_reminder:{handoff.handoff_id}"
+        if last and last.kind == REASSIGNMENT:  # its clock has started anew
+            key += f"/{last.key.rpartition(':')[2]}"
+        untouched = handoff.state == "task_open" and due is not None and due <= self.run.as_of
+        untouched &= last is None or last.kind == REASSIGNMENT
+        untouched &= handoff.handoff_id not in self.pressed
+        untouched &= not put_off(self.snoozed.get(handoff.handoff_id, []), self.now)
         if self.policy.assignment.remind and untouched and key not in told:
             assert due is not None
             said = f"not contacted yet: the first message was due {near_moment(due, where)}"
@@ -436,6 +494,11 @@ class _Round:
                 said = f"since then they {happened.clause}, {near_moment(at, where)}"
                 key = f"alert_event:{handoff.handoff_id}/{name}/{day}"
                 yield self._reply_row(key, handoff, there, said, {"event": name, "at": at.isoformat(), "day": day})
+
+    def _left_behind(self, handoff: Handoff) -> bool:
+        """Whether a rep was in touch and has left since: nobody but people can say who goes on with it."""
+        goes_on = handoff.state in ("touched", "replied") and self.policy.assignment.when_owner_leaves == NEXT_REP
+        return goes_on and has_left(self.reps, handoff.owner_id)
 
     def _told(self, handoff: Handoff, name: str, at: datetime, day: str) -> bool:
         """Whether the owner was told of this event, of a later one of its kind, or of one of its kind that day."""
@@ -593,7 +656,7 @@ class _Round:
             for h in theirs:
                 decision = decisions.get(h.account_id)
                 texts[h.handoff_id] = (
-                    # A task that was delivered late has a due time of its own.
+                    # A task that was delivered late, or given to somebody else, has a due time of its own.
                     alert(
                         decision | ({"due_at": h.due_at} if h.due_at else {}),
                         signals.get(h.account_id, {}),

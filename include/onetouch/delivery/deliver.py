@@ -20,6 +20,7 @@ from onetouch.delivery.caps import DAY_FULL, FULL, beyond_the_cap, beyond_the_da
 from onetouch.delivery.escalate import escalate, people_of
 from onetouch.delivery.failure import DeliveryFailed
 from onetouch.delivery.follow_up import close_follow_ups, due_from, follow_up, follow_ups_due
+from onetouch.delivery.leavers import reassign
 from onetouch.delivery.never_contact import (
     Asked,
     Listed,
@@ -33,6 +34,7 @@ from onetouch.delivery.never_contact import (
     without_barred,
 )
 from onetouch.delivery.opportunities import create_opportunities
+from onetouch.delivery.presses import answer_tasks
 from onetouch.delivery.recheck import LATE, Checkouts, last_asked, pre_send_recheck
 from onetouch.delivery.refresh import refresh
 from onetouch.delivery.send import send
@@ -121,8 +123,9 @@ def deliver_tasks(
     the failed that the next run tries again, "withdrawn", "earlier": {"delivered", "withheld", "failed"}}: to_send =
     delivered + withheld + failed; when held also why ("held"). "to_withdraw": how many open tasks should have been
     closed, when held or when the CRM refused it. "opportunities" {created, waiting, refused: n}, where the policy has
-    them created; "escalated" {passed_on, waiting, refused: n}, where it has tasks escalated; "follow_ups" {written,
-    waiting, closed, refused: n}, or when held {due: n}, where it has them; "refreshed" {written, refused: n}, if there
+    them created; "escalated" {passed_on, waiting, refused: n}, where it has tasks escalated; "reassigned",
+    the same of tasks whose owner has left or is away, if there were any; "follow_ups" {written, waiting, closed,
+    refused: n}, or when held {due: n}, where it has them; "refreshed" {written, refused: n}, if there
     were any. Raises DeliveryFailed
     with the same summary, after all other rows are done, when any failed; CrmError when the CRM could not be read, or
     gave no answer.
@@ -151,6 +154,7 @@ def _deliver(
     approved: bool,
 ) -> dict[str, Any]:
     _name_owners(crm, due)
+    unanswered = answer_tasks(ledger, run, crm)
     withdrawn, refused = withdraw_overtaken(lake, ledger, run, crm)
     standing = [(f"open task of handoff {i}", reason) for i, reason in refused.items()]
     barred_since = partial(_held, lake, run, action=HOLD_NEVER_CONTACT)
@@ -174,8 +178,11 @@ def _deliver(
         known = rows_where(lake, "signals", run.run_id, "account_id", [h.account_id for h in handoffs])
         return _ask_again(lake, policy, run, crm, tasks, handoffs, known, listed)[1]
 
+    given_on = reassign(lake, ledger, policy, run, crm, recheck, barred_now)
     passed_on = escalate(lake, ledger, policy, run, crm, recheck, barred_now)
-    not_passed = [(f"escalation of handoff {i}", reason) for i, reason in passed_on.refused.items()]
+    unpressed = [(f"press of handoff {i}", reason) for i, reason in unanswered.items()]
+    not_passed = [(f"reassignment of handoff {i}", reason) for i, reason in given_on.refused.items()]
+    not_passed += [(f"escalation of handoff {i}", reason) for i, reason in passed_on.refused.items()]
 
     def people(reps: pd.DataFrame) -> pd.DataFrame:
         return people_of(lake, run, reps, policy)
@@ -204,6 +211,10 @@ def _deliver(
         summary["opportunities"] = {"created": deals.created, "waiting": deals.waiting, "refused": len(deals.refused)}
     if fresh.written or fresh.refused:
         summary["refreshed"] = {"written": fresh.written, "refused": len(fresh.refused)}
+    if given_on.done or given_on.waiting or given_on.refused:
+        summary["reassigned"] = {
+            "passed_on": given_on.done, "waiting": given_on.waiting, "refused": len(given_on.refused)
+        }  # fmt: skip
     if policy.assignment.escalate_to is not None:
         summary["escalated"] = {
             "passed_on": passed_on.done, "waiting": passed_on.waiting, "refused": len(passed_on.refused)
@@ -212,13 +223,14 @@ def _deliver(
         summary["follow_ups"] = {
             "written": again.written, "waiting": again.waiting, "closed": closed, "refused": len(left)
         }  # fmt: skip
-    if work.failed or failed or standing or not_passed or left or stale or no_deal:
+    if work.failed or failed or standing or not_passed or left or stale or no_deal or unpressed:
         stopped = [(run.run_id, row["reason"]) for row in opening.stopped]
-        named = work.named() + stopped + before + not_passed + left + stale + no_deal
+        named = work.named() + stopped + before + not_passed + left + stale + no_deal + unpressed
         beside = (", or open tasks closed" if standing else "") + (", or tasks passed on" if not_passed else "")
         beside += ", or follow-ups written or closed" if left else ""
         beside += ", or records kept fresh" if stale else ""
         beside += ", or opportunities created" if no_deal else ""
+        beside += ", or tasks done that were pressed" if unpressed else ""
         raise DeliveryFailed(_WHAT + beside, summary, named) from cut_short
     return summary
 

@@ -208,6 +208,7 @@ WORDS: dict[str, Words] = {
         yes="an alert leads to the task and to the account's record in the CRM",
         no="an alert holds no links",
     ),
+    "slack.snooze_hours": _hours("the reminder waits {} once Snooze is pressed", ""),
     "slack.tell_events": _one_of(
         yes="the owner of a task is told of trigger events since, in the thread of its alert",
         no="the owner of a task is told nothing after its alert",
@@ -228,6 +229,14 @@ WORDS: dict[str, Words] = {
         "a task stays with its rep however long it is untouched"
         if value is None
         else f"a task that is untouched for twice its time goes to {'the next rep' if value == 'next_rep' else value}"
+    ),
+    "assignment.when_owner_leaves": _one_of(
+        next_rep="an untouched task whose rep has left or is away goes to the next rep, with a new SLA",
+        keep="a task stays with its rep who has left or is away",
+    ),
+    "assignment.when_territory_changes": _one_of(
+        next_rep="an untouched task goes to the rep of the territory its account belongs to now",
+        keep="a change of territories is about new tasks alone",
     ),
     "crm.contacts": _one_of(
         match="a task names the contact of the person to write to, if the account has that contact",

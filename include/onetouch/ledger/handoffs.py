@@ -37,6 +37,10 @@ ESCALATION = "escalation"
 """The kind of the outbox row by which a task is given to another rep; its payload holds `from`, `from_email`, `to` and
 `to_email`."""
 
+REASSIGNMENT = "reassignment"
+"""The kind of the outbox row by which the task of an owner who has left, is away or has lost the territory is given to
+another rep; its payload holds the same, and `because`, `at` (as_of of its run) and `due_at`."""
+
 ALERT_LINK = "alert_link"
 """The kind of the outbox row that keeps where a handoff's alert can be opened; its external id is the address."""
 
@@ -90,6 +94,7 @@ class Handoff:
 
 
 _COLUMNS = [field.name for field in fields(Handoff)]
+_LOAD = ["owner_email", "open", "last_assigned_at", "recent"]
 _REST = ("rest_state", "rest_at", "rest_owner")
 
 Rows = Callable[[Handoff], Iterable[Mapping[str, Any]]]
@@ -309,11 +314,39 @@ class Handoffs(Outboxes):
                     renamed += connection.execute(theirs.values(account_id=ids[old])).rowcount
         return renamed
 
-    def reassign(self, handoff_id: str, owner_id: str | None, owner_email: str | None) -> None:
-        """Sets the owner after the task was reassigned in the CRM; the next move records it in the history."""
+    def reassign(
+        self, handoff_id: str, owner_id: str | None, owner_email: str | None, due_at: datetime | None = None
+    ) -> None:
+        """Sets the owner after the task was reassigned in the CRM; the next move records it in the history.
+
+        `due_at`: by when the new owner must make contact; None: as before.
+        """
         change = update(handoffs).where(handoffs.c.handoff_id == handoff_id)
+        new: dict[str, Any] = {"owner_id": owner_id, "owner_email": owner_email}
         with self.writing() as connection:
-            connection.execute(change.values(owner_id=owner_id, owner_email=owner_email))
+            connection.execute(change.values(new if due_at is None else new | {"due_at": utc(due_at)}))
+
+    def rename_reps(self, emails: Mapping[str, str | None]) -> int:
+        """Gives the handoffs of reps whose e-mail address has changed the address of today: owner id → address.
+
+        Touches under the former address follow, unless it is another user's by now; moves keep what was written
+        (`rep_load` knows better). Returns how many handoffs; repeating it changes nothing.
+        """
+        known = select(handoffs.c.owner_id, handoffs.c.owner_email).where(handoffs.c.owner_email.is_not(None))
+        with self.reading() as connection:
+            pairs = [(owner_id, before) for owner_id, before in connection.execute(known.distinct())]
+        today = [(owner_id, before, emails.get(owner_id or "")) for owner_id, before in pairs]
+        changed = [(owner_id, before, now) for owner_id, before, now in today if now and now != before.strip().lower()]
+        if not changed:
+            return 0
+        renamed = 0
+        with self.writing() as connection:
+            for owner_id, before, now in changed:
+                theirs = update(handoffs).where(handoffs.c.owner_id == owner_id, handoffs.c.owner_email == before)
+                renamed += connection.execute(theirs.values(owner_email=now)).rowcount
+                if before.strip().lower() not in emails.values():
+                    connection.execute(update(touches).where(touches.c.owner_email == before).values(owner_email=now))
+        return renamed
 
     def handoffs(
         self,
@@ -321,6 +354,7 @@ class Handoffs(Outboxes):
         states: Collection[str] | None = None,
         account_ids: Collection[str] | None = None,
         crm_account_ids: Collection[str] | None = None,
+        handoff_ids: Collection[str] | None = None,
         run_id: str | None = None,
     ) -> list[Handoff]:
         """Handoffs in their present state, ordered by moment of decision, then id; every given filter applies."""
@@ -330,7 +364,9 @@ class Handoffs(Outboxes):
         if run_id is not None:
             query = query.where(handoffs.c.run_id == run_id)
         with self.reading() as connection:
-            if crm_account_ids is None:
+            if handoff_ids is not None:
+                found = rows_of(connection, query, handoffs.c.handoff_id, handoff_ids)
+            elif crm_account_ids is None:
                 found = rows_of(connection, query, handoffs.c.account_id, account_ids)
             else:
                 found = rows_of(connection, query, handoffs.c.crm_account_id, crm_account_ids)
@@ -432,51 +468,66 @@ class Handoffs(Outboxes):
         with self.reading() as connection:
             return connection.scalar(query.order_by(handoffs.c.decided_at).limit(1))
 
-    def rep_load(self, as_of: datetime) -> pd.DataFrame:
+    def rep_load(self, as_of: datetime, addresses: Collection[str] = ()) -> pd.DataFrame:
         """The workload of each rep as of a moment, from handoffs decided before it, ordered by e-mail.
 
         Columns: owner_email; open (number of active handoffs); last_assigned_at; recent (ordered list of the moments of
-        decision within RECENT before `as_of`, of handoffs in any state). A handoff that was escalated before `as_of`
-        counts for its new owner, from that run on.
+        decision within RECENT before `as_of`, of handoffs in any state). A handoff that was escalated or reassigned
+        before `as_of` counts for its new owner, from that run on.
+
+        `addresses`: of all users of the CRM, in lower case, where they are known. What was decided for an address that
+        is nobody's any more counts for its rep's address of today (`rename_reps`).
         """
         as_of = utc(as_of)
         known = _known(as_of)
+        both = known.c.owner_email, handoffs.c.owner_email.label("now")
         query = (
             select(
-                known.c.owner_email,
+                *both,
                 func.sum(case((known.c.to_state.in_(ACTIVE), 1), else_=0)).label("open"),
                 func.max(handoffs.c.decided_at).label("last_assigned_at"),
             )
             .join(known, known.c.handoff_id == handoffs.c.handoff_id)
             .where(handoffs.c.decided_at < as_of, known.c.owner_email.is_not(None))
-            .group_by(known.c.owner_email)
+            .group_by(known.c.owner_email, handoffs.c.owner_email)
             .order_by(known.c.owner_email)
         )
         lately = _known(as_of, since=as_of - RECENT)
         late = (
-            select(lately.c.owner_email, handoffs.c.decided_at)
+            select(lately.c.owner_email, handoffs.c.owner_email.label("now"), handoffs.c.decided_at)
             .join(lately, lately.c.handoff_id == handoffs.c.handoff_id)
             .where(handoffs.c.decided_at < as_of, handoffs.c.decided_at >= as_of - RECENT)
             .order_by(handoffs.c.decided_at)
         )
-        recent: dict[str | None, list[datetime]] = {}
         with self.reading() as connection:
-            rows = rows_of(connection, query)
-            for row in rows_of(connection, late):
-                recent.setdefault(row["owner_email"], []).append(row["decided_at"])
-            escalated = _escalated(connection, as_of)
-        load = {row["owner_email"]: row | {"recent": recent.get(row["owner_email"], [])} for row in rows}
-        for before, to, state, at in escalated:
+            rows, lately_given = rows_of(connection, query), rows_of(connection, late)
+            given_on = _given_on(connection, as_of)
+
+        def renamed(email: str) -> bool:
+            return bool(addresses) and email.strip().lower() not in addresses
+
+        def whose(row: Mapping[str, Any]) -> str:
+            return str(row["now"] if row["now"] and renamed(row["owner_email"]) else row["owner_email"])
+
+        load: dict[str, dict[str, Any]] = {}
+        for row in rows:
+            email = whose(row)
+            its = load.setdefault(email, {"owner_email": email, "open": 0, "last_assigned_at": None, "recent": []})
+            its["open"] += row["open"]
+            its["last_assigned_at"] = max(filter(None, (its["last_assigned_at"], row["last_assigned_at"])))
+        for row in lately_given:
+            if row["owner_email"] is not None:
+                load[whose(row)]["recent"].append(row["decided_at"])
+        for before, to, state, at in given_on:
             nothing = {"owner_email": to, "open": 0, "last_assigned_at": at, "recent": []}
             theirs = load.setdefault(to, nothing)
-            if state in ACTIVE:
+            if state in ACTIVE and not renamed(before):  # else it counts for whom it has gone to already
                 load[before]["open"] -= 1
                 theirs["open"] += 1
             theirs["last_assigned_at"] = max(theirs["last_assigned_at"], at)
             if at >= as_of - RECENT:
                 theirs["recent"] = sorted([*theirs["recent"], at])
-        ordered = [load[email] for email in sorted(load)] if escalated else load.values()
-        return frame(ordered, [*query.selected_columns.keys(), "recent"])
+        return frame([load[email] for email in sorted(load)], _LOAD)
 
 
 def _known(as_of: datetime, since: datetime | None = None) -> Any:
@@ -494,20 +545,36 @@ def _known(as_of: datetime, since: datetime | None = None) -> Any:
     )
 
 
-def _escalated(connection: Connection, as_of: datetime) -> list[tuple[str, str, str, datetime]]:
-    """The handoffs escalated before `as_of` of which no move since records the new owner: the former owner and the new
-    one, the state known at `as_of`, and when it was escalated."""
+def _given_on(connection: Connection, as_of: datetime) -> list[tuple[str, str, str, datetime]]:
+    """Each time before `as_of` that a handoff was given to another rep whom no move since records: the former owner and
+    the new one, the state known at `as_of`, and when, in that order."""
     known = _known(as_of)
     query = (
-        select(outbox.c.payload, runs.c.as_of, known.c.to_state, known.c.owner_email)
+        select(
+            outbox.c.handoff_id,
+            outbox.c.payload,
+            runs.c.as_of,
+            known.c.to_state,
+            known.c.owner_email,
+            handoffs.c.owner_id.label("now_id"),
+            handoffs.c.owner_email.label("now_email"),
+        )
         .join(runs, runs.c.run_id == outbox.c.run_id)
+        .join(handoffs, handoffs.c.handoff_id == outbox.c.handoff_id)
         .join(known, known.c.handoff_id == outbox.c.handoff_id)
-        .where(outbox.c.kind == ESCALATION, outbox.c.state == "sent", runs.c.as_of < as_of)
+        .where(outbox.c.kind.in_((ESCALATION, REASSIGNMENT)), outbox.c.state == "sent", runs.c.as_of < as_of)
         .order_by(runs.c.as_of, outbox.c.key)
     )
-    rows = rows_of(connection, query)
-    passed = [row for row in rows if row["payload"].get("from_email") == row["owner_email"] is not None]
-    return [(row["owner_email"], row["payload"]["to_email"], row["to_state"], row["as_of"]) for row in passed]
+    owner: dict[str, str | None] = {}
+    passed = []
+    for row in rows_of(connection, query):
+        before = owner.setdefault(row["handoff_id"], row["owner_email"])
+        if before is not None and row["payload"].get("from_email") == before:
+            # The address of today, should the rep have got another one since.
+            theirs = row["payload"].get("to") == row["now_id"] and row["now_email"]
+            owner[row["handoff_id"]] = to = theirs or row["payload"]["to_email"]
+            passed.append((before, to, row["to_state"], row["as_of"]))
+    return passed
 
 
 def _touched(as_of: datetime) -> Any:

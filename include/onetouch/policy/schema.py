@@ -747,6 +747,9 @@ class Territory(Part):
 NEXT_REP = "next_rep"
 """The value of `assignment.escalate_to` for the next rep in turn."""
 
+Given = Literal["next_rep", "keep"]
+"""Whether an open task that nobody has touched goes to the next rep in turn, or stays where it is."""
+
 
 class Assignment(Part):
     """Which rep gets a task, and how many tasks at most.
@@ -759,6 +762,8 @@ class Assignment(Part):
     by lot (anew for each trigger event or wait, and fixed while the account waits), or by `account_id`. `remind`:
     whether the owner of a task that is due and untouched is reminded, once. `escalate_to`: who gets a task that stays
     untouched for as long again: the next rep in turn, or the CRM's user of this address (null: nobody).
+    `when_owner_leaves`: what becomes of the open, untouched tasks of a rep who is deactivated in the CRM, or on leave
+    until after they are due; `when_territory_changes`: of a rep whose territory they no longer belong to.
     """
 
     reps: list[Rep]
@@ -772,6 +777,8 @@ class Assignment(Part):
     ties: Literal["drawn", "account_id"]
     remind: bool
     escalate_to: str | None
+    when_owner_leaves: Given
+    when_territory_changes: Given
 
     @field_validator("escalate_to")
     @classmethod
@@ -1107,7 +1114,8 @@ class Slack(Part):
     `quiet_until` in the rep's time zone no alert is posted (`quiet_from` after `quiet_until`: over midnight;
     `quiet_from` null: there is no quiet time). `tell_events`: whether the owner of an open or touched handoff is told,
     in the thread of its alert, of the account's trigger events since (`routing.triggers`). `links`: whether an alert
-    leads to the task and to the account's record in the CRM.
+    leads to the task and to the account's record in the CRM. `snooze_hours`: how long the reminder waits after its
+    owner has pressed Snooze.
     """
 
     alerts_channel: Channel
@@ -1119,6 +1127,7 @@ class Slack(Part):
     quiet_until: Clock
     tell_events: bool
     links: bool
+    snooze_hours: Positive
 
 
 class Benchmark(Part):

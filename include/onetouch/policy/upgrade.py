@@ -177,10 +177,13 @@ _THEN_3: dict[str, Any] = {
     "handoff.follow_ups": "none",
     "slack.tell_events": False,
     "slack.links": False,
+    "slack.snooze_hours": 4,  # has no effect: no alert of then had buttons
     "crm.context": "once",
     "crm.alert_link": False,
     "assignment.remind": False,
     "assignment.escalate_to": None,
+    "assignment.when_owner_leaves": "keep",
+    "assignment.when_territory_changes": "keep",
     # What the CRM had refused was not offered again.
     "delivery.offer_again_hours": None,
 }  # fmt: skip

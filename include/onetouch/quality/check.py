@@ -93,7 +93,7 @@ def check_decisions(lake: Lake, ledger: Ledger, policy: Policy, run: Run) -> Sum
     converting, has an active handoff, lacks required context, or has no contact reason. Returns and raises as
     `check_events` does.
     """
-    load = ledger.rep_load(run.as_of)
+    load = ledger.rep_load(run.as_of, _addresses(lake, run))
     handoffs = ledger.handoff_frame(run.as_of)
     in_hands = handoffs.loc[handoffs["state"].isin(ACTIVE), "account_id"]
     with lake.engine() as engine:
@@ -154,6 +154,13 @@ def _over_capacity(new: pd.Series, load: pd.DataFrame, told: dict[str, str], pol
         given = sum(moment.astimezone(zone).date() == today for moment in before.get(str(email), []))
         over = max(over, int(tasks) + given - tasks_of(rep, policy.assignment))
     return over
+
+
+def _addresses(lake: Lake, run: Run) -> set[str]:
+    """The addresses of the CRM's users, as far as the run has read any."""
+    if not lake.exists("crm", run.run_id, "reps.parquet"):
+        return set()
+    return set(lake.read("crm", run.run_id, "reps.parquet")["email"].dropna())
 
 
 def _told_zones(lake: Lake, run: Run) -> dict[str, str]:

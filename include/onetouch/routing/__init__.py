@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from onetouch.faces import show
 
 if TYPE_CHECKING:
-    from onetouch.routing.assignment import assignments, next_in_turn, team
+    from onetouch.routing.assignment import assignments, next_in_turn, team, territories_of
     from onetouch.routing.contact_reasons import CALLS
     from onetouch.routing.inputs import PREVIOUS, Inputs, gather, keep, kept, product_people, run_before
     from onetouch.routing.memory import IN_LINE
@@ -43,5 +43,6 @@ __all__ = [
     "sentence",
     "tasks_of_the_day",
     "team",
+    "territories_of",
 ]
 show(__name__)

@@ -201,6 +201,16 @@ def next_in_turn(
     return str(given["owner_email"]) if given["has_room"] else None
 
 
+def territories_of(accounts: pd.DataFrame, policy: Policy) -> list[Territory | None]:
+    """The first territory that each account fits (region, industry, employees); None: it fits none."""
+    territories = policy.assignment.territories
+    fits = [_fits(accounts, territory) for territory in territories]
+    return [
+        next((territory for territory, its in zip(territories, fits, strict=True) if its[row]), None)
+        for row in range(len(accounts))
+    ]
+
+
 def in_line(candidates: pd.DataFrame) -> pd.DataFrame:
     """The candidates by score, highest first, then by `lot` if they have one, then by account_id."""
     lots = ["lot"] if "lot" in candidates else []

@@ -79,6 +79,7 @@ def gather(lake: Lake, ledger: Ledger, policy: Policy, run: Run, listed: pd.Data
     silence = timedelta(days=policy.handoff.silence_days)
     made = {name: _read(lake, room, f"{run.run_id}.parquet") for name, room in _OF_STAGES.items()}
     handoffs = ledger.handoff_frame(run.as_of)
+    reps = lake.read(*crm_reps) if lake.exists(*crm_reps) else pd.DataFrame(columns=list(REPS))
     contacts, listed = _contacts(lake, run, made["signals"]), _empty(LISTED) if listed is None else listed
     consent = Consent(contacts, Lists(policy, listed), policy.never_contact.channels)
     return Inputs(
@@ -87,8 +88,8 @@ def gather(lake: Lake, ledger: Ledger, policy: Policy, run: Run, listed: pd.Data
         people=product_people(lake, run.run_id, made["signals"]["account_id"][consent.in_question(made["signals"])]),
         listed=listed,
         handoffs=handoffs,
-        rep_load=ledger.rep_load(run.as_of),
-        reps=lake.read(*crm_reps) if lake.exists(*crm_reps) else pd.DataFrame(columns=list(REPS)),
+        rep_load=ledger.rep_load(run.as_of, set(reps["email"].dropna())),
+        reps=reps,
         touches=ledger.touches(since=run.as_of - silence, as_of=run.as_of),
         previous=_previous(lake, ledger, policy, run, handoffs, made["signals"]["account_id"]),
     )

@@ -155,8 +155,15 @@ def _actions(block: dict[str, Any], at: str, usable_file: FileState) -> list[str
     elements = block.get("elements")
     if not isinstance(elements, list) or not 1 <= len(elements) <= 25:
         return [*problems, f"must be a list of 1 to 25 items [json-pointer:{at}/elements]"]
+    ids: set[str] = set()
     for i, element in enumerate(elements):
-        problems += _element(element, f"{at}/elements/{i}", usable_file)
+        where = f"{at}/elements/{i}"
+        problems += _element(element, where, usable_file)
+        its_id = element.get("action_id") if isinstance(element, dict) else None
+        if its_id in ids:
+            problems.append(f"`action_id` must be unique within its block [json-pointer:{where}/action_id]")
+        elif isinstance(its_id, str):
+            ids.add(its_id)
     return problems
 
 
@@ -168,6 +175,10 @@ def _element(element: Any, at: str, usable_file: FileState) -> list[str]:
     if element.get("type") != "button":
         return [f"unsupported type: {element.get('type')} [json-pointer:{at}/type]"]
     problems = _text(element.get("text"), f"{at}/text", 75, plain=True)
+    if "action_id" in element:
+        problems += _string(element["action_id"], f"{at}/action_id", 255)
+    if extra := element.keys() - _BUTTON:
+        problems.append(f"invalid additional property: {sorted(extra)[0]} [json-pointer:{at}]")
     if "url" in element:
         problems += _string(element["url"], f"{at}/url", 3000)
     if "value" in element:
@@ -175,6 +186,9 @@ def _element(element: Any, at: str, usable_file: FileState) -> list[str]:
     if element.get("style") not in (None, "primary", "danger"):
         problems.append(f"must be one of: primary, danger [json-pointer:{at}/style]")
     return problems
+
+
+_BUTTON: Final = {"type", "text", "action_id", "url", "value", "style", "confirm", "accessibility_label"}
 
 
 def _markdown(block: dict[str, Any], at: str, usable_file: FileState) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+import hmac
 import json
 import secrets
 import time
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from typing import Any, Final
+from urllib.parse import urlencode
 
 from onetouch.sandbox.blocks import MAX_CHARACTERS, check_blocks, count_characters, read_blocks
 from onetouch.sandbox.store import Store
@@ -328,6 +330,64 @@ class Slack:
             (channel, ts, thread, BOT_USER, content["text"], content["blocks"], content["metadata"], files),
         )
 
+    # -- buttons
+
+    def interaction(self, press: Mapping[str, Any], base_url: str) -> dict[str, Any]:
+        """The payload that Slack sends when somebody presses a button: `block_actions`, in Slack's shape.
+
+        `press`: channel, ts, action_id, user, and optionally trigger_id. Raises SlackError for a message, button or
+        person that does not exist.
+        """
+        channel, ts, user = str(press.get("channel")), str(press.get("ts")), str(press.get("user"))
+        row = self._row(channel, ts)
+        if row is None:
+            raise SlackError("message_not_found")
+        blocks = json.loads(row["blocks"]) if row["blocks"] else []
+        elements = [
+            e | {"block_id": b.get("block_id", f"b{i}")} for i, b in enumerate(blocks) for e in b.get("elements", [])
+        ]
+        button = next((e for e in elements if e.get("action_id") == press.get("action_id")), None)
+        if button is None:
+            raise SlackError("no_such_button")
+        if user not in self.users():
+            raise SlackError("user_not_found")
+        name = str(self.users()[user]["Email"]).partition("@")[0]
+        moment = self.store.now().timestamp()
+        return {
+            "type": "block_actions",
+            "user": {"id": user, "username": name, "name": name, "team_id": TEAM},
+            "api_app_id": "A0ONETOUCH",
+            "token": "unused-verification-token",
+            "container": {
+                "type": "message",
+                "message_ts": ts,
+                "channel_id": channel,
+                "is_ephemeral": False,
+            },
+            "trigger_id": press.get("trigger_id")
+            or f"{secrets.randbelow(10**13)}.{secrets.randbelow(10**10)}.{secrets.token_hex(16)}",
+            "team": {"id": TEAM, "domain": "sandbox"},
+            "enterprise": None,
+            "is_enterprise_install": False,
+            "channel": {"id": channel, "name": "directmessage" if channel.startswith("D") else "alerts"},
+            "message": self._message(channel, ts, metadata=False),
+            "state": {"values": {}},
+            "response_url": f"{base_url}/slack/actions/{channel}/{ts}/{user}",
+            "actions": [
+                {k: button[k] for k in ("action_id", "block_id", "text", "value", "style", "type") if k in button}
+                | {"action_ts": f"{moment:.6f}"}
+            ],
+        }
+
+    def told(self, channel: str, ts: str, user: str, given: Mapping[str, Any]) -> None:
+        """Keeps what an app has said to the person who pressed a button; nobody else sees it."""
+        if given.get("response_type", "ephemeral") != "ephemeral" or given.get("replace_original"):
+            raise SlackError("only_ephemeral_answers_are_offered")
+        if not isinstance(given.get("text"), str) or not given["text"]:
+            raise SlackError("no_text")
+        new = {"channel": channel, "ts": ts, "user": user, "text": given["text"]}
+        self.store.set("slack_told", [*self.store.setting("slack_told"), new])
+
     def _row(self, channel: str, ts: str) -> Any:
         return self.db.execute("SELECT * FROM message WHERE channel = ? AND ts = ?", (channel, ts)).fetchone()
 
@@ -546,6 +606,19 @@ class Slack:
         file = str(given.get("id") or str(given.get("url", "")).rpartition("/")[2])
         row = self.db.execute("SELECT * FROM file WHERE id = ?", (file,)).fetchone()
         return row is not None and self._processed(row) and str(row["mimetype"]).startswith("image/")
+
+
+def signed(payload: Mapping[str, Any], secret: str, at: datetime) -> tuple[bytes, dict[str, str]]:
+    """Body and headers of the request with which Slack sends a payload: a form, signed with the app's secret."""
+    body = urlencode({"payload": json.dumps(payload)}).encode()
+    timestamp = str(int(at.timestamp()))
+    digest = hmac.new(secret.encode(), b"v0:" + timestamp.encode() + b":" + body, hashlib.sha256).hexdigest()
+    return body, {
+        "Content-Type": "application/x-www-form-urlencoded",
+        "User-Agent": "Slackbot 1.0 (+https://api.slack.com/robots)",
+        "X-Slack-Request-Timestamp": timestamp,
+        "X-Slack-Signature": f"v0={digest}",
+    }
 
 
 def user_id(email: str) -> str:

@@ -50,6 +50,7 @@ SETTINGS: Final[dict[str, Any]] = {
     "slack_per_second": 1.0,  # messages a second and channel
     "slack_burst": 5,  # messages a quiet channel accepts at once
     "slack_scopes": None,  # what the bot may do; null: everything
+    "slack_told": [],  # what an app has said to the person who pressed a button
     "slack_archived": [],  # ids of archived channels, which accept no messages
     "hubspot_daily": 650_000,  # HubSpot calls a day
     "hubspot_ten_seconds": 190,  # HubSpot calls in ten seconds

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any, Final, TypeVar
+from urllib.error import HTTPError
+from urllib.parse import urlsplit
+from urllib.request import ProxyHandler, build_opener
+from urllib.request import Request as Outgoing
 
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
@@ -17,7 +22,7 @@ from onetouch.sandbox.blocks import notified
 from onetouch.sandbox.fields import SObject, full_id, is_guarded
 from onetouch.sandbox.records import DmlError, Records
 from onetouch.sandbox.sign_in import key_pair, set_certificate
-from onetouch.sandbox.slack import SCOPES, Slack
+from onetouch.sandbox.slack import SCOPES, Slack, SlackError, signed
 from onetouch.sandbox.store import Store
 
 _ADJUSTABLE: Final = {
@@ -253,6 +258,26 @@ def routes(tooling: Tooling) -> list[Route]:
         given = await _object(request)
         return JSONResponse(tooling.slack_workspace(given.get("scopes"), given.get("archived", ())))
 
+    async def press(request: Request) -> Response:
+        given = await _object(request)
+        try:
+            payload = tooling.slack.interaction(given, str(request.base_url).rstrip("/"))
+        except SlackError as error:
+            raise Refused(str(error)) from error
+        at = store.now() - timedelta(seconds=float(given.get("age", 0)))
+        body, headers = signed(payload, str(given.get("secret", "")), at)
+        answer = await run_in_threadpool(_send, str(given.get("url")), body, headers)
+        return JSONResponse({"status": answer, "trigger_id": payload["trigger_id"]})
+
+    async def told(request: Request) -> Response:
+        where = request.path_params
+        with store.transaction():
+            try:
+                tooling.slack.told(where["channel"], where["ts"], where["user"], await _object(request))
+            except SlackError as error:
+                return JSONResponse(error.body, 400)
+        return JSONResponse({"ok": True})
+
     async def sessions(request: Request) -> Response:
         return JSONResponse({"expired": tooling.expire_sessions()})
 
@@ -282,11 +307,27 @@ def routes(tooling: Tooling) -> list[Route]:
         Route("/_sandbox/duplicates", _guarded(duplicates), methods=["POST"]),
         Route("/_sandbox/limits", _guarded(limits), methods=["GET", "POST"]),
         Route("/_sandbox/slack", _guarded(slack), methods=["POST"]),
+        Route("/_sandbox/press", _guarded(press), methods=["POST"]),
+        Route("/slack/actions/{channel}/{ts}/{user}", _guarded(told), methods=["POST"]),
         Route("/_sandbox/sessions", _guarded(sessions), methods=["DELETE"]),
         Route("/_sandbox/certificate", _guarded(certificate), methods=["GET", "POST"]),
         Route("/_sandbox/state", _guarded(state), methods=["GET", "DELETE"]),
         Route("/_sandbox/log", _guarded(log), methods=["GET", "DELETE"]),
     ]
+
+
+def _send(url: str, body: bytes, headers: Mapping[str, str]) -> int:
+    """Sends what Slack sends to an app's address, which must be on this machine; returns the HTTP status."""
+    if urlsplit(url).hostname not in ("127.0.0.1", "localhost", "::1") or not url.startswith("http://"):
+        raise Refused(f"url {url!r}: an http address on this machine")
+    request = Outgoing(url, body, dict(headers), method="POST")  # noqa: S310 - checked above
+    try:
+        with build_opener(ProxyHandler({})).open(request, timeout=3) as answer:  # Slack waits three seconds
+            return int(answer.status)
+    except HTTPError as error:
+        return error.code
+    except OSError:
+        return 0
 
 
 def _guarded(handler: _Handler) -> _Handler:
@@ -353,5 +394,6 @@ def _state(store: Store) -> dict[str, Any]:
         "accounts": store.db.execute("SELECT count(*) FROM Account WHERE IsDeleted = 0").fetchone()[0],
         "opportunities": store.db.execute("SELECT count(*) FROM Opportunity WHERE IsDeleted = 0").fetchone()[0],
         "posts": posts,
+        "told": store.setting("slack_told"),
         "files": [{k: row[k] for k in row.keys()} for row in files],  # noqa: SIM118
     }

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,11 @@ from onetouch.chat import (
     Link,
     Mention,
     Message,
+    NotGenuine,
     Paragraph,
     Picture,
     Place,
+    Press,
     Text,
 )
 from onetouch.connections import Connection
@@ -32,6 +35,7 @@ class ToyChat:
     """See Chat. The connection's host is the folder; a file `closed` in it names channels that take nothing."""
 
     name = "toy_chat"
+    takes_presses = False
 
     def __init__(self, connection: Connection) -> None:
         self._folder = Path(str(connection.host))
@@ -68,6 +72,12 @@ class ToyChat:
     def update(self, place: Place, message: Message) -> None:
         there = next(line for line in self._lines(place.channel) if line["id"] == place.message)
         self._write(place.channel, there | _said(message))
+
+    def read_press(self, body: bytes, headers: Mapping[str, str], now: datetime) -> Press | None:
+        raise NotGenuine("Toy: nobody presses anything")
+
+    def answer(self, press: Press, text: str) -> None:
+        pass
 
     def upload(self, image: Image) -> str:
         (self._folder / f"{image.name}.png").write_bytes(image.png)

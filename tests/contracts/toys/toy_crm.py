@@ -6,13 +6,14 @@ import itertools
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Any
 
 from onetouch.connections import Connection
 from onetouch.crm import (
     RELEASED,
     Activity,
+    Due,
     FieldsMissing,
     LimitReached,
     OurWrites,
@@ -21,6 +22,7 @@ from onetouch.crm import (
     SignInRefused,
     Tell,
     Unreachable,
+    answered,
     left_alone,
     note,
 )
@@ -50,6 +52,7 @@ class Books:
     gone: dict[str, tuple[str | None, datetime]] = field(default_factory=dict)
     ended: set[str] = field(default_factory=set)
     activities: dict[str, Activity] = field(default_factory=dict)
+    due_of: dict[str, date | None] = field(default_factory=dict)
     contact_of: dict[str, str | None] = field(default_factory=dict)
     contacts: dict[str, Row] = field(default_factory=dict)
     hidden: set[str] = field(default_factory=set)
@@ -303,6 +306,7 @@ class ToyCrm:
                         made = books.log("task", task.crm_account_id, task.subject, task.owner_id)
                         books.change(made, description=task.description, key=handoff_id)
                         books.contact_of[made] = task.contact_id
+                        books.due_of[made] = task.due_on
                         outcomes[handoff_id] = Outcome(ok=True, id=made)
         return outcomes
 
@@ -324,7 +328,9 @@ class ToyCrm:
                 outcomes[key] = Outcome(ok=True, id=known["opportunity_id"], deleted=known["is_deleted"])
         return outcomes
 
-    def reassign_tasks(self, owners: Mapping[str, tuple[str, str]]) -> dict[str, Outcome]:
+    def reassign_tasks(
+        self, owners: Mapping[str, tuple[str, str]], due: Mapping[str, Due] | None = None
+    ) -> dict[str, Outcome]:
         outcomes = {}
         for part in self._writes(owners):
             tasks = self.tasks_of(part)
@@ -333,6 +339,21 @@ class ToyCrm:
                 if outcome is None:
                     made = tasks[handoff_id].activity_id
                     self._books.change(made, owner_id=owners[handoff_id][1])
+                    if due and handoff_id in due:
+                        self._books.due_of[made] = due[handoff_id].on
+                    outcome = Outcome(ok=True, id=made)
+                outcomes[handoff_id] = outcome
+        return outcomes
+
+    def answer_tasks(self, answers: Mapping[str, str | None]) -> dict[str, Outcome]:
+        outcomes = {}
+        for part in self._writes(answers):
+            tasks = self.tasks_of(part)
+            for handoff_id in part:
+                outcome = answered(tasks.get(handoff_id))
+                if outcome is None:
+                    made = tasks[handoff_id].activity_id
+                    self._books.change(made, is_done=True, disposition=answers[handoff_id])
                     outcome = Outcome(ok=True, id=made)
                 outcomes[handoff_id] = outcome
         return outcomes
@@ -403,7 +424,7 @@ class StandIn:
         return [
             SeenTask(
                 a.activity_id, a.key, a.subject, a.description, a.is_done, a.is_deleted, a.owner_id,
-                a.crm_account_id, self.books.contact_of.get(a.activity_id),
+                a.crm_account_id, self.books.contact_of.get(a.activity_id), self.books.due_of.get(a.activity_id),
             )
             for a in self.books.activities.values() if a.kind == "task"
         ]  # fmt: skip

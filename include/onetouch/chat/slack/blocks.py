@@ -11,6 +11,7 @@ from typing import Any
 
 from onetouch.chat.content import (
     Bullets,
+    Buttons,
     Emoji,
     Footnote,
     Line,
@@ -27,6 +28,9 @@ from onetouch.chat.content import (
 )
 
 Block = dict[str, Any]
+
+ACTION = "onetouch_"
+"""How the action ids of our buttons begin."""
 
 _BLOCKS, _CAPTION = 50, 2_000
 """Most blocks of a message; most characters of a picture's title and of its alternative text."""
@@ -81,6 +85,15 @@ def _block(part: Part) -> Block:
             return {"type": "section", "text": {"type": "mrkdwn", "text": mrkdwn(lines)}}
         case Footnote(text):
             return {"type": "context", "elements": [_plain(text)]}
+        case Buttons(buttons):
+            return {
+                "type": "actions",
+                "elements": [
+                    {"type": "button", "action_id": f"{ACTION}{b.name}", "text": _plain(b.text), "value": b.value}
+                    | ({"style": "primary"} if b.main else {})
+                    for b in buttons
+                ],
+            }
         case Rule():
             return {"type": "divider"}
         case Picture(picture_id, title, alt):

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import http.client
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime
 from typing import Any, Self
 from urllib.error import URLError
+from urllib.parse import urlsplit
 from urllib.request import HTTPRedirectHandler, HTTPSHandler, ProxyHandler, Request, build_opener
 
 from slack_sdk import WebClient
 from slack_sdk.errors import SlackApiError, SlackClientError
 from slack_sdk.http_retry import HttpRequest, HttpResponse, RetryHandler, RetryState
+from slack_sdk.webhook import WebhookClient
 
-from onetouch.chat.content import Message
-from onetouch.chat.protocol import ChatError, Image, Place, Unanswered
-from onetouch.chat.slack.blocks import blocks_of, text_of
+from onetouch.chat.content import Message, Text
+from onetouch.chat.protocol import ChatError, Image, NotGenuine, Place, Press, Unanswered
+from onetouch.chat.slack.blocks import blocks_of, mrkdwn, text_of
+from onetouch.chat.slack.presses import read_press
 from onetouch.connections import Connection, ConnectionConfigError, require_tls
 
 _TIMEOUT = 30
@@ -124,6 +128,7 @@ class Client(WebClient):
 
 class Slack:
     """One workspace. The connection's password is the token; its extra `base_url` replaces the address of slack.com.
+    With the extra `signing_secret` alerts have buttons.
 
     Scopes of the bot: chat:write; channels:history, groups:history and im:history (to search before posting again);
     files:write and files:read (the report's pictures); users:read and users:read.email (mentions); im:write (direct
@@ -144,9 +149,15 @@ class Slack:
             timeout=_TIMEOUT,
             retry_handlers=[_WaitingOut(sleep)],
         )
+        self._secret = str(connection.extra.get("signing_secret") or "").strip()
         self._sleep = sleep
         self._users: dict[str, str | None] = {}
         self._directs: dict[str, str | None] = {}
+
+    @property
+    def takes_presses(self) -> bool:
+        """See Chat. Where the connection's extra `signing_secret` is set."""
+        return bool(self._secret)
 
     @classmethod
     def connect(cls, connection: Connection, *, sleep: Callable[[float], None]) -> Self:
@@ -228,6 +239,28 @@ class Slack:
             raise _refused("update", _said(error)) from None
         except _NO_ANSWER as error:
             raise _no_answer(error) from None
+
+    def read_press(self, body: bytes, headers: Mapping[str, str], now: datetime) -> Press | None:
+        """See Chat."""
+        if not self._secret:
+            raise NotGenuine("the connection has no signing_secret; no press can be verified")
+        return read_press(body, headers, self._secret, now)
+
+    def answer(self, press: Press, text: str) -> None:
+        """See Chat. The address is Slack's, or that of the stand-in the connection names."""
+        if not press.answer_to:
+            return
+        address, own = urlsplit(press.answer_to), urlsplit(self.client.base_url)
+        if (address.scheme, address.netloc) not in {("https", "hooks.slack.com"), (own.scheme, own.netloc)}:
+            raise ChatError("Slack: the address to answer to is not Slack's")
+        try:
+            answered = WebhookClient(press.answer_to, timeout=_TIMEOUT).send(
+                text=mrkdwn([(Text(text),)]), response_type="ephemeral", replace_original=False
+            )
+        except _NO_ANSWER as error:
+            raise _no_answer(error) from None
+        if answered.status_code != 200:
+            raise _refused("an answer to a press", str(answered.status_code))
 
     def upload(self, image: Image) -> str:
         """See Chat. Returns the id of the file."""

@@ -35,6 +35,7 @@ from onetouch.crm.protocol import (
     UNKNOWN,
     Activity,
     CrmError,
+    Due,
     FieldsMissing,
     OurWrites,
     Outcome,
@@ -42,6 +43,7 @@ from onetouch.crm.protocol import (
     Row,
     Tell,
     Thing,
+    answered,
     left_alone,
     note,
 )
@@ -400,7 +402,9 @@ class HubSpot:
         outcomes = self._rows.change("tasks", HANDOFF_ID, reasons, ACTIVITIES["tasks"], closed)
         return {h: replace(o, ok=o.ok or o.deleted, by_rep=h in by_rep) for h, o in outcomes.items()}
 
-    def reassign_tasks(self, owners: Mapping[str, tuple[str, str]]) -> dict[str, Outcome]:
+    def reassign_tasks(
+        self, owners: Mapping[str, tuple[str, str]], due: Mapping[str, Due] | None = None
+    ) -> dict[str, Outcome]:
         """See Crm."""
         alone: dict[str, Outcome] = {h: outcome for h, to in owners.items() if (outcome := left_alone(None, *to))}
 
@@ -410,9 +414,26 @@ class HubSpot:
             if told is not None:
                 alone[handoff_id] = told
                 return {}
-            return {"hubspot_owner_id": owners[handoff_id][1]}
+            new = (due or {}).get(handoff_id)
+            return {"hubspot_owner_id": owners[handoff_id][1]} | (fields.due_properties(new) if new else {})
 
         outcomes = self._rows.change("tasks", HANDOFF_ID, owners, ACTIVITIES["tasks"], given)
+        return {h: alone.get(h, outcome) if outcome.ok else outcome for h, outcome in outcomes.items()}
+
+    def answer_tasks(self, answers: Mapping[str, str | None]) -> dict[str, Outcome]:
+        """See Crm."""
+        alone = {h: outcome for h in answers if (outcome := answered(None))}
+
+        def done(handoff_id: str, record: Record) -> dict[str, str]:
+            told = answered(activity_of("tasks", record, None))
+            alone.pop(handoff_id, None)
+            if told is not None:
+                alone[handoff_id] = told
+                return {}
+            disposition = answers[handoff_id]
+            return {"hs_task_status": "COMPLETED"} | ({fields.DISPOSITION: disposition} if disposition else {})
+
+        outcomes = self._rows.change("tasks", HANDOFF_ID, answers, ACTIVITIES["tasks"], done)
         return {h: alone.get(h, outcome) if outcome.ok else outcome for h, outcome in outcomes.items()}
 
     def create_opportunities(

@@ -6,10 +6,10 @@ import html
 import re
 from collections.abc import Mapping
 from dataclasses import fields
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Any, Final
 
-from onetouch.crm.protocol import DISPOSITIONS, OUTCOMES
+from onetouch.crm.protocol import DISPOSITIONS, OUTCOMES, Due
 from onetouch.handoff import AccountContext, OpportunityContent, TaskContent, inert
 
 ACCOUNT_ID: Final = "onetouch_account_id"
@@ -136,6 +136,15 @@ def company_properties(context: AccountContext) -> dict[str, str]:
     return emptied | {name: _written(name, value) for name, value in known.items() if value is not None}
 
 
+def _noon(day: date) -> str:
+    return f"{day.isoformat()}T12:00:00Z"
+
+
+def due_properties(due: Due) -> dict[str, str]:
+    """By when a task is to be done, as properties of a task (`task_properties`)."""
+    return {"hs_timestamp": _noon(due.on), "hs_task_reminders": milliseconds(due.remind_at)}
+
+
 def task_properties(task: TaskContent) -> dict[str, str]:
     """A task's content as properties.
 
@@ -148,7 +157,7 @@ def task_properties(task: TaskContent) -> dict[str, str]:
         "hs_task_body": _paragraphs(task.description),
         "hs_task_priority": _PRIORITY[task.priority],
         "hs_task_status": "NOT_STARTED",
-        "hs_timestamp": f"{task.due_on.isoformat()}T12:00:00Z" if task.due_on else "",
+        "hs_timestamp": _noon(task.due_on) if task.due_on else "",
         "hs_task_reminders": milliseconds(task.remind_at) if task.remind_at else "",
         "hubspot_owner_id": task.owner_id or "",
     }

@@ -22,6 +22,7 @@ from onetouch.crm.protocol import (
     Activity,
     CannotCreateFields,
     CrmError,
+    Due,
     FieldsMissing,
     OurWrites,
     Outcome,
@@ -44,7 +45,7 @@ from onetouch.crm.salesforce.answers import (
     value_of,
 )
 from onetouch.crm.salesforce.bulk import Job
-from onetouch.crm.salesforce.closing import WAYS, Closing, Reassigning
+from onetouch.crm.salesforce.closing import WAYS, Answering, Closing, Reassigning
 from onetouch.crm.salesforce.contacts import Contacts
 from onetouch.crm.salesforce.duplicates import Alike, Duplicates
 from onetouch.crm.salesforce.fields import (
@@ -565,9 +566,16 @@ class Salesforce:
                 outcomes |= closing.close(begun=bool(outcomes))
         return outcomes
 
-    def reassign_tasks(self, owners: Mapping[str, tuple[str, str]]) -> dict[str, Outcome]:
+    def reassign_tasks(
+        self, owners: Mapping[str, tuple[str, str]], due: Mapping[str, Due] | None = None
+    ) -> dict[str, Outcome]:
         """See Crm."""
-        return Reassigning(self._transport, self.tasks_of, owners, self.check_fields).give() if owners else {}
+        giving = Reassigning(self._transport, self.tasks_of, owners, due or {}, self.check_fields)
+        return giving.give() if owners else {}
+
+    def answer_tasks(self, answers: Mapping[str, str | None]) -> dict[str, Outcome]:
+        """See Crm."""
+        return Answering(self._transport, self.tasks_of, answers, self.check_fields).answer() if answers else {}
 
     def create_opportunities(
         self, rows: Mapping[str, OpportunityContent], unsure: Collection[str] = ()

@@ -6,8 +6,8 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from onetouch.crm.protocol import RELEASED, Activity, Outcome, left_alone, note
-from onetouch.crm.salesforce.fields import DESCRIPTION, SUBJECT, cut, units
+from onetouch.crm.protocol import RELEASED, Activity, Due, Outcome, answered, left_alone, note
+from onetouch.crm.salesforce.fields import DESCRIPTION, DISPOSITION, SUBJECT, cut, due_fields, units
 from onetouch.crm.salesforce.rows import Batch
 from onetouch.crm.salesforce.transport import Record, Transport
 
@@ -52,17 +52,19 @@ class _Changing(Batch):
 
 
 class Reassigning(_Changing):
-    """Gives the task of each handoff to another user: handoff id → (its owner until now, its new owner)."""
+    """Gives the task of each handoff to another user: handoff id → (its owner until now, its new owner); `due`: by
+    when, where that is new."""
 
     def __init__(
         self,
         transport: Transport,
         tasks_of: TasksOf,
         owners: Mapping[str, tuple[str, str]],
+        due: Mapping[str, Due],
         check: Callable[[], None],
     ) -> None:
         super().__init__(transport, tasks_of, owners, check)
-        self._owners = owners
+        self._owners, self._due = owners, due
 
     def give(self) -> dict[str, Outcome]:
         """Like `send`, but handoff id → outcome."""
@@ -70,7 +72,27 @@ class Reassigning(_Changing):
 
     def _change(self, i: int, task: Activity | None) -> Record | Outcome:
         before, to = self._owners[self._handoffs[i]]
-        return left_alone(task, before, to) or {"OwnerId": to}
+        due = self._due.get(self._handoffs[i])
+        return left_alone(task, before, to) or ({"OwnerId": to} | (due_fields(due) if due else {}))
+
+
+class Answering(_Changing):
+    """Does the task of each handoff: handoff id → the disposition noted on it, if any."""
+
+    def __init__(
+        self, transport: Transport, tasks_of: TasksOf, answers: Mapping[str, str | None], check: Callable[[], None]
+    ) -> None:
+        super().__init__(transport, tasks_of, answers, check)
+        self._answers = answers
+
+    def answer(self) -> dict[str, Outcome]:
+        """Like `send`, but handoff id → outcome."""
+        return dict(zip(self._handoffs, self.send(), strict=True))
+
+    def _change(self, i: int, task: Activity | None) -> Record | Outcome:
+        disposition = self._answers[self._handoffs[i]]
+        noted = {DISPOSITION: disposition} if disposition else {}
+        return answered(task) or {"Status": "Completed"} | noted
 
 
 class Closing(_Changing):

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from onetouch.crm.protocol import DISPOSITIONS, OUTCOMES
+from onetouch.crm.protocol import DISPOSITIONS, OUTCOMES, Due
 from onetouch.handoff import REQUIRED_CONTEXT, AccountContext, OpportunityContent, TaskContent, inert
 
 ACCOUNT_ID = "Onetouch_Account_Id__c"
@@ -125,6 +125,15 @@ def context_fields(context: AccountContext) -> dict[str, Any]:
     fields = {field: _held(getattr(context, name), wanted) for name, (field, wanted) in CONTEXT.items()}
     emptied = {CONTEXT[name][0] for name in context.emptied}
     return {field: value for field, value in fields.items() if value is not None or field in emptied}
+
+
+def due_fields(due: Due) -> dict[str, Any]:
+    """By when a task is to be done, as fields of a task."""
+    return {
+        "ActivityDate": due.on.isoformat(),
+        "IsReminderSet": True,
+        "ReminderDateTime": iso_utc(due.remind_at),
+    }
 
 
 def task_fields(task: TaskContent) -> dict[str, Any]:
