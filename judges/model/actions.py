@@ -417,10 +417,10 @@ class Model:
         """withdraw.overtaken."""
         process = state.processes[i]
         number = self._active(state)
-        if process.decided == "withdraw" and number == process.knew[0]:
-            if self._episode(state, number).state != "replied":
-                yield self._goes_on(state, i, "finds a customer who is buying", of=number, got=("withdrawn",))
-                return
+        theirs = process.decided == "withdraw" and number == process.knew[0]
+        if theirs and self._episode(state, number).state != "replied":
+            yield self._goes_on(state, i, "finds a customer who is buying", of=number, got=("withdrawn",))
+            return
         yield self._leaves(state, i, "finds nothing")
 
     def _open_do(self, state: State, i: int) -> Iterator[Next]:
