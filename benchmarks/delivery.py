@@ -31,7 +31,7 @@ from rich.table import Table
 
 from judges.faults.real import Company, sandbox
 
-MOST_CALLS = 150
+MOST_CALLS = 25
 """Calls in all, besides sign-in and describe, that 10,000 handoffs may take."""
 
 

@@ -89,7 +89,8 @@ class Oracle:
         self.reopened: set[str] = set()
         self.passed_on: set[str] = set()
         self.exempt: set[str] = set()
-        self.refused: set[str] = set()
+        self.refused: dict[str, datetime] = {}
+        self.routed: dict[str, datetime] = {}
         self.alerts: Counter[str] = Counter()
         self.approved: set[str] = set()
         self.promised: dict[str, datetime] = {}
@@ -116,7 +117,7 @@ class Oracle:
 
         `careful`: whether they keep to the cap; `waiting`: how many more would be called if the day had places.
         """
-        self.careful = careful
+        self.careful, self.routed[run.run_id] = careful, self.world.org.now
         self.waiting[run.run_id] = waiting
         self.wanted[run.run_id] = {account for account, action in actions.items() if action == "sales_now"}
 
@@ -149,8 +150,11 @@ class Oracle:
                     record = self.tasks[record]["AccountId"] if record in self.tasks else record
                     if record in self.world.by_crm_id:
                         # What was refused before anybody saw it is offered again; of other rows all is forgiven.
-                        seen = sent.get("id") in self.tasks
-                        (self.exempt if seen else self.refused).add(self.world.by_crm_id[record].account_id)
+                        account_id = self.world.by_crm_id[record].account_id
+                        if sent.get("id") in self.tasks:
+                            self.exempt.add(account_id)
+                        else:
+                            self.refused[account_id] = self.world.org.now
         elif request.path.endswith("failedResults") and REFUSED in str(answer.body):
             process.refused[request.path] = request.name
             self.exempt |= set(self.world.by_id)
@@ -419,7 +423,7 @@ class Oracle:
             later = {i for r in self.runs.values() if r.as_of > run.as_of for i in self.wanted.get(r.run_id, ())}
             for account in (self.world.by_id[i] for i in sorted(self.wanted[run.run_id] - later)):
                 due = self.careful or (self.line is not None and self.line.has_room(run, account))
-                if due and self._calm(account, refused=True) and account.crm_id not in with_task:
+                if due and self._calm(account, since=self.routed[run.run_id]) and account.crm_id not in with_task:
                     self.violated(6, f"{process} is green, {_named(account)} has no task")
         known = run.as_of - LAG if self.line else run.as_of
         for i in open_before:
@@ -451,12 +455,17 @@ class Oracle:
         called = len(self.wanted[run.run_id]) + self.waiting[run.run_id]
         return limit is None or called <= limit or run.run_id in self.approved
 
-    def _calm(self, account: Account, *, refused: bool = False) -> bool:
-        """Whether nothing ever happened that could be a reason not to contact the account; a refusal is one, unless
-        `refused`: then the account has to have been offered again."""
+    def _calm(self, account: Account, *, since: datetime | None = None) -> bool:
+        """Whether nothing ever happened that could be a reason not to contact the account. A refusal is one;
+        but after one before `since` the account has to have been offered again.
+        """
         facts = {kind for _, kind in account.facts} - {TRIGGER, ASKED}
-        forgiven = self.exempt if refused else self.exempt | self.refused
-        return not facts and account.account_id not in forgiven
+        refused = self.refused.get(account.account_id)
+        return (
+            not facts
+            and account.account_id not in self.exempt
+            and not (refused and (since is None or refused >= since))
+        )
 
     def failed(self, process: Process, error: Exception | None) -> None:
         """Judges an attempt that failed; `error` is None when the process was killed."""

@@ -163,7 +163,7 @@ class Oracle:
         if not ends:
             return wrong
         # The account's silence ends with its last touch, and a request for a person after that is answered at once.
-        overs = {other.record["Id"]: max([ended, *self._touches(other, ended)]) for other, ended in ends}
+        overs = {other.record["Id"]: self._over(other, ended) for other, ended in ends}
         over = microseconds(max(overs.values()))
         returns, now = policy.routing.returns, microseconds(decided)
         asked = self.company.shown(task.account, [c.signal for c in policy.routing.hand_raised], now, policy)
@@ -182,6 +182,13 @@ class Oracle:
             wrong.append("again without anything new")
         self.asked_again += again
         return wrong
+
+    def _over(self, task: Task, ended: datetime) -> datetime:
+        """From when the account rests: its handoff's end, or a touch after it if none had moved the handoff on."""
+        moved_on = task.answered is not None or (
+            task.record["CompletedDateTime"] and task.ended_by_us in ("", "Released")
+        )
+        return ended if moved_on else max([ended, *self._touches(task, ended)])
 
     def _rest_days(self, task: Task, ended: datetime, policy: Policy) -> int:
         """How long the account rests from a handoff: not at all, as a rule, when nobody was in touch."""

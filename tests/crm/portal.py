@@ -51,12 +51,16 @@ class Portal:
         assert answer.ok, answer.text
         return answer.json()
 
-    def make(self, thing: str, company: str | None = None, **properties: Any) -> str:
+    def make(self, thing: str, company: str | None = None, *, contact: str = "", **properties: Any) -> str:
         types = {"tasks": 192, "calls": 182, "emails": 186, "meetings": 188, "deals": 341, "contacts": 279}
         body: dict[str, Any] = {"properties": properties}
         if company:
             kind = {"associationCategory": "HUBSPOT_DEFINED", "associationTypeId": types[thing]}
             body["associations"] = [{"to": {"id": company}, "types": [kind]}]
+        if contact:
+            types = {"tasks": 204, "calls": 194, "emails": 198, "meetings": 200}
+            kind = {"associationCategory": "HUBSPOT_DEFINED", "associationTypeId": types[thing]}
+            body.setdefault("associations", []).append({"to": {"id": contact}, "types": [kind]})
         return str(self.post(f"v3/objects/{thing}", body)["id"])
 
     def companies(self, *numbers: int) -> dict[int, str]:

@@ -563,6 +563,21 @@ def test_opportunities_are_deals_of_companies(portal: Portal) -> None:
     assert [(r["opportunity_id"], r["is_deleted"]) for r in client.read_opportunities(later)] == [(open_, True)]
 
 
+def test_what_is_logged_on_a_contact_alone_is_of_its_company(portal: Portal) -> None:
+    companies = portal.companies(1, 2)
+    works = portal.make("contacts", companies[2], email="ann@company2.example")
+    alone = portal.make("contacts", email="bob@nowhere.example")
+    at = {"hs_timestamp": "2025-11-18T09:00:00Z"}
+    portal.make("calls", contact=works, hs_call_title="Called Ann", hs_call_status="COMPLETED", **at)
+    portal.make("meetings", contact=works, hs_meeting_title="Met Ann", **at)
+    portal.make("emails", contact=works, hs_email_subject="From Ann", hs_email_direction="INCOMING_EMAIL", **at)
+    portal.make("calls", companies[1], contact=works, hs_call_title="On behalf", hs_call_status="COMPLETED", **at)
+    portal.make("calls", contact=alone, hs_call_title="Called Bob", hs_call_status="COMPLETED", **at)
+    found = {a.subject: a.crm_account_id for a in portal.client().read_activities(AS_OF)}
+    theirs = {"Called Ann": companies[2], "Met Ann": companies[2], "From Ann": companies[2]}
+    assert found == theirs | {"On behalf": companies[1]}
+
+
 def test_activities_are_tasks_calls_emails_and_meetings(portal: Portal) -> None:
     company = portal.companies(1)[1]
     at = "2025-11-18T09:00:00Z"

@@ -150,6 +150,53 @@ def test_the_daily_limit_is_named_and_not_tried_again(world: Any) -> None:
         list(client.read_reps())
 
 
+def _loaded(world: Any, number: int) -> list[str]:
+    ids = [make_id("001", n) for n in range(1, number + 1)]
+    row = {"OwnerId": OWNER, "CreatedDate": AS_OF.isoformat()}
+    world.org.post("load", {"Account": [row | {"Id": i, "Name": f"Company {i}"} for i in ids]})
+    return ids
+
+
+def _asked(world: Any) -> dict[str, int]:
+    calls = ((call["path"].rpartition("v62.0/")[2], call["n"]) for call in world.org.calls())
+    return {path: n for path, n in calls if path in ("query", "composite")}
+
+
+def test_a_long_list_is_asked_for_in_few_calls(world: Any) -> None:
+    ids = _loaded(world, 3_000)
+    soql = "SELECT Id FROM Account WHERE Id IN {values}"
+    found = [row["Id"] for row in world.salesforce()._transport.query_in(soql, [*ids, make_id("001", 9_999)])]
+    assert sorted(found) == ids
+    assert _asked(world) == {"composite": 1, "query": 1}  # six parts
+
+
+def test_each_part_of_a_long_list_is_read_to_its_end(world: Any) -> None:
+    ids = _loaded(world, 600)
+    for start in range(0, 6_000, 3_000):
+        rows = [
+            {"Id": make_id("003", n), "LastName": "Doe", "AccountId": ids[n % 600], "OwnerId": OWNER}
+            for n in range(start, start + 3_000)
+        ]
+        world.org.post("load", {"Contact": rows})
+    soql = "SELECT Id FROM Contact WHERE AccountId IN {values}"
+    found = [row["Id"] for row in world.salesforce()._transport.query_in(soql, ids)]
+    assert sorted(found) == [make_id("003", n) for n in range(6_000)]
+    assert _asked(world)["composite"] == 1
+
+
+def test_a_refused_part_refuses_the_whole(world: Any) -> None:
+    ids = _loaded(world, 1_200)
+    with pytest.raises(Refused, match="INVALID_FIELD") as refused:
+        list(world.salesforce()._transport.query_in("SELECT Nope FROM Account WHERE Id IN {values}", ids))
+    assert (refused.value.code, refused.value.status) == ("INVALID_FIELD", 400)
+
+
+def test_a_long_list_is_read_while_stopped(world: Any) -> None:
+    ids = _loaded(world, 1_200)
+    crm = client(world, stopped=lambda: "by an admin")
+    assert len(list(crm._transport.query_in("SELECT Id FROM Account WHERE Id IN {values}", ids))) == 1_200
+
+
 def test_reads_beyond_one_page(world: Any) -> None:
     world.accounts(*range(1, 4502))
     ids = {r["crm_account_id"] for r in world.salesforce().read_accounts(world.policy)}

@@ -442,7 +442,7 @@ def test_an_hour_reads_from_the_last_one_on_with_two_days_of_overlap(world: Any)
     for at in (hours(0), hours(1)):
         client = world.salesforce()
         told = client.read_activities
-        client.read_activities = lambda since, records, told=told: [asked.append(since), told(since, records)][1]
+        client.read_activities = lambda since, told=told: [asked.append(since), told(since)][1]
         extract_crm(world.lake, world.ledger, world.policy, world.run(at), client)
     assert asked == [AS_OF - timedelta(days=world.policy.signals.lookback_days), hours(-48)]
 

@@ -287,6 +287,8 @@ def test_a_deleted_account_withdraws_the_handoff(ready: World, where: dict[str, 
     assert isinstance(summary, dict)
     assert (summary["delivered"], summary["withheld"]) == (2, {"account deleted": 1})
     assert ready.handoff(3).state == "withdrawn"
+    assert [row for row in ready.ledger.unsent() if row.destination == "salesforce"] == []
+    assert ready.ledger.refused() == []
     assert len(ready.org.tasks()) == 2
     assert deliver(ready, LATER)["delivered"] == 0
     assert len(ready.org.tasks()) == 2

@@ -79,7 +79,7 @@ def test_an_answer_or_a_touch_that_the_run_has_not_read_keeps_it_back() -> None:
 
     def free(*activities: Activity, of: Handoff = handoff) -> set[str]:
         crm: Any = SimpleNamespace(
-            read_activities=lambda since, records: iter(activities),
+            read_activities=lambda since: iter(activities),
             opportunities_since=lambda since: set(),
             gone_since=lambda since: {},
         )

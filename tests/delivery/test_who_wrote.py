@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from onetouch.crm.automatic_replies import is_automatic
+from onetouch.sandbox.fields import make_id
 
 from tests.delivery.world import AS_OF, OWNER, crm_id
 
@@ -93,6 +94,78 @@ def test_who_calls_back_has_answered(world: Any) -> None:
     assert state(world, AS_OF + 2 * HOUR) == "touched"
     called(world, AS_OF + 3 * HOUR, "Inbound")
     assert state(world, AS_OF + 4 * HOUR) == "replied"
+
+
+def met(world: Any, at: Any, subject: str = "Intro", **who: Any) -> str:
+    """A meeting of half an hour that the rep's calendar has logged."""
+    world.org.clock(at)
+    who = who or {"WhatId": crm_id(1)}
+    fields = {"Subject": subject, "OwnerId": OWNER, "ActivityDateTime": at.isoformat(), "DurationInMinutes": 30}
+    return str(world.rep_writes("Event", None, **fields, **who))
+
+
+def invited(world: Any, meeting: str, *answers: str, who: str = "003") -> None:
+    """People who were invited to it, and what they answered."""
+    relations = [
+        {"Id": make_id("0RE", n), "EventId": meeting, "RelationId": make_id(who, n), "Status": status}
+        for n, status in enumerate(answers, 1)
+    ]
+    world.org.post("load", {"EventRelation": relations})
+
+
+@pytest.mark.parametrize(
+    ("answers", "then"),
+    [
+        ((), "replied"),
+        (("Accepted",), "replied"),
+        (("New", "Declined"), "replied"),
+        (("Declined",), "task_open"),
+        (("Declined", "Declined"), "task_open"),
+    ],
+)
+def test_a_meeting_that_the_customer_declined_was_none(world: Any, answers: tuple[str, ...], then: str) -> None:
+    handed_over(world)
+    invited(world, met(world, AS_OF + HOUR), *answers)
+    assert state(world, AS_OF + 2 * HOUR) == then
+
+
+def test_a_colleague_who_declines_does_not_cancel_it(world: Any) -> None:
+    handed_over(world)
+    invited(world, met(world, AS_OF + HOUR), "Declined", who="005")
+    assert state(world, AS_OF + 2 * HOUR) == "replied"
+
+
+@pytest.mark.parametrize("subject", ["Canceled: Intro", "Cancelled: Intro", "Abgesagt: Intro", "Annulé : Intro"])
+def test_a_meeting_that_was_called_off_was_none(world: Any, subject: str) -> None:
+    handed_over(world)
+    met(world, AS_OF + HOUR, subject)
+    assert state(world, AS_OF + 2 * HOUR) == "task_open"
+
+
+def test_a_meeting_about_cancelled_orders_was_one(world: Any) -> None:
+    handed_over(world)
+    met(world, AS_OF + HOUR, "Cancelled orders: what to do")
+    assert state(world, AS_OF + 2 * HOUR) == "replied"
+
+
+@pytest.mark.parametrize(
+    ("email", "then"), [("ann@company1.example", "touched"), ("ann@gmail.com", "task_open"), (None, "task_open")]
+)
+def test_a_call_to_a_lead_is_of_the_account_with_its_domain(world: Any, email: str | None, then: str) -> None:
+    handed_over(world)
+    lead = world.rep_writes("Lead", None, LastName="Doe", Company="Company 1", OwnerId=OWNER, Email=email)
+    world.org.clock(AS_OF + HOUR)
+    call = {"WhoId": lead, "OwnerId": OWNER, "Subject": "Call", "TaskSubtype": "Call", "Status": "Completed"}
+    world.rep_writes("Task", None, **call)
+    assert state(world, AS_OF + 2 * HOUR) == then
+
+
+def test_a_domain_of_two_accounts_says_nothing_of_a_lead(world: Any) -> None:
+    handed_over(world)
+    world.accounts(2, Website="company1.example")
+    lead = world.rep_writes("Lead", None, LastName="Doe", Company="?", OwnerId=OWNER, Email="ann@company1.example")
+    met(world, AS_OF + HOUR, WhoId=lead)
+    assert state(world, AS_OF + 2 * HOUR) == "task_open"
 
 
 @pytest.mark.parametrize(

@@ -104,6 +104,9 @@ class Org:
     def faults(self) -> list[dict[str, Any]]:
         return requests.get(f"{self.url}/_sandbox/faults", timeout=10).json()
 
+    def empty_faults(self) -> None:
+        requests.delete(f"{self.url}/_sandbox/faults", timeout=10).raise_for_status()
+
     def expire_sessions(self) -> None:
         requests.delete(f"{self.url}/_sandbox/sessions", timeout=10).raise_for_status()
 
@@ -130,8 +133,8 @@ class Org:
     def empty(self) -> None:
         db = sqlite3.connect(self.home / "sandbox.sqlite", timeout=10)
         for table in (
-            "Task", "Event", "EmailMessage", "Opportunity", "Contact", "Lead", "Account", "job", "job_row",
-            "session", "fault", "call", "message", "file", "setting",
+            "Task", "Event", "EventRelation", "EmailMessage", "Opportunity", "Contact", "Lead", "Account", "job",
+            "job_row", "session", "fault", "call", "message", "file", "setting",
             "audience_request", "audience_member", "audience_odd",
         ):  # fmt: skip
             db.execute(f"DELETE FROM {table}")
@@ -141,9 +144,9 @@ class Org:
         self.post("limits", {"slack_per_second": 1000, "slack_burst": 1000})
 
 
-@pytest.fixture(scope="session")
-def running_org(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Org]:
-    home = tmp_path_factory.mktemp("sandbox")
+@contextmanager
+def running(home: Path) -> Iterator[Org]:
+    """A stand-in of its own, which keeps its records in a folder."""
     process = subprocess.Popen(
         [sys.executable, "-m", "onetouch.sandbox", "--home", str(home), "--port", "0"],
         stdout=subprocess.PIPE,
@@ -158,6 +161,12 @@ def running_org(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Org]:
     finally:
         process.kill()
         process.wait()
+
+
+@pytest.fixture(scope="session")
+def running_org(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Org]:
+    with running(tmp_path_factory.mktemp("sandbox")) as org:
+        yield org
 
 
 @pytest.fixture
@@ -376,16 +385,19 @@ class World:
         return record_id or done.json()["id"]
 
 
-@pytest.fixture(scope="session")
-def new_ledger(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An empty ledger's file: migrated once, copied for every world."""
-    file = tmp_path_factory.mktemp("ledger") / "ledger.db"
+def empty_ledger(file: Path) -> Path:
+    """An empty ledger's file, to be copied for every world."""
     ledger = Ledger(f"sqlite:///{file}")
     ledger.migrate()
     with ledger.engine.connect() as connection:
         connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
     ledger.close()
     return file
+
+
+@pytest.fixture(scope="session")
+def new_ledger(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return empty_ledger(tmp_path_factory.mktemp("ledger") / "ledger.db")
 
 
 @pytest.fixture(scope="session")

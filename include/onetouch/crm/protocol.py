@@ -28,6 +28,9 @@ OUTCOMES = ("No response", "Replied", "Meeting booked")
 DISPOSITIONS = ("Good", "Not now", "Wrong person", "Would have bought anyway")
 """Values a rep may pick on our tasks: the outcome of the contact, and the rep's verdict on the handoff."""
 
+MEETING = "meeting"
+"""The kind of an activity that is a meeting."""
+
 UNKNOWN = "UNKNOWN_OUTCOME"
 """The code of a row whose request was sent but not answered: look it up before sending it again."""
 
@@ -126,10 +129,11 @@ class Activity:
     """A task, call, e-mail or meeting of an account, as the CRM has it. Moments are UTC, unknown is None.
 
     `key`: our unique key, on our tasks; people may have changed it. `done_at`: when it was done or took place; None
-    while open. For a meeting it is the meeting's end, which may lie in the future: the CRM does not say whether a
-    meeting took place. `outcome` and `disposition`: the values a rep picked on our task. `is_answer`: an e-mail written
-    by the customer; it does not count as a touch. `is_inbound`: a call that the customer made; it is a touch and an
-    answer. `is_automatic`: an e-mail that nobody wrote, such as an out-of-office note; it is neither.
+    while open. For a meeting it is the meeting's end, which may lie in the future. A meeting that was called off, that
+    the customer has declined, or to which they did not come, where the CRM says so, is not done. `outcome` and
+    `disposition`: the values a rep picked on our task. `is_answer`: an e-mail written by the customer; it does not
+    count as a touch. `is_inbound`: a call that the customer made; it is a touch and an answer. `is_automatic`: an
+    e-mail that nobody wrote, such as an out-of-office note; it is neither.
     """
 
     activity_id: str
@@ -232,9 +236,9 @@ class Crm(Protocol):
         """opportunity_id, crm_account_id, stage, is_closed, is_won, amount, created_at, closed_at, lead_source,
         owner_id, changed_at, is_deleted; with `since` as `read_accounts`."""
 
-    def read_activities(self, since: datetime, records: Collection[str] = ()) -> Iterator[Activity]:
-        """Activities of accounts that changed at or after `since`, deleted ones too; our tasks and the activities of
-        `records` are included even when they belong to a lead instead of an account."""
+    def read_activities(self, since: datetime) -> Iterator[Activity]:
+        """Activities of accounts that changed at or after `since`, deleted ones too, and all our tasks. What is logged
+        on a contact alone is the contact's account's. What is logged on a lead has the lead's id as account."""
 
     def tasks_of(self, keys: Iterable[str]) -> dict[str, Activity]:
         """The task of each key that has one; a deleted task only when the key has no other."""

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     )
     from onetouch.crm_sync.one_touch import (
         LABELS,
-        MEETING,
         UNTOUCHED,
         Move,
         Seen,
@@ -40,7 +39,6 @@ if TYPE_CHECKING:
 __all__ = [
     "CONTACTS",
     "LABELS",
-    "MEETING",
     "OPPORTUNITIES",
     "REPS",
     "UNTOUCHED",

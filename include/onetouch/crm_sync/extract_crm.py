@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import islice
+from types import MappingProxyType
 from typing import Any
 
 import pandas as pd
 
-from onetouch.crm import Activity, Crm, OurWrites, Row, Tell
-from onetouch.crm_sync.one_touch import MEETING, Move, Seen, by_people, closed_at, in_touch_at, moves, new_owner
+from onetouch.crm import MEETING, Activity, Crm, OurWrites, Row, Tell
+from onetouch.crm_sync.one_touch import Move, Seen, by_people, closed_at, in_touch_at, moves, new_owner
+from onetouch.events import business_domain
 from onetouch.lake import Lake, read_table
 from onetouch.ledger import ACTIVE, Handoff, IllegalMove, Ledger, Run, storable
 from onetouch.policy import Policy
@@ -93,7 +96,8 @@ def extract_crm(lake: Lake, ledger: Ledger, policy: Policy, run: Run, crm: Crm) 
     lake.write(opportunities, "crm", run.run_id, "opportunities.parquet")
 
     first = run.as_of - timedelta(days=policy.signals.lookback_days)
-    done = follow(ledger, policy, run, crm, opportunities, ids, emails_of(reps), first)
+    leads = _accounts_of_leads(contacts, accounts)
+    done = follow(ledger, policy, run, crm, opportunities, ids, emails_of(reps), first, leads)
     if done["followed"]:
         ledger.record_touches(_renamed(ledger, ids, first), as_of=run.as_of)
     read: dict[str, Any] = {
@@ -235,6 +239,16 @@ def people_of(rows: Iterable[Row]) -> pd.DataFrame:
     return contacts
 
 
+def _accounts_of_leads(contacts: pd.DataFrame, accounts: pd.DataFrame) -> dict[str, str]:
+    """Lead → the only CRM account with the domain of its address; free-mail addresses say nothing of a company."""
+    domains = accounts[["crm_account_id", "domain"]].dropna().drop_duplicates("domain", keep=False)
+    of_domain = domains.set_index("domain")["crm_account_id"]
+    leads = contacts.loc[contacts["kind"] == "lead", ["contact_id", "email_domain"]].dropna()
+    known = {host: business_domain(host) for host in leads["email_domain"].unique()}
+    found = leads.assign(account=leads["email_domain"].map(known).map(of_domain)).dropna()
+    return dict(zip(found["contact_id"], found["account"], strict=True))
+
+
 def _with_owners(accounts: pd.DataFrame, reps: pd.DataFrame) -> pd.DataFrame:
     """Adds owner e-mail and activity from the users: a change of a user does not mark its accounts as changed."""
     users = reps.set_index("owner_id")
@@ -275,12 +289,14 @@ def follow(
     ids: Mapping[str, str],
     emails: Mapping[str, str | None],
     first: datetime,
+    leads: Mapping[str, str] = MappingProxyType({}),
 ) -> dict[str, Any]:
     """Records touches and moves handoffs on, from what changed in the CRM since the watermark less the overlap.
 
-    `first`: start of the first reading of a CRM; `ids`: CRM account → account; `emails`: user → e-mail. A run behind
-    the watermark does nothing: the CRM shows only the present, which lies in that run's future, and the run that set
-    the watermark has recorded it.
+    `first`: start of the first reading of a CRM; `ids`: CRM account → account; `emails`: user → e-mail;
+    `leads`: lead → the CRM account it works for, whose activity it then is, unless it was handed over itself. A run
+    behind the watermark does nothing: the CRM shows only the present, which lies in that run's future, and the run that
+    set the watermark has recorded it.
     Returns {"touches", "moved": {state: n}, "relinked", "reassigned", "followed": whether it did any of it}.
     """
     # The name dates from when only tasks were read; renaming it would lose the watermark.
@@ -300,7 +316,12 @@ def follow(
     known = {str(h.crm_account_id): h.account_id for h in active} | dict(ids)
     known |= {old: known[new] for old, new in successors.items() if new in known}
     touched, kept = 0, list[Activity]()
-    activities = by_people(crm.read_activities(window.start, of_account), policy.crm.automation, emails)
+    theirs = {lead: account for lead, account in leads.items() if lead not in of_account}
+    logged = (
+        replace(a, crm_account_id=theirs[a.crm_account_id]) if a.crm_account_id in theirs else a
+        for a in crm.read_activities(window.start)
+    )
+    activities = by_people(logged, policy.crm.automation, emails)
     while chunk := list(islice(activities, _AT_ONCE)):
         rows = _touches(ledger, run, chunk, known, emails)
         ledger.record_touches(rows, as_of=run.as_of)

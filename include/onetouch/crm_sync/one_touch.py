@@ -41,7 +41,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from onetouch.crm import DISPOSITIONS, EXPIRED, OUTCOMES, RELEASED, WITHDRAWN, Activity
+from onetouch.crm import DISPOSITIONS, EXPIRED, MEETING, OUTCOMES, RELEASED, WITHDRAWN, Activity
 from onetouch.ledger import NOT_DELIVERED, STATES, Handoff
 from onetouch.policy import Automation, Policy
 
@@ -56,8 +56,6 @@ REPLIES = OUTCOMES[1:]
 
 NO_DEAL = DISPOSITIONS[1:]
 """Dispositions of a handoff that will not lead to a deal."""
-
-MEETING = "meeting"
 
 UNTOUCHED = ("decided", "context_written", "task_open")
 """States in which no rep has been in touch yet."""

@@ -35,7 +35,7 @@ from onetouch.delivery.recheck import LATE, Checkouts, last_asked, pre_send_rech
 from onetouch.delivery.refresh import refresh
 from onetouch.delivery.send import send
 from onetouch.delivery.withdraw import move, overtaken, withdraw, withdraw_overtaken
-from onetouch.handoff import account_context, missing_context, plain, task_content, team_of, with_contact
+from onetouch.handoff import handoff_content, missing_context, plain, team_of, with_contact
 from onetouch.lake import Lake, rows_where
 from onetouch.ledger import ACTIVE, LONGEST_ID, OWNER_REFUSED, REFUSED, Handoff, Ledger, Outbox, Run
 from onetouch.policy import Policy
@@ -399,9 +399,9 @@ def _open(
             "named": sorted(named_by(known)),
             "known": handoff.crm_account_id is not None,
         }
-        task = task_content(decision, known, policy, zone, before.get(account_id, {}))
+        context, task = handoff_content(decision, known, policy, zone, before.get(account_id, {}))
         payloads = {
-            "account_fields": stored_payload(account_context(decision, known, policy)),
+            "account_fields": stored_payload(context),
             "task": stored_payload(task) | {"record": record},
         }
         return [
@@ -641,7 +641,9 @@ def _settle(ledger: Ledger, run: Run, work: _Work, outcomes: Mapping[str, Outcom
     """
     refused = {i: outcome for i, outcome in outcomes.items() if not outcome.ok}
     gone = {i: {"reason": "account deleted: no longer in the CRM"} for i, o in refused.items() if o.deleted}
-    _move(ledger, run, work, "withdrawn", gone)
+    if gone:
+        _move(ledger, run, work, "withdrawn", gone)
+        ledger.settle([row.key for (i, _), row in work.rows.items() if i in gone])  # there is nothing to mend
     left = {i: outcome for i, outcome in refused.items() if i not in gone}
     work.failed |= {i: outcome.reason for i, outcome in left.items()}
     work.deferred |= {i for i, outcome in left.items() if outcome.retryable}

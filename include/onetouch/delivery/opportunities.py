@@ -9,8 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
-from onetouch.crm import NOT_YET, OUTCOMES, Crm, CrmError, Outcome, opportunity_of, stored_payload
-from onetouch.crm_sync import MEETING
+from onetouch.crm import MEETING, NOT_YET, OUTCOMES, Crm, CrmError, Outcome, opportunity_of, stored_payload
 from onetouch.delivery.send import send
 from onetouch.handoff import OpportunityContent, plain
 from onetouch.ledger import Handoff, Ledger, Outbox, Run

@@ -47,8 +47,7 @@ def undisturbed(
     `tasks`: handoff id → the outbox row of its task; `more`: activities to look at, however old they are.
     """
     since = run.as_of - LATE
-    records = {h.crm_account_id for h in handoffs if h.crm_account_id}
-    activities = chain(crm.read_activities(since, records), more)
+    activities = chain(crm.read_activities(since), more)
     spoken, answered = set[str | None](), set[str | None]()
     for activity in by_people(activities, policy.crm.automation, emails_of(reps)):
         if in_touch_at(activity, run.as_of) is not None:
@@ -169,7 +168,7 @@ def _touched(
         touches.setdefault(account_id, []).append((at, at))
     records = {h.crm_account_id for h in unseen if h.crm_account_id}
     of_strangers = crm.activities_of(records & set(strangers), since - silence)
-    activities = chain(crm.read_activities(run.as_of - LATE, records), of_strangers)
+    activities = chain(crm.read_activities(run.as_of - LATE), of_strangers)
     automation = policy.crm.automation
     emails = emails_of(read_reps(crm)) if automation.owners else {}
     for activity in by_people(activities, automation, emails):

@@ -8,7 +8,14 @@ if TYPE_CHECKING:
     from onetouch.handoff.content import REQUIRED_CONTEXT, AccountContext, OpportunityContent, Priority, TaskContent
     from onetouch.handoff.dossier import dossier
     from onetouch.handoff.facts import known_facts
-    from onetouch.handoff.fields import account_context, leading_to, missing_context, standing_trigger, task_content
+    from onetouch.handoff.fields import (
+        account_context,
+        handoff_content,
+        leading_to,
+        missing_context,
+        standing_trigger,
+        task_content,
+    )
     from onetouch.handoff.follow_up import follow_up_content
     from onetouch.handoff.message import Alert, alert, first_message, without_addresses
     from onetouch.handoff.people import team_of, with_contact
@@ -35,6 +42,7 @@ __all__ = [
     "inert",
     "leading_to",
     "known_facts",
+    "handoff_content",
     "missing_context",
     "near_moment",
     "plain",

@@ -19,7 +19,7 @@ from onetouch.catalogue import (
 from onetouch.handoff.facts import Facts, account_name, known_facts
 from onetouch.handoff.offers import not_in_the_plan, plan_lines
 from onetouch.handoff.people import people_lines
-from onetouch.handoff.situations import why_now
+from onetouch.handoff.situations import WhyNow, why_now
 from onetouch.handoff.words import (
     ago,
     capital,
@@ -59,26 +59,31 @@ def dossier(
     `timezone`: the rep's time zone, used for the due time (unknown: the customer's). `before`: the account's latest
     earlier handoff as the ledger's `handoff_frame` returns it, None when there was none.
     """
-    return dossier_of(known_facts(decision, signals_row), policy, timezone, before)
+    facts = known_facts(decision, signals_row)
+    return dossier_of(facts, why_now(facts, policy), policy, timezone, before)
 
 
 def dossier_of(
-    facts: Facts, policy: Policy, timezone: str | None = None, before: Mapping[str, Any] | None = None
+    facts: Facts, why: WhyNow, policy: Policy, timezone: str | None = None, before: Mapping[str, Any] | None = None
 ) -> str:
-    """`dossier` from facts that are known already."""
-    return _page(facts, {**_to_do(facts, policy, timezone, before), **_known(facts, policy)})
+    """`dossier` from facts that are known already, and their situation."""
+    return _page(facts, {**_to_do(facts, why, policy, timezone, before), **_known(facts, policy)})
 
 
-def notes_of(facts: Facts, policy: Policy, timezone: str | None = None, before: Mapping[str, Any] | None = None) -> str:
+def notes_of(
+    facts: Facts, why: WhyNow, policy: Policy, timezone: str | None = None, before: Mapping[str, Any] | None = None
+) -> str:
     """What a task says besides the first message (`handoff.task_notes`): what to do, and with `whole` all of it."""
     if policy.handoff.task_notes == "whole":
-        return dossier_of(facts, policy, timezone, before)
-    return _page(facts, {**_to_do(facts, policy, timezone, before), "DOSSIER": ["On the account's record"]})
+        return dossier_of(facts, why, policy, timezone, before)
+    return _page(facts, {**_to_do(facts, why, policy, timezone, before), "DOSSIER": ["On the account's record"]})
 
 
-def record_of(facts: Facts, policy: Policy) -> str:
+def record_of(facts: Facts, why: WhyNow, policy: Policy) -> str:
     """What the account's record says (`handoff.task_notes`): what is known of it, and with `whole` all of it."""
-    return dossier_of(facts, policy) if policy.handoff.task_notes == "whole" else _page(facts, _known(facts, policy))
+    if policy.handoff.task_notes == "whole":
+        return dossier_of(facts, why, policy)
+    return _page(facts, _known(facts, policy))
 
 
 def _page(facts: Facts, sections: Mapping[str, list[str]]) -> str:
@@ -87,10 +92,9 @@ def _page(facts: Facts, sections: Mapping[str, list[str]]) -> str:
 
 
 def _to_do(
-    facts: Facts, policy: Policy, timezone: str | None, before: Mapping[str, Any] | None
+    facts: Facts, why: WhyNow, policy: Policy, timezone: str | None, before: Mapping[str, Any] | None
 ) -> dict[str, list[str]]:
     """Why now, and what the rep does about it; by title."""
-    why = why_now(facts, policy)
     theirs = zone(facts.get("timezone"))
     return {
         "WHY NOW": [

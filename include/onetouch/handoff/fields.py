@@ -12,7 +12,7 @@ from onetouch.handoff.dossier import LONGEST, notes_of, record_of
 from onetouch.handoff.facts import Facts, account_name, known_facts
 from onetouch.handoff.message import message_of, urgency
 from onetouch.handoff.plain_text import inert, plain
-from onetouch.handoff.situations import why_now
+from onetouch.handoff.situations import WhyNow, why_now
 from onetouch.handoff.words import capital, listed, zone
 from onetouch.policy import Policy
 
@@ -24,25 +24,30 @@ _PRIORITIES: dict[str, Priority] = {"high": "high", "medium": "medium", "low": "
 
 def missing_context(signals_row: Mapping[str, Any], policy: Policy) -> list[str]:
     """The names in `handoff.required_context` that the account has no value for; empty if the context is complete."""
-    facts = known_facts({}, signals_row)
-    return [name for name in policy.handoff.required_context if name not in facts]
+    required = policy.handoff.required_context
+    facts = known_facts({}, {name: signals_row.get(name) for name in required})
+    return [name for name in required if name not in facts]
 
 
 def account_context(decision: Mapping[str, Any], signals_row: Mapping[str, Any], policy: Policy) -> AccountContext:
     """The fields for the account's record; unknown is None."""
     facts = known_facts(decision, signals_row)
+    return _context(decision["account_id"], facts, why_now(facts, policy), policy)
+
+
+def _context(account_id: str, facts: Facts, why: WhyNow, policy: Policy) -> AccountContext:
     done, all_of_them = facts.get("milestones_done"), len(policy.product.milestones)
     texts = {
         "tier": facts.get("tier"),
-        "trigger": plain(why_now(facts, policy).headline, _LINE),
+        "trigger": plain(why.headline, _LINE),
         "motion": facts.get("motion"),
         "milestones": f"{int(done)} of {all_of_them}" if done is not None else None,
         "features_used": _features(_most_used(facts), facts.get("features_used")),
-        "dossier": record_of(facts, policy),
+        "dossier": record_of(facts, why, policy),
         "policy_version": facts.get("policy_version"),
     }
     return AccountContext(
-        account_id=decision["account_id"],  # never cleaned, because product and CRM are joined by it
+        account_id=account_id,  # never cleaned, because product and CRM are joined by it
         score=facts.get("score"),
         activated=bool(facts["activated"]) if "activated" in facts else None,
         team_size=facts.get("users"),
@@ -83,19 +88,36 @@ def task_content(
     `before`: the account's latest earlier handoff, for the dossier.
     """
     facts = known_facts(decision, signals_row)
+    return _task(facts, why_now(facts, policy), policy, timezone, before)
+
+
+def handoff_content(
+    decision: Mapping[str, Any],
+    signals_row: Mapping[str, Any],
+    policy: Policy,
+    timezone: str | None = None,
+    before: Mapping[str, Any] | None = None,
+) -> tuple[AccountContext, TaskContent]:
+    """`account_context` and `task_content` of one handoff, from facts and a situation that are worked out once."""
+    facts = known_facts(decision, signals_row)
+    why = why_now(facts, policy)
+    return _context(decision["account_id"], facts, why, policy), _task(facts, why, policy, timezone, before)
+
+
+def _task(
+    facts: Facts, why: WhyNow, policy: Policy, timezone: str | None, before: Mapping[str, Any] | None
+) -> TaskContent:
     urgent = urgency(facts) or "medium"
     description = "\n\n".join(
         [
             "FIRST MESSAGE (yours to change)",
-            message_of(facts, policy),
+            message_of(facts, why, policy),
             "—" * 20,
-            notes_of(facts, policy, timezone, before),
+            notes_of(facts, why, policy, timezone, before),
         ]
     )
     return TaskContent(
-        subject=plain(
-            f"[{capital(urgent)}] {plain(account_name(facts), 80)} — {why_now(facts, policy).headline}", _LINE
-        ),
+        subject=plain(f"[{capital(urgent)}] {plain(account_name(facts), 80)} — {why.headline}", _LINE),
         description=description[:LONGEST],
         priority=_PRIORITIES.get(urgent, "medium"),
         due_on=facts["due_at"].astimezone(zone(timezone)).date() if "due_at" in facts else None,

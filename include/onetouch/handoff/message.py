@@ -30,15 +30,16 @@ def first_message(decision: Mapping[str, Any], signals_row: Mapping[str, Any], p
     It names only usage that is in the data, and nothing the customer might find intrusive (pages viewed, scores). If it
     would be too long, details of usage are left out first, then whole sentences.
     """
-    return message_of(known_facts(decision, signals_row), policy)
+    facts = known_facts(decision, signals_row)
+    return message_of(facts, why_now(facts, policy), policy)
 
 
-def message_of(facts: Facts, policy: Policy) -> str:
-    """`first_message` from facts that are known already."""
-    greeting = _greeting(facts, policy)
+def message_of(facts: Facts, why: WhyNow, policy: Policy) -> str:
+    """`first_message` from facts that are known already, and their situation."""
+    greeting, said = _greeting(facts, policy), policy.message
     if not facts.keys() & {"name", "domain"}:
         facts = {**facts, "name": "your company"}
-    why, said = why_now(facts, policy), policy.message
+        why = why_now(facts, policy)
     words = why.words
     question = why.question or ("" if _asks(why, policy) else first_known(said.question, words))
     closing = [*_aside(why, facts, policy), *_known_sentences(why.closing or said.closing, words)]

@@ -16,13 +16,19 @@ def plain(text: str, limit: int) -> str:
     Only a bounded beginning of `text` is read, so that an excessively long text costs no more than a short one.
     """
     head = text[: 8 * limit]
+    if head.isascii() and head.isprintable():  # most texts: none of their characters is dropped or replaced
+        return _cut(" ".join(head.split()), limit, whole=len(head) == len(text))
     visible = []
     for character in head:
         category = unicodedata.category(character)
         if category not in _DROPPED:
             visible.append(" " if category in _SPACE else character)
     line = " ".join(unicodedata.normalize("NFC", "".join(visible)).split())
-    if len(line) <= limit and len(head) == len(text):
+    return _cut(line, limit, whole=len(head) == len(text))
+
+
+def _cut(line: str, limit: int, *, whole: bool) -> str:
+    if len(line) <= limit and whole:
         return line
     return line[: limit - 1].rstrip() + "…" if line else ""
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection, and_, case, func, not_, or_, select, true, type_coerce, update
+from sqlalchemy import Connection, and_, bindparam, case, func, not_, or_, select, true, type_coerce, update
 
 from onetouch.ledger.columns import Moment, clean, encode, missing, utc
 from onetouch.ledger.outbox import OVER, Outboxes, abandon
@@ -45,6 +46,10 @@ its owner, or did not take it in time. No rep has seen it: it answers no trigger
 
 LONGEST_ID = 255
 """Most characters of an account id: the length of its field in a CRM (an index limits it, too)."""
+
+
+_Step = tuple[dict[str, Any], dict[str, Any]]
+"""A row of `handoff_moves`, and the columns of its handoff that change with it."""
 
 
 @dataclass(frozen=True)
@@ -206,17 +211,17 @@ class Handoffs(Outboxes):
             query = select(handoff_moves).order_by(handoff_moves.c.handoff_id, handoff_moves.c.step)
             for done in rows_of(connection, query, handoff_moves.c.handoff_id, ids):
                 history.setdefault(done["handoff_id"], []).append(done)
+            steps: list[_Step] = []
             for row in moves:
-                self._move(connection, at_hand, history, dict(row))
+                steps += self._step(at_hand, history, dict(row))
+            self._write(connection, steps)
         return [Handoff(**at_hand[str(row["handoff_id"])]) for row in moves]
 
-    def _move(
-        self,
-        connection: Connection,
-        at_hand: dict[str, dict[str, Any]],
-        history: dict[str, list[Any]],
-        row: dict[str, Any],
-    ) -> None:
+    @staticmethod
+    def _step(
+        at_hand: dict[str, dict[str, Any]], history: dict[str, list[Any]], row: dict[str, Any]
+    ) -> Iterator[_Step]:
+        """The step of a move, if it changes anything; `at_hand` and `history` know it from then on."""
         moving, to_state, at = str(row.pop("handoff_id")), row.pop("to_state"), utc(row.pop("at"))
         reason, as_of = clean(row.pop("reason", "")), row.pop("as_of", None)
         if to_state not in STATES:
@@ -249,12 +254,28 @@ class Handoffs(Outboxes):
             "owner_email": change.get("owner_email", handoff["owner_email"]),
             "reason": reason,
         }
-        connection.execute(self.insert(handoff_moves).values(step))
-        connection.execute(update(handoffs).where(handoffs.c.handoff_id == moving).values(change))
-        if to_state in TERMINAL:
-            abandon(connection, moving)
         history[moving].append(step)
         handoff.update(change)
+        yield step, change
+
+    def _write(self, connection: Connection, steps: list[_Step]) -> None:
+        """Writes steps, of each handoff in their order. Those that change the same columns are written together."""
+        turns: dict[tuple[int, tuple[str, ...]], list[_Step]] = {}
+        passed: Counter[str] = Counter()
+        for step, change in steps:
+            turns.setdefault((passed[step["handoff_id"]], tuple(sorted(change))), []).append((step, change))
+            passed[step["handoff_id"]] += 1
+        for (_, columns), together in sorted(turns.items()):
+            connection.execute(self.insert(handoff_moves), [step for step, _ in together])
+            changed = update(handoffs).where(handoffs.c.handoff_id == bindparam("its_id"))
+            connection.execute(
+                changed.values({name: bindparam(f"new_{name}") for name in columns}),
+                [
+                    {"its_id": step["handoff_id"]} | {f"new_{name}": change[name] for name in columns}
+                    for step, change in together
+                ],
+            )
+        abandon(connection, [step["handoff_id"] for step, _ in steps if step["to_state"] in TERMINAL])
 
     def link(self, crm_account_ids: Mapping[str, str]) -> None:
         """Sets the CRM record of handoffs that have none: handoff id → CRM account id."""

@@ -5,13 +5,13 @@ from __future__ import annotations
 import uuid
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, fields, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import Connection, bindparam, func, select, update
 
 from onetouch.ledger.columns import clean
 from onetouch.ledger.database import Database
-from onetouch.ledger.rows import rows_of
+from onetouch.ledger.rows import MANY, rows_of
 from onetouch.ledger.states import TERMINAL, IllegalMove, LedgerError, NotInLedger
 from onetouch.ledger.tables import handoffs, outbox, runs
 
@@ -52,6 +52,18 @@ CRM."""
 
 _AFTER_THE_END = ("alert", "alert_update", "alert_reply", FOLLOW_UP_END)
 """Kinds of a handoff's rows that are still sent when it has ended."""
+
+
+@dataclass(frozen=True)
+class _Standing:
+    """What has become of a row. Its payload, which is most of a row, is not read for that."""
+
+    state: str
+    reason: str
+    external_id: str | None
+
+
+_Row = TypeVar("_Row")
 
 _NEW = {"state": "pending", "external_id": None, "reason": "", "attempts": 0}
 
@@ -157,7 +169,7 @@ class Outboxes(Database):
     def sending(self, *keys: str) -> None:
         """Marks rows as `sending`; call it before the first byte is sent. Raises IllegalMove, NotInLedger."""
         with self.writing() as connection:
-            for key, there in _required(connection, keys).items():
+            for key, there in _standings(connection, keys).items():
                 if there.state in ("sent", "failed"):
                     raise IllegalMove(f"outbox key {key}: is {there.state}; it is not sent again")
             _change(connection, {key: {"state": "sending"} for key in keys}, attempt=True)
@@ -165,7 +177,7 @@ class Outboxes(Database):
     def begin(self, keys: Collection[str]) -> dict[str, Outbox]:
         """Marks each row `sending` that is neither `sent` nor a dead letter; returns every row as it was before."""
         with self.writing() as connection:
-            there = _required(connection, keys)
+            there = _all_there(_by_key(connection, keys), keys)
             due = {key: {"state": "sending"} for key, row in there.items() if row.state in ("pending", "sending")}
             _change(connection, due, attempt=True)
         return there
@@ -178,7 +190,7 @@ class Outboxes(Database):
         """
         mark = f"claim {uuid.uuid4().hex}"
         with self.writing() as connection:
-            there = _required(connection, [seen.key])[seen.key]
+            there = _all_there(_by_key(connection, [seen.key]), [seen.key])[seen.key]
             if there != seen or there.state not in ("pending", "sending"):
                 return None
             _change(connection, {seen.key: {"state": "sending", "reason": mark}}, attempt=True)
@@ -195,7 +207,7 @@ class Outboxes(Database):
         """
         with self.writing() as connection:
             changes: dict[str, dict[str, Any]] = {}
-            for key, there in _required(connection, external_ids).items():
+            for key, there in _standings(connection, external_ids).items():
                 if there.state == "sent" and there.external_id == external_ids[key]:
                     continue
                 if there.reason == FORGOTTEN:
@@ -213,7 +225,7 @@ class Outboxes(Database):
         Raises IllegalMove for a row that was sent, and for a dead letter when `retryable`; NotInLedger.
         """
         with self.writing() as connection:
-            if _required(connection, [key])[key].state == "sent":
+            if _standings(connection, [key])[key].state == "sent":
                 raise IllegalMove(f"outbox key {key}: is sent; that is final")
             _fail(connection, {key: (reason, retryable)})
 
@@ -226,7 +238,7 @@ class Outboxes(Database):
         """Records that it is unknown whether rows (key → reason) have arrived: they stay `sending`, with the reason."""
         with self.writing() as connection:
             changes: dict[str, dict[str, Any]] = {}
-            for key, there in _required(connection, reasons).items():
+            for key, there in _standings(connection, reasons).items():
                 if there.state == "sent" or there.reason in OVER:
                     continue
                 if there.state != "sending":
@@ -242,7 +254,7 @@ class Outboxes(Database):
         """
         with self.writing() as connection:
             if keys is not None:
-                _required(connection, keys)
+                _standings(connection, keys)
             # Rows emptied by an erasure and rows of an ended handoff are not sent any more.
             ended = select(handoffs.c.handoff_id).where(handoffs.c.state.in_(TERMINAL))
             of_use = outbox.c.handoff_id.is_(None) | outbox.c.handoff_id.not_in(ended)
@@ -281,18 +293,19 @@ def _refused() -> Any:
     )
 
 
-def abandon(connection: Connection, handoff_id: str) -> None:
-    """Cancels the waiting CRM rows of a handoff that ends."""
+def abandon(connection: Connection, handoff_ids: Collection[str]) -> None:
+    """Cancels the waiting CRM rows of handoffs that end."""
     # Announcements in the chat are still updated after the end, even if it is unknown whether they arrived.
     waits = outbox.c.kind.not_in(_AFTER_THE_END) & outbox.c.state.in_(("pending", "sending"))
-    connection.execute(
-        update(outbox).where(outbox.c.handoff_id == handoff_id, waits).values(state="failed", reason=ENDED)
-    )
+    ids = list(handoff_ids)
+    for at in range(0, len(ids), MANY):
+        theirs = outbox.c.handoff_id.in_(ids[at : at + MANY])
+        connection.execute(update(outbox).where(theirs, waits).values(state="failed", reason=ENDED))
 
 
 def _fail(connection: Connection, reasons: Mapping[str, tuple[str, bool]]) -> None:
     changes: dict[str, dict[str, Any]] = {}
-    for key, there in _required(connection, reasons).items():
+    for key, there in _standings(connection, reasons).items():
         reason, retryable = reasons[key]
         if there.state == "sent" or there.reason in OVER:
             continue
@@ -325,8 +338,14 @@ def _by_key(connection: Connection, keys: Collection[str]) -> dict[str, Outbox]:
     return {row["key"]: _outbox(row) for row in rows_of(connection, select(outbox), outbox.c.key, set(keys))}
 
 
-def _required(connection: Connection, keys: Collection[str]) -> dict[str, Outbox]:
-    found = _by_key(connection, keys)
+def _standings(connection: Connection, keys: Collection[str]) -> dict[str, _Standing]:
+    """What has become of each row. Raises NotInLedger."""
+    query = select(outbox.c.key, outbox.c.state, outbox.c.reason, outbox.c.external_id)
+    rows = rows_of(connection, query, outbox.c.key, set(keys))
+    return _all_there({row.pop("key"): _Standing(**row) for row in rows}, keys)
+
+
+def _all_there(found: dict[str, _Row], keys: Collection[str]) -> dict[str, _Row]:
     for key in keys:
         if key not in found:
             raise NotInLedger(f"outbox key {key}: not in the ledger; put makes it")

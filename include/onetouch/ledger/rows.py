@@ -10,7 +10,7 @@ from sqlalchemy import Column, Connection, Select
 if TYPE_CHECKING:
     import pandas as pd
 
-_MANY = 1000
+MANY = 1000
 """Most ids in one query (drivers limit them); for more ids, all rows are read and filtered afterwards."""
 
 _MOMENTS = (
@@ -29,7 +29,7 @@ def rows_of(
     connection: Connection, query: Select[Any], column: Column[Any] | None = None, ids: Collection[str] | None = None
 ) -> list[dict[str, Any]]:
     """The query's rows; with `ids`, only those whose `column` is one of them."""
-    if column is not None and ids is not None and len(ids) <= _MANY:
+    if column is not None and ids is not None and len(ids) <= MANY:
         query = query.where(column.in_(list(ids)))
         ids = None
     found = [dict(row) for row in connection.execute(query).mappings()]

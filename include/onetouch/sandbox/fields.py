@@ -247,6 +247,15 @@ _STANDARD: Final[dict[str, tuple[str, tuple[Field, ...]]]] = {
             Field("Location", "string"),
         ),
     ),
+    "EventRelation": (
+        "0RE",
+        (
+            _reference("EventId", "Event", "Event", label="Event ID"),
+            _reference("RelationId", "Relation", "Contact", "Lead", "User", label="Relation ID"),
+            Field("Status", "picklist", values=("New", "Declined", "Accepted", "Uninvited", "Maybe"), default="New"),
+            Field("IsInvitee", "boolean", "Is Invitee", default=True),
+        ),
+    ),
     "EmailMessage": (
         "02s",
         (

@@ -90,7 +90,7 @@ def as_seen(org: dict[str, SObject], folder: Path, sets: tuple[str, ...] = SETS[
         users = {found.findtext(f"{_NS}name") for found in root.findall(f"{_NS}userPermissions")}
         if "ActivitiesAccess" in users:
             objects |= {"Task": {"Read", *(("Create", "Edit") if "EditTask" in users else ())}, "Event": {"Read"}}
-            objects |= {"EmailMessage": {"Read"}}
+            objects |= {"EmailMessage": {"Read"}, "EventRelation": {"Read"}}
     seen = {}
     for key, sobject in org.items():
         rights = objects.get(sobject.name, set())
@@ -111,7 +111,7 @@ def without_fields(org: dict[str, SObject], hidden: Iterable[str]) -> dict[str, 
 
 
 def _as_seen(name: str, field: Field, fields: dict[str, bool]) -> Field | None:
-    if name in ("Task", "Event", "EmailMessage", "User"):
+    if name in ("Task", "Event", "EventRelation", "EmailMessage", "User"):
         return field
     if is_guarded(name, field.name) and not field.name.endswith("__c"):
         editable = fields.get(f"{name}.{field.name}")

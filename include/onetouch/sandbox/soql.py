@@ -293,7 +293,7 @@ class _Parser:
 
     def comparison(self, scope: _Scope, parameters: list[Any]) -> str:
         token = self.name()
-        column, field, _ = scope.column(token)
+        column, field = scope.kind(token) or scope.column(token)[:2]
         if not field.filterable:
             message = f"field '{field.name}' can not be filtered in a query call"
             raise SoqlError("INVALID_FIELD", self.located(token.at, message))
@@ -443,6 +443,17 @@ class _Scope:
         """The id columns of the parents, in the same order."""
         return [f"{alias}.Id" for alias, _, _ in self.joins.values()]
 
+    def kind(self, token: Token) -> tuple[str, Field] | None:
+        """Who.Type, What.Type: the name of the object that a reference to several leads to; None for another path."""
+        steps = token.text.lower().split(".")
+        for field in self.sobject.fields.values():
+            if len(field.references) > 1 and steps == [field.relationship.lower(), "type"]:
+                kinds = " ".join(
+                    f"WHEN '{self.parser.org[name.lower()].prefix}' THEN '{name}'" for name in field.references
+                )
+                return f"(CASE substr({self.alias}.{field.name}, 1, 3) {kinds} END)", Field("Type", "string")
+        return None
+
     def column(self, token: Token) -> tuple[str, Field, tuple[str, ...]]:
         """A path such as Owner.Email as a SQL column, its field, and the path in the org's spelling."""
         steps = token.text.split(".")
@@ -477,7 +488,7 @@ class _Scope:
     @staticmethod
     def _parent(sobject: SObject, name: str) -> Field | None:
         for field in sobject.fields.values():
-            # What and Who refer to several types; here only their ids can be read.
+            # What and Who refer to several types; here only their ids can be read, and their kind in a filter.
             if field.relationship.lower() == name.lower() and len(field.references) == 1:
                 return field
         return None

@@ -192,7 +192,7 @@ class ToyCrm:
     def page(self, thing: str, record_id: str) -> str | None:
         return f"https://toy.example/{thing}/{record_id}"
 
-    def read_activities(self, since: datetime, records: Collection[str] = ()) -> Iterator[Activity]:
+    def read_activities(self, since: datetime) -> Iterator[Activity]:
         self._call()
         return (a for a in list(self._books.activities.values()) if a.changed_at >= since)
 

@@ -167,7 +167,7 @@ class HubSpot:
             for deal in self._records.deleted_since("deals", DEAL, since):
                 yield opportunity_of(deal, None, stages)
 
-    def read_activities(self, since: datetime, records: Collection[str] = ()) -> Iterator[Activity]:
+    def read_activities(self, since: datetime) -> Iterator[Activity]:
         """See Crm. An e-mail the customer wrote is an answer. Meetings that changed or ended since `since` are read.
 
         Of deleted activities only tasks are returned: a deleted call or e-mail is not a touch.
@@ -424,6 +424,8 @@ class HubSpot:
         for part in parts(records, _TOGETHER):
             live = [record["id"] for record in part if not record.get("archived")]
             companies = self._records.companies_of(thing, live)
+            if alone := [i for i in live if i not in companies]:
+                companies |= self._records.companies_through_contacts(thing, alone)
             for record in part:
                 yield activity_of(thing, record, companies.get(record["id"]))
 

@@ -114,16 +114,27 @@ class Records:
 
     def all_companies_of(self, thing: str, ids: Iterable[str]) -> dict[str, list[str]]:
         """Record → the companies it belongs to: the primary company first, then by their ids."""
+        return self._linked(thing, "companies", ids)
+
+    def companies_through_contacts(self, thing: str, ids: Iterable[str]) -> dict[str, str]:
+        """Record → the company of a contact that it belongs to, for records that belong to no company themselves."""
+        contacts = self._linked(thing, "contacts", ids)
+        companies = self.companies_of("contacts", {i for theirs in contacts.values() for i in theirs})
+        found = {record: [companies[i] for i in theirs if i in companies] for record, theirs in contacts.items()}
+        return {record: theirs[0] for record, theirs in found.items() if theirs}
+
+    def _linked(self, thing: str, to: str, ids: Iterable[str]) -> dict[str, list[str]]:
+        """Record → the records of another kind that it is associated with: the primary one first, then by their ids."""
         found: dict[str, list[str]] = {}
         for part in parts(ids, _ASSOCIATIONS):
             body = {"inputs": [{"id": i} for i in part]}
-            answer = self._transport.call(self._transport.associations.get_page, thing, "companies", body)
+            answer = self._transport.call(self._transport.associations.get_page, thing, to, body)
             _check(answer)
             for record in answer["results"]:
                 links = sorted(record["to"], key=lambda link: (not _is_primary(link), int(link["toObjectId"])))
                 if links:
-                    companies = dict.fromkeys(str(link["toObjectId"]) for link in links)
-                    found[str(record["from"]["id"])] = list(companies)
+                    linked = dict.fromkeys(str(link["toObjectId"]) for link in links)
+                    found[str(record["from"]["id"])] = list(linked)
         return found
 
     def contacts_of(self, companies: Iterable[str]) -> set[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -9,7 +10,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from onetouch.crm.automatic_replies import is_automatic
-from onetouch.crm.protocol import Activity
+from onetouch.crm.protocol import MEETING, Activity
 from onetouch.crm.salesforce.fields import DISPOSITION, HANDOFF_ID, OUTCOME
 from onetouch.crm.salesforce.transport import Record
 
@@ -23,13 +24,21 @@ EVENT_FIELDS = (
     "ActivityDate", "ActivityDateTime", "DurationInMinutes",
 )  # fmt: skip
 
-_KINDS = {"Call": "call", "Email": "email", "ListEmail": "email", "Meeting": "meeting"}
+_KINDS = {"Call": "call", "Email": "email", "ListEmail": "email", "Meeting": MEETING}
 
 INBOUND = "Inbound"
 """The CallType of a call that the customer made."""
 
 _LOGGED = "Email: "
 """How Salesforce begins the subject of the task of a logged e-mail."""
+
+_CANCELLED = re.compile(
+    r"^\s*(cancell?ed|abgesagt|annulé|cancelad[oa]|annullato|geannuleerd|aflyst|inställt)\s*:", re.I
+)
+"""How calendars begin the subject of a meeting that was called off; Salesforce has no field for it."""
+
+CONTACT = "003"
+"""The prefix of a contact's id."""
 
 LEAD = "00Q"
 """The prefix of a lead's id."""
@@ -80,13 +89,25 @@ def as_written(task: Activity, email: Record | None) -> Activity:
     return replace(task, is_answer=email is not None and bool(email["Incoming"]))
 
 
+def as_attended(meeting: Activity, invited: Iterable[Record]) -> Activity:
+    """The meeting, not held if it was called off or if all contacts and leads that were invited have declined.
+
+    `invited`: its EventRelations. Where the customer was not invited by the CRM, nothing is known: it was held.
+    """
+    customers = [one["Status"] for one in invited if str(one["RelationId"]).startswith((CONTACT, LEAD))]
+    declined = bool(customers) and all(status == "Declined" for status in customers)
+    if declined or _CANCELLED.match(meeting.subject):
+        return replace(meeting, is_done=False, done_at=None)
+    return meeting
+
+
 def _meeting(record: Record) -> Activity:
     begins = datetime_of(record["ActivityDateTime"]) or datetime_of(record["ActivityDate"])
     lasts = timedelta(minutes=record["DurationInMinutes"] or 0)
     ends = datetime_of(record.get("EndDateTime")) or (begins + lasts if begins else None)
     return Activity(
         activity_id=record["Id"],
-        kind="meeting",
+        kind=MEETING,
         crm_account_id=_record(record),
         owner_id=record["OwnerId"],
         subject=record["Subject"] or "",

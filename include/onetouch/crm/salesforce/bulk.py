@@ -122,15 +122,17 @@ class Job(Batch):
         return str(told["state"]), str(told.get("errorMessage") or "")
 
     def _read(self, job: str, rows: Sequence[int], ended: str) -> None:
-        """Every row's outcome; a row without a result has an unknown outcome."""
+        """Every row's outcome; a row without a result has an unknown one. What all rows can do without is not asked."""
         places = {str(self.records[i].get("id") or self.records[i][self.key]): i for i in rows}
         for i in rows:
             self.outcomes[i] = Outcome(ok=False, code=UNKNOWN, message=said(ended), retryable=True)
+        missing = set(places.values())
         for which in ("successfulResults", "failedResults", "unprocessedrecords"):
-            for row in self._results(job, which):
+            for row in self._results(job, which) if missing else ():
                 place = places.get(row.get(self.key) or row.get("sf__Id", ""))
                 if place is None:
                     continue
+                missing.discard(place)
                 if which == "successfulResults":
                     self.outcomes[place] = Outcome(ok=True, id=row["sf__Id"])
                 elif which == "failedResults":

@@ -15,6 +15,7 @@ from tenacity.wait import wait_base
 
 from onetouch.connections import Connection
 from onetouch.crm.protocol import (
+    MEETING,
     NOT_YET,
     UNKNOWN,
     Activity,
@@ -32,6 +33,7 @@ from onetouch.crm.salesforce.answers import (
     LEAD,
     TASK_FIELDS,
     activity_of,
+    as_attended,
     as_written,
     datetime_of,
     host_of,
@@ -219,16 +221,14 @@ class Salesforce:
                 "is_deleted": deal["IsDeleted"] or not deal["AccountId"],
             }
 
-    def read_activities(self, since: datetime, records: Collection[str] = ()) -> Iterator[Activity]:
+    def read_activities(self, since: datetime) -> Iterator[Activity]:
         """See Crm. Returns meetings that changed or took place at or after `since`."""
-        of_accounts = f"(AccountId != null OR {HANDOFF_ID} != null)"
-        tasks = soql_of(f"{self._task_soql()} AND {of_accounts}", since=since)
-        yield from self._as_written(tasks_in(self._transport.query(tasks, include_deleted=True)))
+        about = f"(AccountId != null OR Who.Type = 'Lead' OR {HANDOFF_ID} != null)"
+        tasks = soql_of(f"{self._task_soql()} AND {about}", since=since)
+        yield from self._as_it_was(tasks_in(self._transport.query(tasks, include_deleted=True)))
         if soql := self._event_soql():
-            meetings = soql_of(f"{soql} AND AccountId != null", since=since)
-            yield from meetings_in(self._transport.query(meetings, include_deleted=True))
-        # Activities of leads have no account id.
-        yield from self.activities_of([record for record in records if record.startswith(LEAD)], since)
+            meetings = soql_of(f"{soql} AND (AccountId != null OR Who.Type = 'Lead')", since=since)
+            yield from self._as_it_was(meetings_in(self._transport.query(meetings, include_deleted=True)))
 
     def activities_of(self, records: Collection[str], since: datetime) -> Iterator[Activity]:
         """See Crm."""
@@ -238,15 +238,32 @@ class Salesforce:
                 if ids and soql:
                     its = f"{soql} AND {field} IN {{values}}"
                     found = told(self._transport.query_in(its, ids, include_deleted=True, since=since))
-                    yield from self._as_written(found)
+                    yield from self._as_it_was(found)
 
-    def _as_written(self, activities: Iterable[Activity]) -> Iterator[Activity]:
-        """The activities, each logged e-mail with who wrote it."""
+    def _as_it_was(self, activities: Iterable[Activity]) -> Iterator[Activity]:
+        """The activities, each logged e-mail with who wrote it, each meeting with whether the customer came."""
         found = iter(activities)
         while part := list(islice(found, _LOOKED_UP)):
-            emails = {a.activity_id: a for a in part if a.kind == "email"}
-            written = self._emails_of(list(emails)) if emails else {}
-            yield from (as_written(a, written.get(a.activity_id)) if a.kind == "email" else a for a in part)
+            of_kind = {kind: [a.activity_id for a in part if a.kind == kind] for kind in ("email", MEETING)}
+            written = self._emails_of(of_kind["email"]) if of_kind["email"] else {}
+            invited = self._invited_to(of_kind[MEETING]) if of_kind[MEETING] else {}
+            for activity in part:
+                if activity.kind == "email":
+                    activity = as_written(activity, written.get(activity.activity_id))
+                elif activity.kind == MEETING:
+                    activity = as_attended(activity, invited.get(activity.activity_id, ()))
+                yield activity
+
+    def _invited_to(self, meetings: Collection[str]) -> dict[str, list[Record]]:
+        """Meeting → those invited to it; empty where invitations are not visible to us."""
+        wanted = ["EventId", "RelationId", "Status"]
+        if self._present("EventRelation", *wanted) != wanted:
+            return {}
+        soql = f"SELECT {', '.join(wanted)} FROM EventRelation WHERE EventId IN {{values}}"
+        found: dict[str, list[Record]] = {}
+        for record in self._transport.query_in(soql, meetings):
+            found.setdefault(record["EventId"], []).append(record)
+        return found
 
     def _emails_of(self, tasks: Collection[str]) -> dict[str, Record]:
         """Task → the e-mail that is logged as it; empty where e-mails are not visible to us."""

@@ -32,8 +32,11 @@ reassign it to another owner."""
 ATTEMPTS = 5
 """Ours: how often a call or a locked row is tried before giving up until the next run."""
 
-_IN_CHARS = 12_000
-"""Ours: encoded characters of one IN list; Salesforce accepts 16,384 in a URL."""
+_IN_CHARS = 15_000
+"""Ours: encoded characters of one IN list; Salesforce accepts 16,384 in a URL, the rest of the query among them."""
+
+_QUERIES = 5
+"""The most queries in one composite request, which counts as one call."""
 
 _TIMEOUT = (10, 120)
 """Ours: seconds to connect and to wait for an answer. simple-salesforce sets none."""
@@ -106,20 +109,39 @@ class Transport:
 
     def query(self, soql: str, *, include_deleted: bool = False) -> Iterator[Record]:
         """All records of a query, page by page."""
-        read = having("records", "done")
-        page = self.call("GET", "queryAll" if include_deleted else "query", params={"q": soql}, read=read)
+        page = self.call("GET", "queryAll" if include_deleted else "query", params={"q": soql}, read=_PAGE)
+        yield from self._pages(page)
+
+    def _pages(self, page: Record) -> Iterator[Record]:
+        """The records of a page and of all that follow it."""
         while True:
             yield from page["records"]
             if page["done"]:
                 return
-            page = self.call("GET", page["nextRecordsUrl"], read=read)
+            page = self.call("GET", page["nextRecordsUrl"], read=_PAGE)
 
     def query_in(
         self, soql: str, values: Iterable[str], *, include_deleted: bool = False, **others: Any
     ) -> Iterator[Record]:
         """All records of a query holding `IN {values}`, in as many requests as the limit of a URL's length requires."""
-        for chunk in _chunks(sorted(set(values)), "{value},"):
-            yield from self.query(soql_of(soql, values=chunk, **others), include_deleted=include_deleted)
+        queries = [soql_of(soql, values=chunk, **others) for chunk in _chunks(sorted(set(values)), "{value},")]
+        for at in range(0, len(queries), _QUERIES):
+            yield from self._queries(queries[at : at + _QUERIES], include_deleted=include_deleted)
+
+    def _queries(self, queries: Sequence[str], *, include_deleted: bool) -> Iterator[Record]:
+        """All records of a few queries, whose first pages are one call."""
+        if len(queries) < 2:
+            for soql in queries:
+                yield from self.query(soql, include_deleted=include_deleted)
+            return
+        address = f"/services/data/v{self.version}/{'queryAll' if include_deleted else 'query'}?q="
+        asked = [
+            {"method": "GET", "url": address + quote_plus(soql), "referenceId": f"part{number}"}
+            for number, soql in enumerate(queries)
+        ]
+        answer = self.call("POST", "composite", json={"compositeRequest": asked}, read=_parts(len(asked)), writes=False)
+        for page in answer:
+            yield from self._pages(page)
 
     def query_any(self, soql: str, condition: str, values: Iterable[str]) -> Iterator[Record]:
         """All records for which `condition` (holding `{value}`) is true of any of the values; `soql` ends in WHERE."""
@@ -187,7 +209,7 @@ class Transport:
     def _send(self, method: str, path: str, read: Callable[[requests.Response], T], given: Mapping[str, Any]) -> T:
         if self._token is None:
             self._sign_in()
-        if method != "GET":
+        if given.get("writes", method != "GET"):
             ask(self._stopped)
         root = "" if path.startswith("/services/") else f"/services/data/v{self.version}/"
         headers = {"Authorization": f"Bearer {self._token}", "Accept": "application/json", **_NO_RULES}
@@ -197,7 +219,7 @@ class Transport:
             self._session,
             headers | given.get("headers", {}),
             hooks={"response": self._note_usage},
-            **{name: value for name, value in given.items() if name != "headers"},
+            **{name: value for name, value in given.items() if name not in ("headers", "writes")},
         )
         return read(answer)
 
@@ -263,6 +285,29 @@ def having(*names: str) -> Callable[[requests.Response], Record]:
         if not isinstance(document, dict) or not document.keys() >= set(names):
             raise requests.exceptions.InvalidJSONError("not what was asked for")
         return document
+
+    return read
+
+
+_NEEDED = {"records", "done"}
+"""What a page of a query has."""
+
+_PAGE = having(*_NEEDED)
+
+
+def _parts(number: int) -> Callable[[requests.Response], list[Record]]:
+    """Reads the answers to the queries of a composite request. Raises SalesforceError for one that was refused."""
+
+    def read(answer: requests.Response) -> list[Record]:
+        parts = having("compositeResponse")(answer)["compositeResponse"]
+        pages = []
+        for part in parts:
+            if part["httpStatusCode"] >= 400:
+                raise SalesforceError(answer.url, part["httpStatusCode"], part["referenceId"], part["body"])
+            pages.append(part["body"])
+        if len(pages) != number or not all(isinstance(page, dict) and page.keys() >= _NEEDED for page in pages):
+            raise requests.exceptions.InvalidJSONError("not what was asked for")
+        return pages
 
     return read
 

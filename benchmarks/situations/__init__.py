@@ -1,0 +1,1 @@
+"""What happens in real companies' orgs, each situation played against the stand-ins: expected and seen."""
