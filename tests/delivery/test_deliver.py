@@ -519,6 +519,26 @@ def test_a_task_that_outlived_its_handoff_is_closed_before_the_next_one_is_made(
     assert not made["IsClosed"]
 
 
+def test_a_task_the_ledger_never_heard_of_is_closed_before_the_next_one_is_made(world: Any) -> None:
+    """Its handoff was ended by another run while it was written, and the run that wrote it died: found by the model."""
+    run = ready(world, 1)
+    client = world.salesforce()
+    create = client.create_tasks
+
+    def overtaken(rows: Any, unsure: Any) -> Any:
+        create(rows, unsure)
+        world.ledger.move(world.handoff(1).handoff_id, "withdrawn", AS_OF, "not delivered: in time")
+        raise KeyboardInterrupt
+
+    client.create_tasks = overtaken
+    with pytest.raises(KeyboardInterrupt):
+        world.deliver(run, salesforce=client)
+    [first] = world.org.tasks()
+    assert not first["IsClosed"]
+    assert world.deliver(again(world, 1))["delivered"] == 1
+    assert [t["Id"] != first["Id"] for t in world.org.tasks() if not t["IsClosed"]] == [True]
+
+
 @pytest.mark.parametrize(("bought", "state"), [(AS_OF, "withdrawn"), (AS_OF - timedelta(days=1), "task_open")])
 def test_who_has_bought_by_themselves_since_is_left_alone(world: Any, bought: datetime, state: str) -> None:
     world.deliver(ready(world, 1))

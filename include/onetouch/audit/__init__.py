@@ -9,10 +9,12 @@ if TYPE_CHECKING:
     from onetouch.audit.ends import ENDS, ended
     from onetouch.audit.explain import Explanation, decision_rows, explain, plain, run_of
     from onetouch.audit.outcome import accounting, status, unsent
+    from onetouch.audit.promises import BROKEN, export, in_words, judge, read_export
     from onetouch.audit.replay import find, forgotten_in, replay
     from onetouch.audit.stored import earlier, of_run, table
 
 __all__ = [
+    "BROKEN",
     "ENDS",
     "Explanation",
     "accounting",
@@ -21,10 +23,14 @@ __all__ = [
     "earlier",
     "ended",
     "explain",
+    "export",
     "find",
     "forgotten_in",
+    "in_words",
+    "judge",
     "of_run",
     "plain",
+    "read_export",
     "replay",
     "run_of",
     "status",

@@ -16,7 +16,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from onetouch.cli import control, crm, decisions, forget, outbox, policy, prune, run, sandbox, slack
+from onetouch.cli import audit, control, crm, decisions, forget, outbox, policy, prune, run, sandbox, slack
 from onetouch.cli.call import Call, shared
 
 __all__ = ["app"]
@@ -73,5 +73,5 @@ def main(
     logging.basicConfig(level=logging.INFO if verbose else logging.ERROR, format="%(levelname)s %(name)s %(message)s")
 
 
-for commands in (run, decisions, control, outbox, forget, prune, crm, slack, policy, sandbox):
+for commands in (run, decisions, control, outbox, forget, prune, crm, audit, slack, policy, sandbox):
     app.add_typer(commands.app)

@@ -11,7 +11,7 @@ from onetouch.crm_sync import LABELS, ending, merged
 from onetouch.delivery.failure import DeliveryFailed
 from onetouch.delivery.follow_up import close_follow_ups
 from onetouch.delivery.survivors import follow_records, moved
-from onetouch.delivery.withdraw import close, may_end, move
+from onetouch.delivery.withdraw import close, may_end, move, unheard
 from onetouch.lake import Lake
 from onetouch.ledger import ACTIVE, Handoff, Ledger, Run
 from onetouch.policy import Policy
@@ -46,15 +46,15 @@ def back_off(
 
     followed = follow_records(lake, ledger, run, crm, [h for h in active if h.handoff_id not in due])
     unwritten = {i: outcome.reason for i, outcome in followed.items() if not (outcome.ok or outcome.deleted)}
-    lost = _lost(ledger, policy, run)
+    ended = unheard(ledger, _lately_ended(ledger, policy, run))
     reasons = {handoff_id: (LABELS[state], reason) for handoff_id, (state, reason) in due.items()}
-    reasons |= {h.handoff_id: (LABELS[h.state], h.reason) for h in lost}
+    reasons |= {h.handoff_id: (LABELS[h.state], h.reason) for h in ended}
     outcomes = close(ledger, crm, reasons) if reasons else {}
     free = may_end(ending_ones, outcomes)
     for state in LABELS:
         theirs = {h.handoff_id: {"reason": due[h.handoff_id][1]} for h in free if due[h.handoff_id][0] == state}
         summary[state] = sum(h.state == state for h in move(ledger, run, state, theirs).values())
-    refused = [handoff for handoff in [*ending_ones, *lost] if not outcomes[handoff.handoff_id].ok]
+    refused = [handoff for handoff in [*ending_ones, *ended] if not outcomes[handoff.handoff_id].ok]
     closed, standing = close_follow_ups(ledger, run, crm, policy)
     if closed or standing:
         summary["follow_ups"] = {"closed": closed, "refused": len(standing)}
@@ -71,14 +71,10 @@ def back_off(
     return summary
 
 
-def _lost(ledger: Ledger, policy: Policy, run: Run) -> list[Handoff]:
-    """Recently ended handoffs whose task may exist: the run writing it crashed while another run ended the handoff."""
+def _lately_ended(ledger: Ledger, policy: Policy, run: Run) -> list[Handoff]:
     waiting = timedelta(hours=policy.handoff.expires_hours)
     ended = ledger.handoffs(states=["withdrawn", "expired"])
-    lately = [h for h in ended if h.task_id is None and h.closed_at and h.closed_at + waiting > run.as_of]
-    rows = ledger.outbox(keys=[f"task:{h.handoff_id}" for h in lately])
-    never_sent = {row.handoff_id for row in rows if row.attempts == 0}
-    return [h for h in lately if h.handoff_id not in never_sent]
+    return [handoff for handoff in ended if handoff.closed_at and handoff.closed_at + waiting > run.as_of]
 
 
 def _touches(ledger: Ledger, policy: Policy, run: Run, handoffs: list[Handoff]) -> dict[str, list[dict[str, Any]]]:

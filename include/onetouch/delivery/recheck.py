@@ -14,7 +14,7 @@ import pandas as pd
 
 from onetouch.crm import WITHDRAWN, Activity, Crm
 from onetouch.crm_sync import by_people, emails_of, in_touch_at, read_reps
-from onetouch.delivery.withdraw import withdraw
+from onetouch.delivery.withdraw import unheard, withdraw
 from onetouch.events import Checkout
 from onetouch.ledger import TERMINAL, Handoff, Ledger, Outbox, Run
 from onetouch.policy import Policy
@@ -215,12 +215,15 @@ def _at_work(ledger: Ledger, policy: Policy, crm: Crm, unseen: list[Handoff], fa
     """Handoffs whose account a rep is still working on, as the task of an earlier handoff shows.
 
     Such a task was closed by us and reopened by the rep, or changed or completed by the rep lately. An earlier task
-    that merely stayed open after its handoff ended (by a deal, for instance) is closed, so that no account has two. A
-    task that can't be closed is named in `failed`.
+    that merely stayed open after its handoff ended (by a deal, for instance) is closed, so that no account has two;
+    also one that the ledger does not know, because the handoff was ended while its task was being written (`unheard`).
+    A task that can't be closed is named in `failed`.
     """
     again = {h.account_id: h for h in unseen if h.episode > 1}
     past = ledger.handoffs(states=TERMINAL, account_ids=set(again)) if again else []
     earlier = {h.handoff_id: h for h in past if h.task_id}
+    if len(earlier) < len(past):
+        earlier |= {h.handoff_id: h for h in unheard(ledger, past)}
     silence, ours = timedelta(days=policy.handoff.silence_days), timedelta(hours=policy.delivery.fresh_hours)
     busy: set[str] = set()
     outlived: dict[str, tuple[str, str]] = {}

@@ -79,6 +79,15 @@ def withdraw(
     return move(ledger, run, "withdrawn", facts)
 
 
+def unheard(ledger: Ledger, ended: Iterable[Handoff]) -> list[Handoff]:
+    """Those of these ended handoffs whose task may exist although the ledger does not know it: they were ended while
+    another process was writing it."""
+    unknown = [handoff for handoff in ended if handoff.task_id is None]
+    rows = ledger.outbox(keys=[f"task:{handoff.handoff_id}" for handoff in unknown])
+    never_sent = {row.handoff_id for row in rows if row.attempts == 0}
+    return [handoff for handoff in unknown if handoff.handoff_id not in never_sent]
+
+
 def close(ledger: Ledger, crm: Crm, reasons: Mapping[str, tuple[str, str]]) -> dict[str, Outcome]:
     """`Crm.close_tasks`; a task in another CRM (the policy has changed since) gets an outcome that says so."""
     rows = ledger.outbox(keys=[f"task:{handoff_id}" for handoff_id in reasons])
