@@ -117,12 +117,17 @@ def said_without(row: dict[str, Any]) -> None:
         dossier(DECISION, row, POLICY),
         first_message(DECISION, row, POLICY),
         alert(DECISION, row, POLICY).text,
-        json.dumps(context_fields(account_context(DECISION, row, POLICY)), allow_nan=False),
+        json.dumps(said_of(account_context(DECISION, row, POLICY)), allow_nan=False),
         json.dumps(task_fields(task_content(DECISION, row, POLICY)), allow_nan=False),
     ]
     for text in texts:
         words = {word.strip(".,:;()[]'\"").lower() for word in text.split()}
         assert not words & {"nan", "none", "nat", "null", "inf", "<na>"}
+
+
+def said_of(context: AccountContext) -> dict[str, Any]:
+    """The fields that get a value; what an earlier episode has left is emptied by those that do not."""
+    return {name: value for name, value in context_fields(context).items() if value is not None}
 
 
 def test_an_account_known_by_its_id_alone_gets_a_whole_dossier_and_message() -> None:
@@ -175,7 +180,7 @@ def test_the_context_is_what_is_known() -> None:
     assert account_context({"account_id": "org-1"}, {}, POLICY).as_of is None
 
 
-def test_the_fields_are_the_ones_of_the_org_and_nulls_are_absent() -> None:
+def test_the_fields_are_the_ones_of_the_org_and_nulls_empty_those_of_an_episode_alone() -> None:
     fields = context_fields(account_context(DECISION, SIGNALS, POLICY))
     assert {k: v for k, v in fields.items() if k != "Onetouch_Dossier__c"} == {
         "Onetouch_Account_Id__c": "org-1",
@@ -196,7 +201,10 @@ def test_the_fields_are_the_ones_of_the_org_and_nulls_are_absent() -> None:
         account_context({"account_id": "x" * 300, "as_of": AS_OF}, {"activated": 0.0, "users": 1e12}, POLICY)
     )
     assert poor["Onetouch_Activated__c"] is False
-    assert {"Onetouch_Account_Id__c", "Onetouch_Team_Size__c", "Onetouch_Limit_Share__c"}.isdisjoint(poor)
+    assert {"Onetouch_Account_Id__c", "Onetouch_Tier__c", "Onetouch_Score__c"}.isdisjoint(poor)
+    assert (poor["Onetouch_Team_Size__c"], poor["Onetouch_Limit_Share__c"]) == (None, None)
+    standing = context_fields(AccountContext(score=1.0, tier="high", trigger="at 92 %"))
+    assert standing.keys() == {"Onetouch_Score__c", "Onetouch_Tier__c", "Onetouch_Trigger__c"}
 
 
 def test_the_context_required_by_the_policy_is_named_when_missing() -> None:
@@ -258,7 +266,7 @@ def test_whatever_the_data_holds_the_crm_takes_it(
     assert "\n" not in task["Subject"]
     assert len(task["Description"]) <= 32_000
     assert len(fields["Onetouch_Dossier__c"]) <= 32_000
-    assert len(fields.get("Onetouch_Features_Used__c", "")) <= 255
+    assert len(fields.get("Onetouch_Features_Used__c") or "") <= 255
     assert len(message) < 1_500
     for text in (task["Subject"], task["Description"], fields["Onetouch_Trigger__c"]):
         text.encode()  # no lone surrogates

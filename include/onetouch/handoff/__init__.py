@@ -5,7 +5,14 @@ from typing import TYPE_CHECKING
 from onetouch.faces import show
 
 if TYPE_CHECKING:
-    from onetouch.handoff.content import REQUIRED_CONTEXT, AccountContext, OpportunityContent, Priority, TaskContent
+    from onetouch.handoff.content import (
+        EPISODE,
+        REQUIRED_CONTEXT,
+        AccountContext,
+        OpportunityContent,
+        Priority,
+        TaskContent,
+    )
     from onetouch.handoff.dossier import dossier
     from onetouch.handoff.facts import known_facts
     from onetouch.handoff.fields import (
@@ -28,6 +35,7 @@ if TYPE_CHECKING:
 __all__ = [
     "AccountContext",
     "Alert",
+    "EPISODE",
     "OpportunityContent",
     "Priority",
     "REQUIRED_CONTEXT",

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from onetouch.crm.protocol import DISPOSITIONS, OUTCOMES, Due
-from onetouch.handoff import REQUIRED_CONTEXT, AccountContext, OpportunityContent, TaskContent, inert
+from onetouch.handoff import EPISODE, REQUIRED_CONTEXT, AccountContext, OpportunityContent, TaskContent, inert
 
 ACCOUNT_ID = "Onetouch_Account_Id__c"
 ACTION = "Onetouch_Action__c"
@@ -123,7 +123,7 @@ def context_fields(context: AccountContext) -> dict[str, Any]:
     """The context as fields of an account; values that are unknown or that a field cannot hold are left out, or None
     where an earlier episode's is to be emptied."""
     fields = {field: _held(getattr(context, name), wanted) for name, (field, wanted) in CONTEXT.items()}
-    emptied = {CONTEXT[name][0] for name in context.emptied}
+    emptied = {CONTEXT[name][0] for name in EPISODE} if context.dossier is not None else set()
     return {field: value for field, value in fields.items() if value is not None or field in emptied}
 
 
