@@ -1,15 +1,22 @@
-"""Reps come and go: what becomes of the tasks that are on their lists."""
+"""Reps come and go, and press buttons: what becomes of the tasks that are on their lists."""
 
 from __future__ import annotations
 
-from datetime import timedelta
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import date, timedelta
 from typing import Any
 
-from onetouch.crm import Due
+from onetouch.console import Presses
+from onetouch.crm import Due, connect
 from onetouch.delivery import alert_reps
+from onetouch.handoff import TaskContent
 from onetouch.sandbox.fields import make_id
 
 from benchmarks.situations.situation import Seen, Stage, situation
+from tests.delivery.test_presses import OTTO as OTTO_IN_SLACK
+from tests.delivery.test_presses import Office, served
 from tests.delivery.world import AS_OF, BUYING, OTHER, OWNER, World
 
 HOUR = timedelta(hours=1)
@@ -130,7 +137,7 @@ def toucher_deactivated(stage: Stage) -> Seen:
 
 
 @situation(
-    source="Salesforce documentation: Considerations for Using Queues for Tasks",
+    source="ours",
     happens="Somebody puts a task into a queue; its former owner is deactivated afterwards.",
     expected="A queue is no rep and nobody's leaving: the task stays there, and no row of the outbox waits.",
 )
@@ -194,16 +201,11 @@ def ill_while_the_customer_buys(stage: Stage) -> Seen:
 
 
 @situation(
-    source="HubSpot documentation: Owners (archived)",
+    source="HubSpot documentation: Owners API",
     happens="A HubSpot owner with an open task is archived.",
     expected="The owner reads as left, and the task goes to another with a due day of their own.",
 )
 def hubspot_owner_archived(stage: Stage) -> Seen:
-    from datetime import date
-
-    from onetouch.crm import connect
-    from onetouch.handoff import TaskContent
-
     world = stage.world(crm__system="hubspot")
     there = stage.crm(world, "hubspot")
     account = there.accounts(1)[1]
@@ -218,3 +220,65 @@ def hubspot_owner_archived(stage: Stage) -> Seen:
     (task,) = there.tasks()
     holds = left == [there.rita] and task.owner_id == there.otto and task.due_on == date(2025, 11, 20)
     return Seen(holds, f"left: {len(left)} owner, due {task.due_on}")
+
+
+@contextmanager
+def with_buttons(stage: Stage) -> Iterator[Office]:
+    """A company whose alerts have buttons, with one task of Rita's, and the address where presses arrive."""
+    world = stage.world(crm__alert_link=False)
+    office = Office(world, "")
+    world.slack = office.slack  # type: ignore[method-assign]
+    world.accounts(1)
+    run = world.run()
+    world.decide(run, 1, due_at=AS_OF + 6 * HOUR, signals=OWNERS)
+    world.deliver(run)
+    told(world, run)
+    with served(Presses(lambda: office, lambda: office.now)) as office.url:
+        yield office
+
+
+def _presses(office: Office) -> int:
+    return sum(row.kind == "press" for row in office.world.ledger.outbox())
+
+
+@situation(
+    source="getsentry/sentry #69252, slackapi/bolt-js #822",
+    happens="Slack sends the press of Done twice, since the first answer was slow; then come two more runs.",
+    expected="It is done once: one row, one completed task, one touch.",
+)
+def press_delivered_twice(stage: Stage) -> Seen:
+    with with_buttons(stage) as office:
+        world, (post,) = office.world, office.world.org.posts()
+        first = office.presses("done")
+        blocks = json.dumps(post["blocks"])  # the second delivery is of the message as it was
+        world.org.sql("UPDATE message SET blocks = ? WHERE ts = ?", blocks, post["ts"])
+        again = office.presses("done", trigger_id=first["trigger_id"])
+        for hour in (2, 3):
+            next_run(world, AS_OF + hour * HOUR, 1)
+        touches, state = len(world.ledger.touches(["org-1"])), world.handoff(1).state
+        holds = (first["status"], again["status"], _presses(office), touches, state) == (200, 200, 1, 1, "touched")
+        return Seen(holds and not office.told(), f"{_presses(office)} row, {touches} touch, {state}")
+
+
+@situation(
+    source="mozilla/bugbug #6732",
+    happens="A colleague in the channel presses Not now on Rita's task.",
+    expected="Only that person is told that it is not theirs; task, ledger and message stay as they were.",
+)
+def press_by_a_colleague(stage: Stage) -> Seen:
+    with with_buttons(stage) as office:
+        office.presses("not_now", user=OTTO_IN_SLACK)
+        next_run(office.world, AS_OF + 2 * HOUR, 1)
+        open_still = office.world.task(1)["Status"] == "Not Started"
+        return Seen(open_still and _presses(office) == 0 and len(office.told()) == 1, office.told()[0])
+
+
+@situation(
+    source="Slack documentation: Verifying requests from Slack",
+    happens="A recorded press is sent again six minutes later, and one signed with another secret is made up.",
+    expected="Both are answered 401, and nothing happens.",
+)
+def press_replayed_or_forged(stage: Stage) -> Seen:
+    with with_buttons(stage) as office:
+        answers = [office.presses("done", age=360)["status"], office.presses("done", secret="guessed")["status"]]
+        return Seen(answers == [401, 401] and _presses(office) == 0, f"answered {answers}, {_presses(office)} rows")

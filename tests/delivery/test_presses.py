@@ -265,6 +265,20 @@ def test_a_task_given_on_can_be_pressed_by_who_has_it_now(office: Office) -> Non
     assert [row.payload["by"] for row in world.ledger.outbox() if row.kind == "press"] == [OTTO]
 
 
+def test_of_two_announcements_only_the_new_owners_has_buttons(office: Office) -> None:
+    world = office.world
+    given(world, 1)
+    world.org.sql("UPDATE User SET IsActive = 0 WHERE Id = ?", OWNER)
+    for later in (5, 6):
+        hour(world, AS_OF + later * HOUR, 1)
+    first, again = [post for post in world.org.posts() if post["thread_ts"] is None]
+    assert elements(first) == []
+    assert "due" not in shown(first)
+    assert elements(again) == ["Done", "Snooze", "Not now", "Would have bought anyway"]
+    office.presses("done", user=OTTO, number=1)
+    assert "Done, says @" in shown(world.org.posts()[-1])
+
+
 def test_an_answer_goes_only_to_slack(office: Office) -> None:
     from onetouch.chat import ChatError, Press
 

@@ -396,10 +396,17 @@ class _Round:
             its = Told.now(row.payload, handoff, self.chat.user(handoff.owner_email))
             if press := self.pressed.get(handoff.handoff_id):
                 its = its.pressed_by(said(press))
+            elif its.handed_on and self._told_anew(handoff):  # that announcement has the buttons and the due time
+                its = replace(its, alert=replace(its.alert, due=""))
             elif self.chat.takes_presses:
                 its = replace(its, buttons=buttons(handoff.handoff_id))
             told.append(its)
         return digest(told, self.chat.name.capitalize()) if together else one(told[0])
+
+    def _told_anew(self, handoff: Handoff) -> bool:
+        """Whether the present owner, who got the task with a clock of their own, has an announcement of their own."""
+        last, there = self._last_given(handoff), self.alerts.get(handoff.handoff_id, [])
+        return last is not None and last.kind == REASSIGNMENT and self._key_of(last) in {row.key for row in there}
 
     def _members(self, together: str) -> list[Outbox]:
         """The rows of a digest in their order, without those whose task ended before it was posted."""
