@@ -4,7 +4,7 @@ SHELL := /bin/bash
 BIN := .venv/bin
 HOME_DIR ?= .onetouch
 
-.PHONY: help setup demo up test test-all lint bench imports year faults situations mutants audit lock docs clean
+.PHONY: help setup demo up test test-all lint bench imports year faults model situations mutants audit lock docs clean
 
 help:  ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -53,6 +53,11 @@ faults: setup  ## the delivery under 10,000 seeds of faults, killed 50 times, an
 	$(BIN)/python -m benchmarks.faults --seeds 10000
 	$(BIN)/python -m benchmarks.faults.real --kills 50
 	$(BIN)/python -m benchmarks.faults --bugs
+
+model: setup  ## every state of the delivery's model, to a bound; planted bugs; 200 histories of the simulator
+	$(BIN)/python -m benchmarks.model
+	$(BIN)/python -m benchmarks.model --bugs
+	$(BIN)/python -m benchmarks.model --histories 200
 
 situations: setup  ## what happens in real orgs, each situation played against the stand-ins: expected and seen
 	$(BIN)/python -m benchmarks.situations

@@ -23,7 +23,7 @@ from onetouch.delivery.deliver import _deliver, _send_all, _write_context, _writ
 from onetouch.delivery.send import _settled, send
 from onetouch.delivery.withdraw import may_end, withdraw
 from onetouch.ledger import ENDED, LEGAL, IllegalMove, Ledger, Outbox
-from onetouch.ledger.outbox import SETTLED, abandon
+from onetouch.ledger.outbox import SETTLED
 from onetouch.ledger.tables import outbox
 from onetouch.policy import read_policy
 from sqlalchemy import update
@@ -48,7 +48,7 @@ OPERATIONS: dict[str, Callable[[Ledger, str], Any]] = {
     "unanswered": lambda ledger, key: ledger.unanswered_all({key: "no answer"}),
     "refused for now": lambda ledger, key: ledger.failed_all({key: ("locked", True)}),
     "refused": lambda ledger, key: ledger.failed_all({key: ("refused", False)}),
-    "abandon": lambda ledger, key: _abandon(ledger, key),
+    "abandon": lambda ledger, key: _ends(ledger, key),
 }
 """What the delivery does to a row of the outbox."""
 
@@ -146,10 +146,9 @@ def outbox_table() -> Mapping[tuple[str, str], str | None]:
     return table
 
 
-def _abandon(ledger: Ledger, key: str) -> None:
+def _ends(ledger: Ledger, key: str) -> None:
     [row] = ledger.outbox(keys=[key])
-    with ledger.writing() as connection:
-        abandon(connection, str(row.handoff_id))
+    ledger.move(str(row.handoff_id), "withdrawn", NOW)
 
 
 @dataclass(frozen=True)

@@ -129,6 +129,7 @@ def test_the_outboxes_table_is_whole_and_what_was_sent_stays_sent() -> None:
     table = outbox_table()
     assert table.keys() == {(operation, row) for operation in OPERATIONS for row in ROWS}
     assert {after for (_, row), after in table.items() if row == "sent"} == {"sent"}
+    assert table["abandon", "pending"] == table["abandon", "sending"] == "ended"
 
 
 def test_the_moves_are_the_ledgers() -> None:
