@@ -277,13 +277,13 @@ class Crm(Protocol):
     # ── writing ──────────────────────────────────────────────────────────────────────────────────
 
     def ensure_accounts(self, rows: Mapping[str, Row], kind: str) -> dict[str, Outcome]:
-        """Finds or creates a record for each product account, `account_id` → {name, domain, owner_id, …}: the record
+        """Finds or creates a record for each product account, `account_id` → {name, domain, owner_id, extra, …}: the record
         with our external id, else a record of the same domain (which gets the id), else a new record of `kind`
-        (account, lead). Never creates two."""
+        (account, lead). Never creates two. `extra`: the company's own fields of a new record."""
 
     def ensure_contacts(self, rows: Mapping[str, Row]) -> dict[str, Outcome]:
-        """Finds or creates a contact for each row, key → {crm_account_id, email, name, title, owner_id}: the account's
-        contact of that address, else one of that address that belongs to no account, else a new one.
+        """Finds or creates a contact for each row, key → {crm_account_id, email, name, title, owner_id, extra}: the
+        account's contact of that address, else one of that address that belongs to no account, else a new one.
 
         Never creates two; one of ours that was deleted is not created again (`deleted`). Only where the policy's
         `crm.contacts` is `create`.

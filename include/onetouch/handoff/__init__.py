@@ -7,6 +7,7 @@ from onetouch.faces import show
 if TYPE_CHECKING:
     from onetouch.handoff.content import REQUIRED_CONTEXT, AccountContext, OpportunityContent, Priority, TaskContent
     from onetouch.handoff.dossier import dossier
+    from onetouch.handoff.extra_fields import extra_fields
     from onetouch.handoff.facts import known_facts
     from onetouch.handoff.fields import (
         account_context,
@@ -37,6 +38,7 @@ __all__ = [
     "columns_read",
     "count",
     "dossier",
+    "extra_fields",
     "first_message",
     "follow_up_content",
     "inert",

@@ -178,6 +178,10 @@ _THEN_3: dict[str, Any] = {
     "crm.alert_link": False,
     "assignment.remind": False,
     "assignment.escalate_to": None,
+    # Records had no fields but ours, and the CRM's own values.
+    "crm.extra_fields": {"task": {}, "account": {}, "lead": {}, "contact": {}},
+    "crm.record_types": {"task": None, "account": None, "lead": None, "contact": None},
+    "crm.task_values": {"open": None, "closed": None, "high": None, "medium": None, "low": None},
     # What the CRM had refused was not offered again.
     "delivery.offer_again_hours": None,
 }  # fmt: skip

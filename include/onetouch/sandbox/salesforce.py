@@ -15,6 +15,7 @@ from urllib.parse import parse_qsl, unquote
 from onetouch.sandbox import faults
 from onetouch.sandbox.api import Answer, ApiError, Call, not_found
 from onetouch.sandbox.bulk import Ingest
+from onetouch.sandbox.customs import record_types
 from onetouch.sandbox.fields import Field, SObject, full_id
 from onetouch.sandbox.metadata import METADATA, SETS, as_seen, without_fields
 from onetouch.sandbox.records import DmlError, Records, clean
@@ -43,7 +44,7 @@ class Salesforce:
         self.store = store
         self.records = Records(store)
         self.cursors: OrderedDict[str, tuple[Statement, list[Any]]] = OrderedDict()
-        self._seen: dict[int, dict[str, SObject]] = {}
+        self._seen: dict[int, tuple[dict[str, SObject], dict[str, SObject]]] = {}
         self.ingest = Ingest(
             store,
             lambda: self.org,
@@ -61,9 +62,9 @@ class Salesforce:
         the fields of the setting `hidden`."""
         org = self.store.org
         if which := int(self.store.setting("permissions")):
-            if which not in self._seen:
-                self._seen[which] = as_seen(org, METADATA, SETS[which - 1])
-            org = self._seen[which]
+            if which not in self._seen or self._seen[which][0] is not org:
+                self._seen[which] = org, as_seen(org, METADATA, SETS[which - 1])
+            org = self._seen[which][1]
         hidden = self.store.setting("hidden")
         return without_fields(org, hidden) if hidden else org
 
@@ -238,7 +239,8 @@ class Salesforce:
                 return self._create(call, sobject, self._object(call.body))
             case ["describe"]:
                 call.only("GET")
-                return Answer(200, _describe(sobject, call.root))
+                types = record_types(sobject.name, self.store.rules)
+                return Answer(200, _describe(sobject, call.root) | {"recordTypeInfos": types})
             case [record_id]:
                 call.only("GET", "PATCH", "DELETE")
                 return self._one(call, sobject, self._id(sobject, record_id))
@@ -658,6 +660,7 @@ def _describe(sobject: SObject, root: str) -> dict[str, Any]:
             "referenceTo": list(f.references),
             "relationshipName": f.relationship or None,
             "defaultValue": f.default,
+            "defaultedOnCreate": f.default is not None or f.name == "OwnerId" or not f.createable,
         }
         for f in sobject.fields.values()
     ]

@@ -62,7 +62,8 @@ class HubSpot:
 
     `api_reserve`: the share of the account's daily calls that is left to others. `deals`: whether we create deals, and
     `standing`: whether we write standings, for which their properties must be there. `contact_fields`: the policy's
-    `crm.contact_fields`. Raises ConnectionConfigError at once when the connection cannot work.
+    `crm.contact_fields`. `extra_fields`: object type → the company's own properties that we write; `task_values`: as
+    fields.OWN_VALUES. Raises ConnectionConfigError at once when the connection cannot work.
     """
 
     name = "hubspot"
@@ -78,7 +79,11 @@ class HubSpot:
         sleep: Callable[[float], None] = time.sleep,
         contact_fields: Mapping[str, str | None] | None = None,
         stopped: WhyStopped = never,
+        extra_fields: Mapping[str, Collection[str]] | None = None,
+        task_values: Mapping[str, str] | None = None,
     ) -> None:
+        self._extra = {thing: own for thing, own in (extra_fields or {}).items() if own}
+        self._values = {**fields.OWN_VALUES, **(task_values or {})}
         self._portal = str(connection.extra.get("portal_id") or "")
         self._transport = Transport(connection, api_reserve=api_reserve, wait=wait, sleep=sleep, stopped=stopped)
         self._records = Records(self._transport)
@@ -98,6 +103,12 @@ class HubSpot:
             deals=policy.crm.opportunity != "never",
             standing=policy.crm.standing == "everybody",
             contact_fields=dict(policy.crm.contact_fields),
+            extra_fields={
+                "tasks": [*policy.crm.extra_fields.task],
+                "companies": [*policy.crm.extra_fields.account, *policy.crm.extra_fields.lead],
+                "contacts": [*policy.crm.extra_fields.contact],
+            },
+            task_values={name: value for name, value in policy.crm.task_values if value},
             stopped=stopped,
             sleep=sleep,
         )
@@ -263,6 +274,9 @@ class HubSpot:
                     problems.append(f"{thing}.{name} is of type {there[name].get('type')}, not {definition['type']}")
                 elif lacking := _options(definition) - _options(there[name]):
                     problems.append(f"{thing}.{name} lacks {', '.join(sorted(lacking))}")
+        for thing, own in self._extra.items():
+            there = self._records.definitions(thing)
+            problems += [f"{thing}.{name} (crm.extra_fields) is missing" for name in own if name not in there]
         if problems:
             raise FieldsMissing(
                 f"HubSpot: {', '.join(problems)}; create them (onetouch crm check --create, or docs/hubspot.md)"
@@ -336,7 +350,7 @@ class HubSpot:
         outcomes = self._rows.made("tasks", HANDOFF_ID, [h for h in unsure if h in rows])
         new = {
             h: {
-                "properties": fields.task_properties(rows[h]) | {HANDOFF_ID: h},
+                "properties": fields.task_properties(rows[h], self._values) | {HANDOFF_ID: h},
                 "associations": fields.task_associations(rows[h]),
             }
             for h in rows
@@ -472,7 +486,7 @@ def _from(name: str, since: datetime) -> Filter:
 
 
 def _company(account_id: str, row: Row, kind: str) -> dict[str, str]:
-    properties = {
+    properties = fields.extra_properties(row.get("extra")) | {
         ACCOUNT_ID: account_id,
         "name": row.get("name"),
         "domain": _domain(row),

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import replace
 from datetime import datetime
 from itertools import chain, islice
-from typing import Self
+from typing import Any, Self
 from urllib.parse import quote
 
 import requests
@@ -53,12 +53,14 @@ from onetouch.crm.salesforce.fields import (
     DISPOSITION,
     HANDOFF_ID,
     OUTCOME,
+    OWN_VALUES,
     contact_fields,
     contact_key,
     context_fields,
     cut,
     missing,
     opportunity_fields,
+    own_problems,
     problems,
     task_fields,
 )
@@ -91,7 +93,9 @@ class Salesforce:
     `contact_fields`: those of the policy's `crm`. `bulk_above`: a write of more rows than that is a bulk job. `clock`:
     returns the machine's time, since the expiry of a signed assertion is checked by Salesforce's clock and not by
     as_of. `makes_contacts`: contacts are created, so their fields are checked, too; `standing`: so is the field of the
-    action, which only standings have. Raises ConnectionConfigError at once when the connection cannot work.
+    action, which only standings have. `extra_fields`: object → the company's own fields that we write; `record_types`:
+    object → the developer name of the record type of what we create; `task_values`: as fields.OWN_VALUES. Raises
+    ConnectionConfigError at once when the connection cannot work.
     """
 
     name = "salesforce"
@@ -111,7 +115,12 @@ class Salesforce:
         stopped: WhyStopped = never,
         makes_contacts: bool = False,
         standing: bool = False,
+        extra_fields: Mapping[str, Collection[str]] | None = None,
+        record_types: Mapping[str, str] | None = None,
+        task_values: Mapping[str, str] | None = None,
     ) -> None:
+        self._extra, self._types = extra_fields or {}, record_types or {}
+        self._values = {**OWN_VALUES, **(task_values or {})}
         self._makes_contacts, self._standing = makes_contacts, standing
         self._transport = Transport(
             connection,
@@ -142,7 +151,17 @@ class Salesforce:
             contact_fields=dict(policy.crm.contact_fields),
             stopped=stopped,
             sleep=sleep,
+            **cls.own_rules(policy),
         )
+
+    @staticmethod
+    def own_rules(policy: Policy) -> dict[str, Any]:
+        """The settings that the policy makes for rules of the company's own."""
+        return {
+            "extra_fields": {kind.capitalize(): [*own] for kind, own in policy.crm.extra_fields},
+            "record_types": {kind.capitalize(): own for kind, own in policy.crm.record_types if own},
+            "task_values": {name: value for name, value in policy.crm.task_values if value},
+        }
 
     def page(self, thing: Thing, record_id: str) -> str | None:
         """See Crm. The org leads from this address to the record's page, of whatever type it is."""
@@ -368,11 +387,29 @@ class Salesforce:
         wrong: list[str] = []
         for thing in [thing for thing in things if thing not in self._checked]:
             there = self._transport.fields(thing) or {}
-            wrong += problems(thing, there, () if self._standing else (ACTION,))
+            wrong += problems(thing, there, () if self._standing else (ACTION,), self._values)
+            wrong += own_problems(thing, there, self._extra.get(thing, ()))
+            if thing in self._types and self._record_type(thing) is None:
+                wrong.append(f"{thing} has no record type {self._types[thing]} that the integration user may use")
             if thing == "Account":
                 wrong += missing(thing, there, filter(None, self._fields.values()))
         _raise(wrong)
         self._checked |= set(things)
+
+    def _record_type(self, thing: str) -> str | None:
+        """The id of the record type that the policy names, where the integration user may use it."""
+        for known in self._transport.described(thing).get("recordTypeInfos") or []:
+            if (
+                known.get("developerName") == self._types[thing]
+                and known.get("available")
+                and known.get("active", True)
+            ):
+                return str(known["recordTypeId"])
+        return None
+
+    def _typed(self, thing: str, record: Record) -> Record:
+        """A record that is about to be created, with the record type that the policy names."""
+        return record | {"RecordTypeId": self._record_type(thing)} if thing in self._types else record
 
     def ensure_accounts(self, rows: Mapping[str, Row], kind: str) -> dict[str, Outcome]:
         """See Crm. A deleted record of ours is not created again (`deleted`); for a merged one the surviving record is
@@ -440,7 +477,7 @@ class Salesforce:
             record[website] = row["domain"]
         if row.get("owner_id"):
             record["OwnerId"] = row["owner_id"]
-        return record | {ACCOUNT_ID: account_id}
+        return dict(row.get("extra") or {}) | record | {ACCOUNT_ID: account_id}
 
     def ensure_contacts(self, rows: Mapping[str, Row]) -> dict[str, Outcome]:
         """See Crm. The unique external id ensures one contact even when two processes write at once. A lead is a person
@@ -485,7 +522,7 @@ class Salesforce:
         outcomes = self._adopted(h for h in unsure if h in rows)
         # Inserting a task locks its account. One order for all, so that two writers wait and do not deadlock.
         new = sorted((h for h in rows if h not in outcomes), key=lambda h: (str(rows[h].crm_account_id), h))
-        records = {h: _related(task_fields(rows[h])) | {HANDOFF_ID: h} for h in new}
+        records = {h: _related(task_fields(rows[h], self._values)) | {HANDOFF_ID: h} for h in new}
         outcomes |= self._insert_tasks(records)
         # A contact that cannot be referred to (deleted, moved, not shared with us): the task is created without it.
         nobody = {
@@ -510,7 +547,9 @@ class Salesforce:
                 if handoff_id not in outcomes or not (outcomes[handoff_id].ok or outcomes[handoff_id].retryable)
             }
             if left:
-                closing = Closing(self._transport, self.tasks_of, left, fields, self.check_fields)
+                closing = Closing(
+                    self._transport, self.tasks_of, left, fields, self.check_fields, self._values["closed"]
+                )
                 outcomes |= closing.close(begun=bool(outcomes))
         return outcomes
 
@@ -562,7 +601,8 @@ class Salesforce:
 
     def _insert(self, thing: str, records: Sequence[Record], look: Look, *, begun: bool) -> list[Outcome]:
         """Creates records that carry a unique key; one outcome for each record, in their order."""
-        return self._send("POST", [{"attributes": {"type": thing}} | record for record in records], look, begun=begun)
+        typed = [{"attributes": {"type": thing}} | self._typed(thing, record) for record in records]
+        return self._send("POST", typed, look, begun=begun)
 
     def _send(
         self, method: str, records: Sequence[Record], look: Look | None = None, *, begun: bool = False
