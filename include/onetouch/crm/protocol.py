@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any, Literal, Protocol, Self
 
 from onetouch.connections import Connection
@@ -116,6 +116,29 @@ class Outcome:
         return f"{self.code}: {self.message}" if self.message else self.code
 
 
+@dataclass(frozen=True)
+class Finding:
+    """Something of the CRM that would refuse what we write: found before anything is written.
+
+    `record`: the object. `field`, `value`: what of it would be refused, "" where no one field is to blame. `refuses`:
+    what refuses it. `mend`: what to do; `who`: who can do it.
+    """
+
+    record: str
+    field: str
+    value: str
+    refuses: str
+    mend: str
+    who: str = "an admin"
+
+    @property
+    def line(self) -> str:
+        """The finding in one line."""
+        where = f"{self.record}.{self.field}" if self.field else self.record
+        value = f" = {self.value!r}" if self.value else ""
+        return f"{where}{value}: {self.refuses}; {self.who}: {self.mend}"
+
+
 _FOLLOW_UP = re.compile(r"([0-9a-f]{32})-([1-9])")
 
 
@@ -211,6 +234,9 @@ class Crm(Protocol):
     def create_fields(self) -> list[str]:
         """Creates our fields that are missing; returns their names. May raise CannotCreateFields."""
 
+    def rehearse(self, policy: Policy, today: date) -> list[Finding]:
+        """What of the CRM's own rules would refuse the records that we write. Nothing stays in the CRM."""
+
     def page(self, thing: Thing, record_id: str) -> str | None:
         """Where people open an account (or lead) or a task; None where that is not known. Sends no request."""
 
@@ -277,8 +303,8 @@ class Crm(Protocol):
     # ── writing ──────────────────────────────────────────────────────────────────────────────────
 
     def ensure_accounts(self, rows: Mapping[str, Row], kind: str) -> dict[str, Outcome]:
-        """Finds or creates a record for each product account, `account_id` → {name, domain, owner_id, extra, …}: the record
-        with our external id, else a record of the same domain (which gets the id), else a new record of `kind`
+        """Finds or creates a record for each product account, `account_id` → {name, domain, owner_id, extra, …}: the
+        record with our external id, else a record of the same domain (which gets the id), else a new record of `kind`
         (account, lead). Never creates two. `extra`: the company's own fields of a new record."""
 
     def ensure_contacts(self, rows: Mapping[str, Row]) -> dict[str, Outcome]:

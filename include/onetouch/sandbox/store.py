@@ -67,6 +67,8 @@ SETTINGS: Final[dict[str, Any]] = {
     "sequence": 0,
 }
 
+_NOT_LOADED: Final[dict[str, Any]] = {"not": "loaded"}
+
 INTEGRATION_USER: Final = make_id("005", 1)
 
 
@@ -86,7 +88,7 @@ class Store:
         self.db.row_factory = sqlite3.Row
         self.db.execute("PRAGMA case_sensitive_like = OFF")
         if image:
-            self.db.deserialize(image)
+            self.db.deserialize(image)  # with what an org without rules of its own has
             self.customise(self.setting("rules"))
             return
         if home:
@@ -97,6 +99,7 @@ class Store:
             for sobject in org.values():
                 self._table(sobject)
             self.load_user()
+        self.rules = _NOT_LOADED
         self.customise(self.setting("rules"))
 
     def customise(self, rules: dict[str, Any]) -> None:
@@ -195,7 +198,7 @@ class Store:
             for row in names.fetchall():
                 self.db.execute(f'DELETE FROM "{row["name"]}"')
             self.load_user()
-        self.rules = {"emptied": True}
+        self.rules = _NOT_LOADED
         self.customise({})
 
     def load_user(self) -> None:

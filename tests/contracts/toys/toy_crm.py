@@ -6,7 +6,7 @@ import itertools
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Any
 
 from onetouch.connections import Connection
@@ -24,6 +24,7 @@ from onetouch.crm import (
     left_alone,
     note,
 )
+from onetouch.crm.protocol import Finding
 from onetouch.handoff import AccountContext, OpportunityContent, TaskContent
 from onetouch.policy import Policy
 from onetouch.stop import WhyStopped, ask
@@ -322,6 +323,9 @@ class ToyCrm:
                     }  # fmt: skip
                 outcomes[key] = Outcome(ok=True, id=known["opportunity_id"], deleted=known["is_deleted"])
         return outcomes
+
+    def rehearse(self, policy: Policy, today: date) -> list[Finding]:
+        return []
 
     def reassign_tasks(self, owners: Mapping[str, tuple[str, str]]) -> dict[str, Outcome]:
         outcomes = {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any, Self
 from urllib.parse import quote
 
@@ -28,12 +28,14 @@ from onetouch.crm.hubspot.answers import (
 from onetouch.crm.hubspot.contacts import Contacts
 from onetouch.crm.hubspot.fields import ACCOUNT_ID, AS_OF, HANDOFF_ID
 from onetouch.crm.hubspot.records import BATCH, Filter, Record, Records, parts
+from onetouch.crm.hubspot.rehearsal import rehearsed
 from onetouch.crm.hubspot.rows import Rows
 from onetouch.crm.hubspot.transport import Transport
 from onetouch.crm.protocol import (
     RELEASED,
     Activity,
     FieldsMissing,
+    Finding,
     OurWrites,
     Outcome,
     Refused,
@@ -43,8 +45,8 @@ from onetouch.crm.protocol import (
     left_alone,
     note,
 )
-from onetouch.handoff import AccountContext, OpportunityContent, TaskContent
-from onetouch.policy import Policy
+from onetouch.handoff import AccountContext, OpportunityContent, TaskContent, extra_fields
+from onetouch.policy import EXTRA_FACTS, Policy
 from onetouch.stop import WhyStopped, never
 
 _TOGETHER = 1_000
@@ -298,6 +300,19 @@ class HubSpot:
                 made.append(f"{thing}.{definition['name']}")
         self._checked = False
         return made
+
+    def rehearse(self, policy: Policy, today: date) -> list[Finding]:
+        """See Crm. HubSpot has no write that can be undone: only the definitions of its properties are looked at."""
+        facts = {name: 1 if name == "score" else "trial" for name in EXTRA_FACTS}
+        extra = extra_fields(facts, facts, policy, handoff_id="trial")
+        task = TaskContent("trial", "trial", "high", today, extra=extra.get("task"))
+        trial = {"tasks": fields.task_properties(task, self._values)}
+        if (kind := policy.crm.unknown_accounts) != "leave":
+            trial["companies"] = _company("trial", {"name": "trial", "extra": extra.get(kind)}, kind)
+        if policy.crm.contacts == "create":
+            row = {"name": "trial", "crm_account_id": "1", "extra": extra.get("contact")}
+            trial["contacts"] = fields.contact_input("trial@onetouch-trial.invalid", row)["properties"]
+        return list(rehearsed(self._records, trial))
 
     def ensure_accounts(self, rows: Mapping[str, Row], kind: str) -> dict[str, Outcome]:
         """See Crm. A lead is a company in the lifecycle stage lead. A deleted record of ours is not created again.

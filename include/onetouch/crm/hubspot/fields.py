@@ -141,15 +141,19 @@ def task_properties(task: TaskContent, values: Mapping[str, str] = OWN_VALUES) -
     HubSpot's due date is a moment, not a day. It is set to noon UTC, which is the same day in every time zone from
     UTC-12 to UTC+11.
     """
-    properties = {
-        "hs_task_subject": _shortened(task.subject),
-        "hs_task_body": _paragraphs(task.description),
-        "hs_task_priority": values[task.priority],
-        "hs_task_status": values["open"],
-        "hs_timestamp": f"{task.due_on.isoformat()}T12:00:00Z" if task.due_on else "",
-        "hs_task_reminders": milliseconds(task.remind_at) if task.remind_at else "",
-        "hubspot_owner_id": task.owner_id or "",
-    }
+    properties = (
+        {"hs_task_type": "TODO"}
+        | extra_properties(task.extra)
+        | {
+            "hs_task_subject": _shortened(task.subject),
+            "hs_task_body": _paragraphs(task.description),
+            "hs_task_priority": values[task.priority],
+            "hs_task_status": values["open"],
+            "hs_timestamp": f"{task.due_on.isoformat()}T12:00:00Z" if task.due_on else "",
+            "hs_task_reminders": milliseconds(task.remind_at) if task.remind_at else "",
+            "hubspot_owner_id": task.owner_id or "",
+        }
+    )
     return {name: value for name, value in properties.items() if value}
 
 

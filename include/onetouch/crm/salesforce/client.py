@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import date, datetime
 from itertools import chain, islice
 from typing import Any, Self
 from urllib.parse import quote
@@ -22,6 +22,7 @@ from onetouch.crm.protocol import (
     CannotCreateFields,
     CrmError,
     FieldsMissing,
+    Finding,
     OurWrites,
     Outcome,
     Row,
@@ -64,14 +65,18 @@ from onetouch.crm.salesforce.fields import (
     problems,
     task_fields,
 )
+from onetouch.crm.salesforce.rehearsal import Rehearsal
 from onetouch.crm.salesforce.rows import DELETED, DUPLICATE, LOCKED, ROWS, Batch, Look
 from onetouch.crm.salesforce.transport import Record, Transport, soql_of
-from onetouch.handoff import AccountContext, OpportunityContent, TaskContent
-from onetouch.policy import Policy
+from onetouch.handoff import AccountContext, OpportunityContent, TaskContent, extra_fields
+from onetouch.policy import EXTRA_FACTS, Policy
 from onetouch.stop import WhyStopped, never
 
 _LOOKED_UP = 2_000
 """Ours: activities among which logged e-mails are looked up together."""
+
+TRIAL = "Onetouch trial"
+"""What records are called that are written and undone to see whether they would be taken."""
 
 _REFERENCE = frozenset(
     {
@@ -410,6 +415,33 @@ class Salesforce:
     def _typed(self, thing: str, record: Record) -> Record:
         """A record that is about to be created, with the record type that the policy names."""
         return record | {"RecordTypeId": self._record_type(thing)} if thing in self._types else record
+
+    def rehearse(self, policy: Policy, today: date) -> list[Finding]:
+        """See Crm. The records of the trial are named "Onetouch trial" and undone in the request that writes them."""
+        return Rehearsal(self._transport, self._trial(policy, today), self._values["closed"]).findings()
+
+    def _trial(self, policy: Policy, today: date) -> dict[str, Record]:
+        """One record of each object that the policy makes us create, as it would be written."""
+        facts = {name: 1 if name == "score" else TRIAL for name in EXTRA_FACTS} | {"tier": "high"}
+        extra = extra_fields(facts, facts, policy, handoff_id=TRIAL)
+        reps = {rep.email.casefold() for rep in policy.assignment.reps}
+        owners = [r["owner_id"] for r in self.read_reps() if r["active"] and str(r["email"]).casefold() in reps]
+        made = {"account": "Account", "lead": "Lead"}.get(policy.crm.unknown_accounts)
+        records: dict[str, Record] = {}
+        if made:
+            row = {"name": TRIAL, "domain": "onetouch-trial.invalid", "extra": extra.get(policy.crm.unknown_accounts)}
+            records[made] = self._new_account(made, TRIAL, row)
+        if account := next(self._transport.query("SELECT Id FROM Account LIMIT 1"), None):
+            of = str(account["Id"])
+        else:
+            of = f"@{{{made}.id}}"
+        if policy.crm.contacts == "create":
+            person = {"email": "trial@onetouch-trial.invalid", "name": TRIAL, "crm_account_id": of}
+            records["Contact"] = contact_fields(person | {"extra": extra.get("contact")}) | {CONTACT_KEY: TRIAL}
+        task = TaskContent(TRIAL, TRIAL, "high", today, owner_id=min(owners, default=None), extra=extra.get("task"))
+        about = {"WhoId" if of == "@{Lead.id}" else "WhatId": of} if account or made else {}
+        records["Task"] = task_fields(task, self._values) | about | {HANDOFF_ID: TRIAL}
+        return {thing: self._typed(thing, record) for thing, record in records.items()}
 
     def ensure_accounts(self, rows: Mapping[str, Row], kind: str) -> dict[str, Outcome]:
         """See Crm. A deleted record of ours is not created again (`deleted`); for a merged one the surviving record is
