@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from datetime import date
+from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
@@ -34,7 +34,7 @@ def check(
     crm = stages.crm_of(workspace, workspace.policy)
     made = crm.create_fields() if create else []
     crm.check_fields()
-    findings = crm.rehearse(workspace.policy, date.today())
+    findings = crm.rehearse(workspace.policy, datetime.now(UTC).date())
     told = f"{crm.name}: reached, every field is there" + f"; created {', '.join(made)}" * bool(made)
     call.answer(
         {"crm": crm.name, "created": made, "findings": [asdict(finding) for finding in findings]},

@@ -246,19 +246,24 @@ class Crm(Protocol):
         """owner_id, email, name, active, timezone of every user."""
 
     def read_accounts(
-        self, policy: Policy, since: datetime | None = None, ours: OurWrites | None = None
+        self,
+        policy: Policy,
+        since: datetime | None = None,
+        ours: OurWrites | None = None,
+        tell: Tell = lambda _: None,
     ) -> Iterator[Row]:
         """crm_account_id, owner_id, account_id (our external id), created_at, is_deleted, merged_into (the id of the
         account it was merged into), and the snapshot columns of `policy.crm.account_fields`.
 
         With `since`, accounts changed at or after it, deleted ones too, but not those whose last change is one of
-        `ours`; without, all existing accounts. An account may come twice.
+        `ours`; without, all existing accounts. An account may come twice. Amounts are in `crm.currency` of the policy;
+        those that cannot be are unknown, which `tell` is told once.
         """
 
     def last_written(self, as_of: datetime) -> datetime | None:
         """When an account with this as-of (whole seconds) was changed last, by the CRM's clock; None: none has it."""
 
-    def read_opportunities(self, since: datetime | None = None) -> Iterator[Row]:
+    def read_opportunities(self, since: datetime | None = None, tell: Tell = lambda _: None) -> Iterator[Row]:
         """opportunity_id, crm_account_id, stage, is_closed, is_won, amount, created_at, closed_at, lead_source,
         owner_id, changed_at, is_deleted; with `since` as `read_accounts`."""
 

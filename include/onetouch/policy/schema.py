@@ -1133,6 +1133,8 @@ class Crm(Part):
     its handoff is open or touched, when it has changed (`fresh`), or with the handoff alone (`once`). `alert_link`:
     whether the dossier on that record then leads back to the alert in the chat. `opportunity`: whether an opportunity
     is created for a handoff, once, and with what: never, when the customer replies, or when a meeting is arranged.
+    `currency`: the currency of the policy's amounts, into which those of the CRM are converted by its own rates; an
+    amount that cannot be converted is unknown. Null: every amount is taken as it stands.
     `extra_fields`, `record_types`, `task_values`: what the company's own rules ask of the records that we write.
     """
 
@@ -1145,6 +1147,7 @@ class Crm(Part):
     alert_link: bool
     opportunity: Literal["never", "on_reply", "on_meeting"]
     automation: Automation
+    currency: Annotated[str, Field(pattern="^[A-Z]{3}$")] | None
     extra_fields: ExtraFields
     record_types: RecordTypes
     task_values: TaskValues

@@ -178,6 +178,7 @@ _THEN_3: dict[str, Any] = {
     "crm.alert_link": False,
     "assignment.remind": False,
     "assignment.escalate_to": None,
+    "crm.currency": None,  # every amount was taken as it stood
     # Records had no fields but ours, and the CRM's own values.
     "crm.extra_fields": {"task": {}, "account": {}, "lead": {}, "contact": {}},
     "crm.record_types": {"task": None, "account": None, "lead": None, "contact": None},

@@ -104,7 +104,7 @@ _OWN: Final[dict[str, dict[str, Any]]] = {
         "jobtitle": _STRING,
     },
     "deals": {
-        "dealname": _STRING, "amount": _NUMBER, "closedate": _DATETIME, "pipeline": ("default",), "dealstage": _STRING,
+        "dealname": _STRING, "deal_currency_code": _STRING, "amount": _NUMBER, "closedate": _DATETIME, "pipeline": ("default",), "dealstage": _STRING,
         "hubspot_owner_id": _STRING,
     },
     "tasks": {

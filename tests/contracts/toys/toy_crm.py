@@ -161,7 +161,11 @@ class ToyCrm:
             }  # fmt: skip
 
     def read_accounts(
-        self, policy: Policy, since: datetime | None = None, ours: OurWrites | None = None
+        self,
+        policy: Policy,
+        since: datetime | None = None,
+        ours: OurWrites | None = None,
+        tell: Tell = lambda _: None,
     ) -> Iterator[Row]:
         self._call()
         ours = ours or OurWrites()
@@ -184,7 +188,7 @@ class ToyCrm:
         its = [account["changed_at"] for account in self._books.accounts.values() if account.get("as_of") == as_of]
         return max(its, default=None)
 
-    def read_opportunities(self, since: datetime | None = None) -> Iterator[Row]:
+    def read_opportunities(self, since: datetime | None = None, tell: Tell = lambda _: None) -> Iterator[Row]:
         self._call()
         for deal in list(self._books.deals.values()):
             if not deal["is_deleted"] if since is None else deal["changed_at"] >= since:

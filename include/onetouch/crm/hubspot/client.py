@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import date, datetime
@@ -65,7 +66,8 @@ class HubSpot:
     `api_reserve`: the share of the account's daily calls that is left to others. `deals`: whether we create deals, and
     `standing`: whether we write standings, for which their properties must be there. `contact_fields`: the policy's
     `crm.contact_fields`. `extra_fields`: object type → the company's own properties that we write; `task_values`: as
-    fields.OWN_VALUES. Raises ConnectionConfigError at once when the connection cannot work.
+    fields.OWN_VALUES; `currency`: that of the amounts that are read. Raises ConnectionConfigError at once when the
+    connection cannot work.
     """
 
     name = "hubspot"
@@ -83,7 +85,9 @@ class HubSpot:
         stopped: WhyStopped = never,
         extra_fields: Mapping[str, Collection[str]] | None = None,
         task_values: Mapping[str, str] | None = None,
+        currency: str | None = None,
     ) -> None:
+        self._currency = currency
         self._extra = {thing: own for thing, own in (extra_fields or {}).items() if own}
         self._values = {**fields.OWN_VALUES, **(task_values or {})}
         self._portal = str(connection.extra.get("portal_id") or "")
@@ -110,6 +114,7 @@ class HubSpot:
                 "companies": [*policy.crm.extra_fields.account, *policy.crm.extra_fields.lead],
                 "contacts": [*policy.crm.extra_fields.contact],
             },
+            currency=policy.crm.currency,
             task_values={name: value for name, value in policy.crm.task_values if value},
             stopped=stopped,
             sleep=sleep,
@@ -139,7 +144,11 @@ class HubSpot:
                 }
 
     def read_accounts(
-        self, policy: Policy, since: datetime | None = None, ours: OurWrites | None = None
+        self,
+        policy: Policy,
+        since: datetime | None = None,
+        ours: OurWrites | None = None,
+        tell: Tell = lambda _: None,
     ) -> Iterator[Row]:
         """See Crm. Accounts are companies; `policy.crm.account_fields` may hold HubSpot's own property names."""
         columns = {c: fields.company_property(f) for c, f in policy.crm.account_fields.items() if f}
@@ -163,9 +172,12 @@ class HubSpot:
         record = self._records.last("companies", changed, [_equal(AS_OF, as_of)])
         return fields.datetime_of(record["properties"].get(changed)) if record else None
 
-    def read_opportunities(self, since: datetime | None = None) -> Iterator[Row]:
-        """See Crm. Opportunities are deals; a deal of several companies counts for its primary company."""
-        stages = self._records.stages()
+    def read_opportunities(self, since: datetime | None = None, tell: Tell = lambda _: None) -> Iterator[Row]:
+        """See Crm. Opportunities are deals; a deal of several companies counts for its primary company.
+
+        An amount in another currency than the policy's is unknown: HubSpot's rates are not read.
+        """
+        stages, foreign = self._records.stages(), Counter[str]()
         records = (
             self._records.all("deals", DEAL)
             if since is None
@@ -175,10 +187,18 @@ class HubSpot:
             companies = self._records.companies_of("deals", [deal["id"] for deal in part])
             for deal in part:
                 if deal["id"] in companies:
-                    yield opportunity_of(deal, companies[deal["id"]], stages)
+                    row = opportunity_of(deal, companies[deal["id"]], stages)
+                    code = deal["properties"].get("deal_currency_code")
+                    if row["amount"] is not None and self._currency and code and code != self._currency:
+                        foreign[code] += 1
+                        row["amount"] = None
+                    yield row
         if since is not None:
             for deal in self._records.deleted_since("deals", DEAL, since):
                 yield opportunity_of(deal, None, stages)
+        if foreign:
+            codes = ", ".join(f"{n} in {code}" for code, n in sorted(foreign.items()))
+            tell(f"deals: amounts that are not in {self._currency} (crm.currency) are unknown: {codes}")
 
     def read_activities(self, since: datetime) -> Iterator[Activity]:
         """See Crm. An e-mail the customer wrote is an answer. Meetings that changed or ended since `since` are read.

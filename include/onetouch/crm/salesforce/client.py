@@ -46,6 +46,7 @@ from onetouch.crm.salesforce.answers import (
 from onetouch.crm.salesforce.bulk import Job
 from onetouch.crm.salesforce.closing import WAYS, Closing, Reassigning
 from onetouch.crm.salesforce.contacts import Contacts
+from onetouch.crm.salesforce.currencies import Currencies
 from onetouch.crm.salesforce.fields import (
     ACCOUNT_ID,
     ACTION,
@@ -99,7 +100,8 @@ class Salesforce:
     returns the machine's time, since the expiry of a signed assertion is checked by Salesforce's clock and not by
     as_of. `makes_contacts`: contacts are created, so their fields are checked, too; `standing`: so is the field of the
     action, which only standings have. `extra_fields`: object → the company's own fields that we write; `record_types`:
-    object → the developer name of the record type of what we create; `task_values`: as fields.OWN_VALUES. Raises
+    object → the developer name of the record type of what we create; `task_values`: as fields.OWN_VALUES.
+    `currency`: that of the amounts that are read and written. Raises
     ConnectionConfigError at once when the connection cannot work.
     """
 
@@ -123,6 +125,7 @@ class Salesforce:
         extra_fields: Mapping[str, Collection[str]] | None = None,
         record_types: Mapping[str, str] | None = None,
         task_values: Mapping[str, str] | None = None,
+        currency: str | None = None,
     ) -> None:
         self._extra, self._types = extra_fields or {}, record_types or {}
         self._values = {**OWN_VALUES, **(task_values or {})}
@@ -136,6 +139,7 @@ class Salesforce:
             clock=clock,
             stopped=stopped,
         )
+        self._currencies = Currencies(self._transport, currency)
         self._bulk_above = bulk_above
         self._fields = account_fields or {}
         self._people = Contacts(self._transport, contact_fields or {})
@@ -165,6 +169,7 @@ class Salesforce:
         return {
             "extra_fields": {kind.capitalize(): [*own] for kind, own in policy.crm.extra_fields},
             "record_types": {kind.capitalize(): own for kind, own in policy.crm.record_types if own},
+            "currency": policy.crm.currency,
             "task_values": {name: value for name, value in policy.crm.task_values if value},
         }
 
@@ -186,13 +191,18 @@ class Salesforce:
             }
 
     def read_accounts(
-        self, policy: Policy, since: datetime | None = None, ours: OurWrites | None = None
+        self,
+        policy: Policy,
+        since: datetime | None = None,
+        ours: OurWrites | None = None,
+        tell: Tell = lambda _: None,
     ) -> Iterator[Row]:
         """See Crm."""
         own = {column: field for column, field in policy.crm.account_fields.items() if field}
         _raise(list(missing("Account", self._transport.fields("Account") or {}, [ACCOUNT_ID, *own.values()])))
         master = self._present("Account", "MasterRecordId")
         names = dict.fromkeys(["Id", ACCOUNT_ID, "OwnerId", "CreatedDate", "IsDeleted", *master, *own.values()])
+        names |= dict.fromkeys(self._currencies.columns("Account"))
         soql = f"SELECT {', '.join(names)} FROM Account"
         if since is None:
             records = self._transport.query(soql)
@@ -207,6 +217,9 @@ class Salesforce:
                 self._transport.query_in(unread, ours.unread if ours else (), include_deleted=True),
             )
         for record in records:
+            values = {column: value_of(record, field) for column, field in own.items()}
+            if isinstance(values.get("arr"), int | float):
+                values["arr"] = self._currencies.converted(values["arr"], record)
             yield {
                 "crm_account_id": record["Id"],
                 "owner_id": record["OwnerId"],
@@ -214,7 +227,8 @@ class Salesforce:
                 "created_at": datetime_of(record["CreatedDate"]),
                 "is_deleted": record["IsDeleted"],
                 "merged_into": record.get("MasterRecordId"),
-            } | {column: value_of(record, field) for column, field in own.items()}
+            } | values
+        self._currencies.tell("accounts", tell)
 
     def last_written(self, as_of: datetime) -> datetime | None:
         """See Crm."""
@@ -222,11 +236,12 @@ class Salesforce:
         last = next(self._transport.query(soql_of(soql, as_of=as_of)), None)
         return datetime_of(last["SystemModstamp"]) if last else None
 
-    def read_opportunities(self, since: datetime | None = None) -> Iterator[Row]:
+    def read_opportunities(self, since: datetime | None = None, tell: Tell = lambda _: None) -> Iterator[Row]:
         """See Crm. `closed_at`: the CloseDate of a closed opportunity. An opportunity without an account is deleted."""
         soql = (
             "SELECT Id, AccountId, StageName, IsClosed, IsWon, Amount, CreatedDate, CloseDate, SystemModstamp, "
-            "LeadSource, OwnerId, IsDeleted FROM Opportunity WHERE "
+            f"{', '.join(['LeadSource', 'OwnerId', 'IsDeleted', *self._currencies.columns('Opportunity')])} "
+            "FROM Opportunity WHERE "
         )
         soql += "AccountId != null" if since is None else soql_of("SystemModstamp >= {since}", since=since)
         for deal in self._transport.query(soql, include_deleted=since is not None):
@@ -236,7 +251,7 @@ class Salesforce:
                 "stage": deal["StageName"],
                 "is_closed": deal["IsClosed"],
                 "is_won": deal["IsWon"],
-                "amount": deal["Amount"],
+                "amount": self._currencies.converted(deal["Amount"], deal, deal["CloseDate"]),
                 "created_at": datetime_of(deal["CreatedDate"]),
                 "closed_at": datetime_of(deal["CloseDate"]) if deal["IsClosed"] else None,
                 "lead_source": deal["LeadSource"],
@@ -244,6 +259,7 @@ class Salesforce:
                 "changed_at": datetime_of(deal["SystemModstamp"]),
                 "is_deleted": deal["IsDeleted"] or not deal["AccountId"],
             }
+        self._currencies.tell("opportunities", tell)
 
     def read_activities(self, since: datetime) -> Iterator[Activity]:
         """See Crm. Returns meetings that changed or took place at or after `since`."""
@@ -603,7 +619,8 @@ class Salesforce:
         first = next((str(value["value"]) for value in stages if value.get("active", True)), "Prospecting")
         contact = self._present("Opportunity", "ContactId")
         records = {
-            h: opportunity_fields(row if contact else replace(row, contact_id=None), first) | {HANDOFF_ID: h}
+            h: self._currencies.priced(opportunity_fields(row if contact else replace(row, contact_id=None), first))
+            | {HANDOFF_ID: h}
             for h, row in sorted(rows.items())
             if h not in outcomes
         }

@@ -1,9 +1,9 @@
 """Finds what an org's own rules would refuse, before the first task: from describe, and by a write that is undone.
 
 The records that would be written are built by the functions that build the real ones. Each is compared with describe,
-which shows everything that it knows of at once, and then written in a composite request that fails on purpose at its
-last part (`allOrNone`): validation rules, triggers, flows and duplicate rules run, and nothing stays. The org's own code
-may have effects that no transaction undoes, such as a platform event that is published at once.
+which shows all that it knows of at once. Then it is written in a composite request that fails on purpose at its last
+part (`allOrNone`): validation rules, triggers, flows and duplicate rules run, and nothing stays. What the org's own code
+does outside of the transaction stays done, such as a platform event that is published at once.
 """
 
 from __future__ import annotations
@@ -78,8 +78,8 @@ class Rehearsal:
                     f"give it a default value, or name its value in {key} of the policy", who,
                 )  # fmt: skip
         for name, value in record.items():
-            if field := there.get(name):
-                yield from _unfit(thing, name, value, field, who)
+            if name in there:
+                yield from _unfit(thing, name, value, there[name], who)
             else:
                 yield Finding(thing, name, str(value), "is no field that we see", "make it, or show it to us", who)
         if thing == "Task":
@@ -114,8 +114,8 @@ class Rehearsal:
             answers = self._transport.call("POST", "composite", json={"allOrNone": True, "compositeRequest": parts})[
                 "compositeResponse"
             ]
-        except CrmError as error:
-            yield Finding(thing, "", "", f"could not be tried: {error}", "let the integration user call the API", who)
+        except CrmError as failure:
+            yield Finding(thing, "", "", f"could not be tried: {failure}", "let the integration user call the API", who)
             return
         answer = answers[len(things) - 1]
         if answers[-1]["httpStatusCode"] < 400 or any(a["httpStatusCode"] < 400 for a in answers):
