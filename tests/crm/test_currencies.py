@@ -102,8 +102,9 @@ def test_hubspots_deals_in_another_currency_have_no_amount(org: Any, world: Any)
     portal = Portal(org, world)
     portal.empty()
     company = portal.companies(1)[1]
-    deals = {code: portal.make("deals", company, dealname="Deal", amount="900000", pipeline="default",
-             dealstage="qualifiedtobuy", **({"deal_currency_code": code} if code else {})) for code in ("JPY", "USD", "")}  # fmt: skip
+    of = {"dealname": "Deal", "amount": "900000", "pipeline": "default", "dealstage": "qualifiedtobuy"}
+    codes: dict[str, dict[str, str]] = {code: {"deal_currency_code": code} for code in ("JPY", "USD")} | {"": {}}
+    deals = {code: portal.make("deals", company, **of, **more) for code, more in codes.items()}
     told: list[str] = []
     found = {
         r["opportunity_id"]: r["amount"] for r in portal.client(currency="USD").read_opportunities(None, told.append)

@@ -104,8 +104,8 @@ _OWN: Final[dict[str, dict[str, Any]]] = {
         "jobtitle": _STRING,
     },
     "deals": {
-        "dealname": _STRING, "deal_currency_code": _STRING, "amount": _NUMBER, "closedate": _DATETIME, "pipeline": ("default",), "dealstage": _STRING,
-        "hubspot_owner_id": _STRING,
+        "dealname": _STRING, "amount": _NUMBER, "closedate": _DATETIME, "pipeline": ("default",), "dealstage": _STRING,
+        "hubspot_owner_id": _STRING, "deal_currency_code": _STRING,
     },
     "tasks": {
         "hs_timestamp": _DATETIME, "hs_task_subject": _STRING, "hs_task_body": _STRING, "hubspot_owner_id": _STRING,

@@ -2,8 +2,8 @@
 
 The records that would be written are built by the functions that build the real ones. Each is compared with describe,
 which shows all that it knows of at once. Then it is written in a composite request that fails on purpose at its last
-part (`allOrNone`): validation rules, triggers, flows and duplicate rules run, and nothing stays. What the org's own code
-does outside of the transaction stays done, such as a platform event that is published at once.
+part (`allOrNone`): validation rules, triggers, flows and duplicate rules run, and nothing stays. What the org's own
+code does outside of the transaction stays done, such as a platform event that is published at once.
 """
 
 from __future__ import annotations
