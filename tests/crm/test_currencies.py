@@ -77,6 +77,18 @@ def test_a_new_opportunity_says_its_currency_or_has_no_amount(world: Any, rates:
     assert (seen["Amount"], seen["CurrencyIsoCode"]) == written
 
 
+@pytest.mark.parametrize(("currency", "written"), [("EUR", ("1200", "EUR")), ("GBP", (None, None))])
+def test_a_new_deal_says_its_currency_or_has_no_amount(org: Any, world: Any, currency: str, written: Any) -> None:
+    portal = Portal(org, world)
+    portal.empty()
+    content = OpportunityContent("Deal", 1200.0, AS_OF.date(), crm_account_id=portal.companies(1)[1])
+    crm = portal.client(deals=True, currency=currency)
+    (outcome,) = crm.create_opportunities({"k" * 32: content}).values()
+    assert outcome.ok, outcome
+    (seen,) = crm._records.of_ids("deals", [str(outcome.id)], ["amount", "deal_currency_code"])
+    assert tuple(seen["properties"].get(name) or None for name in ("amount", "deal_currency_code")) == written
+
+
 class _Rates:
     """A transport with these rates."""
 

@@ -87,7 +87,7 @@ class HubSpot:
         task_values: Mapping[str, str] | None = None,
         currency: str | None = None,
     ) -> None:
-        self._currency = currency
+        self._currency, self._codes = currency, set[str]()
         self._extra = {thing: own for thing, own in (extra_fields or {}).items() if own}
         self._values = {**fields.OWN_VALUES, **(task_values or {})}
         self._portal = str(connection.extra.get("portal_id") or "")
@@ -284,6 +284,8 @@ class HubSpot:
         problems = []
         for thing, wanted in self._ours.items():
             there = self._records.definitions(thing)
+            if thing == "deals":
+                self._codes = _options(there.get("deal_currency_code") or {})
             for definition in wanted:
                 name = definition["name"]
                 if name not in there:
@@ -439,13 +441,22 @@ class HubSpot:
         pipeline, stage = self._records.first_stage()
         new = {
             h: {
-                "properties": fields.deal_properties(row, pipeline, stage) | {HANDOFF_ID: h},
+                "properties": self._priced(fields.deal_properties(row, pipeline, stage)) | {HANDOFF_ID: h},
                 "associations": fields.deal_associations(row),
             }
             for h, row in rows.items()
             if h not in outcomes
         }
         return outcomes | self._rows.create("deals", HANDOFF_ID, new)
+
+    def _priced(self, deal: dict[str, str]) -> dict[str, str]:
+        """A new deal whose amount is in the policy's currency, with that currency; without the amount where the account
+        has several currencies and not this one, since it would be read as another's."""
+        if "amount" not in deal or not self._currency or not self._codes:
+            return deal
+        if self._currency in self._codes:
+            return deal | {"deal_currency_code": self._currency}
+        return {name: value for name, value in deal.items() if name != "amount"}
 
     def _of_domain(self, rows: Mapping[str, Row]) -> dict[str, str]:
         """Account id → the company of the same domain that has no account id of ours; the oldest of several."""
