@@ -230,6 +230,33 @@ def test_what_the_crm_refuses_is_one_line(tmp_path: Path, monkeypatch: pytest.Mo
         assert len(result.stderr.strip().splitlines()) == 1
 
 
+@pytest.mark.parametrize("refuses", [True, False])
+def test_crm_check_fails_when_something_would_refuse_a_task(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refuses: bool
+) -> None:
+    from onetouch import stages
+    from onetouch.crm.protocol import Finding
+
+    found = [Finding("Task", "Region__c", "Mars", "is none of the values EMEA", "add the value", "Ada")] * refuses
+
+    class Crm:
+        name = "salesforce"
+
+        def check_fields(self) -> None:
+            pass
+
+        def rehearse(self, *_: object) -> list[Finding]:
+            return found
+
+    monkeypatch.setattr(stages, "crm_of", lambda workspace, policy: Crm())
+    result = RUNNER.invoke(app, ["--home", str(tmp_path), "crm", "check"])
+    line = "Task.Region__c = 'Mars': is none of the values EMEA; Ada: add the value"
+    assert (result.exit_code, line in result.stdout) == (int(refuses), refuses)
+    result = RUNNER.invoke(app, ["--home", str(tmp_path), "crm", "check", "--json"])
+    fields = [finding["field"] for finding in json.loads(result.stdout)["findings"]]
+    assert (result.exit_code, fields) == (int(refuses), ["Region__c"] * refuses)
+
+
 @pytest.fixture
 def run_stages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[list[str], str]]:
     """`onetouch run` with stages that do nothing, or raise what is given; gives which ran, and what was said."""

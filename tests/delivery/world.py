@@ -141,6 +141,7 @@ class Org:
         db.execute("DELETE FROM User WHERE Email NOT LIKE 'integration%'")
         db.commit()
         db.close()
+        self.post("rules", {})
         self.post("limits", {"slack_per_second": 1000, "slack_burst": 1000})
 
 
@@ -286,6 +287,7 @@ class World:
             contact_fields=dict(self.policy.crm.contact_fields),
             duplicates=self.policy.crm.duplicates,
             lone_users=self.policy.crm.lone_users,
+            **Salesforce.own_rules(self.policy),
         )
 
     def slack(self, sleep: Callable[[float], None] | None = None) -> Slack:

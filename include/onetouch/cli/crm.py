@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
 
-from onetouch.cli.call import Call, shared
+from onetouch.cli.call import Call, fail, shared
 
 app = typer.Typer()
 crm_app = typer.Typer(no_args_is_help=True)
@@ -25,12 +27,18 @@ def check(
     call: Call,
     create: Annotated[bool, typer.Option("--create", help="Make what is missing, where the CRM lets us.")] = False,
 ) -> None:
-    """Whether the CRM can be reached and has our fields, writable; names each that it has not."""
+    """What would refuse a task: our fields, and the CRM's own rules. Nothing stays in the CRM."""
     from onetouch import stages
 
     workspace = call.workspace()
     crm = stages.crm_of(workspace, workspace.policy)
     made = crm.create_fields() if create else []
     crm.check_fields()
+    findings = crm.rehearse(workspace.policy, datetime.now(UTC).date())
     told = f"{crm.name}: reached, every field is there" + f"; created {', '.join(made)}" * bool(made)
-    call.answer({"crm": crm.name, "created": made}, lambda: told)
+    call.answer(
+        {"crm": crm.name, "created": made, "findings": [asdict(finding) for finding in findings]},
+        lambda: "\n".join([told, *(finding.line for finding in findings)]),
+    )
+    if findings:
+        fail(f"{crm.name}: {len(findings)} rules would refuse what is written; each is named with who can mend it")

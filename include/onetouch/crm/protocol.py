@@ -127,6 +127,29 @@ class Due:
     remind_at: datetime
 
 
+@dataclass(frozen=True)
+class Finding:
+    """Something of the CRM that would refuse what we write: found before anything is written.
+
+    `record`: the object. `field`, `value`: what of it would be refused, "" where no one field is to blame. `refuses`:
+    what refuses it. `mend`: what to do; `who`: who can do it.
+    """
+
+    record: str
+    field: str
+    value: str
+    refuses: str
+    mend: str
+    who: str = "an admin"
+
+    @property
+    def line(self) -> str:
+        """The finding in one line."""
+        where = f"{self.record}.{self.field}" if self.field else self.record
+        value = f" = {self.value!r}" if self.value else ""
+        return f"{where}{value}: {self.refuses}; {self.who}: {self.mend}"
+
+
 _FOLLOW_UP = re.compile(r"([0-9a-f]{32})-([1-9])")
 
 
@@ -222,6 +245,9 @@ class Crm(Protocol):
     def create_fields(self) -> list[str]:
         """Creates our fields that are missing; returns their names. May raise CannotCreateFields."""
 
+    def rehearse(self, policy: Policy, today: date) -> list[Finding]:
+        """What of the CRM's own rules would refuse the records that we write. Nothing stays in the CRM."""
+
     def page(self, thing: Thing, record_id: str) -> str | None:
         """Where people open an account (or lead) or a task; None where that is not known. Sends no request."""
 
@@ -231,19 +257,24 @@ class Crm(Protocol):
         """owner_id, email, name, active, timezone of every user."""
 
     def read_accounts(
-        self, policy: Policy, since: datetime | None = None, ours: OurWrites | None = None
+        self,
+        policy: Policy,
+        since: datetime | None = None,
+        ours: OurWrites | None = None,
+        tell: Tell = lambda _: None,
     ) -> Iterator[Row]:
         """crm_account_id, owner_id, account_id (our external id), created_at, is_deleted, merged_into (the id of the
         account it was merged into), and the snapshot columns of `policy.crm.account_fields`.
 
         With `since`, accounts changed at or after it, deleted ones too, but not those whose last change is one of
-        `ours`; without, all existing accounts. An account may come twice.
+        `ours`; without, all existing accounts. An account may come twice. Amounts are in `crm.currency` of the policy;
+        those that cannot be are unknown, which `tell` is told once.
         """
 
     def last_written(self, as_of: datetime) -> datetime | None:
         """When an account with this as-of (whole seconds) was changed last, by the CRM's clock; None: none has it."""
 
-    def read_opportunities(self, since: datetime | None = None) -> Iterator[Row]:
+    def read_opportunities(self, since: datetime | None = None, tell: Tell = lambda _: None) -> Iterator[Row]:
         """opportunity_id, crm_account_id, stage, is_closed, is_won, amount, created_at, closed_at, lead_source,
         owner_id, changed_at, is_deleted; with `since` as `read_accounts`."""
 
@@ -288,14 +319,15 @@ class Crm(Protocol):
     # ── writing ──────────────────────────────────────────────────────────────────────────────────
 
     def ensure_accounts(self, rows: Mapping[str, Row], kind: str) -> dict[str, Outcome]:
-        """Finds or creates a record for each product account, `account_id` → {name, domain, owner_id, …}: the record
-        with our external id, else a record of the same domain (which gets the id), else a new record of `kind`
-        (account, lead). Never creates two. Where the CRM refuses a new record for looking like others, the only one of
-        them that has the account's domain gets the id; else the policy's `crm.duplicates` decides."""
+        """Finds or creates a record for each product account, `account_id` → {name, domain, owner_id, extra, …}: the
+        record with our external id, else a record of the same domain (which gets the id), else a new record of `kind`
+        (account, lead). Never creates two. `extra`: the company's own fields of a new record. Where the CRM refuses a
+        new record for looking like others, the only one of them that has the account's domain gets the id; else the
+        policy's `crm.duplicates` decides."""
 
     def ensure_contacts(self, rows: Mapping[str, Row]) -> dict[str, Outcome]:
-        """Finds or creates a contact for each row, key → {crm_account_id, email, name, title, owner_id}: the account's
-        contact of that address, else one of that address that belongs to no account, else a new one.
+        """Finds or creates a contact for each row, key → {crm_account_id, email, name, title, owner_id, extra}: the
+        account's contact of that address, else one of that address that belongs to no account, else a new one.
 
         Never creates two; one of ours that was deleted is not created again (`deleted`). Only where the policy's
         `crm.contacts` is `create`.

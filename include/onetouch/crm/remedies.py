@@ -36,6 +36,13 @@ _OF_CODE = {
     "NOT_SENT": _NOTHING,
 }  # fmt: skip
 
+
+def mend_of(code: str) -> str:
+    """What an admin can do about a refusal with this code."""
+    said = _OF_CODE.get(code, "")
+    return said.removeprefix("an admin: ") if said.startswith("an admin: ") else "mend what the message names"
+
+
 _WAITING = _NOTHING.replace("tries again", "sends it")
 
 

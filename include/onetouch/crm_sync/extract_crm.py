@@ -71,8 +71,8 @@ def extract_crm(lake: Lake, ledger: Ledger, policy: Policy, run: Run, crm: Crm) 
     lake.write(reps, "crm", run.run_id, "reps.parquet")
 
     known = _product_accounts(lake, run)
-    opportunities = _opportunities(lake, crm, base, since)
     warnings: list[str] = []
+    opportunities = _opportunities(lake, crm, base, since, warnings.append)
     changed_since = None if base is None else base.as_of - _AGAIN
     ours = None if changed_since is None else our_writes(ledger, changed_since)
     everybody, merged = _accounts(lake, policy, crm, base, changed_since, ours, warnings.append)
@@ -194,7 +194,7 @@ def _accounts(
     fields = [column for column, field in policy.crm.account_fields.items() if field]
     columns = ["crm_account_id", "owner_id", "account_id", "created_at", *fields]
     gone: dict[str, str | None] = {}
-    rows = _living(crm.read_accounts(policy, since, ours), "crm_account_id", gone)
+    rows = _living(crm.read_accounts(policy, since, ours, tell), "crm_account_id", gone)
     values = [tuple(storable(row.get(name)) for name in columns) for row in rows]
     frame = pd.DataFrame.from_records(values, columns=columns).drop_duplicates("crm_account_id", ignore_index=True)
     # Without a sign-up date in the CRM, an account is at least as old as its record.
@@ -205,9 +205,9 @@ def _accounts(
     return _updated(earlier, changed, gone, "crm_account_id"), gone
 
 
-def _opportunities(lake: Lake, crm: Crm, base: Run | None, since: datetime | None) -> pd.DataFrame:
+def _opportunities(lake: Lake, crm: Crm, base: Run | None, since: datetime | None, tell: Tell) -> pd.DataFrame:
     gone: dict[str, str | None] = {}
-    changed = frame_of(_living(crm.read_opportunities(since), "opportunity_id", gone), OPPORTUNITIES)
+    changed = frame_of(_living(crm.read_opportunities(since, tell), "opportunity_id", gone), OPPORTUNITIES)
     changed["closed_at"] = changed["closed_at"].where(changed["is_closed"].fillna(False))
     earlier = lake.read("crm", base.run_id, "opportunities.parquet") if base else None
     return _updated(earlier, changed, gone, "opportunity_id")

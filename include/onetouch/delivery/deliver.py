@@ -41,6 +41,7 @@ from onetouch.delivery.send import send
 from onetouch.delivery.survivors import follow_records, moved
 from onetouch.delivery.withdraw import move, overtaken, withdraw, withdraw_overtaken
 from onetouch.handoff import (
+    extra_fields,
     handoff_content,
     late_context,
     late_task,
@@ -425,6 +426,9 @@ def _open(
             "known": handoff.crm_account_id is not None,
         }
         context, task = handoff_content(decision, known, policy, zone, before.get(account_id, {}))
+        if extra := extra_fields(decision, known, policy, handoff_id=handoff.handoff_id):
+            task = replace(task, extra=extra.pop("task", None))
+            record["extra"] = extra
         payloads = {
             "account_fields": stored_payload(context),
             "task": stored_payload(task) | {"record": record},
@@ -547,10 +551,13 @@ def _find_records(ledger: Ledger, policy: Policy, run: Run, crm: Crm, work: _Wor
         none = Outcome(ok=False, code="NO_RECORD", message="the account has no record in the CRM")
         _settle(ledger, run, work, {h.handoff_id: none for h in unknown}, stored=False)
         return
-    wanted = {
-        h.account_id: {**work.rows[h.handoff_id, "task"].payload["record"], "owner_id": h.owner_id} for h in unknown
-    }
-    outcomes = crm.ensure_accounts(wanted, policy.crm.unknown_accounts)
+    kind = policy.crm.unknown_accounts
+    wanted = {}
+    for handoff in unknown:
+        record = work.rows[handoff.handoff_id, "task"].payload["record"]
+        extra = record.get("extra", {}).get(kind, {})
+        wanted[handoff.account_id] = {**record, "owner_id": handoff.owner_id, "extra": extra}
+    outcomes = crm.ensure_accounts(wanted, kind)
     found = {h.handoff_id: str(outcomes[h.account_id].id) for h in unknown if outcomes[h.account_id].ok}
     ledger.link(found)
     for handoff in ledger.handoffs(account_ids={h.account_id for h in unknown}, states=["decided"]):
@@ -673,6 +680,7 @@ def _contacts(
         email = str(person.get("email") or "").strip().lower()
         if "@" in email and ready[i].crm_account_id and asked.may_be_named(email):
             of = {"crm_account_id": ready[i].crm_account_id, "owner_id": ready[i].owner_id}
+            of["extra"] = record.get("extra", {}).get("contact", {})
             wanted[i] = {**person, **of, "email": email}
     there = crm.contacts({person["email"] for person in wanted.values()})
     found = {

@@ -235,6 +235,7 @@ def _rows(
             timezone=zones.get(handoff.owner_id or ""),
         )
         record = due.tasks[i].payload.get("record", {})
+        content = replace(content, extra=task_of(due.tasks[i].payload).extra)
         rows.append(
             {
                 "key": f"{FOLLOW_UP}:{follow_up_key(i, number)}",

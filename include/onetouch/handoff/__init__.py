@@ -14,6 +14,7 @@ if TYPE_CHECKING:
         TaskContent,
     )
     from onetouch.handoff.dossier import dossier
+    from onetouch.handoff.extra_fields import extra_fields
     from onetouch.handoff.facts import known_facts
     from onetouch.handoff.fields import (
         account_context,
@@ -47,6 +48,7 @@ __all__ = [
     "columns_read",
     "count",
     "dossier",
+    "extra_fields",
     "first_message",
     "follow_up_content",
     "inert",

@@ -5,9 +5,10 @@ Each CRM's client defines the names of its fields, the format of their values an
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Literal
+from typing import Any, Literal
 
 Priority = Literal["high", "medium", "low"]
 
@@ -57,7 +58,7 @@ class TaskContent:
     """A task for a rep. `due_on` is a day on the rep's calendar, `remind_at` a moment in UTC.
 
     `owner_id`, `crm_account_id` (an account or a lead) and `contact_id` are the CRM's own ids. They are filled in when
-    the task is written, not when it is decided.
+    the task is written, not when it is decided. `extra`: the company's own fields of the task (`crm.extra_fields`).
     """
 
     subject: str
@@ -68,6 +69,7 @@ class TaskContent:
     owner_id: str | None = None
     crm_account_id: str | None = None
     contact_id: str | None = None
+    extra: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)

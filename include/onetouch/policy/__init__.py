@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from onetouch.policy.reps import country_of, listed_reps, tasks_of, zone_of
     from onetouch.policy.review import conditions, former_names, review_policy
     from onetouch.policy.schema import (
+        EXTRA_FACTS,
         FOR_CUSTOMER,
         NEXT_REP,
         Automation,
@@ -66,6 +67,7 @@ __all__ = [
     "ColumnName",
     "Condition",
     "Country",
+    "EXTRA_FACTS",
     "EventName",
     "Events",
     "FORMAT",

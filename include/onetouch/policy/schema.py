@@ -1032,6 +1032,100 @@ class ContactFields(Part):
     email_opt_out: Sql_name | None
 
 
+EXTRA_FACTS = (
+    "account_id", "action", "handoff_id", "industry", "motion", "name", "owner", "plan", "region", "score", "tier",
+)  # fmt: skip
+"""Placeholders of `crm.extra_fields`: facts of the handoff. `owner`: the rep's e-mail address."""
+
+_PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
+
+
+def _extra_value(value: str | int | float | bool) -> str | int | float | bool:
+    if isinstance(value, str):
+        for name in _PLACEHOLDER.findall(value):
+            if name not in EXTRA_FACTS:
+                raise _stranger(name, EXTRA_FACTS, "fact for {}")
+        if re.search(r"[{}]", _PLACEHOLDER.sub("", value)):
+            raise ValueError(f"{value!r}: a brace that is not closed; a placeholder is written as {{region}}")
+    return value
+
+
+Own_field = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$", max_length=80)]
+Extra_value = Annotated[
+    Annotated[bool, Field(strict=True)]
+    | Annotated[int, Field(strict=True)]
+    | Annotated[float, Field(strict=True)]
+    | Annotated[str, Field(min_length=1, max_length=255)],
+    AfterValidator(_extra_value),
+]
+Extra_fields = dict[Own_field, Extra_value]
+
+
+class ExtraFields(Part):
+    """The company's own fields on records that we create: field → a constant, or a text with facts such as `{region}`.
+
+    A field whose facts are not all known is left out. Our own fields and those that each record has anyway (its name,
+    owner, subject, status, priority, due date) cannot be given. They are written when the record is created, and never
+    again: what a person changes in them stays.
+    """
+
+    task: Extra_fields
+    account: Extra_fields
+    lead: Extra_fields
+    contact: Extra_fields
+
+    @field_validator("task", "account", "lead", "contact")
+    @classmethod
+    def _not_ours(cls, given: Extra_fields) -> Extra_fields:
+        for field in given:
+            if field.casefold() in _WRITTEN or field.casefold().startswith("onetouch_"):
+                raise ValueError(f"{field}: is written by us already; take it out")
+        return given
+
+
+_WRITTEN = frozenset(
+    name.casefold()
+    for name in (
+        "Id", "OwnerId", "Name", "LastName", "FirstName", "Company", "Website", "Email", "AccountId", "WhatId", "WhoId",
+        "Subject", "Description", "Status", "Priority", "ActivityDate", "IsReminderSet", "ReminderDateTime",
+        "RecordTypeId", "hubspot_owner_id", "domain", "lifecyclestage", "hs_task_subject", "hs_task_body",
+        "hs_task_priority", "hs_task_status", "hs_timestamp", "hs_task_reminders",
+    )
+)  # fmt: skip
+
+
+class RecordTypes(Part):
+    """The record type of records that we create, by its developer name (Salesforce); null: the user's default."""
+
+    task: Own_field | None
+    account: Own_field | None
+    lead: Own_field | None
+    contact: Own_field | None
+
+
+Picked = Annotated[str, Field(min_length=1, max_length=255)]
+
+
+class TaskValues(Part):
+    """The values of a task's status and priority, where the company has renamed them; null: the CRM's own.
+
+    `open` and `closed` are statuses: of a task that we create, and of one that we close. `high`, `medium` and `low` are
+    priorities.
+    """
+
+    open: Picked | None
+    closed: Picked | None
+    high: Picked | None
+    medium: Picked | None
+    low: Picked | None
+
+    @model_validator(mode="after")
+    def _apart(self) -> TaskValues:
+        if self.open is not None and self.open == self.closed:
+            raise ValueError(f"open and closed are both {self.open!r}; a task that we close must change its status")
+        return self
+
+
 class Crm(Part):
     """Which CRM is used, and which of its data is read and written.
 
@@ -1052,6 +1146,9 @@ class Crm(Part):
     its handoff is open or touched, when it has changed (`fresh`), or with the handoff alone (`once`). `alert_link`:
     whether the dossier on that record then leads back to the alert in the chat. `opportunity`: whether an opportunity
     is created for a handoff, once, and with what: never, when the customer replies, or when a meeting is arranged.
+    `currency`: the currency of the policy's amounts, into which those of the CRM are converted by its own rates; an
+    amount that cannot be converted is unknown. Null: every amount is taken as it stands.
+    `extra_fields`, `record_types`, `task_values`: what the company's own rules ask of the records that we write.
     """
 
     system: str
@@ -1065,6 +1162,10 @@ class Crm(Part):
     alert_link: bool
     opportunity: Literal["never", "on_reply", "on_meeting"]
     automation: Automation
+    currency: Annotated[str, Field(pattern="^[A-Z]{3}$")] | None
+    extra_fields: ExtraFields
+    record_types: RecordTypes
+    task_values: TaskValues
     account_fields: dict[str, Sql_name | None]
     contact_fields: ContactFields
 
@@ -1075,6 +1176,18 @@ class Crm(Part):
             return values
         rest = {key: value for key, value in values.items() if key != "link_contact"}
         return rest | {"contacts": "match" if values["link_contact"] else "never"}
+
+    @model_validator(mode="after")
+    def _of_the_system(self) -> Crm:
+        if self.system == "hubspot":
+            if self.task_values.closed not in (None, "COMPLETED"):
+                raise ValueError(
+                    f"task_values.closed is {self.task_values.closed!r}, but HubSpot has one closed status, COMPLETED; "
+                    "set it to null"
+                )
+            if any(kind is not None for _, kind in self.record_types):
+                raise ValueError("record_types: HubSpot has none; set them to null")
+        return self
 
     @field_validator("account_fields")
     @classmethod

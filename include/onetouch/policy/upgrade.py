@@ -184,6 +184,11 @@ _THEN_3: dict[str, Any] = {
     "assignment.escalate_to": None,
     "assignment.when_owner_leaves": "keep",
     "assignment.when_territory_changes": "keep",
+    "crm.currency": None,  # every amount was taken as it stood
+    # Records had no fields but ours, and the CRM's own values.
+    "crm.extra_fields": {"task": {}, "account": {}, "lead": {}, "contact": {}},
+    "crm.record_types": {"task": None, "account": None, "lead": None, "contact": None},
+    "crm.task_values": {"open": None, "closed": None, "high": None, "medium": None, "low": None},
     # What the CRM had refused was not offered again.
     "delivery.offer_again_hours": None,
 }  # fmt: skip

@@ -91,7 +91,11 @@ _STAGES: Final = (
 )
 TASK_STATUS: Final = ("Not Started", "In Progress", "Completed", "Waiting on someone else", "Deferred")
 
+CLOSED: Final = "Completed"
+"""The status of a task that counts as closed in an org without rules of its own."""
+
 _OWNER: Final = _reference("OwnerId", "Owner", "User", label="Owner ID")
+_OWNER_OR_QUEUE: Final = _reference("OwnerId", "Owner", "User", "Group", label="Owner ID")
 _AUDIT: Final = (
     _system("Id", "id", label="Record ID", length=18),
     _system("IsDeleted", "boolean", label="Deleted", default=False),
@@ -209,7 +213,7 @@ _STANDARD: Final[dict[str, tuple[str, tuple[Field, ...]]]] = {
             _reference("ConvertedAccountId", "ConvertedAccount", "Account", createable=False, updateable=False),
             _reference("ConvertedContactId", "ConvertedContact", "Contact", createable=False, updateable=False),
             _merged_into("Lead"),
-            _OWNER,
+            _OWNER_OR_QUEUE,
         ),
     ),
     "Opportunity": (
@@ -277,7 +281,52 @@ _STANDARD: Final[dict[str, tuple[str, tuple[Field, ...]]]] = {
             Field("TextBody", "longtextarea", "Text Body", length=32000, filterable=False),
         ),
     ),
+    # What callers may only read; its records come from the org's rules (customs.py).
+    "TaskStatus": (
+        "01Q",
+        (Field("MasterLabel", "string"), Field("ApiName", "string"), Field("IsClosed", "boolean", default=False)),
+    ),
+    "CurrencyType": (
+        "01L",
+        (
+            Field("IsoCode", "string", length=3),
+            Field("ConversionRate", "double", scale=6),
+            Field("IsActive", "boolean", default=True),
+            Field("IsCorporate", "boolean", default=False),
+        ),
+    ),
+    "DatedConversionRate": (
+        "04w",
+        (
+            Field("IsoCode", "string", length=3),
+            Field("ConversionRate", "double", scale=6),
+            Field("StartDate", "date"),
+            Field("NextStartDate", "date"),
+        ),
+    ),
+    "Group": ("00G", (Field("Name", "string", length=40), Field("Type", "string", length=40))),
+    "PermissionSet": (
+        "0PS",
+        (
+            Field("Name", "string", length=80),
+            Field("PermissionsCustomizeApplication", "boolean", default=False),
+            Field("PermissionsModifyAllData", "boolean", default=False),
+        ),
+    ),
+    "PermissionSetAssignment": (
+        "0Pa",
+        (
+            _reference("AssigneeId", "Assignee", "User"),
+            _reference("PermissionSetId", "PermissionSet", "PermissionSet"),
+        ),
+    ),
 }  # fmt: skip
+
+
+READ_ONLY: Final = frozenset(
+    {"User", "TaskStatus", "CurrencyType", "DatedConversionRate", "Group", "PermissionSet", "PermissionSetAssignment"}
+)
+"""sObjects whose records callers read and do not write."""
 
 
 def is_guarded(name: str, field: str) -> bool:
@@ -299,7 +348,7 @@ def build_org(custom: dict[str, list[Field]]) -> dict[str, SObject]:
         every = (*_AUDIT, *standard, *custom.get(name, ()))
         fields = {f.name.lower(): f for f in every}
         org[name.lower()] = (
-            SObject(name, prefix, fields) if name != "User" else SObject(name, prefix, fields, frozenset())
+            SObject(name, prefix, fields, frozenset()) if name in READ_ONLY else SObject(name, prefix, fields)
         )
     return org
 

@@ -105,7 +105,7 @@ _OWN: Final[dict[str, dict[str, Any]]] = {
     },
     "deals": {
         "dealname": _STRING, "amount": _NUMBER, "closedate": _DATETIME, "pipeline": ("default",), "dealstage": _STRING,
-        "hubspot_owner_id": _STRING,
+        "hubspot_owner_id": _STRING, "deal_currency_code": ("USD", "EUR", "JPY"),
     },
     "tasks": {
         "hs_timestamp": _DATETIME, "hs_task_subject": _STRING, "hs_task_body": _STRING, "hubspot_owner_id": _STRING,

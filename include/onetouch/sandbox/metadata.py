@@ -42,6 +42,10 @@ _RIGHTS: Final = ("Read", "Create", "Edit", "Delete")
 _NAME: Final = re.compile(r"[A-Za-z](?:[A-Za-z0-9]|_(?!_))*(?<!_)__c")
 
 
+_READ_BY_ALL: Final = ("User", "TaskStatus", "CurrencyType", "DatedConversionRate", "Group")
+"""Objects that every user may read."""
+
+
 class MetadataError(ValueError):
     """The metadata could not be deployed; the message names file, element and fix."""
 
@@ -78,7 +82,7 @@ def as_seen(org: dict[str, SObject], folder: Path, sets: tuple[str, ...] = SETS[
     reading activities needs ActivitiesAccess, writing tasks needs EditTask.
     """
     main = folder / "force-app" / "main" / "default"
-    objects: dict[str, set[str]] = {"User": {"Read"}}
+    objects: dict[str, set[str]] = {name: {"Read"} for name in _READ_BY_ALL}
     fields: dict[str, bool] = {}
     for path in (main / "permissionsets" / f"{name}.permissionset-meta.xml" for name in sets):
         root = _root(path, "PermissionSet")
@@ -111,7 +115,7 @@ def without_fields(org: dict[str, SObject], hidden: Iterable[str]) -> dict[str, 
 
 
 def _as_seen(name: str, field: Field, fields: dict[str, bool]) -> Field | None:
-    if name in ("Task", "Event", "EventRelation", "EmailMessage", "User"):
+    if name in ("Task", "Event", "EventRelation", "EmailMessage", *_READ_BY_ALL) or field.required:
         return field
     if is_guarded(name, field.name) and not field.name.endswith("__c"):
         editable = fields.get(f"{name}.{field.name}")

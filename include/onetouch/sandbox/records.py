@@ -10,7 +10,8 @@ from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any, Final
 
-from onetouch.sandbox.fields import Field, SObject, full_id, make_id
+from onetouch.sandbox.customs import record_types, violated
+from onetouch.sandbox.fields import CLOSED, Field, SObject, full_id, make_id
 from onetouch.sandbox.store import INTEGRATION_USER, Store
 
 _EMAIL: Final = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
@@ -70,6 +71,7 @@ class Records:
             "CreatedDate": stamp,
             "CreatedById": INTEGRATION_USER,
         }
+        self._check_validations(sobject, given)
         self._write(sobject, given, {}, stamp)
         if given.get("IsPersonAccount"):
             self._write_person(given, stamp)
@@ -108,6 +110,7 @@ class Records:
         emptied = [f.name for f in sobject.fields.values() if f.required and f.name in given and given[f.name] is None]
         if emptied:
             raise DmlError("REQUIRED_FIELD_MISSING", f"Required fields are missing: [{', '.join(emptied)}]", *emptied)
+        self._check_validations(sobject, {**dict(row), **given})
         stamp = self.store.stamp()
         self._write(sobject, {"Id": record_id} | given, dict(row), stamp)
         if sobject.name == "Account" and row["IsPersonAccount"]:
@@ -262,6 +265,8 @@ class Records:
             given[field.name] = clean(field, value)
             if field.type == "reference" and given[field.name]:
                 self._check_reference(sobject, field, given[field.name])
+            if field.name == "RecordTypeId" and given[field.name]:
+                self._check_record_type(sobject, given[field.name])
         if forbidden:
             raise DmlError(
                 "INVALID_FIELD_FOR_INSERT_UPDATE",
@@ -270,6 +275,17 @@ class Records:
                 *forbidden,
             )
         return given
+
+    def _check_record_type(self, sobject: SObject, record_id: str) -> None:
+        known = [t["recordTypeId"] for t in record_types(sobject.name, self.store.rules) if t["available"]]
+        if record_id not in known:
+            message = f"Record Type ID: this ID value isn't valid for the user: {record_id}"
+            raise DmlError("INVALID_CROSS_REFERENCE_KEY", message, "RecordTypeId")
+
+    def _check_validations(self, sobject: SObject, after: Mapping[str, Any]) -> None:
+        if rule := violated(sobject.name, after, self.store.rules):
+            fields = [rule["field"]] if rule.get("field") else []
+            raise DmlError("FIELD_CUSTOM_VALIDATION_EXCEPTION", rule["message"], *fields)
 
     def _check_reference(self, sobject: SObject, field: Field, record_id: str) -> None:
         target = next((t for t in self.store.org.values() if t.prefix == record_id[:3]), None)
@@ -285,7 +301,7 @@ class Records:
             # The person is named in WhoId by its contact; nobody else belongs to the account.
             label = field.label or field.name
             raise DmlError("FIELD_INTEGRITY_EXCEPTION", f"{label}: is a person account: {record_id}", field.name)
-        if field.name == "OwnerId" and not row["IsActive"]:
+        if field.name == "OwnerId" and target.name == "User" and not row["IsActive"]:
             raise DmlError(
                 "INACTIVE_OWNER_OR_USER",
                 f"operation performed with inactive user [{record_id}] as owner of {sobject.name.lower()}",
@@ -337,7 +353,7 @@ class Records:
         if sobject.name == "Event":
             derived |= _times(after, given)
         if sobject.name == "Task":
-            closed = after["Status"] == "Completed"
+            closed = after["Status"] in (self.store.rules.get("closed") or [CLOSED])
             derived["IsClosed"] = int(closed)
             if closed and not before.get("IsClosed"):
                 derived["CompletedDateTime"] = given.get("CompletedDateTime") or stamp

@@ -15,6 +15,7 @@ from urllib.parse import parse_qsl, unquote
 from onetouch.sandbox import faults
 from onetouch.sandbox.api import Answer, ApiError, Call, not_found
 from onetouch.sandbox.bulk import Ingest
+from onetouch.sandbox.customs import record_types
 from onetouch.sandbox.duplicates import DuplicatesError, check
 from onetouch.sandbox.fields import PERSON, Field, SObject, full_id
 from onetouch.sandbox.metadata import METADATA, SETS, as_seen, without_fields
@@ -45,7 +46,7 @@ class Salesforce:
         self.records = Records(store)
         self.cursors: OrderedDict[str, tuple[Statement, list[Any]]] = OrderedDict()
         self._allow_save = False
-        self._seen: dict[tuple[int, bool], dict[str, SObject]] = {}
+        self._seen: dict[tuple[int, bool], tuple[dict[str, SObject], dict[str, SObject]]] = {}
         self.ingest = Ingest(
             store,
             lambda: self.org,
@@ -61,11 +62,13 @@ class Salesforce:
     def org(self) -> dict[str, SObject]:
         """The sObjects the caller sees: all, or with the setting `permissions` those of the permission set; without
         the fields of the setting `hidden`, and without those of person accounts in an org that has none."""
+        there = self.store.org
         which = int(self.store.setting("permissions")), bool(self.store.setting("person_accounts"))
-        if which not in self._seen:
-            org = as_seen(self.store.org, METADATA, SETS[which[0] - 1]) if which[0] else self.store.org
-            self._seen[which] = org if which[1] else without_fields(org, [f"Account.{name}" for name in PERSON])
-        org = self._seen[which]
+        if which not in self._seen or self._seen[which][0] is not there:
+            seen = as_seen(there, METADATA, SETS[which[0] - 1]) if which[0] else there
+            seen = seen if which[1] else without_fields(seen, [f"Account.{name}" for name in PERSON])
+            self._seen[which] = there, seen
+        org = self._seen[which][1]
         hidden = self.store.setting("hidden")
         return without_fields(org, hidden) if hidden else org
 
@@ -243,7 +246,8 @@ class Salesforce:
                 return self._create(call, sobject, self._object(call.body))
             case ["describe"]:
                 call.only("GET")
-                return Answer(200, _describe(sobject, call.root))
+                types = record_types(sobject.name, self.store.rules)
+                return Answer(200, _describe(sobject, call.root) | {"recordTypeInfos": types})
             case [record_id]:
                 call.only("GET", "PATCH", "DELETE")
                 return self._one(call, sobject, self._id(sobject, record_id))
@@ -673,6 +677,7 @@ def _describe(sobject: SObject, root: str) -> dict[str, Any]:
             "referenceTo": list(f.references),
             "relationshipName": f.relationship or None,
             "defaultValue": f.default,
+            "defaultedOnCreate": f.default is not None or f.name == "OwnerId" or not f.createable,
         }
         for f in sobject.fields.values()
     ]

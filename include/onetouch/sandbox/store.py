@@ -10,7 +10,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-from onetouch.sandbox.fields import SObject, make_id
+from onetouch.sandbox.customs import customised
+from onetouch.sandbox.fields import CLOSED, SObject, make_id
 
 _TABLES: Final = """
 CREATE TABLE IF NOT EXISTS setting (name TEXT PRIMARY KEY, value TEXT NOT NULL);
@@ -61,12 +62,15 @@ SETTINGS: Final[dict[str, Any]] = {
     "permissions": 0,  # 1: callers may do what our permission set allows, 2: with opportunities; 0: as reps, everything
     "duplicate_rules": [],  # which new records are refused for looking like another (`duplicates.check`)
     "person_accounts": 0,  # 1: the org has person accounts, and the fields of theirs
+    "rules": {},  # rules of the org's own; see customs.py
     "hidden": [],  # fields that field-level security keeps from the callers: Contact.DoNotCall
     "bulk_looks": 1,  # how often a poll of a bulk job answers InProgress before it is complete
     "audience_secret": "sandbox-audience-secret",  # what requests to the receiver of audiences are signed with
     "certificate": None,  # the key pair of the app that signs in by JWT
     "sequence": 0,
 }
+
+_NOT_LOADED: Final[dict[str, Any]] = {"not": "loaded"}
 
 INTEGRATION_USER: Final = make_id("005", 1)
 
@@ -76,7 +80,8 @@ class Store:
 
     def __init__(self, home: Path | None, org: dict[str, SObject], image: bytes | None = None) -> None:
         """A store in `home`, or in memory without one; with the content of another store's `image`, else empty."""
-        self.org = org
+        self._deployed = org
+        self.org, self.rules = org, dict[str, Any]()
         self.depth = 0
         file: Path | str = ":memory:"
         if home:
@@ -86,7 +91,8 @@ class Store:
         self.db.row_factory = sqlite3.Row
         self.db.execute("PRAGMA case_sensitive_like = OFF")
         if image:
-            self.db.deserialize(image)
+            self.db.deserialize(image)  # with what an org without rules of its own has
+            self.customise(self.setting("rules"))
             return
         if home:
             self.db.execute("PRAGMA journal_mode = WAL")
@@ -96,6 +102,58 @@ class Store:
             for sobject in org.values():
                 self._table(sobject)
             self.load_user()
+        self.rules = _NOT_LOADED
+        self.customise(self.setting("rules"))
+
+    def customise(self, rules: dict[str, Any]) -> None:
+        """Gives the org rules of its own, in place of those it had. Raises ValueError for rules that are not valid."""
+        org = customised(self._deployed, rules)
+        if rules != self.rules:
+            with self.transaction():
+                for name, sobject in org.items():
+                    if sobject is not self._deployed[name]:
+                        self._table(sobject)
+                self._load_reference_data(rules)
+                self.set("rules", rules)
+        self.org, self.rules = org, rules
+
+    def _load_reference_data(self, rules: dict[str, Any]) -> None:
+        """What callers read of the rules as records: statuses, currencies with their rates, queues and admins."""
+        closed = rules.get("closed") or [CLOSED]
+        statuses = customised(self._deployed, rules)["task"].fields["status"].values
+        currencies = rules.get("currencies") or {}
+        records: dict[str, list[dict[str, Any]]] = {
+            "TaskStatus": [{"MasterLabel": s, "ApiName": s, "IsClosed": int(s in closed)} for s in statuses],
+            "CurrencyType": [
+                {"IsoCode": c, "ConversionRate": r, "IsActive": 1, "IsCorporate": int(r == 1)}
+                for c, r in currencies.items()
+            ],
+            "DatedConversionRate": [
+                {
+                    "IsoCode": d["currency"], "ConversionRate": d["rate"], "StartDate": d["start"],
+                    "NextStartDate": d["next_start"],
+                }
+                for d in rules.get("dated_rates") or ()
+            ],
+            "Group": [{"Id": i, "Name": "A queue", "Type": "Queue"} for i in rules.get("queues") or ()],
+            "PermissionSet": [
+                {
+                    "Id": make_id("0PS", 1), "Name": "Admins", "PermissionsCustomizeApplication": 1,
+                    "PermissionsModifyAllData": 1,
+                }
+            ],
+            "PermissionSetAssignment": [
+                {"AssigneeId": i, "PermissionSetId": make_id("0PS", 1)} for i in rules.get("admins") or ()
+            ],
+        }  # fmt: skip
+        moment = "2020-01-01T00:00:00.000+0000"
+        for name, rows in records.items():
+            sobject = self._deployed[name.lower()]
+            self.db.execute(f'DELETE FROM "{name}"')
+            for number, row in enumerate(rows, 1):
+                whole = {"Id": make_id(sobject.prefix, number), "IsDeleted": 0, "SystemModstamp": moment} | row
+                marks = ", ".join("?" for _ in whole)
+                self.db.execute(f'INSERT INTO "{name}" ({", ".join(whole)}) VALUES ({marks})', [*whole.values()])
 
     def _table(self, sobject: SObject) -> None:
         """The table of an sObject; fields deployed since the last start become new columns."""
@@ -143,6 +201,8 @@ class Store:
             for row in names.fetchall():
                 self.db.execute(f'DELETE FROM "{row["name"]}"')
             self.load_user()
+        self.rules = _NOT_LOADED
+        self.customise({})
 
     def load_user(self) -> None:
         """Creates the user the integration signs in as; every org has one."""

@@ -162,6 +162,14 @@ class Tooling:
         self.store.set("duplicate_rules", [dict(rule) for rule in rules])
         return self.store.setting("duplicate_rules")  # type: ignore[no-any-return]
 
+    def rules(self, **rules: Any) -> dict[str, Any]:
+        """Gives the org rules of its own, in place of those it had (see customs.py); returns them."""
+        try:
+            self.store.customise(rules)
+        except (ValueError, TypeError) as error:
+            raise Refused(str(error)) from error
+        return rules
+
     def slack_workspace(self, scopes: list[str] | None = None, archived: Sequence[str] = ()) -> dict[str, Any]:
         """Sets the scopes of Slack's bot (None: all) and which channels are archived; returns both."""
         if scopes is not None and not (isinstance(scopes, list) and set(scopes) <= SCOPES):
@@ -254,6 +262,9 @@ def routes(tooling: Tooling) -> list[Route]:
     async def hidden(request: Request) -> Response:
         return JSONResponse({"hidden": tooling.hide(*(await _object(request)).get("fields", ()))})
 
+    async def rules(request: Request) -> Response:
+        return JSONResponse(tooling.rules(**(await _object(request) if request.method == "POST" else store.rules)))
+
     async def slack(request: Request) -> Response:
         given = await _object(request)
         return JSONResponse(tooling.slack_workspace(given.get("scopes"), given.get("archived", ())))
@@ -305,6 +316,7 @@ def routes(tooling: Tooling) -> list[Route]:
         Route("/_sandbox/faults", _guarded(planned), methods=["GET", "POST", "DELETE"]),
         Route("/_sandbox/hidden", _guarded(hidden), methods=["POST"]),
         Route("/_sandbox/duplicates", _guarded(duplicates), methods=["POST"]),
+        Route("/_sandbox/rules", _guarded(rules), methods=["GET", "POST"]),
         Route("/_sandbox/limits", _guarded(limits), methods=["GET", "POST"]),
         Route("/_sandbox/slack", _guarded(slack), methods=["POST"]),
         Route("/_sandbox/press", _guarded(press), methods=["POST"]),

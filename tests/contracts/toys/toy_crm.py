@@ -26,6 +26,7 @@ from onetouch.crm import (
     left_alone,
     note,
 )
+from onetouch.crm.protocol import Finding
 from onetouch.handoff import AccountContext, OpportunityContent, TaskContent
 from onetouch.policy import Policy
 from onetouch.stop import WhyStopped, ask
@@ -163,7 +164,11 @@ class ToyCrm:
             }  # fmt: skip
 
     def read_accounts(
-        self, policy: Policy, since: datetime | None = None, ours: OurWrites | None = None
+        self,
+        policy: Policy,
+        since: datetime | None = None,
+        ours: OurWrites | None = None,
+        tell: Tell = lambda _: None,
     ) -> Iterator[Row]:
         self._call()
         ours = ours or OurWrites()
@@ -186,7 +191,7 @@ class ToyCrm:
         its = [account["changed_at"] for account in self._books.accounts.values() if account.get("as_of") == as_of]
         return max(its, default=None)
 
-    def read_opportunities(self, since: datetime | None = None) -> Iterator[Row]:
+    def read_opportunities(self, since: datetime | None = None, tell: Tell = lambda _: None) -> Iterator[Row]:
         self._call()
         for deal in list(self._books.deals.values()):
             if not deal["is_deleted"] if since is None else deal["changed_at"] >= since:
@@ -327,6 +332,9 @@ class ToyCrm:
                     }  # fmt: skip
                 outcomes[key] = Outcome(ok=True, id=known["opportunity_id"], deleted=known["is_deleted"])
         return outcomes
+
+    def rehearse(self, policy: Policy, today: date) -> list[Finding]:
+        return []
 
     def reassign_tasks(
         self, owners: Mapping[str, tuple[str, str]], due: Mapping[str, Due] | None = None

@@ -17,7 +17,7 @@ COMPANY = ("hubspot_owner_id", ACCOUNT_ID, "createdate", MERGED)
 
 DEAL = (
     "dealstage", "pipeline", "amount", "createdate", "closedate", "hs_is_closed", "hs_is_closed_won",
-    "hs_analytics_source", "hubspot_owner_id", "hs_lastmodifieddate",
+    "hs_analytics_source", "hubspot_owner_id", "hs_lastmodifieddate", "deal_currency_code",
 )  # fmt: skip
 
 ACTIVITIES: dict[str, tuple[str, ...]] = {

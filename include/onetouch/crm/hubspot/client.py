@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any, Self
 from urllib.parse import quote
 
@@ -28,6 +29,7 @@ from onetouch.crm.hubspot.answers import (
 from onetouch.crm.hubspot.contacts import Contacts
 from onetouch.crm.hubspot.fields import ACCOUNT_ID, AS_OF, HANDOFF_ID
 from onetouch.crm.hubspot.records import BATCH, Filter, Record, Records, parts
+from onetouch.crm.hubspot.rehearsal import rehearsed
 from onetouch.crm.hubspot.rows import Rows
 from onetouch.crm.hubspot.transport import Transport
 from onetouch.crm.protocol import (
@@ -37,6 +39,7 @@ from onetouch.crm.protocol import (
     CrmError,
     Due,
     FieldsMissing,
+    Finding,
     OurWrites,
     Outcome,
     Refused,
@@ -47,8 +50,8 @@ from onetouch.crm.protocol import (
     left_alone,
     note,
 )
-from onetouch.handoff import AccountContext, OpportunityContent, TaskContent
-from onetouch.policy import Policy
+from onetouch.handoff import AccountContext, OpportunityContent, TaskContent, extra_fields
+from onetouch.policy import EXTRA_FACTS, Policy
 from onetouch.stop import WhyStopped, never
 
 _TOGETHER = 1_000
@@ -68,7 +71,9 @@ class HubSpot:
 
     `api_reserve`: the share of the account's daily calls that is left to others. `deals`: whether we create deals, and
     `standing`: whether we write standings, for which their properties must be there. `contact_fields`: the policy's
-    `crm.contact_fields`. Raises ConnectionConfigError at once when the connection cannot work.
+    `crm.contact_fields`. `extra_fields`: object type → the company's own properties that we write; `task_values`: as
+    fields.OWN_VALUES; `currency`: that of the amounts that are read. Raises ConnectionConfigError at once when the
+    connection cannot work.
     """
 
     name = "hubspot"
@@ -84,7 +89,13 @@ class HubSpot:
         sleep: Callable[[float], None] = time.sleep,
         contact_fields: Mapping[str, str | None] | None = None,
         stopped: WhyStopped = never,
+        extra_fields: Mapping[str, Collection[str]] | None = None,
+        task_values: Mapping[str, str] | None = None,
+        currency: str | None = None,
     ) -> None:
+        self._currency, self._codes = currency, set[str]()
+        self._extra = {thing: own for thing, own in (extra_fields or {}).items() if own}
+        self._values = {**fields.OWN_VALUES, **(task_values or {})}
         self._portal = str(connection.extra.get("portal_id") or "")
         self._transport = Transport(connection, api_reserve=api_reserve, wait=wait, sleep=sleep, stopped=stopped)
         self._records = Records(self._transport)
@@ -104,6 +115,13 @@ class HubSpot:
             deals=policy.crm.opportunity != "never",
             standing=policy.crm.standing == "everybody",
             contact_fields=dict(policy.crm.contact_fields),
+            extra_fields={
+                "tasks": [*policy.crm.extra_fields.task],
+                "companies": [*policy.crm.extra_fields.account, *policy.crm.extra_fields.lead],
+                "contacts": [*policy.crm.extra_fields.contact],
+            },
+            currency=policy.crm.currency,
+            task_values={name: value for name, value in policy.crm.task_values if value},
             stopped=stopped,
             sleep=sleep,
         )
@@ -132,7 +150,11 @@ class HubSpot:
                 }
 
     def read_accounts(
-        self, policy: Policy, since: datetime | None = None, ours: OurWrites | None = None
+        self,
+        policy: Policy,
+        since: datetime | None = None,
+        ours: OurWrites | None = None,
+        tell: Tell = lambda _: None,
     ) -> Iterator[Row]:
         """See Crm. Accounts are companies; `policy.crm.account_fields` may hold HubSpot's own property names."""
         columns = {c: fields.company_property(f) for c, f in policy.crm.account_fields.items() if f}
@@ -156,9 +178,12 @@ class HubSpot:
         record = self._records.last("companies", changed, [_equal(AS_OF, as_of)])
         return fields.datetime_of(record["properties"].get(changed)) if record else None
 
-    def read_opportunities(self, since: datetime | None = None) -> Iterator[Row]:
-        """See Crm. Opportunities are deals; a deal of several companies counts for its primary company."""
-        stages = self._records.stages()
+    def read_opportunities(self, since: datetime | None = None, tell: Tell = lambda _: None) -> Iterator[Row]:
+        """See Crm. Opportunities are deals; a deal of several companies counts for its primary company.
+
+        An amount in another currency than the policy's is unknown: HubSpot's rates are not read.
+        """
+        stages, foreign = self._records.stages(), Counter[str]()
         records = (
             self._records.all("deals", DEAL)
             if since is None
@@ -168,10 +193,18 @@ class HubSpot:
             companies = self._records.companies_of("deals", [deal["id"] for deal in part])
             for deal in part:
                 if deal["id"] in companies:
-                    yield opportunity_of(deal, companies[deal["id"]], stages)
+                    row = opportunity_of(deal, companies[deal["id"]], stages)
+                    code = deal["properties"].get("deal_currency_code")
+                    if row["amount"] is not None and self._currency and code and code != self._currency:
+                        foreign[code] += 1
+                        row["amount"] = None
+                    yield row
         if since is not None:
             for deal in self._records.deleted_since("deals", DEAL, since):
                 yield opportunity_of(deal, None, stages)
+        if foreign:
+            codes = ", ".join(f"{n} in {code}" for code, n in sorted(foreign.items()))
+            tell(f"deals: amounts that are not in {self._currency} (crm.currency) are unknown: {codes}")
 
     def read_activities(self, since: datetime) -> Iterator[Activity]:
         """See Crm. An e-mail the customer wrote is an answer. Meetings that changed or ended since `since` are read.
@@ -257,6 +290,8 @@ class HubSpot:
         problems = []
         for thing, wanted in self._ours.items():
             there = self._records.definitions(thing)
+            if thing == "deals":
+                self._codes = _options(there.get("deal_currency_code") or {})
             for definition in wanted:
                 name = definition["name"]
                 if name not in there:
@@ -269,6 +304,9 @@ class HubSpot:
                     problems.append(f"{thing}.{name} is of type {there[name].get('type')}, not {definition['type']}")
                 elif lacking := _options(definition) - _options(there[name]):
                     problems.append(f"{thing}.{name} lacks {', '.join(sorted(lacking))}")
+        for thing, own in self._extra.items():
+            there = self._records.definitions(thing)
+            problems += [f"{thing}.{name} (crm.extra_fields) is missing" for name in own if name not in there]
         if problems:
             raise FieldsMissing(
                 f"HubSpot: {', '.join(problems)}; create them (onetouch crm check --create, or docs/hubspot.md)"
@@ -290,6 +328,19 @@ class HubSpot:
                 made.append(f"{thing}.{definition['name']}")
         self._checked = False
         return made
+
+    def rehearse(self, policy: Policy, today: date) -> list[Finding]:
+        """See Crm. HubSpot has no write that can be undone: only the definitions of its properties are looked at."""
+        facts = {name: 1 if name == "score" else "trial" for name in EXTRA_FACTS}
+        extra = extra_fields(facts, facts, policy, handoff_id="trial")
+        task = TaskContent("trial", "trial", "high", today, extra=extra.get("task"))
+        trial = {"tasks": fields.task_properties(task, self._values)}
+        if (kind := policy.crm.unknown_accounts) != "leave":
+            trial["companies"] = _company("trial", {"name": "trial", "extra": extra.get(kind)}, kind)
+        if policy.crm.contacts == "create":
+            row = {"name": "trial", "crm_account_id": "1", "extra": extra.get("contact")}
+            trial["contacts"] = fields.contact_input("trial@onetouch-trial.invalid", row)["properties"]
+        return list(rehearsed(self._records, trial))
 
     def ensure_accounts(self, rows: Mapping[str, Row], kind: str) -> dict[str, Outcome]:
         """See Crm. A lead is a company in the lifecycle stage lead. A deleted record of ours is not created again.
@@ -374,7 +425,7 @@ class HubSpot:
         outcomes = self._rows.made("tasks", HANDOFF_ID, [h for h in unsure if h in rows])
         new = {
             h: {
-                "properties": fields.task_properties(rows[h]) | {HANDOFF_ID: h},
+                "properties": fields.task_properties(rows[h], self._values) | {HANDOFF_ID: h},
                 "associations": fields.task_associations(rows[h]),
             }
             for h in rows
@@ -447,13 +498,22 @@ class HubSpot:
         pipeline, stage = self._records.first_stage()
         new = {
             h: {
-                "properties": fields.deal_properties(row, pipeline, stage) | {HANDOFF_ID: h},
+                "properties": self._priced(fields.deal_properties(row, pipeline, stage)) | {HANDOFF_ID: h},
                 "associations": fields.deal_associations(row),
             }
             for h, row in rows.items()
             if h not in outcomes
         }
         return outcomes | self._rows.create("deals", HANDOFF_ID, new)
+
+    def _priced(self, deal: dict[str, str]) -> dict[str, str]:
+        """A new deal whose amount is in the policy's currency, with that currency; without the amount where the account
+        has several currencies and not this one, since it would be read as another's."""
+        if "amount" not in deal or not self._currency or not self._codes:
+            return deal
+        if self._currency in self._codes:
+            return deal | {"deal_currency_code": self._currency}
+        return {name: value for name, value in deal.items() if name != "amount"}
 
     def _of_domain(self, rows: Mapping[str, Row]) -> dict[str, str]:
         """Account id → the company of the same domain that has no account id of ours; the oldest of several."""
@@ -534,7 +594,7 @@ def _from(name: str, since: datetime) -> Filter:
 
 
 def _company(account_id: str, row: Row, kind: str) -> dict[str, str]:
-    properties = {
+    properties = fields.extra_properties(row.get("extra")) | {
         ACCOUNT_ID: account_id,
         "name": row.get("name"),
         "domain": _domain(row),

@@ -42,7 +42,8 @@ _COMPANY: Final = {
 _CONTACT: Final = {"Title": "jobtitle", "DoNotCall": None, "HasOptedOutOfEmail": "hs_email_optout"}
 """Salesforce name → HubSpot property of a contact's standard fields, as `_COMPANY`; None: HubSpot has none."""
 
-_PRIORITY: Final = {"high": "HIGH", "medium": "MEDIUM", "low": "LOW"}
+OWN_VALUES: Final[Mapping[str, str]] = {"open": "NOT_STARTED", "high": "HIGH", "medium": "MEDIUM", "low": "LOW"}
+"""The values of a task's status and priority; the policy may name others (`crm.task_values`)."""
 
 
 def _property(name: str, label: str, kind: str = "text", *options: str, unique: bool = False) -> dict[str, Any]:
@@ -145,23 +146,31 @@ def due_properties(due: Due) -> dict[str, str]:
     return {"hs_timestamp": _noon(due.on), "hs_task_reminders": milliseconds(due.remind_at)}
 
 
-def task_properties(task: TaskContent) -> dict[str, str]:
-    """A task's content as properties.
+def task_properties(task: TaskContent, values: Mapping[str, str] = OWN_VALUES) -> dict[str, str]:
+    """A task's content as properties, the company's own among them. `values`: as OWN_VALUES.
 
     HubSpot's due date is a moment, not a day. It is set to noon UTC, which is the same day in every time zone from
     UTC-12 to UTC+11.
     """
-    properties = {
-        "hs_task_type": "TODO",
-        "hs_task_subject": _shortened(task.subject),
-        "hs_task_body": _paragraphs(task.description),
-        "hs_task_priority": _PRIORITY[task.priority],
-        "hs_task_status": "NOT_STARTED",
-        "hs_timestamp": _noon(task.due_on) if task.due_on else "",
-        "hs_task_reminders": milliseconds(task.remind_at) if task.remind_at else "",
-        "hubspot_owner_id": task.owner_id or "",
-    }
+    properties = (
+        {"hs_task_type": "TODO"}
+        | extra_properties(task.extra)
+        | {
+            "hs_task_subject": _shortened(task.subject),
+            "hs_task_body": _paragraphs(task.description),
+            "hs_task_priority": values[task.priority],
+            "hs_task_status": values["open"],
+            "hs_timestamp": _noon(task.due_on) if task.due_on else "",
+            "hs_task_reminders": milliseconds(task.remind_at) if task.remind_at else "",
+            "hubspot_owner_id": task.owner_id or "",
+        }
+    )
     return {name: value for name, value in properties.items() if value}
+
+
+def extra_properties(given: Mapping[str, Any] | None) -> dict[str, str]:
+    """The company's own properties of a record that we create (`crm.extra_fields`)."""
+    return {name: _written(name, value) for name, value in (given or {}).items()}
 
 
 def task_associations(task: TaskContent) -> list[dict[str, Any]]:
@@ -208,7 +217,7 @@ def contact_input(email: str, row: Mapping[str, Any]) -> dict[str, Any]:
     }
     kind = {"associationCategory": "HUBSPOT_DEFINED", "associationTypeId": _CONTACT_TO_COMPANY}
     return {
-        "properties": {name: str(value) for name, value in known.items() if value},
+        "properties": extra_properties(row.get("extra")) | {name: str(value) for name, value in known.items() if value},
         "associations": [{"to": {"id": str(row["crm_account_id"])}, "types": [kind]}],
     }
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import date, datetime
 from functools import partial
 from itertools import chain, islice
-from typing import Literal, Self
+from typing import Any, Literal, Self
 from urllib.parse import quote
 
 import requests
@@ -24,6 +24,7 @@ from onetouch.crm.protocol import (
     CrmError,
     Due,
     FieldsMissing,
+    Finding,
     OurWrites,
     Outcome,
     Row,
@@ -47,6 +48,7 @@ from onetouch.crm.salesforce.answers import (
 from onetouch.crm.salesforce.bulk import Job
 from onetouch.crm.salesforce.closing import WAYS, Answering, Closing, Reassigning
 from onetouch.crm.salesforce.contacts import Contacts
+from onetouch.crm.salesforce.currencies import Currencies
 from onetouch.crm.salesforce.duplicates import Alike, Duplicates
 from onetouch.crm.salesforce.fields import (
     ACCOUNT_ID,
@@ -56,21 +58,24 @@ from onetouch.crm.salesforce.fields import (
     DISPOSITION,
     HANDOFF_ID,
     OUTCOME,
+    OWN_VALUES,
     contact_fields,
     contact_key,
     context_fields,
     cut,
     missing,
     opportunity_fields,
+    own_problems,
     problems,
     task_fields,
 )
 from onetouch.crm.salesforce.persons import IS_PERSON, Persons
+from onetouch.crm.salesforce.rehearsal import Rehearsal
 from onetouch.crm.salesforce.rows import DELETED, DUPLICATE, LOCKED, ROWS, Batch, Look
 from onetouch.crm.salesforce.transport import Record, Transport, soql_of
 from onetouch.events import account_of_user, business_domain
-from onetouch.handoff import AccountContext, OpportunityContent, TaskContent
-from onetouch.policy import Policy
+from onetouch.handoff import AccountContext, OpportunityContent, TaskContent, extra_fields
+from onetouch.policy import EXTRA_FACTS, Policy
 from onetouch.stop import WhyStopped, never
 
 _LOOKED_UP = 2_000
@@ -79,6 +84,9 @@ _LOOKED_UP = 2_000
 _NO_PERSON = Outcome(
     ok=False, code="NO_RECORD", message="a lone user has no person account, and crm.lone_users is leave"
 )
+
+TRIAL = "Onetouch trial"
+"""What records are called that are written and undone to see whether they would be taken."""
 
 _REFERENCE = frozenset(
     {
@@ -100,7 +108,10 @@ class Salesforce:
     `contact_fields`: those of the policy's `crm`. `bulk_above`: a write of more rows than that is a bulk job. `clock`:
     returns the machine's time, since the expiry of a signed assertion is checked by Salesforce's clock and not by
     as_of. `makes_contacts`: contacts are created, so their fields are checked, too; `standing`: so is the field of the
-    action, which only standings have. `duplicates`, `lone_users`: those of the policy's `crm`. Raises
+    action, which only standings have. `extra_fields`: object → the company's own fields that we write; `record_types`:
+    object → the developer name of the record type of what we create; `task_values`: as fields.OWN_VALUES.
+    `currency`: that of the amounts that are read and written. `duplicates`, `lone_users`: those of the policy's `crm`.
+    Raises
     ConnectionConfigError at once when the connection cannot work.
     """
 
@@ -123,7 +134,13 @@ class Salesforce:
         standing: bool = False,
         duplicates: Duplicates = "ask",
         lone_users: Literal["person", "account", "leave"] = "account",
+        extra_fields: Mapping[str, Collection[str]] | None = None,
+        record_types: Mapping[str, str] | None = None,
+        task_values: Mapping[str, str] | None = None,
+        currency: str | None = None,
     ) -> None:
+        self._extra, self._types = extra_fields or {}, record_types or {}
+        self._values = {**OWN_VALUES, **(task_values or {})}
         self._makes_contacts, self._standing = makes_contacts, standing
         self._transport = Transport(
             connection,
@@ -134,6 +151,7 @@ class Salesforce:
             clock=clock,
             stopped=stopped,
         )
+        self._currencies = Currencies(self._transport, currency)
         self._bulk_above = bulk_above
         self._fields = account_fields or {}
         self._people = Contacts(self._transport, contact_fields or {})
@@ -158,7 +176,18 @@ class Salesforce:
             contact_fields=dict(policy.crm.contact_fields),
             stopped=stopped,
             sleep=sleep,
+            **cls.own_rules(policy),
         )
+
+    @staticmethod
+    def own_rules(policy: Policy) -> dict[str, Any]:
+        """The settings that the policy makes for rules of the company's own."""
+        return {
+            "extra_fields": {kind.capitalize(): [*own] for kind, own in policy.crm.extra_fields},
+            "record_types": {kind.capitalize(): own for kind, own in policy.crm.record_types if own},
+            "currency": policy.crm.currency,
+            "task_values": {name: value for name, value in policy.crm.task_values if value},
+        }
 
     def page(self, thing: Thing, record_id: str) -> str | None:
         """See Crm. The org leads from this address to the record's page, of whatever type it is."""
@@ -178,13 +207,18 @@ class Salesforce:
             }
 
     def read_accounts(
-        self, policy: Policy, since: datetime | None = None, ours: OurWrites | None = None
+        self,
+        policy: Policy,
+        since: datetime | None = None,
+        ours: OurWrites | None = None,
+        tell: Tell = lambda _: None,
     ) -> Iterator[Row]:
         """See Crm."""
         own = {column: field for column, field in policy.crm.account_fields.items() if field}
         _raise(list(missing("Account", self._transport.fields("Account") or {}, [ACCOUNT_ID, *own.values()])))
         master = self._present("Account", "MasterRecordId", IS_PERSON)
         names = dict.fromkeys(["Id", ACCOUNT_ID, "OwnerId", "CreatedDate", "IsDeleted", *master, *own.values()])
+        names |= dict.fromkeys(self._currencies.columns("Account"))
         soql = f"SELECT {', '.join(names)} FROM Account"
         if since is None:
             records = self._transport.query(soql)
@@ -199,8 +233,11 @@ class Salesforce:
                 self._transport.query_in(unread, ours.unread if ours else (), include_deleted=True),
             )
         for record in records:
-            # The domain of a person's website or mailbox is no company's.
-            domain = {"domain": None, "domains": None} if record.get(IS_PERSON) else {}
+            values = {column: value_of(record, field) for column, field in own.items()}
+            if isinstance(values.get("arr"), int | float):
+                values["arr"] = self._currencies.converted(values["arr"], record)
+            if record.get(IS_PERSON):  # the domain of a person's website or mailbox is no company's
+                values |= {name: None for name in ("domain", "domains") if name in values}
             yield {
                 "crm_account_id": record["Id"],
                 "owner_id": record["OwnerId"],
@@ -208,7 +245,8 @@ class Salesforce:
                 "created_at": datetime_of(record["CreatedDate"]),
                 "is_deleted": record["IsDeleted"],
                 "merged_into": record.get("MasterRecordId"),
-            } | {column: domain.get(column, value_of(record, field)) for column, field in own.items()}
+            } | values
+        self._currencies.tell("accounts", tell)
 
     def last_written(self, as_of: datetime) -> datetime | None:
         """See Crm."""
@@ -216,11 +254,12 @@ class Salesforce:
         last = next(self._transport.query(soql_of(soql, as_of=as_of)), None)
         return datetime_of(last["SystemModstamp"]) if last else None
 
-    def read_opportunities(self, since: datetime | None = None) -> Iterator[Row]:
+    def read_opportunities(self, since: datetime | None = None, tell: Tell = lambda _: None) -> Iterator[Row]:
         """See Crm. `closed_at`: the CloseDate of a closed opportunity. An opportunity without an account is deleted."""
         soql = (
             "SELECT Id, AccountId, StageName, IsClosed, IsWon, Amount, CreatedDate, CloseDate, SystemModstamp, "
-            "LeadSource, OwnerId, IsDeleted FROM Opportunity WHERE "
+            f"{', '.join(['LeadSource', 'OwnerId', 'IsDeleted', *self._currencies.columns('Opportunity')])} "
+            "FROM Opportunity WHERE "
         )
         soql += "AccountId != null" if since is None else soql_of("SystemModstamp >= {since}", since=since)
         for deal in self._transport.query(soql, include_deleted=since is not None):
@@ -230,7 +269,7 @@ class Salesforce:
                 "stage": deal["StageName"],
                 "is_closed": deal["IsClosed"],
                 "is_won": deal["IsWon"],
-                "amount": deal["Amount"],
+                "amount": self._currencies.converted(deal["Amount"], deal, deal["CloseDate"]),
                 "created_at": datetime_of(deal["CreatedDate"]),
                 "closed_at": datetime_of(deal["CloseDate"]) if deal["IsClosed"] else None,
                 "lead_source": deal["LeadSource"],
@@ -238,6 +277,7 @@ class Salesforce:
                 "changed_at": datetime_of(deal["SystemModstamp"]),
                 "is_deleted": deal["IsDeleted"] or not deal["AccountId"],
             }
+        self._currencies.tell("opportunities", tell)
 
     def read_activities(self, since: datetime) -> Iterator[Activity]:
         """See Crm. Returns meetings that changed or took place at or after `since`."""
@@ -386,11 +426,56 @@ class Salesforce:
         wrong: list[str] = []
         for thing in [thing for thing in things if thing not in self._checked]:
             there = self._transport.fields(thing) or {}
-            wrong += problems(thing, there, () if self._standing else (ACTION,))
+            wrong += problems(thing, there, () if self._standing else (ACTION,), self._values)
+            wrong += own_problems(thing, there, self._extra.get(thing, ()))
+            if thing in self._types and self._record_type(thing) is None:
+                wrong.append(f"{thing} has no record type {self._types[thing]} that the integration user may use")
             if thing == "Account":
                 wrong += missing(thing, there, filter(None, self._fields.values()))
         _raise(wrong)
         self._checked |= set(things)
+
+    def _record_type(self, thing: str) -> str | None:
+        """The id of the record type that the policy names, where the integration user may use it."""
+        for known in self._transport.described(thing).get("recordTypeInfos") or []:
+            if (
+                known.get("developerName") == self._types[thing]
+                and known.get("available")
+                and known.get("active", True)
+            ):
+                return str(known["recordTypeId"])
+        return None
+
+    def _typed(self, thing: str, record: Record) -> Record:
+        """A record that is about to be created, with the record type that the policy names."""
+        return record | {"RecordTypeId": self._record_type(thing)} if thing in self._types else record
+
+    def rehearse(self, policy: Policy, today: date) -> list[Finding]:
+        """See Crm. The records of the trial are named "Onetouch trial" and undone in the request that writes them."""
+        return Rehearsal(self._transport, self._trial(policy, today), self._values["closed"]).findings()
+
+    def _trial(self, policy: Policy, today: date) -> dict[str, Record]:
+        """One record of each object that the policy makes us create, as it would be written."""
+        facts = {name: 1 if name == "score" else TRIAL for name in EXTRA_FACTS} | {"tier": "high"}
+        extra = extra_fields(facts, facts, policy, handoff_id=TRIAL)
+        reps = {rep.email.casefold() for rep in policy.assignment.reps}
+        owners = [r["owner_id"] for r in self.read_reps() if r["active"] and str(r["email"]).casefold() in reps]
+        made = {"account": "Account", "lead": "Lead"}.get(policy.crm.unknown_accounts)
+        records: dict[str, Record] = {}
+        if made:
+            row = {"name": TRIAL, "domain": "onetouch-trial.invalid", "extra": extra.get(policy.crm.unknown_accounts)}
+            records[made] = self._new_account(made, TRIAL, row)
+        if account := next(self._transport.query("SELECT Id FROM Account LIMIT 1"), None):
+            of = str(account["Id"])
+        else:
+            of = f"@{{{made}.id}}"
+        if policy.crm.contacts == "create":
+            person = {"email": "trial@onetouch-trial.invalid", "name": TRIAL, "crm_account_id": of}
+            records["Contact"] = contact_fields(person | {"extra": extra.get("contact")}) | {CONTACT_KEY: TRIAL}
+        task = TaskContent(TRIAL, TRIAL, "high", today, owner_id=min(owners, default=None), extra=extra.get("task"))
+        about = {"WhoId" if of == "@{Lead.id}" else "WhatId": of} if account or made else {}
+        records["Task"] = task_fields(task, self._values) | about | {HANDOFF_ID: TRIAL}
+        return {thing: self._typed(thing, record) for thing, record in records.items()}
 
     def ensure_accounts(self, rows: Mapping[str, Row], kind: str) -> dict[str, Outcome]:
         """See Crm. A deleted record of ours is not created again (`deleted`); for a merged one the surviving record is
@@ -489,7 +574,7 @@ class Salesforce:
             record[website] = row["domain"]
         if row.get("owner_id"):
             record["OwnerId"] = row["owner_id"]
-        return record | {ACCOUNT_ID: account_id}
+        return dict(row.get("extra") or {}) | record | {ACCOUNT_ID: account_id}
 
     def ensure_contacts(self, rows: Mapping[str, Row]) -> dict[str, Outcome]:
         """See Crm. The unique external id ensures one contact even when two processes write at once. A lead is a person
@@ -537,7 +622,7 @@ class Salesforce:
         # Inserting a task locks its account. One order for all, so that two writers wait and do not deadlock.
         new = sorted((h for h in rows if h not in outcomes), key=lambda h: (str(rows[h].crm_account_id), h))
         persons = self._persons.contacts({str(rows[h].crm_account_id) for h in new if rows[h].crm_account_id})
-        records = {h: _related(task_fields(rows[h]), persons) | {HANDOFF_ID: h} for h in new}
+        records = {h: _related(task_fields(rows[h], self._values), persons) | {HANDOFF_ID: h} for h in new}
         outcomes |= self._insert_tasks(records)
         # A contact that cannot be referred to (deleted, moved, not shared with us): the task is created without it.
         nobody = {
@@ -562,7 +647,9 @@ class Salesforce:
                 if handoff_id not in outcomes or not (outcomes[handoff_id].ok or outcomes[handoff_id].retryable)
             }
             if left:
-                closing = Closing(self._transport, self.tasks_of, left, fields, self.check_fields)
+                closing = Closing(
+                    self._transport, self.tasks_of, left, fields, self.check_fields, self._values["closed"]
+                )
                 outcomes |= closing.close(begun=bool(outcomes))
         return outcomes
 
@@ -591,7 +678,8 @@ class Salesforce:
         first = next((str(value["value"]) for value in stages if value.get("active", True)), "Prospecting")
         contact = self._present("Opportunity", "ContactId")
         records = {
-            h: opportunity_fields(row if contact else replace(row, contact_id=None), first) | {HANDOFF_ID: h}
+            h: self._currencies.priced(opportunity_fields(row if contact else replace(row, contact_id=None), first))
+            | {HANDOFF_ID: h}
             for h, row in sorted(rows.items())
             if h not in outcomes
         }
@@ -621,7 +709,8 @@ class Salesforce:
 
     def _insert(self, thing: str, records: Sequence[Record], look: Look, *, begun: bool) -> list[Outcome]:
         """Creates records that carry a unique key; one outcome for each record, in their order."""
-        return self._send("POST", [{"attributes": {"type": thing}} | record for record in records], look, begun=begun)
+        typed = [{"attributes": {"type": thing}} | self._typed(thing, record) for record in records]
+        return self._send("POST", typed, look, begun=begun)
 
     def _send(
         self, method: str, records: Sequence[Record], look: Look | None = None, *, begun: bool = False

@@ -96,7 +96,8 @@ class Answering(_Changing):
 
 
 class Closing(_Changing):
-    """Closes the task of each handoff, handoff id → (label, reason); writes no other fields than `fields`."""
+    """Closes the task of each handoff, handoff id → (label, reason): writes the status
+    `closed`, and no other fields than `fields`."""
 
     def __init__(
         self,
@@ -105,9 +106,10 @@ class Closing(_Changing):
         reasons: Mapping[str, tuple[str, str]],
         fields: Collection[str],
         check: Callable[[], None],
+        closed: str,
     ) -> None:
         super().__init__(transport, tasks_of, reasons, check)
-        self._reasons, self._fields = reasons, fields
+        self._reasons, self._fields, self._status = reasons, fields, closed
         self._by_rep: set[int] = set()
 
     def close(self, *, begun: bool = False) -> dict[str, Outcome]:
@@ -135,7 +137,7 @@ class Closing(_Changing):
         if task.closed_by_us:
             return change
         if not task.is_done:
-            change = {"Status": "Completed", "Subject": cut(f"{label}{task.subject}", SUBJECT).rstrip()}
+            change = {"Status": self._status, "Subject": cut(f"{label}{task.subject}", SUBJECT).rstrip()}
         else:
             self._by_rep.add(i)
         if (not task.is_done or (label == RELEASED and not task.description.startswith(why))) and fits(noted):

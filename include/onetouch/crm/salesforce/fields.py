@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -91,8 +91,8 @@ WANTED: Mapping[str, Mapping[str, Wanted]] = {
         DISPOSITION: Wanted("pick", values=DISPOSITIONS, written=False),
         "Subject": Wanted("any", 255),
         "Description": Wanted("text", 32_000),
-        "Status": Wanted("pick", values=("Not Started", "Completed")),
-        "Priority": Wanted("pick", values=("High", "Normal", "Low")),
+        "Status": Wanted("pick"),
+        "Priority": Wanted("pick"),
         "ActivityDate": Wanted("day"),
         "IsReminderSet": Wanted("yes or no"),
         "ReminderDateTime": Wanted("moment"),
@@ -116,7 +116,10 @@ WANTED: Mapping[str, Mapping[str, Wanted]] = {
 
 SUBJECT, DESCRIPTION = WANTED["Task"]["Subject"].size, WANTED["Task"]["Description"].size
 
-_PRIORITIES = {"high": "High", "medium": "Normal", "low": "Low"}
+OWN_VALUES: Mapping[str, str] = {
+    "open": "Not Started", "closed": "Completed", "high": "High", "medium": "Normal", "low": "Low",
+}  # fmt: skip
+"""The values of a task's status and priority in a new org; the policy may name others (`crm.task_values`)."""
 
 
 def context_fields(context: AccountContext) -> dict[str, Any]:
@@ -136,13 +139,13 @@ def due_fields(due: Due) -> dict[str, Any]:
     }
 
 
-def task_fields(task: TaskContent) -> dict[str, Any]:
-    """The fields of a task; unknown values are left out."""
-    fields = {
+def task_fields(task: TaskContent, values: Mapping[str, str] = OWN_VALUES) -> dict[str, Any]:
+    """The fields of a task, the company's own among them; unknown values are left out. `values`: as OWN_VALUES."""
+    fields = dict(task.extra or {}) | {
         "Subject": shortened(task.subject, SUBJECT),
         "Description": cut(task.description, DESCRIPTION) or None,
-        "Status": "Not Started",
-        "Priority": _PRIORITIES[task.priority],
+        "Status": values["open"],
+        "Priority": values[task.priority],
         "ActivityDate": task.due_on and task.due_on.isoformat(),
         "IsReminderSet": True if task.remind_at else None,
         "ReminderDateTime": task.remind_at and iso_utc(task.remind_at),
@@ -176,7 +179,7 @@ def contact_key(crm_account_id: str, email: str) -> str:
 def contact_fields(row: Mapping[str, Any]) -> dict[str, Any]:
     """The fields of a new contact; unknown values are left out. Without a name its address stands for the last one."""
     first, _, last = str(row.get("name") or row["email"]).strip().rpartition(" ")
-    fields = {
+    fields = dict(row.get("extra") or {}) | {
         "FirstName": cut(inert(first), WANTED["Contact"]["FirstName"].size) if first else None,
         "LastName": cut(inert(last), WANTED["Contact"]["LastName"].size),
         "Email": row["email"],
@@ -220,9 +223,20 @@ def _held(value: Any, wanted: Wanted) -> Any:
     return shortened(value, wanted.size)
 
 
-def problems(thing: str, there: Mapping[str, Mapping[str, Any]], unused: Collection[str] = ()) -> Iterator[str]:
-    """What is wrong with the object's fields according to describe. `unused`: fields that need not be there."""
+def problems(
+    thing: str,
+    there: Mapping[str, Mapping[str, Any]],
+    unused: Collection[str] = (),
+    values: Mapping[str, str] = OWN_VALUES,
+) -> Iterator[str]:
+    """What is wrong with the object's fields according to describe. `unused`: fields that need not be there.
+
+    `values`: the values of a task's status and priority, as OWN_VALUES.
+    """
+    picked = {"Status": ("open", "closed"), "Priority": ("high", "medium", "low")} if thing == "Task" else {}
     for name, wanted in WANTED[thing].items():
+        if name in picked:
+            wanted = replace(wanted, values=tuple(values[of] for of in picked[name]))
         if name in unused:
             continue
         field = there.get(name)
@@ -230,6 +244,16 @@ def problems(thing: str, there: Mapping[str, Mapping[str, Any]], unused: Collect
             yield f"{thing}.{name} is missing"
         else:
             yield from (f"{thing}.{name} {wrong}" for wrong in _wrong(field, wanted))
+
+
+def own_problems(thing: str, there: Mapping[str, Mapping[str, Any]], names: Iterable[str]) -> Iterator[str]:
+    """What is wrong with the company's own fields (`crm.extra_fields`) on records that we create."""
+    for name in names:
+        field = there.get(name)
+        if field is None:
+            yield f"{thing}.{name} (crm.extra_fields.{thing.lower()}) is missing"
+        elif not field.get("createable", True):
+            yield f"{thing}.{name} (crm.extra_fields.{thing.lower()}) may not be written"
 
 
 def missing(thing: str, there: Mapping[str, Mapping[str, Any]], names: Iterable[str]) -> Iterator[str]:

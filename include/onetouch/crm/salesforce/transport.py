@@ -103,7 +103,8 @@ class Transport:
         self._token: str | None = None
         self._host = self.base
         self._spent: str | None = None
-        self._described: dict[str, dict[str, Record] | None] = {}
+        self._described: dict[str, Record] = {}
+        self._fields: dict[str, dict[str, Record] | None] = {}
 
     # ── reading ──────────────────────────────────────────────────────────────────────────────────
 
@@ -150,14 +151,20 @@ class Transport:
 
     def fields(self, thing: str) -> dict[str, Record] | None:
         """The describe result of each field of an object, by name, read once; None when the object is not visible."""
+        if thing not in self._fields:
+            found = self.described(thing)
+            self._fields[thing] = {field["name"]: field for field in found["fields"]} if found else None
+        return self._fields[thing]
+
+    def described(self, thing: str) -> Record:
+        """The whole describe result of an object, read once; empty when the object is not visible."""
         if thing not in self._described:
             try:
-                answer = self.call("GET", f"sobjects/{thing}/describe", read=having("fields"))
-                self._described[thing] = {field["name"]: field for field in answer["fields"]}
+                self._described[thing] = self.call("GET", f"sobjects/{thing}/describe", read=having("fields"))
             except Refused as error:
                 if error.code != "NOT_FOUND":
                     raise
-                self._described[thing] = None
+                self._described[thing] = {}
         return self._described[thing]
 
     # ── one request ──────────────────────────────────────────────────────────────────────────────
