@@ -662,7 +662,10 @@ class Salesforce:
 
     def answer_tasks(self, answers: Mapping[str, str | None]) -> dict[str, Outcome]:
         """See Crm."""
-        return Answering(self._transport, self.tasks_of, answers, self.check_fields).answer() if answers else {}
+        if not answers:
+            return {}
+        closed = self._values["closed"]
+        return Answering(self._transport, self.tasks_of, answers, self.check_fields, closed).answer()
 
     def create_opportunities(
         self, rows: Mapping[str, OpportunityContent], unsure: Collection[str] = ()

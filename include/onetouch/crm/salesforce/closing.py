@@ -77,13 +77,18 @@ class Reassigning(_Changing):
 
 
 class Answering(_Changing):
-    """Does the task of each handoff: handoff id → the disposition noted on it, if any."""
+    """Does the task of each handoff: handoff id → the disposition noted on it, if any; the status becomes `closed`."""
 
     def __init__(
-        self, transport: Transport, tasks_of: TasksOf, answers: Mapping[str, str | None], check: Callable[[], None]
+        self,
+        transport: Transport,
+        tasks_of: TasksOf,
+        answers: Mapping[str, str | None],
+        check: Callable[[], None],
+        closed: str,
     ) -> None:
         super().__init__(transport, tasks_of, answers, check)
-        self._answers = answers
+        self._answers, self._status = answers, closed
 
     def answer(self) -> dict[str, Outcome]:
         """Like `send`, but handoff id → outcome."""
@@ -92,7 +97,7 @@ class Answering(_Changing):
     def _change(self, i: int, task: Activity | None) -> Record | Outcome:
         disposition = self._answers[self._handoffs[i]]
         noted = {DISPOSITION: disposition} if disposition else {}
-        return answered(task) or {"Status": "Completed"} | noted
+        return answered(task) or {"Status": self._status} | noted
 
 
 class Closing(_Changing):
