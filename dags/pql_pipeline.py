@@ -83,9 +83,10 @@ alert in Slack and the last lines of the task's log name what failed.
   again a day later, or by the next run after `onetouch outbox retry KEY`; a locked row, a time-out or a used-up API
   limit waits for the next run by itself.
   Owners of the delivered ones are told all the same. It also passes on tasks that stay untouched (`escalation of …`)
-  and keeps records fresh (`record of …`): an owner the CRM refuses, or no user with the address of
-  `assignment.escalate_to`, leaves the task where it is (`docs/after-handover.md`). `follow-up of …` was not written, or
-  `open follow-up …` not closed: the next run tries again.
+  or whose owner has left (`reassignment of …`), and keeps records fresh (`record of …`): an owner the CRM refuses, or
+  no user with the address of `assignment.escalate_to`, leaves the task where it is (`docs/after-handover.md`).
+  `follow-up of …` was not written, `open follow-up …` not closed, or what was pressed in Slack not done (`press of …`):
+  the next run tries again.
 - **delivery_ended**: is never red. Reps are told and a person is asked once delivery has ended, well or not, unless
   `check_decisions` failed.
 - **write_accounts**: the CRM refused some of the accounts whose tier, action, score or trigger has changed; the log
