@@ -1,9 +1,5 @@
 """Mutants of `scoring/` and `routing/`: how many the tests kill, and the ones that live. Run: make mutants
 
-Also of `delivery/`, `crm_sync/` and `ledger/` (`--rooms`), which takes hours: `--record` tries the numbers `--from` to
-`--to` of the sample that `--seed` draws, adds each piece with the names of the survivors to benchmarks/results/
-mutants.jsonl, and leaves out what is there of this commit. `--folder` keeps mutants and timings between pieces.
-
 Every function body is changed in small ways, one change at a time, and the tests of the two rooms must notice. Rules
 and numbers are tables, which this does not change: `tests/experiments/test_scenarios.py` removes each rule, and every
 number is the policy's. Prints the share killed, writes the diffs of the survivors to `--out`; `docs/mutants.md` judges
@@ -20,26 +16,15 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import time
 from collections import Counter
-from datetime import UTC, datetime
 from pathlib import Path
 
-from benchmarks.record import HERE, Record
-
+REPOSITORY = Path(__file__).parents[1]
 ROOMS = ("scoring", "routing")
-DELIVERING = ("delivery", "crm_sync", "ledger")
-"""Rooms whose mutants are tried in pieces: the tests of all three, and the model, are shown to each."""
-
-SAMPLE, PIECE = 500, 10
-RECORD = HERE / "benchmarks" / "results" / "mutants.jsonl"
 # A mutant that runs for ever, or takes the process with it, is noticed, too.
 KILLED = ("killed", "timeout", "suspicious", "segfault")
 
-LATER = (
-    "test_properties.py", "test_deliver.py", "test_back_off.py", "test_accounts_many.py", "test_traces.py",
-    "test_rivals.py", "test_migrations.py", "test_model.py",
-)  # fmt: skip
+LATER = ("test_properties.py",)
 """Slow: only what the other tests let live is shown to these."""
 NEVER = ("test_year.py", "test_event_orders.py")
 """Whole simulations: what they would find comes too late to be worth their time here."""
@@ -51,36 +36,27 @@ only_mutate = {only}
 mutate_only_covered_lines = true
 pytest_add_cli_args = ["-p", "no:cacheprovider"]
 pytest_add_cli_args_test_selection = {tests}
-also_copy = ["judges", "tests"]
 
 [tool.pytest.ini_options]
 testpaths = ["tests"]
-pythonpath = ["."]
-addopts = "--import-mode=importlib -m 'not long'"
-markers = ["long: takes minutes"]
 """
 
 
 def prepare(folder: Path) -> None:
-    """A copy of the library and of the tests, laid out as mutmut wants it."""
+    """A copy of the library and of both rooms' tests, laid out as mutmut wants it."""
     ignore = shutil.ignore_patterns("__pycache__", *NEVER)
-    shutil.copytree(HERE / "include" / "onetouch", folder / "src" / "onetouch", ignore=ignore)
-    shutil.copytree(HERE / "tests", folder / "tests", ignore=ignore)
-    shutil.copytree(HERE / "judges", folder / "judges", ignore=ignore)
-
-
-def folders(rooms: tuple[str, ...]) -> tuple[str, ...]:
-    """The folders of tests that are shown to mutants of these rooms."""
-    return (*DELIVERING, "model") if set(rooms) <= set(DELIVERING) else ROOMS
+    shutil.copytree(REPOSITORY / "include" / "onetouch", folder / "src" / "onetouch", ignore=ignore)
+    (folder / "tests").mkdir()
+    shutil.copy(REPOSITORY / "tests" / "conftest.py", folder / "tests")
+    for room in ROOMS:
+        shutil.copytree(REPOSITORY / "tests" / room, folder / "tests" / room, ignore=ignore)
 
 
 def run(
     folder: Path, rooms: tuple[str, ...], workers: int, *, names: list[str] | None = None, slow: bool = False
 ) -> dict[str, str]:
     """Mutant → what became of it; with `names` only those are tried, with `slow` shown to the slow tests, too."""
-    files = sorted(
-        str(f.relative_to(folder)) for room in folders(rooms) for f in (folder / "tests" / room).glob("test_*.py")
-    )
+    files = sorted(str(f.relative_to(folder)) for f in (folder / "tests").glob("*/test_*.py"))
     shown = [f for f in files if slow or Path(f).name not in LATER]
     only = [f"src/onetouch/{room}/*" for room in rooms]
     (folder / "pyproject.toml").write_text(CONFIG.format(only=json.dumps(only), tests=json.dumps(shown)))
@@ -102,48 +78,15 @@ def diffs(folder: Path, names: list[str]) -> str:
     return "\n".join(shown)
 
 
-def pieces(folder: Path, rooms: tuple[str, ...], workers: int, seed: int, numbers: range) -> None:
-    """Tries these numbers of the sample, as far as the record lacks them, and records them piece by piece."""
-    nothing = ["no.such.mutant"]  # makes the mutants and times the tests, and tries none
-    every = sorted(run(folder, rooms, workers, names=nothing))
-    drawn = random.Random(seed).sample(every, min(SAMPLE, len(every)))
-    record = Record(RECORD)
-    about = {"rooms": list(rooms), "seed": seed, "of": len(every)}
-    for piece in record.left(numbers, PIECE, about):
-        begun = time.perf_counter()
-        names = [drawn[number] for number in piece]
-        found = run(folder, rooms, workers, names=names)
-        if alive := [name for name in names if found[name] == "survived"]:
-            found |= run(folder, rooms, workers, names=alive, slow=True)
-        lives = {number: drawn[number] for number in piece if found[drawn[number]] not in KILLED}
-        told = {"alive": {name: found[name] for name in lives.values()}}
-        record.add(piece, sorted(lives), time.perf_counter() - begun, datetime.now(UTC), about | told)
-        print(
-            f"{piece.start} to {piece.stop - 1}: {len(piece) - len(lives)} of {len(piece)} killed; {told}", flush=True
-        )
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description="Mutants of scoring and routing.")
-    parser.add_argument("--rooms", nargs="+", default=list(ROOMS), choices=(*ROOMS, *DELIVERING))
+    parser.add_argument("--rooms", nargs="+", default=list(ROOMS), choices=ROOMS)
     parser.add_argument("--only", nargs="+", help="modules of the rooms, such as routing.returns; default: all")
     parser.add_argument("--sample", type=int, default=None, help="so many mutants, drawn by --seed; default: all")
     parser.add_argument("--seed", type=int, default=3)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--out", type=Path, default=None, help="file for the survivors' diffs")
-    parser.add_argument("--record", action="store_true", help="numbers of the sample, in pieces, with a record")
-    parser.add_argument("--from", dest="start", type=int, default=0)
-    parser.add_argument("--to", type=int, default=SAMPLE)
-    parser.add_argument("--folder", type=Path, default=None, help="where mutants and timings are kept between pieces")
     args = parser.parse_args()
-    if args.record:
-        with tempfile.TemporaryDirectory(prefix="onetouch-mutants-") as temporary:
-            folder = args.folder or Path(temporary)
-            if not (folder / "src").exists():
-                folder.mkdir(exist_ok=True)
-                prepare(folder)
-            pieces(folder, tuple(args.rooms), args.workers, args.seed, range(args.start, min(args.to, SAMPLE)))
-        return
     with tempfile.TemporaryDirectory(prefix="onetouch-mutants-") as temporary:
         folder = Path(temporary)
         rooms = tuple(args.rooms)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -39,14 +39,9 @@ class Record:
             return []
         return [json.loads(line) for line in self.path.read_text(encoding="utf-8").splitlines() if line]
 
-    def left(self, numbers: range, piece: int, about: Mapping[str, Any] | None = None) -> Iterator[range]:
-        """The pieces of a range that this commit has not covered yet, of at most `piece` numbers each.
-
-        `about`: what the numbers are of; only lines with the same values cover them.
-        """
-        same = {"commit": self.commit, **(about or {})}
-        lines = [line for line in self.lines() if all(line.get(name) == value for name, value in same.items())]
-        mine = [(line["from"], line["to"]) for line in lines]
+    def left(self, numbers: range, piece: int) -> Iterator[range]:
+        """The pieces of a range that this commit has not covered yet, of at most `piece` numbers each."""
+        mine = [(line["from"], line["to"]) for line in self.lines() if line["commit"] == self.commit]
         covered = {n for start, end in mine for n in range(max(start, numbers.start), min(end, numbers.stop))}
         at = numbers.start
         while at < numbers.stop:
@@ -59,14 +54,12 @@ class Record:
             yield range(at, end)
             at = end
 
-    def add(
-        self, numbers: range, failed: list[int], seconds: float, now: datetime, more: Mapping[str, Any] | None = None
-    ) -> None:
-        """Adds a piece that was done. `more`: values that its line holds besides."""
+    def add(self, numbers: range, failed: list[int], seconds: float, now: datetime) -> None:
+        """Adds a piece that was done."""
         line = {
             "commit": self.commit, "from": numbers.start, "to": numbers.stop, "failed": failed,
             "seconds": round(seconds), "at": now.astimezone(UTC).isoformat(timespec="seconds"),
-        } | dict(more or {})  # fmt: skip
+        }  # fmt: skip
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
