@@ -84,6 +84,10 @@ def test_status_and_priority_are_written_by_their_names_in_the_org(world: Any) -
     world.salesforce().close_tasks({handoff.handoff_id: (RELEASED, "no response")})
     (task,) = world.org.tasks()
     assert (task["Status"], task["IsClosed"]) == ("Erledigt", True)
+    world.rep_writes("Task", task["Id"], Status="Offen", Subject="again")
+    world.salesforce().answer_tasks({handoff.handoff_id: None})  # a button pressed in the chat
+    (task,) = world.org.tasks()
+    assert (task["Status"], task["IsClosed"]) == ("Erledigt", True)
 
 
 def test_the_record_type_is_found_by_its_developer_name(world: Any) -> None:
