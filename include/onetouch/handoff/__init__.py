@@ -14,7 +14,6 @@ if TYPE_CHECKING:
         TaskContent,
     )
     from onetouch.handoff.dossier import dossier
-    from onetouch.handoff.extra_fields import extra_fields
     from onetouch.handoff.facts import known_facts
     from onetouch.handoff.fields import (
         account_context,
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
     )
     from onetouch.handoff.follow_up import follow_up_content
     from onetouch.handoff.message import Alert, alert, first_message, without_addresses
+    from onetouch.handoff.own_fields import extra_fields
     from onetouch.handoff.people import team_of, with_contact
     from onetouch.handoff.plain_text import inert, plain
     from onetouch.handoff.situations import WhyNow, columns_read, why_now
