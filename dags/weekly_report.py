@@ -3,7 +3,8 @@
 
 Mondays at 07:00 UTC: last week's figures, their charts, and one message in the leadership channel.
 
-    compute_metrics → draw_charts → post_report
+    compute_metrics → draw_charts ─┐
+    audit_delivery ────────────────┴→ post_report
 
 ## Params
 
@@ -21,6 +22,9 @@ To see another week, trigger with `as_of` and look under `reports/` in the lake.
 - **compute_metrics**: the ledger or the lake cannot be read, or the CRM tables of the last pipeline run are missing:
   see that `pql_pipeline` is green, then clear.
 - **draw_charts**: a bug in a chart, or a full disk. The figures are kept already.
+- **audit_delivery**: a bug, or the ledger cannot be read. Where the CRM cannot be read it does not fail: the report
+  says that nothing was audited. What is wrong with a task is in the log, and Slack says how much there is; `onetouch audit
+  --crm` names each again. A duplicate, lost or interrupting task is a bug of ours: report it, with the line.
 - **post_report**: Slack refused (`slack_default`; the bot needs the scopes of docs/slack.md, and must be in the
   channel). Clear it; what was posted is not posted again.
 
@@ -29,12 +33,16 @@ A run that is not through in 30 minutes says so in Slack and goes on.
 
 from __future__ import annotations
 
+import logging
 from datetime import timedelta
 from typing import Any
 
 from airflow.sdk import DAG, task
+from onetouch_airflow.alerts import tell
 from onetouch_airflow.defaults import DEFAULT_ARGS, TAGS, deadline, params
 from onetouch_airflow.opening import as_of, dry_run, now, workspace
+
+log = logging.getLogger(__name__)
 
 with DAG(
     dag_id="weekly_report",
@@ -64,11 +72,26 @@ with DAG(
         return stages.draw_charts(workspace(), week)
 
     @task
-    def post_report(week: str) -> Any:
+    def audit_delivery() -> str:
+        """Judges the tasks in the CRM by what was promised: gauges `onetouch.audit.*`, and the line for the report."""
+        from airflow.sdk.observability.stats import gauge
+        from onetouch import stages
+
+        found = stages.audit_delivery(workspace(), as_of())
+        for name in found.keys() - {"since", "line", "wrong"}:
+            gauge(f"onetouch.audit.{name}", found[name])
+        for wrong in found["wrong"]:
+            log.error("%(promise)s: %(key)s: %(why)s", wrong)
+        if found["wrong"]:
+            tell(f":rotating_light: audit of the tasks in the CRM: {found['line']}", "audit")
+        return str(found["line"])
+
+    @task
+    def post_report(week: str, promises: str) -> Any:
         """The week's message, once."""
         from onetouch import stages
 
-        return stages.post_report(workspace(), week, as_of(), now(), dry_run=dry_run())
+        return stages.post_report(workspace(), week, as_of(), now(), promises, dry_run=dry_run())
 
     week = compute_metrics()
-    draw_charts(week) >> post_report(week)
+    draw_charts(week) >> post_report(week, audit_delivery())

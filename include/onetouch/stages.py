@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import json
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
@@ -20,6 +21,7 @@ from typing import Any, Concatenate, ParamSpec
 import pyarrow as pa
 
 from onetouch import (
+    audit,
     chat,
     consent,
     crm,
@@ -36,7 +38,7 @@ from onetouch import (
     signals,
     sources,
 )
-from onetouch.connections import Connection
+from onetouch.connections import Connection, ConnectionConfigError
 from onetouch.delivery import DeliveryFailed, Question
 from onetouch.handoff import without_addresses
 from onetouch.lake import read_table
@@ -345,10 +347,26 @@ def draw_charts(workspace: Workspace, week: str) -> int:
     return report.keep_charts(drawn, workspace.lake, week)
 
 
-def post_report(workspace: Workspace, week: str, as_of: datetime, now: datetime, *, dry_run: bool = False) -> Summary:
-    """Posts the week's report; a repeated call does not post it again."""
+def audit_delivery(workspace: Workspace, as_of: datetime) -> Summary:
+    """Judges the tasks in the CRM by the promises of the delivery (`audit.judge`), those of the last 90 days.
+
+    Returns what `judge` does and "line", the same in words; {"line": why, "wrong": []} where the CRM cannot be read.
+    """
+    written = (json.dumps(line) for line in audit.export(workspace.ledger))
+    try:
+        client = crm_of(workspace, workspace.policy)
+        told = audit.judge(client, workspace.policy, audit.read_export(written), as_of - audit.LOOKED_BACK)
+    except (crm.CrmError, ConnectionConfigError, NotConfigured) as error:
+        return {"line": f"not audited: {error}", "wrong": []}
+    return told | {"line": audit.in_words(told)}
+
+
+def post_report(
+    workspace: Workspace, week: str, as_of: datetime, now: datetime, promises: str = "", *, dry_run: bool = False
+) -> Summary:
+    """Posts the week's report; a repeated call does not post it again. `promises`: the line of `audit_delivery`."""
     policy = workspace.policy
-    built = report.build(metrics.read(workspace.lake, week), policy)
+    built = report.build(metrics.read(workspace.lake, week), policy, promises)
     why_not = delivery.held(policy, as_of, now, dry_run=dry_run, stopped=workspace.stopped())
     if why_not:
         return {"posted": False, "held": why_not}

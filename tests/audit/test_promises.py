@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from onetouch import audit
+from onetouch import audit, stages
 from onetouch.cli import app
+from onetouch.connections import Connection
 from onetouch.sandbox.fields import make_id
+from onetouch.workspace import Workspace
 from typer.testing import CliRunner
 
 from tests.delivery.world import AS_OF, make_world, new_ledger, org, policy, running_org, world
@@ -51,6 +53,22 @@ def test_a_clean_org_is_clean(world: Any) -> None:
     assert audit.in_words(found) == (
         f"3 tasks, 0 duplicates, 0 lost, 0 without context, 0 interrupting, 0 unknown since {AS_OF:%Y-%m-}17"
     )
+
+
+def test_the_weekly_report_says_what_the_auditor_found(world: Any) -> None:
+    opened(world, 1, 2)
+    world.rep_writes("Task", None, **{KEY: "f" * 32, "WhatId": make_id("001", 1), "Status": "Completed"})
+    extra = {"instance_url": world.org.url, "consumer_key": "sandbox-key", "consumer_secret": "sandbox-secret"}
+    reached = {"salesforce_default": Connection("salesforce_default", extra=extra)}
+
+    def workspace(connections: dict[str, Connection]) -> Workspace:
+        return Workspace(Path(), world.policy, world.lake, world.ledger, connections.get)
+
+    found = stages.audit_delivery(workspace(reached), AS_OF + timedelta(hours=1))
+    assert (found["tasks"], found["unknown"], [one["key"] for one in found["wrong"]]) == (3, 1, ["f" * 32])
+    assert found["line"].startswith("3 tasks, 0 duplicates, 0 lost, 0 without context, 0 interrupting, 1 unknown since")
+    told = stages.audit_delivery(workspace({}), AS_OF)
+    assert told["line"].startswith("not audited: ") and told["wrong"] == []
 
 
 def test_a_task_made_again_is_a_duplicate(world: Any) -> None:

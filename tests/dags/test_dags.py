@@ -33,6 +33,7 @@ APPROVAL = {"approve": {"deliver_tasks"}, "deliver_tasks": {"alert_reps"}, "aler
 REPORT = {
     "compute_metrics": {"draw_charts", "post_report"},
     "draw_charts": {"post_report"},
+    "audit_delivery": {"post_report"},
     "post_report": set(),
 }
 

@@ -181,10 +181,16 @@ def test_hostile_texts_stay_texts():
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.text(max_size=300), st.text(max_size=60))
-def test_any_text_can_be_posted(text, source):
+@given(st.text(max_size=300), st.text(max_size=60), st.text(max_size=500))
+def test_any_text_can_be_posted(text, source, promises):
     figures = metrics(text=text, source=source)
-    assert_postable(Report(words.message(figures, POLICY), words.details(figures, POLICY), []))
+    assert_postable(Report(words.message(figures, POLICY), words.details(figures, POLICY, promises), []))
+
+
+def test_the_thread_says_what_an_audit_found():
+    promises = "12 tasks, 0 duplicates, 0 lost since 2025-11-18"
+    assert f"Tasks in the CRM*: {promises}." in text_of(words.details(metrics(), POLICY, promises))
+    assert "Tasks in the CRM" not in text_of(words.details(metrics(), POLICY))
 
 
 @pytest.mark.parametrize("weeks", [1, 26])

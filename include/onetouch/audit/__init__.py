@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from onetouch.audit.ends import ENDS, ended
     from onetouch.audit.explain import Explanation, decision_rows, explain, plain, run_of
     from onetouch.audit.outcome import accounting, status, unsent
-    from onetouch.audit.promises import BROKEN, export, in_words, judge, read_export
+    from onetouch.audit.promises import BROKEN, LOOKED_BACK, export, in_words, judge, read_export
     from onetouch.audit.replay import find, forgotten_in, replay
     from onetouch.audit.stored import earlier, of_run, table
 
@@ -17,6 +17,7 @@ __all__ = [
     "BROKEN",
     "ENDS",
     "Explanation",
+    "LOOKED_BACK",
     "accounting",
     "assigned",
     "decision_rows",

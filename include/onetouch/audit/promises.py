@@ -10,7 +10,7 @@ import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from onetouch.crm import CLOSED_BY_US, REQUIRED_FIELDS, Activity, Crm, note
@@ -25,6 +25,9 @@ FORMAT = 1
 
 BROKEN = ("duplicates", "lost", "without_context", "interrupting", "unknown")
 """What the auditor counts beside the tasks; anything but zero is a broken promise."""
+
+LOOKED_BACK = timedelta(days=90)
+"""Ours: how far back the tasks of an audit were created, unless a moment is named."""
 
 _NOTES = tuple(note(label) for label in CLOSED_BY_US)
 _MOMENTS = ("decided_at", "touched_at", "replied_at", "closed_at")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -44,7 +44,7 @@ def audit(
     written = (json.dumps(line) for line in auditor.export(workspace.ledger)) if told is None else _lines(told)
     client = stages.crm_of(workspace, workspace.policy)
     judged = auditor.judge(
-        client, workspace.policy, auditor.read_export(written), moment(since, now - timedelta(days=90))
+        client, workspace.policy, auditor.read_export(written), moment(since, now - auditor.LOOKED_BACK)
     )
     words = auditor.in_words(judged)
     named = "".join(f"\n{one['promise'].replace('_', ' ')}: {one['key']}: {one['why']}" for one in judged["wrong"])

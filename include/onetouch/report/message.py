@@ -37,8 +37,9 @@ def message(metrics: WeeklyMetrics, policy: Policy) -> Message:
     )
 
 
-def details(metrics: WeeklyMetrics, policy: Policy) -> Message:
-    """The text for the thread: the headline, then every figure with its formula, cohort and source."""
+def details(metrics: WeeklyMetrics, policy: Policy, promises: str = "") -> Message:
+    """The text for the thread: the headline, then every figure with its formula, cohort and source, and what an audit
+    of the tasks in the CRM found."""
     lines: list[Line] = [
         headline(metrics),
         (),
@@ -50,6 +51,8 @@ def details(metrics: WeeklyMetrics, policy: Policy) -> Message:
         decided = ", ".join(f"{words.plain(a, 40)} {n:,}" for a, n in list(metrics.actions.items())[:_ACTIONS])
         when = f" of the last run before the week's end ({metrics.actions_as_of:%d %b %H:%M} UTC): {decided}."
         lines.append((Text("• "), Text("Decisions", bold=True), Text(when)))
+    if promises:
+        lines.append((Text("• "), Text("Tasks in the CRM", bold=True), Text(f": {words.plain(promises, 300)}.")))
     version = words.plain(metrics.policy_version, 40)
     lines.append((Text(f"Policy {version}. S0–S4 are the source documents, “ours” is this team's number."),))
     return Message(lines)

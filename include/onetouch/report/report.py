@@ -25,9 +25,10 @@ class Report:
     charts: list[Chart]
 
 
-def build(metrics: WeeklyMetrics, policy: Policy) -> Report:
-    """The report of a week's figures. The same figures give the same report, charts included."""
-    return Report(words.message(metrics, policy), words.details(metrics, policy), draw(metrics, policy))
+def build(metrics: WeeklyMetrics, policy: Policy, promises: str = "") -> Report:
+    """The report of a week's figures, and what an audit found, in words. The same gives the same report, charts
+    included."""
+    return Report(words.message(metrics, policy), words.details(metrics, policy, promises), draw(metrics, policy))
 
 
 def keep_charts(report: Report, lake: Lake, week: str) -> int:
