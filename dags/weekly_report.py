@@ -24,7 +24,8 @@ To see another week, trigger with `as_of` and look under `reports/` in the lake.
 - **draw_charts**: a bug in a chart, or a full disk. The figures are kept already.
 - **audit_delivery**: a bug, or the ledger cannot be read. Where the CRM cannot be read it does not fail: the report
   says that nothing was audited. What is wrong with a task is in the log, and Slack says how much there is;
-  `onetouch audit --crm` names each again. A duplicate, lost or interrupting task is a bug of ours: report it, with the line.
+  `onetouch audit --crm` names each again. A duplicate, lost or interrupting task is a bug of ours:
+  report it, with the line.
 - **post_report**: Slack refused (`slack_default`; the bot needs the scopes of docs/slack.md, and must be in the
   channel). Clear it; what was posted is not posted again.
 
