@@ -333,6 +333,7 @@ def test_a_task_is_what_the_rep_sees(side: Side) -> None:
         owner_id=side.there.rita,
         crm_account_id=accounts[1],
         contact_id=contact,
+        due_on=date(2025, 11, 18),
     )
     told = side.client().tasks_of(["h1", "h2"])
     assert set(told) == {"h1"}
