@@ -54,6 +54,13 @@ _OURS_ON_TASK = {"Status", "Subject", "Description"}
 _SYSTEM = {"IsClosed", "CompletedDateTime", "SystemModstamp", "LastModifiedDate", "LastModifiedById"}
 _MARK = re.compile(r"\((\d,\d{3}) of 10,000\)")
 _FIRST_MARK = 9001
+_DOSSIER = "Onetouch_Dossier__c"
+_OF_AN_EPISODE = {
+    f"Onetouch_{name}__c"
+    for name in ("Trigger", "Motion", "Milestones", "Team_Size", "Features_Used", "Usage_28d", "Limit_Share")
+}
+"""What a record tells of one episode: a new dossier may empty it, lest an earlier one stand beside it."""
+
 _FOLLOW_UP = re.compile(r"([0-9a-f]{32})-(\d)")
 """The key of a follow-up's task: that of its handoff, and its number."""
 
@@ -379,7 +386,8 @@ class Oracle:
         changed = {name for name in account if account[name] != before[name]} - _SYSTEM
         if foreign := sorted(name for name in changed if not name.startswith("Onetouch_")):
             self.violated(8, f"{', '.join(foreign)} of an account written over")
-        if erased := sorted(name for name in changed if before[name] is not None and account[name] is None):
+        kept = changed - _OF_AN_EPISODE if _DOSSIER in changed else changed
+        if erased := sorted(name for name in kept if before[name] is not None and account[name] is None):
             self.violated(8, f"{', '.join(erased)} of an account erased")
 
     # ── Slack ────────────────────────────────────────────────────────────────────────────────────

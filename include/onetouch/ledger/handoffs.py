@@ -218,12 +218,12 @@ class Handoffs(Outboxes):
                 history.setdefault(done["handoff_id"], []).append(done)
             steps: list[_Step] = []
             for row in moves:
-                steps += self._step(at_hand, history, dict(row))
+                steps += self._next_step(at_hand, history, dict(row))
             self._write(connection, steps)
         return [Handoff(**at_hand[str(row["handoff_id"])]) for row in moves]
 
     @staticmethod
-    def _step(
+    def _next_step(
         at_hand: dict[str, dict[str, Any]], history: dict[str, list[Any]], row: dict[str, Any]
     ) -> Iterator[_Step]:
         """The step of a move, if it changes anything; `at_hand` and `history` know it from then on."""
