@@ -360,7 +360,7 @@ def _() -> list[tuple[Any, str, Any]]:
         if method == "PATCH" and path == ROWS:
             for row in kwargs["json"]["records"]:
                 if row["attributes"]["type"] == "Account" and "Onetouch_Dossier__c" in row:
-                    row.setdefault("Onetouch_Motion__c", None)
+                    row.setdefault("Onetouch_Action__c", None)
         return whole(self, method, path, **kwargs)
 
     return [(Transport, "once", nulls)]
@@ -548,6 +548,7 @@ FOUND: dict[str, int] = {
     "audience-sent-twice": 643,
     "audience-told-anew": 3,
     "context-after-task": 1,
+    "null-erases": 0,
     "edit-written-over": 66,
     "clock-from-the-task": 31,
     "cooldown-ignored": 70,

@@ -101,6 +101,7 @@ class World:
                         "CreatedDate": created,
                         "Plan__c": "team",
                         "Onetouch_Motion__c": "sales_led",
+                        "Onetouch_Action__c": "nurture",
                     },
                 )
         self.contact = org.store.org["contact"]
