@@ -535,6 +535,7 @@ FOUND: dict[str, int] = {
     "failed-row-swallowed": 3,
     "key-missing": 3,
     "key-afterwards": 3,
+    "silence-is-success": 163,
     "deleted-made-again": 42,
     "alert-without-look": 10,
     "claim-ignored": 49,
