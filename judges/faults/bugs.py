@@ -554,6 +554,7 @@ FOUND: dict[str, int] = {
     "clock-from-the-task": 31,
     "cooldown-ignored": 70,
     "late-touch-forgotten": 70,
+    "second-handoff": 128,
     "escalation-makes-second-task": 61,
     "trigger-forgotten": 37,
     "stop-ignored": 84,
