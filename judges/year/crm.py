@@ -15,6 +15,8 @@ import numpy as np
 import pandas as pd
 from onetouch.crm import CLOSED_BY_US, Activity, Outcome, Row, Tell
 from onetouch.crm.salesforce import HANDOFF_ID, OUTCOME, Salesforce
+from onetouch.crm.salesforce.fields import OWN_VALUES
+from onetouch.crm.salesforce.persons import Persons
 from onetouch.crm_sync import OPPORTUNITIES, frame_of
 
 from judges.year.company import DAY, HOUR, Company, Size, microseconds, moment
@@ -97,6 +99,10 @@ class _Transport:
     def __init__(self, write: Callable[[str, Row], Outcome]) -> None:
         self.write = write
 
+    def fields(self, thing: str) -> Row:
+        """Nothing is said of any field."""
+        return {}
+
     def retrying(self, *_: type[Exception]) -> Callable[..., None]:
         """Calls once: the next run writes locked rows."""
         return lambda attempt, rows: attempt(rows)
@@ -119,6 +125,9 @@ class Crm(Salesforce):
     def __init__(self, company: Company) -> None:
         self.company, self.rng = company, np.random.default_rng(company.size.seed + 1)
         self._transport = _Transport(self._write)  # type: ignore[assignment]
+        # An org without rules of its own and without person accounts.
+        self._values, self._extra, self._types = OWN_VALUES, {}, {}
+        self._persons = Persons(self._transport)
         self.now = self.as_of = company.start
         self.accounts: dict[str, dict[str, Any]] = {i: {} for i in company.crm_id if i is not None}
         self.place = {i: place for place, i in enumerate(company.crm_id) if i is not None}
