@@ -17,7 +17,7 @@ from onetouch.crm import WITHDRAWN, Crm, CrmError, Outcome, Unreachable, context
 from onetouch.crm_sync import merged, read_reps, timezones
 from onetouch.delivery.approval import unasked, wait_for_the_day
 from onetouch.delivery.caps import DAY_FULL, FULL, beyond_the_cap, beyond_the_day, beyond_the_reps_days
-from onetouch.delivery.escalate import escalate, people_of
+from onetouch.delivery.escalate import PassedOn, escalate, people_of
 from onetouch.delivery.failure import DeliveryFailed
 from onetouch.delivery.follow_up import close_follow_ups, due_from, follow_up, follow_ups_due
 from onetouch.delivery.leavers import reassign
@@ -213,13 +213,9 @@ def _deliver(
     if fresh.written or fresh.refused:
         summary["refreshed"] = {"written": fresh.written, "refused": len(fresh.refused)}
     if given_on.done or given_on.waiting or given_on.refused:
-        summary["reassigned"] = {
-            "passed_on": given_on.done, "waiting": given_on.waiting, "refused": len(given_on.refused)
-        }  # fmt: skip
+        summary["reassigned"] = _counted(given_on)
     if policy.assignment.escalate_to is not None:
-        summary["escalated"] = {
-            "passed_on": passed_on.done, "waiting": passed_on.waiting, "refused": len(passed_on.refused)
-        }  # fmt: skip
+        summary["escalated"] = _counted(passed_on)
     if closed or left or not _one_touch(policy):
         summary["follow_ups"] = {
             "written": again.written, "waiting": again.waiting, "closed": closed, "refused": len(left)
@@ -308,6 +304,10 @@ def _ask_again(
     asked = ask(policy, crm, listed, records, addresses_in(named))
     people = product_people(lake, run.run_id, [h.account_id for h in unseen])
     return asked, barred(policy, crm, run.as_of - LATE, unseen, tasks, known, people, asked)
+
+
+def _counted(passed_on: PassedOn) -> dict[str, int]:
+    return {"passed_on": passed_on.done, "waiting": passed_on.waiting, "refused": len(passed_on.refused)}
 
 
 def _summary(to_send: int, delivered: int, withheld: dict[str, int], failed: list[dict[str, str]]) -> dict[str, Any]:
